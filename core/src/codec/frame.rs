@@ -1,0 +1,100 @@
+//! Frames: a 4-byte big-endian length, then that many bytes of JSON.
+//!
+//! A stream of frames cannot be resynchronised, so every error is final for its connection: the driver
+//! closes it and says why. The length is bounded before anything is allocated.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use thiserror::Error;
+
+/// The longest body that is sent or taken, in bytes.
+pub const MAX_FRAME_BYTES: usize = 1 << 20;
+
+const HEADER_BYTES: usize = 4;
+
+/// Why a frame could not be written or read.
+#[derive(Debug, Error)]
+pub enum FrameError {
+    /// The body is longer than [`MAX_FRAME_BYTES`].
+    #[error("frame {frame} (byte {offset} of the stream): {length} bytes, the limit is {MAX_FRAME_BYTES}")]
+    TooLong {
+        /// Which frame of the stream, counted from 1.
+        frame: u64,
+        /// Where the frame starts in the stream.
+        offset: u64,
+        /// The length its header gives.
+        length: usize,
+    },
+    /// The body is not what it should be.
+    #[error("frame {frame} (byte {offset} of the stream): {source}")]
+    Body {
+        /// Which frame of the stream, counted from 1.
+        frame: u64,
+        /// Where the frame starts in the stream.
+        offset: u64,
+        /// What the JSON reader says.
+        source: serde_json::Error,
+    },
+}
+
+/// One frame as bytes.
+pub fn encode(value: &impl Serialize) -> Result<Vec<u8>, FrameError> {
+    let mut frame = vec![0; HEADER_BYTES];
+    serde_json::to_writer(&mut frame, value).map_err(|source| FrameError::Body {
+        frame: 1,
+        offset: 0,
+        source,
+    })?;
+    let length = frame.len() - HEADER_BYTES;
+    if length > MAX_FRAME_BYTES {
+        return Err(FrameError::TooLong { frame: 1, offset: 0, length });
+    }
+    let header = u32::try_from(length).expect("the limit fits in 32 bits").to_be_bytes();
+    frame[..HEADER_BYTES].copy_from_slice(&header);
+    Ok(frame)
+}
+
+/// Cuts a stream of bytes into frames. Holds at most one unfinished frame and one read's worth of bytes.
+#[derive(Debug, Default)]
+pub struct Decoder {
+    buffer: Vec<u8>,
+    /// How much of the buffer is used up.
+    start: usize,
+    /// Frames taken so far, and the bytes they took.
+    frames: u64,
+    offset: u64,
+}
+
+impl Decoder {
+    /// Adds bytes as they came from the stream.
+    pub fn feed(&mut self, bytes: &[u8]) {
+        if self.start > 0 {
+            self.buffer.drain(..self.start);
+            self.start = 0;
+        }
+        self.buffer.extend_from_slice(bytes);
+    }
+
+    /// The next complete frame, or `None` if more bytes are needed.
+    pub fn next_frame<T: DeserializeOwned>(&mut self) -> Result<Option<T>, FrameError> {
+        let rest = &self.buffer[self.start..];
+        let Some((header, rest)) = rest.split_first_chunk::<HEADER_BYTES>() else { return Ok(None) };
+        let (frame, offset) = (self.frames + 1, self.offset);
+        let length = u32::from_be_bytes(*header) as usize;
+        if length > MAX_FRAME_BYTES {
+            return Err(FrameError::TooLong { frame, offset, length });
+        }
+        let Some(body) = rest.get(..length) else { return Ok(None) };
+        let value =
+            serde_json::from_slice(body).map_err(|source| FrameError::Body { frame, offset, source })?;
+        self.start += HEADER_BYTES + length;
+        self.offset += (HEADER_BYTES + length) as u64;
+        self.frames = frame;
+        Ok(Some(value))
+    }
+
+    /// Whether the stream may end here: no frame is half read.
+    pub fn is_between_frames(&self) -> bool {
+        self.start == self.buffer.len()
+    }
+}

@@ -1,0 +1,340 @@
+//! The contract: what a node is, what it is told, what it may do.
+//!
+//! 1. **`self` is the volatile state.** Only what was appended survives a crash. The first boot and every
+//!    recovery are the same [`Node::start`].
+//! 2. **Effects leave in program order, and an append holds back everything after it until it is on
+//!    disk**: sends, replies, publications and facts, in this step and in later ones. Timers do not wait.
+//!    So the safe order is the natural one (`append` the vote, then `send` it); the unsafe order can be
+//!    written too, and the checker finds it. The node goes on working while a write is under way.
+//! 3. **Derive `Clone`, `Eq`, `Hash`; never write them.** Ordered collections only. Counters, histories
+//!    and wall-clock values are [facts](Context::observe), not state.
+//! 4. **Time reaches a node only as a timer that fires.** Jitter is the range given to
+//!    [`Context::set_timer`]. Safety never rests on a duration.
+//! 5. **Messages are datagrams**: lost, duplicated, delayed, reordered. Where order matters, carry a number.
+//! 6. **A client's request carries a [`RequestId`]**, so that a retry over a new connection is the same
+//!    request.
+//! 7. A broken invariant panics. A peer's nonsense is a message to ignore and to report as a fact. A
+//!    client's error is a reply.
+
+use std::fmt::{self, Debug, Display};
+use std::hash::Hash;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+/// A member of a cluster. Small numbers, given by the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct NodeId(pub u32);
+
+impl Display for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "n{}", self.0)
+    }
+}
+
+/// Names one request of one client: a retry carries the same id, and is the same request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct RequestId {
+    /// The client, as it calls itself.
+    pub client: u64,
+    /// The client's own count of its requests.
+    pub sequence: u64,
+}
+
+impl Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "c{}/{}", self.client, self.sequence)
+    }
+}
+
+/// What every piece of a node's vocabulary can do: be compared, hashed, printed, written and sent.
+pub trait Data:
+    Clone + Eq + Ord + Hash + Debug + Serialize + DeserializeOwned + Send + Sync + 'static
+{
+}
+
+impl<T> Data for T where
+    T: Clone + Eq + Ord + Hash + Debug + Serialize + DeserializeOwned + Send + Sync + 'static
+{
+}
+
+/// A distributed node as a plain deterministic value. The module's head is the contract.
+pub trait Node: Clone + Eq + Hash + Debug + Send + Sync + Sized + 'static {
+    /// What the node is told about itself and its cluster; constant during a life.
+    type Config: Clone + Debug + Send + Sync + 'static;
+    /// What nodes tell each other.
+    type Message: Data;
+    /// The names of the node's timers. At most one timer of a name is armed at a time.
+    type Timer: Data;
+    /// What the node writes to its journal.
+    type Record: Data;
+    /// What clients ask.
+    type Request: Data;
+    /// What clients are answered.
+    type Reply: Data;
+    /// What readers outside, such as a data plane, see of the node.
+    type View: Clone + Debug + Hash + Serialize + Send + Sync + 'static;
+    /// What checkers and logs learn. Nothing reads a fact back into a node.
+    type Fact: Data;
+
+    /// Boots the node from all that its journal holds: nothing at the first boot.
+    fn start(config: &Self::Config, disk: &[Self::Record], cx: &mut Context<'_, Self>) -> Self;
+
+    /// Takes one event.
+    fn on(&mut self, config: &Self::Config, event: Event<Self>, cx: &mut Context<'_, Self>);
+
+    /// Puts a piece of the vocabulary into words, for stories. The default is its `Debug` form.
+    fn tell(word: Word<'_, Self>) -> String {
+        match word {
+            Word::Message(it) => format!("{it:?}"),
+            Word::Timer(it) => format!("{it:?}"),
+            Word::Record(it) => format!("{it:?}"),
+            Word::Request(it) => format!("{it:?}"),
+            Word::Reply(it) => format!("{it:?}"),
+            Word::Fact(it) => format!("{it:?}"),
+        }
+    }
+}
+
+/// One piece of a node's vocabulary, to be [told](Node::tell).
+#[derive(Debug)]
+pub enum Word<'a, N: Node> {
+    /// A message between nodes.
+    Message(&'a N::Message),
+    /// A timer's name.
+    Timer(&'a N::Timer),
+    /// A journal record.
+    Record(&'a N::Record),
+    /// A client's request.
+    Request(&'a N::Request),
+    /// The answer to it.
+    Reply(&'a N::Reply),
+    /// A fact.
+    Fact(&'a N::Fact),
+}
+
+/// The name of an enum's variant, as `derive(Debug)` writes it: `Vote` for `Vote { txid: 3 }`. Plans and
+/// filters select messages, records and timers by this name.
+pub fn variant_name(value: &impl Debug) -> String {
+    struct FirstWord(String);
+    impl fmt::Write for FirstWord {
+        fn write_str(&mut self, piece: &str) -> fmt::Result {
+            for c in piece.chars() {
+                if !(c.is_alphanumeric() || c == '_') {
+                    return Err(fmt::Error); // the name is complete: stop formatting
+                }
+                self.0.push(c);
+            }
+            Ok(())
+        }
+    }
+    let mut word = FirstWord(String::new());
+    let _ = fmt::write(&mut word, format_args!("{value:?}"));
+    word.0
+}
+
+/// What a node is told.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Event<N: Node> {
+    /// A message from a peer arrived.
+    Message {
+        /// Who sent it.
+        from: NodeId,
+        /// What it says.
+        message: N::Message,
+    },
+    /// A timer that was armed has fired; it is no longer armed.
+    Timer(N::Timer),
+    /// A client asks.
+    Request {
+        /// Whom to answer.
+        id: RequestId,
+        /// What is asked.
+        request: N::Request,
+    },
+    /// All that was appended before [`Context::when_durable`] was called is on disk.
+    Durable(u64),
+}
+
+/// How long until a timer fires: anything from `min` to `max`, drawn by the driver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Delay {
+    /// The shortest delay.
+    pub min: Duration,
+    /// The longest delay, inclusive.
+    pub max: Duration,
+}
+
+impl From<Duration> for Delay {
+    fn from(exact: Duration) -> Self {
+        Self { min: exact, max: exact }
+    }
+}
+
+impl From<RangeInclusive<Duration>> for Delay {
+    fn from(range: RangeInclusive<Duration>) -> Self {
+        assert!(range.start() <= range.end(), "a timer's range is empty: {range:?}");
+        Self { min: *range.start(), max: *range.end() }
+    }
+}
+
+/// What a node does. The [`Host`](crate::host::Host) interprets effects; drivers carry them out.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Effect<N: Node> {
+    /// Write this record at the journal's end. It is not durable yet.
+    Append(N::Record),
+    /// Send this message; it may be lost.
+    Send {
+        /// To whom.
+        to: NodeId,
+        /// What.
+        message: N::Message,
+    },
+    /// Answer a client.
+    Reply {
+        /// Which request is answered.
+        to: RequestId,
+        /// The answer.
+        reply: N::Reply,
+    },
+    /// Show readers outside a new view.
+    Publish(Published<N>),
+    /// Tell checkers and logs.
+    Observe(N::Fact),
+    /// Arm a timer, or arm it anew.
+    SetTimer {
+        /// Its name.
+        timer: N::Timer,
+        /// When it fires.
+        delay: Delay,
+    },
+    /// Disarm a timer.
+    CancelTimer(N::Timer),
+    /// Ask for [`Event::Durable`]. The host answers it; no driver sees it.
+    WhenDurable(u64),
+}
+
+/// A published view. Views are never compared (they only leave), so any two are equal: this keeps `Effect`
+/// comparable without asking views for an order.
+#[derive(Clone, Debug)]
+pub struct Published<N: Node>(pub N::View);
+
+impl<N: Node> PartialEq for Published<N> {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+impl<N: Node> Eq for Published<N> {}
+impl<N: Node> PartialOrd for Published<N> {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl<N: Node> Ord for Published<N> {
+    fn cmp(&self, _: &Self) -> std::cmp::Ordering {
+        std::cmp::Ordering::Equal
+    }
+}
+impl<N: Node> Hash for Published<N> {
+    fn hash<H: std::hash::Hasher>(&self, _: &mut H) {}
+}
+
+/// Who answers [`Context::choose`]: the seed in simulation, every answer in turn in the checker.
+pub trait Choose {
+    /// A number below `n`.
+    fn choose(&mut self, n: u32) -> u32;
+}
+
+impl<F: FnMut(u32) -> u32> Choose for F {
+    fn choose(&mut self, n: u32) -> u32 {
+        self(n)
+    }
+}
+
+/// Collects what a node does during one step.
+pub struct Context<'a, N: Node> {
+    effects: Vec<Effect<N>>,
+    choose: &'a mut dyn Choose,
+}
+
+impl<'a, N: Node> Context<'a, N> {
+    pub(crate) fn new(choose: &'a mut dyn Choose) -> Self {
+        Self { effects: Vec::new(), choose }
+    }
+
+    pub(crate) fn into_effects(self) -> Vec<Effect<N>> {
+        self.effects
+    }
+
+    /// Writes a record. All effects after it, in this step and in later ones, wait until it is on disk
+    /// (timers do not wait).
+    pub fn append(&mut self, record: N::Record) {
+        self.effects.push(Effect::Append(record));
+    }
+
+    /// Sends a datagram.
+    pub fn send(&mut self, to: NodeId, message: N::Message) {
+        self.effects.push(Effect::Send { to, message });
+    }
+
+    /// Answers a client.
+    pub fn reply(&mut self, to: RequestId, reply: N::Reply) {
+        self.effects.push(Effect::Reply { to, reply });
+    }
+
+    /// Shows readers outside a new view.
+    pub fn publish(&mut self, view: N::View) {
+        self.effects.push(Effect::Publish(Published(view)));
+    }
+
+    /// Tells checkers and logs a fact.
+    pub fn observe(&mut self, fact: N::Fact) {
+        self.effects.push(Effect::Observe(fact));
+    }
+
+    /// Arms `timer` to fire once, after a delay drawn from the range. Arming it again replaces it.
+    pub fn set_timer(&mut self, timer: N::Timer, delay: impl Into<Delay>) {
+        self.effects.push(Effect::SetTimer { timer, delay: delay.into() });
+    }
+
+    /// Disarms `timer`, if it is armed.
+    pub fn cancel_timer(&mut self, timer: N::Timer) {
+        self.effects.push(Effect::CancelTimer(timer));
+    }
+
+    /// Asks for [`Event::Durable`] with this token once all that was appended so far is on disk.
+    pub fn when_durable(&mut self, token: u64) {
+        self.effects.push(Effect::WhenDurable(token));
+    }
+
+    /// A number below `n`: the only nondeterminism a node has. Drawn from the seed in simulation;
+    /// the checker tries every one.
+    pub fn choose(&mut self, n: u32) -> u32 {
+        assert!(n > 0, "choose(0) has no answer");
+        let chosen = self.choose.choose(n);
+        assert!(chosen < n, "the driver chose {chosen}, which is not below {n}");
+        chosen
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variant_names_stop_at_the_first_bracket() {
+        #[derive(Debug)]
+        #[allow(dead_code, reason = "only their names are read")]
+        enum Kind {
+            Unit,
+            Tuple(u8),
+            Named { x: u8 },
+        }
+        let names: Vec<_> =
+            [Kind::Unit, Kind::Tuple(1), Kind::Named { x: 1 }].iter().map(variant_name).collect();
+        assert_eq!(names, ["Unit", "Tuple", "Named"]);
+    }
+}

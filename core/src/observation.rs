@@ -1,0 +1,84 @@
+//! What an invariant sees, in every world: each node's state, what is durable on its disk, and the facts so
+//! far, folded into a history.
+//!
+//! Facts are folded rather than kept, because the checker stores one history per state: it holds only what
+//! some invariant asks about (Lamport's *history variable*).
+
+use std::fmt::Debug;
+use std::hash::Hash;
+
+use crate::node::{Node, NodeId};
+
+/// All facts so far, folded into what the invariants need.
+pub trait History<N: Node>: Clone + Eq + Hash + Debug + Default + Send + Sync + 'static {
+    /// `node` has observed `fact`.
+    fn observe(&mut self, node: NodeId, fact: &N::Fact);
+}
+
+/// For systems whose invariants read only states and disks.
+impl<N: Node> History<N> for () {
+    fn observe(&mut self, _: NodeId, _: &N::Fact) {}
+}
+
+/// One node, from outside.
+#[derive(Debug)]
+pub struct Observed<'a, N: Node> {
+    /// Who.
+    pub id: NodeId,
+    /// Its configuration.
+    pub config: &'a N::Config,
+    /// Its volatile state; `None` while it is down.
+    pub state: Option<&'a N>,
+    /// What a crash at this moment would certainly leave. `None` where a driver cannot see it.
+    pub durable: Option<&'a [N::Record]>,
+}
+
+/// The whole system at one moment.
+#[derive(Debug)]
+pub struct Observation<'a, N: Node, H> {
+    /// Every node, in the order of the configuration.
+    pub nodes: Vec<Observed<'a, N>>,
+    /// The facts so far.
+    pub history: &'a H,
+}
+
+impl<'a, N: Node, H> Observation<'a, N, H> {
+    /// The nodes that are up, with their states.
+    pub fn up(&self) -> impl Iterator<Item = (NodeId, &'a N)> {
+        self.nodes.iter().filter_map(|node| node.state.map(|state| (node.id, state)))
+    }
+}
+
+/// Something that must hold at every moment of every run.
+pub struct Invariant<N: Node, H> {
+    /// A short name, as it is printed in verdicts.
+    pub name: &'static str,
+    /// One sentence: what is promised.
+    pub about: &'static str,
+    /// Where the rule comes from: paper, section.
+    pub source: &'static str,
+    /// `Err` says in words how it is broken.
+    pub check: fn(&Observation<'_, N, H>) -> Result<(), String>,
+}
+
+/// Something that must happen in some run, so that "always" does not mean "never got there".
+pub struct Witness<N: Node, H> {
+    /// A short name, as it is printed in verdicts.
+    pub name: &'static str,
+    /// One sentence: what is to be seen.
+    pub about: &'static str,
+    /// Whether it is to be seen now.
+    pub seen: fn(&Observation<'_, N, H>) -> bool,
+}
+
+impl<N: Node, H> Debug for Invariant<N, H> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Invariant({})", self.name)
+    }
+}
+
+impl<N: Node, H> Debug for Witness<N, H> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Witness({})", self.name)
+    }
+}

@@ -1,0 +1,204 @@
+//! What a rollout node is told about itself and its cluster.
+
+use std::fmt::{self, Display};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::message::Refusal;
+use super::state::{ModelId, WHOLE_BP};
+use crate::node::NodeId;
+
+/// One node's configuration. All nodes agree on all but `me`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// This node.
+    pub me: NodeId,
+    /// All nodes, in ascending order; `me` is among them.
+    pub members: Vec<NodeId>,
+    /// The node that runs the transactions. It votes too.
+    pub coordinator: NodeId,
+    /// What is served at version 0.
+    pub initial_model: ModelId,
+    /// When this node is healthy enough to vote for a change.
+    pub gates: Gates,
+    /// How long to wait for what.
+    pub timeouts: Timeouts,
+}
+
+impl Config {
+    /// A cluster of `nodes` members, numbered from 1; node 1 coordinates. Defaults for the rest.
+    pub fn cluster(nodes: u32) -> Vec<Self> {
+        let members: Vec<_> = (1..=nodes).map(NodeId).collect();
+        let config = |&me| Self {
+            me,
+            members: members.clone(),
+            coordinator: NodeId(1),
+            initial_model: ModelId::new("v1").expect("a valid name"),
+            gates: Gates::default(),
+            timeouts: Timeouts::default(),
+        };
+        members.iter().map(config).collect()
+    }
+
+    /// All members but this one.
+    pub fn others(&self) -> impl Iterator<Item = NodeId> {
+        self.members.iter().copied().filter(|&id| id != self.me)
+    }
+
+    /// Whether this node runs the transactions.
+    pub fn is_coordinator(&self) -> bool {
+        self.me == self.coordinator
+    }
+
+    /// Whether the values make sense together; `Err` names the one that does not.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        if !self.members.is_sorted_by(|a, b| a < b) {
+            return Err(ConfigError::MembersOrder);
+        }
+        for id in [self.me, self.coordinator] {
+            if !self.members.contains(&id) {
+                return Err(ConfigError::NotAMember { id });
+            }
+        }
+        let timeouts = &self.timeouts;
+        let zero = [
+            ("vote_ms", timeouts.vote_ms),
+            ("resend_ms", timeouts.resend_ms),
+            ("inquire_ms", timeouts.inquire_ms),
+            ("heartbeat_ms", timeouts.heartbeat_ms),
+        ]
+        .into_iter()
+        .find(|&(_, ms)| ms == 0);
+        if let Some((field, _)) = zero {
+            return Err(ConfigError::Zero { field });
+        }
+        if self.gates.max_error_bp > WHOLE_BP {
+            return Err(ConfigError::ErrorRate { bp: self.gates.max_error_bp });
+        }
+        Ok(())
+    }
+}
+
+/// Why a configuration makes no sense.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum ConfigError {
+    /// Members must be distinct and in ascending order.
+    #[error("members must be distinct and in ascending order")]
+    MembersOrder,
+    /// Somebody outside the cluster is named.
+    #[error("{id} is not among the members")]
+    NotAMember {
+        /// Who.
+        id: NodeId,
+    },
+    /// A timeout of nothing would spin.
+    #[error("timeouts.{field}: must be at least 1 ms")]
+    Zero {
+        /// Which.
+        field: &'static str,
+    },
+    /// An error rate above one.
+    #[error("gates.max_error_rate: {} is above 1", f64::from(*bp) / f64::from(WHOLE_BP))]
+    ErrorRate {
+        /// The rate in basis points.
+        bp: u32,
+    },
+}
+
+/// When a node is healthy enough to vote for a change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gates {
+    /// The highest 95th percentile of latency, in milliseconds. Default 200.
+    pub max_p95_ms: u32,
+    /// The highest share of requests that failed, in basis points. Default 500, which is 5 %.
+    pub max_error_bp: u32,
+    /// How many requests a window must hold to be evidence. Default 20.
+    pub min_samples: u32,
+    /// How to vote without evidence.
+    pub on_no_evidence: NoEvidence,
+}
+
+impl Default for Gates {
+    fn default() -> Self {
+        Self { max_p95_ms: 200, max_error_bp: 500, min_samples: 20, on_no_evidence: NoEvidence::Abort }
+    }
+}
+
+impl Gates {
+    /// Whether the last window allows a change.
+    pub fn judge(&self, health: Option<&Health>) -> Result<(), Refusal> {
+        let samples = health.map_or(0, |health| health.samples);
+        let Some(health) = health.filter(|health| health.samples >= self.min_samples.max(1)) else {
+            return match self.on_no_evidence {
+                NoEvidence::Commit => Ok(()),
+                NoEvidence::Abort => Err(Refusal::NoEvidence { samples, needed: self.min_samples.max(1) }),
+            };
+        };
+        if health.p95_ms > self.max_p95_ms {
+            return Err(Refusal::Latency { p95_ms: health.p95_ms, limit_ms: self.max_p95_ms });
+        }
+        if health.error_bp > self.max_error_bp {
+            return Err(Refusal::Errors { error_bp: health.error_bp, limit_bp: self.max_error_bp });
+        }
+        Ok(())
+    }
+}
+
+/// How a gate without enough samples votes. No evidence is not health, so it is said explicitly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NoEvidence {
+    /// Vote for the change.
+    Commit,
+    /// Vote against it.
+    Abort,
+}
+
+/// What the data plane measured over one window.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Health {
+    /// Which window, counted by the data plane.
+    pub window_id: u64,
+    /// How many requests it held.
+    pub samples: u32,
+    /// The 95th percentile of their latency, in milliseconds.
+    pub p95_ms: u32,
+    /// The share that failed, in basis points.
+    pub error_bp: u32,
+}
+
+impl Display for Health {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let errors = f64::from(self.error_bp) / 100.0;
+        write!(f, "p95 {} ms, {errors}% errors, {} samples", self.p95_ms, self.samples)
+    }
+}
+
+/// How long to wait for what, in milliseconds. Liveness only: safety rests on none of them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Timeouts {
+    /// How long the coordinator collects votes before it aborts. Default 2,000.
+    pub vote_ms: u64,
+    /// How often what was not answered is sent again. Default 500.
+    pub resend_ms: u64,
+    /// How long a participant in doubt waits before it asks, and between questions. Default 3,000: longer
+    /// than the vote timeout, so that in the usual case the coordinator has spoken before.
+    pub inquire_ms: u64,
+    /// How often a node tells the others what it has committed. Default 2,000.
+    pub heartbeat_ms: u64,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self { vote_ms: 2_000, resend_ms: 500, inquire_ms: 3_000, heartbeat_ms: 2_000 }
+    }
+}
+
+/// A duration of so many milliseconds, stretched by up to a tenth so that nodes do not march in step.
+pub(super) fn jittered(ms: u64) -> std::ops::RangeInclusive<Duration> {
+    Duration::from_millis(ms)..=Duration::from_millis(ms + ms / 10)
+}

@@ -1,0 +1,316 @@
+//! The coordinator: proposes, counts votes, decides, announces until all have acknowledged (rules 1, 3, 4),
+//! and walks a rollout through its steps.
+//!
+//! Its own vote is the proposal: one record. PREPARE leaves while that record is on its way to the disk; this
+//! is safe because the txid's epoch is durable already, and a coordinator that forgets a proposal presumes
+//! it aborted. So a client's step costs one round trip and two disk writes.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::config::Config;
+use super::message::{
+    AbortReason, Fact, Message, Outcome, Record, Reply, Rollout, Step, StepResult, Timer, Vote,
+};
+use super::state::{ModelId, RoutingState, Txid};
+use super::variant::Variant;
+use super::{Cx, RolloutNode, ignore};
+use crate::node::{NodeId, RequestId};
+
+/// The most steps a rollout may have.
+pub const MAX_STEPS: usize = 100;
+
+/// What the coordinator knows only while it lives.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Coordination {
+    /// How many transactions this life has begun.
+    begun: u32,
+    /// Who has voted COMMIT for the transaction the coordinator is prepared for.
+    votes: BTreeSet<NodeId>,
+    /// The last decision, while somebody has not acknowledged it.
+    announcement: Option<Announcement>,
+    pace: Pace,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Announcement {
+    txid: Txid,
+    version: u64,
+    outcome: Outcome,
+    waiting_for: BTreeSet<NodeId>,
+}
+
+/// Where the coordinator stands between two steps of a rollout.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+enum Pace {
+    /// In a step, or without a rollout.
+    #[default]
+    Idle,
+    /// The step that was committed is being watched.
+    Watching,
+    /// The next step is due, but not all have acknowledged the last one: a PREPARE that overtook its
+    /// DECISION would be refused. Waits for one vote timeout at most.
+    Due,
+}
+
+impl Coordination {
+    /// Whether every decision is known to have arrived.
+    pub fn is_acknowledged(&self) -> bool {
+        self.announcement.is_none()
+    }
+}
+
+impl<V: Variant> RolloutNode<V> {
+    /// A new life of the coordinator: counts it, aborts what was left undecided, tells everybody how the
+    /// last transaction ended, goes on with the rollout.
+    pub(super) fn resume_coordination(&mut self, config: &Config, cx: &mut Cx<'_, V>) {
+        let epoch = self.durable.epoch + 1;
+        self.append(Record::Epoch { epoch }, cx);
+        if let Some(prepared) = &self.durable.prepared {
+            let (txid, version) = (prepared.txid, prepared.state.version);
+            self.decide(config, txid, version, Err(AbortReason::CoordinatorRestarted), cx);
+        } else {
+            let committed = &self.durable.committed;
+            if let Some(txid) = committed.txid {
+                self.announce(config, txid, committed.version, Outcome::Commit, cx);
+            }
+            self.next_step_is_due(config, cx);
+        }
+    }
+
+    pub(super) fn on_start_rollout(
+        &mut self,
+        config: &Config,
+        id: RequestId,
+        model: ModelId,
+        steps_bp: &[u32],
+        pause_ms: u64,
+        cx: &mut Cx<'_, V>,
+    ) {
+        if !config.is_coordinator() {
+            return cx.reply(id, Reply::NotCoordinator { coordinator: config.coordinator });
+        }
+        if self.durable.rollouts.iter().any(|rollout| rollout.id == id) {
+            return cx.reply(id, Reply::Accepted { id }); // a retry
+        }
+        if let Some(running) = self.durable.running() {
+            return cx.reply(id, Reply::Busy { running: running.id });
+        }
+        if self.split_brain {
+            return cx.reply(id, Reply::SplitBrain);
+        }
+        if let Err(why) = check_steps(&self.durable.committed, &model, steps_bp) {
+            return cx.reply(id, Reply::Invalid { why });
+        }
+        let step = |&share_bp| Step { share_bp, result: StepResult::Pending };
+        let rollout = Rollout { id, model, pause_ms, steps: steps_bp.iter().map(step).collect() };
+        self.append(Record::Accepted(rollout), cx);
+        cx.observe(Fact::Accepted { id });
+        cx.reply(id, Reply::Accepted { id });
+        self.publish(config, cx);
+        self.next_step_is_due(config, cx);
+    }
+
+    /// Begins the transaction of the next step, if there is one.
+    fn begin(&mut self, config: &Config, cx: &mut Cx<'_, V>) {
+        self.coordination.pace = Pace::Idle;
+        let Some(rollout) = self.durable.running() else { return };
+        let Some(share_bp) = rollout.next_step().map(|step| step.share_bp) else { return };
+        let txid = Txid { epoch: self.durable.epoch, number: self.coordination.begun + 1 };
+        let state = self.durable.committed.next(&rollout.model, share_bp, txid);
+        let state = state.expect("the steps were checked when the rollout was accepted");
+        self.coordination.begun = txid.number;
+
+        if let Err(refusal) = self.judge(config, txid, &state, &config.members) {
+            let reason = AbortReason::Refused { by: config.me, refusal };
+            return self.decide(config, txid, state.version, Err(reason), cx);
+        }
+        let version = state.version;
+        for to in config.others() {
+            let (state, members) = (state.clone(), config.members.clone());
+            cx.send(to, Message::PrepareReq { txid, state, members });
+        }
+        self.append(Record::Voted { txid, state, members: config.members.clone() }, cx);
+        cx.observe(Fact::Voted { txid, version });
+        self.coordination.votes = [config.me].into();
+        cx.set_timer(Timer::Vote, Duration::from_millis(config.timeouts.vote_ms));
+        cx.set_timer(Timer::Resend, Duration::from_millis(config.timeouts.resend_ms));
+        self.decide_if_unanimous(config, cx);
+    }
+
+    pub(super) fn on_prepare_resp(
+        &mut self,
+        config: &Config,
+        from: NodeId,
+        txid: Txid,
+        vote: Vote,
+        cx: &mut Cx<'_, V>,
+    ) {
+        let Some(prepared) = self.durable.prepared.as_ref().filter(|prepared| prepared.txid == txid) else {
+            return; // a late copy, or of a former life
+        };
+        if !config.is_coordinator() {
+            return ignore(from, "votes go to the coordinator", cx);
+        }
+        match vote {
+            Vote::Commit => {
+                self.coordination.votes.insert(from);
+                self.decide_if_unanimous(config, cx);
+            }
+            Vote::Abort(refusal) => {
+                let version = prepared.state.version;
+                self.decide(config, txid, version, Err(AbortReason::Refused { by: from, refusal }), cx);
+            }
+        }
+    }
+
+    fn decide_if_unanimous(&mut self, config: &Config, cx: &mut Cx<'_, V>) {
+        let Some(prepared) = &self.durable.prepared else { return };
+        if prepared.members.iter().all(|member| self.coordination.votes.contains(member)) {
+            let (txid, version) = (prepared.txid, prepared.state.version);
+            self.decide(config, txid, version, Ok(()), cx);
+        }
+    }
+
+    pub(super) fn on_vote_timeout(&mut self, config: &Config, cx: &mut Cx<'_, V>) {
+        let Some(prepared) = &self.durable.prepared else { return };
+        let voted = &self.coordination.votes;
+        let missing = prepared.members.iter().copied().filter(|member| !voted.contains(member)).collect();
+        let (txid, version) = (prepared.txid, prepared.state.version);
+        self.decide(config, txid, version, Err(AbortReason::Timeout { missing }), cx);
+    }
+
+    /// A resolver announces how the transaction that this coordinator still collects votes for ended. It can
+    /// only be ABORT: somebody has refused, and its vote will never come.
+    pub(super) fn on_resolved(
+        &mut self,
+        config: &Config,
+        from: NodeId,
+        txid: Txid,
+        version: u64,
+        outcome: Outcome,
+        cx: &mut Cx<'_, V>,
+    ) {
+        match outcome {
+            Outcome::Abort => {
+                self.decide(config, txid, version, Err(AbortReason::Resolved { by: from }), cx);
+            }
+            Outcome::Commit => self.raise_alarm(config, from, version, cx),
+        }
+    }
+
+    /// Makes the decision durable, tells everybody, and goes on with the rollout.
+    fn decide(
+        &mut self,
+        config: &Config,
+        txid: Txid,
+        version: u64,
+        decision: Result<(), AbortReason>,
+        cx: &mut Cx<'_, V>,
+    ) {
+        let (outcome, reason) = match decision {
+            Ok(()) => (Outcome::Commit, None),
+            Err(reason) => (Outcome::Abort, Some(reason)),
+        };
+        self.append(Record::Decided { txid, outcome, reason: reason.clone() }, cx);
+        match outcome {
+            Outcome::Commit => self.observe_committed(txid, cx),
+            Outcome::Abort => cx.observe(Fact::Aborted { txid, reason }),
+        }
+        self.coordination.votes.clear();
+        cx.cancel_timer(Timer::Vote);
+        self.publish(config, cx);
+        self.announce(config, txid, version, outcome, cx);
+
+        let pause_ms = self.durable.running().map_or(0, |rollout| rollout.pause_ms);
+        if outcome == Outcome::Commit && pause_ms > 0 {
+            self.coordination.pace = Pace::Watching;
+            cx.set_timer(Timer::Step, Duration::from_millis(pause_ms));
+        } else {
+            self.next_step_is_due(config, cx);
+        }
+    }
+
+    fn announce(&mut self, config: &Config, txid: Txid, version: u64, outcome: Outcome, cx: &mut Cx<'_, V>) {
+        let waiting_for: BTreeSet<_> = config.others().collect();
+        if waiting_for.is_empty() {
+            return;
+        }
+        for &to in &waiting_for {
+            cx.send(to, Message::Decision { txid, version, outcome });
+        }
+        self.coordination.announcement = Some(Announcement { txid, version, outcome, waiting_for });
+        cx.set_timer(Timer::Resend, Duration::from_millis(config.timeouts.resend_ms));
+    }
+
+    pub(super) fn on_decision_ack(&mut self, config: &Config, from: NodeId, txid: Txid, cx: &mut Cx<'_, V>) {
+        let announcement = &mut self.coordination.announcement;
+        let Some(announced) = announcement.as_mut().filter(|announced| announced.txid == txid) else {
+            return; // a late copy, or of a former life
+        };
+        announced.waiting_for.remove(&from);
+        if announced.waiting_for.is_empty() {
+            *announcement = None;
+            if self.durable.prepared.is_none() {
+                cx.cancel_timer(Timer::Resend);
+            }
+            if self.coordination.pace == Pace::Due {
+                cx.cancel_timer(Timer::Step);
+                self.begin(config, cx);
+            }
+        }
+    }
+
+    /// Sends again what was not answered: the decision to who has not acknowledged it, the proposal to who
+    /// has not voted.
+    pub(super) fn on_resend(&mut self, config: &Config, cx: &mut Cx<'_, V>) {
+        if let Some(announced) = &self.coordination.announcement {
+            let Announcement { txid, version, outcome, .. } = *announced;
+            for &to in &announced.waiting_for {
+                cx.send(to, Message::Decision { txid, version, outcome });
+            }
+        }
+        if let Some(prepared) = &self.durable.prepared {
+            for &to in prepared.members.iter().filter(|to| !self.coordination.votes.contains(to)) {
+                let (state, members) = (prepared.state.clone(), prepared.members.clone());
+                cx.send(to, Message::PrepareReq { txid: prepared.txid, state, members });
+            }
+        }
+        if self.coordination.announcement.is_some() || self.durable.prepared.is_some() {
+            cx.set_timer(Timer::Resend, Duration::from_millis(config.timeouts.resend_ms));
+        }
+    }
+
+    fn next_step_is_due(&mut self, config: &Config, cx: &mut Cx<'_, V>) {
+        if self.durable.running().is_none() {
+            self.coordination.pace = Pace::Idle;
+        } else if self.coordination.is_acknowledged() {
+            self.begin(config, cx);
+        } else {
+            self.coordination.pace = Pace::Due;
+            cx.set_timer(Timer::Step, Duration::from_millis(config.timeouts.vote_ms));
+        }
+    }
+
+    pub(super) fn on_step_timer(&mut self, config: &Config, cx: &mut Cx<'_, V>) {
+        match self.coordination.pace {
+            Pace::Idle => {}
+            Pace::Watching => self.next_step_is_due(config, cx),
+            Pace::Due => self.begin(config, cx),
+        }
+    }
+}
+
+/// Whether a rollout's steps can all be taken from the committed state; `Err` says why not.
+fn check_steps(committed: &RoutingState, model: &ModelId, steps_bp: &[u32]) -> Result<(), String> {
+    if steps_bp.is_empty() || steps_bp.len() > MAX_STEPS {
+        return Err(format!("{} steps: there must be 1 to {MAX_STEPS}", steps_bp.len()));
+    }
+    if !steps_bp.is_sorted_by(|a, b| a < b) {
+        return Err("steps must rise strictly".into());
+    }
+    // The whole share makes the model stable, so it is only possible as the last step; rising shares see to
+    // that. All others depend on nothing but the stable model.
+    let possible = |&share_bp: &u32| committed.next(model, share_bp, Txid::default()).map(|_| ());
+    steps_bp.iter().try_for_each(possible).map_err(|why| why.to_string())
+}

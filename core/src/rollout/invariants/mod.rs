@@ -1,0 +1,163 @@
+//! What must hold at every moment of every run. One invariant a file, each with its source:
+//!
+//! | file | name | promise | source |
+//! | --- | --- | --- | --- |
+//! | [`one_outcome`] | `one-outcome` | no transaction both commits and aborts | AC1, AC2 |
+//! | [`one_state`] | `one-state-per-version` | no two nodes hold different states for one version | design §6 |
+//! | [`unanimous`] | `unanimous` | nobody commits without every member's vote | AC3 |
+//! | [`monotonic`] | `versions-only-grow` | what a node said it committed, it still has | AC2, durability |
+//! | [`promises`] | `promises-kept` | a node that restarts knows all it promised | R\* §2, forced writes |
+//! | [`no_alarm`] | `no-split-brain` | no node has cause for a split-brain alarm | design §6 |
+//!
+//! AC1–AC4: Bernstein, Hadzilacos, Goodman, *Concurrency Control and Recovery in Database Systems*
+//! (1987), §7.3. R\*: Mohan, Lindsay, Obermarck, TODS 11(4), 1986.
+
+pub mod monotonic;
+pub mod no_alarm;
+pub mod one_outcome;
+pub mod one_state;
+pub mod promises;
+pub mod unanimous;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::RolloutNode;
+use super::message::{Fact, Outcome};
+use super::state::Txid;
+use super::variant::Variant;
+use crate::node::NodeId;
+use crate::observation::{History, Invariant, Observation, Witness};
+
+/// The facts of a run, as far as the invariants ask about them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Ledger {
+    /// Every outcome that any node knew of each transaction. A refusal is knowledge of ABORT.
+    pub outcomes: BTreeMap<Txid, BTreeSet<Outcome>>,
+    /// Who voted COMMIT for each transaction.
+    pub votes: BTreeMap<Txid, BTreeSet<NodeId>>,
+    /// The version each transaction proposes.
+    pub proposed: BTreeMap<Txid, u64>,
+    /// The digests under which each version was served.
+    pub states: BTreeMap<u64, BTreeSet<u64>>,
+    /// The highest version each node said it committed.
+    pub committed: BTreeMap<NodeId, u64>,
+}
+
+impl<V: Variant> History<RolloutNode<V>> for Ledger {
+    fn observe(&mut self, node: NodeId, fact: &Fact) {
+        match fact {
+            Fact::Voted { txid, version } => {
+                self.votes.entry(*txid).or_default().insert(node);
+                self.proposed.insert(*txid, *version);
+            }
+            Fact::Committed { txid, version, digest } => {
+                self.outcome(*txid, Outcome::Commit);
+                self.serves(node, *version, *digest);
+            }
+            Fact::CaughtUp { version, digest } => self.serves(node, *version, *digest),
+            Fact::Refused { txid, .. } | Fact::PresumedAborted { txid } | Fact::Aborted { txid, .. } => {
+                self.outcome(*txid, Outcome::Abort);
+            }
+            Fact::Accepted { .. } | Fact::InDoubt { .. } | Fact::SplitBrain { .. } | Fact::Ignored { .. } => {
+            }
+        }
+    }
+}
+
+impl Ledger {
+    /// Whether some node knew of this outcome.
+    pub fn knows(&self, txid: Txid, outcome: Outcome) -> bool {
+        self.outcomes.get(&txid).is_some_and(|known| known.contains(&outcome))
+    }
+
+    /// The newest version that any node said it committed.
+    pub fn newest(&self) -> u64 {
+        self.committed.values().copied().max().unwrap_or(0)
+    }
+
+    fn outcome(&mut self, txid: Txid, outcome: Outcome) {
+        self.outcomes.entry(txid).or_default().insert(outcome);
+    }
+
+    fn serves(&mut self, node: NodeId, version: u64, digest: u64) {
+        self.states.entry(version).or_default().insert(digest);
+        let newest = self.committed.entry(node).or_default();
+        *newest = version.max(*newest);
+    }
+}
+
+/// All of the table above.
+pub fn all<V: Variant>() -> Vec<Invariant<RolloutNode<V>, Ledger>> {
+    vec![
+        one_outcome::invariant(),
+        one_state::invariant(),
+        unanimous::invariant(),
+        monotonic::invariant(),
+        promises::invariant(),
+        no_alarm::invariant(),
+    ]
+}
+
+/// What must be seen in some run, so that the invariants are not kept by doing nothing.
+pub fn witnesses<V: Variant>() -> Vec<Witness<RolloutNode<V>, Ledger>> {
+    fn any_outcome(ledger: &Ledger, outcome: Outcome) -> bool {
+        ledger.outcomes.values().any(|known| known.contains(&outcome))
+    }
+    vec![
+        Witness {
+            name: "commits",
+            about: "a transaction commits on every node",
+            seen: |now| {
+                now.history.newest() > 0
+                    && now.nodes.iter().all(|node| {
+                        node.state.is_some_and(|state| state.committed().version == now.history.newest())
+                    })
+            },
+        },
+        Witness {
+            name: "aborts",
+            about: "a transaction aborts",
+            seen: |now| any_outcome(now.history, Outcome::Abort),
+        },
+        Witness {
+            name: "blocks",
+            about: "a participant is in doubt while the coordinator is down",
+            seen: |now| {
+                let coordinator = now.nodes.iter().find(|node| node.id == node.config.coordinator);
+                coordinator.is_some_and(|node| node.state.is_none())
+                    && now.up().any(|(_, state)| state.durable().prepared.is_some())
+            },
+        },
+        Witness {
+            name: "decided-while-in-doubt",
+            about: "one node serves what another one is still in doubt about",
+            seen: |now| {
+                let in_doubt =
+                    |txid| now.up().any(|(_, state)| state.durable().prepared_txid() == Some(txid));
+                now.up().filter_map(|(_, state)| state.committed().txid).any(in_doubt)
+            },
+        },
+    ]
+}
+
+/// Whether the cluster has come to rest: all nodes up, no doubt left, the same state everywhere, and that
+/// the newest that any node ever committed. `Err` says what is missing.
+pub fn converged<V: Variant>(now: &Observation<'_, RolloutNode<V>, Ledger>) -> Result<(), String> {
+    let mut states = BTreeSet::new();
+    for node in &now.nodes {
+        let state = node.state.ok_or_else(|| format!("{} is down", node.id))?;
+        if let Some(txid) = state.durable().prepared_txid() {
+            return Err(format!("{} is in doubt about {txid}", node.id));
+        }
+        if !state.is_at_rest() {
+            return Err(format!("{} still has something to announce or to roll out", node.id));
+        }
+        let committed = state.committed();
+        if committed.version < now.history.newest() {
+            let newest = now.history.newest();
+            return Err(format!("{} serves v{}, committed is v{newest}", node.id, committed.version));
+        }
+        states.insert(committed);
+    }
+    if states.len() > 1 { Err("nodes serve different states".into()) } else { Ok(()) }
+}

@@ -1,0 +1,21 @@
+//! A version names one state. Nodes may be behind one another for an instant, never beside one another.
+
+use super::Ledger;
+use crate::observation::Invariant;
+use crate::rollout::RolloutNode;
+use crate::rollout::variant::Variant;
+
+/// See the module.
+pub fn invariant<V: Variant>() -> Invariant<RolloutNode<V>, Ledger> {
+    Invariant {
+        name: "one-state-per-version",
+        about: "no two nodes hold different states for one version",
+        source: "the rollout's own promise: atomic commitment of the routing state",
+        check: |now| match now.history.states.iter().find(|(_, digests)| digests.len() > 1) {
+            Some((version, digests)) => {
+                Err(format!("version {version} was served as {} different states", digests.len()))
+            }
+            None => Ok(()),
+        },
+    }
+}

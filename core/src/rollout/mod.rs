@@ -1,0 +1,293 @@
+//! The canary rollout: a cluster changes the weights of the models it serves on all nodes or on none, by
+//! two-phase commit with presumed abort (Mohan, Lindsay, Obermarck, *Transaction Management in the R\*
+//! Distributed Database Management System*, TODS 1986, §3), and always knows what it committed.
+//!
+//! # The rules
+//!
+//! One node, the **coordinator**, is given by the configuration. It runs one transaction at a time and is a
+//! participant too. The properties AC1–AC4 are those of Bernstein, Hadzilacos, Goodman, *Concurrency Control
+//! and Recovery in Database Systems* (1987), §7.3.
+//!
+//! 1. **Propose.** A transaction proposes the version after the committed one. Its [`Txid`] is (life of the
+//!    coordinator, count), and the life is durable before anything is proposed: no txid is ever used twice.
+//! 2. **Vote.** A member votes COMMIT if the version is its next one, it is not prepared for another
+//!    transaction, has not promised to refuse this one, sees no split brain, and its
+//!    [gates](config::Gates) hold. The vote is durable before it is sent. From then on it is *in doubt*.
+//! 3. **Decide.** All members voted COMMIT: COMMIT, durable before anybody hears it. One votes ABORT, or
+//!    [`vote_ms`](config::Timeouts::vote_ms) pass: ABORT. Decisions are sent again until acknowledged.
+//! 4. **Presume abort.** A coordinator that restarts and finds no decision for a transaction of a former
+//!    life aborts it.
+//! 5. **Ask.** A participant in doubt keeps serving the old weights and asks everybody. It never decides by
+//!    itself, and no time-out decides for it.
+//! 6. **Resolve.** If the coordinator does not answer, the highest node among those in doubt that hear each
+//!    other is the *resolver*: its question makes whoever has not voted refuse, durably, before it answers.
+//!    It announces COMMIT only if someone knows COMMIT, ABORT only if someone knows ABORT or has refused. If
+//!    all it can reach are in doubt too it waits: the coordinator may have decided either way.
+//! 7. **Refuse in one number.** Txids are totally ordered, so a member remembers all refusals as a floor
+//!    below which it does not vote. It outlives every delayed PREPARE and never grows.
+//! 8. **Catch up.** Heartbeats carry version and digest. A node that is behind is sent the committed state;
+//!    only committed states are ever sent. The same version with another digest is a split brain: the node
+//!    raises an alarm and votes no more.
+//!
+//! A commit is an atomic *decision*, not simultaneous *visibility*: between the first and the last DECISION
+//! nodes differ for an instant. So every answer of the data plane names the version that served it.
+//!
+//! # Reading order
+//!
+//! [`state`] and [`message`] (the vocabulary), [`durable`] (what is never forgotten), [`participant`],
+//! [`coordinator`], [`resolver`], then [`invariants`].
+
+pub mod config;
+pub mod coordinator;
+pub mod durable;
+pub mod invariants;
+pub mod message;
+pub mod participant;
+pub mod resolver;
+pub mod state;
+mod tell;
+pub mod variant;
+
+use std::collections::BTreeMap;
+use std::marker::PhantomData;
+
+use self::config::{Config, Health, jittered};
+use self::coordinator::Coordination;
+use self::durable::Durable;
+use self::message::{Fact, Message, Record, Reply, Request, Timer, View};
+use self::resolver::Inquiry;
+use self::state::{RoutingState, Txid};
+use self::variant::{Sound, Variant};
+use crate::node::{Context, Event, Node, NodeId, RequestId, Word};
+
+/// One member of the cluster. What must survive a crash is in `durable`, all else may be lost at any time.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RolloutNode<V: Variant = Sound> {
+    durable: Durable,
+    /// The last window of this node's data plane.
+    health: Option<Health>,
+    /// The last window of the others', at the coordinator.
+    member_health: BTreeMap<NodeId, Health>,
+    split_brain: bool,
+    coordination: Coordination,
+    inquiry: Option<Inquiry>,
+    variant: PhantomData<V>,
+}
+
+type Cx<'c, V> = Context<'c, RolloutNode<V>>;
+
+impl<V: Variant> Node for RolloutNode<V> {
+    type Config = Config;
+    type Message = Message;
+    type Timer = Timer;
+    type Record = Record;
+    type Request = Request;
+    type Reply = Reply;
+    type View = View;
+    type Fact = Fact;
+
+    fn start(config: &Config, disk: &[Record], cx: &mut Cx<'_, V>) -> Self {
+        let mut node = Self {
+            durable: Durable::recover(config, disk),
+            health: None,
+            member_health: BTreeMap::new(),
+            split_brain: false,
+            coordination: Coordination::default(),
+            inquiry: None,
+            variant: PhantomData,
+        };
+        node.publish(config, cx);
+        cx.set_timer(Timer::Heartbeat, jittered(config.timeouts.heartbeat_ms));
+        if config.is_coordinator() {
+            node.resume_coordination(config, cx);
+        } else if node.durable.prepared.is_some() {
+            node.ask(config, cx);
+        }
+        node
+    }
+
+    fn on(&mut self, config: &Config, event: Event<Self>, cx: &mut Cx<'_, V>) {
+        match event {
+            Event::Message { from, message } => self.on_message(config, from, message, cx),
+            Event::Timer(timer) => match timer {
+                Timer::Vote => self.on_vote_timeout(config, cx),
+                Timer::Resend => self.on_resend(config, cx),
+                Timer::Step => self.on_step_timer(config, cx),
+                Timer::Inquire => self.on_inquire(config, cx),
+                Timer::Heartbeat => self.on_heartbeat_timer(config, cx),
+            },
+            Event::Request { id, request } => match request {
+                Request::StartRollout { model, steps_bp, pause_ms } => {
+                    self.on_start_rollout(config, id, model, &steps_bp, pause_ms, cx);
+                }
+                Request::ReportHealth(health) => self.on_report_health(config, id, health, cx),
+            },
+            Event::Durable(_) => {} // no rule needs it: the order of effects says it all
+        }
+    }
+
+    fn tell(word: Word<'_, Self>) -> String {
+        tell::tell(word)
+    }
+}
+
+impl<V: Variant> RolloutNode<V> {
+    /// What this node serves, as far as it knows (the last steps may not be durable yet).
+    pub fn committed(&self) -> &RoutingState {
+        &self.durable.committed
+    }
+
+    /// All that this node must not forget.
+    pub fn durable(&self) -> &Durable {
+        &self.durable
+    }
+
+    /// Whether this node has seen two states for one version.
+    pub fn split_brain(&self) -> bool {
+        self.split_brain
+    }
+
+    /// Whether this node has nothing left to do: no doubt, nothing to announce, no rollout under way.
+    pub fn is_at_rest(&self) -> bool {
+        self.durable.prepared.is_none()
+            && self.durable.running().is_none()
+            && self.coordination.is_acknowledged()
+    }
+
+    fn on_message(&mut self, config: &Config, from: NodeId, message: Message, cx: &mut Cx<'_, V>) {
+        if from == config.me || !config.members.contains(&from) {
+            return ignore(from, "it is not from another member", cx);
+        }
+        match message {
+            Message::PrepareReq { txid, state, members } => {
+                self.on_prepare_req(config, from, txid, state, members, cx);
+            }
+            Message::PrepareResp { txid, vote } => self.on_prepare_resp(config, from, txid, vote, cx),
+            Message::Decision { txid, version, outcome } => {
+                self.on_decision(config, from, txid, version, outcome, cx);
+            }
+            Message::DecisionAck { txid } => self.on_decision_ack(config, from, txid, cx),
+            Message::DecisionReq { txid, version, resolve } => {
+                self.on_decision_req(config, from, txid, version, resolve, cx);
+            }
+            Message::DecisionResp { txid, answer } => self.on_decision_resp(config, from, txid, answer, cx),
+            Message::Heartbeat { node_id, last_committed_version, digest } => {
+                if node_id != from {
+                    return ignore(from, "its heartbeat names another node", cx);
+                }
+                self.on_heartbeat(config, from, last_committed_version, digest, cx);
+            }
+            Message::HealthSnapshot { health } => self.on_health_snapshot(config, from, health, cx),
+            Message::StateSync { state } => self.on_state_sync(config, from, state, cx),
+        }
+    }
+
+    // Heartbeats and catch-up (rule 8).
+
+    fn on_heartbeat_timer(&mut self, config: &Config, cx: &mut Cx<'_, V>) {
+        for to in config.others() {
+            cx.send(to, self.heartbeat(config));
+        }
+        cx.set_timer(Timer::Heartbeat, jittered(config.timeouts.heartbeat_ms));
+    }
+
+    fn heartbeat(&self, config: &Config) -> Message {
+        let committed = &self.durable.committed;
+        Message::Heartbeat {
+            node_id: config.me,
+            last_committed_version: committed.version,
+            digest: committed.digest(),
+        }
+    }
+
+    fn on_heartbeat(&mut self, config: &Config, from: NodeId, version: u64, digest: u64, cx: &mut Cx<'_, V>) {
+        let mine = &self.durable.committed;
+        if version < mine.version {
+            cx.send(from, Message::StateSync { state: mine.clone() });
+        } else if version > mine.version {
+            cx.send(from, self.heartbeat(config)); // it will see that this node is behind
+        } else if digest != mine.digest() {
+            self.raise_alarm(config, from, version, cx);
+        }
+    }
+
+    fn on_state_sync(&mut self, config: &Config, from: NodeId, state: RoutingState, cx: &mut Cx<'_, V>) {
+        let mine = &self.durable.committed;
+        if state.version < mine.version {
+            return; // an old message
+        }
+        if state.version == mine.version {
+            if state != *mine {
+                self.raise_alarm(config, from, state.version, cx);
+            }
+            return;
+        }
+        if config.is_coordinator() {
+            // Nobody commits without the coordinator, so nobody can be ahead of it.
+            return self.raise_alarm(config, from, state.version, cx);
+        }
+        let (version, digest) = (state.version, state.digest());
+        self.append(Record::Installed { state }, cx);
+        cx.observe(Fact::CaughtUp { version, digest });
+        self.leave_doubt(cx);
+        self.publish(config, cx);
+    }
+
+    fn raise_alarm(&mut self, config: &Config, with: NodeId, version: u64, cx: &mut Cx<'_, V>) {
+        if !self.split_brain {
+            self.split_brain = true;
+            cx.observe(Fact::SplitBrain { with, version });
+            self.publish(config, cx);
+        }
+    }
+
+    // Health.
+
+    fn on_report_health(&mut self, config: &Config, id: RequestId, health: Health, cx: &mut Cx<'_, V>) {
+        if !config.is_coordinator() {
+            cx.send(config.coordinator, Message::HealthSnapshot { health: health.clone() });
+        }
+        self.health = Some(health);
+        self.publish(config, cx);
+        cx.reply(id, Reply::Done);
+    }
+
+    fn on_health_snapshot(&mut self, config: &Config, from: NodeId, health: Health, cx: &mut Cx<'_, V>) {
+        if config.is_coordinator() {
+            self.member_health.insert(from, health);
+            self.publish(config, cx);
+        }
+    }
+
+    // Shared by all roles.
+
+    /// Writes a record and takes it in.
+    fn append(&mut self, record: Record, cx: &mut Cx<'_, V>) {
+        self.durable.apply(&record);
+        cx.append(record);
+    }
+
+    /// Says what the node now serves, if `txid` is what made it so.
+    fn observe_committed(&self, txid: Txid, cx: &mut Cx<'_, V>) {
+        let committed = &self.durable.committed;
+        cx.observe(Fact::Committed { txid, version: committed.version, digest: committed.digest() });
+    }
+
+    fn publish(&self, config: &Config, cx: &mut Cx<'_, V>) {
+        cx.publish(View {
+            node: config.me,
+            coordinator: config.coordinator,
+            routing: self.durable.committed.clone(),
+            in_doubt: self.durable.prepared_txid(),
+            split_brain: self.split_brain,
+            health: self.health.clone(),
+            member_health: self.member_health.clone(),
+            rollouts: self.durable.rollouts.clone(),
+        });
+    }
+}
+
+/// Reports a message that made no sense.
+fn ignore<V: Variant>(from: NodeId, why: &str, cx: &mut Cx<'_, V>) {
+    cx.observe(Fact::Ignored { from, why: why.into() });
+}

@@ -1,0 +1,154 @@
+//! The participant: votes, and learns how it ended (rules 2 and 7).
+
+use super::config::{Config, jittered};
+use super::message::{Fact, Message, Outcome, Record, Refusal, Timer, Vote};
+use super::state::{RoutingState, Txid};
+use super::variant::Variant;
+use super::{Cx, RolloutNode, ignore};
+use crate::node::NodeId;
+
+impl<V: Variant> RolloutNode<V> {
+    pub(super) fn on_prepare_req(
+        &mut self,
+        config: &Config,
+        from: NodeId,
+        txid: Txid,
+        state: RoutingState,
+        members: Vec<NodeId>,
+        cx: &mut Cx<'_, V>,
+    ) {
+        if from != config.coordinator {
+            return ignore(from, "only the coordinator proposes", cx);
+        }
+        if self.durable.prepared_txid() == Some(txid) {
+            return cx.send(from, Message::PrepareResp { txid, vote: Vote::Commit });
+        }
+        if self.durable.committed.txid == Some(txid) {
+            return cx.send(from, Message::DecisionAck { txid }); // a late copy
+        }
+        match self.judge(config, txid, &state, &members) {
+            Ok(()) => self.vote_commit(config, from, txid, state, members, cx),
+            Err(refusal) => {
+                self.refuse(txid, refusal.clone(), cx);
+                cx.send(from, Message::PrepareResp { txid, vote: Vote::Abort(refusal) });
+            }
+        }
+    }
+
+    /// Whether this node may vote COMMIT (rule 2).
+    pub(super) fn judge(
+        &self,
+        config: &Config,
+        txid: Txid,
+        state: &RoutingState,
+        members: &[NodeId],
+    ) -> Result<(), Refusal> {
+        let durable = &self.durable;
+        if txid <= durable.floor {
+            return Err(Refusal::Stale);
+        }
+        if members != config.members {
+            return Err(Refusal::Members);
+        }
+        if self.split_brain {
+            return Err(Refusal::SplitBrain);
+        }
+        if let Some(txid) = durable.prepared_txid() {
+            return Err(Refusal::Busy { txid });
+        }
+        let (proposed, committed) = (state.version, durable.committed.version);
+        if proposed != committed + 1 {
+            return Err(Refusal::VersionNotNext { proposed, committed });
+        }
+        config.gates.judge(self.health.as_ref())
+    }
+
+    fn vote_commit(
+        &mut self,
+        config: &Config,
+        coordinator: NodeId,
+        txid: Txid,
+        state: RoutingState,
+        members: Vec<NodeId>,
+        cx: &mut Cx<'_, V>,
+    ) {
+        let version = state.version;
+        let record = Record::Voted { txid, state, members };
+        let vote = Message::PrepareResp { txid, vote: Vote::Commit };
+        if V::VOTE_BEFORE_DURABLE {
+            cx.observe(Fact::Voted { txid, version });
+            cx.send(coordinator, vote);
+            self.append(record, cx);
+        } else {
+            self.append(record, cx);
+            cx.observe(Fact::Voted { txid, version });
+            cx.send(coordinator, vote);
+        }
+        cx.set_timer(Timer::Inquire, jittered(config.timeouts.inquire_ms));
+        self.publish(config, cx);
+    }
+
+    /// Promises, durably, never to vote for `txid` or an earlier transaction, unless it has already.
+    pub(super) fn refuse(&mut self, txid: Txid, refusal: Refusal, cx: &mut Cx<'_, V>) {
+        if txid > self.durable.floor {
+            self.append(Record::Refused { txid }, cx);
+            cx.observe(Fact::Refused { txid, refusal });
+        }
+    }
+
+    pub(super) fn on_decision(
+        &mut self,
+        config: &Config,
+        from: NodeId,
+        txid: Txid,
+        version: u64,
+        outcome: Outcome,
+        cx: &mut Cx<'_, V>,
+    ) {
+        if self.durable.prepared_txid() == Some(txid) {
+            if config.is_coordinator() {
+                return self.on_resolved(config, from, txid, version, outcome, cx);
+            }
+            self.conclude(config, txid, outcome, cx);
+            return cx.send(from, Message::DecisionAck { txid });
+        }
+        let committed = &self.durable.committed;
+        let contradicts = match outcome {
+            Outcome::Commit => committed.version == version && committed.txid != Some(txid),
+            Outcome::Abort => committed.txid == Some(txid),
+        };
+        if contradicts {
+            return self.raise_alarm(config, from, version, cx);
+        }
+        match outcome {
+            // This node is behind and has not voted (it caught up past a vote, and its disk was lost
+            // since): the sender is told, and answers with the state.
+            Outcome::Commit if committed.version < version => cx.send(from, self.heartbeat(config)),
+            Outcome::Commit => cx.send(from, Message::DecisionAck { txid }),
+            Outcome::Abort => {
+                if txid > self.durable.floor {
+                    self.append(Record::Refused { txid }, cx); // the PREPARE may still be under way
+                }
+                cx.send(from, Message::DecisionAck { txid });
+            }
+        }
+    }
+
+    /// A participant learns how the transaction it is in doubt about ended.
+    pub(super) fn conclude(&mut self, config: &Config, txid: Txid, outcome: Outcome, cx: &mut Cx<'_, V>) {
+        self.append(Record::Decided { txid, outcome, reason: None }, cx);
+        match outcome {
+            Outcome::Commit => self.observe_committed(txid, cx),
+            Outcome::Abort => cx.observe(Fact::Aborted { txid, reason: None }),
+        }
+        self.leave_doubt(cx);
+        self.publish(config, cx);
+    }
+
+    pub(super) fn leave_doubt(&mut self, cx: &mut Cx<'_, V>) {
+        if self.durable.prepared.is_none() {
+            self.inquiry = None;
+            cx.cancel_timer(Timer::Inquire);
+        }
+    }
+}

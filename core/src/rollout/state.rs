@@ -1,0 +1,275 @@
+//! What a cluster serves: models by weight, one version after another.
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Display};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+use xxhash_rust::xxh3::xxh3_64;
+
+/// All weights of a state together, in basis points (1/100 of a percent).
+pub const WHOLE_BP: u32 = 10_000;
+
+/// The longest name of a model, in bytes.
+pub const MAX_MODEL_BYTES: usize = 128;
+
+/// The name of a model, such as `v2`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ModelId(Arc<str>);
+
+impl ModelId {
+    /// A model's name; `Err` says what is wrong with it.
+    pub fn new(name: &str) -> Result<Self, StateError> {
+        if name.is_empty() || name.len() > MAX_MODEL_BYTES || name.chars().any(char::is_control) {
+            return Err(StateError::ModelName { name: name.chars().take(40).collect() });
+        }
+        Ok(Self(name.into()))
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for ModelId {
+    type Error = StateError;
+    fn try_from(name: String) -> Result<Self, StateError> {
+        Self::new(&name)
+    }
+}
+
+impl From<ModelId> for String {
+    fn from(id: ModelId) -> Self {
+        id.0.as_ref().into()
+    }
+}
+
+impl Display for ModelId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Names a transaction: the coordinator's life, and its count within that life. Written `1.2`.
+///
+/// The order is the order in which the coordinator begins transactions, across its crashes: a participant
+/// that promises never to vote for a transaction promises it for all earlier ones too, in one number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Txid {
+    /// The coordinator's life, counted from 1; durable before it begins a transaction.
+    pub epoch: u32,
+    /// The transaction within that life, counted from 1.
+    pub number: u32,
+}
+
+impl Display for Txid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.epoch, self.number)
+    }
+}
+
+impl From<Txid> for String {
+    fn from(txid: Txid) -> Self {
+        txid.to_string()
+    }
+}
+
+impl TryFrom<String> for Txid {
+    type Error = StateError;
+    fn try_from(text: String) -> Result<Self, StateError> {
+        let parsed = text
+            .split_once('.')
+            .and_then(|(epoch, number)| Some((epoch.parse().ok()?, number.parse().ok()?)));
+        let (epoch, number) = parsed.ok_or(StateError::Txid { text })?;
+        Ok(Self { epoch, number })
+    }
+}
+
+/// Which share of the requests each model serves, in basis points that sum to [`WHOLE_BP`]. Written in
+/// JSON as decimals: `{"v1": 0.95, "v2": 0.05}`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "BTreeMap<ModelId, f64>", into = "BTreeMap<ModelId, f64>")]
+pub struct Weights(BTreeMap<ModelId, u32>);
+
+impl Weights {
+    /// Weights in basis points; they must sum to [`WHOLE_BP`].
+    pub fn new(weights: BTreeMap<ModelId, u32>) -> Result<Self, StateError> {
+        let sum = weights.values().try_fold(0_u32, |sum, &bp| sum.checked_add(bp)).unwrap_or(u32::MAX);
+        if sum == WHOLE_BP { Ok(Self(weights)) } else { Err(StateError::WeightSum { sum_bp: sum }) }
+    }
+
+    /// The models in order, each with its basis points.
+    pub fn iter(&self) -> impl Iterator<Item = (&ModelId, u32)> {
+        self.0.iter().map(|(model, &bp)| (model, bp))
+    }
+
+    /// The model that serves `point`, a number below [`WHOLE_BP`].
+    pub fn pick(&self, point: u32) -> &ModelId {
+        let mut upto = 0;
+        self.iter()
+            .find(|&(_, bp)| {
+                upto += bp;
+                point < upto
+            })
+            .map(|(model, _)| model)
+            .expect("weights sum to the whole, and the point lies below it")
+    }
+}
+
+impl TryFrom<BTreeMap<ModelId, f64>> for Weights {
+    type Error = StateError;
+    fn try_from(decimals: BTreeMap<ModelId, f64>) -> Result<Self, StateError> {
+        let to_bp = |(model, decimal): (ModelId, f64)| {
+            let bp = decimal * f64::from(WHOLE_BP);
+            let whole = bp.round();
+            if (0.0..=f64::from(WHOLE_BP)).contains(&whole) && (bp - whole).abs() < 1e-6 {
+                Ok((model, whole as u32))
+            } else {
+                Err(StateError::Weight { model, decimal: decimal.to_string() })
+            }
+        };
+        Self::new(decimals.into_iter().map(to_bp).collect::<Result<_, _>>()?)
+    }
+}
+
+impl From<Weights> for BTreeMap<ModelId, f64> {
+    fn from(weights: Weights) -> Self {
+        weights.0.into_iter().map(|(model, bp)| (model, f64::from(bp) / f64::from(WHOLE_BP))).collect()
+    }
+}
+
+impl Display for Weights {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, (model, bp)) in self.iter().enumerate() {
+            let comma = if i > 0 { ", " } else { "" };
+            write!(f, "{comma}{model} {}%", f64::from(bp) / 100.0)?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether a state is one model's alone or shares requests with a canary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// One model serves everything.
+    Stable,
+    /// A canary serves a part.
+    Canary,
+}
+
+/// What every node of the cluster serves at one version. All nodes hold the same state for a version.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct RoutingState {
+    /// Counts committed changes; 0 is the state of the configuration.
+    pub version: u64,
+    /// The model that serves what the canary does not.
+    pub stable_model_id: ModelId,
+    /// The model on trial, if there is one.
+    pub canary_model_id: Option<ModelId>,
+    /// Who serves how much.
+    pub weights: Weights,
+    /// Whether a canary is under way.
+    pub status: Status,
+    /// The transaction that committed this version; none for version 0.
+    pub txid: Option<Txid>,
+}
+
+impl RoutingState {
+    /// Version 0: everything on one model.
+    pub fn initial(model: &ModelId) -> Self {
+        Self {
+            version: 0,
+            stable_model_id: model.clone(),
+            canary_model_id: None,
+            weights: Weights([(model.clone(), WHOLE_BP)].into()),
+            status: Status::Stable,
+            txid: None,
+        }
+    }
+
+    /// The next version, in which `model` serves `share_bp` of the requests and the stable model the rest.
+    /// At the whole share `model` becomes the stable one.
+    ///
+    /// The stable model itself can only be given the whole: that ends a canary (a rollback).
+    pub fn next(&self, model: &ModelId, share_bp: u32, txid: Txid) -> Result<Self, StateError> {
+        if share_bp == 0 || share_bp > WHOLE_BP {
+            return Err(StateError::Share { share_bp });
+        }
+        let version = self.version + 1;
+        if share_bp == WHOLE_BP {
+            return Ok(Self { version, txid: Some(txid), ..Self::initial(model) });
+        }
+        if *model == self.stable_model_id {
+            return Err(StateError::StableModel { model: model.clone() });
+        }
+        let stable = self.stable_model_id.clone();
+        let shares = [(stable.clone(), WHOLE_BP - share_bp), (model.clone(), share_bp)];
+        Ok(Self {
+            version,
+            stable_model_id: stable,
+            canary_model_id: Some(model.clone()),
+            weights: Weights::new(shares.into())?,
+            status: Status::Canary,
+            txid: Some(txid),
+        })
+    }
+
+    /// A digest of the whole state, equal on all nodes that hold the same state: XXH3 of its JSON.
+    pub fn digest(&self) -> u64 {
+        xxh3_64(&serde_json::to_vec(self).expect("a state is plain data and always serialises"))
+    }
+}
+
+impl Display for RoutingState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "v{} ({})", self.version, self.weights)
+    }
+}
+
+/// Why a value is not a state, a weight, a name.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum StateError {
+    /// A model's name is empty, too long, or unprintable.
+    #[error("model name {name:?}: must be 1 to {MAX_MODEL_BYTES} bytes without control characters")]
+    ModelName {
+        /// Its beginning.
+        name: String,
+    },
+    /// Not a transaction's name.
+    #[error("txid {text:?}: must be two numbers, such as \"1.2\"")]
+    Txid {
+        /// What was given.
+        text: String,
+    },
+    /// Weights that do not sum to the whole.
+    #[error("weights sum to {}, must sum to 1", f64::from(*sum_bp) / f64::from(WHOLE_BP))]
+    WeightSum {
+        /// Their sum in basis points.
+        sum_bp: u32,
+    },
+    /// A weight that is not from 0 to 1 in steps of a basis point.
+    #[error("weight {decimal} of model {model}: must lie in 0..=1 in steps of 0.0001")]
+    Weight {
+        /// Whose.
+        model: ModelId,
+        /// What was given.
+        decimal: String,
+    },
+    /// A step's share is not above 0 and at most the whole.
+    #[error("a step of {}%: must be above 0 and at most 100", f64::from(*share_bp) / 100.0)]
+    Share {
+        /// The share in basis points.
+        share_bp: u32,
+    },
+    /// The stable model cannot be its own canary.
+    #[error("{model} is the stable model: only a step of 100 is possible (it ends the canary)")]
+    StableModel {
+        /// Which.
+        model: ModelId,
+    },
+}
