@@ -1,1 +1,22 @@
-//! (empty)
+//! The production shell: hosts a [`Node`](coalmine_core::node::Node) on TCP, HTTP and a journal file.
+//!
+//! Everything that touches the outside goes through the [`Runtime`](runtime::Runtime) trait, so the very same
+//! shell (its run loop, its frames, its journal lines, its HTTP) also runs inside the simulator. This
+//! crate's own runtime is [`tokio`](tokio_runtime); it never links the simulator.
+//!
+//! ```text
+//!   peers ──frames──▶ transport ─┐                      ┌─▶ journal  (append, fsync, "durable up to n")
+//!   clients ──HTTP──▶ face ──────┼─▶ shell: one loop, ──┼─▶ transport (datagrams on TCP)
+//!   timers ──────────────────────┘    one Host          ├─▶ replies, published view
+//!                                                       └─▶ probe (facts, traces)
+//! ```
+//!
+//! Reading order: [`runtime`], [`shell`], [`transport`], [`journal`], [`face`] and [`http`], then [`rollout`].
+
+pub mod face;
+pub mod http;
+pub mod journal;
+pub mod runtime;
+pub mod shell;
+pub mod tokio_runtime;
+pub mod transport;

@@ -1,0 +1,120 @@
+//! How clients reach a node over HTTP: both directions in one place, so that the command line, the simulated
+//! client and the server cannot disagree.
+//!
+//! A protocol without wishes of its own implements [`Face`] with an empty body and gets `POST /request`: the
+//! request as JSON, answered by the reply as JSON.
+
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{HeaderMap, Request, Response, StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::post;
+use axum::{Json, Router};
+use coalmine_core::node::{Node, RequestId};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::runtime::Runtime;
+use crate::shell::Handle;
+
+/// The header that names a request, `<client>/<sequence>`: a retry carries the same one.
+pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
+
+/// How long a client's request may wait for the node.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How clients reach a node.
+pub trait Face: Node {
+    /// The server: routes to a running node. May start tasks of its own, such as one that measures.
+    fn router<R: Runtime>(runtime: &R, _config: &Self::Config, handle: Handle<Self>) -> Router {
+        let state = (runtime.clone(), handle);
+        Router::new().route("/request", post(take::<Self, R>)).with_state(state)
+    }
+
+    /// The client: a request as HTTP.
+    fn to_http(id: RequestId, request: &Self::Request) -> Request<Bytes> {
+        post_json("/request", Some(id), request)
+    }
+
+    /// The client: an answer as a reply. `Err` says what the server complained about.
+    fn from_http(answer: &Response<Bytes>) -> Result<Self::Reply, String> {
+        read_json(answer)
+    }
+}
+
+/// An error, as every route answers it: a status and `{"error": why}`.
+#[derive(Debug)]
+pub struct ApiError(pub StatusCode, pub String);
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> axum::response::Response {
+        (self.0, Json(serde_json::json!({ "error": self.1 }))).into_response()
+    }
+}
+
+/// A `POST` with a JSON body, named by `id`.
+pub fn post_json(path: &str, id: Option<RequestId>, body: &impl Serialize) -> Request<Bytes> {
+    let body = serde_json::to_vec(body).expect("requests are plain data and always serialise");
+    let mut request = Request::post(path).header(header::CONTENT_TYPE, "application/json");
+    if let Some(RequestId { client, sequence }) = id {
+        request = request.header(IDEMPOTENCY_KEY, format!("{client}/{sequence}"));
+    }
+    request.body(body.into()).expect("the parts are valid")
+}
+
+/// An answer's JSON, if its status is a success; what it complains about otherwise.
+pub fn read_json<T: DeserializeOwned>(answer: &Response<Bytes>) -> Result<T, String> {
+    let status = answer.status();
+    if !status.is_success() {
+        let json: Option<serde_json::Value> = serde_json::from_slice(answer.body()).ok();
+        let why = json.as_ref().and_then(|json| json["error"].as_str());
+        return Err(why.map_or_else(|| format!("HTTP status {status}"), str::to_owned));
+    }
+    serde_json::from_slice(answer.body()).map_err(|error| format!("the answer makes no sense: {error}"))
+}
+
+/// Reads the request's name; `None` where there is no header.
+pub fn idempotency_key(headers: &HeaderMap) -> Result<Option<RequestId>, ApiError> {
+    let Some(value) = headers.get(IDEMPOTENCY_KEY) else { return Ok(None) };
+    let parse = |text: &str| {
+        let (client, sequence) = text.split_once('/')?;
+        Some(RequestId { client: client.parse().ok()?, sequence: sequence.parse().ok()? })
+    };
+    value.to_str().ok().and_then(parse).map(Some).ok_or_else(|| {
+        let why = format!("header {IDEMPOTENCY_KEY}: must be two numbers, `<client>/<sequence>`");
+        ApiError(StatusCode::BAD_REQUEST, why)
+    })
+}
+
+/// Asks the node, within [`REQUEST_TIMEOUT`].
+pub async fn ask<N: Node, R: Runtime>(
+    runtime: &R,
+    handle: &Handle<N>,
+    id: RequestId,
+    request: N::Request,
+) -> Result<N::Reply, ApiError> {
+    tokio::select! {
+        biased;
+        reply = handle.request(id, request) => {
+            reply.map_err(|stopped| ApiError(StatusCode::SERVICE_UNAVAILABLE, stopped.to_string()))
+        }
+        () = runtime.sleep(REQUEST_TIMEOUT) => {
+            let why = format!("no answer from the node within {REQUEST_TIMEOUT:?}");
+            Err(ApiError(StatusCode::GATEWAY_TIMEOUT, why))
+        }
+    }
+}
+
+async fn take<N: Node, R: Runtime>(
+    State((runtime, handle)): State<(R, Handle<N>)>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Json<N::Reply>, ApiError> {
+    let bad = |why: String| ApiError(StatusCode::BAD_REQUEST, why);
+    let id = idempotency_key(&headers)?;
+    let id = id.ok_or_else(|| bad(format!("header {IDEMPOTENCY_KEY} is missing: `<client>/<sequence>`")))?;
+    let request = serde_json::from_slice(&body).map_err(|error| bad(format!("body: {error}")))?;
+    ask(&runtime, &handle, id, request).await.map(Json)
+}

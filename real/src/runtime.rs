@@ -1,0 +1,70 @@
+//! What the shell needs of the outside world, as a trait: tasks, time, TCP, one journal file, and the few
+//! random numbers that a driver draws for its node.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use coalmine_core::node::Delay;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+/// One node's outside world.
+pub trait Runtime: Clone + Send + Sync + 'static {
+    /// A TCP connection.
+    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+    /// A TCP listener.
+    type Listener: Listener<Stream = Self::Stream>;
+    /// The node's journal.
+    type Journal: JournalFile;
+
+    /// Runs a task on its own. It ends with the node.
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static);
+
+    /// Waits.
+    fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + Send + 'static;
+
+    /// The time since some fixed moment; never goes back.
+    fn now(&self) -> Duration;
+
+    /// A number below `n`: what [`Context::choose`](coalmine_core::node::Context::choose) answers.
+    fn choose(&self, n: u32) -> u32;
+
+    /// How long a timer with this range waits this time.
+    fn draw(&self, delay: Delay) -> Duration;
+
+    /// Opens a connection.
+    fn connect(&self, to: SocketAddr) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+
+    /// Listens for connections.
+    fn listen(&self, at: SocketAddr) -> impl Future<Output = io::Result<Self::Listener>> + Send;
+
+    /// Opens the journal, creating it if need be, and reads all of it.
+    fn open_journal(&self) -> impl Future<Output = io::Result<(Vec<u8>, Self::Journal)>> + Send;
+}
+
+/// Takes connections.
+pub trait Listener: Send + 'static {
+    /// What is taken.
+    type Stream;
+
+    /// The next connection, and who opened it.
+    fn accept(&mut self) -> impl Future<Output = io::Result<(Self::Stream, SocketAddr)>> + Send;
+
+    /// Where it listens.
+    fn local_addr(&self) -> io::Result<SocketAddr>;
+}
+
+/// A file that grows at its end.
+pub trait JournalFile: Send + 'static {
+    /// Cuts the file to its first `length` bytes, durably.
+    fn truncate(&mut self, length: u64) -> impl Future<Output = io::Result<()>> + Send;
+
+    /// Writes at the end. It may be kept back until the next [`sync`](Self::sync).
+    fn write(&mut self, line: &[u8]) -> impl Future<Output = io::Result<()>> + Send;
+
+    /// Makes all that was written durable. An error is final: what is on disk is unknown then, and must not
+    /// be written again as if it were (Rebello et al., *Can Applications Recover from fsync Failures?*, ATC
+    /// 2020).
+    fn sync(&mut self) -> impl Future<Output = io::Result<()>> + Send;
+}

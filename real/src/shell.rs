@@ -1,0 +1,289 @@
+//! The run loop: one node, one [`Host`], one task. It takes events from the timers, the disk, the peers and
+//! the clients, one at a time, and carries out what the host releases, in order.
+//!
+//! The loop decides nothing. What an effect means is decided in the host; what the network and the disk do is
+//! decided behind the [`Runtime`].
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::ops::ControlFlow;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use coalmine_core::codec::journal::{Torn, encode};
+use coalmine_core::host::Host;
+use coalmine_core::node::{Effect, Event, Node, NodeId, RequestId};
+use thiserror::Error;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::journal::{self, JournalError, Writer};
+use crate::runtime::Runtime;
+use crate::transport::{self, Outbound};
+
+/// How many messages and requests may wait for the node.
+const QUEUED_EVENTS: usize = 1024;
+
+/// Where a node stands in its cluster.
+#[derive(Clone, Debug)]
+pub struct Placement {
+    /// Who it is.
+    pub me: NodeId,
+    /// Where it takes frames from its peers.
+    pub control: SocketAddr,
+    /// Where the others take frames.
+    pub peers: BTreeMap<NodeId, SocketAddr>,
+}
+
+/// Why a node stopped.
+#[derive(Debug, Error)]
+pub enum ShellError {
+    /// Its journal cannot be read, or no longer written.
+    #[error("journal: {0}")]
+    Journal(#[from] JournalError),
+    /// It cannot listen for its peers.
+    #[error("cannot listen on {address}: {error}")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// Why not.
+        error: std::io::Error,
+    },
+}
+
+/// Watches a node from outside: logs, traces, recordings. [`ControlFlow::Break`] stops the node dead, on the
+/// spot, before any of these effects is carried out: the simulator's crash.
+pub trait Probe<N: Node>: Clone + Send + Sync + 'static {
+    /// The node has booted from its journal.
+    fn booted(&self, _host: &Host<N>, _torn: Option<Torn>, _effects: &[Effect<N>]) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
+    /// The node has taken an event.
+    fn stepped(&self, _event: &Event<N>, _host: &Host<N>, _effects: &[Effect<N>]) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
+    /// The disk has made records durable, which released these effects.
+    fn synced(&self, _upto: u64, _host: &Host<N>, _effects: &[Effect<N>]) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
+    /// Something outside the node went wrong; it goes on.
+    fn complain(&self, _what: String) {}
+}
+
+/// A client's way to a running node.
+#[derive(Debug)]
+pub struct Handle<N: Node> {
+    requests: mpsc::Sender<Asked<N>>,
+    view: watch::Receiver<Option<Arc<N::View>>>,
+}
+
+impl<N: Node> Clone for Handle<N> {
+    fn clone(&self) -> Self {
+        Self { requests: self.requests.clone(), view: self.view.clone() }
+    }
+}
+
+/// The node has stopped, or will not answer any more.
+#[derive(Debug, Error)]
+#[error("the node has stopped")]
+pub struct Stopped;
+
+impl<N: Node> Handle<N> {
+    /// Asks the node, and waits for its answer.
+    pub async fn request(&self, id: RequestId, request: N::Request) -> Result<N::Reply, Stopped> {
+        let (answer, answered) = oneshot::channel();
+        self.requests.send(Asked { id, request, answer }).await.map_err(|_| Stopped)?;
+        answered.await.map_err(|_| Stopped)
+    }
+
+    /// What the node last published; `None` before it has.
+    pub fn view(&self) -> Option<Arc<N::View>> {
+        self.view.borrow().clone()
+    }
+}
+
+#[derive(Debug)]
+struct Asked<N: Node> {
+    id: RequestId,
+    request: N::Request,
+    answer: oneshot::Sender<N::Reply>,
+}
+
+/// A node, ready to run.
+pub struct Shell<N: Node, R: Runtime, P: Probe<N>> {
+    runtime: R,
+    config: N::Config,
+    placement: Placement,
+    probe: P,
+    requests: mpsc::Receiver<Asked<N>>,
+    view: watch::Sender<Option<Arc<N::View>>>,
+}
+
+impl<N: Node, R: Runtime, P: Probe<N>> Shell<N, R, P> {
+    /// A node that is not running yet, and the clients' way to it.
+    pub fn new(runtime: R, config: N::Config, placement: Placement, probe: P) -> (Self, Handle<N>) {
+        let (requests_out, requests) = mpsc::channel(QUEUED_EVENTS);
+        let (view, view_out) = watch::channel(None);
+        let handle = Handle { requests: requests_out, view: view_out };
+        (Self { runtime, config, placement, probe, requests, view }, handle)
+    }
+
+    /// Boots the node and runs it until it fails, or until the future is dropped.
+    pub async fn run(mut self) -> Result<std::convert::Infallible, ShellError> {
+        let runtime = self.runtime.clone();
+        let (recovered, file) = journal::open(&runtime).await?;
+        let on_disk = recovered.records.len() as u64;
+
+        let address = self.placement.control;
+        let listener =
+            runtime.listen(address).await.map_err(|error| ShellError::Listen { address, error })?;
+        let (messages_out, mut messages) = mpsc::channel(QUEUED_EVENTS);
+        let probe = self.probe.clone();
+        let complain = move |what| probe.complain(what);
+        runtime.spawn(transport::receive::<N, R>(runtime.clone(), listener, messages_out, complain));
+
+        let mut out = Vec::new();
+        let mut choose = |n| runtime.choose(n);
+        let mut host = Host::boot(&self.config, &recovered.records, 0, &mut choose, &mut out);
+        let verdict = self.probe.booted(&host, recovered.torn, &out);
+        let mut drive = Drive {
+            outbound: Outbound::start(&runtime, self.placement.me, &self.placement.peers),
+            journal: journal::start_writer(&runtime, file, on_disk),
+            written: on_disk,
+            timers: Timers::default(),
+            waiting: BTreeMap::new(),
+        };
+        self.carry_out(verdict, &mut drive, &mut out).await;
+
+        loop {
+            let event = tokio::select! {
+                biased;
+                timer = drive.timers.next(&runtime) => Event::Timer(timer),
+                Some(durable) = drive.journal.durable.recv() => {
+                    let upto = durable.map_err(JournalError::Io)?;
+                    host.synced(&self.config, 0, upto, &mut choose, &mut out);
+                    let verdict = self.probe.synced(upto, &host, &out);
+                    self.carry_out(verdict, &mut drive, &mut out).await;
+                    continue;
+                }
+                Some((from, message)) = messages.recv() => Event::Message { from, message },
+                Some(asked) = self.requests.recv() => {
+                    drive.wait(asked.id, asked.answer);
+                    Event::Request { id: asked.id, request: asked.request }
+                }
+            };
+            host.step(&self.config, event.clone(), &mut choose, &mut out);
+            let verdict = self.probe.stepped(&event, &host, &out);
+            self.carry_out(verdict, &mut drive, &mut out).await;
+        }
+    }
+
+    async fn carry_out(
+        &mut self,
+        verdict: ControlFlow<()>,
+        drive: &mut Drive<N>,
+        effects: &mut Vec<Effect<N>>,
+    ) {
+        if verdict.is_break() {
+            std::future::pending::<()>().await;
+        }
+        for effect in effects.drain(..) {
+            match effect {
+                Effect::Append(record) => {
+                    drive.written += 1;
+                    let mut line = Vec::new();
+                    encode(drive.written, &record, &mut line);
+                    // If the writer has gone it has failed, and the loop is about to learn it.
+                    let _ = drive.journal.lines.send(line).await;
+                }
+                Effect::Send { to, message } => {
+                    if let Err(why) = drive.outbound.send(to, message) {
+                        self.probe.complain(format!("a message was lost: {why}"));
+                    }
+                }
+                Effect::Reply { to, reply } => {
+                    for answer in drive.waiting.remove(&to).into_iter().flatten() {
+                        let _ = answer.send(reply.clone()); // the client may have gone
+                    }
+                }
+                Effect::Publish(view) => {
+                    self.view.send_replace(Some(Arc::new(view.0)));
+                }
+                Effect::SetTimer { timer, delay } => {
+                    let delay = self.runtime.draw(delay);
+                    drive.timers.arm(timer, self.runtime.now() + delay);
+                }
+                Effect::CancelTimer(timer) => drive.timers.disarm(&timer),
+                Effect::Observe(_) => {} // the probe has seen it
+                Effect::WhenDurable(_) => unreachable!("the host keeps tokens to itself"),
+            }
+        }
+    }
+}
+
+/// What the loop drives beside the host.
+struct Drive<N: Node> {
+    outbound: Outbound,
+    journal: Writer,
+    /// How many records were given to the journal.
+    written: u64,
+    timers: Timers<N::Timer>,
+    /// Clients that wait for an answer: several where one has sent its request again.
+    waiting: BTreeMap<RequestId, Vec<oneshot::Sender<N::Reply>>>,
+}
+
+impl<N: Node> Drive<N> {
+    fn wait(&mut self, id: RequestId, answer: oneshot::Sender<N::Reply>) {
+        if self.waiting.len() >= QUEUED_EVENTS {
+            self.waiting.retain(|_, answers| answers.iter().any(|answer| !answer.is_closed()));
+        }
+        self.waiting.entry(id).or_default().push(answer);
+    }
+}
+
+type Sleep = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// The deadlines of the armed timers, and one sleep until the earliest.
+struct Timers<T> {
+    deadlines: BTreeMap<T, Duration>,
+    sleep: Option<(Duration, Sleep)>,
+}
+
+impl<T> Default for Timers<T> {
+    fn default() -> Self {
+        Self { deadlines: BTreeMap::new(), sleep: None }
+    }
+}
+
+impl<T: Ord + Clone> Timers<T> {
+    fn arm(&mut self, timer: T, deadline: Duration) {
+        self.deadlines.insert(timer, deadline);
+    }
+
+    fn disarm(&mut self, timer: &T) {
+        self.deadlines.remove(timer);
+    }
+
+    /// Waits for the next timer and disarms it. May be dropped and called again.
+    async fn next<R: Runtime>(&mut self, runtime: &R) -> T {
+        loop {
+            let earliest = self.deadlines.iter().min_by_key(|&(_, deadline)| deadline);
+            let Some((timer, &deadline)) = earliest else { return std::future::pending().await };
+            let now = runtime.now();
+            if deadline <= now {
+                let timer = timer.clone();
+                self.deadlines.remove(&timer);
+                return timer;
+            }
+            let asleep_until = self.sleep.as_ref().map(|(until, _)| *until);
+            if asleep_until != Some(deadline) {
+                self.sleep = Some((deadline, Box::pin(runtime.sleep(deadline - now))));
+            }
+            if let Some((_, sleep)) = &mut self.sleep {
+                sleep.await;
+                self.sleep = None;
+            }
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! The real world: tokio's tasks, clock and TCP, and a file on disk.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::future::Future;
+use std::hash::{BuildHasher, RandomState};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use coalmine_core::node::Delay;
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::runtime::{JournalFile, Listener, Runtime};
+
+/// One process's outside world.
+#[derive(Clone, Debug)]
+pub struct TokioRuntime(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    started: Instant,
+    journal: PathBuf,
+    random: RandomState,
+    drawn: AtomicU64,
+}
+
+impl TokioRuntime {
+    /// The world of a node whose journal is this file. Must be used within a tokio runtime.
+    pub fn new(journal: impl Into<PathBuf>) -> Self {
+        Self(Arc::new(Inner {
+            started: Instant::now(),
+            journal: journal.into(),
+            random: RandomState::new(),
+            drawn: AtomicU64::new(0),
+        }))
+    }
+
+    /// A random number: the process's random hash keys over a counter. Jitter needs no more.
+    fn random(&self) -> u64 {
+        self.0.random.hash_one(self.0.drawn.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+impl Runtime for TokioRuntime {
+    type Stream = TcpStream;
+    type Listener = TcpListener;
+    type Journal = TokioJournal;
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        tokio::spawn(task);
+    }
+
+    fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + Send + 'static {
+        tokio::time::sleep(duration)
+    }
+
+    fn now(&self) -> Duration {
+        self.0.started.elapsed()
+    }
+
+    fn choose(&self, n: u32) -> u32 {
+        (self.random() % u64::from(n)) as u32
+    }
+
+    fn draw(&self, delay: Delay) -> Duration {
+        let spread = (delay.max - delay.min).as_nanos() as u64;
+        delay.min + Duration::from_nanos(self.random() % (spread + 1))
+    }
+
+    async fn connect(&self, to: SocketAddr) -> io::Result<TcpStream> {
+        let stream = TcpStream::connect(to).await?;
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    }
+
+    async fn listen(&self, at: SocketAddr) -> io::Result<TcpListener> {
+        TcpListener::bind(at).await
+    }
+
+    async fn open_journal(&self) -> io::Result<(Vec<u8>, TokioJournal)> {
+        let path = self.0.journal.clone();
+        blocking(move || open(&path)).await
+    }
+}
+
+impl Listener for TcpListener {
+    type Stream = TcpStream;
+
+    async fn accept(&mut self) -> io::Result<(TcpStream, SocketAddr)> {
+        let (stream, from) = TcpListener::accept(self).await?;
+        stream.set_nodelay(true)?;
+        Ok((stream, from))
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        TcpListener::local_addr(self)
+    }
+}
+
+/// A journal in a file, locked against a second process. What is written waits in memory for the sync, which
+/// is one `write` and one `fdatasync` on a thread of its own.
+#[derive(Debug)]
+pub struct TokioJournal {
+    file: Arc<File>,
+    unsynced: Vec<u8>,
+}
+
+impl JournalFile for TokioJournal {
+    async fn truncate(&mut self, length: u64) -> io::Result<()> {
+        let file = Arc::clone(&self.file);
+        blocking(move || {
+            file.set_len(length)?;
+            (&*file).seek(SeekFrom::End(0))?;
+            file.sync_all()
+        })
+        .await
+    }
+
+    async fn write(&mut self, line: &[u8]) -> io::Result<()> {
+        self.unsynced.extend_from_slice(line);
+        Ok(())
+    }
+
+    async fn sync(&mut self) -> io::Result<()> {
+        let (file, bytes) = (Arc::clone(&self.file), std::mem::take(&mut self.unsynced));
+        blocking(move || {
+            (&*file).write_all(&bytes)?;
+            file.sync_data()
+        })
+        .await
+    }
+}
+
+fn open(path: &Path) -> io::Result<(Vec<u8>, TokioJournal)> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    std::fs::create_dir_all(folder)?;
+    let mut file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
+    file.try_lock().map_err(|error| match error {
+        TryLockError::WouldBlock => io::Error::other("another process has it open"),
+        TryLockError::Error(error) => error,
+    })?;
+    File::open(folder)?.sync_all()?; // the file's name must survive as well
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    Ok((bytes, TokioJournal { file: Arc::new(file), unsynced: Vec::new() }))
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
+}
