@@ -137,7 +137,7 @@ pub fn variant_name(value: &impl Debug) -> String {
 }
 
 /// What a node is told.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Event<N: Node> {
     /// A message from a peer arrived.
     Message {
@@ -182,7 +182,7 @@ impl From<RangeInclusive<Duration>> for Delay {
 }
 
 /// What a node does. The [`Host`](crate::host::Host) interprets effects; drivers carry them out.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Effect<N: Node> {
     /// Write this record at the journal's end. It is not durable yet.
     Append(N::Record),
@@ -217,8 +217,8 @@ pub enum Effect<N: Node> {
     WhenDurable(u64),
 }
 
-/// A published view. Views are never compared (they only leave), so any two are equal: this keeps `Effect`
-/// comparable without asking views for an order.
+/// A published view. Views only leave, so nobody compares them: any two are equal. A view that waits for the
+/// disk therefore does not tell two states of a host apart.
 #[derive(Clone, Debug)]
 pub struct Published<N: Node>(pub N::View);
 
@@ -228,16 +228,6 @@ impl<N: Node> PartialEq for Published<N> {
     }
 }
 impl<N: Node> Eq for Published<N> {}
-impl<N: Node> PartialOrd for Published<N> {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl<N: Node> Ord for Published<N> {
-    fn cmp(&self, _: &Self) -> std::cmp::Ordering {
-        std::cmp::Ordering::Equal
-    }
-}
 impl<N: Node> Hash for Published<N> {
     fn hash<H: std::hash::Hasher>(&self, _: &mut H) {}
 }

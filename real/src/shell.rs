@@ -12,7 +12,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use coalmine_core::codec::journal::{Torn, encode};
+use coalmine_core::codec::journal::{Recovered, encode};
 use coalmine_core::host::Host;
 use coalmine_core::node::{Effect, Event, Node, NodeId, RequestId};
 use thiserror::Error;
@@ -56,7 +56,12 @@ pub enum ShellError {
 /// spot, before any of these effects is carried out: the simulator's crash.
 pub trait Probe<N: Node>: Clone + Send + Sync + 'static {
     /// The node has booted from its journal.
-    fn booted(&self, _host: &Host<N>, _torn: Option<Torn>, _effects: &[Effect<N>]) -> ControlFlow<()> {
+    fn booted(
+        &self,
+        _journal: &Recovered<N::Record>,
+        _host: &Host<N>,
+        _effects: &[Effect<N>],
+    ) -> ControlFlow<()> {
         ControlFlow::Continue(())
     }
     /// The node has taken an event.
@@ -146,7 +151,7 @@ impl<N: Node, R: Runtime, P: Probe<N>> Shell<N, R, P> {
         let mut out = Vec::new();
         let mut choose = |n| runtime.choose(n);
         let mut host = Host::boot(&self.config, &recovered.records, 0, &mut choose, &mut out);
-        let verdict = self.probe.booted(&host, recovered.torn, &out);
+        let verdict = self.probe.booted(&recovered, &host, &out);
         let mut drive = Drive {
             outbound: Outbound::start(&runtime, self.placement.me, &self.placement.peers),
             journal: journal::start_writer(&runtime, file, on_disk),

@@ -1,1 +1,4 @@
-//! (empty)
+//! The scenarios and models that Coalmine ships.
+
+pub mod rollout;
+pub mod twophase;

@@ -1,1 +1,12 @@
-//! (empty)
+//! The harness: runs a [`System`](system::System) under every fault, and tells what it found.
+
+#[cfg(not(madsim))]
+compile_error!(
+    "coalmine-sim needs madsim's simulator: build with `--cfg madsim`. The workspace sets it in \
+     .cargo/config.toml; a RUSTFLAGS variable in the environment replaces that setting, so unset it or add \
+     the flag to it."
+);
+
+pub mod check;
+pub mod system;
+pub mod world;

@@ -96,6 +96,7 @@ impl<V: Variant> Node for RolloutNode<V> {
             inquiry: None,
             variant: PhantomData,
         };
+        node.retell(cx);
         node.publish(config, cx);
         cx.set_timer(Timer::Heartbeat, jittered(config.timeouts.heartbeat_ms));
         if config.is_coordinator() {
@@ -265,6 +266,16 @@ impl<V: Variant> RolloutNode<V> {
     fn append(&mut self, record: Record, cx: &mut Cx<'_, V>) {
         self.durable.apply(&record);
         cx.append(record);
+    }
+
+    /// Says again what the journal holds: the crash may have come between a write and its fact.
+    fn retell(&self, cx: &mut Cx<'_, V>) {
+        if let Some(txid) = self.durable.committed.txid {
+            self.observe_committed(txid, cx);
+        }
+        if let Some(prepared) = &self.durable.prepared {
+            cx.observe(Fact::Voted { txid: prepared.txid, version: prepared.state.version });
+        }
     }
 
     /// Says what the node now serves, if `txid` is what made it so.

@@ -1,0 +1,77 @@
+//! The canary rollout as a system.
+
+use coalmine_core::node::{NodeId, RequestId};
+use coalmine_core::observation::{Invariant, Observation, Witness};
+use coalmine_core::rollout::RolloutNode;
+use coalmine_core::rollout::config::{Config, NoEvidence};
+use coalmine_core::rollout::invariants::{self, Ledger};
+use coalmine_core::rollout::message::Request;
+use coalmine_core::rollout::state::{ModelId, WHOLE_BP};
+use coalmine_core::rollout::variant::{Sound, Variant};
+use coalmine_sim::system::{Operation, System};
+use coalmine_sim::world::{Disk, Limits, Network};
+
+/// A cluster, and how many rollouts clients ask of it.
+#[derive(Clone, Debug)]
+pub struct RolloutSystem<V: Variant = Sound> {
+    /// How many members there are.
+    pub nodes: u32,
+    /// How many rollouts of one step each the checker's client asks for.
+    pub rollouts: u32,
+    variant: std::marker::PhantomData<V>,
+}
+
+impl<V: Variant> RolloutSystem<V> {
+    /// A cluster of so many nodes.
+    pub fn new(nodes: u32, rollouts: u32) -> Self {
+        Self { nodes, rollouts, variant: std::marker::PhantomData }
+    }
+}
+
+/// The limits that `coalmine check rollout` has by default.
+pub const LIMITS: Limits = Limits {
+    crashes: 1,
+    drops: 1,
+    duplicates: 0,
+    timeouts: Some(3),
+    disk: Disk::Sync,
+    network: Network::Datagrams,
+};
+
+impl<V: Variant> System for RolloutSystem<V> {
+    type Node = RolloutNode<V>;
+    type History = Ledger;
+
+    fn members(&self) -> Vec<(NodeId, Config)> {
+        let mut configs = Config::cluster(self.nodes);
+        for config in &mut configs {
+            config.gates.on_no_evidence = NoEvidence::Commit;
+        }
+        configs.into_iter().map(|config| (config.me, config)).collect()
+    }
+
+    fn operations(&self) -> Vec<Operation<RolloutNode<V>>> {
+        let rollout = |sequence: u32| Operation {
+            to: NodeId(1),
+            id: RequestId { client: 1, sequence: sequence.into() },
+            request: Request::StartRollout {
+                model: ModelId::new(&format!("v{}", sequence + 1)).expect("a valid name"),
+                steps_bp: vec![WHOLE_BP],
+                pause_ms: 0,
+            },
+        };
+        (1..=self.rollouts).map(rollout).collect()
+    }
+
+    fn invariants(&self) -> Vec<Invariant<RolloutNode<V>, Ledger>> {
+        invariants::all()
+    }
+
+    fn witnesses(&self) -> Vec<Witness<RolloutNode<V>, Ledger>> {
+        invariants::witnesses()
+    }
+
+    fn converged(&self, now: &Observation<'_, RolloutNode<V>, Ledger>) -> Result<(), String> {
+        invariants::converged(now)
+    }
+}

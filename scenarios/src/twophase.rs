@@ -1,0 +1,54 @@
+//! *TwoPhase*, to be counted: see [`coalmine_core::twophase`].
+
+use coalmine_core::node::NodeId;
+use coalmine_core::observation::{Invariant, Observation, Witness};
+use coalmine_core::twophase::{self, Config, TwoPhase};
+use coalmine_sim::system::{Operation, System};
+use coalmine_sim::world::{Disk, Limits, Network};
+
+/// A transaction manager and its resource managers.
+#[derive(Debug)]
+pub struct TwoPhaseSystem {
+    /// How many resource managers there are.
+    pub resource_managers: u32,
+}
+
+/// The specification's world: no crashes, no disks, messages that are never consumed.
+pub const LIMITS: Limits = Limits {
+    crashes: 0,
+    drops: 0,
+    duplicates: 0,
+    timeouts: None,
+    disk: Disk::Sync,
+    network: Network::Persistent,
+};
+
+impl System for TwoPhaseSystem {
+    type Node = TwoPhase;
+    type History = ();
+
+    fn members(&self) -> Vec<(NodeId, Config)> {
+        let resource_managers = self.resource_managers;
+        (0..=resource_managers).map(NodeId).map(|me| (me, Config { me, resource_managers })).collect()
+    }
+
+    fn operations(&self) -> Vec<Operation<TwoPhase>> {
+        Vec::new()
+    }
+
+    fn invariants(&self) -> Vec<Invariant<TwoPhase, ()>> {
+        vec![twophase::consistent()]
+    }
+
+    fn witnesses(&self) -> Vec<Witness<TwoPhase, ()>> {
+        twophase::witnesses()
+    }
+
+    fn converged(&self, now: &Observation<'_, TwoPhase, ()>) -> Result<(), String> {
+        let end = |state: &TwoPhase| matches!(state, TwoPhase::Committed | TwoPhase::Aborted);
+        match now.up().find(|(id, state)| *id != twophase::MANAGER && !end(state)) {
+            Some((id, _)) => Err(format!("{id} has not finished")),
+            None => Ok(()),
+        }
+    }
+}

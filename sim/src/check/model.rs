@@ -1,0 +1,67 @@
+//! A [`World`] as a stateright model.
+//!
+//! stateright's own actor layer is not used: it applies all sends and saves of a handler in one atomic step,
+//! and so cannot see a crash between the two.
+
+use stateright::{Model, Property};
+
+use crate::system::System;
+use crate::world::rules::MAX_PROPERTIES;
+use crate::world::{Rules, Transition, World};
+
+impl<S: System> Model for Rules<S> {
+    type State = World<S>;
+    /// Carries its result, so that a handler runs once and not twice.
+    type Action = Transition<S>;
+
+    fn init_states(&self) -> Vec<World<S>> {
+        vec![self.initial()]
+    }
+
+    fn actions(&self, world: &World<S>, actions: &mut Vec<Transition<S>>) {
+        self.successors(world, actions);
+    }
+
+    fn next_state(&self, _: &World<S>, action: Transition<S>) -> Option<World<S>> {
+        Some(action.next)
+    }
+
+    fn format_action(&self, action: &Transition<S>) -> String {
+        self.tell(&action.action)
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        let conditions = conditions::<S>();
+        let always = self
+            .invariants
+            .iter()
+            .zip(&conditions)
+            .map(|(invariant, condition)| Property::always(invariant.name, condition.absent));
+        let sometimes = self
+            .witnesses
+            .iter()
+            .zip(&conditions[self.invariants.len()..])
+            .map(|(witness, condition)| Property::sometimes(witness.name, condition.present));
+        always.chain(sometimes).collect()
+    }
+}
+
+/// stateright takes plain functions as conditions, so there is one for each bit of a world's verdict.
+struct Condition<S: System> {
+    absent: fn(&Rules<S>, &World<S>) -> bool,
+    present: fn(&Rules<S>, &World<S>) -> bool,
+}
+
+fn bit<S: System, const BIT: usize>() -> Condition<S> {
+    Condition {
+        absent: |_, world| world.verdict & (1 << BIT) == 0,
+        present: |_, world| world.verdict & (1 << BIT) != 0,
+    }
+}
+
+fn conditions<S: System>() -> [Condition<S>; MAX_PROPERTIES] {
+    macro_rules! bits {
+        ($($bit:literal)*) => { [$(bit::<S, $bit>()),*] };
+    }
+    bits!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31)
+}

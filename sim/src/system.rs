@@ -1,0 +1,46 @@
+//! What a user of the harness writes besides the node: a [`System`]. Sweeps, replay, the model, the story and
+//! the command line follow from the two.
+
+use std::fmt::Debug;
+
+use coalmine_core::node::{Node, NodeId, RequestId};
+use coalmine_core::observation::{History, Invariant, Observation, Witness};
+
+/// A cluster of one kind of node, what clients ask of it, and what must hold.
+pub trait System: Debug + Send + Sync + 'static {
+    /// The node.
+    type Node: Node;
+    /// What the invariants need to know of the past.
+    type History: History<Self::Node>;
+
+    /// The members, each with its configuration.
+    fn members(&self) -> Vec<(NodeId, <Self::Node as Node>::Config)>;
+
+    /// What clients ask, in this order; the checker asks each once, at every possible moment.
+    fn operations(&self) -> Vec<Operation<Self::Node>>;
+
+    /// What must hold at every moment.
+    fn invariants(&self) -> Vec<Invariant<Self::Node, Self::History>>;
+
+    /// What must be seen in some run.
+    fn witnesses(&self) -> Vec<Witness<Self::Node, Self::History>>;
+
+    /// Whether the system has come to rest once all faults are healed; `Err` says what is missing.
+    fn converged(&self, now: &Observation<'_, Self::Node, Self::History>) -> Result<(), String>;
+}
+
+/// One request of a client.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Operation<N: Node> {
+    /// Whom it is sent to.
+    pub to: NodeId,
+    /// Its name.
+    pub id: RequestId,
+    /// What is asked.
+    pub request: N::Request,
+}
+
+/// Shorthand for the parts of a system's node.
+pub type NodeOf<S> = <S as System>::Node;
+/// Shorthand for the configuration of a system's node.
+pub type ConfigOf<S> = <<S as System>::Node as Node>::Config;

@@ -1,0 +1,147 @@
+//! The [`World`]: hosts, disks, network, what was spent of the fault budget. A pure value: cheap to clone, to
+//! hash and to compare. [`Rules`] say how one world becomes the next.
+//!
+//! # What may happen
+//!
+//! * A packet is delivered; with budget it is dropped, or delivered while a copy stays under way. Packets
+//!   have no order. What reaches a node that is down is lost, which costs nothing.
+//! * An armed timer fires, at any moment (with budget, where one is set).
+//! * A disk makes the next unsynced record durable (in `Disk::Sync` it does so at once).
+//! * A client sends its next request.
+//! * A node crashes. **The crash may fall between any two effects of a step**: any prefix of what the step
+//!   releases has left, any prefix of the unsynced records survives. This costs the crash budget only.
+//! * A node that is down restarts.
+//!
+//! What a node [chooses](coalmine_core::node::Context::choose) is tried in every way.
+
+pub mod rules;
+pub mod shared;
+
+use std::cmp::Ordering;
+use std::hash::{Hash, Hasher};
+
+use coalmine_core::disk::LossyDisk;
+use coalmine_core::host::Host;
+use coalmine_core::node::{Node, NodeId};
+use serde::Serialize;
+
+pub use self::rules::{Action, Cut, Disk, Limits, Network, Rules, Step, Transition};
+use self::shared::Shared;
+use crate::system::{NodeOf, System};
+
+/// One state of the whole system.
+pub struct World<S: System> {
+    pub(crate) slots: Vec<Shared<Slot<NodeOf<S>>>>,
+    /// What is under way, with how many copies of each; sorted.
+    pub(crate) packets: Vec<(Shared<Packet<NodeOf<S>>>, u32)>,
+    pub(crate) history: Shared<S::History>,
+    pub(crate) spent: Spent,
+    /// Which invariants are broken and which witnesses are seen here, a bit each: follows from the rest.
+    pub(crate) verdict: u64,
+}
+
+/// A place for a node: its disk, and its host while it is up.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Slot<N: Node> {
+    /// `None` while the node is down.
+    pub host: Option<Host<N>>,
+    /// What it wrote.
+    pub disk: LossyDisk<N::Record>,
+    /// How often it has booted.
+    pub lives: u64,
+}
+
+/// A message under way.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Packet<N: Node> {
+    /// Who sent it.
+    pub from: NodeId,
+    /// For whom it is.
+    pub to: NodeId,
+    /// What it says.
+    pub message: N::Message,
+}
+
+// Derived, these would ask the node itself for an order.
+impl<N: Node> PartialOrd for Packet<N> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl<N: Node> Ord for Packet<N> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (self.from, self.to, &self.message).cmp(&(other.from, other.to, &other.message))
+    }
+}
+
+/// How much of each budget is used up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+pub struct Spent {
+    /// Crashes so far.
+    pub crashes: u8,
+    /// Packets dropped so far.
+    pub drops: u8,
+    /// Packets duplicated so far.
+    pub duplicates: u8,
+    /// Timers fired so far, where they are limited.
+    pub timeouts: u8,
+    /// Requests sent so far.
+    pub operations: u8,
+}
+
+impl<S: System> World<S> {
+    /// Whether the invariant with this number is broken here.
+    pub fn breaks(&self, invariant: usize) -> bool {
+        self.verdict & (1 << invariant) != 0
+    }
+}
+
+impl<S: System> Clone for World<S> {
+    fn clone(&self) -> Self {
+        Self {
+            slots: self.slots.clone(),
+            packets: self.packets.clone(),
+            history: self.history.clone(),
+            spent: self.spent,
+            verdict: self.verdict,
+        }
+    }
+}
+
+impl<S: System> PartialEq for World<S> {
+    fn eq(&self, other: &Self) -> bool {
+        self.spent == other.spent
+            && self.slots == other.slots
+            && self.packets == other.packets
+            && self.history == other.history
+    }
+}
+impl<S: System> Eq for World<S> {}
+
+impl<S: System> Hash for World<S> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.slots.hash(state);
+        self.packets.hash(state);
+        self.history.hash(state);
+        self.spent.hash(state);
+    }
+}
+
+impl<S: System> std::fmt::Debug for World<S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut nodes = f.debug_struct("World");
+        for (i, slot) in self.slots.iter().enumerate() {
+            let (durable, unsynced) = (slot.disk.durable().len(), slot.disk.unsynced());
+            let disk = format_args!("{durable} durable, {unsynced} unsynced");
+            match &slot.host {
+                Some(host) => nodes.field(&format!("node {i} (disk: {disk})"), host.node()),
+                None => nodes.field(&format!("node {i} (disk: {disk})"), &"down"),
+            };
+        }
+        for (packet, copies) in &self.packets {
+            let name = format!("{copies} x {} -> {}", packet.from, packet.to);
+            nodes.field(&name, &NodeOf::<S>::tell(coalmine_core::node::Word::Message(&packet.message)));
+        }
+        nodes.field("spent", &self.spent).finish()
+    }
+}

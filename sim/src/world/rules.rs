@@ -1,0 +1,555 @@
+//! How one world becomes the next.
+
+use std::fmt;
+
+use coalmine_core::disk::LossyDisk;
+use coalmine_core::host::Host;
+use coalmine_core::node::{Effect, Event, Node, NodeId, Word};
+use coalmine_core::observation::{History, Invariant, Observation, Observed, Witness};
+use serde::Serialize;
+
+use super::shared::Shared;
+use super::{Packet, Slot, Spent, World};
+use crate::system::{ConfigOf, NodeOf, Operation, System};
+
+/// How many invariants and witnesses a system may have together: one bit each.
+pub const MAX_PROPERTIES: usize = 32;
+
+/// How disks behave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Disk {
+    /// A record is durable as soon as it is written. Crashes still fall between any two effects.
+    Sync,
+    /// Records become durable one by one, as actions of their own; a crash keeps any prefix of the others.
+    Async,
+}
+
+/// What becomes of a packet that was delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Network {
+    /// It is gone; a second delivery is a duplicate, and costs.
+    Datagrams,
+    /// It stays: every message may be delivered any number of times, for free (Lamport's set of messages).
+    Persistent,
+}
+
+/// How much of everything may happen in one run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Limits {
+    /// Crashes of any node.
+    pub crashes: u8,
+    /// Dropped packets.
+    pub drops: u8,
+    /// Duplicated packets.
+    pub duplicates: u8,
+    /// Timers that fire; `None`: as many as are armed.
+    pub timeouts: Option<u8>,
+    /// How disks behave.
+    pub disk: Disk,
+    /// What becomes of delivered packets.
+    pub network: Network,
+}
+
+/// A system under limits: all that a step depends on besides the world.
+pub struct Rules<S: System> {
+    /// The system.
+    pub system: S,
+    /// The limits.
+    pub limits: Limits,
+    pub(crate) members: Vec<(NodeId, ConfigOf<S>)>,
+    pub(crate) operations: Vec<Operation<NodeOf<S>>>,
+    pub(crate) invariants: Vec<Invariant<NodeOf<S>, S::History>>,
+    pub(crate) witnesses: Vec<Witness<NodeOf<S>, S::History>>,
+}
+
+/// Something that happens.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Action<N: Node> {
+    /// A node takes an event, or boots, or its disk makes a record durable; what it chooses is `choices`.
+    Step {
+        /// The node's place.
+        place: usize,
+        /// What happens to it.
+        step: Step<N>,
+        /// What it is answered when it chooses, in order.
+        choices: Vec<u32>,
+        /// The node crashes during the step.
+        cut: Option<Cut>,
+    },
+    /// A packet is lost.
+    Drop(Packet<N>),
+    /// A node that does nothing at the moment crashes; so many of its unsynced records survive.
+    Crash {
+        /// The node's place.
+        place: usize,
+        /// How many unsynced records survive.
+        keep: usize,
+    },
+}
+
+/// What happens to a node in a step.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Step<N: Node> {
+    /// It (re)starts.
+    Boot,
+    /// A packet arrives; with `again` a copy stays under way.
+    Deliver {
+        /// The packet.
+        packet: Packet<N>,
+        /// Whether a copy stays.
+        again: bool,
+    },
+    /// A timer fires.
+    Fire(N::Timer),
+    /// The client with this number in the list asks.
+    Ask(usize),
+    /// The next unsynced record becomes durable.
+    Flush,
+}
+
+/// Where in a step a crash falls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Cut {
+    /// How many of the step's visible effects (writes, sends, replies) still happen.
+    pub after: usize,
+    /// How many of the records that are unsynced then survive.
+    pub keep: usize,
+}
+
+/// An action and the world it leads to.
+pub struct Transition<S: System> {
+    /// What happens.
+    pub action: Action<NodeOf<S>>,
+    /// What comes of it.
+    pub next: World<S>,
+}
+
+/// What one step of a node did.
+struct Ran<N: Node> {
+    slot: Slot<N>,
+    /// All effects in program order; a record that the disk has made durable at once follows its write.
+    effects: Vec<Effect<N>>,
+    /// For each question the node asked: how many answers there were.
+    asked: Vec<u32>,
+}
+
+impl<S: System> Rules<S> {
+    /// The rules for a system.
+    pub fn new(system: S, limits: Limits) -> Self {
+        let (invariants, witnesses) = (system.invariants(), system.witnesses());
+        assert!(invariants.len() + witnesses.len() <= MAX_PROPERTIES, "too many properties");
+        let (members, operations) = (system.members(), system.operations());
+        Self { members, operations, invariants, witnesses, system, limits }
+    }
+
+    /// The world before anything has happened: every node has just booted on an empty disk.
+    pub fn initial(&self) -> World<S> {
+        let down = || Slot { host: None, disk: LossyDisk::default(), lives: 0 };
+        let mut world = World {
+            slots: self.members.iter().map(|_| Shared::new(down())).collect(),
+            packets: Vec::new(),
+            history: Shared::new(S::History::default()),
+            spent: Spent::default(),
+            verdict: 0,
+        };
+        for place in 0..self.members.len() {
+            let boot = Action::Step { place, step: Step::Boot, choices: Vec::new(), cut: None };
+            world = self.apply(&world, &boot).0;
+        }
+        world
+    }
+
+    /// All that may happen next, in a fixed order.
+    pub fn successors(&self, world: &World<S>, out: &mut Vec<Transition<S>>) {
+        let (spent, limits) = (&world.spent, &self.limits);
+        for (packet, _) in &world.packets {
+            let place = self.place(packet.to);
+            let deliver = |again| Step::Deliver { packet: (**packet).clone(), again };
+            self.step(world, place, deliver(false), out);
+            let up = world.slots[place].host.is_some();
+            if up && limits.network == Network::Datagrams && spent.duplicates < limits.duplicates {
+                self.step(world, place, deliver(true), out);
+            }
+            if spent.drops < limits.drops {
+                self.push(world, Action::Drop((**packet).clone()), out);
+            }
+        }
+        for (place, slot) in world.slots.iter().enumerate() {
+            let Some(host) = &slot.host else {
+                self.step(world, place, Step::Boot, out);
+                continue;
+            };
+            if limits.timeouts.is_none_or(|limit| spent.timeouts < limit) {
+                for timer in host.timers() {
+                    self.step(world, place, Step::Fire(timer.clone()), out);
+                }
+            }
+            if slot.disk.unsynced() > 0 {
+                self.step(world, place, Step::Flush, out);
+            }
+            if spent.crashes < limits.crashes {
+                for keep in 0..=slot.disk.unsynced() {
+                    self.push(world, Action::Crash { place, keep }, out);
+                }
+            }
+        }
+        let next = usize::from(spent.operations);
+        if let Some(operation) = self.operations.get(next) {
+            let place = self.place(operation.to);
+            if world.slots[place].host.is_some() {
+                self.step(world, place, Step::Ask(next), out);
+            }
+        }
+    }
+
+    /// One action. The effects are those that happened.
+    pub fn apply(&self, world: &World<S>, action: &Action<NodeOf<S>>) -> (World<S>, Vec<Effect<NodeOf<S>>>) {
+        let mut next = world.clone();
+        let mut happened = Vec::new();
+        match action {
+            Action::Drop(packet) => {
+                next.remove(packet);
+                next.spent.drops += 1;
+            }
+            Action::Crash { place, keep } => {
+                next.crash(*place, (*world.slots[*place]).clone(), *keep);
+            }
+            Action::Step { place, step, choices, cut } => {
+                next.pay(step, &self.limits);
+                if let Some(ran) = self.run(world, *place, step, choices) {
+                    happened = self.commit(&mut next, *place, ran, *cut, &world.slots[*place]);
+                }
+            }
+        }
+        next.verdict = self.judge(&next);
+        (next, happened)
+    }
+
+    /// A step in all its ways: every choice, and with budget a crash at every point of it.
+    fn step(&self, world: &World<S>, place: usize, step: Step<NodeOf<S>>, out: &mut Vec<Transition<S>>) {
+        let mut choices = Vec::new();
+        loop {
+            let ran = self.run(world, place, &step, &choices);
+            let (effects, asked) = ran.as_ref().map_or((&[][..], &[][..]), |ran| (&ran.effects, &ran.asked));
+            choices.resize(asked.len(), 0);
+            let action = |cut| Action::Step { place, step: step.clone(), choices: choices.clone(), cut };
+            if world.spent.crashes < self.limits.crashes && ran.is_some() {
+                self.cuts(world, place, effects, |cut| self.push(world, action(Some(cut)), out));
+            }
+            self.push(world, action(None), out);
+            // The next script in order: raise the last answer that can be raised, drop what follows.
+            let asked = asked.to_vec();
+            while choices.last().is_some_and(|&last| last + 1 == asked[choices.len() - 1]) {
+                choices.pop();
+            }
+            let Some(last) = choices.last_mut() else { return };
+            *last += 1;
+        }
+    }
+
+    /// Every point of a step at which a crash makes a difference: before all visible effects and after each
+    /// but the last; the crash after the last is an action of its own.
+    fn cuts(&self, world: &World<S>, place: usize, effects: &[Effect<NodeOf<S>>], mut each: impl FnMut(Cut)) {
+        let visible: Vec<_> = effects.iter().filter(|effect| is_visible(effect)).collect();
+        let mut unsynced = world.slots[place].disk.unsynced();
+        for after in 0..visible.len() {
+            if after > 0 && self.limits.disk == Disk::Async && matches!(visible[after - 1], Effect::Append(_))
+            {
+                unsynced += 1;
+            }
+            for keep in 0..=unsynced {
+                each(Cut { after, keep });
+            }
+        }
+    }
+
+    fn push(&self, world: &World<S>, action: Action<NodeOf<S>>, out: &mut Vec<Transition<S>>) {
+        let (next, _) = self.apply(world, &action);
+        if next != *world {
+            out.push(Transition { action, next });
+        }
+    }
+
+    /// Runs a node through a step, on a copy. `None` if nobody is there to take it.
+    fn run(
+        &self,
+        world: &World<S>,
+        place: usize,
+        step: &Step<NodeOf<S>>,
+        choices: &[u32],
+    ) -> Option<Ran<NodeOf<S>>> {
+        let mut slot = (*world.slots[place]).clone();
+        let config = &self.members[place].1;
+        let mut asked = Vec::new();
+        let mut choose = |n| {
+            asked.push(n);
+            choices.get(asked.len() - 1).copied().unwrap_or(0)
+        };
+        let mut out = Vec::new();
+        if let Step::Boot = step {
+            slot.lives += 1;
+            let host = Host::boot(config, slot.disk.written(), slot.lives, &mut choose, &mut out);
+            slot.host = Some(host);
+        } else {
+            let host = slot.host.as_mut()?;
+            let event = match step {
+                Step::Boot => unreachable!("handled above"),
+                Step::Deliver { packet: Packet { from, message, .. }, .. } => {
+                    Event::Message { from: *from, message: message.clone() }
+                }
+                Step::Fire(timer) => Event::Timer(timer.clone()),
+                Step::Ask(index) => {
+                    let Operation { id, request, .. } = self.operations[*index].clone();
+                    Event::Request { id, request }
+                }
+                Step::Flush => {
+                    let upto = slot.disk.durable().len() + 1;
+                    slot.disk.sync(upto);
+                    host.synced(config, slot.lives, upto as u64, &mut choose, &mut out);
+                    self.flush_at_once(&mut slot, config, &mut out, &mut choose);
+                    return Some(Ran { slot, effects: out, asked });
+                }
+            };
+            host.step(config, event, &mut choose, &mut out);
+        }
+        self.flush_at_once(&mut slot, config, &mut out, &mut choose);
+        Some(Ran { slot, effects: out, asked })
+    }
+
+    /// Writes the records among the effects to the disk. With [`Disk::Sync`] each becomes durable before
+    /// anything that follows it in the program, so the effects it releases are put right behind it.
+    fn flush_at_once(
+        &self,
+        slot: &mut Slot<NodeOf<S>>,
+        config: &ConfigOf<S>,
+        effects: &mut Vec<Effect<NodeOf<S>>>,
+        mut choose: &mut dyn FnMut(u32) -> u32,
+    ) {
+        if self.limits.disk == Disk::Async {
+            for effect in effects.iter() {
+                if let Effect::Append(record) = effect {
+                    slot.disk.append(record.clone());
+                }
+            }
+            return;
+        }
+        let Some(host) = &mut slot.host else { return };
+        let is_write = |effect: &Effect<_>| matches!(effect, Effect::Append(_));
+        let (mut writes, mut ordered): (Vec<_>, Vec<_>) = effects.drain(..).partition(is_write);
+        while !writes.is_empty() {
+            let write = writes.remove(0);
+            if let Effect::Append(record) = &write {
+                slot.disk.append(record.clone());
+            }
+            ordered.push(write);
+            let upto = slot.disk.written().len();
+            slot.disk.sync(upto);
+            let mut released = Vec::new();
+            host.synced(config, slot.lives, upto as u64, &mut choose, &mut released);
+            for effect in released {
+                if is_write(&effect) { writes.push(effect) } else { ordered.push(effect) }
+            }
+        }
+        *effects = ordered;
+    }
+
+    /// Lets the effects of a step happen: all of them, or those before a crash.
+    fn commit(
+        &self,
+        next: &mut World<S>,
+        place: usize,
+        ran: Ran<NodeOf<S>>,
+        cut: Option<Cut>,
+        before: &Slot<NodeOf<S>>,
+    ) -> Vec<Effect<NodeOf<S>>> {
+        let me = self.members[place].0;
+        let mut happened = ran.effects;
+        if let Some(cut) = cut {
+            happened = up_to_cut(happened, cut.after);
+        }
+        let mut history = None;
+        for effect in &happened {
+            match effect {
+                Effect::Send { to, message } => {
+                    next.insert(Packet { from: me, to: *to, message: message.clone() }, self.limits.network);
+                }
+                Effect::Observe(fact) => {
+                    history.get_or_insert_with(|| (*next.history).clone()).observe(me, fact);
+                }
+                Effect::Append(_)
+                | Effect::Reply { .. }
+                | Effect::Publish(_)
+                | Effect::SetTimer { .. }
+                | Effect::CancelTimer(_) => {}
+                Effect::WhenDurable(_) => unreachable!("the host keeps tokens to itself"),
+            }
+        }
+        if let Some(history) = history {
+            next.history = Shared::new(history);
+        }
+        match cut {
+            None => next.slots[place] = Shared::new(ran.slot),
+            Some(cut) => {
+                // What was written before the crash, on the disk as it was before the step.
+                let mut slot = before.clone();
+                slot.lives = ran.slot.lives;
+                for effect in &happened {
+                    if let Effect::Append(record) = effect {
+                        slot.disk.append(record.clone());
+                    }
+                }
+                if self.limits.disk == Disk::Sync {
+                    let all = slot.disk.written().len();
+                    slot.disk.sync(all);
+                }
+                next.crash(place, slot, cut.keep);
+            }
+        }
+        happened
+    }
+
+    fn place(&self, id: NodeId) -> usize {
+        self.members.iter().position(|(member, _)| *member == id).unwrap_or_else(|| {
+            panic!("{id} is not a member of the system, but is sent to");
+        })
+    }
+
+    /// The world as invariants see it.
+    pub fn observe<'a>(&'a self, world: &'a World<S>) -> Observation<'a, NodeOf<S>, S::History> {
+        let observed = |((id, config), slot): (&'a (NodeId, ConfigOf<S>), &'a Shared<Slot<NodeOf<S>>>)| {
+            let state = slot.host.as_ref().map(Host::node);
+            Observed { id: *id, config, state, durable: Some(slot.disk.durable()) }
+        };
+        let nodes = self.members.iter().zip(&world.slots).map(observed).collect();
+        Observation { nodes, history: &world.history }
+    }
+
+    fn judge(&self, world: &World<S>) -> u64 {
+        let now = self.observe(world);
+        let broken = self.invariants.iter().map(|invariant| (invariant.check)(&now).is_err());
+        let seen = self.witnesses.iter().map(|witness| (witness.seen)(&now));
+        broken.chain(seen).enumerate().fold(0, |bits, (i, bit)| bits | (u64::from(bit) << i))
+    }
+
+    /// An action in words.
+    pub fn tell(&self, action: &Action<NodeOf<S>>) -> String {
+        let name = |place: usize| self.members[place].0;
+        let tell = |word| NodeOf::<S>::tell(word);
+        match action {
+            Action::Drop(Packet { from, to, message }) => {
+                format!("{from} → {to} is lost: {}", tell(Word::Message(message)))
+            }
+            Action::Crash { place, keep } => format!("{} crashes{}", name(*place), kept(*keep)),
+            Action::Step { place, step, cut, .. } => {
+                let me = name(*place);
+                let what = match step {
+                    Step::Boot => format!("{me} starts"),
+                    Step::Deliver { packet, again } => {
+                        let copy = if *again { " (a copy stays under way)" } else { "" };
+                        format!("{} → {me}: {}{copy}", packet.from, tell(Word::Message(&packet.message)))
+                    }
+                    Step::Fire(timer) => format!("{me} timer: {}", tell(Word::Timer(timer))),
+                    Step::Ask(index) => {
+                        let operation = &self.operations[*index];
+                        format!("client → {me}: {}", tell(Word::Request(&operation.request)))
+                    }
+                    Step::Flush => format!("{me} disk: the next record is durable"),
+                };
+                match cut {
+                    None => what,
+                    Some(Cut { after, keep }) => {
+                        format!("{what}, and crashes after {after} of its effects{}", kept(*keep))
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn kept(keep: usize) -> String {
+    if keep == 0 { String::new() } else { format!(" ({keep} unsynced records survive)") }
+}
+
+fn is_visible<N: Node>(effect: &Effect<N>) -> bool {
+    matches!(effect, Effect::Append(_) | Effect::Send { .. } | Effect::Reply { .. })
+}
+
+/// The effects up to and with the `after`th visible one.
+fn up_to_cut<N: Node>(effects: Vec<Effect<N>>, after: usize) -> Vec<Effect<N>> {
+    let mut seen = 0;
+    let before_cut = |effect: &Effect<N>| {
+        if seen == after && (after == 0 || is_visible(effect)) {
+            return false;
+        }
+        if is_visible(effect) {
+            seen += 1;
+        }
+        seen <= after
+    };
+    // With no visible effect left nothing happens at all; otherwise the facts behind the last one do.
+    effects.into_iter().take_while(before_cut).collect()
+}
+
+impl<S: System> World<S> {
+    fn pay(&mut self, step: &Step<NodeOf<S>>, limits: &Limits) {
+        match step {
+            Step::Boot | Step::Flush => {}
+            Step::Deliver { packet, again } => {
+                if *again {
+                    self.spent.duplicates += 1;
+                } else if limits.network == Network::Datagrams {
+                    self.remove(packet);
+                }
+            }
+            Step::Fire(_) => {
+                if limits.timeouts.is_some() {
+                    self.spent.timeouts += 1;
+                }
+            }
+            Step::Ask(_) => self.spent.operations += 1,
+        }
+    }
+
+    fn crash(&mut self, place: usize, mut slot: Slot<NodeOf<S>>, keep: usize) {
+        slot.disk.crash(keep);
+        slot.host = None;
+        self.slots[place] = Shared::new(slot);
+        self.spent.crashes += 1;
+    }
+
+    fn insert(&mut self, packet: Packet<NodeOf<S>>, network: Network) {
+        let packet = Shared::new(packet);
+        match self.packets.binary_search_by(|(there, _)| there.cmp(&packet)) {
+            Ok(_) if network == Network::Persistent => {}
+            Ok(at) => self.packets[at].1 += 1,
+            Err(at) => self.packets.insert(at, (packet, 1)),
+        }
+    }
+
+    fn remove(&mut self, packet: &Packet<NodeOf<S>>) {
+        let at = self.packets.iter().position(|(there, _)| **there == *packet);
+        let at = at.expect("only packets under way are delivered or lost");
+        self.packets[at].1 -= 1;
+        if self.packets[at].1 == 0 {
+            self.packets.remove(at);
+        }
+    }
+}
+
+impl<S: System> Clone for Transition<S> {
+    fn clone(&self) -> Self {
+        Self { action: self.action.clone(), next: self.next.clone() }
+    }
+}
+impl<S: System> PartialEq for Transition<S> {
+    fn eq(&self, other: &Self) -> bool {
+        self.action == other.action
+    }
+}
+impl<S: System> fmt::Debug for Transition<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.action.fmt(f)
+    }
+}
