@@ -58,8 +58,8 @@ impl IntoResponse for ApiError {
 pub fn post_json(path: &str, id: Option<RequestId>, body: &impl Serialize) -> Request<Bytes> {
     let body = serde_json::to_vec(body).expect("requests are plain data and always serialise");
     let mut request = Request::post(path).header(header::CONTENT_TYPE, "application/json");
-    if let Some(RequestId { client, sequence }) = id {
-        request = request.header(IDEMPOTENCY_KEY, format!("{client}/{sequence}"));
+    if let Some(id) = id {
+        request = request.header(IDEMPOTENCY_KEY, request_name(id));
     }
     request.body(body.into()).expect("the parts are valid")
 }
@@ -75,14 +75,21 @@ pub fn read_json<T: DeserializeOwned>(answer: &Response<Bytes>) -> Result<T, Str
     serde_json::from_slice(answer.body()).map_err(|error| format!("the answer makes no sense: {error}"))
 }
 
-/// Reads the request's name; `None` where there is no header.
+/// A request's name as clients write it: `<client>/<sequence>`.
+pub fn request_name(RequestId { client, sequence }: RequestId) -> String {
+    format!("{client}/{sequence}")
+}
+
+/// Reads what [`request_name`] writes.
+pub fn parse_request_name(text: &str) -> Option<RequestId> {
+    let (client, sequence) = text.split_once('/')?;
+    Some(RequestId { client: client.parse().ok()?, sequence: sequence.parse().ok()? })
+}
+
+/// Reads the request's name from its header; `None` where there is no header.
 pub fn idempotency_key(headers: &HeaderMap) -> Result<Option<RequestId>, ApiError> {
     let Some(value) = headers.get(IDEMPOTENCY_KEY) else { return Ok(None) };
-    let parse = |text: &str| {
-        let (client, sequence) = text.split_once('/')?;
-        Some(RequestId { client: client.parse().ok()?, sequence: sequence.parse().ok()? })
-    };
-    value.to_str().ok().and_then(parse).map(Some).ok_or_else(|| {
+    value.to_str().ok().and_then(parse_request_name).map(Some).ok_or_else(|| {
         let why = format!("header {IDEMPOTENCY_KEY}: must be two numbers, `<client>/<sequence>`");
         ApiError(StatusCode::BAD_REQUEST, why)
     })

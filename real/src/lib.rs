@@ -16,6 +16,7 @@
 pub mod face;
 pub mod http;
 pub mod journal;
+pub mod rollout;
 pub mod runtime;
 pub mod shell;
 pub mod tokio_runtime;

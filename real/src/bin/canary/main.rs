@@ -1,1 +1,89 @@
-fn main() {}
+//! `canary`: runs the rollout's nodes, and talks to them.
+
+mod client;
+mod node;
+mod output;
+mod predict;
+mod rollout;
+mod status;
+mod up;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// A cluster that serves model versions by weight and changes the weights on all nodes or on none.
+///
+/// Start one, then roll a model out from another terminal:
+///
+///   canary up
+///   canary rollout v2
+///   canary status
+///   canary predict --count 100
+///
+/// Exit codes: 0 done; 1 it failed, or the answer is bad news; 2 usage or configuration.
+#[derive(Debug, Parser)]
+#[command(name = "canary", version, verbatim_doc_comment)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a whole cluster on this machine, one process a node.
+    Up(up::Args),
+    /// Run one node.
+    Node(node::Args),
+    /// Roll a model out, step by step, and wait for the end.
+    Rollout(rollout::Args),
+    /// Show what each node serves.
+    Status(status::Args),
+    /// Ask for predictions, to see which model serves.
+    Predict(predict::Args),
+}
+
+/// Why the program ends early: what it says, and its exit code.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    code: u8,
+    message: String,
+}
+
+impl Failure {
+    /// Something went wrong.
+    pub(crate) fn failed(message: impl Into<String>) -> Self {
+        Self { code: 1, message: message.into() }
+    }
+
+    /// The command line or a configuration makes no sense.
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self { code: 2, message: message.into() }
+    }
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let tokio = tokio.expect("a machine that can run processes can run two threads");
+    let result = tokio.block_on(async {
+        match cli.command {
+            Command::Up(args) => up::run(args).await,
+            Command::Node(args) => node::run(args).await,
+            Command::Rollout(args) => rollout::run(args).await,
+            Command::Status(args) => status::run(args).await,
+            Command::Predict(args) => predict::run(args).await,
+        }
+    });
+    // A thread may still sit in an fsync or wait for a line of input; nothing that was promised hangs on it.
+    tokio.shutdown_background();
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure { code, message }) => {
+            if !message.is_empty() {
+                output::error(&message);
+            }
+            ExitCode::from(code)
+        }
+    }
+}

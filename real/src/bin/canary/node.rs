@@ -1,0 +1,201 @@
+//! `canary node`: one node in this process.
+
+use std::io::Read;
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use coalmine_core::codec::journal::{Recovered, Torn};
+use coalmine_core::host::Host;
+use coalmine_core::node::{Effect, Event, Node, Word};
+use coalmine_core::rollout::RolloutNode;
+use coalmine_core::rollout::message::Record;
+use coalmine_real::http;
+use coalmine_real::rollout::config::{NodeFile, Settings};
+use coalmine_real::rollout::router_with;
+use coalmine_real::rollout::wire::Role;
+use coalmine_real::runtime::Runtime;
+use coalmine_real::shell::{Probe, Shell, ShellError};
+use coalmine_real::tokio_runtime::TokioRuntime;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
+
+use crate::{Failure, output};
+
+/// Run one node.
+///
+/// It prints one line once it has recovered its journal, then logs to standard error what it promises and
+/// decides. SIGINT and SIGTERM stop it; started again, it goes on where it was.
+///
+/// Examples:
+///
+///   canary node --config coalmine-out/canary/node-2.toml
+///
+/// A config, as `canary up` writes them:
+///
+///   id = 1
+///   role = "coordinator"            # exactly one node; the others are "participant"
+///   control = "127.0.0.1:60001"     # frames from the other nodes
+///   data = "127.0.0.1:50051"        # HTTP
+///   journal_dir = "journal"         # relative to the file
+///   on_no_evidence = "commit"       # how to vote without traffic; default "abort"
+///
+///   [[peers]]                       # each other node
+///   id = 2
+///   role = "participant"
+///   control = "127.0.0.1:60002"
+///   data = "127.0.0.1:50052"
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Args {
+    /// The node's config file, .toml or .json.
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// Stop when standard input ends: a child must not outlive its parent, however that ends.
+    #[arg(long, hide = true)]
+    stop_with_parent: bool,
+}
+
+pub(crate) async fn run(args: Args) -> Result<(), Failure> {
+    let settings = NodeFile::load(&args.config).and_then(|file| file.settings(&args.config));
+    let settings = settings.map_err(|error| Failure::usage(error.to_string()))?;
+    let log = Log { began: Instant::now(), settings: settings.clone() };
+
+    let stop = stop_signal();
+    let orphaned = orphaned(args.stop_with_parent);
+    tokio::select! {
+        biased;
+        why = stop => {
+            log.line(format_args!("{why}: stopped"));
+            Ok(())
+        }
+        () = orphaned => {
+            log.line("the parent process has gone: stopped");
+            Ok(())
+        }
+        failure = serve(settings, log.clone()) => Err(failure),
+    }
+}
+
+/// Runs the node until it fails.
+async fn serve(settings: Settings, log: Log) -> Failure {
+    let Settings { node, placement, data_plane, data, journal, .. } = settings;
+    let runtime = TokioRuntime::new(&journal);
+    let listener = match runtime.listen(data).await {
+        Ok(listener) => listener,
+        Err(error) => return Failure::failed(format!("cannot listen on data = {data}: {error}")),
+    };
+    let (shell, handle) = Shell::<RolloutNode, _, _>::new(runtime.clone(), node.clone(), placement, log);
+    let router = router_with(&runtime, &node, handle, data_plane);
+    tokio::spawn(http::serve(runtime, listener, router));
+    let error = match shell.run().await {
+        Ok(never) => match never {},
+        Err(error) => error,
+    };
+    match error {
+        ShellError::Journal(error) => Failure::failed(format!("journal {}: {error}", journal.display())),
+        ShellError::Listen { address, error } => {
+            Failure::failed(format!("cannot listen on control = {address}: {error}"))
+        }
+    }
+}
+
+/// Waits for SIGINT or SIGTERM, and names it.
+pub(crate) async fn stop_signal() -> &'static str {
+    let listen = |kind| signal(kind).expect("a signal handler can be installed");
+    let (mut interrupt, mut terminate) = (listen(SignalKind::interrupt()), listen(SignalKind::terminate()));
+    tokio::select! {
+        biased;
+        _ = interrupt.recv() => "SIGINT",
+        _ = terminate.recv() => "SIGTERM",
+    }
+}
+
+/// Waits until standard input ends, or for ever if it is not to be watched.
+async fn orphaned(watch: bool) {
+    if !watch {
+        return std::future::pending().await;
+    }
+    let (gone, wait) = oneshot::channel::<()>();
+    // A thread of its own: reading standard input cannot be cancelled, and the runtime would wait for it.
+    std::thread::spawn(move || {
+        let mut ignored = [0; 64];
+        while matches!(std::io::stdin().read(&mut ignored), Ok(1..)) {}
+        drop(gone);
+    });
+    let _ = wait.await;
+}
+
+/// Says what the node does: one line with the time since the start for each fact.
+#[derive(Clone)]
+struct Log {
+    began: Instant,
+    settings: Settings,
+}
+
+impl Log {
+    fn line(&self, what: impl std::fmt::Display) {
+        output::note(format_args!("{} {what}", elapsed(self.began.elapsed())));
+    }
+
+    fn facts(&self, effects: &[Effect<RolloutNode>]) -> ControlFlow<()> {
+        for effect in effects {
+            if let Effect::Observe(fact) = effect {
+                self.line(<RolloutNode>::tell(Word::Fact(fact)));
+            }
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+impl Probe<RolloutNode> for Log {
+    fn booted(
+        &self,
+        recovered: &Recovered<Record>,
+        _host: &Host<RolloutNode>,
+        effects: &[Effect<RolloutNode>],
+    ) -> ControlFlow<()> {
+        let Settings { placement, data, journal, role, .. } = &self.settings;
+        let (me, control, journal) = (placement.me, placement.control, journal.display());
+        let role = match role {
+            Role::Coordinator => "coordinator",
+            Role::Participant => "participant",
+        };
+        let records = recovered.records.len();
+        let records = format!("{records} record{} recovered", if records == 1 { "" } else { "s" });
+        let cut = recovered.torn.map_or(String::new(), |Torn { line, bytes }| {
+            format!("; cut a torn tail of {bytes} bytes at line {line}, which nobody was told of")
+        });
+        output::line(format_args!(
+            "{me} {role}  control {control}  data http://{data}  journal {journal}: {records}{cut}"
+        ));
+        self.facts(effects)
+    }
+
+    fn stepped(
+        &self,
+        _event: &Event<RolloutNode>,
+        _host: &Host<RolloutNode>,
+        effects: &[Effect<RolloutNode>],
+    ) -> ControlFlow<()> {
+        self.facts(effects)
+    }
+
+    fn synced(
+        &self,
+        _upto: u64,
+        _host: &Host<RolloutNode>,
+        effects: &[Effect<RolloutNode>],
+    ) -> ControlFlow<()> {
+        self.facts(effects)
+    }
+
+    fn complain(&self, what: String) {
+        self.line(what);
+    }
+}
+
+/// A time since the start, in a column.
+fn elapsed(time: Duration) -> String {
+    format!("{:>10.3} s ", time.as_secs_f64())
+}

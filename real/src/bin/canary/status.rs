@@ -1,0 +1,161 @@
+//! `canary status`: what each node serves, and whether they agree.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use coalmine_real::rollout::wire::{Progress, Role, RolloutView, StatusView, StepOutcome, Window};
+use comfy_table::{Cell, Color};
+use serde::Serialize;
+
+use crate::client::Client;
+use crate::output::{self, Format};
+use crate::{Failure, up};
+
+/// Show what each node serves.
+///
+/// Examples:
+///
+///   canary status
+///   canary status --nodes 127.0.0.1:50051,127.0.0.1:50052 --format json
+///
+/// Exits with 1 if a node cannot be reached, or if nodes serve different states. While a step is being
+/// announced nodes differ for an instant.
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Args {
+    /// The nodes' data addresses. Default: the three of `canary up`.
+    #[arg(long, value_delimiter = ',', value_name = "ADDR,...")]
+    nodes: Vec<SocketAddr>,
+    /// How to print it.
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+/// One node's answer, or why there is none.
+#[derive(Serialize)]
+struct Answer {
+    address: SocketAddr,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<StatusView>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+pub(crate) async fn run(args: Args) -> Result<(), Failure> {
+    let default = || (1..=3).map(|id| up::data_address(up::DATA_PORT, id)).collect();
+    let addresses = if args.nodes.is_empty() { default() } else { args.nodes };
+    let answers = ask_all(&addresses).await;
+    let warnings = warnings(&answers);
+    match args.format {
+        Format::Json => output::json(&answers),
+        Format::Text => print(&answers, &warnings),
+    }
+    // The warnings have been printed: they are the answer, not an error of this program.
+    if warnings.is_empty() { Ok(()) } else { Err(Failure::failed("")) }
+}
+
+async fn ask_all(addresses: &[SocketAddr]) -> Vec<Answer> {
+    let client = Client::new().within(Duration::from_secs(2));
+    let ask = |&address: &SocketAddr| {
+        let client = client.clone();
+        tokio::spawn(async move { client.get::<StatusView>(address, "/status").await })
+    };
+    let asked: Vec<_> = addresses.iter().map(ask).collect();
+    let mut answers = Vec::new();
+    for (&address, asked) in addresses.iter().zip(asked) {
+        let answer = asked.await.unwrap_or_else(|error| Err(error.to_string()));
+        let (status, error) = match answer {
+            Ok(status) => (Some(status), None),
+            Err(error) => (None, Some(error)),
+        };
+        answers.push(Answer { address, status, error });
+    }
+    answers
+}
+
+fn print(answers: &[Answer], warnings: &[String]) {
+    let mut table = output::table(&["node", "role", "data", "version", "serves", "digest", "data plane"]);
+    for Answer { address, status, .. } in answers {
+        let Some(status) = status else {
+            let unreachable = Cell::new("unreachable").fg(Color::Red);
+            table.add_row([Cell::new("?"), Cell::new(""), Cell::new(address), Cell::new(""), unreachable]);
+            continue;
+        };
+        let role = match status.role {
+            Role::Coordinator => "coordinator",
+            Role::Participant => "participant",
+        };
+        table.add_row([
+            status.node.to_string(),
+            role.into(),
+            address.to_string(),
+            status.routing.version.to_string(),
+            status.routing.weights.to_string(),
+            status.digest.clone(),
+            tell_window(&status.health),
+        ]);
+    }
+    output::print(&table);
+    let rollout = answers.iter().filter_map(|answer| answer.status.as_ref()?.rollout.as_ref()).next();
+    if let Some(rollout) = rollout {
+        output::line(format_args!("\nlast rollout: {}", tell_rollout(rollout)));
+    }
+    if !warnings.is_empty() {
+        output::line("");
+    }
+    for warning in warnings {
+        output::line(format_args!("warning: {warning}"));
+    }
+}
+
+fn tell_window(window: &Window) -> String {
+    match (window.p95_ms, window.error_rate) {
+        (Some(p95), Some(rate)) => {
+            let percent = (rate * 10_000.0).round() / 100.0;
+            format!("p95 {p95} ms, {percent}% errors, {} samples", window.samples)
+        }
+        _ => "no requests".into(),
+    }
+}
+
+fn tell_rollout(rollout: &RolloutView) -> String {
+    let committed = rollout.steps.iter().filter(|step| step.outcome == StepOutcome::Committed).count();
+    let state = match rollout.state {
+        Progress::Running => "running",
+        Progress::Completed => "completed",
+        Progress::Stopped => "stopped",
+    };
+    let reason = rollout.steps.iter().find_map(|step| step.reason.as_deref());
+    let reason = reason.map_or(String::new(), |reason| format!(" ({reason})"));
+    let steps = rollout.steps.len();
+    format!("{} {state}, {committed} of {steps} steps committed{reason}", rollout.model)
+}
+
+/// What is not as it should be, in words.
+fn warnings(answers: &[Answer]) -> Vec<String> {
+    let mut warnings: Vec<_> = answers.iter().filter_map(|answer| answer.error.clone()).collect();
+    let all: Vec<_> = answers.iter().filter_map(|answer| answer.status.as_ref()).collect();
+    let newest = all.iter().map(|status| status.routing.version).max().unwrap_or(0);
+    for (i, status) in all.iter().enumerate() {
+        let (me, version) = (status.node, status.routing.version);
+        if version < newest {
+            warnings.push(format!("{me} serves version {version}, the newest is {newest}: it will catch up"));
+        }
+        if let Some(txid) = status.in_doubt {
+            warnings.push(format!("{me} is in doubt about {txid}: it serves the old weights until it knows"));
+        }
+        if status.split_brain {
+            warnings
+                .push(format!("{me} has seen a SPLIT BRAIN: it refuses every change until it is restarted"));
+        }
+        let differs =
+            |other: &&&StatusView| other.routing.version == version && other.digest != status.digest;
+        if let Some(other) = all[..i].iter().find(differs) {
+            warnings.push(format!(
+                "SPLIT BRAIN: {} and {me} serve different states as version {version}",
+                other.node
+            ));
+        }
+    }
+    warnings
+}
