@@ -31,15 +31,10 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run a whole cluster on this machine, one process a node.
     Up(up::Args),
-    /// Run one node.
     Node(node::Args),
-    /// Roll a model out, step by step, and wait for the end.
     Rollout(rollout::Args),
-    /// Show what each node serves.
     Status(status::Args),
-    /// Ask for predictions, to see which model serves.
     Predict(predict::Args),
 }
 
@@ -47,18 +42,23 @@ enum Command {
 #[derive(Debug)]
 pub(crate) struct Failure {
     code: u8,
-    message: String,
+    message: Option<String>,
 }
 
 impl Failure {
     /// Something went wrong.
     pub(crate) fn failed(message: impl Into<String>) -> Self {
-        Self { code: 1, message: message.into() }
+        Self { code: 1, message: Some(message.into()) }
+    }
+
+    /// The answer is bad news, and has been printed.
+    pub(crate) fn told() -> Self {
+        Self { code: 1, message: None }
     }
 
     /// The command line or a configuration makes no sense.
     pub(crate) fn usage(message: impl Into<String>) -> Self {
-        Self { code: 2, message: message.into() }
+        Self { code: 2, message: Some(message.into()) }
     }
 }
 
@@ -80,7 +80,7 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure { code, message }) => {
-            if !message.is_empty() {
+            if let Some(message) = message {
                 output::error(&message);
             }
             ExitCode::from(code)

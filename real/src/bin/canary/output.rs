@@ -41,9 +41,11 @@ pub(crate) fn json(value: &impl Serialize) {
 /// A table without lines; it has colours on a terminal only.
 pub(crate) fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
-    table
-        .load_preset(presets::NOTHING)
-        .set_header(header.iter().map(|title| Cell::new(title).fg(Color::Cyan)));
+    let header = header.iter().map(|title| Cell::new(title).fg(Color::Cyan));
+    table.load_preset(presets::NOTHING).set_header(header);
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
     table
 }
 

@@ -186,7 +186,7 @@ fn print_step(step: &StepView, elapsed: Duration) {
 fn conclude(rollout: &RolloutView, elapsed: Duration, format: Format) -> Result<(), Failure> {
     let model = &rollout.model;
     let committed = rollout.steps.iter().rfind(|step| step.outcome == StepOutcome::Committed);
-    let now_serves = |step: &StepView| format!("{model} serves {}% on all nodes", step.percent);
+    let now_serves = |step: &StepView| format!("{model} serves {}%", step.percent);
     let Some(aborted) = rollout.steps.iter().find(|step| step.outcome == StepOutcome::Aborted) else {
         if format == Format::Text {
             let serves = committed.map_or(String::new(), |step| format!(": {}", now_serves(step)));

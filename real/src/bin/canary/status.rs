@@ -50,8 +50,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         Format::Json => output::json(&answers),
         Format::Text => print(&answers, &warnings),
     }
-    // The warnings have been printed: they are the answer, not an error of this program.
-    if warnings.is_empty() { Ok(()) } else { Err(Failure::failed("")) }
+    if warnings.is_empty() { Ok(()) } else { Err(Failure::told()) }
 }
 
 async fn ask_all(addresses: &[SocketAddr]) -> Vec<Answer> {

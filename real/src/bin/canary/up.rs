@@ -5,6 +5,7 @@
 
 mod files;
 
+use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -86,17 +87,23 @@ fn check_ports(plans: &[Plan]) -> Result<(), Failure> {
     for Plan { settings, .. } in plans {
         let me = settings.placement.me;
         for (what, address) in [("control", settings.placement.control), ("data", settings.data)] {
-            if let Err(error) = TcpListener::bind(address) {
-                taken.push(format!("{address} ({what} of {me}): {error}"));
+            match TcpListener::bind(address) {
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::AddrInUse => {
+                    taken.push(format!("{address} ({what} of {me})"));
+                }
+                Err(error) => {
+                    return Err(Failure::failed(format!(
+                        "cannot listen on {address} ({what} of {me}): {error}"
+                    )));
+                }
             }
         }
     }
     if taken.is_empty() {
         return Ok(());
     }
-    let hint =
-        "is another cluster running? --control-port and --data-port choose other ports for a new --dir";
-    Err(Failure::failed(format!("cannot listen on {}; {hint}", taken.join(", "))))
+    Err(Failure::failed(format!("in use already: {}; nothing was started", taken.join(", "))))
 }
 
 /// One node and its process.
