@@ -1,0 +1,153 @@
+//! The JSON of messages, records and states: what is written is read back, and what is wrong is refused in
+//! words that help.
+
+use std::collections::BTreeMap;
+
+use coalmine_core::rollout::config::{Gates, Health, Timeouts};
+use coalmine_core::rollout::message::{Message, Record, Request};
+use coalmine_core::rollout::state::{ModelId, RoutingState, Txid, WHOLE_BP, Weights};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::arbitrary::{message, record, state};
+use super::check;
+
+fn round_trip<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(value: &T) {
+    let text = serde_json::to_string(value).expect("plain data always serialises");
+    assert!(!text.contains('\n'), "JSON holds no raw line feed: {text}");
+    assert_eq!(&serde_json::from_str::<T>(&text).expect("what was written"), value, "{text}");
+}
+
+#[test]
+fn messages_round_trip() {
+    check(1_000, message(), |message| round_trip(&message));
+}
+
+#[test]
+fn records_round_trip() {
+    check(1_000, record(), |record| round_trip(&record));
+}
+
+#[test]
+fn states_round_trip_and_keep_their_digest() {
+    check(500, state(), |state| {
+        round_trip(&state);
+        let text = serde_json::to_string(&state).expect("plain data");
+        let copy: RoutingState = serde_json::from_str(&text).expect("what was written");
+        assert_eq!(copy.digest(), state.digest());
+    });
+}
+
+/// Every basis point is a decimal that comes back as itself.
+#[test]
+fn every_weight_round_trips() {
+    for bp in 0..=WHOLE_BP {
+        let shares = [("a", bp), ("b", WHOLE_BP - bp)];
+        let shares = shares.map(|(name, bp)| (ModelId::new(name).expect("a name"), bp));
+        round_trip(&Weights::new(BTreeMap::from(shares)).expect("the whole"));
+    }
+}
+
+#[test]
+fn a_state_on_the_wire() {
+    let initial = RoutingState::initial(&ModelId::new("v1").expect("a name"));
+    let model = ModelId::new("v2").expect("a name");
+    let state = initial.next(&model, 525, Txid { epoch: 3, number: 14 }).expect("a valid step");
+    let message = Message::PrepareReq { txid: Txid { epoch: 3, number: 14 }, state, members: Vec::new() };
+    insta::assert_snapshot!(serde_json::to_string_pretty(&message).expect("plain data"), @r#"
+    {
+      "type": "PREPARE_REQ",
+      "txid": "3.14",
+      "state": {
+        "version": 1,
+        "stable_model_id": "v1",
+        "canary_model_id": "v2",
+        "weights": {
+          "v1": 0.9475,
+          "v2": 0.0525
+        },
+        "status": "canary",
+        "txid": "3.14"
+      },
+      "members": []
+    }
+    "#);
+}
+
+fn complaint<T: DeserializeOwned + std::fmt::Debug>(value: Value) -> String {
+    serde_json::from_value::<T>(value).expect_err("it is wrong").to_string()
+}
+
+#[test]
+fn wrong_weights_are_refused() {
+    insta::assert_snapshot!(complaint::<Weights>(json!({ "v1": 0.5 })), @"weights sum to 0.5, must sum to 1");
+    insta::assert_snapshot!(complaint::<Weights>(json!({ "v1": 0.99995, "v2": 0.00005 })), @"weight 0.99995 of model v1: must lie in 0..=1 in steps of 0.0001");
+    insta::assert_snapshot!(complaint::<Weights>(json!({ "v1": 1.5, "v2": -0.5 })), @"weight 1.5 of model v1: must lie in 0..=1 in steps of 0.0001");
+    insta::assert_snapshot!(complaint::<Weights>(json!({ "v1": "1" })), @r#"invalid type: string "1", expected f64"#);
+    insta::assert_snapshot!(complaint::<Weights>(json!({ "": 1 })), @r#"model name "": must be 1 to 128 bytes without control characters"#);
+    insta::assert_snapshot!(complaint::<Weights>(json!({})), @"weights sum to 0, must sum to 1");
+}
+
+#[test]
+fn wrong_names_and_txids_are_refused() {
+    insta::assert_snapshot!(complaint::<ModelId>(json!("")), @r#"model name "": must be 1 to 128 bytes without control characters"#);
+    insta::assert_snapshot!(complaint::<ModelId>(json!("a\nb")), @r#"model name "a\nb": must be 1 to 128 bytes without control characters"#);
+    insta::assert_snapshot!(complaint::<ModelId>(json!("x".repeat(129))), @r#"model name "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx": must be 1 to 128 bytes without control characters"#);
+    for text in ["", "1", "1.", ".1", "1.2.3", "-1.2", "a.b", "1.4294967296", "1 .2", "1.2 "] {
+        let expected = format!("txid {text:?}: must be two numbers, such as \"1.2\"");
+        assert_eq!(complaint::<Txid>(json!(text)), expected);
+    }
+    insta::assert_snapshot!(complaint::<Txid>(json!(1.2)), @"invalid type: floating point `1.2`, expected a string");
+}
+
+#[test]
+fn wrong_messages_records_and_requests_are_refused() {
+    insta::assert_snapshot!(complaint::<Message>(json!({ "txid": "1.1" })), @"missing field `type`");
+    insta::assert_snapshot!(
+        complaint::<Message>(json!({ "type": "DECISION", "txid": "1.1", "version": 1, "outcome": "maybe" })),
+        @"unknown variant `maybe`, expected `commit` or `abort`"
+    );
+    insta::assert_snapshot!(
+        complaint::<Message>(json!({ "type": "DECISION", "txid": "1.1", "version": -1, "outcome": "abort" })),
+        @"invalid value: integer `-1`, expected u64"
+    );
+    insta::assert_snapshot!(complaint::<Record>(json!({ "refused": { "txid": "1.1", "why": "" } })), @"unknown field `why`, expected `txid`");
+    insta::assert_snapshot!(complaint::<Record>(json!({ "forgotten": {} })), @"unknown variant `forgotten`, expected one of `epoch`, `accepted`, `voted`, `refused`, `decided`, `installed`");
+    insta::assert_snapshot!(
+        complaint::<Request>(json!({ "start_rollout": { "model": "v2", "steps": [5] } })),
+        @"unknown field `steps`, expected one of `model`, `steps_bp`, `pause_ms`"
+    );
+    insta::assert_snapshot!(
+        complaint::<Health>(json!({ "window_id": 1, "samples": 1, "p95_ms": 1.5, "error_bp": 0 })),
+        @"invalid type: floating point `1.5`, expected u32"
+    );
+    insta::assert_snapshot!(complaint::<Timeouts>(json!({ "votes_ms": 1 })), @"unknown field `votes_ms`, expected one of `vote_ms`, `resend_ms`, `inquire_ms`, `heartbeat_ms`");
+}
+
+/// The defaults of the gates are part of the promise: 200 ms, 5 %, 20 samples, and no evidence is not health.
+#[test]
+fn the_default_gates() {
+    insta::assert_debug_snapshot!(Gates::default(), @r#"
+    Gates {
+        max_p95_ms: 200,
+        max_error_bp: 500,
+        min_samples: 20,
+        on_no_evidence: Abort,
+    }
+    "#);
+}
+
+/// A weight picks exactly its share of all points, and every point finds a model.
+#[test]
+fn weights_pick_their_share() {
+    check(8, super::arbitrary::weights(), |weights| {
+        let mut picked: BTreeMap<_, u32> = BTreeMap::new();
+        for point in 0..WHOLE_BP {
+            *picked.entry(weights.pick(point).clone()).or_default() += 1;
+        }
+        for (model, bp) in weights.iter() {
+            assert_eq!(picked.get(model).copied().unwrap_or(0), bp);
+        }
+    });
+}

@@ -1,0 +1,161 @@
+//! What keeps the core pure and production free of the simulator, checked by machine: who depends on whom,
+//! and which words do not occur.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+struct Metadata {
+    packages: Vec<Package>,
+    resolve: Resolve,
+}
+
+#[derive(Deserialize)]
+struct Package {
+    id: String,
+    name: String,
+    dependencies: Vec<Dependency>,
+}
+
+#[derive(Deserialize)]
+struct Dependency {
+    name: String,
+    kind: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Resolve {
+    nodes: Vec<Resolved>,
+}
+
+#[derive(Deserialize)]
+struct Resolved {
+    id: String,
+    deps: Vec<Link>,
+}
+
+#[derive(Deserialize)]
+struct Link {
+    pkg: String,
+    dep_kinds: Vec<LinkKind>,
+}
+
+#[derive(Deserialize)]
+struct LinkKind {
+    kind: Option<String>,
+}
+
+/// What cargo knows of the workspace on this platform (other platforms' packages may not be downloaded).
+fn metadata() -> Metadata {
+    let rustc = Command::new("rustc").arg("-vV").output().expect("rustc runs");
+    let about = String::from_utf8(rustc.stdout).expect("UTF-8");
+    let host = about.lines().find_map(|line| line.strip_prefix("host: ")).expect("rustc names its host");
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--offline", "--locked", "--format-version", "1", "--filter-platform", host])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .expect("cargo runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).expect("cargo's metadata")
+}
+
+impl Metadata {
+    fn package(&self, name: &str) -> &Package {
+        self.packages.iter().find(|package| package.name == name).expect("a package of this name")
+    }
+
+    /// The names of all packages that are linked into this one, itself included.
+    fn linked_into(&self, name: &str) -> BTreeSet<&str> {
+        let names: BTreeMap<_, _> =
+            self.packages.iter().map(|package| (package.id.as_str(), package.name.as_str())).collect();
+        let links: BTreeMap<_, _> =
+            self.resolve.nodes.iter().map(|node| (node.id.as_str(), &node.deps)).collect();
+        let mut reached = BTreeSet::from([self.package(name).id.as_str()]);
+        let mut ahead: Vec<_> = reached.iter().copied().collect();
+        while let Some(id) = ahead.pop() {
+            let linked = links[id].iter().filter(|link| link.dep_kinds.iter().any(|it| it.kind.is_none()));
+            ahead.extend(linked.map(|link| link.pkg.as_str()).filter(|pkg| reached.insert(pkg)));
+        }
+        reached.into_iter().map(|id| names[id]).collect()
+    }
+}
+
+/// A new dependency of the core is a decision: whatever brings a clock, a thread or randomness with it would
+/// make two runs of a node differ.
+#[test]
+fn core_depends_on_nothing_new() {
+    let metadata = metadata();
+    let direct: BTreeSet<_> = metadata
+        .package("coalmine-core")
+        .dependencies
+        .iter()
+        .filter(|dependency| dependency.kind.is_none())
+        .map(|dependency| dependency.name.as_str())
+        .collect();
+    assert_eq!(direct, BTreeSet::from(["crc32fast", "serde", "serde_json", "thiserror", "xxhash-rust"]));
+}
+
+#[test]
+fn production_never_links_the_simulator() {
+    let metadata = metadata();
+    let linked = metadata.linked_into("coalmine-real");
+    assert!(linked.contains("coalmine-core") && linked.contains("tokio"), "the walk sees real links");
+    let unwanted: Vec<_> = linked
+        .iter()
+        .filter(|name| name.contains("madsim") || name.contains("stateright") || **name == "coalmine-sim")
+        .collect();
+    assert!(unwanted.is_empty(), "coalmine-real links {unwanted:?}");
+}
+
+/// The lints of `core/clippy.toml` see types; this sees the words, also behind a macro or a feature.
+#[test]
+fn core_never_says_these_words() {
+    let banned = [
+        "HashMap",
+        "HashSet",
+        "RandomState",
+        "Instant",
+        "SystemTime",
+        "thread_rng",
+        "rand::",
+        "static mut",
+        "thread_local",
+        "RefCell",
+        "Mutex",
+        "AtomicU",
+        "std::fs",
+        "std::net",
+        "std::env",
+        "std::thread",
+        "tokio",
+    ];
+    let mut said = Vec::new();
+    let files = sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../core/src"));
+    assert!(files.len() > 10, "the scan found only {} files", files.len());
+    for file in files {
+        let source = std::fs::read_to_string(&file).expect("a readable source file");
+        for (number, line) in source.lines().enumerate() {
+            let code = line.split("//").next().unwrap_or_default();
+            for word in banned.iter().filter(|word| code.contains(**word)) {
+                said.push(format!("{}:{}: {word}", file.display(), number + 1));
+            }
+        }
+    }
+    assert!(said.is_empty(), "the core must stay pure:\n{}", said.join("\n"));
+}
+
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).expect("a readable folder") {
+        let path = entry.expect("a readable entry").path();
+        if path.is_dir() {
+            files.extend(sources(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+    files
+}

@@ -1,0 +1,285 @@
+//! The commands of a script about the rollout.
+
+use std::collections::BTreeMap;
+
+use coalmine_core::node::{Event, NodeId, RequestId, Word};
+use coalmine_core::observation::{History, Observation, Observed};
+use coalmine_core::rollout::RolloutNode;
+use coalmine_core::rollout::config::{Config, Health, NoEvidence};
+use coalmine_core::rollout::invariants::{self, Ledger};
+use coalmine_core::rollout::message::{Request, View};
+use coalmine_core::rollout::state::ModelId;
+
+use super::driver::{Act, Driver, Member, Which, node, number};
+use coalmine_core::node::Node;
+
+/// How many rounds of timers a healed cluster gets to converge.
+const SETTLE_ROUNDS: u32 = 20;
+
+/// A cluster of rollout nodes on a stage, once the script has opened it.
+#[derive(Default)]
+pub(super) struct Scene {
+    driver: Option<Driver<RolloutNode>>,
+    ledger: Ledger,
+    /// Reports of health are requests too.
+    reports: u64,
+}
+
+impl Scene {
+    /// One command of the script; returns its story.
+    pub(super) fn act(&mut self, words: &[&str]) -> Act<String> {
+        let (&command, args) = words.split_first().ok_or("an empty command")?;
+        if command == "cluster" {
+            self.open(args)?;
+        } else {
+            self.command(command, args)?;
+        }
+        self.check()?;
+        Ok(self.driver()?.take_story())
+    }
+
+    fn command(&mut self, command: &str, args: &[&str]) -> Act {
+        match (command, args) {
+            ("rollout", [id, request, model, steps, rest @ ..]) => {
+                self.rollout(node(id)?, request, model, steps, rest)
+            }
+            ("health", [id, window @ ..]) => self.health(node(id)?, window),
+            ("deliver", ["all"]) => self.driver()?.deliver_all(),
+            ("deliver", [_, ..]) => self.driver()?.deliver(&Which::parse(args)?),
+            ("drop", [_, ..]) => self.driver()?.lose(&Which::parse(args)?),
+            ("dup", [_, ..]) => self.driver()?.duplicate(&Which::parse(args)?),
+            ("inject", [which, json @ ..]) => {
+                self.driver()?.inject(&Which::parse(&[which])?, &json.join(" "))
+            }
+            ("fire", [id, timer]) => self.driver()?.fire(node(id)?, timer),
+            ("autosync", ["on"]) => self.autosync(true),
+            ("autosync", ["off"]) => self.autosync(false),
+            ("sync", [id]) => self.sync(node(id)?, None),
+            ("sync", [id, count]) => self.sync(node(id)?, Some(number(count)?)),
+            ("flush", [id]) => self.driver()?.flush(node(id)?, None),
+            ("flush", [id, count]) => self.driver()?.flush(node(id)?, Some(number(count)?)),
+            ("complete", [id]) => self.driver()?.complete(node(id)?),
+            ("crash", [id, how @ ..]) => self.crash(node(id)?, how),
+            ("restart", [id]) => self.driver()?.boot(node(id)?),
+            ("state", []) => self.state(),
+            ("settle", []) => self.settle(),
+            (_, _) => Err("no such command".into()),
+        }
+    }
+
+    fn open(&mut self, args: &[&str]) -> Act {
+        let (size, options) = args.split_first().ok_or("how many nodes?")?;
+        let size: u32 = number(size)?;
+        if size == 0 || self.driver.is_some() {
+            return Err("one cluster of at least one node".into());
+        }
+        let mut configs = Config::cluster(size);
+        let mut aloud = false;
+        for option in options {
+            let on_no_evidence = match *option {
+                "aloud" => {
+                    aloud = true;
+                    continue;
+                }
+                "on_no_evidence=commit" => NoEvidence::Commit,
+                "on_no_evidence=abort" => NoEvidence::Abort,
+                _ => return Err(format!("no such option: {option}")),
+            };
+            configs.iter_mut().for_each(|config| config.gates.on_no_evidence = on_no_evidence);
+        }
+        let configs = configs.into_iter().map(|config| (config.me, config)).collect::<BTreeMap<_, _>>();
+        let ids: Vec<_> = configs.keys().copied().collect();
+        let driver = self.driver.insert(Driver::new(configs, tell_view));
+        driver.quiet = !aloud;
+        ids.into_iter().try_for_each(|id| driver.boot(id))?;
+        driver.quiet = false;
+        Ok(())
+    }
+
+    fn rollout(&mut self, to: NodeId, id: &str, model: &str, steps: &str, rest: &[&str]) -> Act {
+        let pause_ms = match rest {
+            [] => 0,
+            [pause] => number(pause.strip_prefix("pause=").ok_or("pause=<ms>?")?)?,
+            _ => return Err("too many words".into()),
+        };
+        let id = request_id(id)?;
+        let model = ModelId::new(model).map_err(|error| error.to_string())?;
+        let steps_bp = steps.split(',').map(basis_points).collect::<Act<_>>()?;
+        let request = Request::StartRollout { model, steps_bp, pause_ms };
+        self.request(to, id, request)
+    }
+
+    fn health(&mut self, of: NodeId, window: &[&str]) -> Act {
+        self.reports += 1;
+        let mut health = Health { window_id: self.reports, samples: 0, p95_ms: 0, error_bp: 0 };
+        for field in window {
+            match field.split_once('=') {
+                Some(("p95", ms)) => health.p95_ms = number(ms)?,
+                Some(("errors", percent)) => health.error_bp = basis_points(percent)?,
+                Some(("samples", count)) => health.samples = number(count)?,
+                Some(_) | None => return Err(format!("no such measure: {field}")),
+            }
+        }
+        let id = RequestId { client: 0, sequence: self.reports };
+        self.request(of, id, Request::ReportHealth(health))
+    }
+
+    fn request(&mut self, to: NodeId, id: RequestId, request: Request) -> Act {
+        let told = RolloutNode::<coalmine_core::rollout::variant::Sound>::tell(Word::Request(&request));
+        let driver = self.driver()?;
+        driver.tell_always(&format!("{id} asks {to} to {told}"));
+        driver.step(to, Event::Request { id, request })
+    }
+
+    fn autosync(&mut self, on: bool) -> Act {
+        self.driver()?.autosync = on;
+        Ok(())
+    }
+
+    fn sync(&mut self, id: NodeId, count: Option<usize>) -> Act {
+        let driver = self.driver()?;
+        driver.flush(id, count)?;
+        driver.complete(id)
+    }
+
+    fn crash(&mut self, id: NodeId, how: &[&str]) -> Act {
+        let (mut keep, mut torn) = (0, false);
+        for word in how {
+            match word.split_once('=') {
+                Some(("keep", count)) => keep = number(count)?,
+                None if *word == "torn" => torn = true,
+                Some(_) | None => return Err(format!("no such crash: {word}")),
+            }
+        }
+        self.driver()?.crash(id, keep, torn)
+    }
+
+    fn state(&mut self) -> Act {
+        let driver = self.driver()?;
+        let lines: Vec<_> = driver.members.iter().map(|(id, member)| tell_member(*id, member)).collect();
+        let in_flight = driver.in_flight();
+        lines.iter().for_each(|line| driver.tell_always(line));
+        if in_flight > 0 {
+            driver.tell_always(&format!("in flight: {in_flight} messages"));
+        }
+        Ok(())
+    }
+
+    /// Heals everything, then lets a fair schedule run: all messages arrive, then each timer fires once.
+    fn settle(&mut self) -> Act {
+        let driver = self.driver()?;
+        driver.quiet = true;
+        driver.autosync = true;
+        let ids: Vec<_> = driver.members.keys().copied().collect();
+        for &id in &ids {
+            if driver.members[&id].host.is_none() {
+                driver.boot(id)?;
+            } else if driver.members[&id].disk.unsynced() > 0 {
+                driver.flush(id, None)?;
+                driver.complete(id)?;
+            }
+        }
+        let mut rounds = 0;
+        driver.deliver_all()?;
+        self.check()?;
+        let verdict = loop {
+            let verdict = self.observe(invariants::converged)?;
+            if verdict.is_ok() || rounds == SETTLE_ROUNDS {
+                break verdict;
+            }
+            rounds += 1;
+            for &id in &ids {
+                self.fire_each(id)?;
+            }
+        };
+        let driver = self.driver()?;
+        driver.quiet = false;
+        driver.tell_always(&match verdict {
+            Ok(()) => format!("converged after {rounds} rounds of timers"),
+            Err(why) => format!("NOT CONVERGED after {rounds} rounds of timers: {why}"),
+        });
+        self.state()
+    }
+
+    fn fire_each(&mut self, id: NodeId) -> Act {
+        let driver = self.driver()?;
+        let armed = driver.members[&id].host.as_ref().map(|host| host.timers().clone());
+        for timer in armed.unwrap_or_default() {
+            driver.step(id, Event::Timer(timer))?;
+            driver.deliver_all()?;
+        }
+        self.check()
+    }
+
+    /// Takes in the facts and checks all invariants. A broken one is part of the story.
+    fn check(&mut self) -> Act {
+        for (id, fact) in self.driver()?.take_facts() {
+            History::<RolloutNode>::observe(&mut self.ledger, id, &fact);
+        }
+        for invariant in invariants::all() {
+            if let Err(why) = self.observe(invariant.check)? {
+                self.driver()?.tell_always(&format!("BROKEN {}: {why}", invariant.name));
+            }
+        }
+        Ok(())
+    }
+
+    fn observe<R>(&self, look: impl Fn(&Observation<'_, RolloutNode, Ledger>) -> R) -> Act<R> {
+        let driver = self.driver.as_ref().ok_or("there is no cluster yet")?;
+        let nodes = driver.members.iter().map(|(&id, member)| Observed {
+            id,
+            config: &member.config,
+            state: member.host.as_ref().map(|host| host.node()),
+            durable: Some(member.disk.durable()),
+        });
+        Ok(look(&Observation { nodes: nodes.collect(), history: &self.ledger }))
+    }
+
+    fn driver(&mut self) -> Act<&mut Driver<RolloutNode>> {
+        self.driver.as_mut().ok_or_else(|| "there is no cluster yet".into())
+    }
+}
+
+fn tell_view(view: &View) -> String {
+    let mut told = view.routing.to_string();
+    if let Some(txid) = view.in_doubt {
+        told += &format!(", in doubt about {txid}");
+    }
+    if view.split_brain {
+        told += ", SPLIT BRAIN";
+    }
+    told
+}
+
+fn tell_member(id: NodeId, member: &Member<RolloutNode>) -> String {
+    let disk = (member.disk.durable().len(), member.disk.unsynced());
+    let unsynced = if disk.1 > 0 { format!(" + {} unsynced", disk.1) } else { String::new() };
+    let Some(host) = &member.host else { return format!("{id}: down, {} records", disk.0) };
+    let (node, durable) = (host.node(), host.node().durable());
+    let timers: Vec<_> = host
+        .timers()
+        .iter()
+        .map(|timer| RolloutNode::<coalmine_core::rollout::variant::Sound>::tell(Word::Timer(timer)))
+        .collect();
+    let doubt = durable.prepared_txid().map_or(String::new(), |txid| format!(", in doubt about {txid}"));
+    let alarm = if node.split_brain() { ", SPLIT BRAIN" } else { "" };
+    format!(
+        "{id}: {}{doubt}{alarm}, floor {}, {} records{unsynced}, timers: {}",
+        node.committed(),
+        durable.floor,
+        disk.0,
+        timers.join(", "),
+    )
+}
+
+fn request_id(word: &str) -> Act<RequestId> {
+    let parts = word.strip_prefix('c').and_then(|word| word.split_once('/'));
+    let (client, sequence) = parts.ok_or_else(|| format!("{word:?} is not a request, such as c1/1"))?;
+    Ok(RequestId { client: number(client)?, sequence: number(sequence)? })
+}
+
+/// A percentage such as `5` or `0.25`, in basis points.
+fn basis_points(word: &str) -> Act<u32> {
+    let percent: f64 = number(word)?;
+    Ok((percent * 100.0).round() as u32)
+}
