@@ -24,7 +24,8 @@ fn main() {
             crashes: p(2),
             drops: p(3),
             timeouts: Some(p(4)),
-            disk: if a.get(5).is_some() { Disk::Async } else { Disk::Sync },
+            periodic: p(5),
+            disk: if a.get(6).is_some() { Disk::Async } else { Disk::Sync },
             ..coalmine::rollout::LIMITS
         };
         let (r, c) = check(

@@ -5,7 +5,7 @@ use coalmine_core::observation::{Invariant, Observation, Witness};
 use coalmine_core::rollout::RolloutNode;
 use coalmine_core::rollout::config::{Config, NoEvidence};
 use coalmine_core::rollout::invariants::{self, Ledger};
-use coalmine_core::rollout::message::Request;
+use coalmine_core::rollout::message::{Request, Timer};
 use coalmine_core::rollout::state::{ModelId, WHOLE_BP};
 use coalmine_core::rollout::variant::{Sound, Variant};
 use coalmine_sim::system::{Operation, System};
@@ -33,7 +33,8 @@ pub const LIMITS: Limits = Limits {
     crashes: 1,
     drops: 1,
     duplicates: 0,
-    timeouts: Some(3),
+    timeouts: Some(1),
+    periodic: 0,
     disk: Disk::Sync,
     network: Network::Datagrams,
 };
@@ -48,6 +49,10 @@ impl<V: Variant> System for RolloutSystem<V> {
             config.gates.on_no_evidence = NoEvidence::Commit;
         }
         configs.into_iter().map(|config| (config.me, config)).collect()
+    }
+
+    fn is_periodic(&self, timer: &Timer) -> bool {
+        *timer == Timer::Heartbeat
     }
 
     fn operations(&self) -> Vec<Operation<RolloutNode<V>>> {

@@ -19,6 +19,7 @@ pub const LIMITS: Limits = Limits {
     drops: 0,
     duplicates: 0,
     timeouts: None,
+    periodic: 0,
     disk: Disk::Sync,
     network: Network::Persistent,
 };

@@ -16,6 +16,12 @@ pub trait System: Debug + Send + Sync + 'static {
     /// The members, each with its configuration.
     fn members(&self) -> Vec<(NodeId, <Self::Node as Node>::Config)>;
 
+    /// Whether a timer is armed for ever, such as a heartbeat's. The checker has a budget of their own for
+    /// these: what they send multiplies every space.
+    fn is_periodic(&self, _timer: &<Self::Node as Node>::Timer) -> bool {
+        false
+    }
+
     /// What clients ask, in this order; the checker asks each once, at every possible moment.
     fn operations(&self) -> Vec<Operation<Self::Node>>;
 

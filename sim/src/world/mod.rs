@@ -4,7 +4,8 @@
 //! # What may happen
 //!
 //! * A packet is delivered; with budget it is dropped, or delivered while a copy stays under way. Packets
-//!   have no order. What reaches a node that is down is lost, which costs nothing.
+//!   have no order, and one that equals another under way is that one. What reaches a node that is down is
+//!   lost, which costs nothing.
 //! * An armed timer fires, at any moment (with budget, where one is set).
 //! * A disk makes the next unsynced record durable (in `Disk::Sync` it does so at once).
 //! * A client sends its next request.
@@ -32,8 +33,8 @@ use crate::system::{NodeOf, System};
 /// One state of the whole system.
 pub struct World<S: System> {
     pub(crate) slots: Vec<Shared<Slot<NodeOf<S>>>>,
-    /// What is under way, with how many copies of each; sorted.
-    pub(crate) packets: Vec<(Shared<Packet<NodeOf<S>>>, u32)>,
+    /// What is under way; sorted, without repetitions.
+    pub(crate) packets: Vec<Shared<Packet<NodeOf<S>>>>,
     pub(crate) history: Shared<S::History>,
     pub(crate) spent: Spent,
     /// Which invariants are broken and which witnesses are seen here, a bit each: follows from the rest.
@@ -85,6 +86,8 @@ pub struct Spent {
     pub duplicates: u8,
     /// Timers fired so far, where they are limited.
     pub timeouts: u8,
+    /// Periodic timers fired so far.
+    pub periodic: u8,
     /// Requests sent so far.
     pub operations: u8,
 }
@@ -138,8 +141,8 @@ impl<S: System> std::fmt::Debug for World<S> {
                 None => nodes.field(&format!("node {i} (disk: {disk})"), &"down"),
             };
         }
-        for (packet, copies) in &self.packets {
-            let name = format!("{copies} x {} -> {}", packet.from, packet.to);
+        for packet in &self.packets {
+            let name = format!("{} -> {}", packet.from, packet.to);
             nodes.field(&name, &NodeOf::<S>::tell(coalmine_core::node::Word::Message(&packet.message)));
         }
         nodes.field("spent", &self.spent).finish()

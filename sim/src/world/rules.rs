@@ -46,6 +46,8 @@ pub struct Limits {
     pub duplicates: u8,
     /// Timers that fire; `None`: as many as are armed.
     pub timeouts: Option<u8>,
+    /// [Periodic](System::is_periodic) timers that fire, which do not count as timeouts.
+    pub periodic: u8,
     /// How disks behave.
     pub disk: Disk,
     /// What becomes of delivered packets.
@@ -129,6 +131,8 @@ pub struct Transition<S: System> {
 /// What one step of a node did.
 struct Ran<N: Node> {
     slot: Slot<N>,
+    /// The disk without what this step wrote: where a crash within the step begins to count.
+    disk_before: LossyDisk<N::Record>,
     /// All effects in program order; a record that the disk has made durable at once follows its write.
     effects: Vec<Effect<N>>,
     /// For each question the node asked: how many answers there were.
@@ -164,7 +168,7 @@ impl<S: System> Rules<S> {
     /// All that may happen next, in a fixed order.
     pub fn successors(&self, world: &World<S>, out: &mut Vec<Transition<S>>) {
         let (spent, limits) = (&world.spent, &self.limits);
-        for (packet, _) in &world.packets {
+        for packet in &world.packets {
             let place = self.place(packet.to);
             let deliver = |again| Step::Deliver { packet: (**packet).clone(), again };
             self.step(world, place, deliver(false), out);
@@ -181,8 +185,13 @@ impl<S: System> Rules<S> {
                 self.step(world, place, Step::Boot, out);
                 continue;
             };
-            if limits.timeouts.is_none_or(|limit| spent.timeouts < limit) {
-                for timer in host.timers() {
+            for timer in host.timers() {
+                let within = if self.system.is_periodic(timer) {
+                    spent.periodic < limits.periodic
+                } else {
+                    limits.timeouts.is_none_or(|limit| spent.timeouts < limit)
+                };
+                if within {
                     self.step(world, place, Step::Fire(timer.clone()), out);
                 }
             }
@@ -217,9 +226,9 @@ impl<S: System> Rules<S> {
                 next.crash(*place, (*world.slots[*place]).clone(), *keep);
             }
             Action::Step { place, step, choices, cut } => {
-                next.pay(step, &self.limits);
+                next.pay(step, self);
                 if let Some(ran) = self.run(world, *place, step, choices) {
-                    happened = self.commit(&mut next, *place, ran, *cut, &world.slots[*place]);
+                    happened = self.commit(&mut next, *place, ran, *cut);
                 }
             }
         }
@@ -235,8 +244,12 @@ impl<S: System> Rules<S> {
             let (effects, asked) = ran.as_ref().map_or((&[][..], &[][..]), |ran| (&ran.effects, &ran.asked));
             choices.resize(asked.len(), 0);
             let action = |cut| Action::Step { place, step: step.clone(), choices: choices.clone(), cut };
-            if world.spent.crashes < self.limits.crashes && ran.is_some() {
-                self.cuts(world, place, effects, |cut| self.push(world, action(Some(cut)), out));
+            if let Some(ran) = &ran
+                && world.spent.crashes < self.limits.crashes
+            {
+                self.cuts(ran.disk_before.unsynced(), effects, |cut| {
+                    self.push(world, action(Some(cut)), out)
+                });
             }
             self.push(world, action(None), out);
             // The next script in order: raise the last answer that can be raised, drop what follows.
@@ -251,9 +264,8 @@ impl<S: System> Rules<S> {
 
     /// Every point of a step at which a crash makes a difference: before all visible effects and after each
     /// but the last; the crash after the last is an action of its own.
-    fn cuts(&self, world: &World<S>, place: usize, effects: &[Effect<NodeOf<S>>], mut each: impl FnMut(Cut)) {
+    fn cuts(&self, mut unsynced: usize, effects: &[Effect<NodeOf<S>>], mut each: impl FnMut(Cut)) {
         let visible: Vec<_> = effects.iter().filter(|effect| is_visible(effect)).collect();
-        let mut unsynced = world.slots[place].disk.unsynced();
         for after in 0..visible.len() {
             if after > 0 && self.limits.disk == Disk::Async && matches!(visible[after - 1], Effect::Append(_))
             {
@@ -288,34 +300,38 @@ impl<S: System> Rules<S> {
             choices.get(asked.len() - 1).copied().unwrap_or(0)
         };
         let mut out = Vec::new();
+        if let Step::Flush = step {
+            let upto = slot.disk.durable().len() + 1;
+            slot.disk.sync(upto);
+        }
+        let disk_before = slot.disk.clone();
         if let Step::Boot = step {
             slot.lives += 1;
             let host = Host::boot(config, slot.disk.written(), slot.lives, &mut choose, &mut out);
             slot.host = Some(host);
+        } else if let Step::Flush = step {
+            let upto = slot.disk.durable().len() as u64;
+            slot.host.as_mut()?.synced(config, slot.lives, upto, &mut choose, &mut out);
         } else {
-            let host = slot.host.as_mut()?;
-            let event = match step {
-                Step::Boot => unreachable!("handled above"),
-                Step::Deliver { packet: Packet { from, message, .. }, .. } => {
-                    Event::Message { from: *from, message: message.clone() }
-                }
-                Step::Fire(timer) => Event::Timer(timer.clone()),
-                Step::Ask(index) => {
-                    let Operation { id, request, .. } = self.operations[*index].clone();
-                    Event::Request { id, request }
-                }
-                Step::Flush => {
-                    let upto = slot.disk.durable().len() + 1;
-                    slot.disk.sync(upto);
-                    host.synced(config, slot.lives, upto as u64, &mut choose, &mut out);
-                    self.flush_at_once(&mut slot, config, &mut out, &mut choose);
-                    return Some(Ran { slot, effects: out, asked });
-                }
-            };
-            host.step(config, event, &mut choose, &mut out);
+            let event = self.event(step);
+            slot.host.as_mut()?.step(config, event, &mut choose, &mut out);
         }
         self.flush_at_once(&mut slot, config, &mut out, &mut choose);
-        Some(Ran { slot, effects: out, asked })
+        Some(Ran { slot, disk_before, effects: out, asked })
+    }
+
+    fn event(&self, step: &Step<NodeOf<S>>) -> Event<NodeOf<S>> {
+        match step {
+            Step::Deliver { packet: Packet { from, message, .. }, .. } => {
+                Event::Message { from: *from, message: message.clone() }
+            }
+            Step::Fire(timer) => Event::Timer(timer.clone()),
+            Step::Ask(index) => {
+                let Operation { id, request, .. } = self.operations[*index].clone();
+                Event::Request { id, request }
+            }
+            Step::Boot | Step::Flush => unreachable!("no event of the node"),
+        }
     }
 
     /// Writes the records among the effects to the disk. With [`Disk::Sync`] each becomes durable before
@@ -362,7 +378,6 @@ impl<S: System> Rules<S> {
         place: usize,
         ran: Ran<NodeOf<S>>,
         cut: Option<Cut>,
-        before: &Slot<NodeOf<S>>,
     ) -> Vec<Effect<NodeOf<S>>> {
         let me = self.members[place].0;
         let mut happened = ran.effects;
@@ -373,7 +388,7 @@ impl<S: System> Rules<S> {
         for effect in &happened {
             match effect {
                 Effect::Send { to, message } => {
-                    next.insert(Packet { from: me, to: *to, message: message.clone() }, self.limits.network);
+                    next.insert(Packet { from: me, to: *to, message: message.clone() });
                 }
                 Effect::Observe(fact) => {
                     history.get_or_insert_with(|| (*next.history).clone()).observe(me, fact);
@@ -392,9 +407,7 @@ impl<S: System> Rules<S> {
         match cut {
             None => next.slots[place] = Shared::new(ran.slot),
             Some(cut) => {
-                // What was written before the crash, on the disk as it was before the step.
-                let mut slot = before.clone();
-                slot.lives = ran.slot.lives;
+                let mut slot = Slot { host: None, disk: ran.disk_before, lives: ran.slot.lives };
                 for effect in &happened {
                     if let Effect::Append(record) = effect {
                         slot.disk.append(record.clone());
@@ -493,7 +506,8 @@ fn up_to_cut<N: Node>(effects: Vec<Effect<N>>, after: usize) -> Vec<Effect<N>> {
 }
 
 impl<S: System> World<S> {
-    fn pay(&mut self, step: &Step<NodeOf<S>>, limits: &Limits) {
+    fn pay(&mut self, step: &Step<NodeOf<S>>, rules: &Rules<S>) {
+        let limits = &rules.limits;
         match step {
             Step::Boot | Step::Flush => {}
             Step::Deliver { packet, again } => {
@@ -503,8 +517,10 @@ impl<S: System> World<S> {
                     self.remove(packet);
                 }
             }
-            Step::Fire(_) => {
-                if limits.timeouts.is_some() {
+            Step::Fire(timer) => {
+                if rules.system.is_periodic(timer) {
+                    self.spent.periodic += 1;
+                } else if limits.timeouts.is_some() {
                     self.spent.timeouts += 1;
                 }
             }
@@ -519,22 +535,17 @@ impl<S: System> World<S> {
         self.spent.crashes += 1;
     }
 
-    fn insert(&mut self, packet: Packet<NodeOf<S>>, network: Network) {
+    /// A packet that equals one under way adds nothing: to deliver it twice is a duplicate, and costs.
+    fn insert(&mut self, packet: Packet<NodeOf<S>>) {
         let packet = Shared::new(packet);
-        match self.packets.binary_search_by(|(there, _)| there.cmp(&packet)) {
-            Ok(_) if network == Network::Persistent => {}
-            Ok(at) => self.packets[at].1 += 1,
-            Err(at) => self.packets.insert(at, (packet, 1)),
+        if let Err(at) = self.packets.binary_search(&packet) {
+            self.packets.insert(at, packet);
         }
     }
 
     fn remove(&mut self, packet: &Packet<NodeOf<S>>) {
-        let at = self.packets.iter().position(|(there, _)| **there == *packet);
-        let at = at.expect("only packets under way are delivered or lost");
-        self.packets[at].1 -= 1;
-        if self.packets[at].1 == 0 {
-            self.packets.remove(at);
-        }
+        let at = self.packets.iter().position(|there| **there == *packet);
+        self.packets.remove(at.expect("only packets under way are delivered or lost"));
     }
 }
 

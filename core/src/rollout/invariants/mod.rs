@@ -35,8 +35,8 @@ pub struct Ledger {
     pub outcomes: BTreeMap<Txid, BTreeSet<Outcome>>,
     /// Who voted COMMIT for each transaction.
     pub votes: BTreeMap<Txid, BTreeSet<NodeId>>,
-    /// The version each transaction proposes.
-    pub proposed: BTreeMap<Txid, u64>,
+    /// The highest transaction about which each node made a promise: a vote, or a refusal.
+    pub promised: BTreeMap<NodeId, Txid>,
     /// The digests under which each version was served.
     pub states: BTreeMap<u64, BTreeSet<u64>>,
     /// The highest version each node said it committed.
@@ -46,16 +46,20 @@ pub struct Ledger {
 impl<V: Variant> History<RolloutNode<V>> for Ledger {
     fn observe(&mut self, node: NodeId, fact: &Fact) {
         match fact {
-            Fact::Voted { txid, version } => {
+            Fact::Voted { txid, .. } => {
                 self.votes.entry(*txid).or_default().insert(node);
-                self.proposed.insert(*txid, *version);
+                self.promises(node, *txid);
+            }
+            Fact::Refused { txid, .. } => {
+                self.outcome(*txid, Outcome::Abort);
+                self.promises(node, *txid);
             }
             Fact::Committed { txid, version, digest } => {
                 self.outcome(*txid, Outcome::Commit);
                 self.serves(node, *version, *digest);
             }
             Fact::CaughtUp { version, digest } => self.serves(node, *version, *digest),
-            Fact::Refused { txid, .. } | Fact::PresumedAborted { txid } | Fact::Aborted { txid, .. } => {
+            Fact::PresumedAborted { txid } | Fact::Aborted { txid, .. } => {
                 self.outcome(*txid, Outcome::Abort);
             }
             Fact::Accepted { .. } | Fact::InDoubt { .. } | Fact::SplitBrain { .. } | Fact::Ignored { .. } => {
@@ -73,6 +77,11 @@ impl Ledger {
     /// The newest version that any node said it committed.
     pub fn newest(&self) -> u64 {
         self.committed.values().copied().max().unwrap_or(0)
+    }
+
+    fn promises(&mut self, node: NodeId, txid: Txid) {
+        let highest = self.promised.entry(node).or_default();
+        *highest = txid.max(*highest);
     }
 
     fn outcome(&mut self, txid: Txid, outcome: Outcome) {
