@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use coalmine_core::node::Delay;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use crate::runtime::{JournalFile, Listener, Runtime};
 
@@ -71,7 +71,12 @@ impl Runtime for TokioRuntime {
     }
 
     async fn connect(&self, to: SocketAddr) -> io::Result<TcpStream> {
-        let stream = TcpStream::connect(to).await?;
+        let socket = if to.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        // The system gives an outgoing connection any free port, perhaps one that a node which is down just
+        // now wants to listen on again. Marked so, the connection does not keep the port from it, neither
+        // while it lives nor in TIME-WAIT.
+        socket.set_reuseaddr(true)?;
+        let stream = socket.connect(to).await?;
         stream.set_nodelay(true)?;
         Ok(stream)
     }
@@ -150,4 +155,22 @@ fn open(path: &Path) -> io::Result<(Vec<u8>, TokioJournal)> {
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
     tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_outgoing_connection_does_not_keep_its_port_from_a_listener() -> io::Result<()> {
+        let runtime = TokioRuntime::new("");
+        let mut listener = runtime.listen(SocketAddr::from(([127, 0, 0, 1], 0))).await?;
+        let client = runtime.connect(Listener::local_addr(&listener)?).await?;
+        let (server, port_of_client) = Listener::accept(&mut listener).await?;
+        runtime.listen(port_of_client).await?;
+        drop(client); // it ends first, so it is the one in TIME-WAIT
+        drop(server);
+        runtime.listen(port_of_client).await?;
+        Ok(())
+    }
 }

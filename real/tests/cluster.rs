@@ -14,7 +14,12 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::http::Request;
-use coalmine_real::face::read_json;
+use coalmine_core::node::{NodeId, RequestId};
+use coalmine_core::rollout::RolloutNode;
+use coalmine_core::rollout::config::Health;
+use coalmine_core::rollout::message::{Reply, Request as NodeRequest};
+use coalmine_core::rollout::state::ModelId;
+use coalmine_real::face::{Face, read_json};
 use coalmine_real::rollout::wire::{Progress, RolloutView, StepOutcome};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -399,6 +404,10 @@ async fn up_starts_a_cluster_and_an_interrupt_stops_all_of_it() {
     cluster.signal(Signal::SIGINT);
     assert_eq!(cluster.child.wait().expect("it ends").code(), Some(0));
     assert!(cluster.pids.iter().all(|&pid| !runs(pid)), "it did not wait for its nodes");
+    for id in 1..=3 {
+        let log = fs::read_to_string(format!("{dir}/node-{id}.log")).expect("a log");
+        assert!(log.ends_with("SIGTERM: stopped\n"), "n{id} was not asked to stop: {log}");
+    }
     let mut rest = String::new();
     cluster.stdout.read_to_string(&mut rest).expect("UTF-8");
     assert!(!rest.contains("has ended"), "{rest}");
@@ -427,4 +436,32 @@ async fn up_reports_a_dead_node_and_its_nodes_do_not_outlive_it() {
 
     cluster.signal(Signal::SIGKILL);
     cluster.nobody_is_left().await;
+}
+
+/// What the simulated client relies on: a request goes out and its very reply comes back.
+#[tokio::test]
+async fn every_reply_survives_http() {
+    let cluster = Cluster::start(2, "").await;
+    let v2 = ModelId::new("v2").expect("a name");
+    let start = |steps_bp: &[u32]| NodeRequest::StartRollout {
+        model: v2.clone(),
+        steps_bp: steps_bp.to_vec(),
+        pause_ms: 60_000,
+    };
+    let health = NodeRequest::ReportHealth(Health { window_id: 3, samples: 9, p95_ms: 7, error_bp: 1 });
+    let (first, second) = (RequestId { client: u64::MAX, sequence: 1 }, RequestId { client: 2, sequence: 2 });
+    let why = "a step of 200%: must be above 0 and at most 100".to_owned();
+    let cases = [
+        (1, second, start(&[20_000]), Reply::Invalid { why }),
+        (2, first, start(&[1, 500]), Reply::NotCoordinator { coordinator: NodeId(1) }),
+        (1, first, start(&[1, 500]), Reply::Accepted { id: first }),
+        (1, second, start(&[1, 500]), Reply::Busy { running: first }),
+        (1, first, start(&[1, 500]), Reply::Accepted { id: first }),
+        (2, second, health, Reply::Done),
+    ];
+    for (node, id, request, expected) in cases {
+        let http = <RolloutNode>::to_http(id, &request);
+        let answer = send_request(cluster.data(node), http).await.expect("an answer");
+        assert_eq!(<RolloutNode>::from_http(&answer), Ok(expected), "{request:?}");
+    }
 }

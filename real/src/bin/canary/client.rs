@@ -13,6 +13,14 @@ use serde::de::DeserializeOwned;
 /// How long to wait for an answer. Longer than a node itself waits before it gives one up.
 const TIMEOUT: Duration = Duration::from_secs(12);
 
+/// What went wrong, and what may help.
+pub(crate) fn explain(error: &ClientError) -> String {
+    match error {
+        ClientError::Connect { .. } => format!("{error}; is the cluster running? `canary up` starts one"),
+        ClientError::Broken { .. } | ClientError::Timeout { .. } => error.to_string(),
+    }
+}
+
 /// Sends requests, each on a connection of its own.
 #[derive(Clone)]
 pub(crate) struct Client {

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use coalmine_real::face::{post_json, read_json};
 use coalmine_real::rollout::wire::{PredictBody, Prediction};
 
-use crate::client::Client;
+use crate::client::{Client, explain};
 use crate::output::{self, Format};
 use crate::{Failure, up};
 
@@ -48,7 +48,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let mut tallies: BTreeMap<(String, u64), Tally> = BTreeMap::new();
     for _ in 0..args.count {
         let answer = client.send(args.node, post_json("/predict", None, &body)).await;
-        let answer = answer.map_err(|error| Failure::failed(error.to_string()))?;
+        let answer = answer.map_err(|error| Failure::failed(explain(&error)))?;
         // A model that failed is named in the answer too.
         let Ok(prediction) = serde_json::from_slice::<Prediction>(answer.body()) else {
             let why =

@@ -14,7 +14,7 @@ use coalmine_real::rollout::wire::{Progress, RolloutView, StepOutcome, StepView,
 use coalmine_real::runtime::Runtime;
 use coalmine_real::tokio_runtime::TokioRuntime;
 
-use crate::client::Client;
+use crate::client::{Client, explain};
 use crate::output::{self, Format};
 use crate::{Failure, up};
 
@@ -115,7 +115,7 @@ async fn start(
             Err(ClientError::Broken { .. } | ClientError::Timeout { .. }) if attempt < ATTEMPTS => {
                 attempt += 1
             }
-            Err(error) => return Err(Failure::failed(error.to_string())),
+            Err(error) => return Err(Failure::failed(explain(&error))),
         }
     };
     let complaint = || {
