@@ -136,6 +136,19 @@ impl<N: Node> Driver<N> {
         Ok(())
     }
 
+    /// A new, empty disk in an old machine.
+    pub(super) fn wipe(&mut self, id: NodeId) -> Act {
+        let member = self.members.get_mut(&id).ok_or_else(|| format!("there is no {id}"))?;
+        if member.host.is_some() {
+            return Err(format!("{id} is up"));
+        }
+        let records = member.disk.durable().len();
+        member.disk.wipe();
+        member.torn.clear();
+        self.tell(&format!("{id} loses all of its {records} records"));
+        Ok(())
+    }
+
     /// Gives a node one event.
     pub(super) fn step(&mut self, id: NodeId, event: Event<N>) -> Act {
         let member = self.up(id)?;

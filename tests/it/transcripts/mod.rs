@@ -20,6 +20,7 @@
 //! | `sync n1 [count]` | all writes, or the next so many, become durable, and the node learns it |
 //! | `flush n1 [count]`, `complete n1` | the two halves of `sync` |
 //! | `crash n1 [keep=1] [torn]` | `n1` dies; of its unsynced writes the first so many survive, and one half |
+//! | `wipe n1` | the disk of `n1`, which is down, is replaced by an empty one |
 //! | `restart n1` | `n1` boots from its journal, which goes through the codec byte by byte |
 //! | `state` | one line a node, and what is in flight |
 //! | `settle` | everything is healed and a fair schedule runs until the cluster has converged |

@@ -23,6 +23,8 @@ pub(super) struct Scene {
     ledger: Ledger,
     /// Reports of health are requests too.
     reports: u64,
+    /// The broken invariants that the story has told, and how.
+    broken: BTreeMap<&'static str, String>,
 }
 
 impl Scene {
@@ -61,6 +63,7 @@ impl Scene {
             ("complete", [id]) => self.driver()?.complete(node(id)?),
             ("crash", [id, how @ ..]) => self.crash(node(id)?, how),
             ("restart", [id]) => self.driver()?.boot(node(id)?),
+            ("wipe", [id]) => self.driver()?.wipe(node(id)?),
             ("state", []) => self.state(),
             ("settle", []) => self.settle(),
             (_, _) => Err("no such command".into()),
@@ -211,14 +214,20 @@ impl Scene {
         self.check()
     }
 
-    /// Takes in the facts and checks all invariants. A broken one is part of the story.
+    /// Takes in the facts and checks all invariants. A broken one is part of the story, once.
     fn check(&mut self) -> Act {
         for (id, fact) in self.driver()?.take_facts() {
             History::<RolloutNode>::observe(&mut self.ledger, id, &fact);
         }
         for invariant in invariants::all() {
-            if let Err(why) = self.observe(invariant.check)? {
-                self.driver()?.tell_always(&format!("BROKEN {}: {why}", invariant.name));
+            match self.observe(invariant.check)? {
+                Ok(()) => drop(self.broken.remove(invariant.name)),
+                Err(why) => {
+                    if self.broken.get(invariant.name) != Some(&why) {
+                        self.driver()?.tell_always(&format!("BROKEN {}: {why}", invariant.name));
+                        self.broken.insert(invariant.name, why);
+                    }
+                }
             }
         }
         Ok(())
