@@ -37,8 +37,10 @@ pub(crate) async fn open<R: Runtime, T: DeserializeOwned>(
     }
     if recovered.unterminated {
         file.write(b"\n").await?;
-        file.sync().await?;
     }
+    // What was read may only be in the operating system's cache, written by a life that died before its
+    // sync. The node is about to rely on it.
+    file.sync().await?;
     Ok((recovered, file))
 }
 

@@ -81,9 +81,7 @@ pub fn recover<R: DeserializeOwned>(bytes: &[u8]) -> Result<Recovered<R>, Damage
                 unterminated: true,
             });
         }
-        if let Some((_, line)) = rest.split_last()
-            && parse::<R>(number, line).is_ok()
-        {
+        if begins_with_a_record::<R>(number, rest) {
             return Err(damage("a whole record is followed by a byte that is not a line feed".into()));
         }
         let torn = Some(Torn { line: number, bytes: rest.len() as u64 });
@@ -106,6 +104,23 @@ fn parse<R: DeserializeOwned>(number: u64, line: &[u8]) -> Result<R, String> {
         return Err(format!("its checksum is {crc:?}, its content has {computed:?}"));
     }
     serde_json::from_str(json).map_err(|e| format!("its checksum holds, but it is not a record: {e}"))
+}
+
+/// Whether a line without its line feed begins with a whole record. No torn line does: the line feed of that
+/// record was damaged, and what follows is another line.
+fn begins_with_a_record<R: DeserializeOwned>(number: u64, line: &[u8]) -> bool {
+    let mut fields = line.splitn(3, |&b| b == b' ');
+    let (Some(_), Some(crc), Some(json)) = (fields.next(), fields.next(), fields.next()) else {
+        return false;
+    };
+    let stated = std::str::from_utf8(crc).ok().and_then(|crc| u32::from_str_radix(crc, 16).ok());
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&number.to_be_bytes());
+    (0..json.len()).any(|end| {
+        hasher.update(&json[end..=end]);
+        Some(hasher.clone().finalize()) == stated
+            && parse::<R>(number, &line[..line.len() - json.len() + end + 1]).is_ok()
+    })
 }
 
 fn checksum(number: u64, json: &[u8]) -> u32 {

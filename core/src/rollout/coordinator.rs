@@ -48,9 +48,6 @@ enum Pace {
     Idle,
     /// The step that was committed is being watched.
     Watching,
-    /// The next step is due, but not all have acknowledged the last one: a PREPARE that overtook its
-    /// DECISION would be refused. Waits for one vote timeout at most.
-    Due,
 }
 
 impl Coordination {
@@ -74,7 +71,7 @@ impl<V: Variant> RolloutNode<V> {
             if let Some(txid) = committed.txid {
                 self.announce(config, txid, committed.version, Outcome::Commit, cx);
             }
-            self.next_step_is_due(config, cx);
+            self.pause_or_begin(config, cx);
         }
     }
 
@@ -90,8 +87,12 @@ impl<V: Variant> RolloutNode<V> {
         if !config.is_coordinator() {
             return cx.reply(id, Reply::NotCoordinator { coordinator: config.coordinator });
         }
-        if self.durable.rollouts.iter().any(|rollout| rollout.id == id) {
-            return cx.reply(id, Reply::Accepted { id }); // a retry
+        if let Some(known) = self.durable.rollouts.iter().find(|rollout| rollout.id == id) {
+            let steps = known.steps.iter().map(|step| step.share_bp);
+            if known.model == model && steps.eq(steps_bp.iter().copied()) {
+                return cx.reply(id, Reply::Accepted { id }); // a retry
+            }
+            return cx.reply(id, Reply::Invalid { why: format!("{id} is the name of another rollout") });
         }
         if let Some(running) = self.durable.running() {
             return cx.reply(id, Reply::Busy { running: running.id });
@@ -108,7 +109,7 @@ impl<V: Variant> RolloutNode<V> {
         cx.observe(Fact::Accepted { id });
         cx.reply(id, Reply::Accepted { id });
         self.publish(config, cx);
-        self.next_step_is_due(config, cx);
+        self.begin(config, cx);
     }
 
     /// Begins the transaction of the next step, if there is one.
@@ -132,6 +133,7 @@ impl<V: Variant> RolloutNode<V> {
         }
         self.append(Record::Voted { txid, state, members: config.members.clone() }, cx);
         cx.observe(Fact::Voted { txid, version });
+        self.publish(config, cx);
         self.coordination.votes = [config.me].into();
         cx.set_timer(Timer::Vote, Duration::from_millis(config.timeouts.vote_ms));
         cx.set_timer(Timer::Resend, Duration::from_millis(config.timeouts.resend_ms));
@@ -222,12 +224,20 @@ impl<V: Variant> RolloutNode<V> {
         self.publish(config, cx);
         self.announce(config, txid, version, outcome, cx);
 
-        let pause_ms = self.durable.running().map_or(0, |rollout| rollout.pause_ms);
-        if outcome == Outcome::Commit && pause_ms > 0 {
+        self.pause_or_begin(config, cx);
+    }
+
+    /// Goes on with the rollout under way: watches the last step for its pause, if there was one.
+    fn pause_or_begin(&mut self, config: &Config, cx: &mut Cx<'_, V>) {
+        let running = self.durable.running();
+        let watched = |rollout: &&Rollout| {
+            rollout.pause_ms > 0 && matches!(rollout.steps[0].result, StepResult::Committed { .. })
+        };
+        if let Some(rollout) = running.filter(watched) {
             self.coordination.pace = Pace::Watching;
-            cx.set_timer(Timer::Step, Duration::from_millis(pause_ms));
+            cx.set_timer(Timer::Step, Duration::from_millis(rollout.pause_ms));
         } else {
-            self.next_step_is_due(config, cx);
+            self.begin(config, cx);
         }
     }
 
@@ -243,7 +253,7 @@ impl<V: Variant> RolloutNode<V> {
         cx.set_timer(Timer::Resend, Duration::from_millis(config.timeouts.resend_ms));
     }
 
-    pub(super) fn on_decision_ack(&mut self, config: &Config, from: NodeId, txid: Txid, cx: &mut Cx<'_, V>) {
+    pub(super) fn on_decision_ack(&mut self, from: NodeId, txid: Txid, cx: &mut Cx<'_, V>) {
         let announcement = &mut self.coordination.announcement;
         let Some(announced) = announcement.as_mut().filter(|announced| announced.txid == txid) else {
             return; // a late copy, or of a former life
@@ -253,10 +263,6 @@ impl<V: Variant> RolloutNode<V> {
             *announcement = None;
             if self.durable.prepared.is_none() {
                 cx.cancel_timer(Timer::Resend);
-            }
-            if self.coordination.pace == Pace::Due {
-                cx.cancel_timer(Timer::Step);
-                self.begin(config, cx);
             }
         }
     }
@@ -281,22 +287,9 @@ impl<V: Variant> RolloutNode<V> {
         }
     }
 
-    fn next_step_is_due(&mut self, config: &Config, cx: &mut Cx<'_, V>) {
-        if self.durable.running().is_none() {
-            self.coordination.pace = Pace::Idle;
-        } else if self.coordination.is_acknowledged() {
-            self.begin(config, cx);
-        } else {
-            self.coordination.pace = Pace::Due;
-            cx.set_timer(Timer::Step, Duration::from_millis(config.timeouts.vote_ms));
-        }
-    }
-
     pub(super) fn on_step_timer(&mut self, config: &Config, cx: &mut Cx<'_, V>) {
-        match self.coordination.pace {
-            Pace::Idle => {}
-            Pace::Watching => self.next_step_is_due(config, cx),
-            Pace::Due => self.begin(config, cx),
+        if self.coordination.pace == Pace::Watching {
+            self.begin(config, cx);
         }
     }
 }

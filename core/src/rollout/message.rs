@@ -130,6 +130,11 @@ pub enum Refusal {
     SplitBrain,
     /// The node has promised not to vote for this transaction: it, or a later one, was refused or aborted.
     Stale,
+    /// A resolver asked, and this node had not voted.
+    Resolved {
+        /// Who asked.
+        by: NodeId,
+    },
     /// The proposal's members are not those of the configuration.
     Members,
 }
@@ -293,7 +298,7 @@ pub enum Timer {
     Vote,
     /// Coordinator: send again what was not answered.
     Resend,
-    /// Coordinator: the pause after a step is over, or its acknowledgements are overdue.
+    /// Coordinator: the pause after a step is over.
     Step,
     /// Participant in doubt: ask.
     Inquire,
@@ -342,7 +347,7 @@ pub enum Reply {
     },
     /// Two nodes hold different states for one version: nothing may change until a person has looked.
     SplitBrain,
-    /// The request makes no sense.
+    /// The request makes no sense, or its name belongs to another request.
     Invalid {
         /// Why.
         why: String,

@@ -29,6 +29,10 @@
 //!    only committed states are ever sent. The same version with another digest is a split brain: the node
 //!    raises an alarm and votes no more.
 //!
+//! 9. **Learn from the next proposal.** The coordinator proposes a version again only if the earlier proposal
+//!    was aborted, and the version after it only if it was committed (without this node's vote no other
+//!    transaction can have taken that version). So a PREPARE that overtakes a DECISION carries it.
+//!
 //! A commit is an atomic *decision*, not simultaneous *visibility*: between the first and the last DECISION
 //! nodes differ for an instant. So every answer of the data plane names the version that served it.
 //!
@@ -96,7 +100,7 @@ impl<V: Variant> Node for RolloutNode<V> {
             inquiry: None,
             variant: PhantomData,
         };
-        node.retell(cx);
+        node.retell(config, cx);
         node.publish(config, cx);
         cx.set_timer(Timer::Heartbeat, jittered(config.timeouts.heartbeat_ms));
         if config.is_coordinator() {
@@ -167,7 +171,7 @@ impl<V: Variant> RolloutNode<V> {
             Message::Decision { txid, version, outcome } => {
                 self.on_decision(config, from, txid, version, outcome, cx);
             }
-            Message::DecisionAck { txid } => self.on_decision_ack(config, from, txid, cx),
+            Message::DecisionAck { txid } => self.on_decision_ack(from, txid, cx),
             Message::DecisionReq { txid, version, resolve } => {
                 self.on_decision_req(config, from, txid, version, resolve, cx);
             }
@@ -216,6 +220,9 @@ impl<V: Variant> RolloutNode<V> {
         let mine = &self.durable.committed;
         if state.version < mine.version {
             return; // an old message
+        }
+        if !state.is_consistent() {
+            return ignore(from, "its state contradicts itself", cx);
         }
         if state.version == mine.version {
             if state != *mine {
@@ -269,8 +276,12 @@ impl<V: Variant> RolloutNode<V> {
     }
 
     /// Says again what the journal holds: the crash may have come between a write and its fact.
-    fn retell(&self, cx: &mut Cx<'_, V>) {
-        if let Some(txid) = self.durable.committed.txid {
+    fn retell(&self, config: &Config, cx: &mut Cx<'_, V>) {
+        let committed = &self.durable.committed;
+        if let Some(txid) = committed.txid {
+            if config.is_coordinator() {
+                cx.observe(Fact::Voted { txid, version: committed.version }); // its COMMIT says so
+            }
             self.observe_committed(txid, cx);
         }
         if let Some(prepared) = &self.durable.prepared {

@@ -26,12 +26,29 @@ impl<V: Variant> RolloutNode<V> {
         if self.durable.committed.txid == Some(txid) {
             return cx.send(from, Message::DecisionAck { txid }); // a late copy
         }
+        if state.txid != Some(txid) || !state.is_consistent() {
+            return ignore(from, "its proposal contradicts itself", cx);
+        }
+        self.learn_from_proposal(config, txid, state.version, cx);
         match self.judge(config, txid, &state, &members) {
             Ok(()) => self.vote_commit(config, from, txid, state, members, cx),
             Err(refusal) => {
                 self.refuse(txid, refusal.clone(), cx);
                 cx.send(from, Message::PrepareResp { txid, vote: Vote::Abort(refusal) });
             }
+        }
+    }
+
+    /// A later proposal says how the transaction this node is in doubt about ended (rule 9).
+    fn learn_from_proposal(&mut self, config: &Config, txid: Txid, version: u64, cx: &mut Cx<'_, V>) {
+        let Some(prepared) = self.durable.prepared.as_ref().filter(|prepared| prepared.txid < txid) else {
+            return;
+        };
+        let (earlier, proposed) = (prepared.txid, prepared.state.version);
+        if version == proposed {
+            self.conclude(config, earlier, Outcome::Abort, cx);
+        } else if Some(version) == proposed.checked_add(1) {
+            self.conclude(config, earlier, Outcome::Commit, cx);
         }
     }
 
@@ -57,7 +74,7 @@ impl<V: Variant> RolloutNode<V> {
             return Err(Refusal::Busy { txid });
         }
         let (proposed, committed) = (state.version, durable.committed.version);
-        if proposed != committed + 1 {
+        if Some(proposed) != committed.checked_add(1) {
             return Err(Refusal::VersionNotNext { proposed, committed });
         }
         config.gates.judge(self.health.as_ref())
@@ -111,6 +128,9 @@ impl<V: Variant> RolloutNode<V> {
             }
             self.conclude(config, txid, outcome, cx);
             return cx.send(from, Message::DecisionAck { txid });
+        }
+        if config.is_coordinator() {
+            return; // a late copy of what a resolver said, or nonsense: here decisions are made
         }
         let committed = &self.durable.committed;
         let contradicts = match outcome {

@@ -70,7 +70,7 @@ impl<V: Variant> RolloutNode<V> {
         } else if txid <= self.durable.floor {
             Answer::Aborted
         } else if resolve && !config.is_coordinator() {
-            self.refuse(txid, Refusal::Stale, cx);
+            self.refuse(txid, Refusal::Resolved { by: from }, cx);
             Answer::Aborted
         } else {
             Answer::Unknown

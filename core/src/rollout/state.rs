@@ -84,8 +84,8 @@ impl TryFrom<String> for Txid {
         let parsed = text
             .split_once('.')
             .and_then(|(epoch, number)| Some((epoch.parse().ok()?, number.parse().ok()?)));
-        let (epoch, number) = parsed.ok_or(StateError::Txid { text })?;
-        Ok(Self { epoch, number })
+        let txid = parsed.map(|(epoch, number)| Self { epoch, number });
+        txid.filter(|txid| txid.to_string() == text).ok_or(StateError::Txid { text })
     }
 }
 
@@ -164,6 +164,7 @@ pub enum Status {
 
 /// What every node of the cluster serves at one version. All nodes hold the same state for a version.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct RoutingState {
     /// Counts committed changes; 0 is the state of the configuration.
     pub version: u64,
@@ -200,7 +201,7 @@ impl RoutingState {
         if share_bp == 0 || share_bp > WHOLE_BP {
             return Err(StateError::Share { share_bp });
         }
-        let version = self.version + 1;
+        let version = self.version.checked_add(1).ok_or(StateError::LastVersion)?;
         if share_bp == WHOLE_BP {
             return Ok(Self { version, txid: Some(txid), ..Self::initial(model) });
         }
@@ -217,6 +218,21 @@ impl RoutingState {
             status: Status::Canary,
             txid: Some(txid),
         })
+    }
+
+    /// Whether status, models and weights say the same.
+    pub fn is_consistent(&self) -> bool {
+        let models: Vec<_> = self.weights.iter().filter(|&(_, bp)| bp > 0).map(|(model, _)| model).collect();
+        match (self.status, &self.canary_model_id) {
+            (Status::Stable, None) => models == [&self.stable_model_id],
+            (Status::Canary, Some(canary)) => {
+                *canary != self.stable_model_id
+                    && models.len() == 2
+                    && models.contains(&canary)
+                    && models.contains(&&self.stable_model_id)
+            }
+            (Status::Stable, Some(_)) | (Status::Canary, None) => false,
+        }
     }
 
     /// A digest of the whole state, equal on all nodes that hold the same state: XXH3 of its JSON.
@@ -266,6 +282,9 @@ pub enum StateError {
         /// The share in basis points.
         share_bp: u32,
     },
+    /// There is no version after this one.
+    #[error("there is no version after {}", u64::MAX)]
+    LastVersion,
     /// The stable model cannot be its own canary.
     #[error("{model} is the stable model: only a step of 100 is possible (it ends the canary)")]
     StableModel {

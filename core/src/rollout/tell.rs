@@ -126,6 +126,7 @@ fn tell_refusal(refusal: &Refusal) -> String {
         Refusal::NoEvidence { samples, needed } => format!("{samples} samples, {needed} needed"),
         Refusal::SplitBrain => "split brain".into(),
         Refusal::Stale => "promised not to vote for it".into(),
+        Refusal::Resolved { by } => format!("had not voted when {by} asked as the resolver"),
         Refusal::Members => "its members are not those of the configuration".into(),
     }
 }
