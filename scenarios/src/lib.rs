@@ -2,3 +2,22 @@
 
 pub mod rollout;
 pub mod twophase;
+
+use coalmine_core::rollout::variant::Sound;
+use coalmine_sim::suite::{Job, ModelArgs, Suite};
+
+/// Everything, and the main job over it.
+pub fn suite() -> Suite {
+    let mut suite = Suite::default();
+    for scenario in rollout::scripted::all() {
+        let name = scenario.name;
+        suite = suite.scenario(scenario).job(Job::Sweep(name, 20));
+    }
+    suite = suite.scenario(rollout::chaos::scenario::<Sound>()).job(Job::Sweep("rollout-chaos", 500));
+    suite = suite.model(twophase::model()).model(rollout::model::<Sound>());
+    for nodes in [3, 5, 7] {
+        suite = suite.job(Job::Check("twophase", ModelArgs { nodes: Some(nodes), ..ModelArgs::default() }));
+    }
+    let without_loss = ModelArgs { drops: Some(0), ..ModelArgs::default() };
+    suite.job(Job::Check("rollout", without_loss))
+}

@@ -1,52 +1,23 @@
 //! scratch
-use coalmine_sim::check::*;
-use coalmine_sim::world::*;
 fn main() {
     let a: Vec<String> = std::env::args().collect();
-    let o = CheckOptions { threads: 1, max_states: None };
-    if a[1] == "tp" {
-        for n in [3, 5, 7] {
-            let r = check(
-                "twophase",
-                Rules::new(
-                    coalmine::twophase::TwoPhaseSystem { resource_managers: n },
-                    coalmine::twophase::LIMITS,
-                ),
-                o,
-                |_| {},
-            )
-            .0;
-            println!("{}", serde_json::to_string(&r).unwrap());
-        }
+    let s = coalmine::suite();
+    let sc = s.find_scenario(&a[1]).unwrap();
+    if a.len() == 3 {
+        let o = sc.run(a[2].parse().unwrap(), true);
+        println!("{}", o.story.unwrap());
+        println!("{} {:016x} ev {} {:?} {:?}", o.verdict.tell(), o.digest, o.events, o.simulated, o.wall);
     } else {
-        let p = |i: usize| a[i].parse::<u8>().unwrap();
-        let l = Limits {
-            crashes: p(2),
-            drops: p(3),
-            timeouts: Some(p(4)),
-            periodic: p(5),
-            disk: if a.get(6).is_some() { Disk::Async } else { Disk::Sync },
-            ..coalmine::rollout::LIMITS
-        };
-        let (r, c) = check(
-            "rollout",
-            Rules::new(
-                coalmine::rollout::RolloutSystem::<coalmine_core::rollout::variant::Sound>::new(3, 1),
-                l,
-            ),
-            o,
-            |_| {},
+        let r = coalmine_sim::sweep::sweep(
+            sc,
+            &coalmine_sim::sweep::SweepOptions {
+                seeds: a[2].parse().unwrap()..a[3].parse().unwrap(),
+                jobs: 1,
+                check_determinism: a.len() > 4,
+                max_failures: 10,
+            },
+            &|_, _| {},
         );
         println!("{}", serde_json::to_string(&r).unwrap());
-        if let Some(c) = c {
-            println!("{} {}", c.invariant, c.why);
-            let rules = Rules::new(
-                coalmine::rollout::RolloutSystem::<coalmine_core::rollout::variant::Sound>::new(3, 1),
-                l,
-            );
-            for s in c.steps {
-                println!("{}", rules.tell(&s.action));
-            }
-        }
     }
 }

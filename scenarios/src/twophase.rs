@@ -3,6 +3,7 @@
 use coalmine_core::node::NodeId;
 use coalmine_core::observation::{Invariant, Observation, Witness};
 use coalmine_core::twophase::{self, Config, TwoPhase};
+use coalmine_sim::suite::ModelDef;
 use coalmine_sim::system::{Operation, System};
 use coalmine_sim::world::{Disk, Limits, Network};
 
@@ -51,5 +52,16 @@ impl System for TwoPhaseSystem {
             Some((id, _)) => Err(format!("{id} has not finished")),
             None => Ok(()),
         }
+    }
+}
+
+/// *TwoPhase* in any size: `nodes` counts the resource managers.
+pub fn model() -> ModelDef<TwoPhaseSystem> {
+    ModelDef {
+        name: "twophase",
+        about: "Lamport's TwoPhase, to be counted: 288, 8,832, 296,448 states for 3, 5, 7 resource managers.",
+        system: |resource_managers, _| TwoPhaseSystem { resource_managers },
+        size: (5, 0),
+        limits: LIMITS,
     }
 }

@@ -8,5 +8,12 @@ compile_error!(
 );
 
 pub mod check;
+pub mod madsim;
+pub mod plan;
+pub mod run;
+pub mod scenario;
+pub mod suite;
+pub mod sweep;
 pub mod system;
+pub mod trace;
 pub mod world;

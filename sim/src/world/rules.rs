@@ -431,11 +431,13 @@ impl<S: System> Rules<S> {
 
     /// The world as invariants see it.
     pub fn observe<'a>(&'a self, world: &'a World<S>) -> Observation<'a, NodeOf<S>, S::History> {
-        let observed = |((id, config), slot): (&'a (NodeId, ConfigOf<S>), &'a Shared<Slot<NodeOf<S>>>)| {
-            let state = slot.host.as_ref().map(Host::node);
-            Observed { id: *id, config, state, durable: Some(slot.disk.durable()) }
-        };
-        let nodes = self.members.iter().zip(&world.slots).map(observed).collect();
+        let nodes = self.members.iter().zip(&world.slots).map(|((id, config), slot)| Observed {
+            id: *id,
+            config,
+            state: slot.host.as_ref().map(Host::node),
+            durable: Some(slot.disk.durable()),
+        });
+        let nodes = nodes.collect();
         Observation { nodes, history: &world.history }
     }
 

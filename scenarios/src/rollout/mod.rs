@@ -1,13 +1,18 @@
-//! The canary rollout as a system.
+//! The canary rollout as a system, its scenarios and its model.
+
+pub mod chaos;
+pub mod scripted;
 
 use coalmine_core::node::{NodeId, RequestId};
 use coalmine_core::observation::{Invariant, Observation, Witness};
 use coalmine_core::rollout::RolloutNode;
-use coalmine_core::rollout::config::{Config, NoEvidence};
+use coalmine_core::rollout::config::{Config, Health, NoEvidence};
 use coalmine_core::rollout::invariants::{self, Ledger};
 use coalmine_core::rollout::message::{Request, Timer};
 use coalmine_core::rollout::state::{ModelId, WHOLE_BP};
 use coalmine_core::rollout::variant::{Sound, Variant};
+use coalmine_sim::plan::What;
+use coalmine_sim::suite::ModelDef;
 use coalmine_sim::system::{Operation, System};
 use coalmine_sim::world::{Disk, Limits, Network};
 
@@ -79,4 +84,37 @@ impl<V: Variant> System for RolloutSystem<V> {
     fn converged(&self, now: &Observation<'_, RolloutNode<V>, Ledger>) -> Result<(), String> {
         invariants::converged(now)
     }
+}
+
+/// The rollout node itself, to be exhausted.
+pub fn model<V: Variant>() -> ModelDef<RolloutSystem<V>> {
+    ModelDef {
+        name: "rollout",
+        about: "The canary rollout's own node: two-phase commit with crashes, loss and time-outs.",
+        system: RolloutSystem::new,
+        size: (3, 1),
+        limits: LIMITS,
+    }
+}
+
+/// The client asks the coordinator for a rollout.
+pub fn roll_out<V: Variant>(
+    sequence: u64,
+    model: &str,
+    percents: &[u64],
+    pause_ms: u64,
+) -> What<RolloutNode<V>> {
+    let request = Request::StartRollout {
+        model: ModelId::new(model).expect("a valid name"),
+        steps_bp: percents.iter().map(|&percent| percent as u32 * 100).collect(),
+        pause_ms,
+    };
+    What::Ask { to: NodeId(1), id: RequestId { client: 1, sequence }, request }
+}
+
+/// A node's data plane reports a window of a hundred requests.
+pub fn report_health<V: Variant>(to: u32, sequence: u64, p95_ms: u32, error_bp: u32) -> What<RolloutNode<V>> {
+    let health = Health { window_id: sequence, samples: 100, p95_ms, error_bp };
+    let id = RequestId { client: 2, sequence };
+    What::Ask { to: NodeId(to), id, request: Request::ReportHealth(health) }
 }

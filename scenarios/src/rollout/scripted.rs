@@ -1,0 +1,153 @@
+//! Scenarios with a fixed plan: the situations that two-phase commit is about. The seed decides the rest:
+//! latencies, what a crash leaves on a disk, who is first.
+
+use coalmine_core::node::NodeId;
+use coalmine_core::observation::Observation;
+use coalmine_core::rollout::RolloutNode;
+use coalmine_core::rollout::invariants::Ledger;
+use coalmine_core::rollout::message::Outcome;
+use coalmine_core::rollout::state::Txid;
+use coalmine_core::rollout::variant::{Sound, Variant};
+use coalmine_sim::plan::{Plan, What, When};
+use coalmine_sim::scenario::{Scenario, nothing_more};
+
+use super::{RolloutSystem, report_health, roll_out};
+
+type Now<'a, V> = Observation<'a, RolloutNode<V>, Ledger>;
+
+const FIRST: Txid = Txid { epoch: 1, number: 1 };
+
+fn system<V: Variant>() -> RolloutSystem<V> {
+    RolloutSystem::new(3, 1)
+}
+
+/// All of them.
+pub fn all() -> Vec<Scenario<RolloutSystem>> {
+    vec![
+        calm(),
+        participant_dies_voting(),
+        participant_dies_prepared(),
+        coordinator_dies_undecided(),
+        coordinator_dies_decided(),
+        partition(),
+        unhealthy(),
+    ]
+}
+
+fn received(node: u32, message: &str, nth: u32) -> When {
+    When::Received { node: NodeId(node), message: message.into(), nth }
+}
+
+fn durable(node: u32, record: &str, nth: u32) -> When {
+    When::Durable { node: NodeId(node), record: record.into(), nth }
+}
+
+fn crash<V: Variant>(node: u32, down_ms: u64) -> What<RolloutNode<V>> {
+    What::Crash { node: NodeId(node), down_ms: Some(down_ms) }
+}
+
+/// Every node serves this version.
+fn all_serve<V: Variant>(now: &Now<'_, V>, version: u64) -> Result<(), String> {
+    match now.up().find(|(_, state)| state.committed().version != version) {
+        Some((id, state)) => Err(format!("{id} serves v{}, expected v{version}", state.committed().version)),
+        None => Ok(()),
+    }
+}
+
+fn first_ended<V: Variant>(now: &Now<'_, V>, outcome: Outcome) -> Result<(), String> {
+    if now.history.knows(FIRST, outcome) {
+        Ok(())
+    } else {
+        Err(format!("transaction {FIRST} should have ended in {outcome:?}"))
+    }
+}
+
+fn calm() -> Scenario<RolloutSystem> {
+    Scenario {
+        name: "rollout-calm",
+        about: "A staged rollout, 5, 20, 50, 100 %, without faults: every step commits.",
+        system,
+        plan: |_, _| Plan::quiet([(500, roll_out(1, "v2", &[5, 20, 50, 100], 1000))]),
+        expect: |now| all_serve(now, 4),
+    }
+}
+
+fn participant_dies_voting() -> Scenario<RolloutSystem> {
+    Scenario {
+        name: "rollout-participant-dies-voting",
+        about: "A participant crashes when PREPARE reaches it, before it has voted: the step must abort.",
+        system,
+        plan: |_, _| {
+            Plan::quiet([(500, roll_out(1, "v2", &[5, 100], 0))])
+                .with(received(3, "PrepareReq", 1), crash(3, 4_000))
+        },
+        expect: |now| all_serve(now, 0).and_then(|()| first_ended(now, Outcome::Abort)),
+    }
+}
+
+fn participant_dies_prepared() -> Scenario<RolloutSystem> {
+    Scenario {
+        name: "rollout-participant-dies-prepared",
+        about: "A participant crashes after its vote, when the decision reaches it: it must learn COMMIT.",
+        system,
+        plan: |_, _| {
+            Plan::quiet([(500, roll_out(1, "v2", &[100], 0))])
+                .with(received(3, "Decision", 1), crash(3, 5_000))
+        },
+        expect: |now| all_serve(now, 1).and_then(|()| first_ended(now, Outcome::Commit)),
+    }
+}
+
+fn coordinator_dies_undecided() -> Scenario<RolloutSystem> {
+    Scenario {
+        name: "rollout-coordinator-dies-undecided",
+        about: "The coordinator crashes when the last vote reaches it: presumed abort, and the step is tried again.",
+        system,
+        plan: |_, _| {
+            Plan::quiet([(500, roll_out(1, "v2", &[100], 0))])
+                .with(received(1, "PrepareResp", 2), crash(1, 3_000))
+        },
+        expect: |now| all_serve(now, 1).and_then(|()| first_ended(now, Outcome::Abort)),
+    }
+}
+
+fn coordinator_dies_decided() -> Scenario<RolloutSystem> {
+    Scenario {
+        name: "rollout-coordinator-dies-decided",
+        about: "The coordinator crashes when COMMIT is durable and nobody has heard it: all block, then commit.",
+        system,
+        plan: |_, _| {
+            Plan::quiet([(500, roll_out(1, "v2", &[100], 0))]).with(durable(1, "Decided", 1), crash(1, 8_000))
+        },
+        expect: |now| all_serve(now, 1).and_then(|()| first_ended(now, Outcome::Commit)),
+    }
+}
+
+fn partition() -> Scenario<RolloutSystem> {
+    Scenario {
+        name: "rollout-partition",
+        about: "The coordinator is cut off while votes are under way: it aborts, the others wait for it.",
+        system,
+        plan: |_, _| {
+            let others = vec![NodeId(2), NodeId(3)];
+            let cut = What::Cut { from: vec![NodeId(1)], to: others, both_ways: true, for_ms: 8_000 };
+            Plan::quiet([(500, roll_out(1, "v2", &[100], 0))]).with(received(3, "PrepareReq", 1), cut)
+        },
+        expect: nothing_more::<RolloutSystem<Sound>>,
+    }
+}
+
+fn unhealthy() -> Scenario<RolloutSystem> {
+    Scenario {
+        name: "rollout-unhealthy",
+        about: "A participant's error rate breaks its gate after the second step: the third must abort.",
+        system,
+        plan: |_, _| {
+            Plan::quiet([
+                (500, roll_out(1, "v2", &[5, 20, 100], 2_000)),
+                (3_500, report_health(2, 1, 120, 900)),
+            ])
+        },
+        expect: |now| all_serve(now, 2),
+    }
+}

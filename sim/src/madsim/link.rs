@@ -1,0 +1,244 @@
+//! Links between nodes. The production transport writes frames into what it takes for a TCP connection; here
+//! the frames are taken out again, and each is delivered, lost, doubled or held back as the seed decides.
+//!
+//! Faults are injected on whole frames because madsim's TCP has none: what it is given arrives, in order.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use coalmine_core::node::NodeId;
+use madsim::net::TcpStream;
+use rand_chacha::ChaCha8Rng;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf, ReadHalf, WriteHalf};
+use tokio::sync::mpsc;
+
+use crate::plan::{Draw, Links, Stream};
+
+/// What becomes of a frame, for whoever watches.
+pub type Watch = Arc<dyn Fn(NodeId, NodeId, &'static str, &[u8]) + Send + Sync>;
+
+/// What becomes of frames that arrive untouched.
+pub const PASSED: &str = "arrives";
+
+/// The network's mood.
+#[derive(Clone)]
+pub struct Network {
+    state: Arc<Mutex<State>>,
+    watch: Watch,
+}
+
+struct State {
+    rng: ChaCha8Rng,
+    links: Links,
+    /// Which directions are cut, with how many cuts.
+    cut: BTreeMap<(NodeId, NodeId), u32>,
+}
+
+impl Network {
+    /// A network that draws from this seed.
+    pub fn new(seed: u64, links: Links, watch: Watch) -> Self {
+        let state = State { rng: Stream::Network.of(seed), links, cut: BTreeMap::new() };
+        Self { state: Arc::new(Mutex::new(state)), watch }
+    }
+
+    /// Cuts these directions; cuts add up.
+    pub fn cut(&self, directions: &BTreeSet<(NodeId, NodeId)>) {
+        self.with(|state| {
+            for &direction in directions {
+                *state.cut.entry(direction).or_default() += 1;
+            }
+        });
+    }
+
+    /// Takes one cut of each of these directions back.
+    pub fn mend(&self, directions: &BTreeSet<(NodeId, NodeId)>) {
+        self.with(|state| {
+            for direction in directions {
+                if let Some(cuts) = state.cut.get_mut(direction) {
+                    *cuts -= 1;
+                }
+            }
+            state.cut.retain(|_, cuts| *cuts > 0);
+        });
+    }
+
+    /// No faults from now on.
+    pub fn heal(&self) {
+        self.with(|state| {
+            state.links = Links::default();
+            state.cut.clear();
+        });
+    }
+
+    /// Whether frames pass.
+    pub fn passes(&self, from: NodeId, to: NodeId) -> bool {
+        self.with(|state| !state.cut.contains_key(&(from, to)))
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
+        work(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// After how long each copy of a frame sets out: none if it is lost.
+    fn fate(&self, from: NodeId, to: NodeId, frame: &[u8]) -> Vec<Duration> {
+        let (fate, copies) = self.with(|State { rng, links, .. }| {
+            if rng.permille(links.loss_permille) {
+                return ("is lost", vec![]);
+            }
+            let copies = if rng.permille(links.duplicate_permille) { 2 } else { 1 };
+            let mut delay = || match rng.permille(links.delay_permille) {
+                true => Duration::from_millis(rng.below(u64::from(links.delay_ms) + 1)),
+                false => Duration::ZERO,
+            };
+            let copies: Vec<_> = (0..copies).map(|_| delay()).collect();
+            let fate = match copies.as_slice() {
+                [delay] if delay.is_zero() => PASSED,
+                [_] => "is held back",
+                _ => "arrives twice",
+            };
+            (fate, copies)
+        });
+        (self.watch)(from, to, fate, frame);
+        copies
+    }
+
+    /// A connection whose frames pass through this network.
+    pub fn connect(&self, from: NodeId, to: NodeId, stream: TcpStream) -> FramedStream {
+        let (reader, writer) = tokio::io::split(stream);
+        let (frames, frames_in) = mpsc::unbounded_channel();
+        madsim::task::spawn(self.clone().pump(from, to, writer, frames_in));
+        FramedStream { reader, written: Vec::new(), frames }
+    }
+
+    /// Writes each frame when its time has come.
+    async fn pump(
+        self,
+        from: NodeId,
+        to: NodeId,
+        mut writer: WriteHalf<TcpStream>,
+        mut frames: mpsc::UnboundedReceiver<Vec<u8>>,
+    ) {
+        let clock = madsim::time::TimeHandle::current();
+        let mut due: BTreeMap<(Duration, u64), Vec<u8>> = BTreeMap::new();
+        let mut count = 0;
+        loop {
+            let next = due.first_key_value().map(|(&(at, _), _)| at);
+            let wait = async {
+                match next {
+                    Some(at) if at > clock.elapsed() => madsim::time::sleep(at - clock.elapsed()).await,
+                    Some(_) => {}
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                frame = frames.recv() => {
+                    let Some(frame) = frame else { return };
+                    for delay in self.fate(from, to, &frame) {
+                        count += 1;
+                        due.insert((clock.elapsed() + delay, count), frame.clone());
+                    }
+                }
+                () = wait => {
+                    let Some((_, frame)) = due.pop_first() else { continue };
+                    if !self.passes(from, to) {
+                        (self.watch)(from, to, "is cut off", &frame);
+                    } else if writer.write_all(&frame).await.is_err() || writer.flush().await.is_err() {
+                        return; // the receiver has gone
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What the transport takes for a TCP connection to a peer.
+pub struct FramedStream {
+    reader: ReadHalf<TcpStream>,
+    /// Bytes that are not a whole frame yet.
+    written: Vec<u8>,
+    frames: mpsc::UnboundedSender<Vec<u8>>,
+}
+
+impl AsyncRead for FramedStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.reader).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for FramedStream {
+    fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.written.extend_from_slice(bytes);
+        while let Some((header, _)) = self.written.split_first_chunk::<4>() {
+            let length = 4 + u32::from_be_bytes(*header) as usize;
+            if self.written.len() < length {
+                break;
+            }
+            let rest = self.written.split_off(length);
+            let frame = std::mem::replace(&mut self.written, rest);
+            if self.frames.send(frame).is_err() {
+                return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+            }
+        }
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// madsim sends an empty packet when it is flushed without anything to flush; hyper flushes at every poll;
+/// and so the two ends of a connection would wake each other for ever. This stream flushes what was written
+/// and nothing else.
+pub struct FlushOnce {
+    stream: TcpStream,
+    dirty: bool,
+}
+
+impl FlushOnce {
+    /// Wraps a connection.
+    pub fn new(stream: TcpStream) -> Self {
+        Self { stream, dirty: false }
+    }
+}
+
+impl AsyncRead for FlushOnce {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for FlushOnce {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.dirty |= !bytes.is_empty();
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !std::mem::take(&mut self.dirty) {
+            return Poll::Ready(Ok(()));
+        }
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

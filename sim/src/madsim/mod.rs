@@ -1,0 +1,66 @@
+//! The madsim engine: the production shell (its run loop, its frames, its journal lines, its HTTP) on
+//! simulated TCP, clocks and disks. One seed decides everything, and replays exactly.
+//!
+//! Each run has a thread of its own, because std's hash maps are seeded per thread: a seed must not depend on
+//! which seeds ran before it.
+
+mod cluster;
+mod disk;
+mod link;
+mod monitor;
+mod runtime;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
+
+use coalmine_real::face::Face;
+
+use crate::plan::Plan;
+use crate::run::{RunOptions, RunReport};
+use crate::scenario::Scenario;
+use crate::system::{NodeOf, System};
+
+/// The latency of every packet of madsim's network.
+const LATENCY: std::ops::Range<Duration> = Duration::from_micros(200)..Duration::from_millis(5);
+
+/// Runs one plan under one seed.
+pub fn run<S: System>(
+    scenario: &Scenario<S>,
+    plan: &Plan<NodeOf<S>>,
+    options: RunOptions,
+) -> RunReport<NodeOf<S>>
+where
+    NodeOf<S>: Face,
+{
+    let started = Instant::now();
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name(format!("{}-{}", scenario.name, options.seed));
+        let body = || catch_unwind(AssertUnwindSafe(|| simulate(scenario, plan, options)));
+        let run = thread.spawn_scoped(scope, body).expect("a thread can be started");
+        let outcome = run.join().expect("panics are caught within");
+        let mut report = outcome.unwrap_or_else(|panic| RunReport::panicked(&*panic));
+        report.wall = started.elapsed();
+        report
+    })
+}
+
+fn simulate<S: System>(
+    scenario: &Scenario<S>,
+    plan: &Plan<NodeOf<S>>,
+    options: RunOptions,
+) -> RunReport<NodeOf<S>>
+where
+    NodeOf<S>: Face,
+{
+    let mut config = madsim::Config::default();
+    config.net.send_latency = LATENCY;
+    let runtime = madsim::runtime::Runtime::with_seed_and_config(options.seed, config);
+    runtime.add_simulator::<disk::Disks>();
+    let (monitor, verdict) = runtime.block_on(async {
+        disk::Disks::current().seed(options.seed);
+        cluster::drive(scenario, plan, options).await
+    });
+    let simulated = monitor.now();
+    drop(runtime);
+    monitor.finish(verdict, simulated)
+}

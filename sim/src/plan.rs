@@ -1,0 +1,161 @@
+//! What happens in one run, as plain data: what clients ask, what breaks, when. A plan can be written by
+//! hand or drawn from a seed.
+
+use coalmine_core::node::{Node, NodeId, RequestId};
+use serde::{Deserialize, Serialize};
+
+/// The timeline of one run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(bound = "")]
+pub struct Plan<N: Node> {
+    /// How the network treats frames until it is healed.
+    pub links: Links,
+    /// What happens, in any order.
+    pub steps: Vec<PlanStep<N>>,
+    /// When the safety phase ends: all faults are healed, every node is restarted.
+    pub heal_at_ms: u64,
+    /// How long the system may then take to converge.
+    pub converge_within_ms: u64,
+}
+
+/// How links treat frames.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Links {
+    /// How many frames in a thousand are lost.
+    pub loss_permille: u32,
+    /// How many in a thousand arrive twice.
+    pub duplicate_permille: u32,
+    /// How many in a thousand are held back, so that later ones overtake them.
+    pub delay_permille: u32,
+    /// For how long at most.
+    pub delay_ms: u32,
+}
+
+/// One step of a plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(bound = "")]
+pub struct PlanStep<N: Node> {
+    /// When it happens.
+    pub when: When,
+    /// What happens.
+    pub what: What<N>,
+}
+
+/// When a step of a plan happens.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum When {
+    /// At this time since the beginning, in milliseconds.
+    AtMs(u64),
+    /// When a node takes the `nth` message (from 1) of this kind, before it does anything about it.
+    Received {
+        /// The node.
+        node: NodeId,
+        /// The message's [variant](coalmine_core::node::variant_name).
+        message: String,
+        /// Which one.
+        nth: u32,
+    },
+    /// When the `nth` record (from 1) of this kind is durable at a node, before anything it holds back leaves.
+    Durable {
+        /// The node.
+        node: NodeId,
+        /// The record's [variant](coalmine_core::node::variant_name).
+        record: String,
+        /// Which one.
+        nth: u32,
+    },
+}
+
+/// What a step of a plan does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(bound = "")]
+pub enum What<N: Node> {
+    /// A client sends a request, and sends it again until it is answered.
+    Ask {
+        /// To whom.
+        to: NodeId,
+        /// The request's name.
+        id: RequestId,
+        /// What is asked.
+        request: N::Request,
+    },
+    /// A node crashes: its memory is gone, its disk keeps a prefix of what was not synced and may tear the
+    /// next record.
+    Crash {
+        /// Which.
+        node: NodeId,
+        /// When it starts again; `None`: when all is healed.
+        down_ms: Option<u64>,
+    },
+    /// No frame passes from one group to the other.
+    Cut {
+        /// The senders.
+        from: Vec<NodeId>,
+        /// The receivers.
+        to: Vec<NodeId>,
+        /// Frames from `to` to `from` do not pass either.
+        both_ways: bool,
+        /// For how long.
+        for_ms: u64,
+    },
+}
+
+impl<N: Node> Plan<N> {
+    /// A plan without faults, in which clients ask these things at these times (in milliseconds).
+    pub fn quiet(asks: impl IntoIterator<Item = (u64, What<N>)>) -> Self {
+        let steps = asks.into_iter().map(|(at, what)| PlanStep { when: When::AtMs(at), what }).collect();
+        Self { links: Links::default(), steps, heal_at_ms: 15_000, converge_within_ms: 30_000 }
+    }
+
+    /// The same plan with one more step.
+    pub fn with(mut self, when: When, what: What<N>) -> Self {
+        self.steps.push(PlanStep { when, what });
+        self
+    }
+}
+
+/// The independent sources of randomness of one run: what is drawn from one leaves the others alone.
+#[derive(Clone, Copy, Debug)]
+pub enum Stream {
+    /// The plan.
+    Plan = 1,
+    /// What links do to frames.
+    Network = 2,
+    /// How long disks take, and what a crash leaves.
+    Disk = 3,
+    /// How long timers wait within their ranges, and what nodes choose.
+    Timers = 4,
+}
+
+impl Stream {
+    /// This stream of a seed.
+    pub fn of(self, seed: u64) -> rand_chacha::ChaCha8Rng {
+        use rand_chacha::rand_core::SeedableRng;
+        let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
+        rng.set_stream(self as u64);
+        rng
+    }
+}
+
+/// Draws from a stream.
+pub trait Draw {
+    /// A number below `n`, without noticeable bias.
+    fn below(&mut self, n: u64) -> u64;
+    /// Whether something happens that happens so many times in a thousand.
+    fn permille(&mut self, times: u32) -> bool {
+        times > 0 && self.below(1000) < u64::from(times)
+    }
+    /// One of these.
+    fn pick<'a, T>(&mut self, items: &'a [T]) -> &'a T {
+        &items[self.below(items.len() as u64) as usize]
+    }
+}
+
+impl Draw for rand_chacha::ChaCha8Rng {
+    fn below(&mut self, n: u64) -> u64 {
+        use rand_chacha::rand_core::RngCore;
+        assert!(n > 0, "there is no number below 0");
+        // The high half of the product (Lemire, 2019): its bias is below 2^-64 times n.
+        ((u128::from(self.next_u64()) * u128::from(n)) >> 64) as u64
+    }
+}

@@ -1,0 +1,36 @@
+//! A scenario: a system, a plan (fixed, or drawn from the seed), and what must be true at the end.
+
+use coalmine_core::observation::Observation;
+use rand_chacha::ChaCha8Rng;
+
+use crate::plan::{Plan, Stream};
+use crate::system::{NodeOf, System};
+
+/// What must be true once the run has converged; `Err` says what is not.
+pub type Expectation<S> = fn(&Observation<'_, NodeOf<S>, <S as System>::History>) -> Result<(), String>;
+
+/// A scenario with its system.
+pub struct Scenario<S: System> {
+    /// Its name on the command line.
+    pub name: &'static str,
+    /// One sentence.
+    pub about: &'static str,
+    /// Makes the system.
+    pub system: fn() -> S,
+    /// Makes the plan. Whatever it draws comes from [`Stream::Plan`].
+    pub plan: fn(&S, &mut ChaCha8Rng) -> Plan<NodeOf<S>>,
+    /// What must be true at the end, beside the invariants.
+    pub expect: Expectation<S>,
+}
+
+impl<S: System> Scenario<S> {
+    /// The plan of a seed.
+    pub fn plan_of(&self, system: &S, seed: u64) -> Plan<NodeOf<S>> {
+        (self.plan)(system, &mut Stream::Plan.of(seed))
+    }
+}
+
+/// For scenarios that expect no more than the invariants and convergence.
+pub fn nothing_more<S: System>(_: &Observation<'_, NodeOf<S>, S::History>) -> Result<(), String> {
+    Ok(())
+}

@@ -1,0 +1,233 @@
+//! Scenarios and models of any systems, side by side: what a command line offers.
+
+use std::time::Duration;
+
+use coalmine_core::node::Event;
+use coalmine_real::face::Face;
+
+use crate::check::{self, CheckOptions, CheckProgress, CheckReport, Counterexample};
+use crate::run::{RunOptions, Verdict};
+use crate::scenario::Scenario;
+use crate::system::{NodeOf, System};
+use crate::trace::text::{self, Style};
+use crate::world::{Disk, Limits, Rules};
+
+/// All that a command line offers.
+#[derive(Default)]
+pub struct Suite {
+    /// The scenarios, by name.
+    pub scenarios: Vec<Box<dyn AnyScenario>>,
+    /// The models, by name.
+    pub models: Vec<Box<dyn AnyModel>>,
+    /// What the main job consists of.
+    pub main_job: Vec<Job>,
+}
+
+/// A part of the main job.
+#[derive(Clone, Debug)]
+pub enum Job {
+    /// A sweep of a scenario over the first so many seeds.
+    Sweep(&'static str, u64),
+    /// A check of a model.
+    Check(&'static str, ModelArgs),
+}
+
+impl Suite {
+    /// The suite with one more scenario.
+    pub fn scenario<S: System>(mut self, scenario: Scenario<S>) -> Self
+    where
+        NodeOf<S>: Face,
+    {
+        self.scenarios.push(Box::new(scenario));
+        self
+    }
+
+    /// The suite with one more model.
+    pub fn model<S: System>(mut self, model: ModelDef<S>) -> Self {
+        self.models.push(Box::new(model));
+        self
+    }
+
+    /// The suite with one more part of the main job.
+    pub fn job(mut self, job: Job) -> Self {
+        self.main_job.push(job);
+        self
+    }
+
+    /// The scenario of this name.
+    pub fn find_scenario(&self, name: &str) -> Option<&dyn AnyScenario> {
+        self.scenarios.iter().map(AsRef::as_ref).find(|scenario| scenario.name() == name)
+    }
+
+    /// The model of this name.
+    pub fn find_model(&self, name: &str) -> Option<&dyn AnyModel> {
+        self.models.iter().map(AsRef::as_ref).find(|model| model.name() == name)
+    }
+}
+
+/// A scenario of some system.
+pub trait AnyScenario: Send + Sync {
+    /// Its name.
+    fn name(&self) -> &'static str;
+    /// One sentence.
+    fn about(&self) -> &'static str;
+    /// What runs it.
+    fn engine(&self) -> &'static str;
+    /// Runs a seed; with `story` the outcome tells what happened.
+    fn run(&self, seed: u64, story: bool) -> Outcome;
+}
+
+/// What came of one run.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// How it came out.
+    pub verdict: Verdict,
+    /// The digest of everything that happened.
+    pub digest: u64,
+    /// How many events there were.
+    pub events: u64,
+    /// How much time passed in the simulation.
+    pub simulated: Duration,
+    /// How much time passed outside.
+    pub wall: Duration,
+    /// What happened, in words.
+    pub story: Option<String>,
+}
+
+impl<S: System> AnyScenario for Scenario<S>
+where
+    NodeOf<S>: Face,
+{
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn about(&self) -> &'static str {
+        self.about
+    }
+
+    fn engine(&self) -> &'static str {
+        "madsim"
+    }
+
+    fn run(&self, seed: u64, story: bool) -> Outcome {
+        let system = (self.system)();
+        let plan = self.plan_of(&system, seed);
+        let report =
+            crate::madsim::run(self, &plan, RunOptions { keep_trace: story, ..RunOptions::of(seed) });
+        // Messages and timers without consequence are what every run is full of.
+        let boring = |event: &Event<NodeOf<S>>| matches!(event, Event::Timer(_) | Event::Message { .. });
+        let tell = |entries: Vec<_>| text::story(&entries, boring, Style::default());
+        Outcome {
+            verdict: report.verdict,
+            digest: report.digest,
+            events: report.events,
+            simulated: report.simulated,
+            wall: report.wall,
+            story: report.trace.map(tell),
+        }
+    }
+}
+
+/// How large a model is to be, as far as the command line says.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ModelArgs {
+    /// How many nodes.
+    pub nodes: Option<u32>,
+    /// How many requests clients send.
+    pub operations: Option<u32>,
+    /// See [`Limits`].
+    pub crashes: Option<u8>,
+    /// See [`Limits`].
+    pub drops: Option<u8>,
+    /// See [`Limits`].
+    pub duplicates: Option<u8>,
+    /// See [`Limits`].
+    pub timeouts: Option<u8>,
+    /// See [`Limits`].
+    pub periodic: Option<u8>,
+    /// See [`Limits`].
+    pub disk: Option<Disk>,
+}
+
+/// A model with its system.
+pub struct ModelDef<S: System> {
+    /// Its name on the command line.
+    pub name: &'static str,
+    /// One sentence.
+    pub about: &'static str,
+    /// Makes a system of so many nodes and requests.
+    pub system: fn(nodes: u32, operations: u32) -> S,
+    /// How many nodes it has if nobody says, and how many requests.
+    pub size: (u32, u32),
+    /// Its limits if nobody says.
+    pub limits: Limits,
+}
+
+impl<S: System> ModelDef<S> {
+    /// The rules of the model in this size.
+    pub fn rules(&self, args: ModelArgs) -> Rules<S> {
+        let limits = Limits {
+            crashes: args.crashes.unwrap_or(self.limits.crashes),
+            drops: args.drops.unwrap_or(self.limits.drops),
+            duplicates: args.duplicates.unwrap_or(self.limits.duplicates),
+            timeouts: args.timeouts.or(self.limits.timeouts),
+            periodic: args.periodic.unwrap_or(self.limits.periodic),
+            disk: args.disk.unwrap_or(self.limits.disk),
+            network: self.limits.network,
+        };
+        let (nodes, operations) = self.size;
+        let system = (self.system)(args.nodes.unwrap_or(nodes), args.operations.unwrap_or(operations));
+        Rules::new(system, limits)
+    }
+}
+
+/// A model of some system.
+pub trait AnyModel: Send + Sync {
+    /// Its name.
+    fn name(&self) -> &'static str;
+    /// One sentence.
+    fn about(&self) -> &'static str;
+    /// Explores it. The second part is the story of a counterexample, if one was found.
+    fn check(
+        &self,
+        args: ModelArgs,
+        options: CheckOptions,
+        progress: &mut dyn FnMut(CheckProgress),
+    ) -> (CheckReport, Option<String>);
+}
+
+impl<S: System> AnyModel for ModelDef<S> {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn about(&self) -> &'static str {
+        self.about
+    }
+
+    fn check(
+        &self,
+        args: ModelArgs,
+        options: CheckOptions,
+        progress: &mut dyn FnMut(CheckProgress),
+    ) -> (CheckReport, Option<String>) {
+        let (report, found) = check::check(self.name, self.rules(args), options, progress);
+        let story = found.map(|found| tell_counterexample(&self.rules(args), &found));
+        (report, story)
+    }
+}
+
+/// A counterexample as a story.
+pub fn tell_counterexample<S: System>(rules: &Rules<S>, found: &Counterexample<S>) -> String {
+    use std::fmt::Write;
+    let mut out = String::new();
+    for (number, step) in found.steps.iter().enumerate() {
+        let _ = writeln!(out, "{:>4}. {}", number + 1, rules.tell(&step.action));
+        for line in step.effects.iter().filter_map(text::tell_effect) {
+            let _ = writeln!(out, "        {line}");
+        }
+    }
+    let _ = writeln!(out, "      ✗ {}: {}", found.invariant, found.why);
+    out
+}

@@ -1,0 +1,145 @@
+//! What happened in a run, step by step: kept for a story, and digested in any case.
+
+pub mod text;
+
+use std::hash::{Hash, Hasher};
+use std::time::Duration;
+
+use coalmine_core::codec::journal::Torn;
+use coalmine_core::node::{Effect, Event, Node, NodeId};
+use xxhash_rust::xxh3::Xxh3;
+
+/// One entry of a trace.
+#[derive(Clone, Debug)]
+pub struct Entry<N: Node> {
+    /// Simulated time since the beginning.
+    pub at: Duration,
+    /// What happened.
+    pub what: Happening<N>,
+}
+
+/// Something that happened.
+#[derive(Clone, Debug, Hash)]
+pub enum Happening<N: Node> {
+    /// A node has booted.
+    Booted {
+        /// Which.
+        node: NodeId,
+        /// How many records its journal held.
+        records: usize,
+        /// The torn tail that was cut off.
+        torn: Option<(u64, u64)>,
+        /// What it did.
+        effects: Vec<Effect<N>>,
+    },
+    /// A node has taken an event.
+    Stepped {
+        /// Which.
+        node: NodeId,
+        /// The event.
+        event: Event<N>,
+        /// What it did.
+        effects: Vec<Effect<N>>,
+    },
+    /// A disk has made records durable.
+    Synced {
+        /// Whose.
+        node: NodeId,
+        /// All up to this one.
+        upto: u64,
+        /// What that released.
+        effects: Vec<Effect<N>>,
+    },
+    /// A node has crashed.
+    Crashed {
+        /// Which.
+        node: NodeId,
+        /// How many unsynced writes survived, how many were lost.
+        kept: usize,
+        /// See `kept`.
+        lost: usize,
+        /// How many bytes of the first lost write were left on the disk.
+        torn_bytes: usize,
+    },
+    /// A node has stopped by itself.
+    Stopped {
+        /// Which.
+        node: NodeId,
+        /// Why.
+        why: String,
+    },
+    /// A frame was lost, held back, or arrived twice.
+    Frame {
+        /// Its sender.
+        from: NodeId,
+        /// Its receiver.
+        to: NodeId,
+        /// What the network did to it.
+        fate: &'static str,
+        /// Its bytes.
+        bytes: Vec<u8>,
+    },
+    /// A client sent a request.
+    Asked {
+        /// To whom.
+        to: NodeId,
+        /// What, in words.
+        what: String,
+    },
+    /// A client was answered.
+    Answered {
+        /// By whom.
+        from: NodeId,
+        /// What, in words.
+        what: String,
+    },
+    /// The plan did something to the whole system.
+    Plan(String),
+}
+
+impl<N: Node> Happening<N> {
+    /// A node that has booted.
+    pub fn booted(node: NodeId, records: usize, torn: Option<Torn>, effects: &[Effect<N>]) -> Self {
+        let torn = torn.map(|torn| (torn.line, torn.bytes));
+        Self::Booted { node, records, torn, effects: effects.to_vec() }
+    }
+}
+
+/// The trace of one run: always digested, kept on demand.
+pub struct Trace<N: Node> {
+    /// The entries, if they are kept.
+    pub entries: Option<Vec<Entry<N>>>,
+    /// How many there were.
+    pub events: u64,
+    /// When the last of them was.
+    pub last: Duration,
+    digest: Xxh3,
+}
+
+impl<N: Node> Trace<N> {
+    /// An empty trace.
+    pub fn new(keep: bool) -> Self {
+        Self { entries: keep.then(Vec::new), events: 0, last: Duration::ZERO, digest: Xxh3::new() }
+    }
+
+    /// Adds what happened.
+    pub fn push(&mut self, at: Duration, what: Happening<N>) {
+        self.events += 1;
+        self.last = at;
+        at.as_nanos().hash(&mut self.digest);
+        what.hash(&mut self.digest);
+        if let Some(entries) = &mut self.entries {
+            entries.push(Entry { at, what });
+        }
+    }
+
+    /// Adds bytes on the wire to the digest alone.
+    pub fn wire(&mut self, from: NodeId, to: NodeId, bytes: &[u8]) {
+        (from, to, bytes).hash(&mut self.digest);
+    }
+
+    /// The digest of all that happened: equal for equal runs, in any process.
+    pub fn digest(&self) -> u64 {
+        self.digest.finish()
+    }
+}

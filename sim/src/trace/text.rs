@@ -1,0 +1,145 @@
+//! A trace as a story for a terminal: one line an event, what it caused below it. What every run is full of
+//! (heartbeats, timers being armed, views being published) is folded away.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use coalmine_core::node::{Effect, Event, Node, NodeId, Word};
+
+use super::{Entry, Happening};
+
+/// How a story is told.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Style {
+    /// Tell the boring parts as well.
+    pub everything: bool,
+}
+
+/// The whole story.
+pub fn story<N: Node>(entries: &[Entry<N>], boring: impl Fn(&Event<N>) -> bool, style: Style) -> String {
+    let mut out = String::new();
+    let mut folded = 0;
+    for entry in entries {
+        let effects = effects_of(&entry.what);
+        let lines: Vec<_> = effects.iter().filter_map(tell_effect).collect();
+        if !style.everything && is_boring(&entry.what, effects, &boring) {
+            folded += 1;
+            continue;
+        }
+        if folded > 0 {
+            let _ = writeln!(out, "              ({folded} quiet events)");
+            folded = 0;
+        }
+        let _ = writeln!(out, "{}  {}", tell_time(entry.at), tell_happening(&entry.what));
+        for line in lines {
+            let _ = writeln!(out, "                    {line}");
+        }
+    }
+    if folded > 0 {
+        let _ = writeln!(out, "              ({folded} quiet events)");
+    }
+    out
+}
+
+fn effects_of<N: Node>(what: &Happening<N>) -> &[Effect<N>] {
+    match what {
+        Happening::Booted { effects, .. }
+        | Happening::Stepped { effects, .. }
+        | Happening::Synced { effects, .. } => effects,
+        Happening::Crashed { .. }
+        | Happening::Stopped { .. }
+        | Happening::Frame { .. }
+        | Happening::Asked { .. }
+        | Happening::Answered { .. }
+        | Happening::Plan(_) => &[],
+    }
+}
+
+fn is_boring<N: Node>(
+    what: &Happening<N>,
+    effects: &[Effect<N>],
+    boring: &impl Fn(&Event<N>) -> bool,
+) -> bool {
+    let says_nothing = !effects
+        .iter()
+        .any(|effect| matches!(effect, Effect::Append(_) | Effect::Observe(_) | Effect::Reply { .. }));
+    match what {
+        Happening::Stepped { event, .. } => says_nothing && boring(event),
+        Happening::Synced { effects, .. } => !effects.iter().any(|effect| tell_effect(effect).is_some()),
+        Happening::Booted { .. }
+        | Happening::Crashed { .. }
+        | Happening::Stopped { .. }
+        | Happening::Frame { .. }
+        | Happening::Asked { .. }
+        | Happening::Answered { .. }
+        | Happening::Plan(_) => false,
+    }
+}
+
+fn tell_time(at: Duration) -> String {
+    format!("{:>10.6} s", at.as_secs_f64())
+}
+
+fn tell_happening<N: Node>(what: &Happening<N>) -> String {
+    match what {
+        Happening::Booted { node, records, torn, .. } => {
+            let torn = torn.map_or(String::new(), |(line, bytes)| {
+                format!(", cut off {bytes} bytes of a torn record in line {line}")
+            });
+            format!("{node}  starts from {records} records{torn}")
+        }
+        Happening::Stepped { node, event, .. } => format!("{node}  {}", tell_event(event)),
+        Happening::Synced { node, upto, .. } => format!("{node}  disk: durable up to record {upto}"),
+        Happening::Crashed { node, kept, lost, torn_bytes } => {
+            let unsynced = match (kept, lost) {
+                (0, 0) => String::new(),
+                (kept, lost) => format!(": of its unsynced records {kept} survive, {lost} are lost"),
+            };
+            let torn =
+                if *torn_bytes > 0 { format!(", torn after {torn_bytes} bytes") } else { String::new() };
+            format!("{node}  ✗ CRASHES{unsynced}{torn}")
+        }
+        Happening::Stopped { node, why } => format!("{node}  ✗ STOPS: {why}"),
+        Happening::Frame { from, to, fate, bytes } => {
+            format!("net  {from} → {to} {fate}: {}", frame_text(bytes))
+        }
+        Happening::Asked { to, what } => format!("client → {to}: {what}"),
+        Happening::Answered { from, what } => format!("client ← {from}: {what}"),
+        Happening::Plan(what) => format!("—— {what} ——"),
+    }
+}
+
+/// An event in words.
+pub fn tell_event<N: Node>(event: &Event<N>) -> String {
+    match event {
+        Event::Message { from, message } => format!("← {from}: {}", N::tell(Word::Message(message))),
+        Event::Timer(timer) => format!("timer: {}", N::tell(Word::Timer(timer))),
+        Event::Request { id, request } => format!("← client {id}: {}", N::tell(Word::Request(request))),
+        Event::Durable(token) => format!("durable: token {token}"),
+    }
+}
+
+/// An effect in words; `None` for those that tell nothing.
+pub fn tell_effect<N: Node>(effect: &Effect<N>) -> Option<String> {
+    match effect {
+        Effect::Append(record) => Some(format!("journal: {}", N::tell(Word::Record(record)))),
+        Effect::Send { to, message } => Some(format!("→ {to}: {}", N::tell(Word::Message(message)))),
+        Effect::Reply { to, reply } => Some(format!("→ client {to}: {}", N::tell(Word::Reply(reply)))),
+        Effect::Observe(fact) => Some(format!("* {}", N::tell(Word::Fact(fact)))),
+        Effect::Publish(_) | Effect::SetTimer { .. } | Effect::CancelTimer(_) | Effect::WhenDurable(_) => {
+            None
+        }
+    }
+}
+
+/// The beginning of a frame's JSON.
+fn frame_text(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes.get(4..).unwrap_or_default());
+    let short: String = text.chars().take(70).collect();
+    if short.len() < text.len() { format!("{short}…") } else { short }
+}
+
+/// Who a node is, for headings.
+pub fn names(ids: &[NodeId]) -> String {
+    ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
