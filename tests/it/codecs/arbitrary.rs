@@ -60,6 +60,7 @@ fn refusal() -> impl Strategy<Value = Refusal> {
         any::<(u32, u32)>().prop_map(|(samples, needed)| Refusal::NoEvidence { samples, needed }),
         Just(Refusal::SplitBrain),
         Just(Refusal::Stale),
+        node_id().prop_map(|by| Refusal::Resolved { by }),
         Just(Refusal::Members),
     ]
 }

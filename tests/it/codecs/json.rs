@@ -75,6 +75,16 @@ fn a_state_on_the_wire() {
     "#);
 }
 
+#[test]
+fn no_version_follows_the_last() {
+    let model = |name| ModelId::new(name).expect("a name");
+    let state = RoutingState { version: u64::MAX, ..RoutingState::initial(&model("v1")) };
+    for share_bp in [500, WHOLE_BP] {
+        let complaint = state.next(&model("v2"), share_bp, Txid::default()).expect_err("no version is left");
+        assert_eq!(complaint.to_string(), "there is no version after 18446744073709551615");
+    }
+}
+
 fn complaint<T: DeserializeOwned + std::fmt::Debug>(value: Value) -> String {
     serde_json::from_value::<T>(value).expect_err("it is wrong").to_string()
 }
@@ -94,7 +104,24 @@ fn wrong_names_and_txids_are_refused() {
     insta::assert_snapshot!(complaint::<ModelId>(json!("")), @r#"model name "": must be 1 to 128 bytes without control characters"#);
     insta::assert_snapshot!(complaint::<ModelId>(json!("a\nb")), @r#"model name "a\nb": must be 1 to 128 bytes without control characters"#);
     insta::assert_snapshot!(complaint::<ModelId>(json!("x".repeat(129))), @r#"model name "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx": must be 1 to 128 bytes without control characters"#);
-    for text in ["", "1", "1.", ".1", "1.2.3", "-1.2", "a.b", "1.4294967296", "1 .2", "1.2 "] {
+    for text in [
+        "",
+        "1",
+        "1.",
+        ".1",
+        "1.2.3",
+        "-1.2",
+        "a.b",
+        "1.4294967296",
+        "1 .2",
+        "1.2 ",
+        "01.2",
+        "1.02",
+        "+1.2",
+        "1.+2",
+        "0x1.2",
+        "١.2",
+    ] {
         let expected = format!("txid {text:?}: must be two numbers, such as \"1.2\"");
         assert_eq!(complaint::<Txid>(json!(text)), expected);
     }

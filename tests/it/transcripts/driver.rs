@@ -25,6 +25,8 @@ pub(super) struct Member<N: Node> {
     life: u64,
     /// What the disk has done and the node has not heard of yet: (life, records on disk).
     completions: VecDeque<(u64, usize)>,
+    /// What readers outside see of this life.
+    pub(super) shown: Option<N::View>,
 }
 
 /// A message in flight.
@@ -45,6 +47,14 @@ pub(super) struct Driver<N: Node> {
     tell_view: fn(&N::View) -> String,
     story: String,
     facts: Vec<(NodeId, N::Fact)>,
+    sent: Vec<Sent<N>>,
+}
+
+/// A message that was sent, and how many records its sender had on disk.
+pub(super) struct Sent<N: Node> {
+    pub(super) from: NodeId,
+    pub(super) durable: usize,
+    pub(super) message: N::Message,
 }
 
 /// Which messages in flight are meant. `None` means any.
@@ -59,7 +69,7 @@ impl<N: Node> Driver<N> {
     pub(super) fn new(configs: BTreeMap<NodeId, N::Config>, tell_view: fn(&N::View) -> String) -> Self {
         let member = |(id, config)| {
             let (disk, torn, completions) = (LossyDisk::default(), Vec::new(), VecDeque::new());
-            (id, Member { config, host: None, disk, torn, life: 0, completions })
+            (id, Member { config, host: None, disk, torn, life: 0, completions, shown: None })
         };
         Self {
             members: configs.into_iter().map(member).collect(),
@@ -69,6 +79,7 @@ impl<N: Node> Driver<N> {
             tell_view,
             story: String::new(),
             facts: Vec::new(),
+            sent: Vec::new(),
         }
     }
 
@@ -80,6 +91,11 @@ impl<N: Node> Driver<N> {
     /// The facts since the last call.
     pub(super) fn take_facts(&mut self) -> Vec<(NodeId, N::Fact)> {
         std::mem::take(&mut self.facts)
+    }
+
+    /// What was sent since the last call.
+    pub(super) fn take_sent(&mut self) -> Vec<Sent<N>> {
+        std::mem::take(&mut self.sent)
     }
 
     pub(super) fn in_flight(&self) -> usize {
@@ -126,6 +142,7 @@ impl<N: Node> Driver<N> {
             member.torn.truncate(member.torn.len() / 2);
         }
         let held = member.host.take().map_or(0, |host| host.held());
+        member.shown = None;
         let lost: Vec<_> = lost.iter().map(|record| N::tell(Word::Record(record))).collect();
         for record in &lost {
             self.tell(&format!("{id} loses the write of {record}"));
@@ -281,6 +298,8 @@ impl<N: Node> Driver<N> {
                 self.tell(&format!("{id} writes {number}: {told}"));
             }
             Effect::Send { to, message } => {
+                let durable = self.up(id)?.disk.durable().len();
+                self.sent.push(Sent { from: id, durable, message: message.clone() });
                 let letter = Letter { from: id, to, message };
                 self.tell(&letter.told());
                 self.network.push_back(letter);
@@ -291,6 +310,7 @@ impl<N: Node> Driver<N> {
             Effect::Publish(view) => {
                 let told = (self.tell_view)(&view.0);
                 self.tell(&format!("{id} shows {told}"));
+                self.up(id)?.shown = Some(view.0);
             }
             Effect::Observe(fact) => {
                 self.tell_always(&format!("{id} notes: {}", N::tell(Word::Fact(&fact))));

@@ -3,7 +3,8 @@
 //!
 //! Nothing happens by itself: each command is one act of the world (a delivery, a loss, a crash, a sync),
 //! and the story shows each with what it caused, in the protocol's own words. All invariants are checked
-//! after every command, and a broken one is part of the story. Read a changed story line by line before
+//! after every command, and a broken one is part of the story; what each node owes by itself (see [`rollout`])
+//! must hold, or the script fails. Read a changed story line by line before
 //! accepting it: each line must follow from the protocol's rules.
 //!
 //! | command | what it does |

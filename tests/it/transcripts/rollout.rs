@@ -1,4 +1,11 @@
 //! The commands of a script about the rollout.
+//!
+//! Beside the rollout's invariants every single node keeps three promises, after each command and whatever
+//! it is told; a broken one fails the script at that line:
+//!
+//! - what a node knows is what its journal says, so a crash at this moment would leave another such node;
+//! - what a node says it could say again after a crash: the records it speaks from were on disk;
+//! - what a node shows is what it serves, once all that it held back is out.
 
 use std::collections::BTreeMap;
 
@@ -6,11 +13,13 @@ use coalmine_core::node::{Event, NodeId, RequestId, Word};
 use coalmine_core::observation::{History, Observation, Observed};
 use coalmine_core::rollout::RolloutNode;
 use coalmine_core::rollout::config::{Config, Health, NoEvidence};
+use coalmine_core::rollout::durable::Durable;
 use coalmine_core::rollout::invariants::{self, Ledger};
-use coalmine_core::rollout::message::{Request, View};
+use coalmine_core::rollout::message::{Answer, Message, Outcome, Record, Request, View, Vote};
 use coalmine_core::rollout::state::ModelId;
+use coalmine_core::rollout::variant::Sound;
 
-use super::driver::{Act, Driver, Member, Which, node, number};
+use super::driver::{Act, Driver, Member, Sent, Which, node, number};
 use coalmine_core::node::Node;
 
 /// How many rounds of timers a healed cluster gets to converge.
@@ -128,7 +137,7 @@ impl Scene {
     }
 
     fn request(&mut self, to: NodeId, id: RequestId, request: Request) -> Act {
-        let told = RolloutNode::<coalmine_core::rollout::variant::Sound>::tell(Word::Request(&request));
+        let told = RolloutNode::<Sound>::tell(Word::Request(&request));
         let driver = self.driver()?;
         driver.tell_always(&format!("{id} asks {to} to {told}"));
         driver.step(to, Event::Request { id, request })
@@ -216,6 +225,7 @@ impl Scene {
 
     /// Takes in the facts and checks all invariants. A broken one is part of the story, once.
     fn check(&mut self) -> Act {
+        self.check_each_node()?;
         for (id, fact) in self.driver()?.take_facts() {
             History::<RolloutNode>::observe(&mut self.ledger, id, &fact);
         }
@@ -228,6 +238,36 @@ impl Scene {
                         self.broken.insert(invariant.name, why);
                     }
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// The promises of single nodes; see the module.
+    fn check_each_node(&mut self) -> Act {
+        let driver = self.driver()?;
+        for Sent { from, durable, message } in driver.take_sent() {
+            let member = &driver.members[&from];
+            let disk = member.disk.durable().get(..durable).ok_or("a durable record is gone")?;
+            if !is_backed(&member.config, disk, &message) {
+                let told = RolloutNode::<Sound>::tell(Word::Message(&message));
+                return Err(format!("{from} says `{told}`, and nothing on its disk says so"));
+            }
+        }
+        for (id, member) in &driver.members {
+            let Some(host) = &member.host else { continue };
+            let node = host.node();
+            if *node.durable() != Durable::recover(&member.config, member.disk.written()) {
+                return Err(format!("{id} knows something else than its journal"));
+            }
+            let shown = member.shown.as_ref().filter(|_| host.held() == 0);
+            let stale = |view: &View| {
+                let durable = node.durable();
+                (&view.routing, view.in_doubt, &view.rollouts, view.split_brain)
+                    != (&durable.committed, durable.prepared_txid(), &durable.rollouts, node.split_brain())
+            };
+            if shown.is_some_and(stale) {
+                return Err(format!("{id} shows something else than it serves"));
             }
         }
         Ok(())
@@ -249,6 +289,42 @@ impl Scene {
     }
 }
 
+/// Whether a node with these records on its disk may say this: a crash cannot take it back.
+fn is_backed(config: &Config, disk: &[Record], message: &Message) -> bool {
+    let durable = Durable::recover(config, disk);
+    let voted = |of| disk.iter().any(|record| matches!(record, Record::Voted { txid, .. } if *txid == of));
+    let decided = |of, how| {
+        disk.iter().any(|record| {
+            matches!(record, Record::Decided { txid, outcome, .. } if (*txid, *outcome) == (of, how))
+        })
+    };
+    let installed = |of| {
+        disk.iter().any(|record| matches!(record, Record::Installed { state } if state.txid == Some(of)))
+    };
+    match message {
+        Message::PrepareReq { txid, .. } => durable.epoch >= txid.epoch,
+        Message::PrepareResp { txid, vote: Vote::Commit } => voted(*txid),
+        Message::PrepareResp { txid, vote: Vote::Abort(_) } => durable.floor >= *txid,
+        Message::Decision { txid, outcome, .. } => decided(*txid, *outcome),
+        Message::DecisionAck { txid } => durable.floor >= *txid && durable.prepared_txid() != Some(*txid),
+        Message::DecisionResp { txid, answer: Answer::Committed } => {
+            decided(*txid, Outcome::Commit) || installed(*txid)
+        }
+        // A question about a version that another transaction has taken is answered so as well, but nobody
+        // asks it whom the protocol has brought there.
+        Message::DecisionResp { txid, answer: Answer::Aborted } => {
+            !decided(*txid, Outcome::Commit) && (durable.floor >= *txid || durable.epoch > txid.epoch)
+        }
+        Message::DecisionResp { txid, answer: Answer::Uncertain } => voted(*txid),
+        Message::Heartbeat { last_committed_version, .. } => {
+            durable.committed.version >= *last_committed_version
+        }
+        Message::StateSync { state } => durable.committed.version >= state.version,
+        Message::DecisionReq { txid, .. } => voted(*txid),
+        Message::DecisionResp { answer: Answer::Unknown, .. } | Message::HealthSnapshot { .. } => true,
+    }
+}
+
 fn tell_view(view: &View) -> String {
     let mut told = view.routing.to_string();
     if let Some(txid) = view.in_doubt {
@@ -265,11 +341,8 @@ fn tell_member(id: NodeId, member: &Member<RolloutNode>) -> String {
     let unsynced = if disk.1 > 0 { format!(" + {} unsynced", disk.1) } else { String::new() };
     let Some(host) = &member.host else { return format!("{id}: down, {} records", disk.0) };
     let (node, durable) = (host.node(), host.node().durable());
-    let timers: Vec<_> = host
-        .timers()
-        .iter()
-        .map(|timer| RolloutNode::<coalmine_core::rollout::variant::Sound>::tell(Word::Timer(timer)))
-        .collect();
+    let timers: Vec<_> =
+        host.timers().iter().map(|timer| RolloutNode::<Sound>::tell(Word::Timer(timer))).collect();
     let doubt = durable.prepared_txid().map_or(String::new(), |txid| format!(", in doubt about {txid}"));
     let alarm = if node.split_brain() { ", SPLIT BRAIN" } else { "" };
     format!(
