@@ -8,6 +8,7 @@ compile_error!(
 );
 
 pub mod check;
+pub mod cli;
 pub mod madsim;
 pub mod plan;
 pub mod run;

@@ -68,6 +68,22 @@ impl Verdict {
         }
     }
 
+    /// Its name, as it is printed for machines.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Passed => "passed",
+            Self::Violated { .. } => "violated",
+            Self::NotConverged { .. } => "not_converged",
+            Self::Panicked { .. } => "panicked",
+            Self::NotDeterministic { .. } => "not_deterministic",
+        }
+    }
+
+    /// What is behind it; nothing for a run that passed.
+    pub fn why(&self) -> Option<String> {
+        (*self != Self::Passed).then(|| self.tell())
+    }
+
     /// In one line.
     pub fn tell(&self) -> String {
         match self {

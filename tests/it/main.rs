@@ -3,9 +3,16 @@
 //! * [`transcripts`]: situations of a protocol, written as scripts, told as stories.
 //! * [`codecs`]: frames, journals and JSON against hostile bytes.
 //! * [`host`]: the promises of the one interpreter of effects.
+//! * [`scenarios`], [`checks`]: what ships passes, and is counted; a seed is a seed, wherever it runs.
+//! * [`conformance`]: the real, the simulated and the explored cluster write the same journals.
+//! * [`specimens`]: bugs planted on purpose are found by the sweep and by the checker.
 //! * [`purity`]: what the core may depend on, and what must never reach production.
 
+mod checks;
 mod codecs;
+mod conformance;
 mod host;
 mod purity;
+mod scenarios;
+mod specimens;
 mod transcripts;

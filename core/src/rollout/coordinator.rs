@@ -89,7 +89,8 @@ impl<V: Variant> RolloutNode<V> {
         }
         if let Some(known) = self.durable.rollouts.iter().find(|rollout| rollout.id == id) {
             let steps = known.steps.iter().map(|step| step.share_bp);
-            if known.model == model && steps.eq(steps_bp.iter().copied()) {
+            let same = known.model == model && known.pause_ms == pause_ms;
+            if same && steps.eq(steps_bp.iter().copied()) {
                 return cx.reply(id, Reply::Accepted { id }); // a retry
             }
             return cx.reply(id, Reply::Invalid { why: format!("{id} is the name of another rollout") });

@@ -220,8 +220,11 @@ impl RoutingState {
         })
     }
 
-    /// Whether status, models and weights say the same.
+    /// Whether version and transaction, and status, models and weights, say the same.
     pub fn is_consistent(&self) -> bool {
+        if self.txid.is_none() != (self.version == 0) {
+            return false;
+        }
         let models: Vec<_> = self.weights.iter().filter(|&(_, bp)| bp > 0).map(|(model, _)| model).collect();
         match (self.status, &self.canary_model_id) {
             (Status::Stable, None) => models == [&self.stable_model_id],

@@ -37,6 +37,8 @@ pub struct CheckReport {
     pub model: String,
     /// The limits of the space.
     pub limits: Limits,
+    /// How many nodes there are.
+    pub nodes: usize,
     /// How many clients' requests there are.
     pub operations: usize,
     /// How many steps were taken.
@@ -116,7 +118,7 @@ pub fn check<S: System>(
     mut progress: impl FnMut(CheckProgress),
 ) -> (CheckReport, Option<Counterexample<S>>) {
     let started = Instant::now();
-    let (limits, operations) = (rules.limits, rules.operations.len());
+    let (limits, nodes, operations) = (rules.limits, rules.members.len(), rules.operations.len());
     let invariants: Vec<_> = rules.invariants.iter().map(|invariant| invariant.name).collect();
     let witnesses: Vec<_> = rules.witnesses.iter().map(|witness| witness.name).collect();
 
@@ -154,6 +156,7 @@ pub fn check<S: System>(
     let report = CheckReport {
         model: name.into(),
         limits,
+        nodes,
         operations,
         states: checker.state_count(),
         unique_states,
@@ -179,16 +182,19 @@ fn explain<S: System>(
     invariant: &'static str,
     actions: Vec<Action<NodeOf<S>>>,
 ) -> Counterexample<S> {
+    let place = rules.invariants.iter().position(|candidate| candidate.name == invariant);
+    let place = place.expect("only invariants of the system are violated");
     let mut world: World<S> = rules.initial();
     let mut steps = Vec::new();
     for action in actions {
+        if world.breaks(place) {
+            break; // stateright may report a path that goes on
+        }
         let (next, effects) = rules.apply(&world, &action);
         world = next;
         steps.push(CounterexampleStep { action, effects });
     }
-    let now = rules.observe(&world);
-    let broken = rules.invariants.iter().find(|candidate| candidate.name == invariant);
-    let why = broken.and_then(|broken| (broken.check)(&now).err());
+    let why = (rules.invariants[place].check)(&rules.observe(&world)).err();
     Counterexample { invariant, why: why.expect("the path ends where the invariant is broken"), steps }
 }
 

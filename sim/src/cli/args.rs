@@ -1,0 +1,198 @@
+//! What the command line takes.
+
+use std::ops::Range;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::suite::ModelArgs;
+use crate::world::Disk;
+
+/// Write a distributed node once. Run it, break it, prove it.
+#[derive(Debug, Parser)]
+#[command(version, about, after_help = EXIT_CODES)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+    /// How results are printed. With `json` the last line of standard output is one JSON object.
+    #[arg(long, global = true, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 all is well, 1 an invariant is violated (or a witness was never seen), 2 usage, \
+3 a run did not converge, 4 a node panicked, 5 a run was not deterministic.";
+
+/// Text for people, JSON for machines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// For machines.
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// List the scenarios and models, each with one sentence.
+    List,
+    /// Run scenarios under many seeds. Each seed decides every crash, cut, loss and delay.
+    #[command(after_help = "Example: sim rollout-chaos --seeds 0..500")]
+    Sim(SimArgs),
+    /// Run one seed again and tell what happened, step by step.
+    #[command(after_help = "Example: replay rollout-chaos --seed 7")]
+    Replay(ReplayArgs),
+    /// Explore every interleaving of a model within a fault budget.
+    #[command(after_help = "\
+A verdict is a proof only if the space was exhausted. What is exhausted is the space of these budgets: so \
+many crashes, drops, duplicates and timers that fire, of any node, at any moment, in any order.
+
+Examples:
+  check twophase --resource-managers 7
+  check rollout --nodes 3 --crashes 1 --drops 1")]
+    Check(CheckArgs),
+    /// The main job: sweep all scenarios, check the models, print one table of verdicts.
+    Run(JobsArgs),
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct JobsArgs {
+    /// How many threads work. Default: one for each core.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub jobs: Option<u16>,
+}
+
+impl JobsArgs {
+    /// The number asked for, or one for each core.
+    pub fn jobs(&self) -> usize {
+        self.jobs.map_or_else(super::cores, usize::from)
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct SimArgs {
+    /// A scenario's name, or `all`.
+    pub name: String,
+    /// Which seeds: `A..B`, B excluded; or one seed.
+    #[arg(long, default_value = "0..100", value_parser = seeds)]
+    pub seeds: Range<u64>,
+    #[command(flatten)]
+    pub jobs: JobsArgs,
+    /// Run each seed twice and compare the digests.
+    #[arg(long)]
+    pub check_determinism: bool,
+    /// Stop after so many seeds have failed.
+    #[arg(long, default_value_t = 10, value_name = "N")]
+    pub max_failures: usize,
+}
+
+impl SimArgs {
+    /// The arguments of an ordinary sweep.
+    pub fn of(name: &str, seeds: Range<u64>, jobs: usize) -> Self {
+        let jobs = JobsArgs { jobs: u16::try_from(jobs).ok() };
+        Self { name: name.into(), seeds, jobs, check_determinism: false, max_failures: 10 }
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct ReplayArgs {
+    /// A scenario's name.
+    pub name: String,
+    /// Which seed.
+    #[arg(long)]
+    pub seed: u64,
+}
+
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// A model's name.
+    pub name: String,
+    /// How many nodes there are; for `twophase`, how many resource managers.
+    #[arg(long, visible_alias = "resource-managers", value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub nodes: Option<u32>,
+    /// How many requests clients send; for `rollout`, how many rollouts.
+    #[arg(long, visible_alias = "rollouts", value_parser = clap::value_parser!(u32).range(0..=64))]
+    pub operations: Option<u32>,
+    /// How many crashes there may be in one run, at any point of any step.
+    #[arg(long)]
+    pub crashes: Option<u8>,
+    /// How many packets may be lost in one run.
+    #[arg(long)]
+    pub drops: Option<u8>,
+    /// How many packets may be delivered a second time.
+    #[arg(long)]
+    pub dups: Option<u8>,
+    /// How many timers may fire in one run.
+    #[arg(long)]
+    pub timeouts: Option<u8>,
+    /// How many periodic timers (heartbeats) may fire besides.
+    #[arg(long)]
+    pub heartbeats: Option<u8>,
+    /// Whether a record is durable as soon as it is written, or becomes so as an action of its own.
+    #[arg(long, value_enum)]
+    pub disk: Option<DiskArg>,
+    /// How many threads search. Default: one for each core. With more than one, depth and the length of
+    /// counterexamples may vary; the counts of states do not.
+    #[arg(long)]
+    pub threads: Option<usize>,
+    /// Stop, unexhausted, after so many steps.
+    #[arg(long)]
+    pub max_states: Option<usize>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum DiskArg {
+    /// Durable at once.
+    Sync,
+    /// Durable later; a crash keeps any prefix.
+    Async,
+}
+
+impl CheckArgs {
+    pub fn model_args(&self) -> ModelArgs {
+        ModelArgs {
+            nodes: self.nodes,
+            operations: self.operations,
+            crashes: self.crashes,
+            drops: self.drops,
+            duplicates: self.dups,
+            timeouts: self.timeouts,
+            periodic: self.heartbeats,
+            disk: self.disk.map(|disk| match disk {
+                DiskArg::Sync => Disk::Sync,
+                DiskArg::Async => Disk::Async,
+            }),
+        }
+    }
+}
+
+fn seeds(text: &str) -> Result<Range<u64>, String> {
+    let number = |text: &str| text.trim().parse::<u64>().map_err(|why| format!("{text:?}: {why}"));
+    let range = match text.split_once("..") {
+        Some((first, end)) => number(first)?..number(end)?,
+        None => {
+            let seed = number(text)?;
+            seed..seed.checked_add(1).ok_or("there is no seed after this one")?
+        }
+    };
+    if range.is_empty() { Err(format!("{text} holds no seed: B is excluded")) } else { Ok(range) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seeds_are_a_range_or_one_number() {
+        assert_eq!(seeds("3..7"), Ok(3..7));
+        assert_eq!(seeds("5"), Ok(5..6));
+        for bad in ["7..3", "3..3", "a..b", "", "18446744073709551615"] {
+            assert!(seeds(bad).is_err(), "{bad:?} should be refused");
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,268 @@
+//! What the command line prints: text for people, with colours only on a terminal; progress on standard error.
+
+use std::time::Duration;
+
+use anstream::{eprintln, println};
+use anstyle::{AnsiColor, Style};
+use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use comfy_table::{Cell, CellAlignment, Table, TableComponent};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+
+use crate::check::{CheckReport, Verdict as Property};
+use crate::run::Verdict;
+use crate::suite::Outcome;
+use crate::sweep::SweepReport;
+
+const GOOD: Style = AnsiColor::Green.on_default().bold();
+const BAD: Style = AnsiColor::Red.on_default().bold();
+const DIM: Style = Style::new().dimmed();
+const BOLD: Style = Style::new().bold();
+
+/// How many failures a sweep tells of.
+const TOLD: usize = 5;
+
+/// The line that runs a seed again.
+fn replay_line(scenario: &str, seed: u64) -> String {
+    format!("cargo coalmine replay {scenario} --seed {seed}")
+}
+
+pub fn error(why: &str) {
+    eprintln!("{BAD}error:{BAD:#} {why}");
+}
+
+pub fn text(text: &str) {
+    println!("{text}");
+}
+
+pub fn json(value: &impl Serialize) {
+    println!("{}", serde_json::to_string(value).expect("reports are plain data and always serialise"));
+}
+
+/// A heading, and names with a sentence each.
+pub fn list(heading: &str, entries: &[(&str, &str)]) {
+    println!("{BOLD}{heading}{BOLD:#}");
+    let width = entries.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    for (name, about) in entries {
+        println!("  {name:width$}  {about}");
+    }
+    println!();
+}
+
+fn mark(good: bool) -> String {
+    if good { format!("{GOOD}✓{GOOD:#}") } else { format!("{BAD}✗{BAD:#}") }
+}
+
+/// One line, and the first failures with the lines to paste.
+pub fn sweep(report: &SweepReport) {
+    let ran = report.passed + report.failed.len() as u64;
+    let rate = ran as f64 / report.wall_s.max(1e-9);
+    println!(
+        "{} {BOLD}{}{BOLD:#}  seeds {}: {} passed, {} failed  {DIM}{} events, {:.0} s simulated in {:.1} s, {rate:.0} seeds a second{DIM:#}",
+        mark(report.failed.is_empty()),
+        report.scenario,
+        report.seeds,
+        thousands(report.passed),
+        report.failed.len(),
+        thousands(report.events),
+        report.simulated_s,
+        report.wall_s,
+    );
+    if report.scenario == "all" {
+        return; // each was told of already
+    }
+    for failure in report.failures.iter().take(TOLD) {
+        println!("    seed {}: {}", failure.seed, failure.verdict.tell());
+        println!("      {}", replay_line(&report.scenario, failure.seed));
+    }
+    if report.failures.len() > TOLD {
+        println!("    and {} more", report.failures.len() - TOLD);
+    }
+}
+
+/// A story and how it ended.
+pub fn story(story: &str, outcome: &Outcome, digest: &str) {
+    print_story(story);
+    let good = outcome.verdict == Verdict::Passed;
+    println!("{} {}", mark(good), outcome.verdict.tell());
+    println!(
+        "{DIM}digest {digest}, {} events, {:.3} s simulated in {:.1} ms{DIM:#}",
+        thousands(outcome.events),
+        outcome.simulated.as_secs_f64(),
+        outcome.wall.as_secs_f64() * 1000.0,
+    );
+}
+
+/// Crashes and what the plan does stand out, the quiet parts stand back.
+fn print_story(story: &str) {
+    for line in story.lines() {
+        if line.contains('✗') {
+            println!("{BAD}{line}{BAD:#}");
+        } else if line.contains("——") {
+            println!("{BOLD}{line}{BOLD:#}");
+        } else if line.trim_start().starts_with('(') {
+            println!("{DIM}{line}{DIM:#}");
+        } else {
+            println!("{line}");
+        }
+    }
+}
+
+/// The verdict of a check, and the story of a counterexample.
+pub fn check(report: &CheckReport, story: Option<&str>) {
+    if let Some(story) = story {
+        print_story(story);
+        println!();
+    }
+    let limits = &report.limits;
+    let timeouts = limits.timeouts.map_or("any number of".into(), |timeouts| timeouts.to_string());
+    println!(
+        "{BOLD}{}{BOLD:#}  {DIM}{} requests, {} crashes, {} drops, {} duplicates, {timeouts} time-outs, {} heartbeats, disk {:?}{DIM:#}",
+        report.model,
+        report.operations,
+        limits.crashes,
+        limits.drops,
+        limits.duplicates,
+        limits.periodic,
+        limits.disk,
+    );
+    for (name, property) in &report.properties {
+        let good = matches!(property, Property::Holds | Property::Witnessed);
+        println!("  {} {name}: {}", mark(good), tell_property(*property, report.exhausted));
+    }
+    let end = match &report.stopped_by {
+        None => format!("{GOOD}exhausted{GOOD:#}"),
+        Some(why) => format!("{BAD}not exhausted{BAD:#}: {why}"),
+    };
+    println!(
+        "{end}, {} distinct states, {} steps, depth {}, {:.1} s, {} MiB at most",
+        thousands(report.unique_states as u64),
+        thousands(report.states as u64),
+        report.depth,
+        report.wall_s,
+        report.peak_memory_bytes >> 20,
+    );
+    println!("{DIM}the odds that two states shared a fingerprint: {:.0e}{DIM:#}", report.collision_odds);
+}
+
+fn tell_property(property: Property, exhausted: bool) -> &'static str {
+    match property {
+        Property::Holds if exhausted => "holds",
+        Property::Holds => "holds so far",
+        Property::Violated => "VIOLATED",
+        Property::Witnessed => "witnessed",
+        Property::Missing if exhausted => "NEVER SEEN",
+        Property::Missing => "not seen so far",
+    }
+}
+
+/// A row of the main job's table.
+#[derive(Debug, Serialize)]
+pub struct Row {
+    what: String,
+    name: String,
+    passed: bool,
+    covered: String,
+    verdict: String,
+    wall_s: f64,
+    /// What is printed below the table.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    story: Option<String>,
+}
+
+impl Row {
+    pub fn of_sweep(report: &SweepReport) -> Self {
+        let passed = report.failed.is_empty();
+        let story = report.failures.first().map(|failure| {
+            format!("{}\n  {}", failure.verdict.tell(), replay_line(&report.scenario, failure.seed))
+        });
+        Self {
+            what: "sim".into(),
+            name: report.scenario.clone(),
+            passed,
+            covered: format!("{} seeds, {:.0} s simulated", thousands(report.passed), report.simulated_s),
+            verdict: if passed { "all pass".into() } else { format!("{} seeds fail", report.failed.len()) },
+            wall_s: report.wall_s,
+            story,
+        }
+    }
+
+    pub fn of_check(report: &CheckReport, story: Option<String>) -> Self {
+        let verdict = match &report.stopped_by {
+            None if report.is_proof() => "exhausted, all hold".into(),
+            None => "exhausted, a witness is missing".into(),
+            Some(why) => why.clone(),
+        };
+        Self {
+            what: "check".into(),
+            name: format!("{} of {} nodes", report.model, report.nodes),
+            passed: report.is_proof(),
+            covered: format!("{} distinct states", thousands(report.unique_states as u64)),
+            verdict,
+            wall_s: report.wall_s,
+            story,
+        }
+    }
+}
+
+/// The main job's table of verdicts, and below it what failed.
+pub fn table(rows: &[Row], took: Duration) {
+    let mut table = Table::new();
+    table.load_preset(UTF8_HORIZONTAL_ONLY).remove_style(TableComponent::HorizontalLines);
+    table.remove_style(TableComponent::MiddleIntersections);
+    table.set_header(["", "", "name", "covered", "verdict", "time"]);
+    for row in rows {
+        table.add_row([
+            Cell::new(if row.passed { "✓" } else { "✗" }),
+            Cell::new(&row.what),
+            Cell::new(&row.name),
+            Cell::new(&row.covered),
+            Cell::new(&row.verdict),
+            Cell::new(format!("{:.1} s", row.wall_s)).set_alignment(CellAlignment::Right),
+        ]);
+    }
+    println!("{table}");
+    for row in rows.iter().filter(|row| !row.passed) {
+        println!("{BAD}✗ {}{BAD:#} {}", row.name, row.story.as_deref().unwrap_or(&row.verdict));
+    }
+    let passed = rows.iter().all(|row| row.passed);
+    let verdict = if passed { format!("{GOOD}all is well{GOOD:#}") } else { format!("{BAD}failed{BAD:#}") };
+    println!("{verdict} after {:.1} s", took.as_secs_f64());
+}
+
+/// A progress bar on standard error, if that is a terminal.
+pub fn bar(name: &str, length: u64) -> ProgressBar {
+    let style = "{prefix}  {wide_bar}  {pos}/{len} seeds, {per_sec:.0}, {eta} left {msg}";
+    let bar = ProgressBar::new(length).with_prefix(name.to_owned());
+    bar.with_style(ProgressStyle::with_template(style).expect("a valid template"))
+}
+
+/// A spinner on standard error, if that is a terminal.
+pub fn spinner(name: &str) -> ProgressBar {
+    let style = ProgressStyle::with_template("{spinner} {prefix}  {msg}  {elapsed}");
+    ProgressBar::new_spinner().with_prefix(name.to_owned()).with_style(style.expect("a valid template"))
+}
+
+/// A number with commas.
+pub fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::thousands;
+
+    #[test]
+    fn thousands_are_set_apart() {
+        let all = [0, 12, 999, 1_000, 296_448, 12_345_678].map(thousands);
+        assert_eq!(all, ["0", "12", "999", "1,000", "296,448", "12,345,678"]);
+    }
+}

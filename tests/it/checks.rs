@@ -1,0 +1,63 @@
+//! The models, exhausted: counts that are known from elsewhere, and verdicts that are proofs.
+
+use coalmine::{rollout, twophase};
+use coalmine_core::rollout::variant::Sound;
+use coalmine_sim::check::{CheckOptions, CheckReport};
+use coalmine_sim::suite::{AnyModel, ModelArgs};
+use coalmine_sim::world::Disk;
+
+fn check(model: &dyn AnyModel, args: ModelArgs, threads: usize) -> CheckReport {
+    let options = CheckOptions { threads, max_states: None };
+    let (report, story) = model.check(args, options, &mut |_| {});
+    assert!(report.is_proof(), "{report:#?}\n{}", story.unwrap_or_default());
+    report
+}
+
+/// Distinct states of *TwoPhase* for so many resource managers: TLC, SPIN and stateright agree on them.
+#[test]
+fn two_phase_has_the_known_number_of_states() {
+    for (nodes, states, depth) in [(3, 288, 11), (4, 1_568, 14), (5, 8_832, 17), (6, 50_816, 20)] {
+        let report = check(&twophase::model(), ModelArgs { nodes: Some(nodes), ..ModelArgs::default() }, 1);
+        assert_eq!((report.unique_states, report.depth), (states, depth), "{nodes} resource managers");
+    }
+}
+
+#[test]
+fn two_phase_of_seven_on_two_threads_has_the_known_number_of_states() {
+    let report = check(&twophase::model(), ModelArgs { nodes: Some(7), ..ModelArgs::default() }, 2);
+    assert_eq!(report.unique_states, 296_448);
+}
+
+/// The rollout node within small budgets. The counts are ours: a change that changes them changes what the
+/// node or the world does, and must be explained.
+#[test]
+fn the_rollout_holds_with_a_crash_and_a_loss() {
+    let args = ModelArgs { timeouts: Some(0), ..ModelArgs::default() };
+    let report = check(&rollout::model::<Sound>(), args, 2);
+    assert_eq!((report.states, report.unique_states), (114_360, 26_261));
+}
+
+#[test]
+fn the_rollout_holds_with_a_disk_that_syncs_late() {
+    let args =
+        ModelArgs { drops: Some(0), timeouts: Some(0), disk: Some(Disk::Async), ..ModelArgs::default() };
+    let report = check(&rollout::model::<Sound>(), args, 2);
+    assert_eq!((report.states, report.unique_states), (125_443, 31_451));
+}
+
+/// An empty space proves nothing, and must not pass for a proof.
+#[test]
+fn a_space_in_which_nothing_happens_is_no_proof() {
+    let args = ModelArgs { operations: Some(0), crashes: Some(0), ..ModelArgs::default() };
+    let options = CheckOptions { threads: 1, max_states: None };
+    let (report, _) = rollout::model::<Sound>().check(args, options, &mut |_| {});
+    assert!(report.exhausted && !report.is_proof(), "{report:#?}");
+}
+
+#[test]
+fn a_cap_is_named_and_is_no_proof() {
+    let options = CheckOptions { threads: 1, max_states: Some(1_000) };
+    let (report, _) = rollout::model::<Sound>().check(ModelArgs::default(), options, &mut |_| {});
+    assert_eq!(report.stopped_by.as_deref(), Some("--max-states 1000"));
+    assert!(!report.exhausted && !report.is_proof());
+}

@@ -1,0 +1,202 @@
+//! The three worlds agree: the same rollout writes the same journals on every node, record by record, when it
+//! runs on tokio's TCP and real files, under madsim, and in the checker's world.
+
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use coalmine::rollout::{LIMITS, RolloutSystem, scripted};
+use coalmine_core::codec::journal;
+use coalmine_core::node::{Effect, NodeId, RequestId};
+use coalmine_core::rollout::RolloutNode;
+use coalmine_core::rollout::message::{Message, Record, Request};
+use coalmine_core::rollout::state::ModelId;
+use coalmine_core::rollout::variant::Sound;
+use coalmine_real::shell::{Placement, Probe, Shell};
+use coalmine_real::tokio_runtime::TokioRuntime;
+use coalmine_sim::run::{RunOptions, Verdict};
+use coalmine_sim::system::{Operation, System};
+use coalmine_sim::trace::Happening;
+use coalmine_sim::world::{Action, Limits, Rules, Step};
+
+type Node = RolloutNode<Sound>;
+type Journals = BTreeMap<NodeId, Vec<Record>>;
+
+/// The rollout of the calm scenario, as the one request of a system.
+#[derive(Debug)]
+struct Calm;
+
+fn operation() -> Operation<Node> {
+    Operation {
+        to: NodeId(1),
+        id: RequestId { client: 1, sequence: 1 },
+        request: Request::StartRollout {
+            model: ModelId::new("v2").expect("a valid name"),
+            steps_bp: vec![500, 2_000, 5_000, 10_000],
+            pause_ms: 1_000,
+        },
+    }
+}
+
+impl System for Calm {
+    type Node = Node;
+    type History = <RolloutSystem as System>::History;
+
+    fn members(&self) -> Vec<(NodeId, <Node as coalmine_core::node::Node>::Config)> {
+        RolloutSystem::<Sound>::new(3, 1).members()
+    }
+    fn operations(&self) -> Vec<Operation<Node>> {
+        vec![operation()]
+    }
+    fn invariants(&self) -> Vec<coalmine_core::observation::Invariant<Node, Self::History>> {
+        RolloutSystem::<Sound>::new(3, 1).invariants()
+    }
+    fn witnesses(&self) -> Vec<coalmine_core::observation::Witness<Node, Self::History>> {
+        Vec::new()
+    }
+    fn converged(
+        &self,
+        now: &coalmine_core::observation::Observation<'_, Node, Self::History>,
+    ) -> Result<(), String> {
+        RolloutSystem::<Sound>::new(3, 1).converged(now)
+    }
+}
+
+/// The checker's world: always the first step that delivers something; the pause's timer when nothing is
+/// under way.
+fn explored() -> Journals {
+    let rules = Rules::new(Calm, Limits { crashes: 0, drops: 0, timeouts: None, ..LIMITS });
+    let mut world = rules.initial();
+    let mut journals = Journals::new();
+    let mut note = |place: usize, effects: &[Effect<Node>]| {
+        let journal = journals.entry(NodeId(place as u32 + 1)).or_default();
+        journal.extend(effects.iter().filter_map(|effect| match effect {
+            Effect::Append(record) => Some(record.clone()),
+            Effect::Send { .. }
+            | Effect::Reply { .. }
+            | Effect::Publish(_)
+            | Effect::Observe(_)
+            | Effect::SetTimer { .. }
+            | Effect::CancelTimer(_)
+            | Effect::WhenDurable(_) => None,
+        }));
+    };
+    note(0, &[Effect::Append(Record::Epoch { epoch: 1 })]); // written when the world began
+    loop {
+        let mut successors = Vec::new();
+        rules.successors(&world, &mut successors);
+        let wanted = |action: &Action<Node>| match action {
+            Action::Step { step: Step::Deliver { .. } | Step::Ask(_), .. } => 2,
+            Action::Step { step: Step::Fire(coalmine_core::rollout::message::Timer::Step), .. } => 1,
+            Action::Step { .. } | Action::Drop(_) | Action::Crash { .. } => 0,
+        };
+        let next = successors.into_iter().max_by_key(|transition| wanted(&transition.action));
+        let Some(next) = next.filter(|next| wanted(&next.action) > 0) else { return journals };
+        let (after, effects) = rules.apply(&world, &next.action);
+        if let Action::Step { place, .. } = next.action {
+            note(place, &effects);
+        }
+        world = after;
+    }
+}
+
+/// Under madsim: what was appended, from the trace.
+fn simulated() -> Journals {
+    let scenario = scripted::all().into_iter().find(|it| it.name == "rollout-calm").expect("it ships");
+    let plan = scenario.plan_of(&(scenario.system)(), 1);
+    let options = RunOptions { keep_trace: true, ..RunOptions::of(1) };
+    let report = coalmine_sim::madsim::run(&scenario, &plan, options);
+    assert_eq!(report.verdict, Verdict::Passed);
+    let mut journals = Journals::new();
+    for entry in report.trace.expect("the trace was kept") {
+        let (node, effects) = match entry.what {
+            Happening::Booted { node, effects, .. }
+            | Happening::Stepped { node, effects, .. }
+            | Happening::Synced { node, effects, .. } => (node, effects),
+            Happening::Crashed { .. }
+            | Happening::Stopped { .. }
+            | Happening::Frame { .. }
+            | Happening::Asked { .. }
+            | Happening::Answered { .. }
+            | Happening::Plan(_) => continue,
+        };
+        for effect in effects {
+            if let Effect::Append(record) = effect {
+                journals.entry(node).or_default().push(record);
+            }
+        }
+    }
+    journals
+}
+
+#[derive(Clone)]
+struct Blind;
+impl Probe<Node> for Blind {}
+
+/// For real: tokio's TCP on loopback, files and fsync; what is in the files at the end.
+fn real() -> Journals {
+    let folder = std::env::temp_dir().join(format!("coalmine-conformance-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a temporary folder can be made");
+    let path = |id: NodeId| folder.join(format!("{id}.journal"));
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("tokio starts");
+    let journals = runtime.block_on(run_for_real(&path));
+    runtime.shutdown_timeout(Duration::from_secs(5));
+    std::fs::remove_dir_all(&folder).expect("the folder is ours");
+    journals
+}
+
+async fn run_for_real(path: &dyn Fn(NodeId) -> PathBuf) -> Journals {
+    let members = Calm.members();
+    let free = |_: &(NodeId, _)| -> SocketAddr {
+        TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr()).expect("a free port")
+    };
+    let addresses: BTreeMap<NodeId, SocketAddr> = members.iter().map(|it| (it.0, free(it))).collect();
+    let mut handles = Vec::new();
+    for (me, config) in members {
+        let mut peers = addresses.clone();
+        let control = peers.remove(&me).expect("every member has an address");
+        let placement = Placement { me, control, peers };
+        let (shell, handle) = Shell::new(TokioRuntime::new(path(me)), config, placement, Blind);
+        tokio::spawn(async move { panic!("{me} stopped: {}", shell.run().await.unwrap_err()) });
+        handles.push(handle);
+    }
+    let Operation { id, request, .. } = operation();
+    handles[0].request(id, request).await.expect("the coordinator answers");
+    let all_serve = |version| {
+        let serves = |handle: &coalmine_real::shell::Handle<Node>| {
+            handle.view().is_some_and(|view| view.routing.version == version)
+        };
+        handles.iter().all(serves)
+    };
+    for _ in 0..600 {
+        if all_serve(4) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(all_serve(4), "the rollout should have reached every node within 30 s");
+    addresses.keys().map(|&id| (id, read(&path(id)))).collect()
+}
+
+fn read(path: &Path) -> Vec<Record> {
+    let bytes = std::fs::read(path).expect("the node wrote its journal");
+    journal::recover(&bytes).expect("the journal is whole").records
+}
+
+#[test]
+fn the_three_worlds_write_the_same_journals() {
+    let simulated = simulated();
+    assert_eq!(simulated[&NodeId(1)].len(), 10, "an epoch, the rollout, four votes, four decisions");
+    assert_eq!(simulated[&NodeId(2)].len(), 8, "four votes, four decisions");
+    assert_eq!(explored(), simulated, "the checker's world and the simulation");
+    assert_eq!(real(), simulated, "the real cluster and the simulation");
+}
+
+/// The words on the wire are those of the design.
+#[test]
+fn messages_are_named_as_on_the_wire() {
+    let message = Message::DecisionAck { txid: "1.2".to_owned().try_into().expect("a txid") };
+    let json = serde_json::to_string(&message).expect("messages serialise");
+    assert_eq!(json, r#"{"type":"DECISION_ACK","txid":"1.2"}"#);
+}

@@ -1,0 +1,76 @@
+//! A harness that never fails proves nothing. Here the rollout node is made wrong on purpose, one rule at a
+//! time, and both the sweep and the checker must find it and tell it.
+
+use coalmine::rollout::{chaos, model};
+use coalmine_core::rollout::variant::Variant;
+use coalmine_sim::check::{CheckOptions, Verdict as Property};
+use coalmine_sim::run::Verdict;
+use coalmine_sim::suite::{AnyModel, AnyScenario, ModelArgs};
+use coalmine_sim::sweep::{SweepOptions, SweepReport, sweep};
+
+/// A resolver that decides ABORT although all it can reach are prepared.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct GuessingResolver;
+impl Variant for GuessingResolver {
+    const RESOLVER_GUESSES: bool = true;
+}
+
+/// A participant that sends its vote before the vote is durable.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct HastyVoter;
+impl Variant for HastyVoter {
+    const VOTE_BEFORE_DURABLE: bool = true;
+}
+
+fn sweep_until_found<V: Variant>() -> SweepReport {
+    let options = SweepOptions { seeds: 0..3_000, jobs: 2, check_determinism: false, max_failures: 1 };
+    sweep(&chaos::scenario::<V>(), &options, &|_, _| {})
+}
+
+/// The sweep finds it, and the seed alone tells the same story again.
+fn sweep_finds<V: Variant>(invariants: &[&str], words: &[&str]) {
+    let report = sweep_until_found::<V>();
+    let failure = report.failures.first().expect("the sweep should find the planted bug");
+    let Verdict::Violated { invariant, .. } = &failure.verdict else {
+        panic!("expected a broken invariant, found {:?}", failure.verdict);
+    };
+    assert!(invariants.contains(&invariant.as_str()), "an unexpected invariant broke: {invariant}");
+    let again = chaos::scenario::<V>().run(failure.seed, true);
+    assert_eq!(again.verdict, failure.verdict);
+    let story = again.story.expect("a story was asked for");
+    for word in words {
+        assert!(story.contains(word), "the story should tell of {word:?}:\n{story}");
+    }
+}
+
+/// The checker finds it; the shortest counterexample is a golden transcript.
+fn check_finds<V: Variant>(name: &str, args: ModelArgs) {
+    let options = CheckOptions { threads: 1, max_states: Some(20_000_000) };
+    let (report, story) = model::<V>().check(args, options, &mut |_| {});
+    assert!(report.properties.values().any(|property| *property == Property::Violated), "{report:?}");
+    assert!(!report.exhausted);
+    insta::assert_snapshot!(name, story.expect("a violation comes with its story"));
+}
+
+#[test]
+fn the_sweep_finds_a_resolver_that_guesses() {
+    let broken = ["one-outcome", "one-state-per-version", "no-split-brain", "unanimous"];
+    sweep_finds::<GuessingResolver>(&broken, &["acts as the resolver", "DECISION", "ABORT"]);
+}
+
+#[test]
+fn the_checker_finds_a_resolver_that_guesses() {
+    let args = ModelArgs { drops: Some(0), timeouts: Some(3), ..ModelArgs::default() };
+    check_finds::<GuessingResolver>("guessing_resolver", args);
+}
+
+#[test]
+fn the_sweep_finds_a_vote_that_was_not_durable() {
+    let broken = ["promises-kept", "one-outcome"];
+    sweep_finds::<HastyVoter>(&broken, &["CRASHES", "PREPARE_RESP", "are lost"]);
+}
+
+#[test]
+fn the_checker_finds_a_vote_that_was_not_durable() {
+    check_finds::<HastyVoter>("hasty_voter", ModelArgs::default());
+}
