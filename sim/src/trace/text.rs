@@ -19,26 +19,31 @@ pub struct Style {
 pub fn story<N: Node>(entries: &[Entry<N>], boring: impl Fn(&Event<N>) -> bool, style: Style) -> String {
     let mut out = String::new();
     let mut folded = 0;
-    for entry in entries {
+    for (place, entry) in entries.iter().enumerate() {
         let effects = effects_of(&entry.what);
         let lines: Vec<_> = effects.iter().filter_map(tell_effect).collect();
-        if !style.everything && is_boring(&entry.what, effects, &boring) {
+        let crashes_now =
+            matches!(entries.get(place + 1), Some(Entry { what: Happening::Crashed { .. }, .. }));
+        if !style.everything && !crashes_now && is_boring(&entry.what, effects, &boring) {
             folded += 1;
             continue;
         }
-        if folded > 0 {
-            let _ = writeln!(out, "              ({folded} quiet events)");
-            folded = 0;
-        }
+        tell_folded(&mut out, std::mem::take(&mut folded));
         let _ = writeln!(out, "{}  {}", tell_time(entry.at), tell_happening(&entry.what));
         for line in lines {
             let _ = writeln!(out, "                    {line}");
         }
     }
-    if folded > 0 {
-        let _ = writeln!(out, "              ({folded} quiet events)");
-    }
+    tell_folded(&mut out, folded);
     out
+}
+
+fn tell_folded(out: &mut String, folded: usize) {
+    let _ = match folded {
+        0 => Ok(()),
+        1 => writeln!(out, "              (one quiet event)"),
+        folded => writeln!(out, "              ({folded} quiet events)"),
+    };
 }
 
 fn effects_of<N: Node>(what: &Happening<N>) -> &[Effect<N>] {
