@@ -1,0 +1,294 @@
+//! The `coalmine` command line from outside: what it prints for people and for machines, what it refuses, and
+//! the exit codes that tell failures apart. Every test runs the binary itself, in a process of its own.
+
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+const SCENARIOS: usize = 8;
+
+/// Runs the binary with the words of `line` as arguments.
+fn coalmine(line: &str) -> Ran {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_coalmine"));
+    command.args(line.split_whitespace()).env_remove("CLICOLOR_FORCE");
+    Ran { line: line.into(), output: command.output().expect("the binary runs") }
+}
+
+struct Ran {
+    line: String,
+    output: Output,
+}
+
+impl Ran {
+    /// The exit code must be this one.
+    fn exits(self, code: i32) -> Self {
+        let told = format!("{}\n{}", self.stdout(), self.stderr());
+        assert_eq!(self.output.status.code(), Some(code), "coalmine {}\n{told}", self.line);
+        self
+    }
+
+    fn stdout(&self) -> String {
+        String::from_utf8(self.output.stdout.clone()).expect("text")
+    }
+
+    fn stderr(&self) -> String {
+        String::from_utf8(self.output.stderr.clone()).expect("text")
+    }
+
+    /// The last line of standard output, which is one JSON object.
+    fn json(&self) -> Value {
+        let stdout = self.stdout();
+        let last = stdout.lines().last().expect("a line of output");
+        let value: Value = serde_json::from_str(last).unwrap_or_else(|error| panic!("{error}: {last}"));
+        assert!(value.is_object(), "{value}");
+        value
+    }
+}
+
+/// The names of an object's fields, in order.
+fn fields(value: &Value) -> Vec<&str> {
+    let mut names: Vec<_> = value.as_object().expect("an object").keys().map(String::as_str).collect();
+    names.sort_unstable();
+    names
+}
+
+/// A number above zero.
+fn is_positive(value: &Value) -> bool {
+    value.as_f64().is_some_and(|number| number > 0.0)
+}
+
+#[test]
+fn list_names_all_scenarios_and_models_with_a_sentence_each() {
+    let json = coalmine("list --format json").exits(0).json();
+    let text = coalmine("list").exits(0).stdout();
+    let (scenarios, models) = (json["scenarios"].as_array(), json["models"].as_array());
+    let (scenarios, models) = (scenarios.expect("scenarios"), models.expect("models"));
+    assert_eq!(scenarios.len(), SCENARIOS, "{json}");
+    for entry in scenarios.iter().chain(models) {
+        let (name, about) = (entry["name"].as_str().expect("a name"), entry["about"].as_str());
+        let about = about.expect("a sentence");
+        assert!(about.len() > 20 && about.ends_with('.'), "{name}: {about:?}");
+        let told = |line: &str| line.split_whitespace().next() == Some(name) && line.ends_with(about);
+        assert!(text.lines().any(told), "{name} should be told:\n{text}");
+    }
+    let named = |all: &[Value], name: &str| all.iter().any(|entry| entry["name"] == name);
+    assert!(named(scenarios, "rollout-chaos") && named(models, "twophase") && named(models, "rollout"));
+}
+
+#[test]
+fn a_sweep_ends_with_its_sums_as_json() {
+    let sum = coalmine("sim rollout-chaos --seeds 3..9 --format json").exits(0).json();
+    let mut names = fields(&sum);
+    names.retain(|name| *name != "failures");
+    assert_eq!(names, ["engine", "events", "failed", "passed", "scenario", "seeds", "simulated_s", "wall_s"]);
+    assert_eq!(sum["scenario"], "rollout-chaos");
+    assert_eq!(sum["engine"], "madsim");
+    assert_eq!(sum["seeds"], "3..9");
+    assert_eq!(sum["passed"], 6);
+    assert_eq!(sum["failed"], Value::Array(Vec::new()));
+    assert!(is_positive(&sum["events"]) && is_positive(&sum["wall_s"]), "{sum}");
+    // The faults of every run last 40 s of simulated time.
+    assert!(sum["simulated_s"].as_f64().is_some_and(|s| s > 6.0 * 40.0), "{sum}");
+}
+
+#[test]
+fn a_sweep_of_all_ends_with_the_sum_of_all() {
+    let ran = coalmine("sim all --seeds 0..2 --format json").exits(0);
+    let lines: Vec<Value> =
+        ran.stdout().lines().map(|line| serde_json::from_str(line).expect("JSON on every line")).collect();
+    assert_eq!(lines.len(), SCENARIOS + 1);
+    let (all, each) = lines.split_last().expect("lines");
+    assert_eq!(all["scenario"], "all");
+    assert_eq!(all["passed"], 2 * SCENARIOS);
+    let events: u64 = each.iter().filter_map(|sum| sum["events"].as_u64()).sum();
+    assert_eq!(all["events"], events);
+
+    let text = coalmine("sim all --seeds 0..2").exits(0).stdout();
+    let last = text.lines().last().expect("a line");
+    assert!(last.contains("all") && last.contains("16 passed, 0 failed"), "{last}");
+}
+
+/// A sweep's sums do not depend on the number of threads, nor on being compared with a second run.
+#[test]
+fn determinism_is_checked_by_running_twice() {
+    let once = coalmine("sim rollout-chaos --seeds 0..8 --jobs 1 --format json").exits(0).json();
+    let compared = "sim rollout-chaos --seeds 0..8 --jobs 2 --check-determinism --format json";
+    let twice = coalmine(compared).exits(0).json();
+    for field in ["passed", "failed", "events", "simulated_s"] {
+        let (a, b) = (&once[field], &twice[field]);
+        // The same durations, summed in the order in which they were done.
+        let same = a == b || a.as_f64().zip(b.as_f64()).is_some_and(|(a, b)| (a - b).abs() < 1e-6);
+        assert!(same, "{field}: {a} and {b}");
+    }
+}
+
+#[test]
+fn a_seed_has_one_digest_in_every_process_and_format() {
+    let digest = |seed: u64| {
+        let json = coalmine(&format!("replay rollout-chaos --seed {seed} --format json")).exits(0).json();
+        assert_eq!((&json["scenario"], &json["seed"]), (&"rollout-chaos".into(), &seed.into()));
+        assert_eq!((&json["verdict"], &json["why"]), (&"passed".into(), &Value::Null));
+        json["digest"].as_str().expect("a digest").to_owned()
+    };
+    let first = digest(7);
+    assert!(first.len() == 16 && first.bytes().all(|byte| byte.is_ascii_hexdigit()), "{first}");
+    assert_eq!(digest(7), first, "in another process");
+    assert_ne!(digest(8), first, "another seed does other things");
+
+    let story = coalmine("replay rollout-chaos --seed 7").exits(0).stdout();
+    assert!(story.lines().any(|line| line.starts_with(&format!("digest {first}, "))), "{story}");
+    assert!(story.lines().count() > 20, "a story tells what happened:\n{story}");
+}
+
+#[test]
+fn a_check_ends_with_its_verdict_as_json() {
+    let line = "check twophase --resource-managers 3 --threads 1 --format json";
+    let verdict = coalmine(line).exits(0).json();
+    assert_eq!(verdict["model"], "twophase");
+    assert_eq!((&verdict["nodes"], &verdict["unique_states"]), (&4.into(), &288.into()));
+    assert_eq!(verdict["depth"], 11);
+    assert_eq!((&verdict["exhausted"], &verdict["stopped_by"]), (&true.into(), &Value::Null));
+    let properties = [("aborts", "witnessed"), ("commits", "witnessed"), ("consistent", "holds")];
+    assert_eq!(verdict["properties"], properties.into_iter().collect::<Value>());
+    assert!(is_positive(&verdict["states"]) && is_positive(&verdict["wall_s"]), "{verdict}");
+
+    let text = coalmine(line.trim_end_matches(" --format json")).exits(0).stdout();
+    assert!(text.contains("exhausted, 288 distinct states"), "{text}");
+}
+
+/// Every budget is a flag, and what was explored is said with the verdict.
+#[test]
+fn budgets_are_flags_and_are_said_with_the_verdict() {
+    let all =
+        "--nodes 2 --rollouts 2 --crashes 0 --drops 1 --dups 1 --timeouts 0 --heartbeats 1 --disk async";
+    let verdict = coalmine(&format!("check rollout {all} --max-states 3000 --format json")).json();
+    let limits = &verdict["limits"];
+    assert_eq!((&verdict["nodes"], &verdict["operations"]), (&2.into(), &2.into()));
+    let expected = [("crashes", 0), ("drops", 1), ("duplicates", 1), ("timeouts", 0), ("periodic", 1)];
+    for (name, limit) in expected {
+        assert_eq!(limits[name], limit, "{name}: {limits}");
+    }
+    assert_eq!(limits["disk"], "async");
+
+    let verdict = coalmine("check rollout --timeouts 0 --drops 0 --format json").exits(0).json();
+    assert_eq!(verdict["exhausted"], true);
+    let told: Vec<_> = verdict["properties"].as_object().expect("properties").values().collect();
+    assert!(told.len() >= 10 && told.iter().all(|how| **how == "holds" || **how == "witnessed"), "{verdict}");
+}
+
+/// The counts of states are the same at any number of threads.
+#[test]
+fn counts_do_not_depend_on_the_number_of_threads() {
+    let counts = [1, 2, 5].map(|threads| {
+        let line = format!("check rollout --timeouts 0 --drops 0 --threads {threads} --format json");
+        coalmine(&line).exits(0).json()["unique_states"].as_u64()
+    });
+    assert!(counts[0] > Some(1_000) && counts.iter().all(|count| *count == counts[0]), "{counts:?}");
+}
+
+/// Only an exhausted space proves anything: a capped search says that it is none, and what stopped it.
+#[test]
+fn a_capped_check_is_no_proof_and_says_why() {
+    let verdict = coalmine("check rollout --max-states 2000 --format json").json();
+    assert_eq!(verdict["exhausted"], false);
+    let why = verdict["stopped_by"].as_str().expect("a reason");
+    assert!(why.contains("--max-states 2000"), "{why}");
+
+    let text = coalmine("check rollout --max-states 2000").stdout();
+    assert!(text.contains("not exhausted: --max-states 2000"), "{text}");
+    assert!(text.contains("holds so far") && !text.contains(": holds\n"), "{text}");
+}
+
+#[test]
+fn a_space_in_which_nothing_happens_is_a_failure() {
+    let verdict = coalmine("check rollout --operations 0 --crashes 0 --format json").exits(1).json();
+    assert_eq!(verdict["exhausted"], true);
+    assert_eq!(verdict["properties"]["commits"], "missing");
+    let text = coalmine("check rollout --operations 0 --crashes 0").exits(1).stdout();
+    assert!(text.contains("commits: NEVER SEEN"), "{text}");
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_by_name() {
+    let refused: [(&str, &[&str]); 15] = [
+        ("sim rollout-clam", &["no scenario \"rollout-clam\"", "rollout-calm"]),
+        ("replay rollout-clam --seed 1", &["no scenario \"rollout-clam\"", "rollout-calm"]),
+        ("replay all --seed 1", &["no scenario \"all\""]),
+        ("check threephase", &["no model \"threephase\"", "twophase"]),
+        ("sim all --seeds 7..3", &["--seeds", "7..3 holds no seed"]),
+        ("sim all --seeds 3..3", &["--seeds", "3..3 holds no seed"]),
+        ("sim all --seeds 1..x", &["--seeds", "\"x\"", "invalid digit"]),
+        ("sim all --seeds -1", &["-1"]),
+        ("replay rollout-calm", &["--seed <SEED>"]),
+        ("replay rollout-calm --seed many", &["--seed", "many"]),
+        ("sim all --sneeds 1", &["--sneeds", "--seeds"]),
+        ("check twophase --resource-managers 0", &["0 is not in 1..=64"]),
+        ("check rollout --crashes 300", &["--crashes", "300"]),
+        ("list --format xml", &["--format", "xml", "json"]),
+        ("swim", &["swim", "sim"]),
+    ];
+    for (line, words) in refused {
+        let ran = coalmine(line).exits(2);
+        let (stdout, stderr) = (ran.stdout(), ran.stderr());
+        assert!(stdout.is_empty(), "coalmine {line}: results are no place for complaints: {stdout}");
+        assert!(stderr.starts_with("error: "), "coalmine {line}: {stderr}");
+        for word in words {
+            assert!(stderr.contains(word), "coalmine {line} should mention {word:?}: {stderr}");
+        }
+    }
+}
+
+#[test]
+fn help_is_there_for_every_subcommand() {
+    let help = coalmine("--help").exits(0).stdout();
+    assert!(help.contains("Exit codes: 0 all is well"), "{help}");
+    for (command, example) in [
+        ("list", None),
+        ("sim", Some("sim rollout-chaos --seeds")),
+        ("replay", Some("replay rollout-chaos --seed")),
+        ("check", Some("check twophase --resource-managers")),
+        ("run", None),
+    ] {
+        assert!(help.lines().any(|line| line.trim_start().starts_with(command)), "{command}: {help}");
+        let told = coalmine(&format!("{command} --help")).exits(0).stdout();
+        assert!(told.contains(&format!("Usage: coalmine {command}")), "{told}");
+        if let Some(example) = example {
+            assert!(told.contains("Example") && told.contains(example), "{command}: {told}");
+        }
+    }
+}
+
+/// An example that does not work is worse than none.
+#[test]
+fn the_examples_in_the_help_are_sound() {
+    for command in ["sim", "replay", "check"] {
+        let told = coalmine(&format!("{command} --help")).exits(0).stdout();
+        let examples = told.rsplit("Example").next().expect("an example");
+        for line in examples.lines().filter_map(|line| line.find(command).map(|start| &line[start..])) {
+            // A whole check would take long here; that its flags are understood is enough.
+            let capped = if command == "check" { " --max-states 10" } else { "" };
+            coalmine(&format!("{line}{capped}")).exits(0);
+        }
+    }
+}
+
+#[test]
+fn nothing_is_coloured_where_nobody_looks() {
+    for line in [
+        "list",
+        "sim rollout-calm --seeds 0..2",
+        "replay rollout-chaos --seed 7",
+        "check twophase --resource-managers 3",
+        "check rollout --operations 0 --crashes 0",
+        "sim nothing",
+        "sim all --seeds 3..3",
+        "--help",
+    ] {
+        let ran = coalmine(line);
+        let (stdout, stderr) = (ran.stdout(), ran.stderr());
+        assert!(
+            !stdout.contains('\u{1b}') && !stderr.contains('\u{1b}'),
+            "coalmine {line}: {stdout}{stderr}"
+        );
+    }
+}
