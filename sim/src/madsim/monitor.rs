@@ -201,6 +201,7 @@ impl<S: System> State<S> {
 
     /// Takes in what a node did.
     fn took(&mut self, node: NodeId, state: &NodeOf<S>, effects: &[Effect<NodeOf<S>>]) {
+        self.trace.show(state);
         for effect in effects {
             if let Effect::Observe(fact) = effect {
                 self.history.observe(node, fact);

@@ -16,6 +16,8 @@ pub struct Entry<N: Node> {
     pub at: Duration,
     /// What happened.
     pub what: Happening<N>,
+    /// The node after it, as `{:#?}` prints it; nothing where no node took a step.
+    pub state: Option<String>,
 }
 
 /// Something that happened.
@@ -129,7 +131,14 @@ impl<N: Node> Trace<N> {
         at.as_nanos().hash(&mut self.digest);
         what.hash(&mut self.digest);
         if let Some(entries) = &mut self.entries {
-            entries.push(Entry { at, what });
+            entries.push(Entry { at, what, state: None });
+        }
+    }
+
+    /// Adds the node after the last entry to it, if entries are kept. It is no part of the digest.
+    pub fn show(&mut self, node: &N) {
+        if let Some(last) = self.entries.as_mut().and_then(|entries| entries.last_mut()) {
+            last.state = Some(format!("{node:#?}"));
         }
     }
 
