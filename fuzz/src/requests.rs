@@ -1,0 +1,81 @@
+//! What clients send over HTTP: any bytes as a body, a name or an answer. Nothing panics, neither the readers
+//! nor a node that is asked what they read.
+
+use axum::body::Bytes;
+use axum::http::Response;
+use coalmine_core::host::Host;
+use coalmine_core::node::{Effect, Event, RequestId};
+use coalmine_core::rollout::RolloutNode;
+use coalmine_core::rollout::config::{Config, Health, NoEvidence};
+use coalmine_core::rollout::message::{Reply, Request};
+use coalmine_real::face::{Face, parse_request_name, request_name};
+use coalmine_real::rollout::wire::{
+    HealthBody, PredictBody, RolloutView, StartBody, StatusView, bp_of_decimal, bp_of_percent,
+};
+
+/// One input: the bytes of a body.
+pub fn run(data: &[u8]) {
+    if let Some(id) = std::str::from_utf8(data).ok().and_then(parse_request_name) {
+        assert_eq!(parse_request_name(&request_name(id)), Some(id));
+    }
+    let _ = serde_json::from_slice::<PredictBody>(data);
+    let _ = serde_json::from_slice::<StatusView>(data);
+    let _ = serde_json::from_slice::<Vec<RolloutView>>(data);
+    for status in [200, 202, 400, 421, 500] {
+        let answer = Response::builder().status(status).body(Bytes::copy_from_slice(data));
+        let _ = <RolloutNode as Face>::from_http(&answer.expect("the parts are valid"));
+    }
+    for request in [start(data), report(data), serde_json::from_slice(data).ok()].into_iter().flatten() {
+        ask(request);
+    }
+}
+
+/// `POST /rollouts`, as the route reads it.
+fn start(data: &[u8]) -> Option<Request> {
+    let StartBody { model, steps, pause_ms } = serde_json::from_slice(data).ok()?;
+    let steps_bp = steps.into_iter().map(|percent| bp_of_percent(percent).ok()).collect::<Option<_>>()?;
+    Some(Request::StartRollout { model, steps_bp, pause_ms })
+}
+
+/// `POST /health/report`, as the route reads it.
+fn report(data: &[u8]) -> Option<Request> {
+    let HealthBody { window_id, samples, p95_ms, error_rate } = serde_json::from_slice(data).ok()?;
+    let error_bp = bp_of_decimal(error_rate).ok()?;
+    Some(Request::ReportHealth(Health { window_id: window_id.unwrap_or(0), samples, p95_ms, error_bp }))
+}
+
+/// A cluster of one takes the request, a retry of it, and walks it to its end.
+fn ask(request: Request) {
+    // What goes out over HTTP is the same request: see `Face::to_http`.
+    let id = RequestId { client: 1, sequence: 1 };
+    let _ = <RolloutNode as Face>::to_http(id, &request);
+    let mut config = Config::cluster(1).remove(0);
+    config.gates.on_no_evidence = NoEvidence::Commit;
+    let mut out = Vec::new();
+    let mut host = Host::<RolloutNode>::boot(&config, &[], 1, &mut |_| 0, &mut out);
+    let mut replies = Vec::new();
+    for _ in 0..2 {
+        host.step(&config, Event::Request { id, request: request.clone() }, &mut |_| 0, &mut out);
+        while host.written() > host.durable() {
+            let upto = host.written();
+            host.synced(&config, 1, upto, &mut |_| 0, &mut out);
+        }
+        for timer in host.timers().clone() {
+            host.step(&config, Event::Timer(timer), &mut |_| 0, &mut out);
+        }
+        replies.extend(out.drain(..).filter_map(|effect| match effect {
+            Effect::Reply { reply, .. } => Some(reply),
+            Effect::Append(_)
+            | Effect::Send { .. }
+            | Effect::Publish(_)
+            | Effect::Observe(_)
+            | Effect::SetTimer { .. }
+            | Effect::CancelTimer(_)
+            | Effect::WhenDurable(_) => None,
+        }));
+    }
+    assert_eq!(replies.len(), 2, "every request is answered");
+    if matches!(replies[0], Reply::Accepted { .. } | Reply::Done) {
+        assert_eq!(replies[0], replies[1], "a retry is the same request");
+    }
+}

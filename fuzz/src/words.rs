@@ -1,0 +1,176 @@
+//! Any word of the rollout's vocabulary. Numbers are mostly small, so that messages are about the same few
+//! transactions and versions, and now and then anything.
+
+use std::collections::BTreeMap;
+
+use arbitrary::{Result, Unstructured};
+use coalmine_core::node::{NodeId, RequestId};
+use coalmine_core::rollout::config::Health;
+use coalmine_core::rollout::message::{
+    AbortReason, Answer, Message, Outcome, Record, Refusal, Request, Rollout, Step, StepResult, Vote,
+};
+use coalmine_core::rollout::state::{ModelId, RoutingState, Status, Txid, WHOLE_BP, Weights};
+
+use crate::{below, pick};
+
+/// Mostly below `usual`, now and then any number.
+fn number(u: &mut Unstructured<'_>, usual: u64) -> Result<u64> {
+    if u.ratio(1, 16)? { u.arbitrary() } else { Ok(below(u, usual as usize)? as u64) }
+}
+
+fn small(u: &mut Unstructured<'_>, usual: u64) -> Result<u32> {
+    Ok(number(u, usual)? as u32)
+}
+
+pub fn node_id(u: &mut Unstructured<'_>) -> Result<NodeId> {
+    Ok(NodeId(small(u, 4)?))
+}
+
+fn members(u: &mut Unstructured<'_>) -> Result<Vec<NodeId>> {
+    if u.ratio(7, 8)? {
+        return Ok((1..=3).map(NodeId).collect());
+    }
+    (0..below(u, 5)?).map(|_| node_id(u)).collect()
+}
+
+fn txid(u: &mut Unstructured<'_>) -> Result<Txid> {
+    Ok(Txid { epoch: small(u, 4)?, number: small(u, 4)? })
+}
+
+fn model(u: &mut Unstructured<'_>) -> Result<ModelId> {
+    let name = *pick(u, &["v1", "v2", "v3", "é \"2\"\\", "🚀 / {}:.", "1 00000000 {}"])?;
+    Ok(ModelId::new(name).expect("a valid name"))
+}
+
+fn share_bp(u: &mut Unstructured<'_>) -> Result<u32> {
+    if u.ratio(1, 8)? { u.arbitrary() } else { Ok(*pick(u, &[0, 1, 500, 2_000, 5_000, 9_999, WHOLE_BP])?) }
+}
+
+/// Mostly a state as the protocol makes them, now and then one that contradicts itself.
+fn state(u: &mut Unstructured<'_>, txid: Txid) -> Result<RoutingState> {
+    let version = number(u, 5)?;
+    let before = RoutingState { version: version.saturating_sub(1), ..RoutingState::initial(&model(u)?) };
+    let (canary, share) = (model(u)?, share_bp(u)?);
+    if u.ratio(7, 8)? {
+        return Ok(before.next(&canary, share, txid).unwrap_or(before));
+    }
+    let first = u.int_in_range(0..=WHOLE_BP)?;
+    let shares: BTreeMap<_, _> = [(model(u)?, first), (canary.clone(), WHOLE_BP - first)].into();
+    Ok(RoutingState {
+        version,
+        weights: Weights::new(shares).unwrap_or(before.weights),
+        stable_model_id: before.stable_model_id,
+        canary_model_id: u.ratio(1, 2)?.then_some(canary),
+        status: *pick(u, &[Status::Stable, Status::Canary])?,
+        txid: u.ratio(1, 2)?.then_some(txid),
+    })
+}
+
+pub fn health(u: &mut Unstructured<'_>) -> Result<Health> {
+    Ok(Health {
+        window_id: number(u, 8)?,
+        samples: small(u, 40)?,
+        p95_ms: small(u, 300)?,
+        error_bp: small(u, 1_000)?,
+    })
+}
+
+fn refusal(u: &mut Unstructured<'_>) -> Result<Refusal> {
+    Ok(match below(u, 9)? {
+        0 => Refusal::VersionNotNext { proposed: number(u, 4)?, committed: number(u, 4)? },
+        1 => Refusal::Busy { txid: txid(u)? },
+        2 => Refusal::Latency { p95_ms: small(u, 300)?, limit_ms: 200 },
+        3 => Refusal::Errors { error_bp: small(u, 900)?, limit_bp: 500 },
+        4 => Refusal::NoEvidence { samples: small(u, 20)?, needed: 20 },
+        5 => Refusal::SplitBrain,
+        6 => Refusal::Stale,
+        7 => Refusal::Resolved { by: node_id(u)? },
+        _ => Refusal::Members,
+    })
+}
+
+fn reason(u: &mut Unstructured<'_>) -> Result<AbortReason> {
+    Ok(match below(u, 4)? {
+        0 => AbortReason::Refused { by: node_id(u)?, refusal: refusal(u)? },
+        1 => AbortReason::Timeout { missing: members(u)? },
+        2 => AbortReason::CoordinatorRestarted,
+        _ => AbortReason::Resolved { by: node_id(u)? },
+    })
+}
+
+fn outcome(u: &mut Unstructured<'_>) -> Result<Outcome> {
+    pick(u, &[Outcome::Commit, Outcome::Abort]).copied()
+}
+
+pub fn message(u: &mut Unstructured<'_>) -> Result<Message> {
+    let txid = txid(u)?;
+    Ok(match below(u, 9)? {
+        0 => Message::PrepareReq { txid, state: state(u, txid)?, members: members(u)? },
+        1 => {
+            let vote = if u.ratio(2, 3)? { Vote::Commit } else { Vote::Abort(refusal(u)?) };
+            Message::PrepareResp { txid, vote }
+        }
+        2 => Message::Decision { txid, version: number(u, 5)?, outcome: outcome(u)? },
+        3 => Message::DecisionAck { txid },
+        4 => Message::DecisionReq { txid, version: number(u, 5)?, resolve: u.arbitrary()? },
+        5 => {
+            let all = [Answer::Committed, Answer::Aborted, Answer::Uncertain, Answer::Unknown];
+            Message::DecisionResp { txid, answer: *pick(u, &all)? }
+        }
+        6 => Message::Heartbeat {
+            node_id: node_id(u)?,
+            last_committed_version: number(u, 5)?,
+            digest: u.arbitrary()?,
+        },
+        7 => Message::HealthSnapshot { health: health(u)? },
+        _ => Message::StateSync { state: state(u, txid)? },
+    })
+}
+
+/// A client's request; a few clients that count a little, so that names come twice.
+pub fn request(u: &mut Unstructured<'_>) -> Result<(RequestId, Request)> {
+    let id = RequestId { client: number(u, 2)?, sequence: number(u, 4)? };
+    let request = if u.ratio(1, 3)? {
+        Request::ReportHealth(health(u)?)
+    } else {
+        let usual: [&[u32]; 4] = [&[WHOLE_BP], &[500, WHOLE_BP], &[500, 2_000, 5_000, WHOLE_BP], &[1_000]];
+        let mut steps_bp = pick(u, &usual)?.to_vec();
+        if u.ratio(1, 8)? {
+            steps_bp.push(share_bp(u)?);
+        }
+        Request::StartRollout { model: model(u)?, steps_bp, pause_ms: number(u, 2)? }
+    };
+    Ok((id, request))
+}
+
+fn rollout(u: &mut Unstructured<'_>) -> Result<Rollout> {
+    let step = |u: &mut Unstructured<'_>| {
+        let result = match below(u, 3)? {
+            0 => StepResult::Pending,
+            1 => StepResult::Committed { version: number(u, 5)?, txid: txid(u)? },
+            _ => StepResult::Aborted { txid: txid(u)?, reason: reason(u)? },
+        };
+        Ok(Step { share_bp: share_bp(u)?, result })
+    };
+    Ok(Rollout {
+        id: RequestId { client: number(u, 2)?, sequence: number(u, 4)? },
+        model: model(u)?,
+        pause_ms: number(u, 2)?,
+        steps: (0..below(u, 4)?).map(|_| step(u)).collect::<Result<_>>()?,
+    })
+}
+
+pub fn record(u: &mut Unstructured<'_>) -> Result<Record> {
+    let txid = txid(u)?;
+    Ok(match below(u, 6)? {
+        0 => Record::Epoch { epoch: small(u, 4)? },
+        1 => Record::Accepted(rollout(u)?),
+        2 => Record::Voted { txid, state: state(u, txid)?, members: members(u)? },
+        3 => Record::Refused { txid },
+        4 => {
+            let reason = if u.ratio(1, 2)? { Some(reason(u)?) } else { None };
+            Record::Decided { txid, outcome: outcome(u)?, reason }
+        }
+        _ => Record::Installed { state: state(u, txid)? },
+    })
+}
