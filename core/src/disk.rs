@@ -51,6 +51,11 @@ impl<T> LossyDisk<T> {
         self.durable = 0;
     }
 
+    /// What is durable, to be damaged: disks also lie about what they once kept.
+    pub fn durable_mut(&mut self) -> &mut [T] {
+        &mut self.appends[..self.durable]
+    }
+
     /// All that was written, in order: what the running process would read.
     pub fn written(&self) -> &[T] {
         &self.appends

@@ -9,6 +9,7 @@ compile_error!(
 
 pub mod check;
 pub mod cli;
+pub mod faults;
 pub mod madsim;
 pub mod plan;
 pub mod run;

@@ -4,11 +4,14 @@
 use coalmine_core::node::{Node, NodeId, RequestId};
 use serde::{Deserialize, Serialize};
 
+use crate::faults::Fault;
+
 /// The timeline of one run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(bound = "")]
+#[serde(bound = "", deny_unknown_fields)]
 pub struct Plan<N: Node> {
     /// How the network treats frames until it is healed.
+    #[serde(default)]
     pub links: Links,
     /// What happens, in any order.
     pub steps: Vec<PlanStep<N>>,
@@ -20,6 +23,7 @@ pub struct Plan<N: Node> {
 
 /// How links treat frames.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Links {
     /// How many frames in a thousand are lost.
     pub loss_permille: u32,
@@ -31,18 +35,27 @@ pub struct Links {
     pub delay_ms: u32,
 }
 
-/// One step of a plan.
+/// One step of a plan: one key says when, one says what.
+///
+/// ```toml
+/// [[steps]]
+/// received = { node = 3, message = "PrepareReq", nth = 1 }
+/// fault = { crash = { node = 3, down_ms = 4000 } }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(bound = "")]
 pub struct PlanStep<N: Node> {
     /// When it happens.
+    #[serde(flatten)]
     pub when: When,
     /// What happens.
+    #[serde(flatten)]
     pub what: What<N>,
 }
 
 /// When a step of a plan happens.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum When {
     /// At this time since the beginning, in milliseconds.
     AtMs(u64),
@@ -68,7 +81,7 @@ pub enum When {
 
 /// What a step of a plan does.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(bound = "")]
+#[serde(bound = "", rename_all = "snake_case", deny_unknown_fields)]
 pub enum What<N: Node> {
     /// A client sends a request, and sends it again until it is answered.
     Ask {
@@ -79,25 +92,8 @@ pub enum What<N: Node> {
         /// What is asked.
         request: N::Request,
     },
-    /// A node crashes: its memory is gone, its disk keeps a prefix of what was not synced and may tear the
-    /// next record.
-    Crash {
-        /// Which.
-        node: NodeId,
-        /// When it starts again; `None`: when all is healed.
-        down_ms: Option<u64>,
-    },
-    /// No frame passes from one group to the other.
-    Cut {
-        /// The senders.
-        from: Vec<NodeId>,
-        /// The receivers.
-        to: Vec<NodeId>,
-        /// Frames from `to` to `from` do not pass either.
-        both_ways: bool,
-        /// For how long.
-        for_ms: u64,
-    },
+    /// Something goes wrong.
+    Fault(Fault),
 }
 
 impl<N: Node> Plan<N> {

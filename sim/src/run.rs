@@ -6,6 +6,7 @@ use std::time::Duration;
 use coalmine_core::node::Node;
 use serde::Serialize;
 
+use crate::faults::Effects;
 use crate::trace::Entry;
 
 /// How one run is made.
@@ -109,6 +110,8 @@ pub struct RunReport<N: Node> {
     pub simulated: Duration,
     /// How much time passed outside.
     pub wall: Duration,
+    /// Which faults took effect, and how often.
+    pub effects: Effects,
     /// The trace, if it was kept.
     pub trace: Option<Vec<Entry<N>>>,
 }
@@ -123,6 +126,7 @@ impl<N: Node> RunReport<N> {
             events: 0,
             simulated: Duration::ZERO,
             wall: Duration::ZERO,
+            effects: Effects::default(),
             trace: None,
         }
     }

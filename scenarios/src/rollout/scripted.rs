@@ -8,6 +8,7 @@ use coalmine_core::rollout::invariants::Ledger;
 use coalmine_core::rollout::message::Outcome;
 use coalmine_core::rollout::state::Txid;
 use coalmine_core::rollout::variant::{Sound, Variant};
+use coalmine_sim::faults::Fault;
 use coalmine_sim::plan::{Plan, What, When};
 use coalmine_sim::scenario::{Scenario, nothing_more};
 
@@ -43,7 +44,7 @@ fn durable(node: u32, record: &str, nth: u32) -> When {
 }
 
 fn crash<V: Variant>(node: u32, down_ms: u64) -> What<RolloutNode<V>> {
-    What::Crash { node: NodeId(node), down_ms: Some(down_ms) }
+    What::Fault(Fault::Crash { node: NodeId(node), down_ms: Some(down_ms) })
 }
 
 /// Every node serves this version.
@@ -130,8 +131,9 @@ fn partition() -> Scenario<RolloutSystem> {
         system,
         plan: |_, _| {
             let others = vec![NodeId(2), NodeId(3)];
-            let cut = What::Cut { from: vec![NodeId(1)], to: others, both_ways: true, for_ms: 8_000 };
-            Plan::quiet([(500, roll_out(1, "v2", &[100], 0))]).with(received(3, "PrepareReq", 1), cut)
+            let cut = Fault::Cut { from: vec![NodeId(1)], to: others, both_ways: true, for_ms: 8_000 };
+            Plan::quiet([(500, roll_out(1, "v2", &[100], 0))])
+                .with(received(3, "PrepareReq", 1), What::Fault(cut))
         },
         expect: nothing_more::<RolloutSystem<Sound>>,
     }

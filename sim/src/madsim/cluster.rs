@@ -1,7 +1,7 @@
 //! One run: starts the nodes and the clients, does what the plan says when it says so, heals everything, and
 //! waits for the system to come to rest.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -16,15 +16,15 @@ use madsim::time::TimeHandle;
 use tokio::sync::mpsc;
 
 use super::disk::Disks;
-use super::link::Network;
+use super::link::{Network, Trouble};
 use super::monitor::{Monitor, Order};
-use super::runtime::SimRuntime;
+use super::runtime::{Clock, SimRuntime};
+use crate::faults::{Directions, Effect, Fault, SUPERVISOR_MS, directions};
 use crate::plan::{Plan, Stream, What, When};
 use crate::run::{RunOptions, Verdict};
 use crate::scenario::Scenario;
 use crate::system::{ConfigOf, NodeOf, System};
 use crate::trace::Happening;
-use crate::trace::text::names;
 
 const CONTROL_PORT: u16 = 60_001;
 const DATA_PORT: u16 = 50_051;
@@ -36,7 +36,7 @@ const LOOK: Duration = Duration::from_millis(50);
 struct Cluster<S: System> {
     monitor: Monitor<S>,
     network: Network,
-    nodes: BTreeMap<NodeId, NodeHandle>,
+    nodes: BTreeMap<NodeId, (NodeHandle, Clock)>,
     client: NodeHandle,
     client_runtime: SimRuntime,
     /// What is to be done later: by time, then by order.
@@ -47,7 +47,16 @@ struct Cluster<S: System> {
 enum Task<N: Node> {
     Do(What<N>),
     Restart(NodeId),
-    Mend(BTreeSet<(NodeId, NodeId)>),
+    Undo(Undo),
+}
+
+/// The end of a fault that lasts.
+enum Undo {
+    Link(Directions, Trouble),
+    Pause(NodeId),
+    Clock(NodeId),
+    SlowSync(NodeId),
+    DiskFull(NodeId),
 }
 
 /// Runs a plan to its end.
@@ -69,31 +78,14 @@ where
         }
     }
 
-    let heal_at = Duration::from_millis(plan.heal_at_ms);
-    if let Some(verdict) = cluster.work(&mut orders, heal_at).await {
-        return (monitor, verdict);
-    }
-    cluster.heal();
-    let deadline = heal_at + Duration::from_millis(plan.converge_within_ms);
-    loop {
-        let now = TimeHandle::current().elapsed();
-        if let Some(verdict) = cluster.work(&mut orders, now + LOOK).await {
-            return (monitor, verdict);
-        }
-        match monitor.ask(|system, now| system.converged(now)) {
-            Ok(()) => break,
-            Err(why) if now >= deadline => {
-                let within = plan.converge_within_ms as f64 / 1000.0;
-                let why = format!("{within} s after all was healed, {why}");
-                return (monitor, Verdict::NotConverged { why });
-            }
-            Err(_) => {}
-        }
-    }
-    let verdict = match monitor.ask(|_, now| (scenario.expect)(now)) {
-        Ok(()) => Verdict::Passed,
-        Err(why) => Verdict::Violated { invariant: "expectation".into(), why },
+    let verdict = match cluster.two_phases(&mut orders, plan).await {
+        Some(verdict) => verdict,
+        None => match monitor.ask(|_, now| (scenario.expect)(now)) {
+            Ok(()) => Verdict::Passed,
+            Err(why) => Verdict::Violated { invariant: "expectation".into(), why },
+        },
     };
+    cluster.count_effects();
     (monitor, verdict)
 }
 
@@ -112,6 +104,7 @@ where
             network: network.clone(),
             control: Arc::new(members.iter().map(|(id, _)| (address(*id), *id)).collect()),
             draws: Arc::new(Mutex::new(Stream::Timers.of(options.seed))),
+            clock: Clock::default(),
         };
         let handle = Handle::current();
         let mut nodes = BTreeMap::new();
@@ -122,15 +115,46 @@ where
                 control: address(*me),
                 peers: peers.map(|id| (id, address(id))).collect(),
             };
-            let runtime = SimRuntime { me: Some(*me), ..client_runtime.clone() };
+            let clock = Clock::default();
+            let runtime = SimRuntime { me: Some(*me), clock: clock.clone(), ..client_runtime.clone() };
             let (config, monitor, me) = (config.clone(), monitor.clone(), *me);
             let life =
                 move || live::<S>(me, runtime.clone(), config.clone(), placement.clone(), monitor.clone());
             let node = handle.create_node().name(me.to_string()).ip(node_ip(me)).init(life).build();
-            nodes.insert(me, node);
+            nodes.insert(me, (node, clock));
         }
         let client = handle.create_node().name("client").ip(IpAddr::V4(Ipv4Addr::new(10, 1, 0, 1))).build();
         Self { monitor, network, nodes, client, client_runtime, agenda: BTreeMap::new(), planned: 0 }
+    }
+
+    /// Safety: faults, and invariants after every step. Then liveness: everything is healed, and the system
+    /// must come to rest. `None` if it does.
+    async fn two_phases(
+        &mut self,
+        orders: &mut mpsc::UnboundedReceiver<Order<NodeOf<S>>>,
+        plan: &Plan<NodeOf<S>>,
+    ) -> Option<Verdict> {
+        let heal_at = Duration::from_millis(plan.heal_at_ms);
+        if let Some(verdict) = self.work(orders, heal_at).await {
+            return Some(verdict);
+        }
+        self.heal();
+        let deadline = heal_at + Duration::from_millis(plan.converge_within_ms);
+        loop {
+            let now = TimeHandle::current().elapsed();
+            if let Some(verdict) = self.work(orders, now + LOOK).await {
+                return Some(verdict);
+            }
+            match self.monitor.ask(|system, now| system.converged(now)) {
+                Ok(()) => return None,
+                Err(why) if now >= deadline => {
+                    let within = plan.converge_within_ms as f64 / 1000.0;
+                    let why = format!("{within} s after all was healed, {why}");
+                    return Some(Verdict::NotConverged { why });
+                }
+                Err(_) => {}
+            }
+        }
     }
 
     fn later(&mut self, at: Duration, task: Task<NodeOf<S>>) {
@@ -152,6 +176,10 @@ where
                 biased;
                 Some(order) = orders.recv() => match order {
                     Order::Do(what) => self.perform(what),
+                    Order::Stopped(node) => {
+                        let at = clock.elapsed() + Duration::from_millis(SUPERVISOR_MS);
+                        self.later(at, Task::Restart(node));
+                    }
                     Order::Stop => return self.monitor.verdict(),
                 },
                 () = madsim::time::sleep(wait), if !wait.is_zero() => {}
@@ -163,10 +191,7 @@ where
                     match task {
                         Task::Do(what) => self.perform(what),
                         Task::Restart(node) => self.restart(node),
-                        Task::Mend(directions) => {
-                            self.network.mend(&directions);
-                            self.monitor.note(Happening::Plan("a cut is mended".into()));
-                        }
+                        Task::Undo(undo) => self.undo(undo),
                     }
                 }
             }
@@ -177,45 +202,124 @@ where
     }
 
     fn perform(&mut self, what: What<NodeOf<S>>) {
-        let now = TimeHandle::current().elapsed();
         match what {
             What::Ask { to, id, request } => self.ask(to, id, request),
-            What::Crash { node, down_ms } => {
-                if self.crash(node)
-                    && let Some(down_ms) = down_ms
-                {
-                    self.later(now + Duration::from_millis(down_ms), Task::Restart(node));
-                }
-            }
-            What::Cut { from, to, both_ways, for_ms } => {
-                let arrow = if both_ways { "from" } else { "to" };
-                let what = format!("{} cut off {arrow} {} for {for_ms} ms", names(&from), names(&to));
-                self.monitor.note(Happening::Plan(what));
-                let pairs = from.iter().flat_map(|&a| to.iter().map(move |&b| (a, b)));
-                let mut directions: BTreeSet<_> = pairs.filter(|(a, b)| a != b).collect();
-                if both_ways {
-                    directions.extend(directions.clone().into_iter().map(|(a, b)| (b, a)));
-                }
-                self.network.cut(&directions);
-                self.later(now + Duration::from_millis(for_ms), Task::Mend(directions));
+            What::Fault(fault) => {
+                self.monitor.note(Happening::Plan(fault.tell()));
+                self.fault(fault);
             }
         }
     }
 
-    /// Crashes a node; `false` if it is down already.
-    fn crash(&self, node: NodeId) -> bool {
-        if self.monitor.down().contains(&node) {
-            return false;
+    fn fault(&mut self, fault: Fault) {
+        match fault {
+            Fault::Crash { node, down_ms } => self.crash(node, down_ms, false),
+            Fault::Wipe { node, down_ms } => self.crash(node, down_ms, true),
+            Fault::Pause { node, for_ms } => {
+                if !self.is_down(node) {
+                    self.monitor.count(Effect::Pause);
+                    Handle::current().pause(self.id(node));
+                    self.undo_later(for_ms, Undo::Pause(node));
+                }
+            }
+            Fault::Clock { node, percent, for_ms } => {
+                let effect = if percent < 100 { Effect::ClockSlow } else { Effect::ClockFast };
+                self.touch_clock(node, Some(percent), 0, effect);
+                self.undo_later(for_ms, Undo::Clock(node));
+            }
+            Fault::ClockJump { node, by_ms } => self.touch_clock(node, None, by_ms, Effect::ClockJump),
+            Fault::Cut { from, to, both_ways, for_ms } => {
+                self.link_trouble(directions(&from, &to, both_ways), Trouble::Cut, for_ms);
+            }
+            Fault::Partition { shape, for_ms } => {
+                let members: Vec<_> = self.nodes.keys().copied().collect();
+                self.link_trouble(shape.cuts(&members), Trouble::Cut, for_ms);
+            }
+            Fault::Clog { from, to, for_ms } => {
+                self.link_trouble(directions(&from, &to, false), Trouble::Clog, for_ms);
+            }
+            Fault::SlowLink { from, to, delay_ms, for_ms } => {
+                self.link_trouble(directions(&from, &to, false), Trouble::Slow(delay_ms), for_ms);
+            }
+            Fault::Reset { a, b } => self.network.reset(&directions(&[a], &[b], true)),
+            Fault::SlowSync { node, delay_ms, for_ms } => {
+                let slower = Duration::from_millis(delay_ms);
+                Disks::current().trouble(self.id(node), |trouble| trouble.slower = slower);
+                self.undo_later(for_ms, Undo::SlowSync(node));
+            }
+            Fault::FailSync { node } => {
+                Disks::current().trouble(self.id(node), |trouble| trouble.fail_sync = true);
+            }
+            Fault::DiskFull { node, for_ms } => {
+                Disks::current().trouble(self.id(node), |trouble| trouble.full = true);
+                self.undo_later(for_ms, Undo::DiskFull(node));
+            }
+            Fault::BitRot { node, permille } => {
+                Disks::current().rot(self.id(node), permille);
+            }
         }
-        let id = self.nodes[&node].id();
+    }
+
+    fn undo(&mut self, undo: Undo) {
+        match undo {
+            Undo::Link(directions, trouble) => self.network.trouble(&directions, trouble, false),
+            Undo::Pause(node) => Handle::current().resume(self.id(node)),
+            Undo::Clock(node) => self.nodes[&node].1.touch(Some(100), Duration::ZERO),
+            Undo::SlowSync(node) => {
+                Disks::current().trouble(self.id(node), |trouble| trouble.slower = Duration::ZERO);
+            }
+            Undo::DiskFull(node) => Disks::current().trouble(self.id(node), |trouble| trouble.full = false),
+        }
+    }
+
+    fn undo_later(&mut self, after_ms: u64, undo: Undo) {
+        self.later(TimeHandle::current().elapsed() + Duration::from_millis(after_ms), Task::Undo(undo));
+    }
+
+    fn link_trouble(&mut self, directions: Directions, trouble: Trouble, for_ms: u64) {
+        self.network.trouble(&directions, trouble, true);
+        self.undo_later(for_ms, Undo::Link(directions, trouble));
+    }
+
+    fn touch_clock(&self, node: NodeId, percent: Option<u32>, jump_ms: u64, effect: Effect) {
+        if !self.is_down(node) {
+            self.monitor.count(effect);
+        }
+        self.nodes[&node].1.touch(percent, Duration::from_millis(jump_ms));
+    }
+
+    fn id(&self, node: NodeId) -> madsim::task::NodeId {
+        let known = self.nodes.get(&node);
+        known.unwrap_or_else(|| panic!("the plan names {node}, which is not a member")).0.id()
+    }
+
+    fn is_down(&self, node: NodeId) -> bool {
+        self.monitor.down().contains(&node)
+    }
+
+    /// Crashes a node, unless it is down already.
+    fn crash(&mut self, node: NodeId, down_ms: Option<u64>, wipe: bool) {
+        if self.is_down(node) {
+            return;
+        }
+        let id = self.id(node);
         Handle::current().kill(id);
         self.monitor.crashed(node, Disks::current().last_crash(id));
-        true
+        if wipe {
+            Disks::current().wipe(id);
+            self.monitor.wiped(node);
+        }
+        if let Some(down_ms) = down_ms {
+            let at = TimeHandle::current().elapsed() + Duration::from_millis(down_ms);
+            self.later(at, Task::Restart(node));
+        }
     }
 
     fn restart(&self, node: NodeId) {
-        if self.monitor.down().contains(&node) {
-            Handle::current().restart(self.nodes[&node].id());
+        if self.is_down(node) {
+            // What it had open may still be, if it stopped by itself.
+            Handle::current().kill(self.id(node));
+            Handle::current().restart(self.id(node));
         }
     }
 
@@ -224,12 +328,19 @@ where
         self.monitor.note(Happening::Plan("all faults are healed, every node is restarted".into()));
         self.monitor.disarm();
         self.network.heal();
+        Disks::current().heal();
         self.agenda.retain(|_, task| matches!(task, Task::Restart(_) | Task::Do(What::Ask { .. })));
-        for node in self.monitor.down() {
-            // Its files may still be open, if it stopped by itself.
-            Handle::current().kill(self.nodes[&node].id());
-            self.restart(node);
+        for (node, (handle, clock)) in &self.nodes {
+            clock.touch(Some(100), Duration::ZERO);
+            Handle::current().resume(handle.id());
+            self.restart(*node);
         }
+    }
+
+    /// What took effect, wherever it was counted.
+    fn count_effects(&self) {
+        self.monitor.merge(&self.network.effects());
+        self.monitor.merge(&Disks::current().effects());
     }
 
     /// A client that asks until it is answered.

@@ -17,6 +17,7 @@ use madsim::task::NodeId;
 use madsim::time::TimeHandle;
 use rand_chacha::ChaCha8Rng;
 
+use crate::faults::{Effect, Effects};
 use crate::plan::{Draw, Stream};
 
 /// The shortest and the longest time a sync takes.
@@ -28,6 +29,7 @@ pub struct Disks(Mutex<State>);
 struct State {
     rng: ChaCha8Rng,
     disks: BTreeMap<NodeId, File>,
+    effects: Effects,
 }
 
 #[derive(Default)]
@@ -36,6 +38,18 @@ struct File {
     /// Counts crashes, so that what a former life still has open can do no harm.
     crashes: u64,
     last_crash: Crash,
+    trouble: Trouble,
+}
+
+/// What the plan did to a disk.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Trouble {
+    /// Every sync takes so much longer.
+    pub slower: Duration,
+    /// The next sync fails.
+    pub fail_sync: bool,
+    /// Writes fail.
+    pub full: bool,
 }
 
 /// What a crash did to a disk.
@@ -51,7 +65,8 @@ pub struct Crash {
 
 impl Simulator for Disks {
     fn new(_: &GlobalRng, _: &TimeHandle, _: &madsim::Config) -> Self {
-        Self(Mutex::new(State { rng: Stream::Disk.of(0), disks: BTreeMap::new() }))
+        let (disks, effects) = (BTreeMap::new(), Effects::default());
+        Self(Mutex::new(State { rng: Stream::Disk.of(0), disks, effects }))
     }
 
     fn create_node(&self, id: NodeId) {
@@ -59,7 +74,7 @@ impl Simulator for Disks {
     }
 
     fn reset_node(&self, id: NodeId) {
-        self.with(|State { rng, disks }| {
+        self.with(|State { rng, disks, effects }| {
             let Some(file) = disks.get_mut(&id) else { return };
             let kept = rng.below(file.content.unsynced() as u64 + 1) as usize;
             let lost = file.content.crash(kept);
@@ -68,6 +83,9 @@ impl Simulator for Disks {
                 file.content.append(torn.to_vec());
                 file.content.sync(file.content.written().len());
             }
+            effects.add(Effect::UnsyncedWriteKept, kept as u64);
+            effects.add(Effect::UnsyncedWriteLost, lost.len() as u64);
+            effects.add(Effect::TornWrite, u64::from(!torn.is_empty()));
             file.crashes += 1;
             file.last_crash = Crash { kept, lost: lost.len(), torn_bytes: torn.len() };
         });
@@ -83,6 +101,43 @@ impl Disks {
     /// Draws everything from this seed from now on.
     pub fn seed(&self, seed: u64) {
         self.with(|state| state.rng = Stream::Disk.of(seed));
+    }
+
+    /// Changes what is wrong with a node's disk.
+    pub fn trouble(&self, id: NodeId, change: impl FnOnce(&mut Trouble)) {
+        self.with(|state| change(&mut state.disks.entry(id).or_default().trouble));
+    }
+
+    /// No faults from now on. What has rotted or is lost stays so.
+    pub fn heal(&self) {
+        self.with(|state| state.disks.values_mut().for_each(|file| file.trouble = Trouble::default()));
+    }
+
+    /// Empties the disk of a node that is down.
+    pub fn wipe(&self, id: NodeId) {
+        self.with(|state| {
+            state.effects.count(Effect::DiskWiped);
+            state.disks.entry(id).or_default().content.wipe();
+        });
+    }
+
+    /// Changes one bit of what is durable, so many thousandths into it. `false` if there is nothing.
+    pub fn rot(&self, id: NodeId, permille: u32) -> bool {
+        self.with(|State { rng, disks, effects }| {
+            let Some(file) = disks.get_mut(&id) else { return false };
+            let records = file.content.durable_mut();
+            let at = records.len() * permille.min(999) as usize / 1000;
+            let Some(record) = records.get_mut(at).filter(|record| !record.is_empty()) else { return false };
+            let byte = rng.below(record.len() as u64) as usize;
+            record[byte] ^= 1 << rng.below(7);
+            effects.count(Effect::BitRot);
+            true
+        })
+    }
+
+    /// What took effect so far.
+    pub fn effects(&self) -> Effects {
+        self.with(|state| state.effects.clone())
     }
 
     /// What the last crash did to a node's disk.
@@ -114,10 +169,10 @@ pub struct SimJournal {
 
 impl SimJournal {
     /// Works on the file, unless this life of the node is over: then nothing ever comes back.
-    async fn with<T>(&self, work: impl FnOnce(&mut LossyDisk<Vec<u8>>, &mut ChaCha8Rng) -> T) -> T {
-        let worked = self.disks.with(|State { rng, disks }| {
+    async fn with<T>(&self, work: impl FnOnce(&mut File, &mut ChaCha8Rng, &mut Effects) -> T) -> T {
+        let worked = self.disks.with(|State { rng, disks, effects }| {
             let file = disks.get_mut(&self.node)?;
-            (file.crashes == self.crashes).then(|| work(&mut file.content, rng))
+            (file.crashes == self.crashes).then(|| work(file, rng, effects))
         });
         match worked {
             Some(result) => result,
@@ -128,31 +183,46 @@ impl SimJournal {
 
 impl JournalFile for SimJournal {
     async fn truncate(&mut self, length: u64) -> io::Result<()> {
-        self.with(|content, _| {
-            let mut bytes = content.written().concat();
-            bytes.truncate(length as usize);
+        self.with(|File { content, .. }, _, _| {
+            // Line by line, as it was written.
+            let bytes = content.written().concat();
             content.wipe();
-            content.append(bytes);
-            content.sync(1);
+            for line in bytes[..length as usize].split_inclusive(|&byte| byte == b'\n') {
+                content.append(line.to_vec());
+            }
+            content.sync(content.written().len());
         })
         .await;
         Ok(())
     }
 
     async fn write(&mut self, line: &[u8]) -> io::Result<()> {
-        self.with(|content, _| content.append(line.to_vec())).await;
-        Ok(())
+        self.with(|file, _, effects| {
+            if file.trouble.full {
+                effects.count(Effect::DiskFull);
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            file.content.append(line.to_vec());
+            Ok(())
+        })
+        .await
     }
 
     async fn sync(&mut self) -> io::Result<()> {
         let (upto, takes) = self
-            .with(|content, rng| {
+            .with(|file, rng, effects| {
+                if std::mem::take(&mut file.trouble.fail_sync) {
+                    effects.count(Effect::SyncFailed);
+                    return Err(io::Error::other("the disk could not sync"));
+                }
+                effects.add(Effect::SyncSlowed, u64::from(!file.trouble.slower.is_zero()));
                 let spread = (SYNC.1 - SYNC.0).as_nanos() as u64;
-                (content.written().len(), SYNC.0 + Duration::from_nanos(rng.below(spread)))
+                let takes = SYNC.0 + Duration::from_nanos(rng.below(spread)) + file.trouble.slower;
+                Ok((file.content.written().len(), takes))
             })
-            .await;
+            .await?;
         madsim::time::sleep(takes).await;
-        self.with(|content, _| content.sync(upto)).await;
+        self.with(|file, _, _| file.content.sync(upto)).await;
         Ok(())
     }
 }

@@ -1,9 +1,10 @@
 //! Links between nodes. The production transport writes frames into what it takes for a TCP connection; here
-//! the frames are taken out again, and each is delivered, lost, doubled or held back as the seed decides.
+//! the frames are taken out again, and each is delivered, lost, doubled or held back as the seed and the plan
+//! decide.
 //!
 //! Faults are injected on whole frames because madsim's TCP has none: what it is given arrives, in order.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,8 +15,9 @@ use coalmine_core::node::NodeId;
 use madsim::net::TcpStream;
 use rand_chacha::ChaCha8Rng;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf, ReadHalf, WriteHalf};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
+use crate::faults::{Directions, Effect, Effects};
 use crate::plan::{Draw, Links, Stream};
 
 /// What becomes of a frame, for whoever watches.
@@ -29,54 +31,96 @@ pub const PASSED: &str = "arrives";
 pub struct Network {
     state: Arc<Mutex<State>>,
     watch: Watch,
+    /// Wakes what waits for a clog to end, and what must break. (A `Notify` wakes in order; a `watch` would
+    /// wake in an order that it draws from the process.)
+    changed: Arc<Notify>,
 }
 
 struct State {
     rng: ChaCha8Rng,
     links: Links,
-    /// Which directions are cut, with how many cuts.
-    cut: BTreeMap<(NodeId, NodeId), u32>,
+    effects: Effects,
+    /// What the plan did to each direction.
+    directions: BTreeMap<(NodeId, NodeId), Direction>,
+}
+
+/// What the plan did to one direction; the same done twice must be undone twice.
+#[derive(Clone, Copy, Debug, Default)]
+struct Direction {
+    cuts: u32,
+    clogs: u32,
+    slower_ms: u64,
+    resets: u64,
+}
+
+/// Something that a plan does to directions, and may undo.
+#[derive(Clone, Copy, Debug)]
+pub enum Trouble {
+    /// Frames are lost.
+    Cut,
+    /// Frames are held.
+    Clog,
+    /// Frames take longer.
+    Slow(u64),
 }
 
 impl Network {
     /// A network that draws from this seed.
     pub fn new(seed: u64, links: Links, watch: Watch) -> Self {
-        let state = State { rng: Stream::Network.of(seed), links, cut: BTreeMap::new() };
-        Self { state: Arc::new(Mutex::new(state)), watch }
+        let (rng, effects, directions) = (Stream::Network.of(seed), Effects::default(), BTreeMap::new());
+        let state = State { rng, links, effects, directions };
+        Self { state: Arc::new(Mutex::new(state)), watch, changed: Arc::default() }
     }
 
-    /// Cuts these directions; cuts add up.
-    pub fn cut(&self, directions: &BTreeSet<(NodeId, NodeId)>) {
+    /// Makes trouble on these directions, or takes it back. Troubles add up.
+    pub fn trouble(&self, directions: &Directions, trouble: Trouble, begin: bool) {
         self.with(|state| {
             for &direction in directions {
-                *state.cut.entry(direction).or_default() += 1;
-            }
-        });
-    }
-
-    /// Takes one cut of each of these directions back.
-    pub fn mend(&self, directions: &BTreeSet<(NodeId, NodeId)>) {
-        self.with(|state| {
-            for direction in directions {
-                if let Some(cuts) = state.cut.get_mut(direction) {
-                    *cuts -= 1;
+                let it = state.directions.entry(direction).or_default();
+                let step = |n: u64, by: u64| if begin { n + by } else { n.saturating_sub(by) };
+                match trouble {
+                    Trouble::Cut => it.cuts = step(it.cuts.into(), 1) as u32,
+                    Trouble::Clog => it.clogs = step(it.clogs.into(), 1) as u32,
+                    Trouble::Slow(ms) => it.slower_ms = step(it.slower_ms, ms),
                 }
             }
-            state.cut.retain(|_, cuts| *cuts > 0);
         });
+        self.changed.notify_waiters();
+    }
+
+    /// Breaks the connections that carry these directions.
+    pub fn reset(&self, directions: &Directions) {
+        self.with(|state| {
+            for &direction in directions {
+                state.directions.entry(direction).or_default().resets += 1;
+            }
+        });
+        self.changed.notify_waiters();
     }
 
     /// No faults from now on.
     pub fn heal(&self) {
         self.with(|state| {
             state.links = Links::default();
-            state.cut.clear();
+            for direction in state.directions.values_mut() {
+                *direction = Direction { resets: direction.resets, ..Direction::default() };
+            }
         });
+        self.changed.notify_waiters();
     }
 
     /// Whether frames pass.
     pub fn passes(&self, from: NodeId, to: NodeId) -> bool {
-        self.with(|state| !state.cut.contains_key(&(from, to)))
+        self.direction(from, to).cuts == 0
+    }
+
+    /// What took effect so far.
+    pub fn effects(&self) -> Effects {
+        self.with(|state| state.effects.clone())
+    }
+
+    fn direction(&self, from: NodeId, to: NodeId) -> Direction {
+        self.with(|state| state.directions.get(&(from, to)).copied().unwrap_or_default())
     }
 
     fn with<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
@@ -85,8 +129,11 @@ impl Network {
 
     /// After how long each copy of a frame sets out: none if it is lost.
     fn fate(&self, from: NodeId, to: NodeId, frame: &[u8]) -> Vec<Duration> {
-        let (fate, copies) = self.with(|State { rng, links, .. }| {
+        let (fate, copies) = self.with(|state| {
+            let State { rng, links, effects, directions } = state;
+            let direction = directions.get(&(from, to)).copied().unwrap_or_default();
             if rng.permille(links.loss_permille) {
+                effects.count(Effect::FrameLost);
                 return ("is lost", vec![]);
             }
             let copies = if rng.permille(links.duplicate_permille) { 2 } else { 1 };
@@ -94,8 +141,14 @@ impl Network {
                 true => Duration::from_millis(rng.below(u64::from(links.delay_ms) + 1)),
                 false => Duration::ZERO,
             };
-            let copies: Vec<_> = (0..copies).map(|_| delay()).collect();
+            let slower = Duration::from_millis(direction.slower_ms);
+            let copies: Vec<_> = (0..copies).map(|_| delay() + slower).collect();
+            effects.add(Effect::FrameDuplicated, copies.len() as u64 - 1);
+            effects.add(Effect::FrameDelayed, copies.iter().filter(|delay| **delay > slower).count() as u64);
+            effects.add(Effect::FrameSlowed, u64::from(!slower.is_zero()));
+            effects.add(Effect::FrameClogged, u64::from(direction.clogs > 0));
             let fate = match copies.as_slice() {
+                [_] if direction.clogs > 0 => "is held by a clog",
                 [delay] if delay.is_zero() => PASSED,
                 [_] => "is held back",
                 _ => "arrives twice",
@@ -114,7 +167,7 @@ impl Network {
         FramedStream { reader, written: Vec::new(), frames }
     }
 
-    /// Writes each frame when its time has come.
+    /// Writes each frame when its time has come, until the connection breaks.
     async fn pump(
         self,
         from: NodeId,
@@ -123,10 +176,13 @@ impl Network {
         mut frames: mpsc::UnboundedReceiver<Vec<u8>>,
     ) {
         let clock = madsim::time::TimeHandle::current();
+        let resets = self.direction(from, to).resets;
         let mut due: BTreeMap<(Duration, u64), Vec<u8>> = BTreeMap::new();
         let mut count = 0;
         loop {
-            let next = due.first_key_value().map(|(&(at, _), _)| at);
+            let changed = self.changed.notified();
+            let clogged = self.direction(from, to).clogs > 0;
+            let next = due.first_key_value().map(|(&(at, _), _)| at).filter(|_| !clogged);
             let wait = async {
                 match next {
                     Some(at) if at > clock.elapsed() => madsim::time::sleep(at - clock.elapsed()).await,
@@ -136,6 +192,15 @@ impl Network {
             };
             tokio::select! {
                 biased;
+                () = changed => {
+                    if self.direction(from, to).resets > resets {
+                        self.with(|state| state.effects.count(Effect::ConnectionReset));
+                        for frame in due.values() {
+                            (self.watch)(from, to, "is lost in a reset", frame);
+                        }
+                        return;
+                    }
+                }
                 frame = frames.recv() => {
                     let Some(frame) = frame else { return };
                     for delay in self.fate(from, to, &frame) {
@@ -146,6 +211,7 @@ impl Network {
                 () = wait => {
                     let Some((_, frame)) = due.pop_first() else { continue };
                     if !self.passes(from, to) {
+                        self.with(|state| state.effects.count(Effect::FrameCutOff));
                         (self.watch)(from, to, "is cut off", &frame);
                     } else if writer.write_all(&frame).await.is_err() || writer.flush().await.is_err() {
                         return; // the receiver has gone

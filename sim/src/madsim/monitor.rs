@@ -1,6 +1,7 @@
 //! Watches all nodes of a run: keeps the trace, folds the facts, checks the invariants after every step, and
 //! pulls the triggers of the plan.
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -12,6 +13,7 @@ use coalmine_core::observation::{History, Invariant, Observation, Observed};
 use coalmine_real::shell::Probe;
 use tokio::sync::mpsc;
 
+use crate::faults::{Effect as FaultEffect, Effects, Fault};
 use crate::plan::{Plan, What, When};
 use crate::run::{RunOptions, RunReport, Verdict};
 use crate::system::{ConfigOf, NodeOf, System};
@@ -32,6 +34,9 @@ struct State<S: System> {
     places: Vec<Place<S>>,
     history: S::History,
     trace: Trace<NodeOf<S>>,
+    effects: Effects,
+    /// Who has booted at least once.
+    booted: BTreeSet<NodeId>,
     triggers: Vec<Trigger<NodeOf<S>>>,
     orders: mpsc::UnboundedSender<Order<NodeOf<S>>>,
     max_events: u64,
@@ -64,6 +69,8 @@ struct Trigger<N: Node> {
 pub enum Order<N: Node> {
     /// A trigger was pulled.
     Do(What<N>),
+    /// A node has stopped by itself.
+    Stopped(NodeId),
     /// There is a verdict: stop.
     Stop,
 }
@@ -89,6 +96,8 @@ impl<S: System> Monitor<S> {
             system,
             history: S::History::default(),
             trace: Trace::new(options.keep_trace),
+            effects: Effects::default(),
+            booted: BTreeSet::new(),
             triggers: triggered.map(trigger).collect(),
             orders,
             max_events: options.max_events,
@@ -128,8 +137,18 @@ impl<S: System> Monitor<S> {
             place.journal.truncate(place.durable + crash.kept);
             place.durable = place.journal.len();
             let super::disk::Crash { kept, lost, torn_bytes } = crash;
+            state.effects.count(FaultEffect::Crash);
             state.push(Happening::Crashed { node, kept, lost, torn_bytes });
             state.judge();
+        });
+    }
+
+    /// The disk of a node that is down is empty now.
+    pub fn wiped(&self, node: NodeId) {
+        self.with(|state| {
+            let place = state.place(node);
+            place.journal.clear();
+            place.durable = 0;
         });
     }
 
@@ -138,7 +157,18 @@ impl<S: System> Monitor<S> {
         self.with(|state| {
             state.place(node).state = None;
             state.push(Happening::Stopped { node, why });
+            let _ = state.orders.send(Order::Stopped(node));
         });
+    }
+
+    /// A fault took effect.
+    pub fn count(&self, effect: FaultEffect) {
+        self.with(|state| state.effects.count(effect));
+    }
+
+    /// What took effect elsewhere.
+    pub fn merge(&self, effects: &Effects) {
+        self.with(|state| state.effects.merge(effects));
     }
 
     /// No trigger is pulled any more.
@@ -172,6 +202,7 @@ impl<S: System> Monitor<S> {
             simulated,
             wall: Duration::ZERO,
             trace: state.trace.entries.take(),
+            effects: std::mem::take(&mut state.effects),
         })
     }
 
@@ -255,7 +286,11 @@ impl<S: System> State<S> {
             trigger.seen < nth
         });
         for what in pulled {
-            if matches!(&what, What::Crash { node: target, .. } if *target == node) {
+            let crash = match &what {
+                What::Fault(Fault::Crash { node, .. } | Fault::Wipe { node, .. }) => Some(*node),
+                What::Fault(_) | What::Ask { .. } => None,
+            };
+            if crash == Some(node) {
                 flow = ControlFlow::Break(());
             }
             let _ = self.orders.send(Order::Do(what));
@@ -287,6 +322,9 @@ impl<S: System> Probe<NodeOf<S>> for Eye<S> {
             let place = state.place(self.node);
             place.journal.clone_from(&journal.records);
             place.durable = journal.records.len();
+            if !state.booted.insert(self.node) {
+                state.effects.count(FaultEffect::Restart);
+            }
             state.push(Happening::booted(self.node, journal.records.len(), journal.torn, effects));
             state.took(self.node, host.node(), effects);
             state.pull(self.node, |_| 0)

@@ -14,6 +14,7 @@ use coalmine_real::runtime::{Listener, Runtime};
 use madsim::net::{TcpListener, TcpStream};
 use rand_chacha::ChaCha8Rng;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::Notify;
 
 use super::disk::{Disks, SimJournal};
 use super::link::{FlushOnce, FramedStream, Network};
@@ -33,6 +34,71 @@ pub struct SimRuntime {
     pub control: Arc<BTreeMap<SocketAddr, NodeId>>,
     /// Where timers and choices are drawn from.
     pub draws: Arc<Mutex<ChaCha8Rng>>,
+    /// What this node takes for the time.
+    pub clock: Clock,
+}
+
+/// A node's clock: it may run fast or slow, and jump ahead. It never goes back.
+#[derive(Clone, Debug, Default)]
+pub struct Clock(Arc<(Mutex<Hand>, Notify)>);
+
+/// Where a clock stood when it was last touched, and how it has run since.
+#[derive(Clone, Copy, Debug)]
+struct Hand {
+    truly: Duration,
+    shown: Duration,
+    percent: u32,
+}
+
+impl Default for Hand {
+    fn default() -> Self {
+        Self { truly: Duration::ZERO, shown: Duration::ZERO, percent: 100 }
+    }
+}
+
+impl Hand {
+    fn shows(&self, truly: Duration) -> Duration {
+        self.shown + (truly - self.truly) * self.percent / 100
+    }
+}
+
+impl Clock {
+    /// What it shows.
+    pub fn now(&self) -> Duration {
+        self.hand().shows(madsim::time::TimeHandle::current().elapsed())
+    }
+
+    /// From now on it runs at this speed, after a jump ahead.
+    pub fn touch(&self, percent: Option<u32>, jump: Duration) {
+        let truly = madsim::time::TimeHandle::current().elapsed();
+        let hand = self.hand();
+        let (shown, percent) = (hand.shows(truly) + jump, percent.unwrap_or(hand.percent).max(1));
+        *self.0.0.lock().unwrap_or_else(PoisonError::into_inner) = Hand { truly, shown, percent };
+        self.0.1.notify_waiters();
+    }
+
+    fn hand(&self) -> Hand {
+        *self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until it shows so much more than now, whatever happens to it.
+    async fn sleep(self, duration: Duration) {
+        let until = self.now() + duration;
+        loop {
+            let touched = self.0.1.notified();
+            let left = until.saturating_sub(self.now());
+            if left.is_zero() {
+                return;
+            }
+            let percent = self.hand().percent;
+            tokio::select! {
+                biased;
+                () = touched => {}
+                // Rounded up, so that it is never early by a fraction.
+                () = madsim::time::sleep(left * 100 / percent + Duration::from_nanos(1)) => {}
+            }
+        }
+    }
 }
 
 impl SimRuntime {
@@ -51,11 +117,11 @@ impl Runtime for SimRuntime {
     }
 
     fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + Send + 'static {
-        madsim::time::sleep(duration)
+        self.clock.clone().sleep(duration)
     }
 
     fn now(&self) -> Duration {
-        madsim::time::TimeHandle::current().elapsed()
+        self.clock.now()
     }
 
     fn choose(&self, n: u32) -> u32 {
