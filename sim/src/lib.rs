@@ -7,6 +7,7 @@ compile_error!(
      the flag to it."
 );
 
+pub mod capsule;
 pub mod check;
 pub mod cli;
 pub mod faults;
@@ -14,6 +15,7 @@ pub mod madsim;
 pub mod plan;
 pub mod run;
 pub mod scenario;
+pub mod shrink;
 pub mod suite;
 pub mod sweep;
 pub mod system;

@@ -5,9 +5,13 @@ use std::time::Duration;
 use coalmine_core::node::Event;
 use coalmine_real::face::Face;
 
+use crate::capsule::{Capsule, Expected, File};
 use crate::check::{self, CheckOptions, CheckProgress, CheckReport, Counterexample};
+use crate::faults::Effects;
+use crate::plan::Plan;
 use crate::run::{RunOptions, Verdict};
 use crate::scenario::Scenario;
+use crate::shrink::{self, Shrinking};
 use crate::system::{NodeOf, System};
 use crate::trace::text::{self, Style};
 use crate::world::{Disk, Limits, Rules};
@@ -75,6 +79,12 @@ pub trait AnyScenario: Send + Sync {
     fn engine(&self) -> &'static str;
     /// Runs a seed; with `story` the outcome tells what happened.
     fn run(&self, seed: u64, story: bool) -> Outcome;
+    /// The plan that a seed draws, as a file to be read, edited and run.
+    fn plan(&self, seed: u64) -> String;
+    /// Runs a plan or a capsule. `Err` names what is wrong with the file, and where.
+    fn run_file(&self, file: File, story: bool) -> Result<(Outcome, Expected), String>;
+    /// Makes the plan of a seed that fails as small as it can be. `None` if the seed passes.
+    fn shrink(&self, seed: u64, go_on: &mut dyn FnMut(Shrinking) -> bool) -> Option<Shrunk>;
 }
 
 /// What came of one run.
@@ -90,8 +100,23 @@ pub struct Outcome {
     pub simulated: Duration,
     /// How much time passed outside.
     pub wall: Duration,
+    /// Which faults took effect, and how often.
+    pub effects: Effects,
     /// What happened, in words.
     pub story: Option<String>,
+}
+
+/// A seed that fails, made small.
+#[derive(Clone, Debug)]
+pub struct Shrunk {
+    /// The capsule, as TOML.
+    pub capsule: String,
+    /// The verdict that it keeps.
+    pub expected: Expected,
+    /// How many steps the plan of the seed has.
+    pub steps_before: usize,
+    /// Where the search ended.
+    pub at: Shrinking,
 }
 
 impl<S: System> AnyScenario for Scenario<S>
@@ -111,21 +136,52 @@ where
     }
 
     fn run(&self, seed: u64, story: bool) -> Outcome {
-        let system = (self.system)();
-        let plan = self.plan_of(&system, seed);
-        let report =
-            crate::madsim::run(self, &plan, RunOptions { keep_trace: story, ..RunOptions::of(seed) });
-        // Messages and timers without consequence are what every run is full of.
-        let boring = |event: &Event<NodeOf<S>>| matches!(event, Event::Timer(_) | Event::Message { .. });
-        let tell = |entries: Vec<_>| text::story(&entries, boring, Style::default());
-        Outcome {
-            verdict: report.verdict,
-            digest: report.digest,
-            events: report.events,
-            simulated: report.simulated,
-            wall: report.wall,
-            story: report.trace.map(tell),
+        run_plan(self, &self.plan_of(&(self.system)(), seed), seed, story)
+    }
+
+    fn plan(&self, seed: u64) -> String {
+        let plan = self.plan_of(&(self.system)(), seed);
+        let expected = Expected { verdict: "passed".into(), invariant: None };
+        Capsule { about: String::new(), scenario: self.name.into(), seed, expected, plan }.to_toml()
+    }
+
+    fn run_file(&self, file: File, story: bool) -> Result<(Outcome, Expected), String> {
+        let capsule: Capsule<NodeOf<S>> = file.parse()?;
+        Ok((run_plan(self, &capsule.plan, capsule.seed, story), capsule.expected))
+    }
+
+    fn shrink(&self, seed: u64, go_on: &mut dyn FnMut(Shrinking) -> bool) -> Option<Shrunk> {
+        let plan = self.plan_of(&(self.system)(), seed);
+        let steps_before = plan.steps.len();
+        let first = run_plan(self, &plan, seed, false);
+        if first.verdict == Verdict::Passed {
+            return None;
         }
+        let expected = Expected::of(&first.verdict);
+        let run = |plan: &_| Expected::of(&run_plan(self, plan, seed, false).verdict);
+        let (plan, at) = shrink::shrink(plan, &expected, run, go_on);
+        let about = format!("Shrunk from seed {seed} of {}: {}", self.name, first.verdict.tell());
+        let capsule = Capsule { about, scenario: self.name.into(), seed, expected: expected.clone(), plan };
+        Some(Shrunk { capsule: capsule.to_toml(), expected, steps_before, at })
+    }
+}
+
+fn run_plan<S: System>(scenario: &Scenario<S>, plan: &Plan<NodeOf<S>>, seed: u64, story: bool) -> Outcome
+where
+    NodeOf<S>: Face,
+{
+    let report = crate::madsim::run(scenario, plan, RunOptions { keep_trace: story, ..RunOptions::of(seed) });
+    // Messages and timers without consequence are what every run is full of.
+    let boring = |event: &Event<NodeOf<S>>| matches!(event, Event::Timer(_) | Event::Message { .. });
+    let tell = |entries: Vec<_>| text::story(&entries, boring, Style::default());
+    Outcome {
+        verdict: report.verdict,
+        digest: report.digest,
+        events: report.events,
+        simulated: report.simulated,
+        wall: report.wall,
+        effects: report.effects,
+        story: report.trace.map(tell),
     }
 }
 

@@ -1,0 +1,166 @@
+//! Plans and capsules as files, in TOML or JSON.
+//!
+//! A **capsule** is a plan with all that is needed to run it again, and the verdict it must give. It replays
+//! for ever, also after the generator of plans has changed. A plan written by hand is the same file.
+//!
+//! ```toml
+//! about = "A participant crashes before it votes: the step aborts."
+//! scenario = "rollout-calm"
+//! seed = 1
+//! verdict = "passed"          # or "violated" with `invariant`, "not_converged", "panicked"
+//!
+//! [plan]
+//! heal_at_ms = 15000
+//! converge_within_ms = 30000
+//!
+//! [[plan.steps]]
+//! at_ms = 500
+//! fault = { crash = { node = 3, down_ms = 4000 } }
+//! ```
+
+use std::path::Path;
+
+use coalmine_core::node::Node;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::plan::Plan;
+use crate::run::Verdict;
+
+/// The keys of a plan's step: one of the first, one of the second.
+const WHEN: [&str; 3] = ["at_ms", "received", "durable"];
+const WHAT: [&str; 2] = ["ask", "fault"];
+
+/// A plan that can be run again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(bound = "", deny_unknown_fields)]
+pub struct Capsule<N: Node> {
+    /// What it shows, in a sentence.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub about: String,
+    /// Whose system it runs, and whose expectations it must meet.
+    pub scenario: String,
+    /// What all is drawn from that the plan leaves open.
+    #[serde(default)]
+    pub seed: u64,
+    /// The verdict it must give.
+    #[serde(flatten)]
+    pub expected: Expected,
+    /// What happens.
+    pub plan: Plan<N>,
+}
+
+/// A verdict, as far as it must stay the same.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Expected {
+    /// The [name](Verdict::name) of the verdict.
+    pub verdict: String,
+    /// The invariant that is violated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub invariant: Option<String>,
+}
+
+impl Expected {
+    /// What stays the same of a verdict.
+    pub fn of(verdict: &Verdict) -> Self {
+        let invariant = match verdict {
+            Verdict::Violated { invariant, .. } => Some(invariant.clone()),
+            Verdict::Passed
+            | Verdict::NotConverged { .. }
+            | Verdict::Panicked { .. }
+            | Verdict::NotDeterministic { .. } => None,
+        };
+        Self { verdict: verdict.name().into(), invariant }
+    }
+}
+
+impl std::fmt::Display for Expected {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.invariant {
+            Some(invariant) => write!(f, "{}: {invariant}", self.verdict),
+            None => write!(f, "{}", self.verdict),
+        }
+    }
+}
+
+/// A file that was read, but whose scenario is not known yet.
+#[derive(Debug)]
+pub struct File {
+    path: String,
+    value: Value,
+}
+
+impl File {
+    /// Reads a TOML or JSON file, by its ending. Errors name the file.
+    pub fn read(path: &Path) -> Result<Self, String> {
+        let name = path.display().to_string();
+        let text = std::fs::read_to_string(path).map_err(|why| format!("{name}: {why}"))?;
+        let value = match path.extension().and_then(|ending| ending.to_str()) {
+            Some("toml") => toml::from_str(&text).map_err(|why| format!("{name}: {why}")),
+            Some("json") => serde_json::from_str(&text).map_err(|why| format!("{name}: {why}")),
+            _ => Err(format!("{name}: a plan is a .toml or .json file")),
+        };
+        Ok(Self { path: name, value: value? })
+    }
+
+    /// The scenario it names.
+    pub fn scenario(&self) -> Result<&str, String> {
+        let name = self.value.get("scenario").and_then(Value::as_str);
+        name.ok_or_else(|| format!("{}: the key `scenario` is missing", self.path))
+    }
+
+    /// All of it. Errors name the file and the place.
+    pub fn parse<N: Node>(self) -> Result<Capsule<N>, String> {
+        let at = |place: String, why: String| format!("{}: {place}{why}", self.path);
+        // serde cannot refuse unknown keys beside flattened ones, so it is done here.
+        let known = ["about", "scenario", "seed", "verdict", "invariant", "plan"];
+        if let Some(key) =
+            self.value.as_object().and_then(|it| it.keys().find(|key| !known.contains(&key.as_str())))
+        {
+            return Err(at(String::new(), format!("unknown key `{key}`")));
+        }
+        let steps = self.value.pointer("/plan/steps").and_then(Value::as_array);
+        for (place, step) in steps.into_iter().flatten().enumerate() {
+            let keys: Vec<&str> =
+                step.as_object().into_iter().flat_map(|it| it.keys()).map(String::as_str).collect();
+            let whens = keys.iter().filter(|key| WHEN.contains(key)).count();
+            let whats = keys.iter().filter(|key| WHAT.contains(key)).count();
+            if (whens, whats, keys.len()) != (1, 1, 2) {
+                let why = format!(
+                    "must have one of {} and one of {}, has {}",
+                    WHEN.join(", "),
+                    WHAT.join(", "),
+                    keys.join(", ")
+                );
+                return Err(at(format!("plan.steps[{place}]: "), why));
+            }
+        }
+        serde_path(self.value).map_err(|why| format!("{}: {why}", self.path))
+    }
+}
+
+fn serde_path<N: Node>(value: Value) -> Result<Capsule<N>, String> {
+    serde_json::from_value(value).map_err(|why| why.to_string())
+}
+
+impl<N: Node> Capsule<N> {
+    /// As TOML, to be read and edited.
+    pub fn to_toml(&self) -> String {
+        // By way of JSON, which knows no order of keys; TOML wants tables last, and sees to it itself.
+        let value = serde_json::to_value(self).expect("capsules are plain data and always serialise");
+        let value: toml::Value = toml::Value::try_from(without_nulls(value)).expect("no nulls are left");
+        toml::to_string(&value).expect("a value always prints")
+    }
+}
+
+/// TOML has no null: a missing key says the same.
+fn without_nulls(value: Value) -> Value {
+    match value {
+        Value::Object(map) => {
+            let kept = map.into_iter().filter(|(_, value)| !value.is_null());
+            Value::Object(kept.map(|(key, value)| (key, without_nulls(value))).collect())
+        }
+        Value::Array(items) => Value::Array(items.into_iter().map(without_nulls).collect()),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value,
+    }
+}

@@ -1,0 +1,214 @@
+//! Shrinking: makes a plan that breaks an invariant as small as it can be while it breaks the *same* one.
+//!
+//! Delta debugging (Zeller, Hildebrandt, *Simplifying and Isolating Failure-Inducing Input*, TSE 2002) over the
+//! steps of the plan: chunks of steps are left out, in halves, quarters, and so on down to single steps. Then
+//! what is left is made simpler: no noise on the links, shorter times, simpler requests where the system knows
+//! some. A candidate that does not fail the same way is forgotten, so the search may be stopped at any moment
+//! with what it has.
+//!
+//! Deleting a step leaves all other draws alone, because the plan, the network, the disks and the timers draw
+//! from separate streams.
+
+use coalmine_core::node::Node;
+
+use crate::capsule::Expected;
+use crate::faults::Fault;
+use crate::plan::{Links, Plan, PlanStep, What, When};
+
+/// Where a search stands.
+#[derive(Clone, Copy, Debug)]
+pub struct Shrinking {
+    /// How many plans were run.
+    pub runs: u64,
+    /// How many steps the smallest that still fails has.
+    pub steps: usize,
+}
+
+/// Shrinks a plan. `run` says how a plan comes out; `go_on` is asked after every run.
+pub fn shrink<N: Node>(
+    plan: Plan<N>,
+    expected: &Expected,
+    mut run: impl FnMut(&Plan<N>) -> Expected,
+    mut go_on: impl FnMut(Shrinking) -> bool,
+) -> (Plan<N>, Shrinking) {
+    let at = Shrinking { runs: 0, steps: plan.steps.len() };
+    let mut search = Search { best: plan, at, stopped: false };
+    let mut fails = |search: &mut Search<N>, candidate: &Plan<N>| {
+        search.at.runs += 1;
+        let same = run(candidate) == *expected;
+        if same {
+            search.best = candidate.clone();
+            search.at.steps = candidate.steps.len();
+        }
+        search.stopped |= !go_on(search.at);
+        same
+    };
+    loop {
+        let before = search.best.clone();
+        leave_out(&mut search, &mut fails);
+        simplify(&mut search, &mut fails);
+        if search.stopped || search.best == before {
+            return (search.best, search.at);
+        }
+    }
+}
+
+struct Search<N: Node> {
+    best: Plan<N>,
+    at: Shrinking,
+    stopped: bool,
+}
+
+/// Leaves out chunks of steps, large ones first.
+fn leave_out<N: Node>(search: &mut Search<N>, fails: &mut impl FnMut(&mut Search<N>, &Plan<N>) -> bool) {
+    let mut chunk = search.best.steps.len().div_ceil(2);
+    while chunk > 0 && !search.stopped {
+        let mut start = 0;
+        while start < search.best.steps.len() && !search.stopped {
+            let end = (start + chunk).min(search.best.steps.len());
+            let mut candidate = search.best.clone();
+            candidate.steps.drain(start..end);
+            if !fails(search, &candidate) {
+                start = end;
+            }
+        }
+        chunk = if chunk == 1 { 0 } else { chunk.div_ceil(2) };
+    }
+}
+
+/// Makes links quiet, and each step simpler.
+fn simplify<N: Node>(search: &mut Search<N>, fails: &mut impl FnMut(&mut Search<N>, &Plan<N>) -> bool) {
+    let quieter: [fn(Links) -> Links; 4] = [
+        |_| Links::default(),
+        |links| Links { loss_permille: 0, ..links },
+        |links| Links { duplicate_permille: 0, ..links },
+        |links| Links { delay_permille: 0, delay_ms: 0, ..links },
+    ];
+    for quieter in quieter {
+        let links = quieter(search.best.links);
+        if search.best.links != links && !search.stopped {
+            let candidate = Plan { links, ..search.best.clone() };
+            fails(search, &candidate);
+        }
+    }
+    for place in 0..search.best.steps.len() {
+        let mut tried = 0;
+        // Each success offers new, yet simpler steps; bounded, since halving ends.
+        while tried < 40 && !search.stopped {
+            let simpler = simpler_steps(&search.best.steps[place]);
+            let mut better = false;
+            for step in simpler {
+                tried += 1;
+                let mut candidate = search.best.clone();
+                candidate.steps[place] = step;
+                if fails(search, &candidate) {
+                    better = true;
+                    break;
+                }
+                if search.stopped {
+                    return;
+                }
+            }
+            if !better {
+                break;
+            }
+        }
+    }
+}
+
+/// Steps that say the same with less.
+fn simpler_steps<N: Node>(step: &PlanStep<N>) -> Vec<PlanStep<N>> {
+    let mut simpler = Vec::new();
+    if let When::AtMs(at) = step.when {
+        for earlier in [round(at / 2), round(at)] {
+            if earlier < at {
+                simpler.push(PlanStep { when: When::AtMs(earlier), ..step.clone() });
+            }
+        }
+    }
+    if let What::Fault(fault) = &step.what {
+        let shorter = shorter(fault).into_iter();
+        simpler.extend(shorter.map(|fault| PlanStep { what: What::Fault(fault), ..step.clone() }));
+    }
+    simpler
+}
+
+/// Two significant digits, rounded down.
+fn round(ms: u64) -> u64 {
+    let digits = ms.checked_ilog10().unwrap_or(0);
+    let unit = 10_u64.pow(digits.saturating_sub(1));
+    ms / unit * unit
+}
+
+/// The same fault for half the time, or a round one.
+fn shorter(fault: &Fault) -> Vec<Fault> {
+    let halve = |ms: u64| round(ms / 2);
+    [with_time(fault, halve), with_time(fault, round)].into_iter().filter(|it| it != fault).collect()
+}
+
+fn with_time(fault: &Fault, by: impl Fn(u64) -> u64) -> Fault {
+    let mut fault = fault.clone();
+    match &mut fault {
+        Fault::Crash { down_ms, .. } | Fault::Wipe { down_ms, .. } => *down_ms = down_ms.map(by),
+        Fault::Pause { for_ms, .. }
+        | Fault::Clock { for_ms, .. }
+        | Fault::Cut { for_ms, .. }
+        | Fault::Partition { for_ms, .. }
+        | Fault::Clog { for_ms, .. }
+        | Fault::SlowLink { for_ms, .. }
+        | Fault::SlowSync { for_ms, .. }
+        | Fault::DiskFull { for_ms, .. } => *for_ms = by(*for_ms),
+        Fault::ClockJump { by_ms, .. } => *by_ms = by(*by_ms),
+        Fault::Reset { .. } | Fault::FailSync { .. } | Fault::BitRot { .. } => {}
+    }
+    fault
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use coalmine_core::node::NodeId;
+    use coalmine_core::twophase::TwoPhase;
+
+    fn crash(node: u32, at: u64) -> PlanStep<TwoPhase> {
+        let fault = Fault::Crash { node: NodeId(node), down_ms: Some(4_321) };
+        PlanStep { when: When::AtMs(at), what: What::Fault(fault) }
+    }
+
+    /// Fails if nodes 3 and 7 crash, whatever else happens.
+    fn run(plan: &Plan<TwoPhase>) -> Expected {
+        let crashes = |id| plan.steps.iter().any(|step| step.what == crash(id, 0).what || names(step, id));
+        let violated = crashes(3) && crashes(7);
+        let invariant = violated.then(|| "both".to_owned());
+        Expected { verdict: if violated { "violated" } else { "passed" }.into(), invariant }
+    }
+
+    fn names(step: &PlanStep<TwoPhase>, id: u32) -> bool {
+        matches!(&step.what, What::Fault(Fault::Crash { node, .. }) if node.0 == id)
+    }
+
+    #[test]
+    fn only_what_is_needed_is_left() {
+        let mut plan = Plan::quiet([]);
+        plan.links.loss_permille = 10;
+        plan.steps = (0..40).map(|id| crash(id, 1_000 + u64::from(id) * 37)).collect();
+        let expected = run(&plan);
+        let (least, at) = shrink(plan, &expected, run, |_| true);
+        assert_eq!(least.steps.len(), 2);
+        assert!(names(&least.steps[0], 3) && names(&least.steps[1], 7));
+        assert_eq!(least.links, Links::default());
+        assert_eq!(least.steps[0].when, When::AtMs(0), "times shrink as well");
+        assert!(at.runs < 250, "{} runs", at.runs);
+    }
+
+    #[test]
+    fn it_can_be_stopped_and_keeps_what_it_has() {
+        let mut plan = Plan::quiet([]);
+        plan.steps = (0..40).map(|id| crash(id, 1_000)).collect();
+        let expected = run(&plan);
+        let (least, at) = shrink(plan, &expected, run, |at| at.runs < 5);
+        assert_eq!(at.runs, 5);
+        assert!(least.steps.len() < 40);
+        assert_eq!(run(&least), expected);
+    }
+}
