@@ -23,8 +23,16 @@ fn below(u: &mut Unstructured<'_>, end: usize) -> Result<usize> {
 
 #[cfg(test)]
 mod tests {
+    use std::panic::catch_unwind;
+
+    use coalmine_core::rollout::variant::Variant;
+
     /// Drawn by xorshift: the same inputs at every run. Long and short ones, dense and sparse ones.
     fn over_drawn_inputs(target: fn(&[u8])) {
+        drawn_inputs(400).for_each(|input| target(&input));
+    }
+
+    fn drawn_inputs(count: usize) -> impl Iterator<Item = Vec<u8>> {
         let mut state = 0x9e37_79b9_7f4a_7c15_u64;
         let mut next = move || {
             state ^= state << 13;
@@ -32,12 +40,11 @@ mod tests {
             state ^= state << 17;
             state
         };
-        for round in 0..400 {
+        (0..count).map(move |round| {
             let length = next() % if round % 10 == 0 { 4_000 } else { 400 };
             let mask = if round % 3 == 0 { 0x0f } else { 0xff };
-            let input: Vec<u8> = (0..length).map(|_| (next() >> 24) as u8 & mask).collect();
-            target(&input);
-        }
+            (0..length).map(|_| (next() >> 24) as u8 & mask).collect()
+        })
     }
 
     #[test]
@@ -63,5 +70,26 @@ mod tests {
     #[test]
     fn requests() {
         over_drawn_inputs(super::requests::run);
+    }
+
+    /// A target that never fails proves nothing.
+    #[test]
+    fn a_planted_mistake_is_found() {
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        struct HastyVoter;
+        impl Variant for HastyVoter {
+            const VOTE_BEFORE_DURABLE: bool = true;
+        }
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        struct GuessingResolver;
+        impl Variant for GuessingResolver {
+            const RESOLVER_GUESSES: bool = true;
+        }
+        for target in
+            [super::rollout_cluster::run_as::<HastyVoter>, super::rollout_cluster::run_as::<GuessingResolver>]
+        {
+            let found = drawn_inputs(20_000).position(|input| catch_unwind(|| target(&input)).is_err());
+            assert!(found.is_some(), "the drawn inputs should find it");
+        }
     }
 }

@@ -11,10 +11,9 @@ use coalmine_core::rollout::RolloutNode;
 use coalmine_core::rollout::config::{Config, NoEvidence};
 use coalmine_core::rollout::invariants::{self, Ledger};
 use coalmine_core::rollout::message::{Message, Record};
+use coalmine_core::rollout::variant::{Sound, Variant};
 
 use crate::{below, pick, words};
-
-type Node = RolloutNode;
 
 /// Packets under way are bounded as in any network: what does not fit is lost.
 const MAX_PACKETS: usize = 64;
@@ -24,23 +23,28 @@ const ROUNDS: usize = 200;
 
 /// One input: how many nodes, and what happens to them.
 pub fn run(data: &[u8]) {
-    let _ = live(&mut Unstructured::new(data));
+    run_as::<Sound>(data);
 }
 
-struct Slot {
+/// The same with a node that has a mistake, to see that it is found.
+pub fn run_as<V: Variant>(data: &[u8]) {
+    let _ = live::<V>(&mut Unstructured::new(data));
+}
+
+struct Slot<V: Variant> {
     config: Config,
-    host: Option<Host<Node>>,
+    host: Option<Host<RolloutNode<V>>>,
     disk: LossyDisk<Record>,
     lives: u64,
 }
 
-struct Cluster {
-    slots: Vec<Slot>,
+struct Cluster<V: Variant> {
+    slots: Vec<Slot<V>>,
     packets: Vec<(NodeId, NodeId, Message)>,
     ledger: Ledger,
 }
 
-fn live(u: &mut Unstructured<'_>) -> Result<()> {
+fn live<V: Variant>(u: &mut Unstructured<'_>) -> Result<()> {
     let nodes = *pick(u, &[3, 3, 3, 1])?;
     let no_evidence = *pick(u, &[NoEvidence::Commit, NoEvidence::Commit, NoEvidence::Abort])?;
     let slot = |mut config: Config| {
@@ -48,7 +52,7 @@ fn live(u: &mut Unstructured<'_>) -> Result<()> {
         Slot { config, host: None, disk: LossyDisk::default(), lives: 0 }
     };
     let slots = Config::cluster(nodes).into_iter().map(slot).collect();
-    let mut cluster = Cluster { slots, packets: Vec::new(), ledger: Ledger::default() };
+    let mut cluster = Cluster::<V> { slots, packets: Vec::new(), ledger: Ledger::default() };
     for i in 0..cluster.slots.len() {
         cluster.boot(i, None);
     }
@@ -65,7 +69,7 @@ fn live(u: &mut Unstructured<'_>) -> Result<()> {
     Ok(())
 }
 
-impl Cluster {
+impl<V: Variant> Cluster<V> {
     fn step(&mut self, u: &mut Unstructured<'_>) -> Result<()> {
         let kind = below(u, 32)?;
         let node = below(u, self.slots.len())?;
@@ -107,7 +111,7 @@ impl Cluster {
         self.slots.iter().position(|slot| slot.config.me == id).expect("only members are spoken to")
     }
 
-    fn event(&mut self, node: usize, event: Event<Node>, crash_after: Option<usize>) {
+    fn event(&mut self, node: usize, event: Event<RolloutNode<V>>, crash_after: Option<usize>) {
         let Slot { config, host: Some(host), .. } = &mut self.slots[node] else { return };
         let mut out = Vec::new();
         host.step(config, event, &mut |_| 0, &mut out);
@@ -144,12 +148,12 @@ impl Cluster {
     }
 
     /// Carries out effects in order. A crash after some of them also keeps half of what is not synced.
-    fn carry_out(&mut self, node: usize, effects: Vec<Effect<Node>>, crash_after: Option<usize>) {
+    fn carry_out(&mut self, node: usize, effects: Vec<Effect<RolloutNode<V>>>, crash_after: Option<usize>) {
         let me = self.slots[node].config.me;
         for effect in effects.into_iter().take(crash_after.unwrap_or(usize::MAX)) {
             match effect {
                 Effect::Append(record) => self.slots[node].disk.append(record),
-                Effect::Observe(fact) => History::<Node>::observe(&mut self.ledger, me, &fact),
+                Effect::Observe(fact) => History::<RolloutNode<V>>::observe(&mut self.ledger, me, &fact),
                 Effect::Send { to, message } if self.packets.len() < MAX_PACKETS => {
                     self.packets.push((me, to, message));
                 }
@@ -166,8 +170,8 @@ impl Cluster {
         }
     }
 
-    fn observation(&self) -> Observation<'_, Node, Ledger> {
-        fn observed(slot: &Slot) -> Observed<'_, Node> {
+    fn observation(&self) -> Observation<'_, RolloutNode<V>, Ledger> {
+        fn observed<V: Variant>(slot: &Slot<V>) -> Observed<'_, RolloutNode<V>> {
             let Slot { config, host, disk, .. } = slot;
             let state = host.as_ref().map(Host::node);
             Observed { id: config.me, config, state, durable: Some(disk.durable()) }
