@@ -38,9 +38,23 @@ pub enum Command {
     /// Run scenarios under many seeds. Each seed decides every crash, cut, loss and delay.
     #[command(after_help = "Example: sim rollout-chaos --seeds 0..500")]
     Sim(SimArgs),
-    /// Run one seed again and tell what happened, step by step.
-    #[command(after_help = "Example: replay rollout-chaos --seed 7")]
+    /// Run one seed, a plan or a capsule again and tell what happened, step by step.
+    #[command(after_help = "\
+Examples:
+  replay rollout-chaos --seed 7
+  replay scenarios/plans/participant-dies-voting.toml
+
+A file says which verdict it must give; another one is told, and exits with the verdict's code or 1.")]
     Replay(ReplayArgs),
+    /// Print the plan that a seed draws: who asks what, what breaks, when. It can be edited and replayed.
+    #[command(after_help = "Example: plan rollout-chaos --seed 7 > mine.toml, then replay mine.toml")]
+    Plan(PlanArgs),
+    /// Make the plan of a failing seed as small as it can be, and save it as a capsule.
+    #[command(after_help = "\
+Example: shrink rollout-chaos --seed 7 --out bug.toml
+
+Stops after --runs runs with the smallest plan so far. The capsule breaks the same invariant as the seed.")]
+    Shrink(ShrinkArgs),
     /// Explore every interleaving of a model within a fault budget.
     #[command(after_help = "\
 A verdict is a proof only if the space was exhausted. What is exhausted is the space of these budgets: so \
@@ -95,11 +109,35 @@ impl SimArgs {
 
 #[derive(Debug, Args)]
 pub struct ReplayArgs {
+    /// A scenario's name; or a file that holds a plan or a capsule (.toml, .json).
+    pub name: String,
+    /// Which seed, for a scenario.
+    #[arg(long)]
+    pub seed: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub struct PlanArgs {
     /// A scenario's name.
     pub name: String,
     /// Which seed.
     #[arg(long)]
     pub seed: u64,
+}
+
+#[derive(Debug, Args)]
+pub struct ShrinkArgs {
+    /// A scenario's name.
+    pub name: String,
+    /// Which seed.
+    #[arg(long)]
+    pub seed: u64,
+    /// Where the capsule is written. Default: coalmine-out/NAME-SEED.toml.
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<std::path::PathBuf>,
+    /// How many plans to run at most.
+    #[arg(long, default_value_t = 5_000)]
+    pub runs: u64,
 }
 
 #[derive(Debug, Args)]

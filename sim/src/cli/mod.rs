@@ -6,6 +6,7 @@
 
 mod args;
 mod output;
+mod plans;
 
 use std::ops::Range;
 use std::process::ExitCode;
@@ -14,9 +15,8 @@ use std::time::Instant;
 use clap::Parser;
 use serde_json::json;
 
-use self::args::{CheckArgs, Cli, Command, Format, ReplayArgs, SimArgs};
+use self::args::{CheckArgs, Cli, Command, Format, SimArgs};
 use crate::check::{CheckOptions, CheckReport, Verdict as Property};
-use crate::run::Verdict;
 use crate::suite::{AnyModel, AnyScenario, Job, Suite};
 use crate::sweep::{Failure, SweepOptions, SweepReport, sweep};
 
@@ -31,7 +31,9 @@ pub fn main(suite: &Suite) -> ExitCode {
     let done = match &cli.command {
         Command::List => list(suite, cli.format),
         Command::Sim(args) => sim(suite, args, cli.format),
-        Command::Replay(args) => replay(suite, args, cli.format),
+        Command::Replay(args) => plans::replay(suite, args, cli.format),
+        Command::Plan(args) => plans::plan(suite, args, cli.format),
+        Command::Shrink(args) => plans::shrink(suite, args, cli.format),
         Command::Check(args) => check(suite, args, cli.format),
         Command::Run(args) => run(suite, args.jobs(), cli.format),
     };
@@ -122,33 +124,6 @@ fn total(reports: &[SweepReport], seeds: &Range<u64>) -> SweepReport {
         simulated_s: reports.iter().map(|report| report.simulated_s).sum(),
         wall_s: reports.iter().map(|report| report.wall_s).sum(),
     }
-}
-
-fn replay(suite: &Suite, args: &ReplayArgs, format: Format) -> Result<u8, String> {
-    let scenario = find_scenario(suite, &args.name)?;
-    let outcome = scenario.run(args.seed, true);
-    let story = outcome.story.as_deref().unwrap_or_default();
-    let digest = format!("{:016x}", outcome.digest);
-    match format {
-        Format::Text => output::story(story, &outcome, &digest),
-        Format::Json => {
-            if let Verdict::Panicked { .. } = outcome.verdict {
-                output::error(&outcome.verdict.tell());
-            }
-            output::json(&json!({
-                "scenario": args.name,
-                "engine": scenario.engine(),
-                "seed": args.seed,
-                "digest": digest,
-                "verdict": outcome.verdict.name(),
-                "why": outcome.verdict.why(),
-                "events": outcome.events,
-                "simulated_s": outcome.simulated.as_secs_f64(),
-                "wall_s": outcome.wall.as_secs_f64(),
-            }));
-        }
-    }
-    Ok(outcome.verdict.exit_code())
 }
 
 fn check(suite: &Suite, args: &CheckArgs, format: Format) -> Result<u8, String> {

@@ -1,0 +1,121 @@
+//! Commands about single runs: replay one, print its plan, make it small.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use super::args::{Format, PlanArgs, ReplayArgs, ShrinkArgs};
+use super::{VIOLATED, find_scenario, output};
+use crate::capsule::{Expected, File};
+use crate::suite::Suite;
+
+/// Runs a seed or a file again, and tells the story.
+pub fn replay(suite: &Suite, args: &ReplayArgs, format: Format) -> Result<u8, String> {
+    let is_file = args.name.ends_with(".toml") || args.name.ends_with(".json");
+    let (scenario, seed, outcome, expected) = match (is_file, args.seed) {
+        (true, Some(_)) => return Err("a file has its own seed: --seed is for a scenario".into()),
+        (true, None) => {
+            let file = File::read(Path::new(&args.name))?;
+            let scenario = find_scenario(suite, file.scenario()?)?;
+            let (outcome, expected) = scenario.run_file(file, true)?;
+            (scenario, None, outcome, Some(expected))
+        }
+        (false, Some(seed)) => {
+            let scenario = find_scenario(suite, &args.name)?;
+            (scenario, Some(seed), scenario.run(seed, true), None)
+        }
+        (false, None) => {
+            find_scenario(suite, &args.name)?;
+            return Err(format!("which seed of {}? Say --seed N", args.name));
+        }
+    };
+    let digest = format!("{:016x}", outcome.digest);
+    let surprise = expected.filter(|expected| Expected::of(&outcome.verdict) != *expected);
+    match format {
+        Format::Text => output::story(outcome.story.as_deref().unwrap_or_default(), &outcome, &digest),
+        Format::Json => output::json(&json!({
+            "scenario": scenario.name(),
+            "engine": scenario.engine(),
+            "seed": seed,
+            "digest": digest,
+            "verdict": outcome.verdict.name(),
+            "why": outcome.verdict.why(),
+            "as_expected": surprise.is_none(),
+            "events": outcome.events,
+            "effects": outcome.effects,
+            "simulated_s": outcome.simulated.as_secs_f64(),
+            "wall_s": outcome.wall.as_secs_f64(),
+        })),
+    }
+    let code = outcome.verdict.exit_code();
+    Ok(match surprise {
+        Some(expected) => {
+            output::error(&format!("{} should give another verdict: {expected}", args.name));
+            if code == 0 { VIOLATED } else { code }
+        }
+        None => code,
+    })
+}
+
+/// Prints the plan of a seed.
+pub fn plan(suite: &Suite, args: &PlanArgs, format: Format) -> Result<u8, String> {
+    let text = find_scenario(suite, &args.name)?.plan(args.seed);
+    match format {
+        Format::Text => output::text(text.trim_end()),
+        Format::Json => {
+            let value: toml::Value = toml::from_str(&text).map_err(|why| why.to_string())?;
+            output::json(&value);
+        }
+    }
+    Ok(0)
+}
+
+/// Makes the plan of a failing seed small, and writes a capsule.
+pub fn shrink(suite: &Suite, args: &ShrinkArgs, format: Format) -> Result<u8, String> {
+    let scenario = find_scenario(suite, &args.name)?;
+    let spinner = output::spinner(scenario.name());
+    let shrunk = scenario.shrink(args.seed, &mut |at| {
+        spinner.set_message(format!("{} steps are left after {} runs", at.steps, at.runs));
+        spinner.tick();
+        at.runs < args.runs
+    });
+    spinner.finish_and_clear();
+    let Some(shrunk) = shrunk else {
+        return Err(format!("seed {} of {} passes: there is nothing to shrink", args.seed, args.name));
+    };
+    let default = || PathBuf::from(format!("coalmine-out/{}-{}.toml", args.name, args.seed));
+    let path = args.out.clone().unwrap_or_else(default);
+    write(&path, &shrunk.capsule)?;
+    match format {
+        Format::Text => {
+            output::text(&shrunk.capsule);
+            output::text(&format!(
+                "{} steps of {} are left after {} runs; still {}.\n  cargo coalmine replay {}",
+                shrunk.at.steps,
+                shrunk.steps_before,
+                shrunk.at.runs,
+                shrunk.expected,
+                path.display(),
+            ));
+        }
+        Format::Json => output::json(&json!({
+            "scenario": args.name,
+            "seed": args.seed,
+            "capsule": path,
+            "verdict": shrunk.expected.verdict,
+            "invariant": shrunk.expected.invariant,
+            "steps_before": shrunk.steps_before,
+            "steps": shrunk.at.steps,
+            "runs": shrunk.at.runs,
+        })),
+    }
+    Ok(0)
+}
+
+fn write(path: &Path, text: &str) -> Result<(), String> {
+    let named = |why: std::io::Error| format!("{}: {why}", path.display());
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        std::fs::create_dir_all(folder).map_err(named)?;
+    }
+    std::fs::write(path, text).map_err(named)
+}
