@@ -86,6 +86,8 @@ where
         },
     };
     cluster.count_effects();
+    monitor.close();
+    cluster.bury().await;
     (monitor, verdict)
 }
 
@@ -335,6 +337,17 @@ where
             Handle::current().resume(handle.id());
             self.restart(*node);
         }
+    }
+
+    /// Drops every task. Tasks hold timers and timers hold tasks: left alone, a run would never be freed.
+    async fn bury(&self) {
+        let handle = Handle::current();
+        for (node, _) in self.nodes.values() {
+            handle.resume(node.id());
+            handle.kill(node.id());
+        }
+        handle.kill(self.client.id());
+        madsim::time::sleep(Duration::from_millis(1)).await;
     }
 
     /// What took effect, wherever it was counted.

@@ -41,6 +41,7 @@ struct State<S: System> {
     orders: mpsc::UnboundedSender<Order<NodeOf<S>>>,
     max_events: u64,
     verdict: Option<Verdict>,
+    closed: bool,
 }
 
 struct Place<S: System> {
@@ -102,6 +103,7 @@ impl<S: System> Monitor<S> {
             orders,
             max_events: options.max_events,
             verdict: None,
+            closed: false,
         })))
     }
 
@@ -159,6 +161,11 @@ impl<S: System> Monitor<S> {
             state.push(Happening::Stopped { node, why });
             let _ = state.orders.send(Order::Stopped(node));
         });
+    }
+
+    /// The run is over: what still happens is no part of it.
+    pub fn close(&self) {
+        self.with(|state| state.closed = true);
     }
 
     /// A fault took effect.
@@ -219,6 +226,9 @@ impl<S: System> State<S> {
     }
 
     fn push(&mut self, what: Happening<NodeOf<S>>) {
+        if self.closed {
+            return;
+        }
         self.trace.push(madsim::time::TimeHandle::current().elapsed(), what);
         if self.trace.events > self.max_events {
             let why = format!("still busy after {} events: the nodes keep each other awake", self.max_events);
