@@ -4,7 +4,7 @@ use std::any::Any;
 use std::time::Duration;
 
 use coalmine_core::node::Node;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::faults::Effects;
 use crate::trace::Entry;
@@ -28,7 +28,7 @@ impl RunOptions {
 }
 
 /// How a run came out.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "verdict", rename_all = "snake_case")]
 pub enum Verdict {
     /// Everything held, and the system converged.

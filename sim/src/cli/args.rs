@@ -1,10 +1,13 @@
 //! What the command line takes.
 
+use std::num::NonZeroUsize;
 use std::ops::Range;
+use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::suite::ModelArgs;
+use crate::sweep::{Seeds, Shard};
 use crate::world::Disk;
 
 /// Write a distributed node once. Run it, break it, prove it.
@@ -36,8 +39,19 @@ pub enum Command {
     /// List the scenarios and models, each with one sentence.
     List,
     /// Run scenarios under many seeds. Each seed decides every crash, cut, loss and delay.
-    #[command(after_help = "Example: sim rollout-chaos --seeds 0..500")]
+    #[command(after_help = "\
+Ctrl-C ends a sweep early: what is known by then is reported, and saved if there is a checkpoint. A second \
+Ctrl-C ends it at once.
+
+Example: sim rollout-chaos --seeds 0..500")]
     Sim(SimArgs),
+    /// Make one report of the reports of shards.
+    #[command(after_help = "\
+Files hold what `sim --format json` printed. Each shard must be there once, and all of one sweep. A part that \
+was not run to its end is an error (exit code 2), as is one that is missing.
+
+Example: merge shard-*.json")]
+    Merge(MergeArgs),
     /// Run one seed, a plan or a capsule again and tell what happened, step by step.
     #[command(after_help = "\
 Examples:
@@ -94,17 +108,22 @@ pub struct SimArgs {
     /// Run each seed twice and compare the digests.
     #[arg(long)]
     pub check_determinism: bool,
-    /// Stop after so many seeds have failed.
-    #[arg(long, default_value_t = 10, value_name = "N")]
-    pub max_failures: usize,
+    /// Stop after so many seeds have failed; 1 stops at the first.
+    #[arg(long, default_value = "10", value_name = "N")]
+    pub max_failures: NonZeroUsize,
+    /// Keep what is known in this file, and go on from it if it is there.
+    #[arg(long, value_name = "FILE")]
+    pub checkpoint: Option<PathBuf>,
+    /// Run part I of N only, counted from 0; `env` takes both from Slurm, Kubernetes or a CI's matrix.
+    #[arg(long, value_name = "I/N", value_parser = shard)]
+    pub shard: Option<Shard>,
 }
 
-impl SimArgs {
-    /// The arguments of an ordinary sweep.
-    pub fn of(name: &str, seeds: Range<u64>, jobs: usize) -> Self {
-        let jobs = JobsArgs { jobs: u16::try_from(jobs).ok() };
-        Self { name: name.into(), seeds, jobs, check_determinism: false, max_failures: 10 }
-    }
+#[derive(Debug, Args)]
+pub struct MergeArgs {
+    /// Captured output of `sim --format json`.
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -204,29 +223,16 @@ impl CheckArgs {
 }
 
 fn seeds(text: &str) -> Result<Range<u64>, String> {
-    let number = |text: &str| text.trim().parse::<u64>().map_err(|why| format!("{text:?}: {why}"));
-    let range = match text.split_once("..") {
-        Some((first, end)) => number(first)?..number(end)?,
-        None => {
-            let seed = number(text)?;
-            seed..seed.checked_add(1).ok_or("there is no seed after this one")?
-        }
-    };
-    if range.is_empty() { Err(format!("{text} holds no seed: B is excluded")) } else { Ok(range) }
+    text.parse().map(Seeds::range)
+}
+
+fn shard(text: &str) -> Result<Shard, String> {
+    if text == "env" { Shard::from_env(|name| std::env::var(name).ok()) } else { text.parse() }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn seeds_are_a_range_or_one_number() {
-        assert_eq!(seeds("3..7"), Ok(3..7));
-        assert_eq!(seeds("5"), Ok(5..6));
-        for bad in ["7..3", "3..3", "a..b", "", "18446744073709551615"] {
-            assert!(seeds(bad).is_err(), "{bad:?} should be refused");
-        }
-    }
 
     #[test]
     fn the_command_line_is_sound() {

@@ -7,18 +7,18 @@
 mod args;
 mod output;
 mod plans;
+mod sweep;
 
-use std::ops::Range;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser;
 use serde_json::json;
 
-use self::args::{CheckArgs, Cli, Command, Format, SimArgs};
+use self::args::{CheckArgs, Cli, Command, Format};
 use crate::check::{CheckOptions, CheckReport, Verdict as Property};
 use crate::suite::{AnyModel, AnyScenario, Job, Suite};
-use crate::sweep::{Failure, SweepOptions, SweepReport, sweep};
+use crate::sweep::{SweepOptions, SweepPart};
 
 /// Exit code: an invariant is violated, or what should have been seen was not.
 const VIOLATED: u8 = 1;
@@ -27,10 +27,19 @@ const USAGE: u8 = 2;
 
 /// Does what the command line says.
 pub fn main(suite: &Suite) -> ExitCode {
-    let cli = Cli::parse();
+    obey(suite, &Cli::parse()).into()
+}
+
+/// Does what these arguments say, the program's name first; ends the process if they make no sense.
+pub fn main_from(suite: &Suite, args: impl IntoIterator<Item = String>) -> u8 {
+    obey(suite, &Cli::parse_from(args))
+}
+
+fn obey(suite: &Suite, cli: &Cli) -> u8 {
     let done = match &cli.command {
         Command::List => list(suite, cli.format),
-        Command::Sim(args) => sim(suite, args, cli.format),
+        Command::Sim(args) => sweep::sim(suite, args, cli.format),
+        Command::Merge(args) => sweep::merge(args, cli.format),
         Command::Replay(args) => plans::replay(suite, args, cli.format),
         Command::Plan(args) => plans::plan(suite, args, cli.format),
         Command::Shrink(args) => plans::shrink(suite, args, cli.format),
@@ -41,7 +50,6 @@ pub fn main(suite: &Suite) -> ExitCode {
         output::error(&why);
         USAGE
     })
-    .into()
 }
 
 fn list(suite: &Suite, format: Format) -> Result<u8, String> {
@@ -60,70 +68,6 @@ fn list(suite: &Suite, format: Format) -> Result<u8, String> {
         }
     }
     Ok(0)
-}
-
-fn sim(suite: &Suite, args: &SimArgs, format: Format) -> Result<u8, String> {
-    let scenarios: Vec<&dyn AnyScenario> = if args.name == "all" {
-        suite.scenarios.iter().map(AsRef::as_ref).collect()
-    } else {
-        vec![find_scenario(suite, &args.name)?]
-    };
-    let several = scenarios.len() > 1;
-    let mut reports = Vec::new();
-    for scenario in scenarios {
-        let report = run_sweep(scenario, args.seeds.clone(), args.jobs.jobs(), args);
-        match format {
-            Format::Text => output::sweep(&report),
-            Format::Json => output::json(&report),
-        }
-        reports.push(report);
-    }
-    let code = reports.iter().flat_map(|report| &report.failures).next().map_or(0, exit_code);
-    if several {
-        let total = total(&reports, &args.seeds);
-        match format {
-            Format::Text => output::sweep(&total),
-            Format::Json => output::json(&total),
-        }
-    }
-    Ok(code)
-}
-
-fn exit_code(failure: &Failure) -> u8 {
-    failure.verdict.exit_code()
-}
-
-fn run_sweep(scenario: &dyn AnyScenario, seeds: Range<u64>, jobs: usize, args: &SimArgs) -> SweepReport {
-    let bar = output::bar(scenario.name(), seeds.end - seeds.start);
-    let options = SweepOptions {
-        seeds,
-        jobs,
-        check_determinism: args.check_determinism,
-        max_failures: args.max_failures,
-    };
-    let report = sweep(scenario, &options, &|done, failed| {
-        bar.set_position(done);
-        if failed > 0 {
-            bar.set_message(format!("{failed} failed"));
-        }
-    });
-    bar.finish_and_clear();
-    report
-}
-
-/// All sweeps as one.
-fn total(reports: &[SweepReport], seeds: &Range<u64>) -> SweepReport {
-    SweepReport {
-        scenario: "all".into(),
-        engine: "madsim",
-        seeds: format!("{}..{}", seeds.start, seeds.end),
-        passed: reports.iter().map(|report| report.passed).sum(),
-        failed: reports.iter().flat_map(|report| report.failed.iter().copied()).collect(),
-        failures: reports.iter().flat_map(|report| report.failures.iter().cloned()).collect(),
-        events: reports.iter().map(|report| report.events).sum(),
-        simulated_s: reports.iter().map(|report| report.simulated_s).sum(),
-        wall_s: reports.iter().map(|report| report.wall_s).sum(),
-    }
 }
 
 fn check(suite: &Suite, args: &CheckArgs, format: Format) -> Result<u8, String> {
@@ -177,9 +121,10 @@ fn run(suite: &Suite, jobs: usize, format: Format) -> Result<u8, String> {
     for job in &suite.main_job {
         let row = match job {
             Job::Sweep(name, seeds) => {
-                let args = SimArgs::of(name, 0..*seeds, jobs);
-                let report = run_sweep(find_scenario(suite, name)?, 0..*seeds, jobs, &args);
-                code = report.failures.first().map_or(code, exit_code);
+                let options =
+                    SweepOptions { seeds: 0..*seeds, jobs, check_determinism: false, max_failures: 10 };
+                let report = sweep::show(find_scenario(suite, name)?, &options, &SweepPart::default())?;
+                code = report.failures.first().map_or(code, |failure| failure.verdict.exit_code());
                 output::Row::of_sweep(&report)
             }
             Job::Check(name, args) => {

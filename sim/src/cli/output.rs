@@ -13,6 +13,7 @@ use crate::check::{CheckReport, Verdict as Property};
 use crate::run::Verdict;
 use crate::suite::Outcome;
 use crate::sweep::SweepReport;
+use crate::sweep::merge::ALL;
 
 const GOOD: Style = AnsiColor::Green.on_default().bold();
 const BAD: Style = AnsiColor::Red.on_default().bold();
@@ -29,6 +30,11 @@ fn replay_line(scenario: &str, seed: u64) -> String {
 
 pub fn error(why: &str) {
     eprintln!("{BAD}error:{BAD:#} {why}");
+}
+
+/// Something besides the results, on standard error.
+pub fn note(note: &str) {
+    eprintln!("{DIM}{note}{DIM:#}");
 }
 
 pub fn text(text: &str) {
@@ -55,10 +61,13 @@ fn mark(good: bool) -> String {
 
 /// One line, and the first failures with the lines to paste.
 pub fn sweep(report: &SweepReport) {
-    let ran = report.passed + report.failed.len() as u64;
-    let rate = ran as f64 / report.wall_s.max(1e-9);
+    let rate = report.ran() as f64 / report.wall_s.max(1e-9);
+    let shard = report.shard.map_or_else(String::new, |shard| {
+        let part = report.part();
+        format!(", shard {shard} ({}..{})", part.start, part.end)
+    });
     println!(
-        "{} {BOLD}{}{BOLD:#}  seeds {}: {} passed, {} failed  {DIM}{} events, {:.0} s simulated in {:.1} s, {rate:.0} seeds a second{DIM:#}",
+        "{} {BOLD}{}{BOLD:#}  seeds {}{shard}: {} passed, {} failed  {DIM}{} events, {:.0} s simulated in {:.1} s, {rate:.0} seeds a second{DIM:#}",
         mark(report.failed.is_empty()),
         report.scenario,
         report.seeds,
@@ -68,7 +77,10 @@ pub fn sweep(report: &SweepReport) {
         report.simulated_s,
         report.wall_s,
     );
-    if report.scenario == "all" {
+    if report.scenario == ALL {
+        if report.interrupted {
+            println!("    {BAD}interrupted{BAD:#}: not all seeds of all scenarios were run");
+        }
         return; // each was told of already
     }
     for failure in report.failures.iter().take(TOLD) {
@@ -77,6 +89,14 @@ pub fn sweep(report: &SweepReport) {
     }
     if report.failures.len() > TOLD {
         println!("    and {} more", report.failures.len() - TOLD);
+    }
+    let (ran, size) = (thousands(report.ran()), thousands(report.size()));
+    if report.interrupted {
+        println!("    {BAD}interrupted{BAD:#} after {ran} of {size} seeds");
+    } else if report.ran() < report.size() {
+        println!(
+            "    {BAD}stopped{BAD:#} after {ran} of {size} seeds: that is enough failures (--max-failures)"
+        );
     }
 }
 

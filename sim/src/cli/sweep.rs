@@ -1,0 +1,135 @@
+//! `sim` and `merge`: sweeps, in parts and as a whole.
+
+use std::fs::File;
+use std::io::BufReader;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
+
+use super::args::{Format, MergeArgs, SimArgs};
+use super::{USAGE, find_scenario, output};
+use crate::suite::{AnyScenario, Suite};
+use crate::sweep::merge::{self, ALL, MergeError};
+use crate::sweep::{SweepOptions, SweepPart, SweepReport, sweep_part};
+
+pub fn sim(suite: &Suite, args: &SimArgs, format: Format) -> Result<u8, String> {
+    let all = args.name == ALL;
+    if all && args.checkpoint.is_some() {
+        return Err("--checkpoint FILE is for one scenario, and this is a sweep of all: name one".into());
+    }
+    let scenarios: Vec<&dyn AnyScenario> = if all {
+        suite.scenarios.iter().map(AsRef::as_ref).collect()
+    } else {
+        vec![find_scenario(suite, &args.name)?]
+    };
+    let options = SweepOptions {
+        seeds: args.seeds.clone(),
+        jobs: args.jobs.jobs(),
+        check_determinism: args.check_determinism,
+        max_failures: args.max_failures.get(),
+    };
+    let signals = Signals::catch().map_err(|why| format!("cannot catch signals: {why}"))?;
+    let stop = Arc::clone(&signals.stop);
+    let part = SweepPart { shard: args.shard, checkpoint: args.checkpoint.clone(), stop };
+    let mut reports = Vec::new();
+    for scenario in scenarios {
+        let report = show(scenario, &options, &part)?;
+        print(&report, format);
+        reports.push(report);
+        if signals.stop.load(Ordering::Relaxed) {
+            break;
+        }
+    }
+    let mut interrupted = reports.iter().any(|report| report.interrupted);
+    if all && let Some(mut total) = merge::total(&reports) {
+        interrupted |= reports.len() < suite.scenarios.len();
+        total.interrupted = interrupted;
+        print(&total, format);
+    }
+    let found = first_exit_code(&reports);
+    Ok(if found == 0 && interrupted { signals.exit_code() } else { found })
+}
+
+fn print(report: &SweepReport, format: Format) {
+    match format {
+        Format::Text => output::sweep(report),
+        Format::Json => output::json(report),
+    }
+}
+
+fn first_exit_code(reports: &[SweepReport]) -> u8 {
+    let first = reports.iter().flat_map(|report| &report.failures).next();
+    first.map_or(0, |failure| failure.verdict.exit_code())
+}
+
+/// Sweeps with a progress bar.
+pub fn show(
+    scenario: &dyn AnyScenario,
+    options: &SweepOptions,
+    part: &SweepPart,
+) -> Result<SweepReport, String> {
+    let seeds = part.shard.map_or_else(|| options.seeds.clone(), |shard| shard.of(&options.seeds));
+    let bar = output::bar(scenario.name(), seeds.end - seeds.start);
+    let started = AtomicBool::new(false);
+    let report = sweep_part(scenario, options, part, &|done, failed| {
+        bar.set_position(done);
+        if failed > 0 {
+            bar.set_message(format!("{failed} failed"));
+        }
+        if !started.swap(true, Ordering::Relaxed) {
+            bar.reset_eta(); // what earlier sittings did says nothing about this one's speed
+        }
+    });
+    bar.finish_and_clear();
+    let report = report.map_err(|why| why.to_string())?;
+    if let Some(file) = part.checkpoint.as_ref().filter(|_| report.resumed > 0) {
+        let (resumed, size) = (output::thousands(report.resumed), output::thousands(report.size()));
+        output::note(&format!("{resumed} of {size} seeds were known from {}", file.display()));
+    }
+    Ok(report)
+}
+
+/// Ctrl-C and `kill` ask for an end; asked twice, the process ends without more ado.
+struct Signals {
+    stop: Arc<AtomicBool>,
+    terminated: Arc<AtomicBool>,
+}
+
+impl Signals {
+    fn catch() -> std::io::Result<Self> {
+        let signals = Self { stop: Arc::default(), terminated: Arc::default() };
+        for signal in [SIGINT, SIGTERM] {
+            // The order matters: the first signal finds the flag unset, and sets it after.
+            flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&signals.stop))?;
+            flag::register(signal, Arc::clone(&signals.stop))?;
+        }
+        flag::register(SIGTERM, Arc::clone(&signals.terminated))?;
+        Ok(signals)
+    }
+
+    /// The exit code of a sweep that was interrupted and has found nothing. Whoever pressed Ctrl-C knows; a
+    /// scheduler that sent SIGTERM must not take a part for the whole.
+    fn exit_code(&self) -> u8 {
+        if self.terminated.load(Ordering::Relaxed) { 128 + SIGTERM as u8 } else { 0 }
+    }
+}
+
+pub fn merge(args: &MergeArgs, format: Format) -> Result<u8, String> {
+    let mut pieces = Vec::new();
+    for path in &args.files {
+        let name = path.display().to_string();
+        let file = File::open(path).map_err(|why| MergeError::Read(name.clone(), why).to_string())?;
+        pieces.extend(merge::read(&name, BufReader::new(file)).map_err(|why| why.to_string())?);
+    }
+    let merged = merge::merge(pieces).map_err(|why| why.to_string())?;
+    for report in &merged.reports {
+        print(report, format);
+    }
+    for why in &merged.unfinished {
+        output::error(why);
+    }
+    let found = first_exit_code(&merged.reports);
+    Ok(if found == 0 && !merged.unfinished.is_empty() { USAGE } else { found })
+}

@@ -1,0 +1,285 @@
+//! Runs a scenario under many seeds, on many threads. Every seed is a run of its own: what comes out depends
+//! on nothing but the seed. So a sweep may be cut in time and in space, and its parts add up to the whole:
+//!
+//! * [`checkpoint`]: a sweep that is interrupted goes on where it was;
+//! * [`shard`]: many machines run a part each;
+//! * [`merge`]: their reports become one.
+//!
+//! Memory does not grow with the number of seeds: what is done is kept as ranges, and only failures are kept
+//! one by one.
+
+mod checkpoint;
+pub mod merge;
+mod seeds;
+mod shard;
+
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use self::checkpoint::{Checkpoint, Identity};
+use self::seeds::SeedSet;
+use crate::run::Verdict;
+use crate::suite::{AnyScenario, Outcome};
+
+pub use self::checkpoint::CheckpointError;
+pub use self::seeds::Seeds;
+pub use self::shard::Shard;
+
+/// How often a checkpoint is written.
+const SAVE_EVERY: Duration = Duration::from_secs(2);
+
+/// How a sweep is made.
+#[derive(Clone, Debug)]
+pub struct SweepOptions {
+    /// Which seeds; at least one.
+    pub seeds: Range<u64>,
+    /// How many threads.
+    pub jobs: usize,
+    /// Run each seed twice and compare the digests.
+    pub check_determinism: bool,
+    /// Stop after so many failures.
+    pub max_failures: usize,
+}
+
+/// What a sweep has besides that takes several machines, or several sittings.
+#[derive(Clone, Debug, Default)]
+pub struct SweepPart {
+    /// Run this part of the seeds only.
+    pub shard: Option<Shard>,
+    /// Go on from this file if it is there, and keep it up to date.
+    pub checkpoint: Option<PathBuf>,
+    /// Once this is set, finish the runs under way and report what is known.
+    pub stop: Arc<AtomicBool>,
+}
+
+/// What a sweep found.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SweepReport {
+    /// The scenario.
+    pub scenario: String,
+    /// The engine that ran it.
+    pub engine: String,
+    /// The seeds that were to be run, of all shards.
+    pub seeds: Seeds,
+    /// Which part of them, if not all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shard: Option<Shard>,
+    /// The digest of the first of `seeds`, beside a shard: all shards of a sweep should have run the same code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probe: Option<String>,
+    /// It was told to stop before all seeds were run.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub interrupted: bool,
+    /// How many passed.
+    pub passed: u64,
+    /// Those that failed, in order.
+    pub failed: Vec<u64>,
+    /// How, for each of them.
+    pub failures: Vec<Failure>,
+    /// How many events there were.
+    pub events: u64,
+    /// How much time passed in the simulations, in seconds.
+    pub simulated_s: f64,
+    /// How much time passed outside, in seconds: in this sitting and those before it.
+    pub wall_s: f64,
+    /// How many of the seeds were run in earlier sittings.
+    #[serde(skip)]
+    pub resumed: u64,
+}
+
+impl SweepReport {
+    /// How many seeds were run.
+    pub fn ran(&self) -> u64 {
+        self.passed + self.failed.len() as u64
+    }
+
+    /// The seeds of this part.
+    pub fn part(&self) -> Range<u64> {
+        part_of(&self.seeds.range(), self.shard)
+    }
+
+    /// How many seeds this part has.
+    pub fn size(&self) -> u64 {
+        let part = self.part();
+        part.end - part.start
+    }
+}
+
+/// A seed that failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// The seed.
+    pub seed: u64,
+    /// How.
+    #[serde(flatten)]
+    pub verdict: Verdict,
+}
+
+/// Sweeps. `progress` is called after every seed, with how many are done and how many failed.
+pub fn sweep(
+    scenario: &dyn AnyScenario,
+    options: &SweepOptions,
+    progress: &(dyn Fn(u64, usize) + Sync),
+) -> SweepReport {
+    sweep_part(scenario, options, &SweepPart::default(), progress).expect("only a checkpoint can be wrong")
+}
+
+/// Sweeps a part, or goes on with it. `progress` is also called at first, with what earlier sittings did.
+pub fn sweep_part(
+    scenario: &dyn AnyScenario,
+    options: &SweepOptions,
+    part: &SweepPart,
+    progress: &(dyn Fn(u64, usize) + Sync),
+) -> Result<SweepReport, CheckpointError> {
+    let started = Instant::now();
+    let seeds = part_of(&options.seeds, part.shard);
+    let probed = part.shard.is_some() || part.checkpoint.is_some();
+    let probe = probed.then(|| format!("{:016x}", scenario.run(options.seeds.start, false).digest));
+    let checkpoint = part.checkpoint.as_ref().map(|path| {
+        Checkpoint::new(path, identity(scenario, options, part, probe.clone().unwrap_or_default()))
+    });
+    let tally = checkpoint.as_ref().map_or_else(|| Ok(Tally::default()), |file| file.load(&seeds))?;
+    let (resumed, wall_before) = (tally.done.count(), tally.wall);
+    progress(resumed, tally.failures.len());
+
+    let sitting = Sitting { scenario, options, checkpoint, part, started, wall_before };
+    // Before the work and not after it: a file that cannot be written is best known at once.
+    sitting.save(&tally)?;
+    let tally = sitting.run(tally, &seeds, progress)?;
+    sitting.save(&tally)?;
+
+    let interrupted = part.stop.load(Ordering::Relaxed) && tally.done.count() < seeds.end - seeds.start;
+    let (whole, probe) = (&options.seeds, probe.filter(|_| part.shard.is_some()));
+    Ok(SweepReport {
+        scenario: scenario.name().into(),
+        engine: scenario.engine().into(),
+        seeds: Seeds { start: whole.start, end: whole.end },
+        shard: part.shard,
+        probe,
+        interrupted,
+        passed: tally.done.count() - tally.failures.len() as u64,
+        failed: tally.failures.iter().map(|failure| failure.seed).collect(),
+        failures: tally.failures,
+        events: tally.events,
+        simulated_s: tally.simulated.as_secs_f64(),
+        wall_s: sitting.wall().as_secs_f64(),
+        resumed,
+    })
+}
+
+fn part_of(seeds: &Range<u64>, shard: Option<Shard>) -> Range<u64> {
+    shard.map_or_else(|| seeds.clone(), |shard| shard.of(seeds))
+}
+
+fn identity(scenario: &dyn AnyScenario, options: &SweepOptions, part: &SweepPart, probe: String) -> Identity {
+    Identity {
+        scenario: scenario.name().into(),
+        engine: scenario.engine().into(),
+        seeds: Seeds { start: options.seeds.start, end: options.seeds.end },
+        shard: part.shard,
+        check_determinism: options.check_determinism,
+        version: env!("CARGO_PKG_VERSION").into(),
+        probe,
+    }
+}
+
+/// From the start of a process, or the reading of a checkpoint, to its end.
+struct Sitting<'a> {
+    scenario: &'a dyn AnyScenario,
+    options: &'a SweepOptions,
+    checkpoint: Option<Checkpoint>,
+    part: &'a SweepPart,
+    started: Instant,
+    wall_before: Duration,
+}
+
+impl Sitting<'_> {
+    fn wall(&self) -> Duration {
+        self.wall_before + self.started.elapsed()
+    }
+
+    fn save(&self, tally: &Tally) -> Result<(), CheckpointError> {
+        self.checkpoint.as_ref().map_or(Ok(()), |file| file.save(tally, self.wall()))
+    }
+
+    /// Runs what is not done yet.
+    fn run(
+        &self,
+        tally: Tally,
+        seeds: &Range<u64>,
+        progress: &(dyn Fn(u64, usize) + Sync),
+    ) -> Result<Tally, CheckpointError> {
+        let pending = Mutex::new(tally.done.missing_from(seeds).into_iter().flatten());
+        let enough = AtomicBool::new(tally.failures.len() >= self.options.max_failures);
+        let shared = Mutex::new((tally, Instant::now()));
+        let work = || {
+            while !enough.load(Ordering::Relaxed) && !self.part.stop.load(Ordering::Relaxed) {
+                let Some(seed) = lock(&pending).next() else { break };
+                let outcome = run_one(self.scenario, seed, self.options.check_determinism);
+                let (tally, saved) = &mut *lock(&shared);
+                tally.add(seed, outcome);
+                progress(tally.done.count(), tally.failures.len());
+                if tally.failures.len() >= self.options.max_failures {
+                    enough.store(true, Ordering::Relaxed);
+                }
+                if saved.elapsed() >= SAVE_EVERY {
+                    self.save(tally).inspect_err(|_| enough.store(true, Ordering::Relaxed))?;
+                    *saved = Instant::now();
+                }
+            }
+            Ok(())
+        };
+        std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..self.options.jobs.max(1)).map(|_| scope.spawn(work)).collect();
+            workers.into_iter().try_for_each(|worker| worker.join().expect("a run's panics are its verdict"))
+        })?;
+        let (mut tally, _) = shared.into_inner().unwrap_or_else(PoisonError::into_inner);
+        tally.failures.sort_by_key(|failure| failure.seed);
+        Ok(tally)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Runs one seed; twice, if it is to be compared with itself.
+fn run_one(scenario: &dyn AnyScenario, seed: u64, check_determinism: bool) -> Outcome {
+    let first = scenario.run(seed, false);
+    if !check_determinism {
+        return first;
+    }
+    let second = scenario.run(seed, false);
+    if first.digest == second.digest {
+        return first;
+    }
+    let digests = [first.digest, second.digest].map(|digest| format!("{digest:016x}"));
+    Outcome { verdict: Verdict::NotDeterministic { digests }, ..first }
+}
+
+/// What is known so far: it grows with the failures, not with the seeds.
+#[derive(Clone, Debug, Default)]
+struct Tally {
+    done: SeedSet,
+    failures: Vec<Failure>,
+    events: u64,
+    simulated: Duration,
+    /// The time that earlier sittings took.
+    wall: Duration,
+}
+
+impl Tally {
+    fn add(&mut self, seed: u64, outcome: Outcome) {
+        self.done.insert(seed..seed + 1);
+        self.events += outcome.events;
+        self.simulated += outcome.simulated;
+        if outcome.verdict != Verdict::Passed {
+            self.failures.push(Failure { seed, verdict: outcome.verdict });
+        }
+    }
+}
