@@ -4,6 +4,7 @@
 //! * [`codecs`]: frames, journals and JSON against hostile bytes.
 //! * [`host`]: the promises of the one interpreter of effects.
 //! * [`scenarios`], [`checks`]: what ships passes, and is counted; a seed is a seed, wherever it runs.
+//! * [`sweeps`]: parts of a sweep, in time and in space, add up to the whole.
 //! * [`conformance`]: the real, the simulated and the explored cluster write the same journals.
 //! * [`specimens`]: bugs planted on purpose are found by the sweep and by the checker.
 //! * [`purity`]: what the core may depend on, and what must never reach production.
@@ -15,4 +16,5 @@ mod host;
 mod purity;
 mod scenarios;
 mod specimens;
+mod sweeps;
 mod transcripts;
