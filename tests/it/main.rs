@@ -4,6 +4,7 @@
 //! * [`codecs`]: frames, journals and JSON against hostile bytes.
 //! * [`host`]: the promises of the one interpreter of effects.
 //! * [`scenarios`], [`checks`]: what ships passes, and is counted; a seed is a seed, wherever it runs.
+//! * [`plans`]: plans and capsules as files; every fault happens; failures shrink.
 //! * [`sweeps`]: parts of a sweep, in time and in space, add up to the whole.
 //! * [`conformance`]: the real, the simulated and the explored cluster write the same journals.
 //! * [`specimens`]: bugs planted on purpose are found by the sweep and by the checker.
@@ -13,6 +14,7 @@ mod checks;
 mod codecs;
 mod conformance;
 mod host;
+mod plans;
 mod purity;
 mod scenarios;
 mod specimens;

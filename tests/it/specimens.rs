@@ -10,14 +10,14 @@ use coalmine_sim::sweep::{SweepOptions, SweepReport, sweep};
 
 /// A resolver that decides ABORT although all it can reach are prepared.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-struct GuessingResolver;
+pub struct GuessingResolver;
 impl Variant for GuessingResolver {
     const RESOLVER_GUESSES: bool = true;
 }
 
 /// A participant that sends its vote before the vote is durable.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-struct HastyVoter;
+pub struct HastyVoter;
 impl Variant for HastyVoter {
     const VOTE_BEFORE_DURABLE: bool = true;
 }

@@ -1,0 +1,180 @@
+//! Plans as files: every one that ships gives the verdict it names; every kind of fault really happens; what
+//! fails is made small.
+
+use std::path::{Path, PathBuf};
+
+use coalmine::rollout::chaos;
+use coalmine_core::rollout::variant::Variant;
+use coalmine_sim::capsule::{Expected, File};
+use coalmine_sim::faults::{Effect, Effects};
+use coalmine_sim::run::Verdict;
+use coalmine_sim::suite::{AnyScenario, Outcome};
+
+use crate::specimens::{GuessingResolver, HastyVoter};
+
+fn folder(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios").join(name)
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).expect("the folder ships");
+    let mut files: Vec<_> = entries.map(|entry| entry.expect("a readable folder").path()).collect();
+    files.retain(|path| path.extension().is_some_and(|ending| ending == "toml" || ending == "json"));
+    files.sort();
+    files
+}
+
+fn run(path: &Path) -> (Outcome, Expected) {
+    let suite = coalmine::suite();
+    let file = File::read(path).unwrap_or_else(|why| panic!("{why}"));
+    let scenario = suite.find_scenario(file.scenario().expect("it names one")).expect("it ships");
+    scenario.run_file(file, true).unwrap_or_else(|why| panic!("{why}"))
+}
+
+#[test]
+fn every_plan_gives_the_verdict_it_names() {
+    let files = files(&folder("plans"));
+    assert!(files.len() >= 13, "{files:?}");
+    for path in files {
+        let (outcome, expected) = run(&path);
+        let story = outcome.story.unwrap_or_default();
+        assert_eq!(Expected::of(&outcome.verdict), expected, "{}:\n{story}", path.display());
+    }
+}
+
+/// What each plan is there to show did take effect.
+#[test]
+fn plans_do_what_they_say() {
+    let effects = |name: &str| run(&folder("plans").join(format!("{name}.toml"))).0.effects;
+    let shows = [
+        ("clogged-votes", Effect::FrameClogged),
+        ("reset-connections", Effect::ConnectionReset),
+        ("coordinator-stands-still", Effect::Pause),
+        ("hasty-clock", Effect::ClockFast),
+        ("hasty-clock", Effect::FrameSlowed),
+        ("slow-clock", Effect::ClockSlow),
+        ("slow-clock", Effect::FrameCutOff),
+        ("clock-jump", Effect::ClockJump),
+        ("slow-disk", Effect::SyncSlowed),
+        ("failed-sync", Effect::SyncFailed),
+        ("full-disk", Effect::DiskFull),
+        ("bit-rot", Effect::BitRot),
+        ("noisy-links", Effect::FrameLost),
+        ("noisy-links", Effect::FrameDuplicated),
+        ("noisy-links", Effect::FrameDelayed),
+    ];
+    for (name, effect) in shows {
+        assert!(effects(name).of(effect) > 0, "{name} should show {effect:?}: {:?}", effects(name));
+    }
+}
+
+/// The words of a story that only a certain fault can bring about.
+#[test]
+fn faults_are_seen_in_the_story() {
+    let story = |name: &str| run(&folder("plans").join(format!("{name}.toml"))).0.story.unwrap_or_default();
+    let shows: [(&str, &[&str]); 7] = [
+        ("clock-jump", &["aborted 1.1: no vote from"]),
+        ("slow-disk", &["aborted 1.1: no vote from n2 in time"]),
+        ("failed-sync", &["STOPS: journal: the disk could not sync"]),
+        ("full-disk", &["STOPS: journal: no storage space"]),
+        ("bit-rot", &["is damaged", "line "]),
+        ("clogged-votes", &["is held by a clog", "aborted 1.1: no vote from n2, n3 in time"]),
+        ("coordinator-stands-still", &["in doubt about 1.1"]),
+    ];
+    for (name, words) in shows {
+        let story = story(name);
+        for word in words {
+            assert!(story.contains(word), "{name} should tell of {word:?}:\n{story}");
+        }
+    }
+}
+
+/// A chaos that never draws a fault does not test it.
+#[test]
+fn chaos_exercises_every_fault_it_may_draw() {
+    let suite = coalmine::suite();
+    let chaos = suite.find_scenario("rollout-chaos").expect("it ships");
+    let mut effects = Effects::default();
+    for seed in 0..120 {
+        effects.merge(&chaos.run(seed, false).effects);
+    }
+    // These the rollout cannot heal by itself; see the scenario.
+    assert_eq!(effects.never(), [Effect::DiskWiped, Effect::BitRot], "{effects:?}");
+}
+
+/// The plan of a seed, printed and read again, is the same run.
+#[test]
+fn a_printed_plan_replays_its_seed() {
+    let suite = coalmine::suite();
+    let chaos = suite.find_scenario("rollout-chaos").expect("it ships");
+    let path = std::env::temp_dir().join(format!("coalmine-plan-{}.toml", std::process::id()));
+    for seed in [0, 7, 23] {
+        std::fs::write(&path, chaos.plan(seed)).expect("a temporary file can be written");
+        let (outcome, _) = run(&path);
+        assert_eq!(outcome.digest, chaos.run(seed, false).digest, "seed {seed}");
+    }
+    std::fs::remove_file(&path).expect("the file is ours");
+}
+
+/// Whatever seed a planted bug is found by, what is left of its plan can be taken in at a glance.
+fn shrinks<V: Variant>(failures: usize) {
+    let chaos = chaos::scenario::<V>();
+    let failing = (0..5_000).filter(|&seed| chaos.run(seed, false).verdict != Verdict::Passed);
+    for seed in failing.take(failures) {
+        let shrunk = chaos.shrink(seed, &mut |_| true).expect("the seed fails");
+        assert!(shrunk.at.steps <= 6, "seed {seed}, {} runs:\n{}", shrunk.at.runs, shrunk.capsule);
+        // The capsule is a file that gives the same verdict, in this variant and in no other.
+        let path = std::env::temp_dir().join(format!("coalmine-capsule-{}-{seed}.toml", std::process::id()));
+        std::fs::write(&path, &shrunk.capsule).expect("a temporary file can be written");
+        let read = || File::read(&path).expect("a capsule can be read");
+        let (outcome, expected) = chaos.run_file(read(), false).expect("a capsule can be run");
+        assert_eq!(Expected::of(&outcome.verdict), expected);
+        assert_eq!(expected, shrunk.expected);
+        let sound = coalmine::suite();
+        let sound = sound.find_scenario("rollout-chaos").expect("it ships");
+        let (outcome, _) = sound.run_file(read(), false).expect("a capsule can be run");
+        assert_eq!(outcome.verdict, Verdict::Passed, "the sound node survives the same plan");
+        std::fs::remove_file(&path).expect("the file is ours");
+    }
+}
+
+#[test]
+fn a_guessing_resolver_shrinks_to_six_steps() {
+    shrinks::<GuessingResolver>(1);
+}
+
+#[test]
+fn a_hasty_voter_shrinks_to_six_steps() {
+    shrinks::<HastyVoter>(1);
+}
+
+#[test]
+fn errors_in_files_name_the_file_and_the_place() {
+    let path = std::env::temp_dir().join(format!("coalmine-bad-{}.toml", std::process::id()));
+    let suite = coalmine::suite();
+    let chaos = suite.find_scenario("rollout-chaos").expect("it ships");
+    let complain = |text: &str| {
+        std::fs::write(&path, text).expect("a temporary file can be written");
+        let file = match File::read(&path) {
+            Ok(file) => file,
+            Err(why) => return why,
+        };
+        chaos.run_file(file, false).map(|_| ()).expect_err("the file is bad")
+    };
+    let head = "scenario = 'rollout-chaos'\nverdict = 'passed'\n";
+    let plan = "[plan]\nheal_at_ms = 1\nconverge_within_ms = 1\n";
+    let cases = [
+        ("not toml at all [".to_owned(), "TOML parse error"),
+        (format!("{head}typo = 1\n{plan}steps = []"), "unknown key `typo`"),
+        (format!("{head}{plan}steps = [{{ at_ms = 1, falut = 1 }}]"), "plan.steps[0]: must have one of"),
+        (format!("{head}{plan}steps = [{{ at_ms = 1, fault = {{ crush = 1 }} }}]"), "crush"),
+        (format!("{head}{plan}"), "missing field `steps`"),
+    ];
+    for (text, expected) in cases {
+        let why = complain(&text);
+        assert!(why.contains(expected) && why.contains("coalmine-bad"), "{why}");
+    }
+    std::fs::remove_file(&path).expect("the file is ours");
+    assert!(File::read(Path::new("no-such.toml")).unwrap_err().contains("no-such.toml"));
+    assert!(File::read(Path::new("../Cargo.lock")).unwrap_err().contains(".toml or .json"));
+}
