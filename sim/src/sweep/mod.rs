@@ -1,8 +1,8 @@
 //! Runs a scenario under many seeds, on many threads. Every seed is a run of its own: what comes out depends
 //! on nothing but the seed. So a sweep may be cut in time and in space, and its parts add up to the whole:
 //!
-//! * [`checkpoint`]: a sweep that is interrupted goes on where it was;
-//! * [`shard`]: many machines run a part each;
+//! * [`SweepPart::checkpoint`]: a sweep that is interrupted goes on where it was;
+//! * [`Shard`]: many machines run a part each;
 //! * [`merge`]: their reports become one.
 //!
 //! Memory does not grow with the number of seeds: what is done is kept as ranges, and only failures are kept
