@@ -9,10 +9,11 @@ use crate::capsule::{Capsule, Expected, File};
 use crate::check::{self, CheckOptions, CheckProgress, CheckReport, Counterexample};
 use crate::faults::Effects;
 use crate::plan::Plan;
-use crate::run::{RunOptions, Verdict};
+use crate::run::{RunOptions, RunReport, Verdict};
 use crate::scenario::Scenario;
 use crate::shrink::{self, Shrinking};
 use crate::system::{NodeOf, System};
+use crate::trace::html::{self, Page};
 use crate::trace::text::{self, Style};
 use crate::world::{Disk, Limits, Rules};
 
@@ -104,6 +105,8 @@ pub struct Outcome {
     pub effects: Effects,
     /// What happened, in words.
     pub story: Option<String>,
+    /// The same, to be shown.
+    pub page: Option<Page>,
 }
 
 /// A seed that fails, made small.
@@ -175,6 +178,7 @@ where
     let boring = |event: &Event<NodeOf<S>>| matches!(event, Event::Timer(_) | Event::Message { .. });
     let tell = |entries: Vec<_>| text::story(&entries, boring, Style::default());
     Outcome {
+        page: story.then(|| page(scenario, seed, &report)),
         verdict: report.verdict,
         digest: report.digest,
         events: report.events,
@@ -183,6 +187,26 @@ where
         effects: report.effects,
         story: report.trace.map(tell),
     }
+}
+
+/// A run to be shown.
+fn page<S: System>(scenario: &Scenario<S>, seed: u64, report: &RunReport<NodeOf<S>>) -> Page {
+    let system = (scenario.system)();
+    let about = html::About {
+        title: scenario.name.into(),
+        subtitle: scenario.about.into(),
+        replay: None,
+        details: vec![
+            ("seed".into(), seed.to_string()),
+            ("events".into(), report.events.to_string()),
+            ("simulated".into(), format!("{:.3} s", report.simulated.as_secs_f64())),
+            ("digest".into(), format!("{:016x}", report.digest)),
+        ],
+        members: system.members().into_iter().map(|(id, _)| id).collect(),
+        verdict: &report.verdict,
+        is_periodic: &|timer| system.is_periodic(timer),
+    };
+    html::of_trace(about, report.trace.as_deref().unwrap_or_default())
 }
 
 /// How large a model is to be, as far as the command line says.

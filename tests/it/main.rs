@@ -3,6 +3,7 @@
 //! * [`transcripts`]: situations of a protocol, written as scripts, told as stories.
 //! * [`codecs`]: frames, journals and JSON against hostile bytes.
 //! * [`host`]: the promises of the one interpreter of effects.
+//! * [`html`]: a run as a page for a browser.
 //! * [`scenarios`], [`checks`]: what ships passes, and is counted; a seed is a seed, wherever it runs.
 //! * [`plans`]: plans and capsules as files; every fault happens; failures shrink.
 //! * [`sweeps`]: parts of a sweep, in time and in space, add up to the whole.
@@ -14,6 +15,7 @@ mod checks;
 mod codecs;
 mod conformance;
 mod host;
+mod html;
 mod plans;
 mod purity;
 mod scenarios;

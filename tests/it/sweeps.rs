@@ -51,6 +51,7 @@ impl AnyScenario for Arithmetic {
             wall: self.takes,
             effects: Effects::default(),
             story: None,
+            page: None,
         }
     }
 

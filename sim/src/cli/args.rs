@@ -133,6 +133,9 @@ pub struct ReplayArgs {
     /// Which seed, for a scenario.
     #[arg(long)]
     pub seed: Option<u64>,
+    /// Also write the run as a page for a browser: a diagram of all messages, and what each step changed.
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -153,7 +156,7 @@ pub struct ShrinkArgs {
     pub seed: u64,
     /// Where the capsule is written. Default: coalmine-out/NAME-SEED.toml.
     #[arg(long, value_name = "FILE")]
-    pub out: Option<std::path::PathBuf>,
+    pub out: Option<PathBuf>,
     /// How many plans to run at most.
     #[arg(long, default_value_t = 5_000)]
     pub runs: u64,

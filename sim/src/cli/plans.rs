@@ -8,11 +8,12 @@ use super::args::{Format, PlanArgs, ReplayArgs, ShrinkArgs};
 use super::{VIOLATED, find_scenario, output};
 use crate::capsule::{Expected, File};
 use crate::suite::Suite;
+use crate::trace::html;
 
 /// Runs a seed or a file again, and tells the story.
 pub fn replay(suite: &Suite, args: &ReplayArgs, format: Format) -> Result<u8, String> {
     let is_file = args.name.ends_with(".toml") || args.name.ends_with(".json");
-    let (scenario, seed, outcome, expected) = match (is_file, args.seed) {
+    let (scenario, seed, mut outcome, expected) = match (is_file, args.seed) {
         (true, Some(_)) => return Err("a file has its own seed: --seed is for a scenario".into()),
         (true, None) => {
             let file = File::read(Path::new(&args.name))?;
@@ -29,6 +30,12 @@ pub fn replay(suite: &Suite, args: &ReplayArgs, format: Format) -> Result<u8, St
             return Err(format!("which seed of {}? Say --seed N", args.name));
         }
     };
+    if let (Some(file), Some(page)) = (&args.html, &mut outcome.page) {
+        let seed = seed.map_or(String::new(), |seed| format!(" --seed {seed}"));
+        page.replay = Some(format!("cargo coalmine replay {}{seed}", args.name));
+        write(file, &html::render(page))?;
+        output::note(&format!("the page is in {}", file.display()));
+    }
     let digest = format!("{:016x}", outcome.digest);
     let surprise = expected.filter(|expected| Expected::of(&outcome.verdict) != *expected);
     match format {

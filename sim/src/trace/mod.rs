@@ -1,5 +1,6 @@
 //! What happened in a run, step by step: kept for a story, and digested in any case.
 
+pub mod html;
 pub mod text;
 
 use std::hash::{Hash, Hasher};

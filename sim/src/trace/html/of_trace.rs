@@ -1,0 +1,375 @@
+//! A kept trace as a [`Page`].
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use coalmine_core::node::{Delay, Effect, Event, Node, NodeId, RequestId, Word, variant_name};
+use coalmine_real::transport::Envelope;
+
+use super::flights::Flights;
+use super::page::{Act, ActKind, Ending, Fate, Flight, Kind, Lane, Outage, Page, Step};
+use super::states::States;
+use crate::run::Verdict;
+use crate::trace::text::{tell_effect, tell_event};
+use crate::trace::{Entry, Happening};
+
+/// What a trace does not say about its run.
+pub struct About<'a, N: Node> {
+    /// The scenario's name.
+    pub title: String,
+    /// One sentence about it.
+    pub subtitle: String,
+    /// The line to paste that makes the run again, if it is known.
+    pub replay: Option<String>,
+    /// Further facts, each with its name.
+    pub details: Vec<(String, String)>,
+    /// The members.
+    pub members: Vec<NodeId>,
+    /// How it came out.
+    pub verdict: &'a Verdict,
+    /// Which timers are armed for ever: what they cause is quiet, as long as nothing comes of it.
+    pub is_periodic: &'a dyn Fn(&N::Timer) -> bool,
+}
+
+/// The page of a trace.
+pub fn of_trace<N: Node>(about: About<'_, N>, entries: &[Entry<N>]) -> Page {
+    let mut reader = Reader::new(&about.members);
+    for (place, entry) in entries.iter().enumerate() {
+        let mut step = reader.read(entry, about.is_periodic);
+        // What a node did right before a crash is never quiet.
+        step.quiet &= !matches!(entries.get(place + 1), Some(Entry { what: Happening::Crashed { .. }, .. }));
+        reader.steps.push(step);
+    }
+    reader.wake_senders();
+
+    let client = Lane { name: "client".into(), client: true };
+    let nodes = about.members.iter().map(|id| Lane { name: id.to_string(), client: false });
+    Page {
+        title: about.title,
+        subtitle: about.subtitle,
+        ending: ending(about.verdict, &reader.steps),
+        replay: about.replay,
+        details: about.details,
+        lanes: std::iter::once(client).chain(nodes).collect(),
+        steps: reader.steps,
+        flights: reader.flights.all,
+        outages: reader.outages,
+        lines: reader.states.lines,
+        states: reader.states.states,
+    }
+}
+
+fn ending(verdict: &Verdict, steps: &[Step]) -> Ending {
+    let (headline, why) = match verdict {
+        Verdict::Passed => ("passed".into(), None),
+        Verdict::Violated { invariant, why } => (format!("{invariant} is violated"), Some(why.clone())),
+        Verdict::NotConverged { why } => ("did not converge".into(), Some(why.clone())),
+        Verdict::Panicked { message } => ("panicked".into(), Some(message.clone())),
+        Verdict::NotDeterministic { digests: [a, b] } => {
+            ("not deterministic".into(), Some(format!("two runs of one seed have the digests {a} and {b}")))
+        }
+    };
+    let passed = *verdict == Verdict::Passed;
+    // Invariants are checked when a node has taken a step or crashed; others may begin a step before the
+    // run stops.
+    let checked = steps.iter().rposition(|step| step.state.is_some() || step.kind == Kind::Crash);
+    let step = if passed { None } else { checked.or(steps.len().checked_sub(1)) };
+    Ending { passed, headline, why, step }
+}
+
+/// The clients' lane comes first.
+const CLIENT: usize = 0;
+
+/// Goes through a trace, entry by entry.
+struct Reader<'a, N: Node> {
+    lanes: BTreeMap<NodeId, usize>,
+    steps: Vec<Step>,
+    flights: Flights<'a, N>,
+    outages: Vec<Outage>,
+    states: States,
+    /// Which nodes are up.
+    up: BTreeMap<NodeId, bool>,
+    /// Which step wrote each record of a node's journal, if the trace shows it.
+    writers: BTreeMap<NodeId, Vec<Option<usize>>>,
+    /// Which step armed a timer last.
+    armed: BTreeMap<(NodeId, &'a N::Timer), usize>,
+    /// What clients ask, and what they are answered, while it is under way.
+    calls: BTreeMap<(NodeId, String), usize>,
+}
+
+impl<'a, N: Node> Reader<'a, N> {
+    fn new(members: &[NodeId]) -> Self {
+        Self {
+            lanes: members.iter().enumerate().map(|(i, &id)| (id, CLIENT + 1 + i)).collect(),
+            steps: Vec::new(),
+            flights: Flights::new(),
+            outages: Vec::new(),
+            states: States::default(),
+            up: BTreeMap::new(),
+            writers: BTreeMap::new(),
+            armed: BTreeMap::new(),
+            calls: BTreeMap::new(),
+        }
+    }
+
+    fn lane(&self, node: NodeId) -> usize {
+        self.lanes.get(&node).copied().unwrap_or(CLIENT)
+    }
+
+    fn read(&mut self, entry: &'a Entry<N>, is_periodic: &dyn Fn(&N::Timer) -> bool) -> Step {
+        let at = entry.at;
+        let mut step = Step {
+            at_ns: u64::try_from(at.as_nanos()).ok(),
+            lane: None,
+            kind: Kind::Plan,
+            name: String::new(),
+            text: String::new(),
+            quiet: false,
+            acts: Vec::new(),
+            flight: None,
+            cause: None,
+            state: entry.state.as_deref().map(|text| self.states.intern(text)),
+        };
+        match &entry.what {
+            Happening::Booted { node, records, torn, effects } => {
+                step.kind = Kind::Boot;
+                let torn = torn.map_or(String::new(), |(line, bytes)| {
+                    format!(", cut off {bytes} bytes of a torn record in line {line}")
+                });
+                step.text = match records {
+                    0 => format!("from an empty disk{torn}"),
+                    1 => format!("from 1 record{torn}"),
+                    records => format!("from {records} records{torn}"),
+                };
+                self.boots(*node, *records, &mut step);
+                step.acts = self.acts(*node, at, effects);
+            }
+            Happening::Stepped { node, event, effects } => {
+                step.lane = Some(self.lane(*node));
+                self.takes(*node, at, event, &mut step);
+                step.acts = self.acts(*node, at, effects);
+                step.quiet = self.is_quiet(event, effects, &step, is_periodic);
+            }
+            Happening::Synced { node, upto, effects } => {
+                (step.kind, step.lane) = (Kind::Synced, Some(self.lane(*node)));
+                step.text = format!("durable up to record {upto}");
+                let records = self.writers.entry(*node).or_default();
+                let writer = upto.checked_sub(1).and_then(|last| records.get(last as usize));
+                step.cause = writer.copied().flatten();
+                step.acts = self.acts(*node, at, effects);
+                step.quiet = !effects.iter().any(|effect| tell_effect(effect).is_some());
+            }
+            Happening::Crashed { node, kept, lost, torn_bytes } => {
+                step.kind = Kind::Crash;
+                step.text = tell_crash(*kept, *lost, *torn_bytes);
+                self.ends(*node, &mut step);
+            }
+            Happening::Stopped { node, why } => {
+                (step.kind, step.text) = (Kind::Stop, why.clone());
+                self.ends(*node, &mut step);
+            }
+            Happening::Frame { from, to, fate, bytes } => {
+                step.kind = Kind::Network;
+                self.touches((*from, *to), fate, bytes, &mut step);
+            }
+            Happening::Asked { to, what } => {
+                (step.kind, step.lane, step.text) = (Kind::Asked, Some(CLIENT), what.clone());
+                let flight = self.call(CLIENT, self.lane(*to), "request", what);
+                self.calls.insert((*to, first_word(what)), flight);
+                step.flight = Some(flight);
+            }
+            Happening::Answered { from, what } => {
+                (step.kind, step.lane, step.text) = (Kind::Answered, Some(CLIENT), what.clone());
+                step.flight = self.calls.remove(&(*from, first_word(what)));
+                step.cause = self.lands(step.flight);
+            }
+            Happening::Plan(what) => step.text.clone_from(what),
+        }
+        step
+    }
+
+    fn boots(&mut self, node: NodeId, records: usize, step: &mut Step) {
+        let lane = self.lane(node);
+        step.lane = Some(lane);
+        self.up.insert(node, true);
+        self.writers.entry(node).or_default().resize(records, None);
+        self.armed.retain(|(of, _), _| *of != node);
+        if let Some(outage) = self.outages.iter_mut().rfind(|it| it.lane == lane && it.to.is_none()) {
+            outage.to = Some(self.steps.len());
+        }
+    }
+
+    fn ends(&mut self, node: NodeId, step: &mut Step) {
+        let lane = self.lane(node);
+        step.lane = Some(lane);
+        if self.up.insert(node, false) != Some(false) {
+            self.outages.push(Outage { lane, from: self.steps.len(), to: None });
+        }
+        self.flights.down(node);
+    }
+
+    /// Fills in the event that a node took.
+    fn takes(&mut self, node: NodeId, at: Duration, event: &'a Event<N>, step: &mut Step) {
+        match event {
+            Event::Message { from, message } => {
+                step.kind = Kind::Message;
+                step.name = variant_name(message);
+                step.text = N::tell(Word::Message(message));
+                let number = self.steps.len();
+                let flight = self.flights.received((*from, node), message, at, number).unwrap_or_else(|| {
+                    // It was sent where the trace does not see it.
+                    let (from, to) = (self.lane(*from), self.lane(node));
+                    self.flights.all.push(Flight {
+                        received: vec![number],
+                        fate: Fate::Arrived,
+                        ..flight(from, to, None, &step.name, &step.text)
+                    });
+                    self.flights.all.len() - 1
+                });
+                step.flight = Some(flight);
+                step.cause = self.flights.all[flight].sent;
+            }
+            Event::Timer(timer) => {
+                step.kind = Kind::Timer;
+                step.name = variant_name(timer);
+                step.text = N::tell(Word::Timer(timer));
+                step.cause = self.armed.remove(&(node, timer));
+            }
+            Event::Request { id, request } => {
+                step.kind = Kind::Request;
+                step.name = variant_name(request);
+                step.text = format!("{id} {}", N::tell(Word::Request(request)));
+                step.flight = self.calls.remove(&(node, id.to_string()));
+                step.cause = self.lands(step.flight);
+            }
+            Event::Durable(_) => (step.kind, step.text) = (Kind::Durable, tell_event(event)),
+        }
+    }
+
+    fn acts(&mut self, node: NodeId, at: Duration, effects: &'a [Effect<N>]) -> Vec<Act> {
+        let number = self.steps.len();
+        let mut acts = Vec::new();
+        for effect in effects {
+            let (kind, text, flight) = match effect {
+                Effect::Append(record) => {
+                    self.writers.entry(node).or_default().push(Some(number));
+                    (ActKind::Append, N::tell(Word::Record(record)), None)
+                }
+                Effect::Send { to, message } => {
+                    let text = N::tell(Word::Message(message));
+                    let name = variant_name(message);
+                    let flight = flight(self.lane(node), self.lane(*to), Some(number), &name, &text);
+                    let up = self.up.get(to).copied().unwrap_or(true);
+                    (ActKind::Send, text, Some(self.flights.sent((node, *to), message, at, up, flight)))
+                }
+                Effect::Reply { to, reply } => {
+                    let text = N::tell(Word::Reply(reply));
+                    (ActKind::Reply, text, Some(self.answer(node, *to, &variant_name(reply), reply)))
+                }
+                Effect::Observe(fact) => (ActKind::Fact, N::tell(Word::Fact(fact)), None),
+                Effect::SetTimer { timer, delay } => {
+                    self.armed.insert((node, timer), number);
+                    let text = format!("{} {}", N::tell(Word::Timer(timer)), tell_delay(*delay));
+                    (ActKind::Arm, text, None)
+                }
+                Effect::CancelTimer(timer) => (ActKind::Disarm, N::tell(Word::Timer(timer)), None),
+                Effect::Publish(_) => (ActKind::Publish, "a new view".into(), None),
+                Effect::WhenDurable(_) => continue, // the host answers it, nothing leaves
+            };
+            acts.push(Act { kind, text, flight });
+        }
+        acts
+    }
+
+    fn answer(&mut self, node: NodeId, to: RequestId, name: &str, reply: &N::Reply) -> usize {
+        let flight = self.call(self.lane(node), CLIENT, name, &N::tell(Word::Reply(reply)));
+        self.calls.insert((node, to.to_string()), flight);
+        flight
+    }
+
+    /// A request or an answer sets out.
+    fn call(&mut self, from: usize, to: usize, name: &str, text: &str) -> usize {
+        self.flights.all.push(flight(from, to, Some(self.steps.len()), name, text));
+        self.flights.all.len() - 1
+    }
+
+    /// A request or an answer has arrived at the step that is being read.
+    fn lands(&mut self, flight: Option<usize>) -> Option<usize> {
+        let flight = &mut self.flights.all[flight?];
+        flight.received.push(self.steps.len());
+        flight.fate = Fate::Arrived;
+        flight.sent
+    }
+
+    fn touches(&mut self, link: (NodeId, NodeId), fate: &str, bytes: &[u8], step: &mut Step) {
+        let frame: Option<Envelope<N::Message>> =
+            bytes.get(4..).and_then(|body| serde_json::from_slice(body).ok());
+        let what = match &frame {
+            Some(frame) => {
+                step.name = variant_name(&frame.message);
+                step.flight = self.flights.touched(link, &frame.message, fate, self.steps.len());
+                step.cause = step.flight.and_then(|flight| self.flights.all[flight].sent);
+                N::tell(Word::Message(&frame.message))
+            }
+            None => format!("{} bytes", bytes.len()),
+        };
+        let (from, to) = link;
+        step.text = format!("{from} → {to} {fate}: {what}");
+        step.quiet = step.cause.is_some_and(|sender| self.steps[sender].quiet);
+    }
+
+    /// Quiet is what periodic timers cause, as long as nothing comes of it.
+    fn is_quiet(
+        &self,
+        event: &Event<N>,
+        effects: &[Effect<N>],
+        step: &Step,
+        is_periodic: &dyn Fn(&N::Timer) -> bool,
+    ) -> bool {
+        let tells = |effect: &Effect<N>| tell_effect(effect).is_some();
+        match event {
+            Event::Timer(timer) => {
+                let sends = |effect: &Effect<N>| matches!(effect, Effect::Send { .. });
+                is_periodic(timer) && !effects.iter().any(|effect| tells(effect) && !sends(effect))
+            }
+            Event::Message { .. } => {
+                step.cause.is_some_and(|sender| self.steps[sender].quiet) && !effects.iter().any(tells)
+            }
+            Event::Request { .. } | Event::Durable(_) => false,
+        }
+    }
+
+    /// A step that sent what something came of is not quiet after all.
+    fn wake_senders(&mut self) {
+        for flight in &self.flights.all {
+            if let Some(sent) = flight.sent
+                && flight.received.iter().any(|&step| !self.steps[step].quiet)
+            {
+                self.steps[sent].quiet = false;
+            }
+        }
+    }
+}
+
+fn flight(from: usize, to: usize, sent: Option<usize>, name: &str, text: &str) -> Flight {
+    let (name, text) = (name.to_owned(), text.to_owned());
+    Flight { from, to, name, text, sent, touches: Vec::new(), received: Vec::new(), fate: Fate::Unknown }
+}
+
+fn first_word(text: &str) -> String {
+    text.split_whitespace().next().unwrap_or_default().to_owned()
+}
+
+fn tell_crash(kept: usize, lost: usize, torn_bytes: usize) -> String {
+    let records = match (kept, lost) {
+        (0, 0) => "nothing was waiting for the disk".into(),
+        (kept, 0) => format!("its {kept} unsynced records survive"),
+        (0, lost) => format!("its {lost} unsynced records are lost"),
+        (kept, lost) => format!("of its unsynced records {kept} survive, {lost} are lost"),
+    };
+    if torn_bytes > 0 { format!("{records}, the next one is torn after {torn_bytes} bytes") } else { records }
+}
+
+fn tell_delay(Delay { min, max }: Delay) -> String {
+    if min == max { format!("in {min:?}") } else { format!("in {min:?} to {max:?}") }
+}
