@@ -294,3 +294,14 @@ fn nothing_is_coloured_where_nobody_looks() {
         );
     }
 }
+
+#[test]
+fn replay_writes_a_page() {
+    let file = std::env::temp_dir().join(format!("coalmine-page-{}.html", std::process::id()));
+    let line = "replay rollout-coordinator-dies-decided --seed 1";
+    coalmine(&format!("{line} --html {}", file.display())).exits(0);
+    let page = std::fs::read_to_string(&file).expect("the page was written");
+    std::fs::remove_file(&file).expect("the file is ours");
+    assert!(page.contains(&format!("cargo coalmine {line}")), "the page says how the run is made again");
+    coalmine(&format!("{line} --html /dev/null/page.html")).exits(2);
+}

@@ -110,7 +110,7 @@ fn what_was_sent_is_what_arrives() {
             }
         }
     }
-    let all = ["Arrived", "CutOff", "Down", "Lost"];
+    let all = ["Arrived", "CutOff", "Lost", "ReceiverDown", "SenderDown"];
     assert!(all.iter().all(|fate| fates.contains(*fate)), "{fates:?}");
 }
 

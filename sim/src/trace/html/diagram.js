@@ -211,9 +211,9 @@ function arrow(place, traced, labels) {
   const line = (xa, ya, xb, yb, extra) =>
     `<line class="${cls} ${extra || ''}" x1="${xa}" y1="${ya}" x2="${xb}" y2="${yb}" stroke="${paint}"/>`;
   const side = Math.sign(x1 - x0) || 1;
-  const middleX = (x0 + x1) / 2;
+  const middleX = between(x0, x1);
   const marks = [];
-  let out = '', from = place.orphan ? [x1 - side * 40, y0] : [x0, y0];
+  let out = '', from = place.orphan ? [(place.bends.length ? middleX : x1) - side * 40, y0] : [x0, y0];
   const arrives = place.ends.length > 0;
   for (const [y, what] of place.bends) {
     // Bends lean towards the receiver, so that a message that was held and then lost shows both.
@@ -223,10 +223,11 @@ function arrow(place, traced, labels) {
     from = bend;
   }
   if (!arrives) {
-    if (!place.bends.length || flight.fate === 'down') {
-      const x = flight.fate === 'down' ? x1 - side * 15 : from[0] + (x1 - from[0]) / 2, y = from[1] + 24;
+    const down = flight.fate === 'receiver_down' || flight.fate === 'sender_down';
+    if (!place.bends.length || down) {
+      const x = flight.fate === 'receiver_down' ? x1 - side * 15 : between(from[0], x1), y = from[1] + 24;
       out += line(...from, x, y, 'broken');
-      marks.push(flight.fate === 'down' ? faultMark('down', x, y)
+      marks.push(down ? faultMark('down', x, y)
         : `<circle cx="${x}" cy="${y}" r="4" fill="var(--paper)" stroke="${paint}" stroke-width="1.5"/>`);
       labels.push(tag(x - side * 8, y + 14, flight, side, isTraced || own));
     }
@@ -241,6 +242,13 @@ function arrow(place, traced, labels) {
     labels.push(tag(x1 - side * 14 + written, y + (flat ? 14 : 4), flight, side, isTraced || own));
   }
   return out + marks.join('');
+}
+
+/// About half way, but not on the line of a node that has nothing to do with it.
+function between(xa, xb) {
+  const space = Math.min(...laneX.filter(x => x !== undefined).map((x, i, all) => i ? x - all[i - 1] : Infinity));
+  const free = x => laneX.every(lane => lane === undefined || Math.abs(x - lane) > space * 0.2);
+  return [0.5, 0.62, 0.38, 0.56].map(part => xa + (xb - xa) * part).find(free) ?? (xa + xb) / 2;
 }
 
 function tip([xa, ya], [xb, yb]) {

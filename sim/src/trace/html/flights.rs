@@ -29,7 +29,7 @@ struct UnderWay<'a, N: Node> {
     held_back: bool,
     /// The network has decided about it.
     touched: bool,
-    /// Its receiver was or went down.
+    /// Its receiver was or went down, or its sender did.
     doomed: bool,
     /// One that was sent later has arrived: connections keep the order, so this one was probably lost.
     overtaken: bool,
@@ -51,7 +51,8 @@ impl<'a, N: Node> Flights<'a, N> {
         flight: Flight,
     ) -> usize {
         let place = self.all.len();
-        self.all.push(Flight { fate: if receiver_is_up { Fate::Unknown } else { Fate::Down }, ..flight });
+        self.all
+            .push(Flight { fate: if receiver_is_up { Fate::Unknown } else { Fate::ReceiverDown }, ..flight });
         self.under_way.entry((from, to)).or_default().push(UnderWay {
             flight: place,
             message,
@@ -133,16 +134,20 @@ impl<'a, N: Node> Flights<'a, N> {
         Some(number)
     }
 
-    /// A node is down: what was under way to it will not arrive.
+    /// A node is down: what was under way to it will not arrive, nor what had not left it yet.
     pub fn down(&mut self, node: NodeId) {
-        for (&(_, to), link) in &mut self.under_way {
-            if to == node {
-                for it in link {
-                    it.doomed = true;
-                    if self.all[it.flight].received.is_empty() {
-                        self.all[it.flight].fate = Fate::Down;
-                    }
+        for (&(from, to), link) in &mut self.under_way {
+            let fate = match node {
+                node if node == to => Fate::ReceiverDown,
+                node if node == from => Fate::SenderDown,
+                _ => continue,
+            };
+            for it in link {
+                let flight = &mut self.all[it.flight];
+                if !it.doomed && flight.received.is_empty() {
+                    flight.fate = fate;
                 }
+                it.doomed = true;
             }
         }
     }

@@ -116,7 +116,8 @@ function fateOf(flight) {
   switch (flight.fate) {
     case 'lost': return `the network loses it${touched}`;
     case 'cut_off': return `a cut keeps it from passing${touched}`;
-    case 'down': return 'lost: its receiver is down';
+    case 'receiver_down': return 'lost: its receiver is down';
+    case 'sender_down': return 'lost: its sender goes down first';
     default: return 'it does not arrive before the run ends';
   }
 }
@@ -148,8 +149,9 @@ function showPanel() {
   if (i === run.ending.step) {
     parts.push(`<div class="violated"><b>✗ ${esc(run.ending.headline)}</b>${run.ending.why ? `<br>${esc(run.ending.why)}` : ''}</div>`);
   }
-  if (step.kind === 'network' && step.flight !== null && run.flights[step.flight].received.length) {
-    parts.push(`<p class="soft">${fateOf(run.flights[step.flight])}</p>`);
+  if (step.kind === 'network' && step.flight !== null) {
+    const flight = run.flights[step.flight], last = flight.touches[flight.touches.length - 1].step === i;
+    if (!last || !['lost', 'cut_off'].includes(flight.fate)) parts.push(`<p class="soft">The message: ${fateOf(flight)}.</p>`);
   }
   const done = acts(step).map(act => actItem(act, step.lane));
   const takes = ['boot', 'message', 'timer', 'request', 'durable', 'synced'].includes(step.kind);
@@ -196,7 +198,7 @@ function legend() {
     + item(line(0, 36) + head(41, 16.2, .98, .2, c), 'a message, from the node that sends it to the one that gets it')
     + item(line(1, 26) + faultMark('lost', 28, 15), 'lost by the network')
     + item(line(1, 26) + faultMark('cut_off', 28, 15), 'stopped by a cut between the two')
-    + item(line(1, 34) + faultMark('down', 36, 15), 'lost because the receiver is down')
+    + item(line(1, 34) + faultMark('down', 36, 15), 'lost because one of the two is down')
     + item(faultMark('held_back', 23, 11), 'held back, so that later ones overtake it')
     + item(faultMark('doubled', 23, 11), 'arrives twice')
     + item(mark('message', 23, 11, c), 'a node gets a message or a request')

@@ -193,7 +193,9 @@ pub enum Fate {
     /// A cut kept it from passing.
     CutOff,
     /// Its receiver was down, or went down before it arrived.
-    Down,
+    ReceiverDown,
+    /// Its sender went down before it had left.
+    SenderDown,
     /// It did not arrive before the run ended, and nothing says why.
     Unknown,
 }
