@@ -33,9 +33,9 @@ fn run(path: &Path) -> (Outcome, Expected) {
 
 #[test]
 fn every_plan_gives_the_verdict_it_names() {
-    let files = files(&folder("plans"));
-    assert!(files.len() >= 13, "{files:?}");
-    for path in files {
+    let (plans, capsules) = (files(&folder("plans")), files(&folder("capsules")));
+    assert!(plans.len() >= 13 && !capsules.is_empty(), "{plans:?}, {capsules:?}");
+    for path in plans.into_iter().chain(capsules) {
         let (outcome, expected) = run(&path);
         let story = outcome.story.unwrap_or_default();
         assert_eq!(Expected::of(&outcome.verdict), expected, "{}:\n{story}", path.display());

@@ -35,6 +35,18 @@ fn chaos_passes() {
     passes("rollout-chaos", 150);
 }
 
+/// The plans of these seeds do something at the very first moment. Nothing was ever done after it: whoever
+/// drives a run waited for an order instead of for the time, which had come.
+#[test]
+fn a_plan_may_begin_at_once() {
+    let suite = coalmine::suite();
+    let chaos = suite.find_scenario("rollout-chaos").expect("it ships");
+    for seed in [6_789, 12_510, 17_642] {
+        let outcome = chaos.run(seed, false);
+        assert_eq!(outcome.verdict, Verdict::Passed, "seed {seed}");
+    }
+}
+
 /// What a seed does must not depend on what ran before it in the process, nor on the process.
 #[test]
 fn a_seed_is_the_same_alone_in_a_sweep_and_in_another_process() {

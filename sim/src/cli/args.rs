@@ -12,7 +12,7 @@ use crate::world::Disk;
 
 /// Write a distributed node once. Run it, break it, prove it.
 #[derive(Debug, Parser)]
-#[command(version, about, after_help = EXIT_CODES)]
+#[command(name = "coalmine", version, about = "Write a distributed node once. Run it, break it, prove it.", after_help = EXIT_CODES)]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
@@ -56,7 +56,7 @@ Example: merge shard-*.json")]
     #[command(after_help = "\
 Examples:
   replay rollout-chaos --seed 7
-  replay scenarios/plans/participant-dies-voting.toml
+  replay scenarios/plans/slow-disk.toml
 
 A file says which verdict it must give; another one is told, and exits with the verdict's code or 1.")]
     Replay(ReplayArgs),
@@ -192,11 +192,11 @@ pub struct CheckArgs {
     pub disk: Option<DiskArg>,
     /// How many threads search. Default: one for each core. With more than one, depth and the length of
     /// counterexamples may vary; the counts of states do not.
-    #[arg(long)]
-    pub threads: Option<usize>,
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
     /// Stop, unexhausted, after so many steps.
-    #[arg(long)]
-    pub max_states: Option<usize>,
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    pub max_states: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

@@ -72,7 +72,10 @@ fn list(suite: &Suite, format: Format) -> Result<u8, String> {
 
 fn check(suite: &Suite, args: &CheckArgs, format: Format) -> Result<u8, String> {
     let model = find_model(suite, &args.name)?;
-    let options = CheckOptions { threads: args.threads.unwrap_or_else(cores), max_states: args.max_states };
+    let options = CheckOptions {
+        threads: args.threads.map_or_else(cores, usize::from),
+        max_states: args.max_states.and_then(|max| usize::try_from(max).ok()),
+    };
     let (report, story) = run_check(model, args.model_args(), options);
     match format {
         Format::Text => output::check(&report, story.as_deref()),

@@ -174,6 +174,11 @@ where
         loop {
             let next = self.agenda.first_key_value().map_or(until, |(&(at, _), _)| at.min(until));
             let wait = next.saturating_sub(clock.elapsed());
+            let until_due = async {
+                if !wait.is_zero() {
+                    madsim::time::sleep(wait).await;
+                }
+            };
             tokio::select! {
                 biased;
                 Some(order) = orders.recv() => match order {
@@ -184,8 +189,7 @@ where
                     }
                     Order::Stop => return self.monitor.verdict(),
                 },
-                () = madsim::time::sleep(wait), if !wait.is_zero() => {}
-                else => {}
+                () = until_due => {}
             }
             let now = clock.elapsed();
             while self.agenda.first_key_value().is_some_and(|(&(at, _), _)| at <= now) {

@@ -46,6 +46,7 @@ use crate::{Failure, output};
 ///   control = "127.0.0.1:60002"
 ///   data = "127.0.0.1:50052"
 #[derive(Debug, clap::Args)]
+#[allow(rustdoc::broken_intra_doc_links, reason = "the text is a configuration, and clap prints it as it is")]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Args {
     /// The node's config file, .toml or .json.
