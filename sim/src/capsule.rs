@@ -135,12 +135,8 @@ impl File {
                 return Err(at(format!("plan.steps[{place}]: "), why));
             }
         }
-        serde_path(self.value).map_err(|why| format!("{}: {why}", self.path))
+        serde_json::from_value(self.value).map_err(|why| format!("{}: {why}", self.path))
     }
-}
-
-fn serde_path<N: Node>(value: Value) -> Result<Capsule<N>, String> {
-    serde_json::from_value(value).map_err(|why| why.to_string())
 }
 
 impl<N: Node> Capsule<N> {

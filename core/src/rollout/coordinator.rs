@@ -29,7 +29,6 @@ pub struct Coordination {
     votes: BTreeSet<NodeId>,
     /// The last decision, while somebody has not acknowledged it.
     announcement: Option<Announcement>,
-    pace: Pace,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -38,16 +37,6 @@ struct Announcement {
     version: u64,
     outcome: Outcome,
     waiting_for: BTreeSet<NodeId>,
-}
-
-/// Where the coordinator stands between two steps of a rollout.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-enum Pace {
-    /// In a step, or without a rollout.
-    #[default]
-    Idle,
-    /// The step that was committed is being watched.
-    Watching,
 }
 
 impl Coordination {
@@ -114,8 +103,7 @@ impl<V: Variant> RolloutNode<V> {
     }
 
     /// Begins the transaction of the next step, if there is one.
-    fn begin(&mut self, config: &Config, cx: &mut Cx<'_, V>) {
-        self.coordination.pace = Pace::Idle;
+    pub(super) fn begin(&mut self, config: &Config, cx: &mut Cx<'_, V>) {
         let Some(rollout) = self.durable.running() else { return };
         let Some(share_bp) = rollout.next_step().map(|step| step.share_bp) else { return };
         let txid = Txid { epoch: self.durable.epoch, number: self.coordination.begun + 1 };
@@ -235,7 +223,6 @@ impl<V: Variant> RolloutNode<V> {
             rollout.pause_ms > 0 && matches!(rollout.steps[0].result, StepResult::Committed { .. })
         };
         if let Some(rollout) = running.filter(watched) {
-            self.coordination.pace = Pace::Watching;
             cx.set_timer(Timer::Step, Duration::from_millis(rollout.pause_ms));
         } else {
             self.begin(config, cx);
@@ -285,12 +272,6 @@ impl<V: Variant> RolloutNode<V> {
         }
         if self.coordination.announcement.is_some() || self.durable.prepared.is_some() {
             cx.set_timer(Timer::Resend, Duration::from_millis(config.timeouts.resend_ms));
-        }
-    }
-
-    pub(super) fn on_step_timer(&mut self, config: &Config, cx: &mut Cx<'_, V>) {
-        if self.coordination.pace == Pace::Watching {
-            self.begin(config, cx);
         }
     }
 }

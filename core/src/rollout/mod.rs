@@ -117,7 +117,7 @@ impl<V: Variant> Node for RolloutNode<V> {
             Event::Timer(timer) => match timer {
                 Timer::Vote => self.on_vote_timeout(config, cx),
                 Timer::Resend => self.on_resend(config, cx),
-                Timer::Step => self.on_step_timer(config, cx),
+                Timer::Step => self.begin(config, cx),
                 Timer::Inquire => self.on_inquire(config, cx),
                 Timer::Heartbeat => self.on_heartbeat_timer(config, cx),
             },
