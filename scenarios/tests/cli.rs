@@ -82,7 +82,10 @@ fn a_sweep_ends_with_its_sums_as_json() {
     let sum = coalmine("sim rollout-chaos --seeds 3..9 --format json").exits(0).json();
     let mut names = fields(&sum);
     names.retain(|name| *name != "failures");
-    assert_eq!(names, ["engine", "events", "failed", "passed", "scenario", "seeds", "simulated_s", "wall_s"]);
+    assert_eq!(
+        names,
+        ["effects", "engine", "events", "failed", "passed", "scenario", "seeds", "simulated_s", "wall_s"]
+    );
     assert_eq!(sum["scenario"], "rollout-chaos");
     assert_eq!(sum["engine"], "madsim");
     assert_eq!(sum["seeds"], "3..9");
@@ -106,8 +109,37 @@ fn a_sweep_of_all_ends_with_the_sum_of_all() {
     assert_eq!(all["events"], events);
 
     let text = coalmine("sim all --seeds 0..2").exits(0).stdout();
-    let last = text.lines().last().expect("a line");
-    assert!(last.contains("all") && last.contains("16 passed, 0 failed"), "{last}");
+    let sum = text.lines().find(|line| line.contains("16 passed, 0 failed"));
+    assert!(sum.is_some_and(|line| line.contains("all")), "{text}");
+}
+
+/// A fault that a sweep never had is named, once, for the whole.
+#[test]
+fn what_was_never_exercised_is_named() {
+    for args in ["sim rollout-chaos --seeds 0..60", "sim all --seeds 0..40"] {
+        let text = coalmine(args).exits(0).stdout();
+        let never: Vec<_> = text.lines().filter(|line| line.contains("never exercised")).collect();
+        assert!(never.len() == 1 && never[0].contains("bit rot"), "{text}");
+        assert!(!never[0].contains("crash"), "{text}");
+    }
+}
+
+/// Both engines take the same plans and come to the same verdicts.
+#[test]
+fn both_engines_agree() {
+    let sum = |engine: &str| {
+        let args = format!("sim rollout-chaos --seeds 0..40 --format json --engine {engine}");
+        coalmine(&args).exits(0).json()
+    };
+    let (madsim, world, both) = (sum("madsim"), sum("world"), sum("both"));
+    for (sum, engine) in [(&madsim, "madsim"), (&world, "world"), (&both, "both")] {
+        assert_eq!(sum["engine"], engine);
+        assert_eq!(sum["passed"], 40);
+    }
+    let events = |sum: &Value| sum["events"].as_u64().expect("a number");
+    assert_eq!(events(&both), events(&madsim) + events(&world));
+    coalmine("replay rollout-chaos --seed 3 --engine world").exits(0);
+    coalmine("sim rollout-chaos --seeds 0..9 --engine both --check-determinism").exits(0);
 }
 
 /// A sweep's sums do not depend on the number of threads, nor on being compared with a second run.

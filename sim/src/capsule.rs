@@ -6,6 +6,7 @@
 //! ```toml
 //! about = "A participant crashes before it votes: the step aborts."
 //! scenario = "rollout-calm"
+//! engine = "madsim"           # or "world"
 //! seed = 1
 //! verdict = "passed"          # or "violated" with `invariant`, "not_converged", "panicked"
 //!
@@ -25,7 +26,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::plan::Plan;
-use crate::run::Verdict;
+use crate::run::{Engine, Verdict};
 
 /// The keys of a plan's step: one of the first, one of the second.
 const WHEN: [&str; 3] = ["at_ms", "received", "durable"];
@@ -40,6 +41,9 @@ pub struct Capsule<N: Node> {
     pub about: String,
     /// Whose system it runs, and whose expectations it must meet.
     pub scenario: String,
+    /// What runs it.
+    #[serde(default)]
+    pub engine: Engine,
     /// What all is drawn from that the plan leaves open.
     #[serde(default)]
     pub seed: u64,
@@ -68,6 +72,7 @@ impl Expected {
             Verdict::Passed
             | Verdict::NotConverged { .. }
             | Verdict::Panicked { .. }
+            | Verdict::EnginesDiffer { .. }
             | Verdict::NotDeterministic { .. } => None,
         };
         Self { verdict: verdict.name().into(), invariant }
@@ -103,6 +108,11 @@ impl File {
         Ok(Self { path: name, value: value? })
     }
 
+    /// Where it was read from.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
     /// The scenario it names.
     pub fn scenario(&self) -> Result<&str, String> {
         let name = self.value.get("scenario").and_then(Value::as_str);
@@ -113,7 +123,7 @@ impl File {
     pub fn parse<N: Node>(self) -> Result<Capsule<N>, String> {
         let at = |place: String, why: String| format!("{}: {place}{why}", self.path);
         // serde cannot refuse unknown keys beside flattened ones, so it is done here.
-        let known = ["about", "scenario", "seed", "verdict", "invariant", "plan"];
+        let known = ["about", "scenario", "engine", "seed", "verdict", "invariant", "plan"];
         if let Some(key) =
             self.value.as_object().and_then(|it| it.keys().find(|key| !known.contains(&key.as_str())))
         {

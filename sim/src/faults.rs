@@ -34,7 +34,7 @@ pub const SUPERVISOR_MS: u64 = 1_000;
 pub type Directions = BTreeSet<(NodeId, NodeId)>;
 
 /// Something that goes wrong, as a step of a plan.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Fault {
     /// A node crashes.
@@ -150,7 +150,7 @@ pub enum Fault {
 }
 
 /// How a cluster falls apart: the shapes that Jepsen uses.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Shape {
     /// One node is alone.
@@ -337,6 +337,35 @@ impl Effect {
         Self::BitRot,
         Self::Restart,
     ];
+}
+
+impl Effect {
+    /// In words.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::FrameLost => "frame lost",
+            Self::FrameDuplicated => "frame duplicated",
+            Self::FrameDelayed => "frame delayed",
+            Self::FrameCutOff => "frame cut off",
+            Self::FrameClogged => "frame clogged",
+            Self::FrameSlowed => "frame slowed",
+            Self::ConnectionReset => "connection reset",
+            Self::Crash => "crash",
+            Self::UnsyncedWriteLost => "unsynced write lost",
+            Self::UnsyncedWriteKept => "unsynced write kept",
+            Self::TornWrite => "torn write",
+            Self::DiskWiped => "disk wiped",
+            Self::Pause => "pause",
+            Self::ClockFast => "clock fast",
+            Self::ClockSlow => "clock slow",
+            Self::ClockJump => "clock jump",
+            Self::SyncSlowed => "sync slowed",
+            Self::SyncFailed => "sync failed",
+            Self::DiskFull => "disk full",
+            Self::BitRot => "bit rot",
+            Self::Restart => "restart",
+        }
+    }
 }
 
 impl Effects {

@@ -10,6 +10,7 @@ compile_error!(
 pub mod capsule;
 pub mod check;
 pub mod cli;
+pub mod engine;
 pub mod faults;
 pub mod madsim;
 pub mod plan;

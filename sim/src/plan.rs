@@ -103,6 +103,24 @@ impl<N: Node> Plan<N> {
         Self { links: Links::default(), steps, heal_at_ms: 15_000, converge_within_ms: 30_000 }
     }
 
+    /// Whether it names members only; `Err` names the step.
+    pub fn check(&self, members: &[NodeId]) -> Result<(), String> {
+        for (place, step) in self.steps.iter().enumerate() {
+            let mut named = match &step.what {
+                What::Ask { to, .. } => vec![*to],
+                What::Fault(fault) => fault.nodes(),
+            };
+            match step.when {
+                When::Received { node, .. } | When::Durable { node, .. } => named.push(node),
+                When::AtMs(_) => {}
+            }
+            if let Some(stranger) = named.iter().find(|node| !members.contains(node)) {
+                return Err(format!("plan.steps[{place}]: {stranger} is not a member of this system"));
+            }
+        }
+        Ok(())
+    }
+
     /// The same plan with one more step.
     pub fn with(mut self, when: When, what: What<N>) -> Self {
         self.steps.push(PlanStep { when, what });

@@ -1,6 +1,7 @@
 //! What a run is told, and what it reports, whichever engine ran it.
 
 use std::any::Any;
+use std::fmt;
 use std::time::Duration;
 
 use coalmine_core::node::Node;
@@ -8,6 +9,26 @@ use serde::{Deserialize, Serialize};
 
 use crate::faults::Effects;
 use crate::trace::Entry;
+
+/// What runs a plan.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Engine {
+    /// The production shell and its bytes, on simulated TCP: see [`madsim`](crate::madsim).
+    #[default]
+    Madsim,
+    /// The hosts alone, stepped from one heap: see [`world::engine`](crate::world::engine).
+    World,
+}
+
+impl fmt::Display for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Madsim => "madsim",
+            Self::World => "world",
+        })
+    }
+}
 
 /// How one run is made.
 #[derive(Clone, Copy, Debug)]
@@ -50,11 +71,32 @@ pub enum Verdict {
         /// Its message.
         message: String,
     },
+    /// The two engines came to different verdicts.
+    EnginesDiffer {
+        /// Under madsim.
+        madsim: Box<Verdict>,
+        /// In the world engine.
+        world: Box<Verdict>,
+    },
     /// Two runs of one seed differed.
     NotDeterministic {
         /// The digests of the two.
         digests: [String; 2],
+        /// The first step that differs.
+        #[serde(default)]
+        difference: Option<Difference>,
     },
+}
+
+/// The first step at which two runs of a seed differ.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Difference {
+    /// Which step, counted from 1.
+    pub step: usize,
+    /// What happened in this process.
+    pub here: String,
+    /// What happened in the other.
+    pub there: String,
 }
 
 impl Verdict {
@@ -66,6 +108,10 @@ impl Verdict {
             Self::NotConverged { .. } => 3,
             Self::Panicked { .. } => 4,
             Self::NotDeterministic { .. } => 5,
+            Self::EnginesDiffer { madsim, world } => match madsim.exit_code() {
+                0 => world.exit_code(),
+                code => code,
+            },
         }
     }
 
@@ -77,12 +123,20 @@ impl Verdict {
             Self::NotConverged { .. } => "not_converged",
             Self::Panicked { .. } => "panicked",
             Self::NotDeterministic { .. } => "not_deterministic",
+            Self::EnginesDiffer { .. } => "engines_differ",
         }
     }
 
     /// What is behind it; nothing for a run that passed.
     pub fn why(&self) -> Option<String> {
         (*self != Self::Passed).then(|| self.tell())
+    }
+
+    /// The verdict of a run that a panic ended.
+    pub(crate) fn panicked(panic: &(dyn Any + Send)) -> Self {
+        let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+        let message = text.or_else(|| panic.downcast_ref::<String>().cloned());
+        Self::Panicked { message: message.unwrap_or_else(|| "without a message".into()) }
     }
 
     /// In one line.
@@ -92,7 +146,18 @@ impl Verdict {
             Self::Violated { invariant, why } => format!("invariant {invariant} is violated: {why}"),
             Self::NotConverged { why } => format!("did not converge: {why}"),
             Self::Panicked { message } => format!("panicked: {message}"),
-            Self::NotDeterministic { digests: [a, b] } => format!("not deterministic: digests {a} and {b}"),
+            Self::EnginesDiffer { madsim, world } => {
+                format!("the engines differ: under madsim {}; under world {}", madsim.tell(), world.tell())
+            }
+            Self::NotDeterministic { digests: [a, b], difference } => {
+                let digests = format!("not deterministic: digests {a} and {b}");
+                let difference = difference.as_ref().map(|Difference { step, here, there }| {
+                    format!(
+                        "; step {step} is the first that differs\n      here:  {here}\n      there: {there}"
+                    )
+                });
+                digests + &difference.unwrap_or_default()
+            }
         }
     }
 }
@@ -118,10 +183,8 @@ pub struct RunReport<N: Node> {
 
 impl<N: Node> RunReport<N> {
     pub(crate) fn panicked(panic: &(dyn Any + Send)) -> Self {
-        let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-        let message = text.or_else(|| panic.downcast_ref::<String>().cloned());
         Self {
-            verdict: Verdict::Panicked { message: message.unwrap_or_else(|| "without a message".into()) },
+            verdict: Verdict::panicked(panic),
             digest: 0,
             events: 0,
             simulated: Duration::ZERO,

@@ -1,9 +1,11 @@
 //! A scenario: a system, a plan (fixed, or drawn from the seed), and what must be true at the end.
 
 use coalmine_core::observation::Observation;
+use coalmine_real::face::Face;
 use rand_chacha::ChaCha8Rng;
 
 use crate::plan::{Plan, Stream};
+use crate::run::{Engine, RunOptions, RunReport};
 use crate::system::{NodeOf, System};
 
 /// What must be true once the run has converged; `Err` says what is not.
@@ -27,6 +29,22 @@ impl<S: System> Scenario<S> {
     /// The plan of a seed.
     pub fn plan_of(&self, system: &S, seed: u64) -> Plan<NodeOf<S>> {
         (self.plan)(system, &mut Stream::Plan.of(seed))
+    }
+
+    /// Runs a plan.
+    pub fn run_plan(
+        &self,
+        engine: Engine,
+        plan: &Plan<NodeOf<S>>,
+        options: RunOptions,
+    ) -> RunReport<NodeOf<S>>
+    where
+        NodeOf<S>: Face,
+    {
+        match engine {
+            Engine::Madsim => crate::madsim::run(self, plan, options),
+            Engine::World => crate::world::engine::run(self, plan, options),
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use crate::capsule::{Capsule, Expected, File};
 use crate::check::{self, CheckOptions, CheckProgress, CheckReport, Counterexample};
 use crate::faults::Effects;
 use crate::plan::Plan;
-use crate::run::{RunOptions, RunReport, Verdict};
+use crate::run::{Engine, RunOptions, RunReport, Verdict};
 use crate::scenario::Scenario;
 use crate::shrink::{self, Shrinking};
 use crate::system::{NodeOf, System};
@@ -76,16 +76,16 @@ pub trait AnyScenario: Send + Sync {
     fn name(&self) -> &'static str;
     /// One sentence.
     fn about(&self) -> &'static str;
-    /// What runs it.
-    fn engine(&self) -> &'static str;
     /// Runs a seed; with `story` the outcome tells what happened.
-    fn run(&self, seed: u64, story: bool) -> Outcome;
+    fn run(&self, engine: Engine, seed: u64, story: bool) -> Outcome;
+    /// All that happens in a run of a seed, a line each.
+    fn steps(&self, engine: Engine, seed: u64) -> Vec<String>;
     /// The plan that a seed draws, as a file to be read, edited and run.
-    fn plan(&self, seed: u64) -> String;
-    /// Runs a plan or a capsule. `Err` names what is wrong with the file, and where.
-    fn run_file(&self, file: File, story: bool) -> Result<(Outcome, Expected), String>;
+    fn plan(&self, engine: Engine, seed: u64) -> String;
+    /// Runs a plan or a capsule, in the engine it names if no other is asked for. `Err` names what is wrong with the file, and where.
+    fn run_file(&self, file: File, engine: Option<Engine>, story: bool) -> Result<FileOutcome, String>;
     /// Makes the plan of a seed that fails as small as it can be. `None` if the seed passes.
-    fn shrink(&self, seed: u64, go_on: &mut dyn FnMut(Shrinking) -> bool) -> Option<Shrunk>;
+    fn shrink(&self, engine: Engine, seed: u64, go_on: &mut dyn FnMut(Shrinking) -> bool) -> Option<Shrunk>;
 }
 
 /// What came of one run.
@@ -107,6 +107,17 @@ pub struct Outcome {
     pub story: Option<String>,
     /// The same, to be shown.
     pub page: Option<Page>,
+}
+
+/// What came of running a file.
+#[derive(Clone, Debug)]
+pub struct FileOutcome {
+    /// The run.
+    pub outcome: Outcome,
+    /// The engine that ran it.
+    pub engine: Engine,
+    /// The verdict it must give.
+    pub expected: Expected,
 }
 
 /// A seed that fails, made small.
@@ -134,51 +145,67 @@ where
         self.about
     }
 
-    fn engine(&self) -> &'static str {
-        "madsim"
+    fn run(&self, engine: Engine, seed: u64, story: bool) -> Outcome {
+        run_plan(self, engine, &self.plan_of(&(self.system)(), seed), seed, story)
     }
 
-    fn run(&self, seed: u64, story: bool) -> Outcome {
-        run_plan(self, &self.plan_of(&(self.system)(), seed), seed, story)
+    fn steps(&self, engine: Engine, seed: u64) -> Vec<String> {
+        let plan = self.plan_of(&(self.system)(), seed);
+        let options = RunOptions { keep_trace: true, ..RunOptions::of(seed) };
+        let trace = self.run_plan(engine, &plan, options).trace.unwrap_or_default();
+        trace.iter().map(|entry| format!("{:?} {:?}", entry.at, entry.what)).collect()
     }
 
-    fn plan(&self, seed: u64) -> String {
+    fn plan(&self, engine: Engine, seed: u64) -> String {
         let plan = self.plan_of(&(self.system)(), seed);
         let expected = Expected { verdict: "passed".into(), invariant: None };
-        Capsule { about: String::new(), scenario: self.name.into(), seed, expected, plan }.to_toml()
+        Capsule { about: String::new(), scenario: self.name.into(), engine, seed, expected, plan }.to_toml()
     }
 
-    fn run_file(&self, file: File, story: bool) -> Result<(Outcome, Expected), String> {
+    fn run_file(&self, file: File, engine: Option<Engine>, story: bool) -> Result<FileOutcome, String> {
+        let path = file.path().to_owned();
         let capsule: Capsule<NodeOf<S>> = file.parse()?;
-        Ok((run_plan(self, &capsule.plan, capsule.seed, story), capsule.expected))
+        let members: Vec<_> = (self.system)().members().into_iter().map(|(id, _)| id).collect();
+        capsule.plan.check(&members).map_err(|why| format!("{path}: {why}"))?;
+        let engine = engine.unwrap_or(capsule.engine);
+        let outcome = run_plan(self, engine, &capsule.plan, capsule.seed, story);
+        Ok(FileOutcome { outcome, engine, expected: capsule.expected })
     }
 
-    fn shrink(&self, seed: u64, go_on: &mut dyn FnMut(Shrinking) -> bool) -> Option<Shrunk> {
+    fn shrink(&self, engine: Engine, seed: u64, go_on: &mut dyn FnMut(Shrinking) -> bool) -> Option<Shrunk> {
         let plan = self.plan_of(&(self.system)(), seed);
         let steps_before = plan.steps.len();
-        let first = run_plan(self, &plan, seed, false);
+        let first = run_plan(self, engine, &plan, seed, false);
         if first.verdict == Verdict::Passed {
             return None;
         }
         let expected = Expected::of(&first.verdict);
-        let run = |plan: &_| Expected::of(&run_plan(self, plan, seed, false).verdict);
+        let run = |plan: &_| Expected::of(&run_plan(self, engine, plan, seed, false).verdict);
         let (plan, at) = shrink::shrink(plan, &expected, run, go_on);
         let about = format!("Shrunk from seed {seed} of {}: {}", self.name, first.verdict.tell());
-        let capsule = Capsule { about, scenario: self.name.into(), seed, expected: expected.clone(), plan };
+        let scenario = self.name.into();
+        let capsule = Capsule { about, scenario, engine, seed, expected: expected.clone(), plan };
         Some(Shrunk { capsule: capsule.to_toml(), expected, steps_before, at })
     }
 }
 
-fn run_plan<S: System>(scenario: &Scenario<S>, plan: &Plan<NodeOf<S>>, seed: u64, story: bool) -> Outcome
+fn run_plan<S: System>(
+    scenario: &Scenario<S>,
+    engine: Engine,
+    plan: &Plan<NodeOf<S>>,
+    seed: u64,
+    story: bool,
+) -> Outcome
 where
     NodeOf<S>: Face,
 {
-    let report = crate::madsim::run(scenario, plan, RunOptions { keep_trace: story, ..RunOptions::of(seed) });
+    let options = RunOptions { keep_trace: story, ..RunOptions::of(seed) };
+    let report = scenario.run_plan(engine, plan, options);
     // Messages and timers without consequence are what every run is full of.
     let boring = |event: &Event<NodeOf<S>>| matches!(event, Event::Timer(_) | Event::Message { .. });
     let tell = |entries: Vec<_>| text::story(&entries, boring, Style::default());
     Outcome {
-        page: story.then(|| page(scenario, seed, &report)),
+        page: story.then(|| page(scenario, engine, seed, &report)),
         verdict: report.verdict,
         digest: report.digest,
         events: report.events,
@@ -190,13 +217,14 @@ where
 }
 
 /// A run to be shown.
-fn page<S: System>(scenario: &Scenario<S>, seed: u64, report: &RunReport<NodeOf<S>>) -> Page {
+fn page<S: System>(scenario: &Scenario<S>, engine: Engine, seed: u64, report: &RunReport<NodeOf<S>>) -> Page {
     let system = (scenario.system)();
     let about = html::About {
         title: scenario.name.into(),
         subtitle: scenario.about.into(),
         replay: None,
         details: vec![
+            ("engine".into(), engine.to_string()),
             ("seed".into(), seed.to_string()),
             ("events".into(), report.events.to_string()),
             ("simulated".into(), format!("{:.3} s", report.simulated.as_secs_f64())),

@@ -119,7 +119,9 @@ fn simulated() -> Journals {
             | Happening::Frame { .. }
             | Happening::Asked { .. }
             | Happening::Answered { .. }
-            | Happening::Plan(_) => continue,
+            | Happening::Complained { .. }
+            | Happening::Fault(_)
+            | Happening::Healed => continue,
         };
         for effect in effects {
             if let Effect::Append(record) = effect {

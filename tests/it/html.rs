@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use coalmine::rollout::chaos;
 use coalmine_core::rollout::variant::Variant;
-use coalmine_sim::run::Verdict;
+use coalmine_sim::run::{Engine, Verdict};
 use coalmine_sim::suite::AnyScenario;
 use coalmine_sim::trace::html::{Act, ActKind, Ending, Fate, Flight, Kind, Lane, Outage, Page, Step, render};
 
@@ -19,16 +19,16 @@ impl Variant for GuessingResolver {
 
 fn shipped(name: &str, seed: u64) -> Page {
     let suite = coalmine::suite();
-    let outcome = suite.find_scenario(name).expect("it ships").run(seed, true);
+    let outcome = suite.find_scenario(name).expect("it ships").run(Engine::Madsim, seed, true);
     outcome.page.expect("a run with a story has a page")
 }
 
 /// The first run in which the planted bug shows.
 fn guessing_resolver() -> Page {
     let scenario = chaos::scenario::<GuessingResolver>();
-    let broken =
-        (0..3_000).find(|&seed| matches!(scenario.run(seed, false).verdict, Verdict::Violated { .. }));
-    let outcome = scenario.run(broken.expect("the sweep finds it"), true);
+    let broken = (0..3_000)
+        .find(|&seed| matches!(scenario.run(Engine::Madsim, seed, false).verdict, Verdict::Violated { .. }));
+    let outcome = scenario.run(Engine::Madsim, broken.expect("the sweep finds it"), true);
     outcome.page.expect("a run with a story has a page")
 }
 
@@ -43,8 +43,11 @@ fn data(html: &str) -> Page {
 fn a_page_holds_all_that_it_was_made_from() {
     let page = shipped("rollout-coordinator-dies-decided", 1);
     assert_eq!(data(&render(&page)), page);
-    let outcome =
-        coalmine::suite().find_scenario("rollout-coordinator-dies-decided").expect("it ships").run(1, true);
+    let outcome = coalmine::suite().find_scenario("rollout-coordinator-dies-decided").expect("it ships").run(
+        Engine::Madsim,
+        1,
+        true,
+    );
     assert_eq!(page.steps.len() as u64, outcome.events, "every event is a step");
     for text in ["PREPARE_REQ 1.1", "DECISION 1.1: COMMIT", "voted COMMIT for 1.1"] {
         let told =
@@ -118,7 +121,7 @@ fn what_was_sent_is_what_arrives() {
 fn what_goes_straight_arrives_soon() {
     let suite = coalmine::suite();
     for scenario in suite.scenarios.iter().filter(|it| it.name() != "rollout-chaos") {
-        let page = scenario.run(1, true).page.expect("a run with a story has a page");
+        let page = scenario.run(Engine::Madsim, 1, true).page.expect("a run with a story has a page");
         let between_nodes =
             |flight: &&Flight| !page.lanes[flight.from].client && !page.lanes[flight.to].client;
         for flight in page.flights.iter().filter(between_nodes) {

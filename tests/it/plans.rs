@@ -7,8 +7,8 @@ use coalmine::rollout::chaos;
 use coalmine_core::rollout::variant::Variant;
 use coalmine_sim::capsule::{Expected, File};
 use coalmine_sim::faults::{Effect, Effects};
-use coalmine_sim::run::Verdict;
-use coalmine_sim::suite::{AnyScenario, Outcome};
+use coalmine_sim::run::{Engine, Verdict};
+use coalmine_sim::suite::{AnyScenario, FileOutcome};
 
 use crate::specimens::{GuessingResolver, HastyVoter};
 
@@ -24,11 +24,13 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-fn run(path: &Path) -> (Outcome, Expected) {
+const ENGINES: [Engine; 2] = [Engine::Madsim, Engine::World];
+
+fn run(path: &Path, engine: Engine) -> FileOutcome {
     let suite = coalmine::suite();
     let file = File::read(path).unwrap_or_else(|why| panic!("{why}"));
     let scenario = suite.find_scenario(file.scenario().expect("it names one")).expect("it ships");
-    scenario.run_file(file, true).unwrap_or_else(|why| panic!("{why}"))
+    scenario.run_file(file, Some(engine), true).unwrap_or_else(|why| panic!("{why}"))
 }
 
 #[test]
@@ -36,16 +38,18 @@ fn every_plan_gives_the_verdict_it_names() {
     let (plans, capsules) = (files(&folder("plans")), files(&folder("capsules")));
     assert!(plans.len() >= 13 && !capsules.is_empty(), "{plans:?}, {capsules:?}");
     for path in plans.into_iter().chain(capsules) {
-        let (outcome, expected) = run(&path);
-        let story = outcome.story.unwrap_or_default();
-        assert_eq!(Expected::of(&outcome.verdict), expected, "{}:\n{story}", path.display());
+        for engine in ENGINES {
+            let FileOutcome { outcome, expected, .. } = run(&path, engine);
+            let story = outcome.story.unwrap_or_default();
+            let place = path.display();
+            assert_eq!(Expected::of(&outcome.verdict), expected, "{place} under {engine}:\n{story}");
+        }
     }
 }
 
-/// What each plan is there to show did take effect.
+/// What each plan is there to show did take effect, in both engines.
 #[test]
 fn plans_do_what_they_say() {
-    let effects = |name: &str| run(&folder("plans").join(format!("{name}.toml"))).0.effects;
     let shows = [
         ("clogged-votes", Effect::FrameClogged),
         ("reset-connections", Effect::ConnectionReset),
@@ -64,14 +68,19 @@ fn plans_do_what_they_say() {
         ("noisy-links", Effect::FrameDelayed),
     ];
     for (name, effect) in shows {
-        assert!(effects(name).of(effect) > 0, "{name} should show {effect:?}: {:?}", effects(name));
+        for engine in ENGINES {
+            let effects = run(&folder("plans").join(format!("{name}.toml")), engine).outcome.effects;
+            assert!(effects.of(effect) > 0, "{name} under {engine} should show {effect:?}: {effects:?}");
+        }
     }
 }
 
 /// The words of a story that only a certain fault can bring about.
 #[test]
 fn faults_are_seen_in_the_story() {
-    let story = |name: &str| run(&folder("plans").join(format!("{name}.toml"))).0.story.unwrap_or_default();
+    let story = |name: &str, engine| {
+        run(&folder("plans").join(format!("{name}.toml")), engine).outcome.story.unwrap_or_default()
+    };
     let shows: [(&str, &[&str]); 7] = [
         ("clock-jump", &["aborted 1.1: no vote from"]),
         ("slow-disk", &["aborted 1.1: no vote from n2 in time"]),
@@ -82,9 +91,11 @@ fn faults_are_seen_in_the_story() {
         ("coordinator-stands-still", &["in doubt about 1.1"]),
     ];
     for (name, words) in shows {
-        let story = story(name);
-        for word in words {
-            assert!(story.contains(word), "{name} should tell of {word:?}:\n{story}");
+        for engine in ENGINES {
+            let story = story(name, engine);
+            for word in words {
+                assert!(story.contains(word), "{name} under {engine} should tell of {word:?}:\n{story}");
+            }
         }
     }
 }
@@ -94,12 +105,14 @@ fn faults_are_seen_in_the_story() {
 fn chaos_exercises_every_fault_it_may_draw() {
     let suite = coalmine::suite();
     let chaos = suite.find_scenario("rollout-chaos").expect("it ships");
-    let mut effects = Effects::default();
-    for seed in 0..120 {
-        effects.merge(&chaos.run(seed, false).effects);
+    for engine in ENGINES {
+        let mut effects = Effects::default();
+        for seed in 0..120 {
+            effects.merge(&chaos.run(engine, seed, false).effects);
+        }
+        // These the rollout cannot heal by itself; see the scenario.
+        assert_eq!(effects.never(), [Effect::DiskWiped, Effect::BitRot], "{engine}: {effects:?}");
     }
-    // These the rollout cannot heal by itself; see the scenario.
-    assert_eq!(effects.never(), [Effect::DiskWiped, Effect::BitRot], "{effects:?}");
 }
 
 /// The plan of a seed, printed and read again, is the same run.
@@ -108,44 +121,51 @@ fn a_printed_plan_replays_its_seed() {
     let suite = coalmine::suite();
     let chaos = suite.find_scenario("rollout-chaos").expect("it ships");
     let path = std::env::temp_dir().join(format!("coalmine-plan-{}.toml", std::process::id()));
-    for seed in [0, 7, 23] {
-        std::fs::write(&path, chaos.plan(seed)).expect("a temporary file can be written");
-        let (outcome, _) = run(&path);
-        assert_eq!(outcome.digest, chaos.run(seed, false).digest, "seed {seed}");
+    for (engine, seed) in ENGINES.into_iter().flat_map(|engine| [0, 7, 23].map(|seed| (engine, seed))) {
+        std::fs::write(&path, chaos.plan(engine, seed)).expect("a temporary file can be written");
+        let outcome = run(&path, engine).outcome;
+        assert_eq!(outcome.digest, chaos.run(engine, seed, false).digest, "seed {seed}");
     }
     std::fs::remove_file(&path).expect("the file is ours");
 }
 
 /// Whatever seed a planted bug is found by, what is left of its plan can be taken in at a glance.
-fn shrinks<V: Variant>(failures: usize) {
+fn shrinks<V: Variant>(engine: Engine, failures: usize) {
     let chaos = chaos::scenario::<V>();
-    let failing = (0..5_000).filter(|&seed| chaos.run(seed, false).verdict != Verdict::Passed);
+    let failing = (0..5_000).filter(|&seed| chaos.run(engine, seed, false).verdict != Verdict::Passed);
+    let mut shrunken = 0;
     for seed in failing.take(failures) {
-        let shrunk = chaos.shrink(seed, &mut |_| true).expect("the seed fails");
+        shrunken += 1;
+        let shrunk = chaos.shrink(engine, seed, &mut |_| true).expect("the seed fails");
         assert!(shrunk.at.steps <= 6, "seed {seed}, {} runs:\n{}", shrunk.at.runs, shrunk.capsule);
         // The capsule is a file that gives the same verdict, in this variant and in no other.
         let path = std::env::temp_dir().join(format!("coalmine-capsule-{}-{seed}.toml", std::process::id()));
         std::fs::write(&path, &shrunk.capsule).expect("a temporary file can be written");
         let read = || File::read(&path).expect("a capsule can be read");
-        let (outcome, expected) = chaos.run_file(read(), false).expect("a capsule can be run");
+        let run = chaos.run_file(read(), None, false).expect("a capsule can be run");
+        let FileOutcome { outcome, expected, engine: named } = run;
+        assert_eq!(named, engine, "it names its engine");
         assert_eq!(Expected::of(&outcome.verdict), expected);
         assert_eq!(expected, shrunk.expected);
         let sound = coalmine::suite();
         let sound = sound.find_scenario("rollout-chaos").expect("it ships");
-        let (outcome, _) = sound.run_file(read(), false).expect("a capsule can be run");
-        assert_eq!(outcome.verdict, Verdict::Passed, "the sound node survives the same plan");
+        let run = sound.run_file(read(), None, false).expect("a capsule can be run");
+        assert_eq!(run.outcome.verdict, Verdict::Passed, "the sound node survives the same plan");
         std::fs::remove_file(&path).expect("the file is ours");
     }
+    assert_eq!(shrunken, failures);
 }
 
 #[test]
 fn a_guessing_resolver_shrinks_to_six_steps() {
-    shrinks::<GuessingResolver>(1);
+    shrinks::<GuessingResolver>(Engine::Madsim, 1);
+    shrinks::<GuessingResolver>(Engine::World, 3);
 }
 
 #[test]
 fn a_hasty_voter_shrinks_to_six_steps() {
-    shrinks::<HastyVoter>(1);
+    shrinks::<HastyVoter>(Engine::Madsim, 1);
+    shrinks::<HastyVoter>(Engine::World, 3);
 }
 
 #[test]
@@ -159,7 +179,7 @@ fn errors_in_files_name_the_file_and_the_place() {
             Ok(file) => file,
             Err(why) => return why,
         };
-        chaos.run_file(file, false).map(|_| ()).expect_err("the file is bad")
+        chaos.run_file(file, None, false).map(|_| ()).expect_err("the file is bad")
     };
     let head = "scenario = 'rollout-chaos'\nverdict = 'passed'\n";
     let plan = "[plan]\nheal_at_ms = 1\nconverge_within_ms = 1\n";
@@ -169,6 +189,10 @@ fn errors_in_files_name_the_file_and_the_place() {
         (format!("{head}{plan}steps = [{{ at_ms = 1, falut = 1 }}]"), "plan.steps[0]: must have one of"),
         (format!("{head}{plan}steps = [{{ at_ms = 1, fault = {{ crush = 1 }} }}]"), "crush"),
         (format!("{head}{plan}"), "missing field `steps`"),
+        (
+            format!("{head}{plan}steps = [{{ at_ms = 1, fault = {{ crash = {{ node = 9 }} }} }}]"),
+            "plan.steps[0]: n9 is not a member",
+        ),
     ];
     for (text, expected) in cases {
         let why = complain(&text);

@@ -2,14 +2,15 @@
 
 use std::process::Command;
 
-use coalmine_sim::run::Verdict;
+use coalmine_sim::run::{Engine, Verdict};
 use coalmine_sim::sweep::{SweepOptions, sweep};
 
 /// Every scenario, each seed twice with the same digest.
 fn passes(name: &str, seeds: u64) {
     let suite = coalmine::suite();
     let scenario = suite.find_scenario(name).expect("it ships");
-    let options = SweepOptions { seeds: 0..seeds, jobs: 2, check_determinism: true, max_failures: 3 };
+    let options =
+        SweepOptions { jobs: 2, check_determinism: true, max_failures: 3, ..SweepOptions::of(0..seeds) };
     let report = sweep(scenario, &options, &|_, _| {});
     assert_eq!(report.passed, seeds, "{:#?}", report.failures);
     assert!(report.simulated_s >= seeds as f64, "{report:?}");
@@ -42,7 +43,7 @@ fn a_plan_may_begin_at_once() {
     let suite = coalmine::suite();
     let chaos = suite.find_scenario("rollout-chaos").expect("it ships");
     for seed in [6_789, 12_510, 17_642] {
-        let outcome = chaos.run(seed, false);
+        let outcome = chaos.run(Engine::Madsim, seed, false);
         assert_eq!(outcome.verdict, Verdict::Passed, "seed {seed}");
     }
 }
@@ -54,7 +55,7 @@ fn a_seed_is_the_same_alone_in_a_sweep_and_in_another_process() {
     let digests = || -> Vec<u64> {
         let suite = coalmine::suite();
         let chaos = suite.find_scenario("rollout-chaos").expect("it ships");
-        SEEDS.iter().map(|&seed| chaos.run(seed, false).digest).collect()
+        SEEDS.iter().map(|&seed| chaos.run(Engine::Madsim, seed, false).digest).collect()
     };
     if let Ok(out) = std::env::var("COALMINE_TEST_DIGESTS") {
         std::fs::write(out, format!("{:?}", digests())).expect("the parent gave a path it can read");
@@ -68,7 +69,7 @@ fn a_seed_is_the_same_alone_in_a_sweep_and_in_another_process() {
     let suite = coalmine::suite();
     let chaos = suite.find_scenario("rollout-chaos").expect("it ships");
     for seed in 0..15 {
-        let outcome = chaos.run(seed, true);
+        let outcome = chaos.run(Engine::Madsim, seed, true);
         assert_eq!(outcome.verdict, Verdict::Passed);
         if let Some(place) = SEEDS.iter().position(|&it| it == seed) {
             assert_eq!(outcome.digest, alone[place], "seed {seed} differs after other seeds");

@@ -4,7 +4,7 @@
 use coalmine::rollout::{chaos, model};
 use coalmine_core::rollout::variant::Variant;
 use coalmine_sim::check::{CheckOptions, Verdict as Property};
-use coalmine_sim::run::Verdict;
+use coalmine_sim::run::{Engine, Verdict};
 use coalmine_sim::suite::{AnyModel, AnyScenario, ModelArgs};
 use coalmine_sim::sweep::{SweepOptions, SweepReport, sweep};
 
@@ -23,7 +23,7 @@ impl Variant for HastyVoter {
 }
 
 fn sweep_until_found<V: Variant>() -> SweepReport {
-    let options = SweepOptions { seeds: 0..3_000, jobs: 1, check_determinism: false, max_failures: 1 };
+    let options = SweepOptions::of(0..3_000);
     sweep(&chaos::scenario::<V>(), &options, &|_, _| {})
 }
 
@@ -35,7 +35,7 @@ fn sweep_finds<V: Variant>(invariants: &[&str], words: &[&str]) {
         panic!("expected a broken invariant, found {:?}", failure.verdict);
     };
     assert!(invariants.contains(&invariant.as_str()), "an unexpected invariant broke: {invariant}");
-    let again = chaos::scenario::<V>().run(failure.seed, true);
+    let again = chaos::scenario::<V>().run(Engine::Madsim, failure.seed, true);
     assert_eq!(again.verdict, failure.verdict);
     let story = again.story.expect("a story was asked for");
     for word in words {

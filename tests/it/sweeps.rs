@@ -8,11 +8,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use coalmine_sim::capsule::{Expected, File};
+use coalmine_sim::capsule::File;
 use coalmine_sim::faults::Effects;
-use coalmine_sim::run::Verdict;
+use coalmine_sim::run::{Engine, Verdict};
 use coalmine_sim::shrink::Shrinking;
-use coalmine_sim::suite::{AnyScenario, Outcome, Shrunk, Suite};
+use coalmine_sim::suite::{AnyScenario, FileOutcome, Outcome, Shrunk, Suite};
 use coalmine_sim::sweep::merge::{merge, read};
 use coalmine_sim::sweep::{Shard, SweepOptions, SweepPart, SweepReport, sweep, sweep_part};
 use proptest::prelude::*;
@@ -35,11 +35,7 @@ impl AnyScenario for Arithmetic {
         "Nothing but arithmetic."
     }
 
-    fn engine(&self) -> &'static str {
-        "arithmetic"
-    }
-
-    fn run(&self, seed: u64, _story: bool) -> Outcome {
+    fn run(&self, _engine: Engine, seed: u64, _story: bool) -> Outcome {
         std::thread::sleep(self.takes);
         let why = || format!("seed {seed} is one of those");
         let verdict = if (self.fails)(seed) { Verdict::NotConverged { why: why() } } else { Verdict::Passed };
@@ -55,15 +51,24 @@ impl AnyScenario for Arithmetic {
         }
     }
 
-    fn plan(&self, _seed: u64) -> String {
+    fn steps(&self, _engine: Engine, _seed: u64) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn plan(&self, _engine: Engine, _seed: u64) -> String {
         String::new()
     }
 
-    fn run_file(&self, _file: File, _story: bool) -> Result<(Outcome, Expected), String> {
+    fn run_file(&self, _file: File, _engine: Option<Engine>, _story: bool) -> Result<FileOutcome, String> {
         Err("arithmetic has no plans".into())
     }
 
-    fn shrink(&self, _seed: u64, _go_on: &mut dyn FnMut(Shrinking) -> bool) -> Option<Shrunk> {
+    fn shrink(
+        &self,
+        _engine: Engine,
+        _seed: u64,
+        _go_on: &mut dyn FnMut(Shrinking) -> bool,
+    ) -> Option<Shrunk> {
         None
     }
 }
@@ -73,7 +78,7 @@ fn quick(fails: fn(u64) -> bool) -> Arithmetic {
 }
 
 fn options(seeds: std::ops::Range<u64>) -> SweepOptions {
-    SweepOptions { seeds, jobs: 2, check_determinism: false, max_failures: usize::MAX }
+    SweepOptions { jobs: 2, max_failures: usize::MAX, ..SweepOptions::of(seeds) }
 }
 
 fn one_in_seven(seed: u64) -> bool {
@@ -275,7 +280,7 @@ mod checkpoints {
             (sound.replace("\"seed\": 7,", "\"seed\": 8,"), "checksum"),
             (sound.replace(&version, "\"version\": \"9.9.9\""), "checksum"),
             (sound.replace("\"events\"", "\"evenst\""), "evenst"),
-            (sound.replace("\"format\": 1", "\"format\": 2"), "`format` is 2"),
+            (sound.replace("\"format\": 2", "\"format\": 3"), "`format` is 3"),
             (sound.replace("\"0..", "\"99.."), "holds no seed"),
         ];
         for (text, word) in cases {
@@ -317,6 +322,7 @@ mod merging {
             passed: part.end - part.start,
             failed: Vec::new(),
             failures: Vec::new(),
+            effects: Effects::default(),
             events: 5,
             simulated_s: 1.25,
             wall_s: 0.5,

@@ -6,8 +6,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::run::Engine;
 use crate::suite::ModelArgs;
-use crate::sweep::{Seeds, Shard};
+use crate::sweep::{Engines, Seeds, Shard};
 use crate::world::Disk;
 
 /// Write a distributed node once. Run it, break it, prove it.
@@ -38,6 +39,9 @@ pub enum Format {
 pub enum Command {
     /// List the scenarios and models, each with one sentence.
     List,
+    /// Answers another process that checks determinism.
+    #[command(hide = true)]
+    Twin,
     /// Run scenarios under many seeds. Each seed decides every crash, cut, loss and delay.
     #[command(after_help = "\
 Ctrl-C ends a sweep early: what is known by then is reported, and saved if there is a checkpoint. A second \
@@ -105,7 +109,10 @@ pub struct SimArgs {
     pub seeds: Range<u64>,
     #[command(flatten)]
     pub jobs: JobsArgs,
-    /// Run each seed twice and compare the digests.
+    /// What runs the seeds.
+    #[arg(long, value_enum, default_value_t)]
+    pub engine: EnginesArg,
+    /// Run each seed twice, in two processes, and compare the digests of all that happens.
     #[arg(long)]
     pub check_determinism: bool,
     /// Stop after so many seeds have failed; 1 stops at the first.
@@ -117,6 +124,47 @@ pub struct SimArgs {
     /// Run part I of N only, counted from 0; `env` takes both from Slurm, Kubernetes or a CI's matrix.
     #[arg(long, value_name = "I/N", value_parser = shard)]
     pub shard: Option<Shard>,
+}
+
+/// What runs a plan.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub enum EngineArg {
+    /// The production shell with its frames, journal lines and HTTP.
+    #[default]
+    Madsim,
+    /// The nodes alone, many times faster.
+    World,
+}
+
+impl From<EngineArg> for Engine {
+    fn from(engine: EngineArg) -> Self {
+        match engine {
+            EngineArg::Madsim => Self::Madsim,
+            EngineArg::World => Self::World,
+        }
+    }
+}
+
+/// What runs a sweep.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub enum EnginesArg {
+    /// The production shell with its frames, journal lines and HTTP.
+    #[default]
+    Madsim,
+    /// The nodes alone, many times faster.
+    World,
+    /// Each seed in both; a seed fails if their verdicts differ.
+    Both,
+}
+
+impl From<EnginesArg> for Engines {
+    fn from(engines: EnginesArg) -> Self {
+        match engines {
+            EnginesArg::Madsim => Self::Madsim,
+            EnginesArg::World => Self::World,
+            EnginesArg::Both => Self::Both,
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -133,6 +181,9 @@ pub struct ReplayArgs {
     /// Which seed, for a scenario.
     #[arg(long)]
     pub seed: Option<u64>,
+    /// What runs it. Default: what the file says, or madsim.
+    #[arg(long, value_enum)]
+    pub engine: Option<EngineArg>,
     /// Also write the run as a page for a browser: a diagram of all messages, and what each step changed.
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
@@ -154,6 +205,9 @@ pub struct ShrinkArgs {
     /// Which seed.
     #[arg(long)]
     pub seed: u64,
+    /// What runs the plans.
+    #[arg(long, value_enum, default_value_t)]
+    pub engine: EngineArg,
     /// Where the capsule is written. Default: coalmine-out/NAME-SEED.toml.
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,

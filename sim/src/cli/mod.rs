@@ -18,7 +18,7 @@ use serde_json::json;
 use self::args::{CheckArgs, Cli, Command, Format};
 use crate::check::{CheckOptions, CheckReport, Verdict as Property};
 use crate::suite::{AnyModel, AnyScenario, Job, Suite};
-use crate::sweep::{SweepOptions, SweepPart};
+use crate::sweep::{SweepOptions, SweepPart, twin};
 
 /// Exit code: an invariant is violated, or what should have been seen was not.
 const VIOLATED: u8 = 1;
@@ -38,6 +38,7 @@ pub fn main_from(suite: &Suite, args: impl IntoIterator<Item = String>) -> u8 {
 fn obey(suite: &Suite, cli: &Cli) -> u8 {
     let done = match &cli.command {
         Command::List => list(suite, cli.format),
+        Command::Twin => twin::serve(suite).map(|()| 0),
         Command::Sim(args) => sweep::sim(suite, args, cli.format),
         Command::Merge(args) => sweep::merge(args, cli.format),
         Command::Replay(args) => plans::replay(suite, args, cli.format),
@@ -124,8 +125,7 @@ fn run(suite: &Suite, jobs: usize, format: Format) -> Result<u8, String> {
     for job in &suite.main_job {
         let row = match job {
             Job::Sweep(name, seeds) => {
-                let options =
-                    SweepOptions { seeds: 0..*seeds, jobs, check_determinism: false, max_failures: 10 };
+                let options = SweepOptions { jobs, max_failures: 10, ..SweepOptions::of(0..*seeds) };
                 let report = sweep::show(find_scenario(suite, name)?, &options, &SweepPart::default())?;
                 code = report.failures.first().map_or(code, |failure| failure.verdict.exit_code());
                 output::Row::of_sweep(&report)

@@ -10,10 +10,11 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use crate::check::{CheckReport, Verdict as Property};
-use crate::run::Verdict;
+use crate::faults::Effect;
+use crate::run::{Engine, Verdict};
 use crate::suite::Outcome;
-use crate::sweep::SweepReport;
 use crate::sweep::merge::ALL;
+use crate::sweep::{Failure, SweepReport};
 
 const GOOD: Style = AnsiColor::Green.on_default().bold();
 const BAD: Style = AnsiColor::Red.on_default().bold();
@@ -24,8 +25,20 @@ const BOLD: Style = Style::new().bold();
 const TOLD: usize = 5;
 
 /// The line that runs a seed again.
-fn replay_line(scenario: &str, seed: u64) -> String {
-    format!("cargo coalmine replay {scenario} --seed {seed}")
+pub fn replay_line(scenario: &str, seed: u64, engine: Engine) -> String {
+    let engine = if engine == Engine::default() { String::new() } else { format!(" --engine {engine}") };
+    format!("cargo coalmine replay {scenario} --seed {seed}{engine}")
+}
+
+/// The line that runs a failure of a sweep again, in the engine that shows it.
+fn replay_failure(report: &SweepReport, failure: &Failure) -> String {
+    let passed_madsim = matches!(
+        &failure.verdict,
+        Verdict::EnginesDiffer { madsim, .. } if **madsim == Verdict::Passed
+    );
+    let world = passed_madsim || report.engine == Engine::World.to_string();
+    let engine = if world { Engine::World } else { Engine::Madsim };
+    replay_line(&report.scenario, failure.seed, engine)
 }
 
 pub fn error(why: &str) {
@@ -85,7 +98,7 @@ pub fn sweep(report: &SweepReport) {
     }
     for failure in report.failures.iter().take(TOLD) {
         println!("    seed {}: {}", failure.seed, failure.verdict.tell());
-        println!("      {}", replay_line(&report.scenario, failure.seed));
+        println!("      {}", replay_failure(report, failure));
     }
     if report.failures.len() > TOLD {
         println!("    and {} more", report.failures.len() - TOLD);
@@ -97,6 +110,15 @@ pub fn sweep(report: &SweepReport) {
         println!(
             "    {BAD}stopped{BAD:#} after {ran} of {size} seeds: that is enough failures (--max-failures)"
         );
+    }
+}
+
+/// The kinds of faults that a sweep should have had and had not.
+pub fn never_exercised(report: &SweepReport) {
+    let never = report.effects.never();
+    if report.ran() > 0 && !never.is_empty() {
+        let names: Vec<_> = never.iter().map(Effect::name).collect();
+        println!("    {DIM}never exercised: {}{DIM:#}", names.join(", "));
     }
 }
 
@@ -193,9 +215,10 @@ pub struct Row {
 impl Row {
     pub fn of_sweep(report: &SweepReport) -> Self {
         let passed = report.failed.is_empty();
-        let story = report.failures.first().map(|failure| {
-            format!("{}\n  {}", failure.verdict.tell(), replay_line(&report.scenario, failure.seed))
-        });
+        let story = report
+            .failures
+            .first()
+            .map(|failure| format!("{}\n  {}", failure.verdict.tell(), replay_failure(report, failure)));
         Self {
             what: "sim".into(),
             name: report.scenario.clone(),

@@ -7,23 +7,26 @@ use serde_json::json;
 use super::args::{Format, PlanArgs, ReplayArgs, ShrinkArgs};
 use super::{VIOLATED, find_scenario, output};
 use crate::capsule::{Expected, File};
-use crate::suite::Suite;
+use crate::run::Engine;
+use crate::suite::{FileOutcome, Suite};
 use crate::trace::html;
 
 /// Runs a seed or a file again, and tells the story.
 pub fn replay(suite: &Suite, args: &ReplayArgs, format: Format) -> Result<u8, String> {
     let is_file = args.name.ends_with(".toml") || args.name.ends_with(".json");
-    let (scenario, seed, mut outcome, expected) = match (is_file, args.seed) {
+    let wanted = args.engine.map(Engine::from);
+    let (scenario, seed, mut outcome, engine, expected) = match (is_file, args.seed) {
         (true, Some(_)) => return Err("a file has its own seed: --seed is for a scenario".into()),
         (true, None) => {
             let file = File::read(Path::new(&args.name))?;
             let scenario = find_scenario(suite, file.scenario()?)?;
-            let (outcome, expected) = scenario.run_file(file, true)?;
-            (scenario, None, outcome, Some(expected))
+            let FileOutcome { outcome, engine, expected } = scenario.run_file(file, wanted, true)?;
+            (scenario, None, outcome, engine, Some(expected))
         }
         (false, Some(seed)) => {
             let scenario = find_scenario(suite, &args.name)?;
-            (scenario, Some(seed), scenario.run(seed, true), None)
+            let engine = wanted.unwrap_or_default();
+            (scenario, Some(seed), scenario.run(engine, seed, true), engine, None)
         }
         (false, None) => {
             find_scenario(suite, &args.name)?;
@@ -31,8 +34,10 @@ pub fn replay(suite: &Suite, args: &ReplayArgs, format: Format) -> Result<u8, St
         }
     };
     if let (Some(file), Some(page)) = (&args.html, &mut outcome.page) {
-        let seed = seed.map_or(String::new(), |seed| format!(" --seed {seed}"));
-        page.replay = Some(format!("cargo coalmine replay {}{seed}", args.name));
+        page.replay = Some(match seed {
+            Some(seed) => output::replay_line(&args.name, seed, engine),
+            None => format!("cargo coalmine replay {}", args.name),
+        });
         write(file, &html::render(page))?;
         output::note(&format!("the page is in {}", file.display()));
     }
@@ -42,7 +47,7 @@ pub fn replay(suite: &Suite, args: &ReplayArgs, format: Format) -> Result<u8, St
         Format::Text => output::story(outcome.story.as_deref().unwrap_or_default(), &outcome, &digest),
         Format::Json => output::json(&json!({
             "scenario": scenario.name(),
-            "engine": scenario.engine(),
+            "engine": engine,
             "seed": seed,
             "digest": digest,
             "verdict": outcome.verdict.name(),
@@ -66,7 +71,7 @@ pub fn replay(suite: &Suite, args: &ReplayArgs, format: Format) -> Result<u8, St
 
 /// Prints the plan of a seed.
 pub fn plan(suite: &Suite, args: &PlanArgs, format: Format) -> Result<u8, String> {
-    let text = find_scenario(suite, &args.name)?.plan(args.seed);
+    let text = find_scenario(suite, &args.name)?.plan(Engine::default(), args.seed);
     match format {
         Format::Text => output::text(text.trim_end()),
         Format::Json => {
@@ -81,7 +86,7 @@ pub fn plan(suite: &Suite, args: &PlanArgs, format: Format) -> Result<u8, String
 pub fn shrink(suite: &Suite, args: &ShrinkArgs, format: Format) -> Result<u8, String> {
     let scenario = find_scenario(suite, &args.name)?;
     let spinner = output::spinner(scenario.name());
-    let shrunk = scenario.shrink(args.seed, &mut |at| {
+    let shrunk = scenario.shrink(args.engine.into(), args.seed, &mut |at| {
         spinner.set_message(format!("{} steps are left after {} runs", at.steps, at.runs));
         spinner.tick();
         at.runs < args.runs

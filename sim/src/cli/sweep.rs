@@ -25,6 +25,7 @@ pub fn sim(suite: &Suite, args: &SimArgs, format: Format) -> Result<u8, String> 
         vec![find_scenario(suite, &args.name)?]
     };
     let options = SweepOptions {
+        engines: args.engine.into(),
         seeds: args.seeds.clone(),
         jobs: args.jobs.jobs(),
         check_determinism: args.check_determinism,
@@ -32,7 +33,8 @@ pub fn sim(suite: &Suite, args: &SimArgs, format: Format) -> Result<u8, String> 
     };
     let signals = Signals::catch().map_err(|why| format!("cannot catch signals: {why}"))?;
     let stop = Arc::clone(&signals.stop);
-    let part = SweepPart { shard: args.shard, checkpoint: args.checkpoint.clone(), stop };
+    let twins = args.check_determinism.then(Arc::default);
+    let part = SweepPart { shard: args.shard, checkpoint: args.checkpoint.clone(), stop, twins };
     let mut reports = Vec::new();
     for scenario in scenarios {
         let report = show(scenario, &options, &part)?;
@@ -42,11 +44,17 @@ pub fn sim(suite: &Suite, args: &SimArgs, format: Format) -> Result<u8, String> 
             break;
         }
     }
+    let mut whole = reports.first().cloned();
     let mut interrupted = reports.iter().any(|report| report.interrupted);
     if all && let Some(mut total) = merge::total(&reports) {
         interrupted |= reports.len() < suite.scenarios.len();
         total.interrupted = interrupted;
         print(&total, format);
+        whole = Some(total);
+    }
+    // Of the whole only: a scenario with a fixed plan has the faults of its plan.
+    if let (Some(whole), Format::Text) = (&whole, format) {
+        output::never_exercised(whole);
     }
     let found = first_exit_code(&reports);
     Ok(if found == 0 && interrupted { signals.exit_code() } else { found })

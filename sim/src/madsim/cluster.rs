@@ -16,9 +16,11 @@ use madsim::time::TimeHandle;
 use tokio::sync::mpsc;
 
 use super::disk::Disks;
-use super::link::{Network, Trouble};
+use super::link::Network;
 use super::monitor::{Monitor, Order};
 use super::runtime::{Clock, SimRuntime};
+use crate::engine::network::Trouble;
+use crate::engine::{CLIENT_PAUSE, CLIENT_TIMEOUT, LOOK};
 use crate::faults::{Directions, Effect, Fault, SUPERVISOR_MS, directions};
 use crate::plan::{Plan, Stream, What, When};
 use crate::run::{RunOptions, Verdict};
@@ -28,10 +30,6 @@ use crate::trace::Happening;
 
 const CONTROL_PORT: u16 = 60_001;
 const DATA_PORT: u16 = 50_051;
-/// How long a client waits for an answer before it asks again.
-const CLIENT_TIMEOUT: Duration = Duration::from_secs(2);
-/// How often convergence is looked for.
-const LOOK: Duration = Duration::from_millis(50);
 
 struct Cluster<S: System> {
     monitor: Monitor<S>,
@@ -211,7 +209,7 @@ where
         match what {
             What::Ask { to, id, request } => self.ask(to, id, request),
             What::Fault(fault) => {
-                self.monitor.note(Happening::Plan(fault.tell()));
+                self.monitor.note(&Happening::Fault(fault.clone()));
                 self.fault(fault);
             }
         }
@@ -295,8 +293,7 @@ where
     }
 
     fn id(&self, node: NodeId) -> madsim::task::NodeId {
-        let known = self.nodes.get(&node);
-        known.unwrap_or_else(|| panic!("the plan names {node}, which is not a member")).0.id()
+        self.nodes[&node].0.id()
     }
 
     fn is_down(&self, node: NodeId) -> bool {
@@ -331,7 +328,7 @@ where
 
     /// Ends all faults and starts every node that is down.
     fn heal(&mut self) {
-        self.monitor.note(Happening::Plan("all faults are healed, every node is restarted".into()));
+        self.monitor.note(&Happening::Healed);
         self.monitor.disarm();
         self.network.heal();
         Disks::current().heal();
@@ -365,7 +362,7 @@ where
         let (runtime, monitor) = (self.client_runtime.clone(), self.monitor.clone());
         let address = SocketAddr::new(node_ip(to), DATA_PORT);
         let what = format!("{id} {}", NodeOf::<S>::tell(Word::Request(&request)));
-        monitor.note(Happening::Asked { to, what });
+        monitor.note(&Happening::Asked { to, what });
         self.client.spawn(async move {
             loop {
                 let request = NodeOf::<S>::to_http(id, &request);
@@ -378,9 +375,9 @@ where
                     Err(_) => None,
                 };
                 if let Some(what) = what {
-                    return monitor.note(Happening::Answered { from: to, what: format!("{id} {what}") });
+                    return monitor.note(&Happening::Answered { from: to, what: format!("{id} {what}") });
                 }
-                runtime.sleep(Duration::from_millis(500)).await;
+                runtime.sleep(CLIENT_PAUSE).await;
             }
         });
     }

@@ -7,7 +7,6 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use coalmine_core::disk::LossyDisk;
 use coalmine_real::runtime::JournalFile;
@@ -17,11 +16,9 @@ use madsim::task::NodeId;
 use madsim::time::TimeHandle;
 use rand_chacha::ChaCha8Rng;
 
+use crate::engine::disk::{Crash, SYNC_FAILED, Trouble, crash};
 use crate::faults::{Effect, Effects};
 use crate::plan::{Draw, Stream};
-
-/// The shortest and the longest time a sync takes.
-const SYNC: (Duration, Duration) = (Duration::from_micros(100), Duration::from_millis(3));
 
 /// All disks of a simulation.
 pub struct Disks(Mutex<State>);
@@ -41,28 +38,6 @@ struct File {
     trouble: Trouble,
 }
 
-/// What the plan did to a disk.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Trouble {
-    /// Every sync takes so much longer.
-    pub slower: Duration,
-    /// The next sync fails.
-    pub fail_sync: bool,
-    /// Writes fail.
-    pub full: bool,
-}
-
-/// What a crash did to a disk.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Crash {
-    /// How many unsynced lines survived.
-    pub kept: usize,
-    /// How many did not.
-    pub lost: usize,
-    /// How many bytes of the first lost line were left behind.
-    pub torn_bytes: usize,
-}
-
 impl Simulator for Disks {
     fn new(_: &GlobalRng, _: &TimeHandle, _: &madsim::Config) -> Self {
         let (disks, effects) = (BTreeMap::new(), Effects::default());
@@ -76,18 +51,13 @@ impl Simulator for Disks {
     fn reset_node(&self, id: NodeId) {
         self.with(|State { rng, disks, effects }| {
             let Some(file) = disks.get_mut(&id) else { return };
-            let kept = rng.below(file.content.unsynced() as u64 + 1) as usize;
-            let lost = file.content.crash(kept);
-            let torn = lost.first().map_or(&[][..], |line| &line[..rng.below(line.len() as u64) as usize]);
+            let (crash, torn) = crash(&mut file.content, rng, effects, |line| line);
             if !torn.is_empty() {
-                file.content.append(torn.to_vec());
+                file.content.append(torn);
                 file.content.sync(file.content.written().len());
             }
-            effects.add(Effect::UnsyncedWriteKept, kept as u64);
-            effects.add(Effect::UnsyncedWriteLost, lost.len() as u64);
-            effects.add(Effect::TornWrite, u64::from(!torn.is_empty()));
             file.crashes += 1;
-            file.last_crash = Crash { kept, lost: lost.len(), torn_bytes: torn.len() };
+            file.last_crash = crash;
         });
     }
 }
@@ -211,14 +181,9 @@ impl JournalFile for SimJournal {
     async fn sync(&mut self) -> io::Result<()> {
         let (upto, takes) = self
             .with(|file, rng, effects| {
-                if std::mem::take(&mut file.trouble.fail_sync) {
-                    effects.count(Effect::SyncFailed);
-                    return Err(io::Error::other("the disk could not sync"));
-                }
-                effects.add(Effect::SyncSlowed, u64::from(!file.trouble.slower.is_zero()));
-                let spread = (SYNC.1 - SYNC.0).as_nanos() as u64;
-                let takes = SYNC.0 + Duration::from_nanos(rng.below(spread)) + file.trouble.slower;
-                Ok((file.content.written().len(), takes))
+                let takes = file.trouble.sync(rng, effects);
+                let takes = takes.ok_or_else(|| io::Error::other(SYNC_FAILED))?;
+                io::Result::Ok((file.content.written().len(), takes))
             })
             .await?;
         madsim::time::sleep(takes).await;

@@ -13,150 +13,73 @@ use std::time::Duration;
 
 use coalmine_core::node::NodeId;
 use madsim::net::TcpStream;
-use rand_chacha::ChaCha8Rng;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf, ReadHalf, WriteHalf};
 use tokio::sync::{Notify, mpsc};
 
+use crate::engine::network::{Direction, Mood, Trouble};
 use crate::faults::{Directions, Effect, Effects};
-use crate::plan::{Draw, Links, Stream};
+use crate::plan::Links;
 
 /// What becomes of a frame, for whoever watches.
 pub type Watch = Arc<dyn Fn(NodeId, NodeId, &'static str, &[u8]) + Send + Sync>;
 
-/// What becomes of frames that arrive untouched.
-pub const PASSED: &str = "arrives";
-
 /// The network's mood.
 #[derive(Clone)]
 pub struct Network {
-    state: Arc<Mutex<State>>,
+    mood: Arc<Mutex<Mood>>,
     watch: Watch,
     /// Wakes what waits for a clog to end, and what must break. (A `Notify` wakes in order; a `watch` would
     /// wake in an order that it draws from the process.)
     changed: Arc<Notify>,
 }
 
-struct State {
-    rng: ChaCha8Rng,
-    links: Links,
-    effects: Effects,
-    /// What the plan did to each direction.
-    directions: BTreeMap<(NodeId, NodeId), Direction>,
-}
-
-/// What the plan did to one direction; the same done twice must be undone twice.
-#[derive(Clone, Copy, Debug, Default)]
-struct Direction {
-    cuts: u32,
-    clogs: u32,
-    slower_ms: u64,
-    resets: u64,
-}
-
-/// Something that a plan does to directions, and may undo.
-#[derive(Clone, Copy, Debug)]
-pub enum Trouble {
-    /// Frames are lost.
-    Cut,
-    /// Frames are held.
-    Clog,
-    /// Frames take longer.
-    Slow(u64),
-}
-
 impl Network {
     /// A network that draws from this seed.
     pub fn new(seed: u64, links: Links, watch: Watch) -> Self {
-        let (rng, effects, directions) = (Stream::Network.of(seed), Effects::default(), BTreeMap::new());
-        let state = State { rng, links, effects, directions };
-        Self { state: Arc::new(Mutex::new(state)), watch, changed: Arc::default() }
+        Self { mood: Arc::new(Mutex::new(Mood::new(seed, links))), watch, changed: Arc::default() }
     }
 
     /// Makes trouble on these directions, or takes it back. Troubles add up.
     pub fn trouble(&self, directions: &Directions, trouble: Trouble, begin: bool) {
-        self.with(|state| {
-            for &direction in directions {
-                let it = state.directions.entry(direction).or_default();
-                let step = |n: u64, by: u64| if begin { n + by } else { n.saturating_sub(by) };
-                match trouble {
-                    Trouble::Cut => it.cuts = step(it.cuts.into(), 1) as u32,
-                    Trouble::Clog => it.clogs = step(it.clogs.into(), 1) as u32,
-                    Trouble::Slow(ms) => it.slower_ms = step(it.slower_ms, ms),
-                }
-            }
-        });
+        self.with(|mood| mood.trouble(directions, trouble, begin));
         self.changed.notify_waiters();
     }
 
     /// Breaks the connections that carry these directions.
     pub fn reset(&self, directions: &Directions) {
-        self.with(|state| {
-            for &direction in directions {
-                state.directions.entry(direction).or_default().resets += 1;
-            }
-        });
+        self.with(|mood| mood.reset(directions));
         self.changed.notify_waiters();
     }
 
     /// No faults from now on.
     pub fn heal(&self) {
-        self.with(|state| {
-            state.links = Links::default();
-            for direction in state.directions.values_mut() {
-                *direction = Direction { resets: direction.resets, ..Direction::default() };
-            }
-        });
+        self.with(Mood::heal);
         self.changed.notify_waiters();
     }
 
     /// Whether frames pass.
     pub fn passes(&self, from: NodeId, to: NodeId) -> bool {
-        self.direction(from, to).cuts == 0
+        self.with(|mood| mood.passes(from, to))
     }
 
     /// What took effect so far.
     pub fn effects(&self) -> Effects {
-        self.with(|state| state.effects.clone())
+        self.with(|mood| mood.effects.clone())
     }
 
     fn direction(&self, from: NodeId, to: NodeId) -> Direction {
-        self.with(|state| state.directions.get(&(from, to)).copied().unwrap_or_default())
+        self.with(|mood| mood.direction(from, to))
     }
 
-    fn with<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
-        work(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    fn with<T>(&self, work: impl FnOnce(&mut Mood) -> T) -> T {
+        work(&mut self.mood.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// After how long each copy of a frame sets out: none if it is lost.
-    fn fate(&self, from: NodeId, to: NodeId, frame: &[u8]) -> Vec<Duration> {
-        let (fate, copies) = self.with(|state| {
-            let State { rng, links, effects, directions } = state;
-            let direction = directions.get(&(from, to)).copied().unwrap_or_default();
-            if rng.permille(links.loss_permille) {
-                effects.count(Effect::FrameLost);
-                return ("is lost", vec![]);
-            }
-            let copies = if rng.permille(links.duplicate_permille) { 2 } else { 1 };
-            let mut delay = || match rng.permille(links.delay_permille) {
-                true => Duration::from_millis(rng.below(u64::from(links.delay_ms) + 1)),
-                false => Duration::ZERO,
-            };
-            let slower = Duration::from_millis(direction.slower_ms);
-            let copies: Vec<_> = (0..copies).map(|_| delay() + slower).collect();
-            effects.add(Effect::FrameDuplicated, copies.len() as u64 - 1);
-            effects.add(Effect::FrameDelayed, copies.iter().filter(|delay| **delay > slower).count() as u64);
-            effects.add(Effect::FrameSlowed, u64::from(!slower.is_zero()));
-            effects.add(Effect::FrameClogged, u64::from(direction.clogs > 0));
-            let fate = match copies.as_slice() {
-                [_] if direction.clogs > 0 => "is held by a clog",
-                [delay] if delay.is_zero() => PASSED,
-                [_] => "is held back",
-                _ => "arrives twice",
-            };
-            (fate, copies)
-        });
-        (self.watch)(from, to, fate, frame);
-        copies
+    fn fate(&self, from: NodeId, to: NodeId, frame: &[u8]) -> impl Iterator<Item = Duration> {
+        let fate = self.with(|mood| mood.fate(from, to));
+        (self.watch)(from, to, fate.tell, frame);
+        fate.copies.into_iter().flatten()
     }
 
     /// A connection whose frames pass through this network.
@@ -194,7 +117,7 @@ impl Network {
                 biased;
                 () = changed => {
                     if self.direction(from, to).resets > resets {
-                        self.with(|state| state.effects.count(Effect::ConnectionReset));
+                        self.with(|mood| mood.effects.count(Effect::ConnectionReset));
                         for frame in due.values() {
                             (self.watch)(from, to, "is lost in a reset", frame);
                         }
@@ -211,7 +134,7 @@ impl Network {
                 () = wait => {
                     let Some((_, frame)) = due.pop_first() else { continue };
                     if !self.passes(from, to) {
-                        self.with(|state| state.effects.count(Effect::FrameCutOff));
+                        self.with(|mood| mood.effects.count(Effect::FrameCutOff));
                         (self.watch)(from, to, "is cut off", &frame);
                     } else if writer.write_all(&frame).await.is_err() || writer.flush().await.is_err() {
                         return; // the receiver has gone

@@ -11,17 +11,15 @@ mod monitor;
 mod runtime;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use coalmine_real::face::Face;
 
+use crate::engine::LATENCY;
 use crate::plan::Plan;
 use crate::run::{RunOptions, RunReport};
 use crate::scenario::Scenario;
 use crate::system::{NodeOf, System};
-
-/// The latency of every packet of madsim's network.
-const LATENCY: std::ops::Range<Duration> = Duration::from_micros(200)..Duration::from_millis(5);
 
 /// Runs one plan under one seed.
 pub fn run<S: System>(

@@ -18,6 +18,7 @@ use tokio::sync::Notify;
 
 use super::disk::{Disks, SimJournal};
 use super::link::{FlushOnce, FramedStream, Network};
+use crate::engine::clock::Hand;
 use crate::plan::Draw;
 
 /// How long a connection to an unreachable node takes to fail.
@@ -42,26 +43,6 @@ pub struct SimRuntime {
 #[derive(Clone, Debug, Default)]
 pub struct Clock(Arc<(Mutex<Hand>, Notify)>);
 
-/// Where a clock stood when it was last touched, and how it has run since.
-#[derive(Clone, Copy, Debug)]
-struct Hand {
-    truly: Duration,
-    shown: Duration,
-    percent: u32,
-}
-
-impl Default for Hand {
-    fn default() -> Self {
-        Self { truly: Duration::ZERO, shown: Duration::ZERO, percent: 100 }
-    }
-}
-
-impl Hand {
-    fn shows(&self, truly: Duration) -> Duration {
-        self.shown + (truly - self.truly) * self.percent / 100
-    }
-}
-
 impl Clock {
     /// What it shows.
     pub fn now(&self) -> Duration {
@@ -71,9 +52,7 @@ impl Clock {
     /// From now on it runs at this speed, after a jump ahead.
     pub fn touch(&self, percent: Option<u32>, jump: Duration) {
         let truly = madsim::time::TimeHandle::current().elapsed();
-        let hand = self.hand();
-        let (shown, percent) = (hand.shows(truly) + jump, percent.unwrap_or(hand.percent).max(1));
-        *self.0.0.lock().unwrap_or_else(PoisonError::into_inner) = Hand { truly, shown, percent };
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner).touch(truly, percent, jump);
         self.0.1.notify_waiters();
     }
 
@@ -90,12 +69,10 @@ impl Clock {
             if left.is_zero() {
                 return;
             }
-            let percent = self.hand().percent;
             tokio::select! {
                 biased;
                 () = touched => {}
-                // Rounded up, so that it is never early by a fraction.
-                () = madsim::time::sleep(left * 100 / percent + Duration::from_nanos(1)) => {}
+                () = madsim::time::sleep(self.hand().takes(left)) => {}
             }
         }
     }

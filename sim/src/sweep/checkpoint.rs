@@ -16,9 +16,10 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::seeds::{SeedSet, Seeds};
 use super::shard::Shard;
 use super::{Failure, Tally};
+use crate::faults::Effects;
 
 /// The layout of the file. Another layout, another number.
-const FORMAT: u64 = 1;
+const FORMAT: u64 = 2;
 
 /// Why there is no going on from a checkpoint, or no writing one.
 #[derive(Debug, thiserror::Error)]
@@ -86,6 +87,7 @@ struct Known {
     done: Vec<Seeds>,
     failures: Vec<Failure>,
     events: u64,
+    effects: Effects,
     simulated: Duration,
     wall: Duration,
 }
@@ -135,12 +137,12 @@ impl Checkpoint {
             return Err(corrupt("its `checksum` does not fit what it says".into()));
         }
         self.is_of(&saved.sweep)?;
-        let Known { done, failures, events, simulated, wall } = saved.known;
+        let Known { done, failures, events, effects, simulated, wall } = saved.known;
         let done = SeedSet::of(&done, part).ok_or_else(|| corrupt("`done` is no set of its seeds".into()))?;
         if failures.iter().any(|failure| !done.contains(failure.seed)) {
             return Err(corrupt("`failures` has seeds that are not in `done`".into()));
         }
-        Ok(Tally { done, failures, events, simulated, wall })
+        Ok(Tally { done, failures, events, effects, simulated, wall })
     }
 
     fn is_of(&self, theirs: &Identity) -> Result<(), CheckpointError> {
@@ -169,6 +171,7 @@ impl Checkpoint {
             done: tally.done.ranges(),
             failures: tally.failures.clone(),
             events: tally.events,
+            effects: tally.effects.clone(),
             simulated: tally.simulated,
             wall,
         };

@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::{Failure, Seeds, SweepReport};
+use crate::faults::Effects;
 
 /// The scenario of a sum over all scenarios.
 pub const ALL: &str = "all";
@@ -303,6 +304,10 @@ fn sum(reports: &[SweepReport], scenario: String, engine: String, seeds: Seeds) 
         passed: reports.iter().fold(0, |sum, report| sum.saturating_add(report.passed)),
         failed: failures.iter().map(|failure| failure.seed).collect(),
         failures,
+        effects: reports.iter().fold(Effects::default(), |mut all, report| {
+            all.merge(&report.effects);
+            all
+        }),
         events: reports.iter().fold(0, |sum, report| sum.saturating_add(report.events)),
         simulated_s: simulated.as_secs_f64(),
         wall_s: reports.iter().map(|report| report.wall_s).sum(),

@@ -12,6 +12,7 @@ mod checkpoint;
 pub mod merge;
 mod seeds;
 mod shard;
+pub mod twin;
 
 use std::ops::Range;
 use std::path::PathBuf;
@@ -23,7 +24,10 @@ use serde::{Deserialize, Serialize};
 
 use self::checkpoint::{Checkpoint, Identity};
 use self::seeds::SeedSet;
-use crate::run::Verdict;
+use self::twin::{Answer, Twins};
+use crate::capsule::Expected;
+use crate::faults::Effects;
+use crate::run::{Difference, Engine, Verdict};
 use crate::suite::{AnyScenario, Outcome};
 
 pub use self::checkpoint::CheckpointError;
@@ -33,9 +37,42 @@ pub use self::shard::Shard;
 /// How often a checkpoint is written.
 const SAVE_EVERY: Duration = Duration::from_secs(2);
 
+/// What runs a sweep.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Engines {
+    /// The production bytes.
+    #[default]
+    Madsim,
+    /// The hosts alone.
+    World,
+    /// Each seed in both; their verdicts must be the same.
+    Both,
+}
+
+impl Engines {
+    /// Its name, as reports have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Madsim => "madsim",
+            Self::World => "world",
+            Self::Both => "both",
+        }
+    }
+
+    /// The engine that runs a seed first.
+    fn first(self) -> Engine {
+        match self {
+            Self::Madsim | Self::Both => Engine::Madsim,
+            Self::World => Engine::World,
+        }
+    }
+}
+
 /// How a sweep is made.
 #[derive(Clone, Debug)]
 pub struct SweepOptions {
+    /// What runs it.
+    pub engines: Engines,
     /// Which seeds; at least one.
     pub seeds: Range<u64>,
     /// How many threads.
@@ -44,6 +81,14 @@ pub struct SweepOptions {
     pub check_determinism: bool,
     /// Stop after so many failures.
     pub max_failures: usize,
+}
+
+impl SweepOptions {
+    /// An ordinary sweep of these seeds, on one thread, that stops at the first failure.
+    pub fn of(seeds: Range<u64>) -> Self {
+        let engines = Engines::default();
+        Self { engines, seeds, jobs: 1, check_determinism: false, max_failures: 1 }
+    }
 }
 
 /// What a sweep has besides that takes several machines, or several sittings.
@@ -55,6 +100,8 @@ pub struct SweepPart {
     pub checkpoint: Option<PathBuf>,
     /// Once this is set, finish the runs under way and report what is known.
     pub stop: Arc<AtomicBool>,
+    /// Where seeds are run a second time, to be compared; in this process if there is nobody else.
+    pub twins: Option<Arc<Twins>>,
 }
 
 /// What a sweep found.
@@ -83,6 +130,9 @@ pub struct SweepReport {
     pub failures: Vec<Failure>,
     /// How many events there were.
     pub events: u64,
+    /// Which faults took effect, and how often.
+    #[serde(default)]
+    pub effects: Effects,
     /// How much time passed in the simulations, in seconds.
     pub simulated_s: f64,
     /// How much time passed outside, in seconds: in this sitting and those before it.
@@ -139,7 +189,8 @@ pub fn sweep_part(
     let started = Instant::now();
     let seeds = part_of(&options.seeds, part.shard);
     let probed = part.shard.is_some() || part.checkpoint.is_some();
-    let probe = probed.then(|| format!("{:016x}", scenario.run(options.seeds.start, false).digest));
+    let probe =
+        probed.then(|| format!("{:016x}", run_in(scenario, options.engines, options.seeds.start).digest));
     let checkpoint = part.checkpoint.as_ref().map(|path| {
         Checkpoint::new(path, identity(scenario, options, part, probe.clone().unwrap_or_default()))
     });
@@ -157,7 +208,7 @@ pub fn sweep_part(
     let (whole, probe) = (&options.seeds, probe.filter(|_| part.shard.is_some()));
     Ok(SweepReport {
         scenario: scenario.name().into(),
-        engine: scenario.engine().into(),
+        engine: options.engines.name().into(),
         seeds: Seeds { start: whole.start, end: whole.end },
         shard: part.shard,
         probe,
@@ -166,6 +217,7 @@ pub fn sweep_part(
         failed: tally.failures.iter().map(|failure| failure.seed).collect(),
         failures: tally.failures,
         events: tally.events,
+        effects: tally.effects,
         simulated_s: tally.simulated.as_secs_f64(),
         wall_s: sitting.wall().as_secs_f64(),
         resumed,
@@ -179,7 +231,7 @@ fn part_of(seeds: &Range<u64>, shard: Option<Shard>) -> Range<u64> {
 fn identity(scenario: &dyn AnyScenario, options: &SweepOptions, part: &SweepPart, probe: String) -> Identity {
     Identity {
         scenario: scenario.name().into(),
-        engine: scenario.engine().into(),
+        engine: options.engines.name().into(),
         seeds: Seeds { start: options.seeds.start, end: options.seeds.end },
         shard: part.shard,
         check_determinism: options.check_determinism,
@@ -199,6 +251,43 @@ struct Sitting<'a> {
 }
 
 impl Sitting<'_> {
+    /// Runs one seed; twice, if it is to be compared with itself.
+    fn run_one(&self, seed: u64) -> Outcome {
+        let outcome = run_in(self.scenario, self.options.engines, seed);
+        let engines: &[Engine] = match (self.options.check_determinism, self.options.engines) {
+            (false, _) => &[],
+            (true, Engines::Both) => &[Engine::Madsim, Engine::World],
+            (true, Engines::Madsim) => &[Engine::Madsim],
+            (true, Engines::World) => &[Engine::World],
+        };
+        match engines.iter().find_map(|&engine| self.differs(engine, seed)) {
+            Some(verdict) => Outcome { verdict, ..outcome },
+            None => outcome,
+        }
+    }
+
+    /// How two runs of a seed differ, if they do: one here, one in another process if there is one.
+    fn differs(&self, engine: Engine, seed: u64) -> Option<Verdict> {
+        let ask = |steps: bool| match &self.part.twins {
+            Some(twins) => twins.ask(self.scenario.name(), engine, seed, steps),
+            None => Ok(Answer {
+                digest: self.scenario.run(engine, seed, false).digest,
+                steps: if steps { self.scenario.steps(engine, seed) } else { Vec::new() },
+            }),
+        };
+        let here = self.scenario.run(engine, seed, false).digest;
+        match ask(false) {
+            Err(message) => Some(Verdict::Panicked { message }),
+            Ok(there) if there.digest == here => None,
+            Ok(there) => {
+                let digests = [here, there.digest].map(|digest| format!("{digest:016x}"));
+                let steps = ask(true).map(|answer| answer.steps).unwrap_or_default();
+                let difference = first_difference(&self.scenario.steps(engine, seed), &steps);
+                Some(Verdict::NotDeterministic { digests, difference })
+            }
+        }
+    }
+
     fn wall(&self) -> Duration {
         self.wall_before + self.started.elapsed()
     }
@@ -220,7 +309,7 @@ impl Sitting<'_> {
         let work = || {
             while !enough.load(Ordering::Relaxed) && !self.part.stop.load(Ordering::Relaxed) {
                 let Some(seed) = lock(&pending).next() else { break };
-                let outcome = run_one(self.scenario, seed, self.options.check_determinism);
+                let outcome = self.run_one(seed);
                 let (tally, saved) = &mut *lock(&shared);
                 tally.add(seed, outcome);
                 progress(tally.done.count(), tally.failures.len());
@@ -248,18 +337,29 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Runs one seed; twice, if it is to be compared with itself.
-fn run_one(scenario: &dyn AnyScenario, seed: u64, check_determinism: bool) -> Outcome {
-    let first = scenario.run(seed, false);
-    if !check_determinism {
-        return first;
+/// Runs one seed, in both engines if both are asked for.
+fn run_in(scenario: &dyn AnyScenario, engines: Engines, seed: u64) -> Outcome {
+    let mut outcome = scenario.run(engines.first(), seed, false);
+    if engines == Engines::Both {
+        let other = scenario.run(Engine::World, seed, false);
+        if Expected::of(&outcome.verdict) != Expected::of(&other.verdict) {
+            let (madsim, world) = (Box::new(outcome.verdict), Box::new(other.verdict));
+            outcome.verdict = Verdict::EnginesDiffer { madsim, world };
+        }
+        outcome.digest ^= other.digest.rotate_left(1);
+        outcome.events += other.events;
+        outcome.simulated += other.simulated;
+        outcome.effects.merge(&other.effects);
     }
-    let second = scenario.run(seed, false);
-    if first.digest == second.digest {
-        return first;
-    }
-    let digests = [first.digest, second.digest].map(|digest| format!("{digest:016x}"));
-    Outcome { verdict: Verdict::NotDeterministic { digests }, ..first }
+    outcome
+}
+
+/// The first step at which two runs differ.
+fn first_difference(here: &[String], there: &[String]) -> Option<Difference> {
+    let nothing = || "nothing: the run has ended".to_owned();
+    let step = (0..here.len().max(there.len())).find(|&step| here.get(step) != there.get(step))?;
+    let at = |steps: &[String]| steps.get(step).cloned().unwrap_or_else(nothing);
+    Some(Difference { step: step + 1, here: at(here), there: at(there) })
 }
 
 /// What is known so far: it grows with the failures, not with the seeds.
@@ -268,6 +368,7 @@ struct Tally {
     done: SeedSet,
     failures: Vec<Failure>,
     events: u64,
+    effects: Effects,
     simulated: Duration,
     /// The time that earlier sittings took.
     wall: Duration,
@@ -277,6 +378,7 @@ impl Tally {
     fn add(&mut self, seed: u64, outcome: Outcome) {
         self.done.insert(seed..seed + 1);
         self.events += outcome.events;
+        self.effects.merge(&outcome.effects);
         self.simulated += outcome.simulated;
         if outcome.verdict != Verdict::Passed {
             self.failures.push(Failure { seed, verdict: outcome.verdict });

@@ -10,6 +10,8 @@ use coalmine_core::codec::journal::Torn;
 use coalmine_core::node::{Effect, Event, Node, NodeId};
 use xxhash_rust::xxh3::Xxh3;
 
+use crate::faults::Fault;
+
 /// One entry of a trace.
 #[derive(Clone, Debug)]
 pub struct Entry<N: Node> {
@@ -96,8 +98,17 @@ pub enum Happening<N: Node> {
         /// What, in words.
         what: String,
     },
-    /// The plan did something to the whole system.
-    Plan(String),
+    /// Something outside a node went wrong; it goes on.
+    Complained {
+        /// Which.
+        node: NodeId,
+        /// What it says.
+        what: String,
+    },
+    /// The plan makes something go wrong.
+    Fault(Fault),
+    /// All faults are healed, every node is restarted: the safety phase has ended.
+    Healed,
 }
 
 impl<N: Node> Happening<N> {
@@ -126,13 +137,13 @@ impl<N: Node> Trace<N> {
     }
 
     /// Adds what happened.
-    pub fn push(&mut self, at: Duration, what: Happening<N>) {
+    pub fn push(&mut self, at: Duration, what: &Happening<N>) {
         self.events += 1;
         self.last = at;
         at.as_nanos().hash(&mut self.digest);
         what.hash(&mut self.digest);
         if let Some(entries) = &mut self.entries {
-            entries.push(Entry { at, what, state: None });
+            entries.push(Entry { at, what: what.clone(), state: None });
         }
     }
 

@@ -8,6 +8,9 @@ use coalmine_core::node::{Effect, Event, Node, NodeId, Word};
 
 use super::{Entry, Happening};
 
+/// What ends the safety phase.
+pub const HEALED: &str = "all faults are healed, every node is restarted";
+
 /// How a story is told.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Style {
@@ -56,7 +59,9 @@ fn effects_of<N: Node>(what: &Happening<N>) -> &[Effect<N>] {
         | Happening::Frame { .. }
         | Happening::Asked { .. }
         | Happening::Answered { .. }
-        | Happening::Plan(_) => &[],
+        | Happening::Complained { .. }
+        | Happening::Fault(_)
+        | Happening::Healed => &[],
     }
 }
 
@@ -77,7 +82,9 @@ fn is_boring<N: Node>(
         | Happening::Frame { .. }
         | Happening::Asked { .. }
         | Happening::Answered { .. }
-        | Happening::Plan(_) => false,
+        | Happening::Complained { .. }
+        | Happening::Fault(_)
+        | Happening::Healed => false,
     }
 }
 
@@ -110,7 +117,9 @@ fn tell_happening<N: Node>(what: &Happening<N>) -> String {
         }
         Happening::Asked { to, what } => format!("client → {to}: {what}"),
         Happening::Answered { from, what } => format!("client ← {from}: {what}"),
-        Happening::Plan(what) => format!("—— {what} ——"),
+        Happening::Complained { node, what } => format!("{node}  {what}"),
+        Happening::Fault(fault) => format!("—— {} ——", fault.tell()),
+        Happening::Healed => format!("—— {HEALED} ——"),
     }
 }
 

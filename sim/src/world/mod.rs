@@ -15,6 +15,7 @@
 //!
 //! What a node [chooses](coalmine_core::node::Context::choose) is tried in every way.
 
+pub mod engine;
 pub mod rules;
 pub mod shared;
 

@@ -10,7 +10,7 @@ use super::flights::Flights;
 use super::page::{Act, ActKind, Ending, Fate, Flight, Kind, Lane, Outage, Page, Step};
 use super::states::States;
 use crate::run::Verdict;
-use crate::trace::text::{tell_effect, tell_event};
+use crate::trace::text::{HEALED, tell_effect, tell_event};
 use crate::trace::{Entry, Happening};
 
 /// What a trace does not say about its run.
@@ -65,7 +65,8 @@ fn ending(verdict: &Verdict, steps: &[Step]) -> Ending {
         Verdict::Violated { invariant, why } => (format!("{invariant} is violated"), Some(why.clone())),
         Verdict::NotConverged { why } => ("did not converge".into(), Some(why.clone())),
         Verdict::Panicked { message } => ("panicked".into(), Some(message.clone())),
-        Verdict::NotDeterministic { digests: [a, b] } => {
+        Verdict::EnginesDiffer { .. } => ("the engines differ".into(), Some(verdict.tell())),
+        Verdict::NotDeterministic { digests: [a, b], .. } => {
             ("not deterministic".into(), Some(format!("two runs of one seed have the digests {a} and {b}")))
         }
     };
@@ -183,7 +184,11 @@ impl<'a, N: Node> Reader<'a, N> {
                 step.flight = self.calls.remove(&(*from, first_word(what)));
                 step.cause = self.lands(step.flight);
             }
-            Happening::Plan(what) => step.text.clone_from(what),
+            Happening::Complained { node, what } => {
+                (step.lane, step.text) = (Some(self.lane(*node)), what.clone());
+            }
+            Happening::Fault(fault) => step.text = fault.tell(),
+            Happening::Healed => step.text = HEALED.into(),
         }
         step
     }

@@ -1,0 +1,135 @@
+//! The network, as far as both engines share it: what the plan did to each direction, and what becomes of a
+//! frame.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use coalmine_core::node::NodeId;
+use rand_chacha::ChaCha8Rng;
+
+use crate::faults::{Directions, Effect, Effects};
+use crate::plan::{Draw, Links, Stream};
+
+/// What becomes of frames that arrive untouched.
+pub const PASSED: &str = "arrives";
+
+/// The network's mood.
+pub struct Mood {
+    rng: ChaCha8Rng,
+    links: Links,
+    /// What took effect so far.
+    pub effects: Effects,
+    directions: BTreeMap<(NodeId, NodeId), Direction>,
+}
+
+/// What the plan did to one direction; the same done twice must be undone twice.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Direction {
+    /// Frames are lost.
+    pub cuts: u32,
+    /// Frames are held.
+    pub clogs: u32,
+    /// Frames take so much longer.
+    pub slower_ms: u64,
+    /// How often its connection broke so far.
+    pub resets: u64,
+}
+
+/// Something that a plan does to directions, and may undo.
+#[derive(Clone, Copy, Debug)]
+pub enum Trouble {
+    /// Frames are lost.
+    Cut,
+    /// Frames are held.
+    Clog,
+    /// Frames take longer.
+    Slow(u64),
+}
+
+/// What becomes of a frame.
+#[derive(Clone, Copy, Debug)]
+pub struct Fate {
+    /// In words.
+    pub tell: &'static str,
+    /// After how long each copy sets out: none if it is lost.
+    pub copies: [Option<Duration>; 2],
+}
+
+impl Mood {
+    /// A network that draws from this seed.
+    pub fn new(seed: u64, links: Links) -> Self {
+        let (rng, effects, directions) = (Stream::Network.of(seed), Effects::default(), BTreeMap::new());
+        Self { rng, links, effects, directions }
+    }
+
+    /// Makes trouble on these directions, or takes it back. Troubles add up.
+    pub fn trouble(&mut self, directions: &Directions, trouble: Trouble, begin: bool) {
+        for &direction in directions {
+            let it = self.directions.entry(direction).or_default();
+            let step = |n: u64, by: u64| if begin { n + by } else { n.saturating_sub(by) };
+            match trouble {
+                Trouble::Cut => it.cuts = step(it.cuts.into(), 1) as u32,
+                Trouble::Clog => it.clogs = step(it.clogs.into(), 1) as u32,
+                Trouble::Slow(ms) => it.slower_ms = step(it.slower_ms, ms),
+            }
+        }
+    }
+
+    /// Breaks the connections that carry these directions.
+    pub fn reset(&mut self, directions: &Directions) {
+        for &direction in directions {
+            self.directions.entry(direction).or_default().resets += 1;
+        }
+    }
+
+    /// No faults from now on.
+    pub fn heal(&mut self) {
+        self.links = Links::default();
+        for direction in self.directions.values_mut() {
+            *direction = Direction { resets: direction.resets, ..Direction::default() };
+        }
+    }
+
+    /// What the plan did to a direction.
+    pub fn direction(&self, from: NodeId, to: NodeId) -> Direction {
+        self.directions.get(&(from, to)).copied().unwrap_or_default()
+    }
+
+    /// Whether frames pass.
+    pub fn passes(&self, from: NodeId, to: NodeId) -> bool {
+        self.direction(from, to).cuts == 0
+    }
+
+    /// How long a packet is under way, at random in a range.
+    pub fn latency(&mut self, range: &std::ops::Range<Duration>) -> Duration {
+        range.start + Duration::from_nanos(self.rng.below((range.end - range.start).as_nanos() as u64))
+    }
+
+    /// Draws what becomes of a frame.
+    pub fn fate(&mut self, from: NodeId, to: NodeId) -> Fate {
+        let direction = self.direction(from, to);
+        let Self { rng, links, effects, .. } = self;
+        if rng.permille(links.loss_permille) {
+            effects.count(Effect::FrameLost);
+            return Fate { tell: "is lost", copies: [None, None] };
+        }
+        let twice = rng.permille(links.duplicate_permille);
+        let slower = Duration::from_millis(direction.slower_ms);
+        let mut delay = || match rng.permille(links.delay_permille) {
+            true => slower + Duration::from_millis(rng.below(u64::from(links.delay_ms) + 1)),
+            false => slower,
+        };
+        let copies = [Some(delay()), twice.then(&mut delay)];
+        effects.add(Effect::FrameDuplicated, twice.into());
+        effects.add(Effect::FrameDelayed, copies.iter().flatten().filter(|it| **it > slower).count() as u64);
+        effects.add(Effect::FrameSlowed, (!slower.is_zero()).into());
+        effects.add(Effect::FrameClogged, (direction.clogs > 0).into());
+        let tell = match copies {
+            [_, Some(_)] => "arrives twice",
+            _ if direction.clogs > 0 => "is held by a clog",
+            [Some(delay), None] if delay.is_zero() => PASSED,
+            _ => "is held back",
+        };
+        Fate { tell, copies }
+    }
+}

@@ -1,0 +1,193 @@
+//! Watches a run, whichever engine makes it: keeps the trace, folds the facts, checks the invariants, counts
+//! what took effect and finds the triggers of the plan. It has no clock and no locks: engines bring those.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use coalmine_core::node::{Effect, Event, Node, NodeId, variant_name};
+use coalmine_core::observation::{History, Invariant, Observation, Observed};
+
+use crate::faults::{Effect as FaultEffect, Effects, Fault};
+use crate::plan::{Plan, What, When};
+use crate::run::{RunOptions, RunReport, Verdict};
+use crate::system::{NodeOf, System};
+use crate::trace::{Happening, Trace};
+
+/// What is known of a run so far.
+pub struct Watch<S: System> {
+    /// What happened.
+    pub trace: Trace<NodeOf<S>>,
+    /// Which faults took effect.
+    pub effects: Effects,
+    history: S::History,
+    invariants: Vec<Invariant<NodeOf<S>, S::History>>,
+    /// Who has booted at least once.
+    booted: BTreeSet<NodeId>,
+    triggers: Vec<Trigger<NodeOf<S>>>,
+    max_events: u64,
+    verdict: Option<Verdict>,
+    closed: bool,
+}
+
+struct Trigger<N: Node> {
+    when: When,
+    seen: u32,
+    what: What<N>,
+}
+
+impl<S: System> Watch<S> {
+    /// Watches a system through a plan.
+    pub fn new(system: &S, plan: &Plan<NodeOf<S>>, options: RunOptions) -> Self {
+        let triggered = plan.steps.iter().filter(|step| !matches!(step.when, When::AtMs(_)));
+        let triggers =
+            triggered.map(|step| Trigger { when: step.when.clone(), seen: 0, what: step.what.clone() });
+        Self {
+            trace: Trace::new(options.keep_trace),
+            effects: Effects::default(),
+            history: S::History::default(),
+            invariants: system.invariants(),
+            booted: BTreeSet::new(),
+            triggers: triggers.collect(),
+            max_events: options.max_events,
+            verdict: None,
+            closed: false,
+        }
+    }
+
+    /// Writes down what happened.
+    pub fn push(&mut self, at: Duration, what: &Happening<NodeOf<S>>) {
+        if self.closed {
+            return;
+        }
+        self.trace.push(at, what);
+        if self.trace.events > self.max_events {
+            let why = format!("still busy after {} events: the nodes keep each other awake", self.max_events);
+            self.decide(Verdict::NotConverged { why });
+        }
+    }
+
+    /// A node has booted; it counts as a restart if it is not for the first time.
+    pub fn booted(&mut self, node: NodeId) {
+        if !self.booted.insert(node) {
+            self.effects.count(FaultEffect::Restart);
+        }
+    }
+
+    /// Takes in what a node did.
+    pub fn took(&mut self, node: NodeId, state: &NodeOf<S>, effects: &[Effect<NodeOf<S>>]) {
+        self.trace.show(state);
+        for effect in effects {
+            if let Effect::Observe(fact) = effect {
+                self.history.observe(node, fact);
+            }
+        }
+    }
+
+    /// Checks the invariants; the first that is broken decides the run.
+    pub fn judge<'a>(&'a mut self, nodes: impl IntoIterator<Item = Observed<'a, NodeOf<S>>>) {
+        if self.verdict.is_some() || self.invariants.is_empty() {
+            return;
+        }
+        let now = Observation { nodes: nodes.into_iter().collect(), history: &self.history };
+        let broken = self
+            .invariants
+            .iter()
+            .find_map(|invariant| (invariant.check)(&now).err().map(|why| (invariant.name.to_owned(), why)));
+        if let Some((invariant, why)) = broken {
+            self.verdict = Some(Verdict::Violated { invariant, why });
+        }
+    }
+
+    /// Decides the run, unless it is decided.
+    pub fn decide(&mut self, verdict: Verdict) {
+        self.verdict.get_or_insert(verdict);
+    }
+
+    /// What was decided so far.
+    pub fn verdict(&self) -> Option<&Verdict> {
+        self.verdict.as_ref()
+    }
+
+    /// The facts so far.
+    pub fn history(&self) -> &S::History {
+        &self.history
+    }
+
+    /// What the plan does when a node takes this event.
+    pub fn on_event(&mut self, me: NodeId, event: &Event<NodeOf<S>>) -> Vec<What<NodeOf<S>>> {
+        let Event::Message { message: received, .. } = event else { return Vec::new() };
+        if self.triggers.is_empty() {
+            return Vec::new();
+        }
+        let name = variant_name(received);
+        self.pull(|when| match when {
+            When::Received { node, message, .. } => u32::from(*node == me && *message == name),
+            When::AtMs(_) | When::Durable { .. } => 0,
+        })
+    }
+
+    /// What the plan does when these records have become durable at a node.
+    pub fn on_durable(
+        &mut self,
+        me: NodeId,
+        records: &[<NodeOf<S> as Node>::Record],
+    ) -> Vec<What<NodeOf<S>>> {
+        if self.triggers.is_empty() {
+            return Vec::new();
+        }
+        let fresh: Vec<_> = records.iter().map(variant_name).collect();
+        self.pull(|when| match when {
+            When::Durable { node, record, .. } if *node == me => {
+                fresh.iter().filter(|name| *name == record).count() as u32
+            }
+            When::AtMs(_) | When::Received { .. } | When::Durable { .. } => 0,
+        })
+    }
+
+    fn pull(&mut self, is_it: impl Fn(&When) -> u32) -> Vec<What<NodeOf<S>>> {
+        let mut pulled = Vec::new();
+        self.triggers.retain_mut(|trigger| {
+            let nth = match &trigger.when {
+                When::Received { nth, .. } | When::Durable { nth, .. } => *nth,
+                When::AtMs(_) => return false,
+            };
+            trigger.seen += is_it(&trigger.when);
+            if trigger.seen >= nth {
+                pulled.push(trigger.what.clone());
+            }
+            trigger.seen < nth
+        });
+        pulled
+    }
+
+    /// No trigger is pulled any more.
+    pub fn disarm(&mut self) {
+        self.triggers.clear();
+    }
+
+    /// The run is over: what still happens is no part of it.
+    pub fn close(&mut self) {
+        self.closed = true;
+    }
+
+    /// The end of the run.
+    pub fn finish(&mut self, verdict: Verdict, simulated: Duration) -> RunReport<NodeOf<S>> {
+        RunReport {
+            verdict,
+            digest: self.trace.digest(),
+            events: self.trace.events,
+            simulated,
+            wall: Duration::ZERO,
+            trace: self.trace.entries.take(),
+            effects: std::mem::take(&mut self.effects),
+        }
+    }
+}
+
+/// Whether this crashes the node on the spot.
+pub fn crashes<N: Node>(what: &What<N>, me: NodeId) -> bool {
+    match what {
+        What::Fault(Fault::Crash { node, .. } | Fault::Wipe { node, .. }) => *node == me,
+        What::Fault(_) | What::Ask { .. } => false,
+    }
+}

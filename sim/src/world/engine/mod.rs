@@ -1,0 +1,596 @@
+//! The `world` engine: steps the hosts directly, from one heap of events in virtual time. There are no tasks,
+//! no sockets and no bytes between the nodes, so it is many times faster than [`madsim`](crate::madsim); plans,
+//! faults, invariants, traces and verdicts are the same.
+//!
+//! What a frame, a sync or a client's request takes is drawn from the same streams in the same ranges. Frames
+//! of one direction keep their order, as on a connection, unless they are delayed.
+
+mod agenda;
+mod clients;
+mod network;
+mod place;
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
+
+use coalmine_core::codec::journal;
+use coalmine_core::host::Host;
+use coalmine_core::node::{Delay, Effect, Event, Node, NodeId};
+use coalmine_core::observation::Observation;
+use rand_chacha::ChaCha8Rng;
+
+use self::agenda::Agenda;
+use self::clients::Client;
+use self::network::{Frame, Pipes};
+use self::place::{Armed, Place};
+use crate::engine::LOOK;
+use crate::engine::disk::{SYNC_FAILED, crash};
+use crate::engine::network::{Mood, Trouble};
+use crate::engine::watch::{Watch, crashes};
+use crate::faults::{Directions, Effect as FaultEffect, Fault, SUPERVISOR_MS, directions};
+use crate::plan::{Draw, Plan, Stream, What, When};
+use crate::run::{RunOptions, RunReport, Verdict};
+use crate::scenario::Scenario;
+use crate::system::{NodeOf, System};
+use crate::trace::Happening;
+
+/// Runs one plan under one seed.
+pub fn run<S: System>(
+    scenario: &Scenario<S>,
+    plan: &Plan<NodeOf<S>>,
+    options: RunOptions,
+) -> RunReport<NodeOf<S>> {
+    let started = Instant::now();
+    let mut engine = Engine::new(scenario, plan, options);
+    // A node that panics leaves the trace that led there.
+    let verdict = catch_unwind(AssertUnwindSafe(|| engine.drive()));
+    let verdict = verdict.unwrap_or_else(|panic| Verdict::panicked(&*panic));
+    engine.watch.effects.merge(&engine.mood.effects);
+    let mut report = engine.watch.finish(verdict, engine.now);
+    report.wall = started.elapsed();
+    report
+}
+
+struct Engine<'a, S: System> {
+    scenario: &'a Scenario<S>,
+    system: S,
+    watch: Watch<S>,
+    now: Duration,
+    agenda: Agenda<Task<NodeOf<S>>>,
+    places: Vec<Place<NodeOf<S>>>,
+    /// Where each member stands in `places`.
+    index: BTreeMap<NodeId, usize>,
+    mood: Mood,
+    pipes: Pipes<NodeOf<S>>,
+    clients: Vec<Client<NodeOf<S>>>,
+    disk_draws: ChaCha8Rng,
+    timer_draws: ChaCha8Rng,
+    /// Numbers the timers.
+    armed: u64,
+    heal_at: Duration,
+    converge_within: Duration,
+    healed: bool,
+}
+
+/// Something that is to happen.
+enum Task<N: Node> {
+    /// A frame sets out.
+    Leave(Frame<N>),
+    /// A frame arrives.
+    Arrive(Frame<N>),
+    /// A timer fires, if it is still armed.
+    Fire {
+        place: usize,
+        timer: N::Timer,
+        number: u64,
+    },
+    /// A sync is done.
+    Synced {
+        place: usize,
+        life: u64,
+        upto: usize,
+    },
+    /// A node boots.
+    Boot {
+        place: usize,
+        life: u64,
+    },
+    /// A client's request arrives.
+    Request {
+        client: usize,
+    },
+    /// A client's answer arrives.
+    Answer {
+        client: usize,
+        reply: N::Reply,
+    },
+    /// A client asks again, unless it has been answered or has asked again already.
+    Retry {
+        client: usize,
+        attempt: u32,
+    },
+    Do(What<N>),
+    Restart(usize),
+    Undo(Undo),
+    /// The safety phase ends.
+    Heal,
+    /// Has it converged?
+    Look,
+}
+
+/// The end of a fault that lasts.
+enum Undo {
+    Link(Directions, Trouble),
+    Pause(usize),
+    Clock(usize),
+    SlowSync(usize),
+    DiskFull(usize),
+}
+
+impl<'a, S: System> Engine<'a, S> {
+    fn new(scenario: &'a Scenario<S>, plan: &Plan<NodeOf<S>>, options: RunOptions) -> Self {
+        let system = (scenario.system)();
+        let members = system.members();
+        let index = members.iter().enumerate().map(|(place, (id, _))| (*id, place)).collect();
+        let places: Vec<_> = members.into_iter().map(|(id, config)| Place::new(id, config)).collect();
+        let heal_at = Duration::from_millis(plan.heal_at_ms);
+        let mut engine = Self {
+            watch: Watch::new(&system, plan, options),
+            pipes: Pipes::new(places.len()),
+            scenario,
+            system,
+            now: Duration::ZERO,
+            agenda: Agenda::default(),
+            places,
+            index,
+            mood: Mood::new(options.seed, plan.links),
+            clients: Vec::new(),
+            disk_draws: Stream::Disk.of(options.seed),
+            timer_draws: Stream::Timers.of(options.seed),
+            armed: 0,
+            heal_at,
+            converge_within: Duration::from_millis(plan.converge_within_ms),
+            healed: false,
+        };
+        for place in 0..engine.places.len() {
+            engine.restart(place);
+        }
+        for step in &plan.steps {
+            if let When::AtMs(at) = step.when {
+                engine.agenda.add(Duration::from_millis(at), Task::Do(step.what.clone()));
+            }
+        }
+        engine.agenda.add(heal_at, Task::Heal);
+        engine
+    }
+
+    /// Does what is on the agenda until there is a verdict.
+    fn drive(&mut self) -> Verdict {
+        loop {
+            if let Some(verdict) = self.watch.verdict() {
+                return verdict.clone();
+            }
+            let (at, task) = self.agenda.pop().expect("healing and looking for convergence never end");
+            self.now = at;
+            self.perform(task);
+        }
+    }
+
+    fn perform(&mut self, task: Task<NodeOf<S>>) {
+        if let Some(place) = self.whom(&task)
+            && self.places[place].paused
+        {
+            return self.places[place].backlog.push(task);
+        }
+        match task {
+            Task::Leave(frame) => self.leave(frame),
+            Task::Arrive(frame) => self.arrive(frame),
+            Task::Fire { place, timer, number } => {
+                let timers = &mut self.places[place].timers;
+                if timers.get(&timer).is_some_and(|armed| armed.number == number) {
+                    timers.remove(&timer);
+                    self.step(place, Event::Timer(timer));
+                }
+            }
+            Task::Synced { place, life, upto } => self.synced(place, life, upto),
+            Task::Boot { place, life } => self.boot(place, life),
+            Task::Request { client } => self.take_request(client),
+            Task::Answer { client, reply } => self.answered(client, &reply),
+            Task::Retry { client, attempt } => self.retry(client, attempt),
+            Task::Do(What::Ask { to, id, request }) => self.ask(to, id, request),
+            Task::Do(What::Fault(fault)) => self.fault(fault),
+            Task::Restart(place) => self.restart(place),
+            Task::Undo(undo) => {
+                if !self.healed {
+                    self.undo(undo);
+                }
+            }
+            Task::Heal => self.heal(),
+            Task::Look => match self.look() {
+                Some(verdict) => self.watch.decide(verdict),
+                None => self.agenda.add(self.now + LOOK, Task::Look),
+            },
+        }
+    }
+
+    /// The node that takes this in.
+    fn whom(&self, task: &Task<NodeOf<S>>) -> Option<usize> {
+        match task {
+            Task::Arrive(frame) => Some(frame.to),
+            Task::Fire { place, .. } | Task::Synced { place, .. } | Task::Boot { place, .. } => Some(*place),
+            Task::Request { client } => Some(self.clients[*client].to),
+            Task::Leave(_)
+            | Task::Answer { .. }
+            | Task::Retry { .. }
+            | Task::Do(_)
+            | Task::Restart(_)
+            | Task::Undo(_)
+            | Task::Heal
+            | Task::Look => None,
+        }
+    }
+
+    // Nodes.
+
+    /// A node takes an event.
+    fn step(&mut self, place: usize, event: Event<NodeOf<S>>) {
+        let me = self.places[place].id;
+        let pulled = self.watch.on_event(me, &event);
+        if pulled.iter().any(|what| crashes(what, me)) {
+            // The node stops before it does anything: as far as anybody can tell, it has done nothing.
+            self.push(&Happening::Stepped { node: me, event: event.clone(), effects: Vec::new() });
+        }
+        self.do_all(pulled);
+        let Self { places, timer_draws, .. } = self;
+        let Place { host: Some(host), config, .. } = &mut places[place] else { return };
+        let mut effects = Vec::new();
+        host.step(config, event.clone(), &mut choices(timer_draws), &mut effects);
+        self.carry_out(place, Happening::Stepped { node: me, event, effects });
+    }
+
+    /// A sync is done: what waited for it leaves.
+    fn synced(&mut self, place: usize, life: u64, upto: usize) {
+        let Place { id: me, life: now_living, disk, syncing, .. } = &mut self.places[place];
+        if life != *now_living {
+            return;
+        }
+        let (me, before) = (*me, disk.durable().len());
+        disk.sync(upto);
+        *syncing = false;
+        let pulled = self.watch.on_durable(me, &disk.written()[before..upto]);
+        let upto = upto as u64;
+        if pulled.iter().any(|what| crashes(what, me)) {
+            self.push(&Happening::Synced { node: me, upto, effects: Vec::new() });
+        }
+        self.do_all(pulled);
+        let Self { places, timer_draws, .. } = self;
+        let Place { host: Some(host), config, .. } = &mut places[place] else { return };
+        let mut effects = Vec::new();
+        host.synced(config, life, upto, &mut choices(timer_draws), &mut effects);
+        self.carry_out(place, Happening::Synced { node: me, upto, effects });
+    }
+
+    /// Starts a node that is down: it reads its disk first.
+    fn restart(&mut self, place: usize) {
+        let Self { places, disk_draws, watch, .. } = self;
+        let it = &mut places[place];
+        if it.host.is_some() || it.starting {
+            return;
+        }
+        match it.trouble.sync(disk_draws, &mut watch.effects) {
+            Some(takes) => {
+                it.starting = true;
+                self.agenda.add(self.now + takes, Task::Boot { place, life: it.life });
+            }
+            None => self.stop(place, format!("journal: {SYNC_FAILED}")),
+        }
+    }
+
+    fn boot(&mut self, place: usize, life: u64) {
+        let Self { places, timer_draws, watch, .. } = self;
+        let it = &mut places[place];
+        if life != it.life {
+            return;
+        }
+        it.starting = false;
+        if let Some(rotten) = it.rotten {
+            let why = format!("journal: line {} is damaged, so this node does not start", rotten + 1);
+            return self.stop(place, why);
+        }
+        let (me, records, torn) = (it.id, it.disk.written().len(), it.torn.take());
+        let mut effects = Vec::new();
+        let journal = it.disk.written();
+        let host = Host::boot(&it.config, journal, life, &mut choices(timer_draws), &mut effects);
+        it.host = Some(host);
+        watch.booted(me);
+        self.carry_out(place, Happening::Booted { node: me, records, torn, effects });
+    }
+
+    /// Carries out what a node did, in order.
+    fn carry_out(&mut self, place: usize, what: Happening<NodeOf<S>>) {
+        self.push(&what);
+        let (Happening::Booted { effects, .. }
+        | Happening::Stepped { effects, .. }
+        | Happening::Synced { effects, .. }) = what
+        else {
+            unreachable!("only nodes have effects");
+        };
+        let Self { places, watch, .. } = self;
+        let me = places[place].id;
+        if let Some(host) = &places[place].host {
+            watch.took(me, host.node(), &effects);
+        }
+        watch.judge(places.iter().map(Place::observe));
+        if watch.verdict().is_some() {
+            return;
+        }
+        let mut full = false;
+        for effect in effects {
+            match effect {
+                Effect::Append(record) => {
+                    full |= self.places[place].trouble.full;
+                    if !full {
+                        self.places[place].disk.append(record);
+                    }
+                }
+                Effect::Send { to, message } => self.send(place, to, message),
+                Effect::Reply { to, reply } => self.reply(place, to, &reply),
+                Effect::SetTimer { timer, delay } => self.arm(place, timer, delay),
+                Effect::CancelTimer(timer) => {
+                    self.places[place].timers.remove(&timer);
+                }
+                Effect::Observe(_) | Effect::Publish(_) => {}
+                Effect::WhenDurable(_) => unreachable!("the host keeps tokens to itself"),
+            }
+        }
+        if full {
+            self.watch.effects.count(FaultEffect::DiskFull);
+            return self.stop(place, "journal: no storage space".into());
+        }
+        self.start_sync(place);
+    }
+
+    /// Syncs what was written since the last sync, unless one is under way.
+    fn start_sync(&mut self, place: usize) {
+        let Self { places, disk_draws, watch, .. } = self;
+        let it = &mut places[place];
+        if it.syncing || it.disk.unsynced() == 0 {
+            return;
+        }
+        match it.trouble.sync(disk_draws, &mut watch.effects) {
+            Some(takes) => {
+                it.syncing = true;
+                let upto = it.disk.written().len();
+                self.agenda.add(self.now + takes, Task::Synced { place, life: it.life, upto });
+            }
+            None => self.stop(place, format!("journal: {SYNC_FAILED}")),
+        }
+    }
+
+    fn arm(&mut self, place: usize, timer: <NodeOf<S> as Node>::Timer, delay: Delay) {
+        let spread = (delay.max - delay.min).as_nanos() as u64;
+        let delay = delay.min + Duration::from_nanos(self.timer_draws.below(spread + 1));
+        self.armed += 1;
+        let it = &mut self.places[place];
+        let armed = Armed { at: it.clock.shows(self.now) + delay, number: self.armed };
+        it.timers.insert(timer.clone(), armed);
+        let at = self.now + it.clock.takes(delay);
+        self.agenda.add(at, Task::Fire { place, timer, number: armed.number });
+    }
+
+    // Faults.
+
+    fn do_all(&mut self, pulled: Vec<What<NodeOf<S>>>) {
+        for what in pulled {
+            self.perform(Task::Do(what));
+        }
+    }
+
+    fn fault(&mut self, fault: Fault) {
+        if self.healed {
+            return;
+        }
+        self.push(&Happening::Fault(fault.clone()));
+        match fault {
+            Fault::Crash { node, down_ms } => self.crash(self.index[&node], down_ms, false),
+            Fault::Wipe { node, down_ms } => self.crash(self.index[&node], down_ms, true),
+            Fault::Pause { node, for_ms } => {
+                let place = self.index[&node];
+                if self.places[place].host.is_some() {
+                    self.watch.effects.count(FaultEffect::Pause);
+                    self.places[place].paused = true;
+                    self.undo_later(for_ms, Undo::Pause(place));
+                }
+            }
+            Fault::Clock { node, percent, for_ms } => {
+                let effect = if percent < 100 { FaultEffect::ClockSlow } else { FaultEffect::ClockFast };
+                let place = self.index[&node];
+                self.touch_clock(place, Some(percent), 0, Some(effect));
+                self.undo_later(for_ms, Undo::Clock(place));
+            }
+            Fault::ClockJump { node, by_ms } => {
+                self.touch_clock(self.index[&node], None, by_ms, Some(FaultEffect::ClockJump));
+            }
+            Fault::Cut { from, to, both_ways, for_ms } => {
+                self.link_trouble(directions(&from, &to, both_ways), Trouble::Cut, for_ms);
+            }
+            Fault::Partition { shape, for_ms } => {
+                let members: Vec<_> = self.places.iter().map(|place| place.id).collect();
+                self.link_trouble(shape.cuts(&members), Trouble::Cut, for_ms);
+            }
+            Fault::Clog { from, to, for_ms } => {
+                self.link_trouble(directions(&from, &to, false), Trouble::Clog, for_ms);
+            }
+            Fault::SlowLink { from, to, delay_ms, for_ms } => {
+                self.link_trouble(directions(&from, &to, false), Trouble::Slow(delay_ms), for_ms);
+            }
+            Fault::Reset { a, b } => {
+                let broken = directions(&[a], &[b], true);
+                self.mood.reset(&broken);
+                self.watch.effects.add(FaultEffect::ConnectionReset, broken.len() as u64);
+            }
+            Fault::SlowSync { node, delay_ms, for_ms } => {
+                let place = self.index[&node];
+                self.places[place].trouble.slower = Duration::from_millis(delay_ms);
+                self.undo_later(for_ms, Undo::SlowSync(place));
+            }
+            Fault::FailSync { node } => self.places[self.index[&node]].trouble.fail_sync = true,
+            Fault::DiskFull { node, for_ms } => {
+                let place = self.index[&node];
+                self.places[place].trouble.full = true;
+                self.undo_later(for_ms, Undo::DiskFull(place));
+            }
+            Fault::BitRot { node, permille } => self.rot(self.index[&node], permille),
+        }
+    }
+
+    fn undo(&mut self, undo: Undo) {
+        match undo {
+            Undo::Link(directions, trouble) => {
+                self.mood.trouble(&directions, trouble, false);
+                self.release(&directions);
+            }
+            Undo::Pause(place) => self.resume(place),
+            Undo::Clock(place) => self.touch_clock(place, Some(100), 0, None),
+            Undo::SlowSync(place) => self.places[place].trouble.slower = Duration::ZERO,
+            Undo::DiskFull(place) => self.places[place].trouble.full = false,
+        }
+    }
+
+    fn undo_later(&mut self, after_ms: u64, undo: Undo) {
+        self.agenda.add(self.now + Duration::from_millis(after_ms), Task::Undo(undo));
+    }
+
+    fn link_trouble(&mut self, directions: Directions, trouble: Trouble, for_ms: u64) {
+        self.mood.trouble(&directions, trouble, true);
+        self.undo_later(for_ms, Undo::Link(directions, trouble));
+    }
+
+    /// A node goes on; what has waited for it comes at once.
+    fn resume(&mut self, place: usize) {
+        self.places[place].paused = false;
+        for task in std::mem::take(&mut self.places[place].backlog) {
+            self.agenda.add(self.now, task);
+        }
+    }
+
+    /// Changes a clock: all timers that are armed follow it.
+    fn touch_clock(&mut self, place: usize, percent: Option<u32>, jump_ms: u64, effect: Option<FaultEffect>) {
+        let Self { places, agenda, armed, now, watch, .. } = self;
+        let it = &mut places[place];
+        if let Some(effect) = effect
+            && it.host.is_some()
+        {
+            watch.effects.count(effect);
+        }
+        it.clock.touch(*now, percent, Duration::from_millis(jump_ms));
+        let shown = it.clock.shows(*now);
+        for (timer, pending) in &mut it.timers {
+            *armed += 1;
+            pending.number = *armed;
+            let at = *now + it.clock.takes(pending.at.saturating_sub(shown));
+            agenda.add(at, Task::Fire { place, timer: timer.clone(), number: *armed });
+        }
+    }
+
+    /// Crashes a node, unless it is down already.
+    fn crash(&mut self, place: usize, down_ms: Option<u64>, wipe: bool) {
+        let it = &self.places[place];
+        let node = it.id;
+        if it.host.is_none() {
+            return;
+        }
+        let crash = self.end_life(place);
+        self.watch.effects.count(FaultEffect::Crash);
+        let what =
+            Happening::Crashed { node, kept: crash.kept, lost: crash.lost, torn_bytes: crash.torn_bytes };
+        self.push(&what);
+        self.watch.judge(self.places.iter().map(Place::observe));
+        if wipe {
+            self.watch.effects.count(FaultEffect::DiskWiped);
+            let it = &mut self.places[place];
+            it.disk.wipe();
+            (it.torn, it.rotten) = (None, None);
+        }
+        if let Some(down_ms) = down_ms {
+            self.agenda.add(self.now + Duration::from_millis(down_ms), Task::Restart(place));
+        }
+    }
+
+    /// A node stops by itself; its supervisor starts it again.
+    fn stop(&mut self, place: usize, why: String) {
+        self.end_life(place);
+        self.push(&Happening::Stopped { node: self.places[place].id, why });
+        self.agenda.add(self.now + Duration::from_millis(SUPERVISOR_MS), Task::Restart(place));
+    }
+
+    fn end_life(&mut self, place: usize) -> crate::engine::disk::Crash {
+        let Self { places, disk_draws, watch, .. } = self;
+        let it = &mut places[place];
+        it.end_life();
+        let (crash, torn) = crash(&mut it.disk, disk_draws, &mut watch.effects, |record| {
+            let mut line = Vec::new();
+            journal::encode(0, &record, &mut line);
+            line
+        });
+        if !torn.is_empty() {
+            it.torn = Some((it.disk.written().len() as u64 + 1, torn.len() as u64));
+        }
+        self.hang_up(place);
+        crash
+    }
+
+    fn rot(&mut self, place: usize, permille: u32) {
+        let it = &mut self.places[place];
+        let records = it.disk.durable().len();
+        if records > 0 {
+            it.rotten = Some(records * permille.min(999) as usize / 1000);
+            self.watch.effects.count(FaultEffect::BitRot);
+        }
+    }
+
+    /// Ends all faults and starts every node that is down.
+    fn heal(&mut self) {
+        self.push(&Happening::Healed);
+        self.watch.disarm();
+        self.mood.heal();
+        self.release_all();
+        for place in 0..self.places.len() {
+            self.places[place].trouble = crate::engine::disk::Trouble::default();
+            self.touch_clock(place, Some(100), 0, None);
+            self.resume(place);
+            self.restart(place);
+        }
+        self.healed = true;
+        self.agenda.add(self.now, Task::Look);
+    }
+
+    // The whole system.
+
+    fn push(&mut self, what: &Happening<NodeOf<S>>) {
+        self.watch.push(self.now, what);
+    }
+
+    /// Whether the system has come to rest.
+    fn look(&self) -> Option<Verdict> {
+        let nodes = self.places.iter().map(Place::observe).collect();
+        let now = Observation { nodes, history: self.watch.history() };
+        match self.system.converged(&now) {
+            Ok(()) => Some(match (self.scenario.expect)(&now) {
+                Ok(()) => Verdict::Passed,
+                Err(why) => Verdict::Violated { invariant: "expectation".into(), why },
+            }),
+            Err(why) if self.now >= self.heal_at + self.converge_within => {
+                let within = self.converge_within.as_secs_f64();
+                Some(Verdict::NotConverged { why: format!("{within} s after all was healed, {why}") })
+            }
+            Err(_) => None,
+        }
+    }
+}
+
+/// What a node chooses is drawn.
+fn choices(draws: &mut ChaCha8Rng) -> impl FnMut(u32) -> u32 {
+    |n| draws.below(u64::from(n)) as u32
+}

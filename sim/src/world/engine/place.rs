@@ -1,0 +1,93 @@
+//! A place for a node: its host while it is up, its disk, its timers, its clock.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use coalmine_core::disk::LossyDisk;
+use coalmine_core::host::Host;
+use coalmine_core::node::{Node, NodeId};
+use coalmine_core::observation::Observed;
+
+use super::Task;
+use crate::engine::clock::Hand;
+use crate::engine::disk::Trouble;
+
+/// See the module's head.
+pub struct Place<N: Node> {
+    /// Whose it is.
+    pub id: NodeId,
+    /// Its configuration.
+    pub config: N::Config,
+    /// `None` while it is down.
+    pub host: Option<Host<N>>,
+    /// Counts its lives, so that what a former life has under way is recognised.
+    pub life: u64,
+    /// It is down, but about to boot.
+    pub starting: bool,
+    /// What it wrote.
+    pub disk: LossyDisk<N::Record>,
+    /// A sync is under way.
+    pub syncing: bool,
+    /// What the plan did to its disk.
+    pub trouble: Trouble,
+    /// Line and bytes of the torn record that the last crash left.
+    pub torn: Option<(u64, u64)>,
+    /// The record that has rotted, counted from 0.
+    pub rotten: Option<usize>,
+    /// The timers that are armed.
+    pub timers: BTreeMap<N::Timer, Armed>,
+    /// What it takes for the time.
+    pub clock: Hand,
+    /// It stands still: what happens to it waits in the backlog.
+    pub paused: bool,
+    /// See `paused`.
+    pub backlog: Vec<Task<N>>,
+}
+
+/// When a timer fires.
+#[derive(Clone, Copy, Debug)]
+pub struct Armed {
+    /// When the node's clock shows this.
+    pub at: Duration,
+    /// Tells it from earlier ones of its name.
+    pub number: u64,
+}
+
+impl<N: Node> Place<N> {
+    /// A place whose node has never booted.
+    pub fn new(id: NodeId, config: N::Config) -> Self {
+        Self {
+            id,
+            config,
+            host: None,
+            life: 0,
+            starting: false,
+            disk: LossyDisk::default(),
+            syncing: false,
+            trouble: Trouble::default(),
+            torn: None,
+            rotten: None,
+            timers: BTreeMap::new(),
+            clock: Hand::default(),
+            paused: false,
+            backlog: Vec::new(),
+        }
+    }
+
+    /// The node is gone, with all that it had under way.
+    pub fn end_life(&mut self) {
+        self.host = None;
+        self.life += 1;
+        self.starting = false;
+        self.syncing = false;
+        self.timers.clear();
+        self.paused = false;
+        self.backlog.clear();
+    }
+
+    /// As invariants see it.
+    pub fn observe(&self) -> Observed<'_, N> {
+        let state = self.host.as_ref().map(Host::node);
+        Observed { id: self.id, config: &self.config, state, durable: Some(self.disk.durable()) }
+    }
+}
