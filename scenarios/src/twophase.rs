@@ -17,10 +17,14 @@ pub struct TwoPhaseSystem {
 /// The specification's world: no crashes, no disks, messages that are never consumed.
 pub const LIMITS: Limits = Limits {
     crashes: 0,
+    wipes: 0,
+    cuts: 0,
     drops: 0,
     duplicates: 0,
     timeouts: None,
     periodic: 0,
+    retries: 0,
+    unhealthy: 0,
     disk: Disk::Sync,
     network: Network::Persistent,
 };

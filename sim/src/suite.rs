@@ -247,6 +247,10 @@ pub struct ModelArgs {
     /// See [`Limits`].
     pub crashes: Option<u8>,
     /// See [`Limits`].
+    pub wipes: Option<u8>,
+    /// See [`Limits`].
+    pub cuts: Option<u8>,
+    /// See [`Limits`].
     pub drops: Option<u8>,
     /// See [`Limits`].
     pub duplicates: Option<u8>,
@@ -254,6 +258,10 @@ pub struct ModelArgs {
     pub timeouts: Option<u8>,
     /// See [`Limits`].
     pub periodic: Option<u8>,
+    /// See [`Limits`].
+    pub retries: Option<u8>,
+    /// See [`Limits`].
+    pub unhealthy: Option<u8>,
     /// See [`Limits`].
     pub disk: Option<Disk>,
 }
@@ -277,10 +285,14 @@ impl<S: System> ModelDef<S> {
     pub fn rules(&self, args: ModelArgs) -> Rules<S> {
         let limits = Limits {
             crashes: args.crashes.unwrap_or(self.limits.crashes),
+            wipes: args.wipes.unwrap_or(self.limits.wipes),
+            cuts: args.cuts.unwrap_or(self.limits.cuts),
             drops: args.drops.unwrap_or(self.limits.drops),
             duplicates: args.duplicates.unwrap_or(self.limits.duplicates),
             timeouts: args.timeouts.or(self.limits.timeouts),
             periodic: args.periodic.unwrap_or(self.limits.periodic),
+            retries: args.retries.unwrap_or(self.limits.retries),
+            unhealthy: args.unhealthy.unwrap_or(self.limits.unhealthy),
             disk: args.disk.unwrap_or(self.limits.disk),
             network: self.limits.network,
         };

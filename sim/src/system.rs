@@ -22,8 +22,15 @@ pub trait System: Debug + Send + Sync + 'static {
         false
     }
 
-    /// What clients ask, in this order; the checker asks each once, at every possible moment.
+    /// What clients ask, each client in this order; the checker asks each once, at every possible moment,
+    /// and again if it has a budget for that.
     fn operations(&self) -> Vec<Operation<Self::Node>>;
+
+    /// What tells a member that it is unwell, such as a window of requests that failed. The checker has a
+    /// budget for these: each is told at most once, at every possible moment and in any order.
+    fn ailments(&self) -> Vec<Operation<Self::Node>> {
+        Vec::new()
+    }
 
     /// What must hold at every moment.
     fn invariants(&self) -> Vec<Invariant<Self::Node, Self::History>>;

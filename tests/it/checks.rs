@@ -61,3 +61,19 @@ fn a_cap_is_named_and_is_no_proof() {
     assert_eq!(report.stopped_by.as_deref(), Some("--max-states 1000"));
     assert!(!report.exhausted && !report.is_proof());
 }
+
+/// The rarer faults, each by itself. The counts are ours, as above.
+#[test]
+fn the_rollout_holds_with_cuts_retries_and_bad_health() {
+    let quiet = ModelArgs { crashes: Some(0), drops: Some(0), timeouts: Some(0), ..ModelArgs::default() };
+    let of = |args| {
+        let options = CheckOptions { threads: 1, max_states: None };
+        let (report, story) = rollout::model::<Sound>().check(args, options, &mut |_| {});
+        assert!(report.exhausted, "{report:#?}\n{}", story.unwrap_or_default());
+        (report.states, report.unique_states)
+    };
+    assert_eq!(of(quiet), (26, 18));
+    assert_eq!(of(ModelArgs { cuts: Some(1), ..quiet }), (662, 246));
+    assert_eq!(of(ModelArgs { retries: Some(1), ..quiet }), (67, 35));
+    assert_eq!(of(ModelArgs { unhealthy: Some(1), ..quiet }), (653, 285));
+}

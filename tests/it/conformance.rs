@@ -89,7 +89,11 @@ fn explored() -> Journals {
         let wanted = |action: &Action<Node>| match action {
             Action::Step { step: Step::Deliver { .. } | Step::Ask(_), .. } => 2,
             Action::Step { step: Step::Fire(coalmine_core::rollout::message::Timer::Step), .. } => 1,
-            Action::Step { .. } | Action::Drop(_) | Action::Crash { .. } => 0,
+            Action::Step { .. }
+            | Action::Drop(_)
+            | Action::Crash { .. }
+            | Action::Cut { .. }
+            | Action::Heal { .. } => 0,
         };
         let next = successors.into_iter().max_by_key(|transition| wanted(&transition.action));
         let Some(next) = next.filter(|next| wanted(&next.action) > 0) else { return journals };

@@ -36,10 +36,14 @@ impl<V: Variant> RolloutSystem<V> {
 /// The limits that `coalmine check rollout` has by default.
 pub const LIMITS: Limits = Limits {
     crashes: 1,
+    wipes: 0,
+    cuts: 0,
     drops: 1,
     duplicates: 0,
     timeouts: Some(1),
     periodic: 0,
+    retries: 0,
+    unhealthy: 0,
     disk: Disk::Sync,
     network: Network::Datagrams,
 };
@@ -71,6 +75,16 @@ impl<V: Variant> System for RolloutSystem<V> {
             },
         };
         (1..=self.rollouts).map(rollout).collect()
+    }
+
+    fn ailments(&self) -> Vec<Operation<RolloutNode<V>>> {
+        let slow = Health { window_id: 1, samples: 100, p95_ms: 1_000, error_bp: 0 };
+        let report = |member: u32| Operation {
+            to: NodeId(member),
+            id: RequestId { client: 2, sequence: member.into() },
+            request: Request::ReportHealth(slow.clone()),
+        };
+        (1..=self.nodes).map(report).collect()
     }
 
     fn invariants(&self) -> Vec<Invariant<RolloutNode<V>, Ledger>> {

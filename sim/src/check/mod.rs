@@ -118,7 +118,7 @@ pub fn check<S: System>(
     mut progress: impl FnMut(CheckProgress),
 ) -> (CheckReport, Option<Counterexample<S>>) {
     let started = Instant::now();
-    let (limits, nodes, operations) = (rules.limits, rules.members.len(), rules.operations.len());
+    let (limits, nodes, operations) = (rules.limits, rules.members.len(), rules.operations);
     let invariants: Vec<_> = rules.invariants.iter().map(|invariant| invariant.name).collect();
     let witnesses: Vec<_> = rules.witnesses.iter().map(|witness| witness.name).collect();
 

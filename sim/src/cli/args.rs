@@ -76,7 +76,8 @@ Stops after --runs runs with the smallest plan so far. The capsule breaks the sa
     /// Explore every interleaving of a model within a fault budget.
     #[command(after_help = "\
 A verdict is a proof only if the space was exhausted. What is exhausted is the space of these budgets: so \
-many crashes, drops, duplicates and timers that fire, of any node, at any moment, in any order.
+many crashes, wipes, cuts, drops, duplicates, retries and timers that fire, of any node, at any moment, in any \
+order.
 
 Examples:
   check twophase --resource-managers 7
@@ -229,6 +230,12 @@ pub struct CheckArgs {
     /// How many crashes there may be in one run, at any point of any step.
     #[arg(long)]
     pub crashes: Option<u8>,
+    /// How many crashes there may be besides after which the node starts again with an empty disk.
+    #[arg(long)]
+    pub wipes: Option<u8>,
+    /// How many times the link between two nodes may be cut, one way or both ways. Healing is free.
+    #[arg(long)]
+    pub cuts: Option<u8>,
     /// How many packets may be lost in one run.
     #[arg(long)]
     pub drops: Option<u8>,
@@ -241,6 +248,12 @@ pub struct CheckArgs {
     /// How many periodic timers (heartbeats) may fire besides.
     #[arg(long)]
     pub heartbeats: Option<u8>,
+    /// How many requests a client may send again.
+    #[arg(long)]
+    pub retries: Option<u8>,
+    /// How many members may turn unhealthy, at any moment.
+    #[arg(long)]
+    pub unhealthy: Option<u8>,
     /// Whether a record is durable as soon as it is written, or becomes so as an action of its own.
     #[arg(long, value_enum)]
     pub disk: Option<DiskArg>,
@@ -267,10 +280,14 @@ impl CheckArgs {
             nodes: self.nodes,
             operations: self.operations,
             crashes: self.crashes,
+            wipes: self.wipes,
+            cuts: self.cuts,
             drops: self.drops,
             duplicates: self.dups,
             timeouts: self.timeouts,
             periodic: self.heartbeats,
+            retries: self.retries,
+            unhealthy: self.unhealthy,
             disk: self.disk.map(|disk| match disk {
                 DiskArg::Sync => Disk::Sync,
                 DiskArg::Async => Disk::Async,

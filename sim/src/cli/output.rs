@@ -158,8 +158,17 @@ pub fn check(report: &CheckReport, story: Option<&str>) {
     }
     let limits = &report.limits;
     let timeouts = limits.timeouts.map_or("any number of".into(), |timeouts| timeouts.to_string());
+    // Budgets that few checks have are told only where there are some.
+    let rare = [
+        (limits.wipes, "wipes"),
+        (limits.cuts, "cuts"),
+        (limits.retries, "retries"),
+        (limits.unhealthy, "unhealthy"),
+    ];
+    let rare = rare.iter().filter(|(budget, _)| *budget > 0);
+    let rare: String = rare.map(|(budget, of)| format!("{budget} {of}, ")).collect();
     println!(
-        "{BOLD}{}{BOLD:#}  {DIM}{} requests, {} crashes, {} drops, {} duplicates, {timeouts} time-outs, {} heartbeats, disk {:?}{DIM:#}",
+        "{BOLD}{}{BOLD:#}  {DIM}{} requests, {} crashes, {} drops, {} duplicates, {timeouts} time-outs, {} heartbeats, {rare}disk {:?}{DIM:#}",
         report.model,
         report.operations,
         limits.crashes,

@@ -8,16 +8,22 @@
 //!   lost, which costs nothing.
 //! * An armed timer fires, at any moment (with budget, where one is set).
 //! * A disk makes the next unsynced record durable (in `Disk::Sync` it does so at once).
-//! * A client sends its next request.
+//! * A client sends its next request; with budget it sends one again that it has sent, under the same name.
+//! * With budget a member's health turns bad, at any moment.
 //! * A node crashes. **The crash may fall between any two effects of a step**: any prefix of what the step
-//!   releases has left, any prefix of the unsynced records survives. This costs the crash budget only.
+//!   releases has left, any prefix of the unsynced records survives. This costs the crash budget only. A
+//!   crash may also be a *wipe*, after which the disk is empty; it has a budget of its own.
 //! * A node that is down restarts.
+//! * With budget the link between two nodes is cut, one way or both ways (either costs one). What is under
+//!   way on it is lost, and so is all that is sent while the cut lasts. Healing is free, each way by itself.
 //!
 //! What a node [chooses](coalmine_core::node::Context::choose) is tried in every way.
 
 pub mod engine;
 pub mod rules;
 pub mod shared;
+#[cfg(test)]
+mod tests;
 
 use std::cmp::Ordering;
 use std::hash::{Hash, Hasher};
@@ -27,8 +33,9 @@ use coalmine_core::host::Host;
 use coalmine_core::node::{Node, NodeId};
 use serde::Serialize;
 
-pub use self::rules::{Action, Cut, Disk, Limits, Network, Rules, Step, Transition};
+pub use self::rules::{Action, CrashPoint, Disk, Kept, Limits, Network, Rules, Step, Transition};
 use self::shared::Shared;
+use crate::faults::Directions;
 use crate::system::{NodeOf, System};
 
 /// One state of the whole system.
@@ -36,6 +43,8 @@ pub struct World<S: System> {
     pub(crate) slots: Vec<Shared<Slot<NodeOf<S>>>>,
     /// What is under way; sorted, without repetitions.
     pub(crate) packets: Vec<Shared<Packet<NodeOf<S>>>>,
+    /// The links that are cut now.
+    pub(crate) cut: Directions,
     pub(crate) history: Shared<S::History>,
     pub(crate) spent: Spent,
     /// Which invariants are broken and which witnesses are seen here, a bit each: follows from the rest.
@@ -79,8 +88,12 @@ impl<N: Node> Ord for Packet<N> {
 /// How much of each budget is used up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
 pub struct Spent {
-    /// Crashes so far.
+    /// Crashes so far, other than wipes.
     pub crashes: u8,
+    /// Wipes so far.
+    pub wipes: u8,
+    /// Cuts so far.
+    pub cuts: u8,
     /// Packets dropped so far.
     pub drops: u8,
     /// Packets duplicated so far.
@@ -89,8 +102,12 @@ pub struct Spent {
     pub timeouts: u8,
     /// Periodic timers fired so far.
     pub periodic: u8,
-    /// Requests sent so far.
-    pub operations: u8,
+    /// Requests sent again so far.
+    pub retries: u8,
+    /// Members whose health turned bad so far.
+    pub unhealthy: u8,
+    /// Which requests were sent so far, a bit each.
+    pub asked: u64,
 }
 
 impl<S: System> World<S> {
@@ -105,6 +122,7 @@ impl<S: System> Clone for World<S> {
         Self {
             slots: self.slots.clone(),
             packets: self.packets.clone(),
+            cut: self.cut.clone(),
             history: self.history.clone(),
             spent: self.spent,
             verdict: self.verdict,
@@ -117,6 +135,7 @@ impl<S: System> PartialEq for World<S> {
         self.spent == other.spent
             && self.slots == other.slots
             && self.packets == other.packets
+            && self.cut == other.cut
             && self.history == other.history
     }
 }
@@ -126,6 +145,7 @@ impl<S: System> Hash for World<S> {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.slots.hash(state);
         self.packets.hash(state);
+        self.cut.hash(state);
         self.history.hash(state);
         self.spent.hash(state);
     }
@@ -145,6 +165,9 @@ impl<S: System> std::fmt::Debug for World<S> {
         for packet in &self.packets {
             let name = format!("{} -> {}", packet.from, packet.to);
             nodes.field(&name, &NodeOf::<S>::tell(coalmine_core::node::Word::Message(&packet.message)));
+        }
+        for (from, to) in &self.cut {
+            nodes.field(&format!("{from} -> {to}"), &"cut");
         }
         nodes.field("spent", &self.spent).finish()
     }

@@ -10,10 +10,14 @@ use serde::Serialize;
 
 use super::shared::Shared;
 use super::{Packet, Slot, Spent, World};
+use crate::faults::Directions;
 use crate::system::{ConfigOf, NodeOf, Operation, System};
 
 /// How many invariants and witnesses a system may have together: one bit each.
 pub const MAX_PROPERTIES: usize = 32;
+
+/// How many requests of clients a system may have: one bit each.
+pub const MAX_REQUESTS: usize = 64;
 
 /// How disks behave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -40,6 +44,10 @@ pub enum Network {
 pub struct Limits {
     /// Crashes of any node.
     pub crashes: u8,
+    /// Crashes of any node after which its disk is empty.
+    pub wipes: u8,
+    /// Cuts between any two nodes, one way or both ways.
+    pub cuts: u8,
     /// Dropped packets.
     pub drops: u8,
     /// Duplicated packets.
@@ -48,6 +56,10 @@ pub struct Limits {
     pub timeouts: Option<u8>,
     /// [Periodic](System::is_periodic) timers that fire, which do not count as timeouts.
     pub periodic: u8,
+    /// Requests that are sent again.
+    pub retries: u8,
+    /// Members whose [health turns bad](System::ailments).
+    pub unhealthy: u8,
     /// How disks behave.
     pub disk: Disk,
     /// What becomes of delivered packets.
@@ -61,7 +73,10 @@ pub struct Rules<S: System> {
     /// The limits.
     pub limits: Limits,
     pub(crate) members: Vec<(NodeId, ConfigOf<S>)>,
-    pub(crate) operations: Vec<Operation<NodeOf<S>>>,
+    /// What clients ask, then what they tell of a member's bad health.
+    pub(crate) requests: Vec<Operation<NodeOf<S>>>,
+    /// How many of the requests are operations.
+    pub(crate) operations: usize,
     pub(crate) invariants: Vec<Invariant<NodeOf<S>, S::History>>,
     pub(crate) witnesses: Vec<Witness<NodeOf<S>, S::History>>,
 }
@@ -78,16 +93,32 @@ pub enum Action<N: Node> {
         /// What it is answered when it chooses, in order.
         choices: Vec<u32>,
         /// The node crashes during the step.
-        cut: Option<Cut>,
+        crash: Option<CrashPoint>,
     },
     /// A packet is lost.
     Drop(Packet<N>),
-    /// A node that does nothing at the moment crashes; so many of its unsynced records survive.
+    /// A node that does nothing at the moment crashes.
     Crash {
         /// The node's place.
         place: usize,
-        /// How many unsynced records survive.
-        keep: usize,
+        /// What survives.
+        kept: Kept,
+    },
+    /// A link is cut.
+    Cut {
+        /// From whom nothing arrives any more.
+        from: NodeId,
+        /// At whom.
+        to: NodeId,
+        /// Whether the other direction is cut, too.
+        both_ways: bool,
+    },
+    /// A link is healed.
+    Heal {
+        /// From whom messages arrive again.
+        from: NodeId,
+        /// At whom.
+        to: NodeId,
     },
 }
 
@@ -105,7 +136,7 @@ pub enum Step<N: Node> {
     },
     /// A timer fires.
     Fire(N::Timer),
-    /// The client with this number in the list asks.
+    /// The request with this number in the list is sent, for the first time or again.
     Ask(usize),
     /// The next unsynced record becomes durable.
     Flush,
@@ -113,11 +144,20 @@ pub enum Step<N: Node> {
 
 /// Where in a step a crash falls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Cut {
+pub struct CrashPoint {
     /// How many of the step's visible effects (writes, sends, replies) still happen.
     pub after: usize,
-    /// How many of the records that are unsynced then survive.
-    pub keep: usize,
+    /// What survives of what the disk holds then.
+    pub kept: Kept,
+}
+
+/// What a crash leaves on the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kept {
+    /// All that is durable, and so many of the unsynced records.
+    Unsynced(usize),
+    /// Nothing: the node gets a new disk.
+    Nothing,
 }
 
 /// An action and the world it leads to.
@@ -144,8 +184,11 @@ impl<S: System> Rules<S> {
     pub fn new(system: S, limits: Limits) -> Self {
         let (invariants, witnesses) = (system.invariants(), system.witnesses());
         assert!(invariants.len() + witnesses.len() <= MAX_PROPERTIES, "too many properties");
-        let (members, operations) = (system.members(), system.operations());
-        Self { members, operations, invariants, witnesses, system, limits }
+        let (members, mut requests) = (system.members(), system.operations());
+        let operations = requests.len();
+        requests.extend(system.ailments());
+        assert!(requests.len() <= MAX_REQUESTS, "too many requests");
+        Self { members, requests, operations, invariants, witnesses, system, limits }
     }
 
     /// The world before anything has happened: every node has just booted on an empty disk.
@@ -154,12 +197,13 @@ impl<S: System> Rules<S> {
         let mut world = World {
             slots: self.members.iter().map(|_| Shared::new(down())).collect(),
             packets: Vec::new(),
+            cut: Directions::new(),
             history: Shared::new(S::History::default()),
             spent: Spent::default(),
             verdict: 0,
         };
         for place in 0..self.members.len() {
-            let boot = Action::Step { place, step: Step::Boot, choices: Vec::new(), cut: None };
+            let boot = Action::Step { place, step: Step::Boot, choices: Vec::new(), crash: None };
             world = self.apply(&world, &boot).0;
         }
         world
@@ -198,18 +242,59 @@ impl<S: System> Rules<S> {
             if slot.disk.unsynced() > 0 {
                 self.step(world, place, Step::Flush, out);
             }
-            if spent.crashes < limits.crashes {
-                for keep in 0..=slot.disk.unsynced() {
-                    self.push(world, Action::Crash { place, keep }, out);
+            self.kept(spent, slot.disk.unsynced(), |kept| {
+                self.push(world, Action::Crash { place, kept }, out);
+            });
+        }
+        for (index, request) in self.requests.iter().enumerate() {
+            let place = self.place(request.to);
+            if self.may_ask(spent, index) && world.slots[place].host.is_some() {
+                self.step(world, place, Step::Ask(index), out);
+            }
+        }
+        for &(from, to) in &world.cut {
+            self.push(world, Action::Heal { from, to }, out);
+        }
+        if spent.cuts < limits.cuts {
+            self.cuts(world, |cut| self.push(world, cut, out));
+        }
+    }
+
+    /// Whether a request may be sent now: a client sends one after the other, and with budget again.
+    fn may_ask(&self, spent: &Spent, index: usize) -> bool {
+        let is_asked = |index: usize| spent.asked & (1 << index) != 0;
+        if is_asked(index) {
+            return index < self.operations && spent.retries < self.limits.retries;
+        }
+        if index >= self.operations {
+            return spent.unhealthy < self.limits.unhealthy;
+        }
+        let client = self.requests[index].id.client;
+        (0..index).all(|earlier| is_asked(earlier) || self.requests[earlier].id.client != client)
+    }
+
+    /// Every link that may be cut.
+    fn cuts(&self, world: &World<S>, mut each: impl FnMut(Action<NodeOf<S>>)) {
+        for &(from, _) in &self.members {
+            for &(to, _) in self.members.iter().filter(|(to, _)| *to != from) {
+                if world.cut.contains(&(from, to)) {
+                    continue;
+                }
+                each(Action::Cut { from, to, both_ways: false });
+                if from < to && !world.cut.contains(&(to, from)) {
+                    each(Action::Cut { from, to, both_ways: true });
                 }
             }
         }
-        let next = usize::from(spent.operations);
-        if let Some(operation) = self.operations.get(next) {
-            let place = self.place(operation.to);
-            if world.slots[place].host.is_some() {
-                self.step(world, place, Step::Ask(next), out);
-            }
+    }
+
+    /// Everything that a crash may leave of a disk with so many unsynced records, within the budgets.
+    fn kept(&self, spent: &Spent, unsynced: usize, mut each: impl FnMut(Kept)) {
+        if spent.crashes < self.limits.crashes {
+            (0..=unsynced).for_each(|keep| each(Kept::Unsynced(keep)));
+        }
+        if spent.wipes < self.limits.wipes {
+            each(Kept::Nothing);
         }
     }
 
@@ -222,14 +307,24 @@ impl<S: System> Rules<S> {
                 next.remove(packet);
                 next.spent.drops += 1;
             }
-            Action::Crash { place, keep } => {
-                next.crash(*place, (*world.slots[*place]).clone(), *keep);
+            Action::Crash { place, kept } => {
+                next.crash(*place, (*world.slots[*place]).clone(), *kept);
             }
-            Action::Step { place, step, choices, cut } => {
+            Action::Step { place, step, choices, crash } => {
                 next.pay(step, self);
                 if let Some(ran) = self.run(world, *place, step, choices) {
-                    happened = self.commit(&mut next, *place, ran, *cut);
+                    happened = self.commit(&mut next, *place, ran, *crash);
                 }
+            }
+            Action::Cut { from, to, both_ways } => {
+                next.cut(*from, *to);
+                if *both_ways {
+                    next.cut(*to, *from);
+                }
+                next.spent.cuts += 1;
+            }
+            Action::Heal { from, to } => {
+                next.cut.remove(&(*from, *to));
             }
         }
         next.verdict = self.judge(&next);
@@ -243,12 +338,10 @@ impl<S: System> Rules<S> {
             let ran = self.run(world, place, &step, &choices);
             let (effects, asked) = ran.as_ref().map_or((&[][..], &[][..]), |ran| (&ran.effects, &ran.asked));
             choices.resize(asked.len(), 0);
-            let action = |cut| Action::Step { place, step: step.clone(), choices: choices.clone(), cut };
-            if let Some(ran) = &ran
-                && world.spent.crashes < self.limits.crashes
-            {
-                self.cuts(ran.disk_before.unsynced(), effects, |cut| {
-                    self.push(world, action(Some(cut)), out)
+            let action = |crash| Action::Step { place, step: step.clone(), choices: choices.clone(), crash };
+            if let Some(ran) = &ran {
+                self.crash_points(&world.spent, ran.disk_before.unsynced(), effects, |point| {
+                    self.push(world, action(Some(point)), out)
                 });
             }
             self.push(world, action(None), out);
@@ -264,16 +357,20 @@ impl<S: System> Rules<S> {
 
     /// Every point of a step at which a crash makes a difference: before all visible effects and after each
     /// but the last; the crash after the last is an action of its own.
-    fn cuts(&self, mut unsynced: usize, effects: &[Effect<NodeOf<S>>], mut each: impl FnMut(Cut)) {
+    fn crash_points(
+        &self,
+        spent: &Spent,
+        mut unsynced: usize,
+        effects: &[Effect<NodeOf<S>>],
+        mut each: impl FnMut(CrashPoint),
+    ) {
         let visible: Vec<_> = effects.iter().filter(|effect| is_visible(effect)).collect();
         for after in 0..visible.len() {
             if after > 0 && self.limits.disk == Disk::Async && matches!(visible[after - 1], Effect::Append(_))
             {
                 unsynced += 1;
             }
-            for keep in 0..=unsynced {
-                each(Cut { after, keep });
-            }
+            self.kept(spent, unsynced, |kept| each(CrashPoint { after, kept }));
         }
     }
 
@@ -327,7 +424,7 @@ impl<S: System> Rules<S> {
             }
             Step::Fire(timer) => Event::Timer(timer.clone()),
             Step::Ask(index) => {
-                let Operation { id, request, .. } = self.operations[*index].clone();
+                let Operation { id, request, .. } = self.requests[*index].clone();
                 Event::Request { id, request }
             }
             Step::Boot | Step::Flush => unreachable!("no event of the node"),
@@ -377,12 +474,12 @@ impl<S: System> Rules<S> {
         next: &mut World<S>,
         place: usize,
         ran: Ran<NodeOf<S>>,
-        cut: Option<Cut>,
+        crash: Option<CrashPoint>,
     ) -> Vec<Effect<NodeOf<S>>> {
         let me = self.members[place].0;
         let mut happened = ran.effects;
-        if let Some(cut) = cut {
-            happened = up_to_cut(happened, cut.after);
+        if let Some(point) = crash {
+            happened = up_to_crash(happened, point.after);
         }
         let mut history = None;
         for effect in &happened {
@@ -404,9 +501,9 @@ impl<S: System> Rules<S> {
         if let Some(history) = history {
             next.history = Shared::new(history);
         }
-        match cut {
+        match crash {
             None => next.slots[place] = Shared::new(ran.slot),
-            Some(cut) => {
+            Some(point) => {
                 let mut slot = Slot { host: None, disk: ran.disk_before, lives: ran.slot.lives };
                 for effect in &happened {
                     if let Effect::Append(record) = effect {
@@ -417,7 +514,7 @@ impl<S: System> Rules<S> {
                     let all = slot.disk.written().len();
                     slot.disk.sync(all);
                 }
-                next.crash(place, slot, cut.keep);
+                next.crash(place, slot, point.kept);
             }
         }
         happened
@@ -456,8 +553,13 @@ impl<S: System> Rules<S> {
             Action::Drop(Packet { from, to, message }) => {
                 format!("{from} → {to} is lost: {}", tell(Word::Message(message)))
             }
-            Action::Crash { place, keep } => format!("{} crashes{}", name(*place), kept(*keep)),
-            Action::Step { place, step, cut, .. } => {
+            Action::Crash { place, kept } => format!("{} crashes{}", name(*place), tell_kept(*kept)),
+            Action::Cut { from, to, both_ways } => {
+                let arrow = if *both_ways { "↔" } else { "→" };
+                format!("{from} {arrow} {to} is cut")
+            }
+            Action::Heal { from, to } => format!("{from} → {to} is healed"),
+            Action::Step { place, step, crash, .. } => {
                 let me = name(*place);
                 let what = match step {
                     Step::Boot => format!("{me} starts"),
@@ -467,15 +569,15 @@ impl<S: System> Rules<S> {
                     }
                     Step::Fire(timer) => format!("{me} timer: {}", tell(Word::Timer(timer))),
                     Step::Ask(index) => {
-                        let operation = &self.operations[*index];
-                        format!("client → {me}: {}", tell(Word::Request(&operation.request)))
+                        let request = &self.requests[*index].request;
+                        format!("client → {me}: {}", tell(Word::Request(request)))
                     }
                     Step::Flush => format!("{me} disk: the next record is durable"),
                 };
-                match cut {
+                match crash {
                     None => what,
-                    Some(Cut { after, keep }) => {
-                        format!("{what}, and crashes after {after} of its effects{}", kept(*keep))
+                    Some(CrashPoint { after, kept }) => {
+                        format!("{what}, and crashes after {after} of its effects{}", tell_kept(*kept))
                     }
                 }
             }
@@ -483,8 +585,12 @@ impl<S: System> Rules<S> {
     }
 }
 
-fn kept(keep: usize) -> String {
-    if keep == 0 { String::new() } else { format!(" ({keep} unsynced records survive)") }
+fn tell_kept(kept: Kept) -> String {
+    match kept {
+        Kept::Unsynced(0) => String::new(),
+        Kept::Unsynced(keep) => format!(" ({keep} unsynced records survive)"),
+        Kept::Nothing => " (it will start again with an empty disk)".into(),
+    }
 }
 
 fn is_visible<N: Node>(effect: &Effect<N>) -> bool {
@@ -492,9 +598,9 @@ fn is_visible<N: Node>(effect: &Effect<N>) -> bool {
 }
 
 /// The effects up to and with the `after`th visible one.
-fn up_to_cut<N: Node>(effects: Vec<Effect<N>>, after: usize) -> Vec<Effect<N>> {
+fn up_to_crash<N: Node>(effects: Vec<Effect<N>>, after: usize) -> Vec<Effect<N>> {
     let mut seen = 0;
-    let before_cut = |effect: &Effect<N>| {
+    let before_crash = |effect: &Effect<N>| {
         if seen == after && (after == 0 || is_visible(effect)) {
             return false;
         }
@@ -504,7 +610,7 @@ fn up_to_cut<N: Node>(effects: Vec<Effect<N>>, after: usize) -> Vec<Effect<N>> {
         seen <= after
     };
     // With no visible effect left nothing happens at all; otherwise the facts behind the last one do.
-    effects.into_iter().take_while(before_cut).collect()
+    effects.into_iter().take_while(before_crash).collect()
 }
 
 impl<S: System> World<S> {
@@ -526,19 +632,43 @@ impl<S: System> World<S> {
                     self.spent.timeouts += 1;
                 }
             }
-            Step::Ask(_) => self.spent.operations += 1,
+            Step::Ask(index) => {
+                if self.spent.asked & (1 << index) != 0 {
+                    self.spent.retries += 1;
+                } else if *index >= rules.operations {
+                    self.spent.unhealthy += 1;
+                }
+                self.spent.asked |= 1 << index;
+            }
         }
     }
 
-    fn crash(&mut self, place: usize, mut slot: Slot<NodeOf<S>>, keep: usize) {
-        slot.disk.crash(keep);
+    fn crash(&mut self, place: usize, mut slot: Slot<NodeOf<S>>, kept: Kept) {
+        match kept {
+            Kept::Unsynced(keep) => {
+                slot.disk.crash(keep);
+                self.spent.crashes += 1;
+            }
+            Kept::Nothing => {
+                slot.disk.wipe();
+                self.spent.wipes += 1;
+            }
+        }
         slot.host = None;
         self.slots[place] = Shared::new(slot);
-        self.spent.crashes += 1;
     }
 
-    /// A packet that equals one under way adds nothing: to deliver it twice is a duplicate, and costs.
+    fn cut(&mut self, from: NodeId, to: NodeId) {
+        self.cut.insert((from, to));
+        self.packets.retain(|packet| (packet.from, packet.to) != (from, to));
+    }
+
+    /// A packet that equals one under way adds nothing: to deliver it twice is a duplicate, and costs. Over
+    /// a link that is cut nothing gets under way.
     fn insert(&mut self, packet: Packet<NodeOf<S>>) {
+        if self.cut.contains(&(packet.from, packet.to)) {
+            return;
+        }
         let packet = Shared::new(packet);
         if let Err(at) = self.packets.binary_search(&packet) {
             self.packets.insert(at, packet);
