@@ -125,7 +125,11 @@ fn a_wipe_empties_the_disk_between_any_two_effects() {
             Action::Step { place, crash: Some(crash), .. } if crash.kept == Kept::Nothing => {
                 (*place, Some(crash.after))
             }
-            _ => {
+            Action::Step { .. }
+            | Action::Crash { .. }
+            | Action::Drop(_)
+            | Action::Cut { .. }
+            | Action::Heal { .. } => {
                 assert_eq!(before.spent.wipes, after.spent.wipes);
                 return;
             }
@@ -163,7 +167,7 @@ fn a_cut_loses_what_is_under_way_and_what_is_sent_until_it_is_healed() {
             Action::Step { step: Step::Deliver { .. }, .. } => {
                 arrived_later |= before.spent.cuts > 0 && before.cut.is_empty();
             }
-            _ => {}
+            Action::Step { .. } | Action::Drop(_) | Action::Crash { .. } | Action::Heal { .. } => {}
         }
     });
     assert!(lost && swallowed && arrived_later && both);
