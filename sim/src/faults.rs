@@ -232,6 +232,33 @@ impl Fault {
         }
     }
 
+    /// The same fault in a system without this member; `None` if nothing is left of it.
+    pub fn without(&self, gone: NodeId) -> Option<Self> {
+        let mut fault = self.clone();
+        match &mut fault {
+            Self::Cut { from, to, .. } | Self::Clog { from, to, .. } | Self::SlowLink { from, to, .. } => {
+                from.retain(|node| *node != gone);
+                to.retain(|node| *node != gone);
+                (!from.is_empty() && !to.is_empty()).then_some(fault)
+            }
+            Self::Partition { shape: Shape::Halves { group }, .. } => {
+                group.retain(|node| *node != gone);
+                (!group.is_empty()).then_some(fault)
+            }
+            Self::Crash { .. }
+            | Self::Wipe { .. }
+            | Self::Pause { .. }
+            | Self::Clock { .. }
+            | Self::ClockJump { .. }
+            | Self::Partition { .. }
+            | Self::Reset { .. }
+            | Self::SlowSync { .. }
+            | Self::FailSync { .. }
+            | Self::DiskFull { .. }
+            | Self::BitRot { .. } => (!self.nodes().contains(&gone)).then_some(fault),
+        }
+    }
+
     /// In words.
     pub fn tell(&self) -> String {
         let seconds = |ms: &u64| *ms as f64 / 1000.0;

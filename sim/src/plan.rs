@@ -10,6 +10,9 @@ use crate::faults::Fault;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(bound = "", deny_unknown_fields)]
 pub struct Plan<N: Node> {
+    /// How many members the system has, if not as many as its scenario says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub members: Option<u32>,
     /// How the network treats frames until it is healed.
     #[serde(default)]
     pub links: Links,
@@ -100,7 +103,23 @@ impl<N: Node> Plan<N> {
     /// A plan without faults, in which clients ask these things at these times (in milliseconds).
     pub fn quiet(asks: impl IntoIterator<Item = (u64, What<N>)>) -> Self {
         let steps = asks.into_iter().map(|(at, what)| PlanStep { when: When::AtMs(at), what }).collect();
-        Self { links: Links::default(), steps, heal_at_ms: 15_000, converge_within_ms: 30_000 }
+        Self { members: None, links: Links::default(), steps, heal_at_ms: 15_000, converge_within_ms: 30_000 }
+    }
+
+    /// The same plan for a system without this member: what concerns nobody else is left out.
+    pub fn without(&self, gone: NodeId) -> Self {
+        let stays = |when: &When| match when {
+            When::AtMs(_) => true,
+            When::Received { node, .. } | When::Durable { node, .. } => *node != gone,
+        };
+        let rest = self.steps.iter().filter(|step| stays(&step.when)).filter_map(|step| {
+            let what = match &step.what {
+                What::Ask { to, .. } => (*to != gone).then(|| step.what.clone()),
+                What::Fault(fault) => fault.without(gone).map(What::Fault),
+            };
+            Some(PlanStep { when: step.when.clone(), what: what? })
+        });
+        Self { steps: rest.collect(), ..self.clone() }
     }
 
     /// Whether it names members only; `Err` names the step.

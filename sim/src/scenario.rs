@@ -31,6 +31,17 @@ impl<S: System> Scenario<S> {
         (self.plan)(system, &mut Stream::Plan.of(seed))
     }
 
+    /// The system that a plan is for. `Err` says that it cannot have as many members as the plan says.
+    pub fn system_of(&self, plan: &Plan<NodeOf<S>>) -> Result<S, String> {
+        let system = (self.system)();
+        let Some(members) = plan.members else { return Ok(system) };
+        if system.members().len() == members as usize {
+            return Ok(system);
+        }
+        let other = system.with_members(members);
+        other.ok_or_else(|| format!("plan.members: this system cannot have {members} members"))
+    }
+
     /// Runs a plan.
     pub fn run_plan(
         &self,

@@ -2,8 +2,8 @@
 //!
 //! Delta debugging (Zeller, Hildebrandt, *Simplifying and Isolating Failure-Inducing Input*, TSE 2002) over the
 //! steps of the plan: chunks of steps are left out, in halves, quarters, and so on down to single steps. Then
-//! what is left is made simpler: no noise on the links, shorter times, simpler requests where the system knows
-//! some. A candidate that does not fail the same way is forgotten, so the search may be stopped at any moment
+//! what is left is made simpler: fewer members, no noise on the links, shorter times, simpler requests where
+//! the system knows some. A candidate that does not fail the same way is forgotten, so the search may be stopped at any moment
 //! with what it has.
 //!
 //! Deleting a step leaves all other draws alone, because the plan, the network, the disks and the timers draw
@@ -24,10 +24,19 @@ pub struct Shrinking {
     pub steps: usize,
 }
 
+/// What a system knows about making a plan simpler.
+pub struct Ways<'a, N: Node> {
+    /// The plan for a system without its last member, if it can do without.
+    pub without_last: &'a dyn Fn(&Plan<N>) -> Option<Plan<N>>,
+    /// Requests that ask for less, the simplest first.
+    pub simpler_requests: &'a dyn Fn(&N::Request) -> Vec<N::Request>,
+}
+
 /// Shrinks a plan. `run` says how a plan comes out; `go_on` is asked after every run.
 pub fn shrink<N: Node>(
     plan: Plan<N>,
     expected: &Expected,
+    ways: &Ways<'_, N>,
     mut run: impl FnMut(&Plan<N>) -> Expected,
     mut go_on: impl FnMut(Shrinking) -> bool,
 ) -> (Plan<N>, Shrinking) {
@@ -46,7 +55,8 @@ pub fn shrink<N: Node>(
     loop {
         let before = search.best.clone();
         leave_out(&mut search, &mut fails);
-        simplify(&mut search, &mut fails);
+        leave_members_out(&mut search, ways, &mut fails);
+        simplify(&mut search, ways, &mut fails);
         if search.stopped || search.best == before {
             return (search.best, search.at);
         }
@@ -76,8 +86,24 @@ fn leave_out<N: Node>(search: &mut Search<N>, fails: &mut impl FnMut(&mut Search
     }
 }
 
+/// Does without the last member, as often as it can.
+fn leave_members_out<N: Node>(
+    search: &mut Search<N>,
+    ways: &Ways<'_, N>,
+    fails: &mut impl FnMut(&mut Search<N>, &Plan<N>) -> bool,
+) {
+    while !search.stopped
+        && let Some(candidate) = (ways.without_last)(&search.best)
+        && fails(search, &candidate)
+    {}
+}
+
 /// Makes links quiet, and each step simpler.
-fn simplify<N: Node>(search: &mut Search<N>, fails: &mut impl FnMut(&mut Search<N>, &Plan<N>) -> bool) {
+fn simplify<N: Node>(
+    search: &mut Search<N>,
+    ways: &Ways<'_, N>,
+    fails: &mut impl FnMut(&mut Search<N>, &Plan<N>) -> bool,
+) {
     let quieter: [fn(Links) -> Links; 4] = [
         |_| Links::default(),
         |links| Links { loss_permille: 0, ..links },
@@ -95,7 +121,7 @@ fn simplify<N: Node>(search: &mut Search<N>, fails: &mut impl FnMut(&mut Search<
         let mut tried = 0;
         // Each success offers new, yet simpler steps; bounded, since halving ends.
         while tried < 40 && !search.stopped {
-            let simpler = simpler_steps(&search.best.steps[place]);
+            let simpler = simpler_steps(&search.best.steps[place], ways);
             let mut better = false;
             for step in simpler {
                 tried += 1;
@@ -117,7 +143,7 @@ fn simplify<N: Node>(search: &mut Search<N>, fails: &mut impl FnMut(&mut Search<
 }
 
 /// Steps that say the same with less.
-fn simpler_steps<N: Node>(step: &PlanStep<N>) -> Vec<PlanStep<N>> {
+fn simpler_steps<N: Node>(step: &PlanStep<N>, ways: &Ways<'_, N>) -> Vec<PlanStep<N>> {
     let mut simpler = Vec::new();
     if let When::AtMs(at) = step.when {
         for earlier in [round(at / 2), round(at)] {
@@ -126,10 +152,18 @@ fn simpler_steps<N: Node>(step: &PlanStep<N>) -> Vec<PlanStep<N>> {
             }
         }
     }
-    if let What::Fault(fault) = &step.what {
-        let shorter = shorter(fault).into_iter();
-        simpler.extend(shorter.map(|fault| PlanStep { what: What::Fault(fault), ..step.clone() }));
+    match &step.what {
+        What::Fault(fault) => {
+            let shorter = shorter(fault).into_iter();
+            simpler.extend(shorter.map(|fault| PlanStep { what: What::Fault(fault), ..step.clone() }));
+        }
+        What::Ask { to, id, request } => {
+            let asks = (ways.simpler_requests)(request).into_iter();
+            let asks = asks.map(|request| What::Ask { to: *to, id: *id, request });
+            simpler.extend(asks.map(|what| PlanStep { what, ..step.clone() }));
+        }
     }
+    simpler.retain(|simpler| simpler != step);
     simpler
 }
 
@@ -175,6 +209,8 @@ mod tests {
         PlanStep { when: When::AtMs(at), what: What::Fault(fault) }
     }
 
+    const NO_WAYS: Ways<'_, TwoPhase> = Ways { without_last: &|_| None, simpler_requests: &|_| Vec::new() };
+
     /// Fails if nodes 3 and 7 crash, whatever else happens.
     fn run(plan: &Plan<TwoPhase>) -> Expected {
         let crashes = |id| plan.steps.iter().any(|step| step.what == crash(id, 0).what || names(step, id));
@@ -193,7 +229,7 @@ mod tests {
         plan.links.loss_permille = 10;
         plan.steps = (0..40).map(|id| crash(id, 1_000 + u64::from(id) * 37)).collect();
         let expected = run(&plan);
-        let (least, at) = shrink(plan, &expected, run, |_| true);
+        let (least, at) = shrink(plan, &expected, &NO_WAYS, run, |_| true);
         assert_eq!(least.steps.len(), 2);
         assert!(names(&least.steps[0], 3) && names(&least.steps[1], 7));
         assert_eq!(least.links, Links::default());
@@ -202,11 +238,25 @@ mod tests {
     }
 
     #[test]
+    fn members_that_are_not_needed_are_left_out() {
+        let mut plan = Plan { members: Some(9), ..Plan::quiet([]) };
+        plan.steps = [3, 7, 9].map(|id| crash(id, 1_000)).to_vec();
+        let expected = run(&plan);
+        let without_last = |plan: &Plan<TwoPhase>| {
+            let last = plan.members?;
+            Some(Plan { members: last.checked_sub(1), ..plan.without(NodeId(last)) })
+        };
+        let ways = Ways { without_last: &without_last, ..NO_WAYS };
+        let (least, _) = shrink(plan, &expected, &ways, run, |_| true);
+        assert_eq!(least.members, Some(7));
+    }
+
+    #[test]
     fn it_can_be_stopped_and_keeps_what_it_has() {
         let mut plan = Plan::quiet([]);
         plan.steps = (0..40).map(|id| crash(id, 1_000)).collect();
         let expected = run(&plan);
-        let (least, at) = shrink(plan, &expected, run, |at| at.runs < 5);
+        let (least, at) = shrink(plan, &expected, &NO_WAYS, run, |at| at.runs < 5);
         assert_eq!(at.runs, 5);
         assert!(least.steps.len() < 40);
         assert_eq!(run(&least), expected);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use coalmine_core::node::Event;
+use coalmine_core::node::{Event, NodeId};
 use coalmine_real::face::Face;
 
 use crate::capsule::{Capsule, Expected, File};
@@ -11,7 +11,7 @@ use crate::faults::Effects;
 use crate::plan::Plan;
 use crate::run::{Engine, RunOptions, RunReport, Verdict};
 use crate::scenario::Scenario;
-use crate::shrink::{self, Shrinking};
+use crate::shrink::{self, Shrinking, Ways};
 use crate::system::{NodeOf, System};
 use crate::trace::html::{self, Page};
 use crate::trace::text::{self, Style};
@@ -165,8 +165,9 @@ where
     fn run_file(&self, file: File, engine: Option<Engine>, story: bool) -> Result<FileOutcome, String> {
         let path = file.path().to_owned();
         let capsule: Capsule<NodeOf<S>> = file.parse()?;
-        let members: Vec<_> = (self.system)().members().into_iter().map(|(id, _)| id).collect();
-        capsule.plan.check(&members).map_err(|why| format!("{path}: {why}"))?;
+        let system = self.system_of(&capsule.plan);
+        let checked = system.and_then(|system| capsule.plan.check(&member_ids(&system)));
+        checked.map_err(|why| format!("{path}: {why}"))?;
         let engine = engine.unwrap_or(capsule.engine);
         let outcome = run_plan(self, engine, &capsule.plan, capsule.seed, story);
         Ok(FileOutcome { outcome, engine, expected: capsule.expected })
@@ -180,13 +181,30 @@ where
             return None;
         }
         let expected = Expected::of(&first.verdict);
-        let run = |plan: &_| Expected::of(&run_plan(self, engine, plan, seed, false).verdict);
-        let (plan, at) = shrink::shrink(plan, &expected, run, go_on);
+        let run = |plan: &Plan<_>| {
+            let options = RunOptions::of(seed);
+            Expected::of(&self.run_plan(engine, plan, options).verdict)
+        };
+        let system = (self.system)();
+        let without_last = |plan: &Plan<_>| {
+            let members = self.system_of(plan).ok()?.members();
+            let ((last, _), rest) = members.split_last()?;
+            let plan = Plan { members: Some(u32::try_from(rest.len()).ok()?), ..plan.without(*last) };
+            let smaller = self.system_of(&plan).ok().filter(|_| !rest.is_empty())?;
+            plan.check(&member_ids(&smaller)).is_ok().then_some(plan)
+        };
+        let simpler_requests = |request: &_| system.simpler_requests(request);
+        let ways = Ways { without_last: &without_last, simpler_requests: &simpler_requests };
+        let (plan, at) = shrink::shrink(plan, &expected, &ways, run, go_on);
         let about = format!("Shrunk from seed {seed} of {}: {}", self.name, first.verdict.tell());
         let scenario = self.name.into();
         let capsule = Capsule { about, scenario, engine, seed, expected: expected.clone(), plan };
         Some(Shrunk { capsule: capsule.to_toml(), expected, steps_before, at })
     }
+}
+
+fn member_ids<S: System>(system: &S) -> Vec<NodeId> {
+    system.members().into_iter().map(|(id, _)| id).collect()
 }
 
 fn run_plan<S: System>(

@@ -32,6 +32,20 @@ pub trait System: Debug + Send + Sync + 'static {
         Vec::new()
     }
 
+    /// The same system with so many members, if it can be: a failure of few nodes is easier to grasp.
+    fn with_members(&self, _members: u32) -> Option<Self>
+    where
+        Self: Sized,
+    {
+        None
+    }
+
+    /// Requests that ask for less than this one, the simplest first: what fails is shown with these, if it
+    /// fails with them too.
+    fn simpler_requests(&self, _: &<Self::Node as Node>::Request) -> Vec<<Self::Node as Node>::Request> {
+        Vec::new()
+    }
+
     /// What must hold at every moment.
     fn invariants(&self) -> Vec<Invariant<Self::Node, Self::History>>;
 

@@ -137,7 +137,9 @@ fn shrinks<V: Variant>(engine: Engine, failures: usize) {
     for seed in failing.take(failures) {
         shrunken += 1;
         let shrunk = chaos.shrink(engine, seed, &mut |_| true).expect("the seed fails");
-        assert!(shrunk.at.steps <= 6, "seed {seed}, {} runs:\n{}", shrunk.at.runs, shrunk.capsule);
+        let capsule = &shrunk.capsule;
+        assert!(shrunk.at.steps <= 6, "seed {seed}, {} runs:\n{capsule}", shrunk.at.runs);
+        assert!(!capsule.contains("pause_ms = 3000"), "a rollout without pauses does as well:\n{capsule}");
         // The capsule is a file that gives the same verdict, in this variant and in no other.
         let path = std::env::temp_dir().join(format!("coalmine-capsule-{}-{seed}.toml", std::process::id()));
         std::fs::write(&path, &shrunk.capsule).expect("a temporary file can be written");

@@ -52,7 +52,7 @@ fn plan<V: Variant>(system: &RolloutSystem<V>, rng: &mut ChaCha8Rng) -> Plan<Rol
         draw.bad_clocks();
     }
     let links = draw.links();
-    Plan { links, steps: draw.steps, heal_at_ms: HEAL_AT_MS, converge_within_ms: 30_000 }
+    Plan { members: None, links, steps: draw.steps, heal_at_ms: HEAL_AT_MS, converge_within_ms: 30_000 }
 }
 
 /// A plan that is being drawn.

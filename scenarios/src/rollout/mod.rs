@@ -87,6 +87,26 @@ impl<V: Variant> System for RolloutSystem<V> {
         (1..=self.nodes).map(report).collect()
     }
 
+    fn with_members(&self, members: u32) -> Option<Self> {
+        (members > 0).then(|| Self::new(members, self.rollouts))
+    }
+
+    fn simpler_requests(&self, request: &Request) -> Vec<Request> {
+        match request {
+            Request::StartRollout { model, steps_bp, pause_ms }
+                if steps_bp.as_slice() != [WHOLE_BP] || *pause_ms > 0 =>
+            {
+                let at_once = |steps_bp: Vec<u32>| Request::StartRollout {
+                    model: model.clone(),
+                    steps_bp,
+                    pause_ms: 0,
+                };
+                vec![at_once(vec![WHOLE_BP]), at_once(steps_bp.clone())]
+            }
+            Request::StartRollout { .. } | Request::ReportHealth(_) => Vec::new(),
+        }
+    }
+
     fn invariants(&self) -> Vec<Invariant<RolloutNode<V>, Ledger>> {
         invariants::all()
     }

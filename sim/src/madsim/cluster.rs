@@ -66,7 +66,7 @@ pub async fn drive<S: System>(
 where
     NodeOf<S>: Face,
 {
-    let system = Arc::new((scenario.system)());
+    let system = Arc::new(scenario.system_of(plan).expect("plans are checked"));
     let (orders_out, mut orders) = mpsc::unbounded_channel();
     let monitor = Monitor::new(Arc::clone(&system), plan, options, orders_out);
     let mut cluster = Cluster::start(&*system, plan, options, monitor.clone());

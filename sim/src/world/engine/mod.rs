@@ -130,7 +130,7 @@ enum Undo {
 
 impl<'a, S: System> Engine<'a, S> {
     fn new(scenario: &'a Scenario<S>, plan: &Plan<NodeOf<S>>, options: RunOptions) -> Self {
-        let system = (scenario.system)();
+        let system = scenario.system_of(plan).expect("plans are checked");
         let members = system.members();
         let index = members.iter().enumerate().map(|(place, (id, _))| (*id, place)).collect();
         let places: Vec<_> = members.into_iter().map(|(id, config)| Place::new(id, config)).collect();
