@@ -1,1 +1,109 @@
-//! Nothing but tests: see `it/`.
+//! Nodes that are wrong on purpose, for the tests in `it/` and for the `specimens` command line: a harness
+//! that never fails proves nothing.
+
+use coalmine::rollout::{chaos, model};
+use coalmine_core::node::{Context, Event, Node, NodeId, RequestId, Word};
+use coalmine_core::observation::{Invariant, Observation, Witness};
+use coalmine_core::rollout::variant::Variant;
+use coalmine_real::face::Face;
+use coalmine_sim::plan::{Plan, What};
+use coalmine_sim::scenario::{Scenario, nothing_more};
+use coalmine_sim::suite::Suite;
+use coalmine_sim::system::{Operation, System};
+
+/// A resolver that decides ABORT although all it can reach are prepared.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GuessingResolver;
+impl Variant for GuessingResolver {
+    const RESOLVER_GUESSES: bool = true;
+}
+
+/// A participant that sends its vote before the vote is durable.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HastyVoter;
+impl Variant for HastyVoter {
+    const VOTE_BEFORE_DURABLE: bool = true;
+}
+
+/// A node that answers with its process's number: the same in two runs of one process, another in the next.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Dice;
+
+impl Node for Dice {
+    type Config = ();
+    type Message = ();
+    type Timer = ();
+    type Record = ();
+    type Request = ();
+    type Reply = u32;
+    type View = ();
+    type Fact = ();
+
+    fn start(_: &(), _: &[()], _: &mut Context<'_, Self>) -> Self {
+        Self
+    }
+
+    fn on(&mut self, _: &(), event: Event<Self>, cx: &mut Context<'_, Self>) {
+        if let Event::Request { id, .. } = event {
+            cx.reply(id, std::process::id());
+        }
+    }
+
+    fn tell(word: Word<'_, Self>) -> String {
+        format!("{word:?}")
+    }
+}
+
+impl Face for Dice {}
+
+#[derive(Debug)]
+struct OneDice;
+
+impl System for OneDice {
+    type Node = Dice;
+    type History = ();
+
+    fn members(&self) -> Vec<(NodeId, ())> {
+        vec![(NodeId(1), ())]
+    }
+
+    fn operations(&self) -> Vec<Operation<Dice>> {
+        Vec::new()
+    }
+
+    fn invariants(&self) -> Vec<Invariant<Dice, ()>> {
+        Vec::new()
+    }
+
+    fn witnesses(&self) -> Vec<Witness<Dice, ()>> {
+        Vec::new()
+    }
+
+    fn converged(&self, _: &Observation<'_, Dice, ()>) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+fn dice() -> Scenario<OneDice> {
+    Scenario {
+        name: "dice",
+        about: "A node that is not deterministic.",
+        system: || OneDice,
+        plan: |_, _| {
+            let id = RequestId { client: 1, sequence: 1 };
+            Plan::quiet([(10, What::Ask { to: NodeId(1), id, request: () })])
+        },
+        expect: nothing_more::<OneDice>,
+    }
+}
+
+fn planted<V: Variant>(name: &'static str, mut suite: Suite) -> Suite {
+    suite = suite.scenario(Scenario { name, ..chaos::scenario::<V>() });
+    suite.model(coalmine_sim::suite::ModelDef { name, ..model::<V>() })
+}
+
+/// All of them.
+pub fn suite() -> Suite {
+    let suite = planted::<GuessingResolver>("guessing-resolver", Suite::default());
+    planted::<HastyVoter>("hasty-voter", suite).scenario(dice())
+}

@@ -10,7 +10,7 @@ use coalmine_sim::faults::{Effect, Effects};
 use coalmine_sim::run::{Engine, Verdict};
 use coalmine_sim::suite::{AnyScenario, FileOutcome};
 
-use crate::specimens::{GuessingResolver, HastyVoter};
+use coalmine_tests::{GuessingResolver, HastyVoter};
 
 fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios").join(name)

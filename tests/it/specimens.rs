@@ -7,20 +7,7 @@ use coalmine_sim::check::{CheckOptions, Verdict as Property};
 use coalmine_sim::run::{Engine, Verdict};
 use coalmine_sim::suite::{AnyModel, AnyScenario, ModelArgs};
 use coalmine_sim::sweep::{SweepOptions, SweepReport, sweep};
-
-/// A resolver that decides ABORT although all it can reach are prepared.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct GuessingResolver;
-impl Variant for GuessingResolver {
-    const RESOLVER_GUESSES: bool = true;
-}
-
-/// A participant that sends its vote before the vote is durable.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct HastyVoter;
-impl Variant for HastyVoter {
-    const VOTE_BEFORE_DURABLE: bool = true;
-}
+use coalmine_tests::{GuessingResolver, HastyVoter};
 
 fn sweep_until_found<V: Variant>() -> SweepReport {
     let options = SweepOptions::of(0..3_000);
@@ -73,4 +60,25 @@ fn the_sweep_finds_a_vote_that_was_not_durable() {
 #[test]
 fn the_checker_finds_a_vote_that_was_not_durable() {
     check_finds::<HastyVoter>("hasty_voter", ModelArgs::default());
+}
+
+/// What the command line of the specimens says.
+fn specimens(args: &str) -> (Option<i32>, String) {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_specimens"));
+    let output = command.args(args.split(' ')).output().expect("the specimens are built");
+    (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// What is drawn from the process is the same in two runs of it: only another process tells.
+#[test]
+fn another_process_tells_what_is_not_deterministic() {
+    let (code, said) = specimens("sim dice --seeds 0..1 --check-determinism");
+    assert_eq!(code, Some(5), "{said}");
+    for word in ["not deterministic", "is the first that differs", "here:", "there:", "Reply"] {
+        assert!(said.contains(word), "it should say {word:?}:\n{said}");
+    }
+    let options = SweepOptions { check_determinism: true, ..SweepOptions::of(0..3) };
+    let suite = coalmine_tests::suite();
+    let here = sweep(suite.find_scenario("dice").expect("a specimen"), &options, &|_, _| {});
+    assert_eq!(here.passed, 3, "in one process nothing is seen");
 }
