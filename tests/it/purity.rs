@@ -159,3 +159,54 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
     }
     files
 }
+
+/// What a simulated run passes through. Nothing in it may outlive a run or be drawn from the process, else a
+/// seed depends on the seeds that ran before it.
+#[test]
+fn nothing_a_run_passes_through_is_drawn_from_the_process() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut files: Vec<_> =
+        ["core/src", "sim/src/engine", "sim/src/madsim", "sim/src/world", "scenarios/src", "real/src"]
+            .iter()
+            .flat_map(|folder| sources(&root.join(folder)))
+            .collect();
+    // These only ever run for real, or not at all.
+    let others = ["tokio_runtime.rs", "/bin/", "tests.rs"];
+    files.retain(|file| !others.iter().any(|part| file.to_string_lossy().contains(part)));
+    assert!(files.len() > 40, "the scan found only {} files", files.len());
+    let banned = [
+        "static mut",
+        "LazyLock",
+        "OnceLock",
+        "OnceCell",
+        "thread_local",
+        "thread_rng",
+        "rand::random",
+        "fastrand",
+        "getrandom",
+        "RandomState",
+        "HashMap",
+        "HashSet",
+        "SystemTime",
+        "tokio::spawn",
+        "tokio::time",
+        "process::id",
+    ];
+    let mut said = Vec::new();
+    for file in files {
+        let source = std::fs::read_to_string(&file).expect("a readable source file");
+        let lines: Vec<_> =
+            source.lines().map(|line| line.split("//").next().unwrap_or_default().trim()).collect();
+        for (number, code) in lines.iter().enumerate() {
+            let place = format!("{}:{}", file.display(), number + 1);
+            let is_static = code.starts_with("static ") || code.starts_with("pub static ");
+            let words = banned.iter().filter(|word| code.contains(**word)).copied();
+            said.extend(words.chain(is_static.then_some("static")).map(|word| format!("{place}: {word}")));
+            let next = lines[number + 1..].iter().find(|line| !line.is_empty());
+            if code.contains("select! {") && next != Some(&"biased;") {
+                said.push(format!("{place}: select! without `biased;`"));
+            }
+        }
+    }
+    assert!(said.is_empty(), "a run must depend on its seed alone:\n{}", said.join("\n"));
+}
