@@ -1,6 +1,9 @@
 //! A harness that never fails proves nothing. Here the rollout node is made wrong on purpose, one rule at a
 //! time, and both the sweep and the checker must find it and tell it.
 
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
 use coalmine::rollout::{chaos, model};
 use coalmine_core::rollout::variant::Variant;
 use coalmine_sim::check::{CheckOptions, Verdict as Property};
@@ -62,21 +65,65 @@ fn the_checker_finds_a_vote_that_was_not_durable() {
     check_finds::<HastyVoter>("hasty_voter", ModelArgs::default());
 }
 
-/// What the command line of the specimens says.
-fn specimens(args: &str) -> (Option<i32>, String) {
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_specimens"));
-    let output = command.args(args.split(' ')).output().expect("the specimens are built");
+fn command(folder: &Path, args: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_specimens"));
+    command.args(args.split(' ')).current_dir(folder);
+    command
+}
+
+/// What the command line of the specimens says, in this folder.
+fn specimens(folder: &Path, args: &str) -> (Option<i32>, String) {
+    let output = command(folder, args).output().expect("the specimens are built");
     (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// An empty folder of one test.
+fn folder(name: &str) -> PathBuf {
+    let path = std::env::temp_dir().join(format!("coalmine-specimens-{name}-{}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&path);
+    std::fs::create_dir(&path).expect("a temporary folder can be made");
+    path
+}
+
+/// A sweep leaves the first failure behind as a capsule that can be replayed with the line it prints.
+#[test]
+fn a_sweep_makes_its_first_failure_small() {
+    let folder = folder("shrink");
+    for engine in ["madsim", "world"] {
+        let args = format!("sim hasty-voter --seeds 0..2000 --jobs 1 --max-failures 1 --engine {engine}");
+        let (code, said) = specimens(&folder, &args);
+        assert_eq!(code, Some(1), "{said}");
+        assert!(said.contains("still violated: "), "{said}");
+        let line = said.lines().find(|line| line.contains("replay coalmine-out/")).expect("a line to paste");
+        let file = line.split_whitespace().last().expect("a file");
+        let (code, story) = specimens(&folder, &format!("replay {file}"));
+        assert_eq!(code, Some(1), "{story}");
+        let capsule = std::fs::read_to_string(folder.join(file)).expect("it was written");
+        assert!(capsule.contains(&format!("engine = \"{engine}\"")), "{capsule}");
+        assert!(capsule.matches("[[plan.steps]]").count() <= 6, "{capsule}");
+        std::fs::remove_file(folder.join(file)).expect("it is ours");
+    }
+    let args = "sim hasty-voter --seeds 0..2000 --jobs 1 --max-failures 1 --engine world --format json";
+    let (_, said) = specimens(&folder, args);
+    let report: serde_json::Value = serde_json::from_str(said.trim()).expect("one object");
+    assert!(folder.join(report["capsule"].as_str().expect("a path")).is_file());
+    std::fs::remove_dir_all(folder.join("coalmine-out")).expect("it is ours");
+    let (code, said) = specimens(&folder, &format!("{args} --no-shrink"));
+    assert!(code == Some(1) && !said.contains("capsule"), "{said}");
+    assert!(!folder.join("coalmine-out").exists());
+    std::fs::remove_dir_all(folder).expect("it is ours");
 }
 
 /// What is drawn from the process is the same in two runs of it: only another process tells.
 #[test]
 fn another_process_tells_what_is_not_deterministic() {
-    let (code, said) = specimens("sim dice --seeds 0..1 --check-determinism");
+    let folder = folder("dice");
+    let (code, said) = specimens(&folder, "sim dice --seeds 0..1 --check-determinism");
     assert_eq!(code, Some(5), "{said}");
     for word in ["not deterministic", "is the first that differs", "here:", "there:", "Reply"] {
         assert!(said.contains(word), "it should say {word:?}:\n{said}");
     }
+    std::fs::remove_dir_all(folder).expect("it is ours");
     let options = SweepOptions { check_determinism: true, ..SweepOptions::of(0..3) };
     let suite = coalmine_tests::suite();
     let here = sweep(suite.find_scenario("dice").expect("a specimen"), &options, &|_, _| {});

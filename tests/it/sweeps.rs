@@ -323,6 +323,7 @@ mod merging {
             failed: Vec::new(),
             failures: Vec::new(),
             effects: Effects::default(),
+            capsule: None,
             events: 5,
             simulated_s: 1.25,
             wall_s: 0.5,

@@ -71,7 +71,7 @@ A file says which verdict it must give; another one is told, and exits with the 
     #[command(after_help = "\
 Example: shrink rollout-chaos --seed 7 --out bug.toml
 
-Stops after --runs runs with the smallest plan so far. The capsule breaks the same invariant as the seed.")]
+Stops after --runs runs, or at Ctrl-C, with the smallest plan so far. The capsule breaks the same invariant as the seed.")]
     Shrink(ShrinkArgs),
     /// Explore every interleaving of a model within a fault budget.
     #[command(after_help = "\
@@ -119,6 +119,9 @@ pub struct SimArgs {
     /// Stop after so many seeds have failed; 1 stops at the first.
     #[arg(long, default_value = "10", value_name = "N")]
     pub max_failures: NonZeroUsize,
+    /// Do not make the plan of the first failure small.
+    #[arg(long)]
+    pub no_shrink: bool,
     /// Keep what is known in this file, and go on from it if it is there.
     #[arg(long, value_name = "FILE")]
     pub checkpoint: Option<PathBuf>,

@@ -7,6 +7,7 @@
 mod args;
 mod output;
 mod plans;
+mod signals;
 mod sweep;
 
 use std::process::ExitCode;

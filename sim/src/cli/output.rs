@@ -1,5 +1,6 @@
 //! What the command line prints: text for people, with colours only on a terminal; progress on standard error.
 
+use std::path::Path;
 use std::time::Duration;
 
 use anstream::{eprintln, println};
@@ -12,7 +13,7 @@ use serde::Serialize;
 use crate::check::{CheckReport, Verdict as Property};
 use crate::faults::Effect;
 use crate::run::{Engine, Verdict};
-use crate::suite::Outcome;
+use crate::suite::{Outcome, Shrunk};
 use crate::sweep::merge::ALL;
 use crate::sweep::{Failure, SweepReport};
 
@@ -30,15 +31,27 @@ pub fn replay_line(scenario: &str, seed: u64, engine: Engine) -> String {
     format!("cargo coalmine replay {scenario} --seed {seed}{engine}")
 }
 
-/// The line that runs a failure of a sweep again, in the engine that shows it.
-fn replay_failure(report: &SweepReport, failure: &Failure) -> String {
+/// The engine that shows a failure of a sweep.
+pub fn engine_of(report: &SweepReport, failure: &Failure) -> Engine {
     let passed_madsim = matches!(
         &failure.verdict,
         Verdict::EnginesDiffer { madsim, .. } if **madsim == Verdict::Passed
     );
     let world = passed_madsim || report.engine == Engine::World.to_string();
-    let engine = if world { Engine::World } else { Engine::Madsim };
-    replay_line(&report.scenario, failure.seed, engine)
+    if world { Engine::World } else { Engine::Madsim }
+}
+
+/// The line that runs a failure of a sweep again.
+fn replay_failure(report: &SweepReport, failure: &Failure) -> String {
+    replay_line(&report.scenario, failure.seed, engine_of(report, failure))
+}
+
+/// How far a failing plan was made small.
+pub fn shrunk(shrunk: &Shrunk, path: &Path) {
+    let Shrunk { expected, steps_before, at, .. } = shrunk;
+    let (steps, runs) = (at.steps, at.runs);
+    println!("    of its {steps_before} steps {steps} are left after {runs} runs, still {expected}:");
+    println!("      cargo coalmine replay {}", path.display());
 }
 
 pub fn error(why: &str) {

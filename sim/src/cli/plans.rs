@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use super::args::{Format, PlanArgs, ReplayArgs, ShrinkArgs};
+use super::signals::Signals;
 use super::{VIOLATED, find_scenario, output};
 use crate::capsule::{Expected, File};
 use crate::run::Engine;
-use crate::suite::{FileOutcome, Suite};
+use crate::suite::{AnyScenario, FileOutcome, Shrunk, Suite};
 use crate::trace::html;
 
 /// Runs a seed or a file again, and tells the story.
@@ -85,30 +86,17 @@ pub fn plan(suite: &Suite, args: &PlanArgs, format: Format) -> Result<u8, String
 /// Makes the plan of a failing seed small, and writes a capsule.
 pub fn shrink(suite: &Suite, args: &ShrinkArgs, format: Format) -> Result<u8, String> {
     let scenario = find_scenario(suite, &args.name)?;
-    let spinner = output::spinner(scenario.name());
-    let shrunk = scenario.shrink(args.engine.into(), args.seed, &mut |at| {
-        spinner.set_message(format!("{} steps are left after {} runs", at.steps, at.runs));
-        spinner.tick();
-        at.runs < args.runs
-    });
-    spinner.finish_and_clear();
+    let signals = Signals::catch()?;
+    let shrunk = shrink_seed(scenario, args.engine.into(), args.seed, args.runs, &signals);
     let Some(shrunk) = shrunk else {
         return Err(format!("seed {} of {} passes: there is nothing to shrink", args.seed, args.name));
     };
-    let default = || PathBuf::from(format!("coalmine-out/{}-{}.toml", args.name, args.seed));
-    let path = args.out.clone().unwrap_or_else(default);
+    let path = args.out.clone().unwrap_or_else(|| default_capsule(&args.name, args.seed));
     write(&path, &shrunk.capsule)?;
     match format {
         Format::Text => {
             output::text(&shrunk.capsule);
-            output::text(&format!(
-                "{} steps of {} are left after {} runs; still {}.\n  cargo coalmine replay {}",
-                shrunk.at.steps,
-                shrunk.steps_before,
-                shrunk.at.runs,
-                shrunk.expected,
-                path.display(),
-            ));
+            output::shrunk(&shrunk, &path);
         }
         Format::Json => output::json(&json!({
             "scenario": args.name,
@@ -124,7 +112,32 @@ pub fn shrink(suite: &Suite, args: &ShrinkArgs, format: Format) -> Result<u8, St
     Ok(0)
 }
 
-fn write(path: &Path, text: &str) -> Result<(), String> {
+/// Makes the plan of a seed small, with progress, until there were so many runs or a signal. `None` if the seed
+/// passes.
+pub fn shrink_seed(
+    scenario: &dyn AnyScenario,
+    engine: Engine,
+    seed: u64,
+    runs: u64,
+    signals: &Signals,
+) -> Option<Shrunk> {
+    let spinner = output::spinner(scenario.name());
+    let shrunk = scenario.shrink(engine, seed, &mut |at| {
+        spinner.set_message(format!("{} steps are left after {} runs", at.steps, at.runs));
+        spinner.tick();
+        at.runs < runs && !signals.stopped()
+    });
+    spinner.finish_and_clear();
+    shrunk
+}
+
+/// Where the capsule of a seed is kept if nobody says.
+pub fn default_capsule(scenario: &str, seed: u64) -> PathBuf {
+    PathBuf::from(format!("coalmine-out/{scenario}-{seed}.toml"))
+}
+
+/// Writes a file, and the folders it is in.
+pub fn write(path: &Path, text: &str) -> Result<(), String> {
     let named = |why: std::io::Error| format!("{}: {why}", path.display());
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         std::fs::create_dir_all(folder).map_err(named)?;

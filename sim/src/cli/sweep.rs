@@ -5,15 +5,18 @@ use std::io::BufReader;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::flag;
-
 use super::args::{Format, MergeArgs, SimArgs};
-use super::{USAGE, find_scenario, output};
+use super::signals::Signals;
+use super::{USAGE, find_scenario, output, plans};
+use crate::run::Verdict;
 use crate::suite::{AnyScenario, Suite};
 use crate::sweep::merge::{self, ALL, MergeError};
-use crate::sweep::{SweepOptions, SweepPart, SweepReport, sweep_part};
+use crate::sweep::{Failure, SweepOptions, SweepPart, SweepReport, sweep_part};
 
+/// How many plans are run to make the first failure of a sweep small.
+const SHRINK_RUNS: u64 = 1_000;
+
+/// Runs scenarios under many seeds.
 pub fn sim(suite: &Suite, args: &SimArgs, format: Format) -> Result<u8, String> {
     let all = args.name == ALL;
     if all && args.checkpoint.is_some() {
@@ -31,16 +34,24 @@ pub fn sim(suite: &Suite, args: &SimArgs, format: Format) -> Result<u8, String> 
         check_determinism: args.check_determinism,
         max_failures: args.max_failures.get(),
     };
-    let signals = Signals::catch().map_err(|why| format!("cannot catch signals: {why}"))?;
+    let signals = Signals::catch()?;
     let stop = Arc::clone(&signals.stop);
     let twins = args.check_determinism.then(Arc::default);
     let part = SweepPart { shard: args.shard, checkpoint: args.checkpoint.clone(), stop, twins };
     let mut reports = Vec::new();
     for scenario in scenarios {
-        let report = show(scenario, &options, &part)?;
-        print(&report, format);
+        let mut report = show(scenario, &options, &part)?;
+        if format == Format::Text {
+            print(&report, format);
+        }
+        if !args.no_shrink && !signals.stopped() {
+            report.capsule = shrink_first(scenario, &report, &signals, format);
+        }
+        if format == Format::Json {
+            print(&report, format);
+        }
         reports.push(report);
-        if signals.stop.load(Ordering::Relaxed) {
+        if signals.stopped() {
             break;
         }
     }
@@ -58,6 +69,28 @@ pub fn sim(suite: &Suite, args: &SimArgs, format: Format) -> Result<u8, String> 
     }
     let found = first_exit_code(&reports);
     Ok(if found == 0 && interrupted { signals.exit_code() } else { found })
+}
+
+/// Makes the plan of the first failure small, and keeps it as a capsule.
+fn shrink_first(
+    scenario: &dyn AnyScenario,
+    report: &SweepReport,
+    signals: &Signals,
+    format: Format,
+) -> Option<String> {
+    let can_be = |failure: &&Failure| !matches!(failure.verdict, Verdict::NotDeterministic { .. });
+    let failure = report.failures.iter().find(can_be)?;
+    let engine = output::engine_of(report, failure);
+    let path = plans::default_capsule(scenario.name(), failure.seed);
+    let shrunk = plans::shrink_seed(scenario, engine, failure.seed, SHRINK_RUNS, signals)?;
+    if let Err(why) = plans::write(&path, &shrunk.capsule) {
+        output::error(&why); // what was found counts for more than where it is kept
+        return None;
+    }
+    if format == Format::Text {
+        output::shrunk(&shrunk, &path);
+    }
+    Some(path.display().to_string())
 }
 
 fn print(report: &SweepReport, format: Format) {
@@ -97,31 +130,6 @@ pub fn show(
         output::note(&format!("{resumed} of {size} seeds were known from {}", file.display()));
     }
     Ok(report)
-}
-
-/// Ctrl-C and `kill` ask for an end; asked twice, the process ends without more ado.
-struct Signals {
-    stop: Arc<AtomicBool>,
-    terminated: Arc<AtomicBool>,
-}
-
-impl Signals {
-    fn catch() -> std::io::Result<Self> {
-        let signals = Self { stop: Arc::default(), terminated: Arc::default() };
-        for signal in [SIGINT, SIGTERM] {
-            // The order matters: the first signal finds the flag unset, and sets it after.
-            flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&signals.stop))?;
-            flag::register(signal, Arc::clone(&signals.stop))?;
-        }
-        flag::register(SIGTERM, Arc::clone(&signals.terminated))?;
-        Ok(signals)
-    }
-
-    /// The exit code of a sweep that was interrupted and has found nothing. Whoever pressed Ctrl-C knows; a
-    /// scheduler that sent SIGTERM must not take a part for the whole.
-    fn exit_code(&self) -> u8 {
-        if self.terminated.load(Ordering::Relaxed) { 128 + SIGTERM as u8 } else { 0 }
-    }
 }
 
 pub fn merge(args: &MergeArgs, format: Format) -> Result<u8, String> {

@@ -309,6 +309,7 @@ fn sum(reports: &[SweepReport], scenario: String, engine: String, seeds: Seeds) 
             all
         }),
         events: reports.iter().fold(0, |sum, report| sum.saturating_add(report.events)),
+        capsule: reports.iter().find_map(|report| report.capsule.clone()),
         simulated_s: simulated.as_secs_f64(),
         wall_s: reports.iter().map(|report| report.wall_s).sum(),
         resumed: reports.iter().map(|report| report.resumed).sum(),

@@ -137,6 +137,9 @@ pub struct SweepReport {
     pub simulated_s: f64,
     /// How much time passed outside, in seconds: in this sitting and those before it.
     pub wall_s: f64,
+    /// Where the first failure was kept, made small.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capsule: Option<String>,
     /// How many of the seeds were run in earlier sittings.
     #[serde(skip)]
     pub resumed: u64,
@@ -220,6 +223,7 @@ pub fn sweep_part(
         effects: tally.effects,
         simulated_s: tally.simulated.as_secs_f64(),
         wall_s: sitting.wall().as_secs_f64(),
+        capsule: None,
         resumed,
     })
 }

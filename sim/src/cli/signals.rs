@@ -1,0 +1,43 @@
+//! Ctrl-C and `kill`: long work ends early and keeps what it has.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
+
+/// Ctrl-C and `kill` ask for an end; asked twice, the process ends without more ado.
+pub struct Signals {
+    /// Set by the first of them.
+    pub stop: Arc<AtomicBool>,
+    terminated: Arc<AtomicBool>,
+}
+
+impl Signals {
+    /// Catches them from now on.
+    pub fn catch() -> Result<Self, String> {
+        Self::register().map_err(|why| format!("cannot catch signals: {why}"))
+    }
+
+    /// Whether there was one.
+    pub fn stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    fn register() -> std::io::Result<Self> {
+        let signals = Self { stop: Arc::default(), terminated: Arc::default() };
+        for signal in [SIGINT, SIGTERM] {
+            // The order matters: the first signal finds the flag unset, and sets it after.
+            flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&signals.stop))?;
+            flag::register(signal, Arc::clone(&signals.stop))?;
+        }
+        flag::register(SIGTERM, Arc::clone(&signals.terminated))?;
+        Ok(signals)
+    }
+
+    /// The exit code of a sweep that was interrupted and has found nothing. Whoever pressed Ctrl-C knows; a
+    /// scheduler that sent SIGTERM must not take a part for the whole.
+    pub fn exit_code(&self) -> u8 {
+        if self.terminated.load(Ordering::Relaxed) { 128 + SIGTERM as u8 } else { 0 }
+    }
+}
