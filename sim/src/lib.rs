@@ -8,6 +8,7 @@ compile_error!(
 );
 
 pub mod capsule;
+pub mod chaos;
 pub mod check;
 pub mod cli;
 pub mod engine;
