@@ -8,7 +8,7 @@ use coalmine_sim::suite::{Job, ModelArgs, Suite};
 
 /// Everything, and the main job over it.
 pub fn suite() -> Suite {
-    let mut suite = Suite::default();
+    let mut suite = Suite::default().named("cargo coalmine");
     for scenario in rollout::scripted::all() {
         let name = scenario.name;
         suite = suite.scenario(scenario).job(Job::Sweep(name, 20));

@@ -280,12 +280,12 @@ fn help_is_there_for_every_subcommand() {
         ("list", None),
         ("sim", Some("sim rollout-chaos --seeds")),
         ("replay", Some("replay rollout-chaos --seed")),
-        ("check", Some("check twophase --resource-managers")),
+        ("check", Some("check rollout --nodes")),
         ("run", None),
     ] {
         assert!(help.lines().any(|line| line.trim_start().starts_with(command)), "{command}: {help}");
         let told = coalmine(&format!("{command} --help")).exits(0).stdout();
-        assert!(told.contains(&format!("Usage: coalmine {command}")), "{told}");
+        assert!(told.contains(&format!("Usage: cargo coalmine {command}")), "{told}");
         if let Some(example) = example {
             assert!(told.contains("Example") && told.contains(example), "{command}: {told}");
         }

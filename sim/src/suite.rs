@@ -1,5 +1,7 @@
 //! Scenarios and models of any systems, side by side: what a command line offers.
 
+mod program;
+
 use std::time::Duration;
 
 use coalmine_core::node::{Event, NodeId};
@@ -20,6 +22,8 @@ use crate::world::{Disk, Limits, Rules};
 /// All that a command line offers.
 #[derive(Default)]
 pub struct Suite {
+    /// What a line to paste begins with, if that cannot be known from how the process was started.
+    pub named: Option<String>,
     /// The scenarios, by name.
     pub scenarios: Vec<Box<dyn AnyScenario>>,
     /// The models, by name.
@@ -38,6 +42,17 @@ pub enum Job {
 }
 
 impl Suite {
+    /// The suite of a program that is called like this, such as `cargo run --example lease --`.
+    pub fn named(mut self, program: &str) -> Self {
+        self.named = Some(program.into());
+        self
+    }
+
+    /// What a line to paste begins with.
+    pub fn program(&self) -> String {
+        self.named.clone().unwrap_or_else(program::of_this_process)
+    }
+
     /// The suite with one more scenario.
     pub fn scenario<S: System>(mut self, scenario: Scenario<S>) -> Self
     where

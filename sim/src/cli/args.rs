@@ -4,10 +4,10 @@ use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::run::Engine;
-use crate::suite::ModelArgs;
+use crate::suite::{ModelArgs, Suite};
 use crate::sweep::{Engines, Seeds, Shard};
 use crate::world::Disk;
 
@@ -35,6 +35,23 @@ pub enum Format {
     Json,
 }
 
+/// The command line of a suite: called as its program is, with names of its own in the examples.
+pub fn command(suite: &Suite) -> clap::Command {
+    let program = suite.program();
+    let scenario = suite.scenarios.last().map_or("SCENARIO", |scenario| scenario.name());
+    let model = suite.models.last().map_or("MODEL", |model| model.name());
+    let mut command = Cli::command().bin_name(&program).display_name(program);
+    let names: Vec<_> = command.get_subcommands().map(|sub| sub.get_name().to_owned()).collect();
+    for name in names {
+        command = command.mut_subcommand(name, |sub| {
+            let help = sub.get_after_help().map(|help| help.to_string());
+            let help = help.map(|help| help.replace("SCENARIO", scenario).replace("MODEL", model));
+            sub.after_help(help.unwrap_or_default())
+        });
+    }
+    command
+}
+
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// List the scenarios and models, each with one sentence.
@@ -47,7 +64,7 @@ pub enum Command {
 Ctrl-C ends a sweep early: what is known by then is reported, and saved if there is a checkpoint. A second \
 Ctrl-C ends it at once.
 
-Example: sim rollout-chaos --seeds 0..500")]
+Example: sim SCENARIO --seeds 0..500")]
     Sim(SimArgs),
     /// Make one report of the reports of shards.
     #[command(after_help = "\
@@ -58,18 +75,16 @@ Example: merge shard-*.json")]
     Merge(MergeArgs),
     /// Run one seed, a plan or a capsule again and tell what happened, step by step.
     #[command(after_help = "\
-Examples:
-  replay rollout-chaos --seed 7
-  replay scenarios/plans/slow-disk.toml
+Example: replay SCENARIO --seed 7
 
 A file says which verdict it must give; another one is told, and exits with the verdict's code or 1.")]
     Replay(ReplayArgs),
     /// Print the plan that a seed draws: who asks what, what breaks, when. It can be edited and replayed.
-    #[command(after_help = "Example: plan rollout-chaos --seed 7 > mine.toml, then replay mine.toml")]
+    #[command(after_help = "Example: plan SCENARIO --seed 7 > mine.toml, then replay mine.toml")]
     Plan(PlanArgs),
     /// Make the plan of a failing seed as small as it can be, and save it as a capsule.
     #[command(after_help = "\
-Example: shrink rollout-chaos --seed 7 --out bug.toml
+Example: shrink SCENARIO --seed 7 --out bug.toml
 
 Stops after --runs runs, or at Ctrl-C, with the smallest plan so far. The capsule breaks the same invariant as the seed.")]
     Shrink(ShrinkArgs),
@@ -79,9 +94,7 @@ A verdict is a proof only if the space was exhausted. What is exhausted is the s
 many crashes, wipes, cuts, drops, duplicates, retries and timers that fire, of any node, at any moment, in any \
 order.
 
-Examples:
-  check twophase --resource-managers 7
-  check rollout --nodes 3 --crashes 1 --drops 1")]
+Example: check MODEL --nodes 3 --crashes 1 --drops 1")]
     Check(CheckArgs),
     /// The main job: sweep all scenarios, check the models, print one table of verdicts.
     Run(JobsArgs),
@@ -224,11 +237,11 @@ pub struct ShrinkArgs {
 pub struct CheckArgs {
     /// A model's name.
     pub name: String,
-    /// How many nodes there are; for `twophase`, how many resource managers.
-    #[arg(long, visible_alias = "resource-managers", value_parser = clap::value_parser!(u32).range(1..=64))]
+    /// How many nodes there are, as the model counts them.
+    #[arg(long, alias = "resource-managers", value_parser = clap::value_parser!(u32).range(1..=64))]
     pub nodes: Option<u32>,
-    /// How many requests clients send; for `rollout`, how many rollouts.
-    #[arg(long, visible_alias = "rollouts", value_parser = clap::value_parser!(u32).range(0..=64))]
+    /// How many requests clients send.
+    #[arg(long, alias = "rollouts", value_parser = clap::value_parser!(u32).range(0..=64))]
     pub operations: Option<u32>,
     /// How many crashes there may be in one run, at any point of any step.
     #[arg(long)]
@@ -313,7 +326,6 @@ mod tests {
 
     #[test]
     fn the_command_line_is_sound() {
-        use clap::CommandFactory;
-        Cli::command().debug_assert();
+        command(&Suite::default()).debug_assert();
     }
 }

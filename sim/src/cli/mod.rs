@@ -13,7 +13,7 @@ mod sweep;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use clap::Parser;
+use clap::FromArgMatches;
 use serde_json::json;
 
 use self::args::{CheckArgs, Cli, Command, Format};
@@ -28,12 +28,14 @@ const USAGE: u8 = 2;
 
 /// Does what the command line says.
 pub fn main(suite: &Suite) -> ExitCode {
-    obey(suite, &Cli::parse()).into()
+    main_from(suite, std::env::args()).into()
 }
 
 /// Does what these arguments say, the program's name first; ends the process if they make no sense.
 pub fn main_from(suite: &Suite, args: impl IntoIterator<Item = String>) -> u8 {
-    obey(suite, &Cli::parse_from(args))
+    let matches = args::command(suite).get_matches_from(args);
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|why| why.exit());
+    obey(suite, &cli)
 }
 
 fn obey(suite: &Suite, cli: &Cli) -> u8 {
@@ -41,7 +43,7 @@ fn obey(suite: &Suite, cli: &Cli) -> u8 {
         Command::List => list(suite, cli.format),
         Command::Twin => twin::serve(suite).map(|()| 0),
         Command::Sim(args) => sweep::sim(suite, args, cli.format),
-        Command::Merge(args) => sweep::merge(args, cli.format),
+        Command::Merge(args) => sweep::merge(suite, args, cli.format),
         Command::Replay(args) => plans::replay(suite, args, cli.format),
         Command::Plan(args) => plans::plan(suite, args, cli.format),
         Command::Shrink(args) => plans::shrink(suite, args, cli.format),
@@ -129,7 +131,7 @@ fn run(suite: &Suite, jobs: usize, format: Format) -> Result<u8, String> {
                 let options = SweepOptions { jobs, max_failures: 10, ..SweepOptions::of(0..*seeds) };
                 let report = sweep::show(find_scenario(suite, name)?, &options, &SweepPart::default())?;
                 code = report.failures.first().map_or(code, |failure| failure.verdict.exit_code());
-                output::Row::of_sweep(&report)
+                output::Row::of_sweep(&suite.program(), &report)
             }
             Job::Check(name, args) => {
                 let options = CheckOptions { threads: jobs, max_states: None };

@@ -26,9 +26,9 @@ const BOLD: Style = Style::new().bold();
 const TOLD: usize = 5;
 
 /// The line that runs a seed again.
-pub fn replay_line(scenario: &str, seed: u64, engine: Engine) -> String {
+pub fn replay_line(program: &str, scenario: &str, seed: u64, engine: Engine) -> String {
     let engine = if engine == Engine::default() { String::new() } else { format!(" --engine {engine}") };
-    format!("cargo coalmine replay {scenario} --seed {seed}{engine}")
+    format!("{program} replay {scenario} --seed {seed}{engine}")
 }
 
 /// The engine that shows a failure of a sweep.
@@ -42,16 +42,16 @@ pub fn engine_of(report: &SweepReport, failure: &Failure) -> Engine {
 }
 
 /// The line that runs a failure of a sweep again.
-fn replay_failure(report: &SweepReport, failure: &Failure) -> String {
-    replay_line(&report.scenario, failure.seed, engine_of(report, failure))
+fn replay_failure(program: &str, report: &SweepReport, failure: &Failure) -> String {
+    replay_line(program, &report.scenario, failure.seed, engine_of(report, failure))
 }
 
 /// How far a failing plan was made small.
-pub fn shrunk(shrunk: &Shrunk, path: &Path) {
+pub fn shrunk(program: &str, shrunk: &Shrunk, path: &Path) {
     let Shrunk { expected, steps_before, at, .. } = shrunk;
     let (steps, runs) = (at.steps, at.runs);
     println!("    of its {steps_before} steps {steps} are left after {runs} runs, still {expected}:");
-    println!("      cargo coalmine replay {}", path.display());
+    println!("      {program} replay {}", path.display());
 }
 
 pub fn error(why: &str) {
@@ -86,7 +86,7 @@ fn mark(good: bool) -> String {
 }
 
 /// One line, and the first failures with the lines to paste.
-pub fn sweep(report: &SweepReport) {
+pub fn sweep(program: &str, report: &SweepReport) {
     let rate = report.ran() as f64 / report.wall_s.max(1e-9);
     let shard = report.shard.map_or_else(String::new, |shard| {
         let part = report.part();
@@ -111,7 +111,7 @@ pub fn sweep(report: &SweepReport) {
     }
     for failure in report.failures.iter().take(TOLD) {
         println!("    seed {}: {}", failure.seed, failure.verdict.tell());
-        println!("      {}", replay_failure(report, failure));
+        println!("      {}", replay_failure(program, report, failure));
     }
     if report.failures.len() > TOLD {
         println!("    and {} more", report.failures.len() - TOLD);
@@ -235,12 +235,11 @@ pub struct Row {
 }
 
 impl Row {
-    pub fn of_sweep(report: &SweepReport) -> Self {
+    pub fn of_sweep(program: &str, report: &SweepReport) -> Self {
         let passed = report.failed.is_empty();
-        let story = report
-            .failures
-            .first()
-            .map(|failure| format!("{}\n  {}", failure.verdict.tell(), replay_failure(report, failure)));
+        let story = report.failures.first().map(|failure| {
+            format!("{}\n  {}", failure.verdict.tell(), replay_failure(program, report, failure))
+        });
         Self {
             what: "sim".into(),
             name: report.scenario.clone(),

@@ -35,9 +35,10 @@ pub fn replay(suite: &Suite, args: &ReplayArgs, format: Format) -> Result<u8, St
         }
     };
     if let (Some(file), Some(page)) = (&args.html, &mut outcome.page) {
+        let program = suite.program();
         page.replay = Some(match seed {
-            Some(seed) => output::replay_line(&args.name, seed, engine),
-            None => format!("cargo coalmine replay {}", args.name),
+            Some(seed) => output::replay_line(&program, &args.name, seed, engine),
+            None => format!("{program} replay {}", args.name),
         });
         write(file, &html::render(page))?;
         output::note(&format!("the page is in {}", file.display()));
@@ -96,7 +97,7 @@ pub fn shrink(suite: &Suite, args: &ShrinkArgs, format: Format) -> Result<u8, St
     match format {
         Format::Text => {
             output::text(&shrunk.capsule);
-            output::shrunk(&shrunk, &path);
+            output::shrunk(&suite.program(), &shrunk, &path);
         }
         Format::Json => output::json(&json!({
             "scenario": args.name,

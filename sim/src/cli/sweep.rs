@@ -42,13 +42,13 @@ pub fn sim(suite: &Suite, args: &SimArgs, format: Format) -> Result<u8, String> 
     for scenario in scenarios {
         let mut report = show(scenario, &options, &part)?;
         if format == Format::Text {
-            print(&report, format);
+            print(suite, &report, format);
         }
         if !args.no_shrink && !signals.stopped() {
-            report.capsule = shrink_first(scenario, &report, &signals, format);
+            report.capsule = shrink_first(suite, scenario, &report, &signals, format);
         }
         if format == Format::Json {
-            print(&report, format);
+            print(suite, &report, format);
         }
         reports.push(report);
         if signals.stopped() {
@@ -60,7 +60,7 @@ pub fn sim(suite: &Suite, args: &SimArgs, format: Format) -> Result<u8, String> 
     if all && let Some(mut total) = merge::total(&reports) {
         interrupted |= reports.len() < suite.scenarios.len();
         total.interrupted = interrupted;
-        print(&total, format);
+        print(suite, &total, format);
         whole = Some(total);
     }
     // Of the whole only: a scenario with a fixed plan has the faults of its plan.
@@ -73,6 +73,7 @@ pub fn sim(suite: &Suite, args: &SimArgs, format: Format) -> Result<u8, String> 
 
 /// Makes the plan of the first failure small, and keeps it as a capsule.
 fn shrink_first(
+    suite: &Suite,
     scenario: &dyn AnyScenario,
     report: &SweepReport,
     signals: &Signals,
@@ -88,14 +89,14 @@ fn shrink_first(
         return None;
     }
     if format == Format::Text {
-        output::shrunk(&shrunk, &path);
+        output::shrunk(&suite.program(), &shrunk, &path);
     }
     Some(path.display().to_string())
 }
 
-fn print(report: &SweepReport, format: Format) {
+fn print(suite: &Suite, report: &SweepReport, format: Format) {
     match format {
-        Format::Text => output::sweep(report),
+        Format::Text => output::sweep(&suite.program(), report),
         Format::Json => output::json(report),
     }
 }
@@ -132,7 +133,7 @@ pub fn show(
     Ok(report)
 }
 
-pub fn merge(args: &MergeArgs, format: Format) -> Result<u8, String> {
+pub fn merge(suite: &Suite, args: &MergeArgs, format: Format) -> Result<u8, String> {
     let mut pieces = Vec::new();
     for path in &args.files {
         let name = path.display().to_string();
@@ -141,7 +142,7 @@ pub fn merge(args: &MergeArgs, format: Format) -> Result<u8, String> {
     }
     let merged = merge::merge(pieces).map_err(|why| why.to_string())?;
     for report in &merged.reports {
-        print(report, format);
+        print(suite, report, format);
     }
     for why in &merged.unfinished {
         output::error(why);
