@@ -4,6 +4,7 @@
 //! Facts are folded rather than kept, because the checker stores one history per state: it holds only what
 //! some invariant asks about (Lamport's *history variable*).
 
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::hash::Hash;
 
@@ -18,6 +19,15 @@ pub trait History<N: Node>: Clone + Eq + Hash + Debug + Default + Send + Sync + 
 /// For systems whose invariants read only states and disks.
 impl<N: Node> History<N> for () {
     fn observe(&mut self, _: NodeId, _: &N::Fact) {}
+}
+
+/// All facts as they are, each once, whoever saw it and however often: for systems with few of them.
+pub type Facts<N> = BTreeSet<(NodeId, <N as Node>::Fact)>;
+
+impl<N: Node> History<N> for Facts<N> {
+    fn observe(&mut self, node: NodeId, fact: &N::Fact) {
+        self.insert((node, fact.clone()));
+    }
 }
 
 /// One node, from outside.

@@ -49,11 +49,19 @@ pub trait System: Debug + Send + Sync + 'static {
     /// What must hold at every moment.
     fn invariants(&self) -> Vec<Invariant<Self::Node, Self::History>>;
 
-    /// What must be seen in some run.
-    fn witnesses(&self) -> Vec<Witness<Self::Node, Self::History>>;
+    /// What must be seen in some run. Without any, a check of a space in which nothing happens is a proof.
+    fn witnesses(&self) -> Vec<Witness<Self::Node, Self::History>> {
+        Vec::new()
+    }
 
-    /// Whether the system has come to rest once all faults are healed; `Err` says what is missing.
-    fn converged(&self, now: &Observation<'_, Self::Node, Self::History>) -> Result<(), String>;
+    /// Whether the system has come to rest once all faults are healed; `Err` says what is missing. If nobody
+    /// says, it is enough that every node is up.
+    fn converged(&self, now: &Observation<'_, Self::Node, Self::History>) -> Result<(), String> {
+        match now.nodes.iter().find(|node| node.state.is_none()) {
+            Some(node) => Err(format!("{} is down", node.id)),
+            None => Ok(()),
+        }
+    }
 }
 
 /// One request of a client.

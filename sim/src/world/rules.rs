@@ -66,6 +66,25 @@ pub struct Limits {
     pub network: Network,
 }
 
+/// Nothing goes wrong, and no timer fires.
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            crashes: 0,
+            wipes: 0,
+            cuts: 0,
+            drops: 0,
+            duplicates: 0,
+            timeouts: Some(0),
+            periodic: 0,
+            retries: 0,
+            unhealthy: 0,
+            disk: Disk::Sync,
+            network: Network::Datagrams,
+        }
+    }
+}
+
 /// A system under limits: all that a step depends on besides the world.
 pub struct Rules<S: System> {
     /// The system.
