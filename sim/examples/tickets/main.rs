@@ -1,0 +1,23 @@
+//! A small node with the whole command line, and sweeps, checks and capsules as tests. `docs/tutorial.md` tells
+//! how it came about.
+
+mod node;
+mod system;
+#[cfg(test)]
+mod tests;
+
+use std::process::ExitCode;
+
+use coalmine_sim::prelude::*;
+
+fn suite() -> Suite {
+    Suite::default()
+        .scenario(system::scenario())
+        .model(system::model())
+        .job(Job::Sweep("tickets", 200))
+        .job(Job::Check("tickets", ModelArgs::default()))
+}
+
+fn main() -> ExitCode {
+    coalmine_sim::cli::main(&suite())
+}
