@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use coalmine_core::codec::journal::Torn;
 use coalmine_core::node::{Effect, Event, Node, NodeId};
-use xxhash_rust::xxh3::Xxh3;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::faults::Fault;
 
@@ -127,21 +127,43 @@ pub struct Trace<N: Node> {
     pub events: u64,
     /// When the last of them was.
     pub last: Duration,
-    digest: Xxh3,
+    digest: u64,
+    /// What is to be digested next.
+    bytes: Bytes,
+}
+
+/// Takes what is hashed as bytes, to be digested in one go: a digest of many small pieces is slow.
+#[derive(Default)]
+struct Bytes(Vec<u8>);
+
+impl Hasher for Bytes {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.extend_from_slice(bytes);
+    }
+
+    fn finish(&self) -> u64 {
+        unreachable!("the bytes are digested as a whole")
+    }
 }
 
 impl<N: Node> Trace<N> {
     /// An empty trace.
     pub fn new(keep: bool) -> Self {
-        Self { entries: keep.then(Vec::new), events: 0, last: Duration::ZERO, digest: Xxh3::new() }
+        Self {
+            entries: keep.then(Vec::new),
+            events: 0,
+            last: Duration::ZERO,
+            digest: 0,
+            bytes: Bytes::default(),
+        }
     }
 
     /// Adds what happened.
     pub fn push(&mut self, at: Duration, what: &Happening<N>) {
         self.events += 1;
         self.last = at;
-        at.as_nanos().hash(&mut self.digest);
-        what.hash(&mut self.digest);
+        (at, what).hash(&mut self.bytes);
+        self.digest_bytes();
         if let Some(entries) = &mut self.entries {
             entries.push(Entry { at, what: what.clone(), state: None });
         }
@@ -156,11 +178,17 @@ impl<N: Node> Trace<N> {
 
     /// Adds bytes on the wire to the digest alone.
     pub fn wire(&mut self, from: NodeId, to: NodeId, bytes: &[u8]) {
-        (from, to, bytes).hash(&mut self.digest);
+        (from, to, bytes).hash(&mut self.bytes);
+        self.digest_bytes();
+    }
+
+    fn digest_bytes(&mut self) {
+        self.digest = xxh3_64_with_seed(&self.bytes.0, self.digest);
+        self.bytes.0.clear();
     }
 
     /// The digest of all that happened: equal for equal runs, in any process.
     pub fn digest(&self) -> u64 {
-        self.digest.finish()
+        self.digest
     }
 }
