@@ -36,8 +36,9 @@ struct Held<N: Node> {
 }
 
 impl<N: Node> Host<N> {
-    /// Boots a node from its journal, which is durable as far as `disk` goes. `incarnation` counts the lives
-    /// of this node, so that a disk's late answer to a former life is recognised.
+    /// Boots a node from its journal, which is durable as far as `disk` goes. `incarnation` names this life of
+    /// the node, like no other life of it: so a disk's late answer to a former life is recognised, and the
+    /// node itself may [tell lives apart](Context::life).
     pub fn boot(
         config: &N::Config,
         disk: &[N::Record],
@@ -45,7 +46,7 @@ impl<N: Node> Host<N> {
         choose: &mut dyn Choose,
         out: &mut Vec<Effect<N>>,
     ) -> Self {
-        let mut cx = Context::new(choose);
+        let mut cx = Context::new(incarnation, choose);
         let node = N::start(config, disk, &mut cx);
         let effects = cx.into_effects();
         let on_disk = disk.len() as u64;
@@ -136,7 +137,7 @@ impl<N: Node> Host<N> {
         choose: &mut dyn Choose,
         out: &mut Vec<Effect<N>>,
     ) {
-        let mut cx = Context::new(choose);
+        let mut cx = Context::new(self.incarnation, choose);
         self.node.on(config, event, &mut cx);
         let effects = cx.into_effects();
         self.route(effects, out);

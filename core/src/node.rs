@@ -247,12 +247,13 @@ impl<F: FnMut(u32) -> u32> Choose for F {
 /// Collects what a node does during one step.
 pub struct Context<'a, N: Node> {
     effects: Vec<Effect<N>>,
+    life: u64,
     choose: &'a mut dyn Choose,
 }
 
 impl<'a, N: Node> Context<'a, N> {
-    pub(crate) fn new(choose: &'a mut dyn Choose) -> Self {
-        Self { effects: Vec::new(), choose }
+    pub(crate) fn new(life: u64, choose: &'a mut dyn Choose) -> Self {
+        Self { effects: Vec::new(), life, choose }
     }
 
     pub(crate) fn into_effects(self) -> Vec<Effect<N>> {
@@ -298,6 +299,12 @@ impl<'a, N: Node> Context<'a, N> {
     /// Asks for [`Event::Durable`] with this token once all that was appended so far is on disk.
     pub fn when_durable(&mut self, token: u64) {
         self.effects.push(Effect::WhenDurable(token));
+    }
+
+    /// Names this life of this node: no other life of it has, or ever had, the same name. A node that has
+    /// lost its disk can tell by it the answers to its own questions from those to a former life's.
+    pub fn life(&self) -> u64 {
+        self.life
     }
 
     /// A number below `n`: the only nondeterminism a node has. Drawn from the seed in simulation;

@@ -34,7 +34,7 @@ fn members(u: &mut Unstructured<'_>) -> Result<Vec<NodeId>> {
 }
 
 fn txid(u: &mut Unstructured<'_>) -> Result<Txid> {
-    Ok(Txid { epoch: small(u, 4)?, number: small(u, 4)? })
+    Ok(Txid { generation: small(u, 3)?, epoch: small(u, 4)?, number: small(u, 4)? })
 }
 
 fn model(u: &mut Unstructured<'_>) -> Result<ModelId> {

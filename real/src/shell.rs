@@ -150,7 +150,8 @@ impl<N: Node, R: Runtime, P: Probe<N>> Shell<N, R, P> {
 
         let mut out = Vec::new();
         let mut choose = |n| runtime.choose(n);
-        let mut host = Host::boot(&self.config, &recovered.records, 0, &mut choose, &mut out);
+        let life = u64::from(choose(u32::MAX)) << 32 | u64::from(choose(u32::MAX));
+        let mut host = Host::boot(&self.config, &recovered.records, life, &mut choose, &mut out);
         let verdict = self.probe.booted(&recovered, &host, &out);
         let mut drive = Drive {
             outbound: Outbound::start(&runtime, self.placement.me, &self.placement.peers),
@@ -167,7 +168,7 @@ impl<N: Node, R: Runtime, P: Probe<N>> Shell<N, R, P> {
                 timer = drive.timers.next(&runtime) => Event::Timer(timer),
                 Some(durable) = drive.journal.durable.recv() => {
                     let upto = durable.map_err(JournalError::Io)?;
-                    host.synced(&self.config, 0, upto, &mut choose, &mut out);
+                    host.synced(&self.config, life, upto, &mut choose, &mut out);
                     let verdict = self.probe.synced(upto, &host, &out);
                     self.carry_out(verdict, &mut drive, &mut out).await;
                     continue;

@@ -128,6 +128,36 @@ async fn a_coordinator_killed_in_the_middle_goes_on() {
     assert_eq!((epochs[0], epochs[3]), (1, 2), "the rollout did not cross two lives: {epochs:?}");
 }
 
+#[tokio::test]
+async fn nodes_with_new_disks_are_taken_in_again() {
+    let mut cluster = Cluster::start(3, "").await;
+    cluster.roll_out(r#"{"model": "v2", "steps": [50]}"#).await;
+    cluster.settle().await;
+    for id in [1, 3] {
+        cluster.kill(id);
+        fs::remove_file(cluster.journal(id)).expect("the node had a journal");
+    }
+    // Without the coordinator n3 is nobody: it serves nothing, and says why.
+    cluster.spawn(3);
+    wait_for("n3 is joining", async || cluster.look(3).await?.joining).await;
+    let answer = send(cluster.data(3), "POST", "/predict", "{}").await.expect("an answer");
+    let said = String::from_utf8_lossy(answer.body()).into_owned();
+    assert!(answer.status() == 503 && said.contains("waiting to be taken in by n1"), "{said}");
+    let output = canary(&["status", "--nodes", &cluster.data(3).to_string()]);
+    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(!output.status.success() && told.contains("n3 is not a member of the cluster"), "{told}");
+
+    cluster.restart(1).await;
+    for id in [1, 3] {
+        let serves = async || cluster.look(id).await.filter(|status| status.routing.version == 1);
+        wait_for("it serves what was committed", serves).await;
+    }
+    cluster.roll_out(r#"{"model": "v2", "steps": [100]}"#).await;
+    let (rollout, status) = cluster.settle().await;
+    assert_eq!((rollout.state, status.routing.version), (Progress::Completed, 2));
+    assert_eq!(rollout.steps[0].txid.expect("committed").generation, 2);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_model_is_stopped_by_the_gate() {
     let more = "[gates]\nmin_samples = 5\n[backends.v2]\nlatency_ms = 300\n";

@@ -16,6 +16,12 @@ pub trait System: Debug + Send + Sync + 'static {
     /// The members, each with its configuration.
     fn members(&self) -> Vec<(NodeId, <Self::Node as Node>::Config)>;
 
+    /// What a member's disk holds when the checker's world begins; nothing, unless the checker is to begin with
+    /// a system that has been set up.
+    fn first_disk(&self, _member: NodeId) -> Vec<<Self::Node as Node>::Record> {
+        Vec::new()
+    }
+
     /// Whether a timer is armed for ever, such as a heartbeat's. The checker has a budget of their own for
     /// these: what they send multiplies every space.
     fn is_periodic(&self, _timer: &<Self::Node as Node>::Timer) -> bool {

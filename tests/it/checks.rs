@@ -45,6 +45,20 @@ fn the_rollout_holds_with_a_disk_that_syncs_late() {
     assert_eq!((report.states, report.unique_states), (125_443, 31_451));
 }
 
+#[test]
+fn the_rollout_holds_with_a_lost_disk() {
+    let args = ModelArgs {
+        crashes: Some(0),
+        wipes: Some(1),
+        drops: Some(0),
+        timeouts: Some(0),
+        operations: Some(2),
+        ..ModelArgs::default()
+    };
+    let report = check(&rollout::model::<Sound>(), args, 2);
+    assert_eq!((report.states, report.unique_states), (466_037, 111_744));
+}
+
 /// An empty space proves nothing, and must not pass for a proof.
 #[test]
 fn a_space_in_which_nothing_happens_is_no_proof() {

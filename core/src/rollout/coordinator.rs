@@ -84,6 +84,9 @@ impl<V: Variant> RolloutNode<V> {
             }
             return cx.reply(id, Reply::Invalid { why: format!("{id} is the name of another rollout") });
         }
+        if let Some(waiting) = self.waiting(config) {
+            return cx.reply(id, Reply::Joining(waiting));
+        }
         if let Some(running) = self.durable.running() {
             return cx.reply(id, Reply::Busy { running: running.id });
         }
@@ -102,11 +105,21 @@ impl<V: Variant> RolloutNode<V> {
         self.begin(config, cx);
     }
 
+    /// Before all transactions of this life, and after all of former lives.
+    pub(super) fn beginning_of_this_life(&self) -> Txid {
+        Txid { generation: self.durable.generation(), epoch: self.durable.epoch, number: 0 }
+    }
+
+    /// The last transaction that has begun.
+    pub(super) fn last_begun(&self) -> Txid {
+        Txid { number: self.coordination.begun, ..self.beginning_of_this_life() }
+    }
+
     /// Begins the transaction of the next step, if there is one.
     pub(super) fn begin(&mut self, config: &Config, cx: &mut Cx<'_, V>) {
         let Some(rollout) = self.durable.running() else { return };
         let Some(share_bp) = rollout.next_step().map(|step| step.share_bp) else { return };
-        let txid = Txid { epoch: self.durable.epoch, number: self.coordination.begun + 1 };
+        let txid = Txid { number: self.coordination.begun + 1, ..self.last_begun() };
         let state = self.durable.committed.next(&rollout.model, share_bp, txid);
         let state = state.expect("the steps were checked when the rollout was accepted");
         self.coordination.begun = txid.number;

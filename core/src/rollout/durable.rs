@@ -33,6 +33,9 @@ pub struct Durable {
     /// This node will not vote for any transaction up to this one (other than the prepared one, for which it
     /// has voted). One number remembers every refusal: transactions are totally ordered.
     pub floor: Txid,
+    /// The last transaction that had begun when this node was taken in: it makes no statement about it, nor
+    /// about earlier ones (other than by what is committed). None: it is not a member (yet).
+    pub admitted: Option<Txid>,
     /// Coordinator: the number of its lives.
     pub epoch: u32,
     /// Coordinator: the last rollouts, oldest first.
@@ -46,6 +49,7 @@ impl Durable {
             committed: RoutingState::initial(&config.initial_model),
             prepared: None,
             floor: Txid::default(),
+            admitted: None,
             epoch: 0,
             rollouts: Vec::new(),
         };
@@ -95,7 +99,23 @@ impl Durable {
                 self.floor = self.floor.max(state.txid.unwrap_or_default());
                 self.committed = state.clone();
             }
+            Record::Granted { generation } => self.floor = self.floor.max(Txid::before(*generation)),
+            Record::Admitted { state, begun } => {
+                self.floor = self.floor.max(*begun);
+                self.admitted = Some(*begun);
+                self.committed = state.clone();
+            }
         }
+    }
+
+    /// The generation of the coordinator that this node has granted last.
+    pub fn generation(&self) -> u32 {
+        self.floor.generation
+    }
+
+    /// Whether this node cannot know what it said about a transaction: its disk may have been another then.
+    pub fn has_forgotten(&self, txid: Txid) -> bool {
+        self.admitted.is_none_or(|begun| txid <= begun)
     }
 
     /// The rollout under way, if there is one.

@@ -77,6 +77,58 @@ pub enum Message {
         /// The sender's committed state.
         state: RoutingState,
     },
+    /// Participant to coordinator: I have no past; take me in.
+    JoinReq {
+        /// The asker's life, to be named in the answer.
+        life: u64,
+    },
+    /// Coordinator to participant: you are a member.
+    JoinResp {
+        /// Which life asked.
+        life: u64,
+        /// What is committed.
+        state: RoutingState,
+        /// The last transaction that has begun: the asker may have voted for it, or refused it, and knows no more.
+        begun: Txid,
+    },
+    /// Coordinator to everybody: I have no past; take me in as this generation.
+    AdmitReq {
+        /// The asker's life, to be named in the answer.
+        life: u64,
+        /// The generation.
+        generation: u32,
+    },
+    /// Member to coordinator: the highest generation it has granted, durably.
+    AdmitResp {
+        /// Which life asked.
+        life: u64,
+        /// The generation.
+        generation: u32,
+        /// What the member knows, if it has granted it to the life that asked; it voted for nothing since.
+        known: Option<Known>,
+    },
+}
+
+impl Message {
+    /// Whether it is one of the questions and answers by which nodes are taken in.
+    pub fn is_about_joining(&self) -> bool {
+        matches!(
+            self,
+            Self::JoinReq { .. } | Self::JoinResp { .. } | Self::AdmitReq { .. } | Self::AdmitResp { .. }
+        )
+    }
+}
+
+/// What a member knows when it takes the coordinator in.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Known {
+    /// What it has committed.
+    pub state: RoutingState,
+    /// What it voted for and does not know the outcome of.
+    pub in_doubt: Option<RoutingState>,
+    /// Its own life, if it is joining, too.
+    pub joining: Option<u64>,
 }
 
 /// A vote.
@@ -137,6 +189,8 @@ pub enum Refusal {
     },
     /// The proposal's members are not those of the configuration.
     Members,
+    /// The transaction had begun when the node was taken in. Its former disk may have known more.
+    Rejoined,
 }
 
 /// How a transaction ends.
@@ -227,6 +281,19 @@ pub enum Record {
         /// It.
         state: RoutingState,
     },
+    /// This node takes the coordinator in as this generation, and votes for nothing that an earlier one
+    /// proposed.
+    Granted {
+        /// The generation.
+        generation: u32,
+    },
+    /// This node was taken in.
+    Admitted {
+        /// What was committed.
+        state: RoutingState,
+        /// The last transaction that had begun; about it, and earlier ones, the node makes no statement.
+        begun: Txid,
+    },
 }
 
 /// A staged rollout: one transaction a step.
@@ -304,6 +371,8 @@ pub enum Timer {
     Inquire,
     /// Tell the others what is committed here.
     Heartbeat,
+    /// Not a member: ask again to be taken in.
+    Join,
 }
 
 /// What clients ask.
@@ -347,11 +416,22 @@ pub enum Reply {
     },
     /// Two nodes hold different states for one version: nothing may change until a person has looked.
     SplitBrain,
+    /// The coordinator has not been taken in (yet).
+    Joining(Waiting),
     /// The request makes no sense, or its name belongs to another request.
     Invalid {
         /// Why.
         why: String,
     },
+}
+
+/// What keeps a node from being a member.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Waiting {
+    /// Who has not answered.
+    pub members: Vec<NodeId>,
+    /// Coordinator: who is in doubt about what. Only the lost disk may have known the outcome.
+    pub kept_out: Option<(NodeId, Txid)>,
 }
 
 /// What checkers and logs learn.
@@ -404,6 +484,27 @@ pub enum Fact {
         /// The state's digest.
         digest: u64,
     },
+    /// This node found its journal empty: it is new, or its disk is. Whatever it knew and promised is gone.
+    EmptyJournal,
+    /// This node has taken the coordinator in as this generation.
+    Granted {
+        /// The generation.
+        generation: u32,
+    },
+    /// This node was taken in.
+    Admitted {
+        /// The version of the committed state that it was given.
+        version: u64,
+        /// The state's digest.
+        digest: u64,
+    },
+    /// The coordinator is not taken in: a member is in doubt, and only the lost disk may have known.
+    KeptOut {
+        /// Who is in doubt.
+        by: NodeId,
+        /// About what.
+        txid: Txid,
+    },
     /// This node voted and waited, and must now ask for the outcome.
     InDoubt {
         /// The transaction.
@@ -438,6 +539,8 @@ pub struct View {
     pub routing: RoutingState,
     /// A transaction this node voted for, whose outcome it does not know.
     pub in_doubt: Option<Txid>,
+    /// What keeps this node from being a member; it serves nothing before it is one.
+    pub joining: Option<Waiting>,
     /// Whether a split brain was seen.
     pub split_brain: bool,
     /// The last window of this node's data plane.

@@ -8,8 +8,9 @@
 //! participant too. The properties AC1–AC4 are those of Bernstein, Hadzilacos, Goodman, *Concurrency Control
 //! and Recovery in Database Systems* (1987), §7.3.
 //!
-//! 1. **Propose.** A transaction proposes the version after the committed one. Its [`Txid`] is (life of the
-//!    coordinator, count), and the life is durable before anything is proposed: no txid is ever used twice.
+//! 1. **Propose.** A transaction proposes the version after the committed one. Its [`Txid`] is (generation of
+//!    the coordinator's disk, its life, count), and generation and life are durable before anything is
+//!    proposed: no txid is ever used twice.
 //! 2. **Vote.** A member votes COMMIT if the version is its next one, it is not prepared for another
 //!    transaction, has not promised to refuse this one, sees no split brain, and its
 //!    [gates](config::Gates) hold. The vote is durable before it is sent. From then on it is *in doubt*.
@@ -33,14 +34,25 @@
 //!    was aborted, and the version after it only if it was committed (without this node's vote no other
 //!    transaction can have taken that version). So a PREPARE that overtakes a DECISION carries it.
 //!
+//! 10. **Join.** A node with an empty journal is new, or has a new disk; it need not know which. It answers
+//!     for nobody: no vote, no refusal, no word to who is in doubt, until it is [taken in](admission). A
+//!     participant is taken in by the coordinator, which tells it what is committed and which transactions
+//!     have begun; about these it makes no statement ever, because its former disk may have. The coordinator
+//!     is taken in by all others as its next *generation*, which they make durable before they answer: from
+//!     then on they refuse what former generations proposed, and no txid is used twice. While one of them is
+//!     in doubt about something newer than all that is committed, the coordinator stays out: only its lost
+//!     disk may have known. So what was committed outlives any lost disk, as long as one member that voted for
+//!     it keeps its own.
+//!
 //! A commit is an atomic *decision*, not simultaneous *visibility*: between the first and the last DECISION
 //! nodes differ for an instant. So every answer of the data plane names the version that served it.
 //!
 //! # Reading order
 //!
 //! [`state`] and [`message`] (the vocabulary), [`durable`] (what is never forgotten), [`participant`],
-//! [`coordinator`], [`resolver`], then [`invariants`].
+//! [`coordinator`], [`resolver`], [`admission`], then [`invariants`].
 
+pub mod admission;
 pub mod config;
 pub mod coordinator;
 pub mod durable;
@@ -55,6 +67,7 @@ pub mod variant;
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
 
+use self::admission::Joining;
 use self::config::{Config, Health, jittered};
 use self::coordinator::Coordination;
 use self::durable::Durable;
@@ -75,6 +88,10 @@ pub struct RolloutNode<V: Variant = Sound> {
     split_brain: bool,
     coordination: Coordination,
     inquiry: Option<Inquiry>,
+    /// What it takes to become a member; `None` at a member.
+    joining: Option<Joining>,
+    /// The generation that this life has granted, and to which life of the coordinator.
+    granted: Option<(u32, u64)>,
     variant: PhantomData<V>,
 }
 
@@ -98,15 +115,19 @@ impl<V: Variant> Node for RolloutNode<V> {
             split_brain: false,
             coordination: Coordination::default(),
             inquiry: None,
+            joining: None,
+            granted: None,
             variant: PhantomData,
         };
-        node.retell(config, cx);
-        node.publish(config, cx);
-        cx.set_timer(Timer::Heartbeat, jittered(config.timeouts.heartbeat_ms));
-        if config.is_coordinator() {
-            node.resume_coordination(config, cx);
-        } else if node.durable.prepared.is_some() {
-            node.ask(config, cx);
+        if disk.is_empty() {
+            cx.observe(Fact::EmptyJournal);
+        }
+        if node.durable.admitted.is_some() {
+            node.retell(config, cx);
+            node.publish(config, cx);
+            node.take_part(config, cx);
+        } else {
+            node.join(config, cx);
         }
         node
     }
@@ -120,6 +141,7 @@ impl<V: Variant> Node for RolloutNode<V> {
                 Timer::Step => self.begin(config, cx),
                 Timer::Inquire => self.on_inquire(config, cx),
                 Timer::Heartbeat => self.on_heartbeat_timer(config, cx),
+                Timer::Join => self.ask_to_join(config, cx),
             },
             Event::Request { id, request } => match request {
                 Request::StartRollout { model, steps_bp, pause_ms } => {
@@ -152,6 +174,11 @@ impl<V: Variant> RolloutNode<V> {
         self.split_brain
     }
 
+    /// Whether this node has not been taken in (yet).
+    pub fn is_joining(&self) -> bool {
+        self.joining.is_some()
+    }
+
     /// Whether this node has nothing left to do: no doubt, nothing to announce, no rollout under way.
     pub fn is_at_rest(&self) -> bool {
         self.durable.prepared.is_none()
@@ -159,9 +186,22 @@ impl<V: Variant> RolloutNode<V> {
             && self.coordination.is_acknowledged()
     }
 
+    /// A member begins its life.
+    fn take_part(&mut self, config: &Config, cx: &mut Cx<'_, V>) {
+        cx.set_timer(Timer::Heartbeat, jittered(config.timeouts.heartbeat_ms));
+        if config.is_coordinator() {
+            self.resume_coordination(config, cx);
+        } else if self.durable.prepared.is_some() {
+            self.ask(config, cx);
+        }
+    }
+
     fn on_message(&mut self, config: &Config, from: NodeId, message: Message, cx: &mut Cx<'_, V>) {
         if from == config.me || !config.members.contains(&from) {
             return ignore(from, "it is not from another member", cx);
+        }
+        if self.is_joining() && !message.is_about_joining() {
+            return; // who is not a member has nothing to say to that (rule 10)
         }
         match message {
             Message::PrepareReq { txid, state, members } => {
@@ -184,6 +224,14 @@ impl<V: Variant> RolloutNode<V> {
             }
             Message::HealthSnapshot { health } => self.on_health_snapshot(config, from, health, cx),
             Message::StateSync { state } => self.on_state_sync(config, from, state, cx),
+            Message::JoinReq { life } => self.on_join_req(config, from, life, cx),
+            Message::JoinResp { life, state, begun } => {
+                self.on_join_resp(config, from, life, state, begun, cx);
+            }
+            Message::AdmitReq { life, generation } => self.on_admit_req(config, from, life, generation, cx),
+            Message::AdmitResp { life, generation, known } => {
+                self.on_admit_resp(config, from, life, generation, known, cx);
+            }
         }
     }
 
@@ -301,6 +349,7 @@ impl<V: Variant> RolloutNode<V> {
             coordinator: config.coordinator,
             routing: self.durable.committed.clone(),
             in_doubt: self.durable.prepared_txid(),
+            joining: self.waiting(config),
             split_brain: self.split_brain,
             health: self.health.clone(),
             member_health: self.member_health.clone(),

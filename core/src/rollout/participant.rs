@@ -61,6 +61,9 @@ impl<V: Variant> RolloutNode<V> {
         members: &[NodeId],
     ) -> Result<(), Refusal> {
         let durable = &self.durable;
+        if durable.has_forgotten(txid) {
+            return Err(Refusal::Rejoined);
+        }
         if txid <= durable.floor {
             return Err(Refusal::Stale);
         }

@@ -59,7 +59,7 @@ impl<V: Variant> RolloutNode<V> {
             let state = committed.clone();
             return cx.send(from, Message::StateSync { state }); // it is far behind: its doubt is history
         }
-        let presumed_aborted = config.is_coordinator() && txid.epoch < self.durable.epoch;
+        let presumed_aborted = config.is_coordinator() && txid < self.beginning_of_this_life();
         let answer = if committed.version == version {
             if committed.txid == Some(txid) { Answer::Committed } else { Answer::Aborted }
         } else if self.durable.prepared_txid() == Some(txid) {
@@ -67,6 +67,8 @@ impl<V: Variant> RolloutNode<V> {
         } else if presumed_aborted {
             cx.observe(Fact::PresumedAborted { txid });
             Answer::Aborted
+        } else if self.durable.has_forgotten(txid) {
+            Answer::Unknown
         } else if txid <= self.durable.floor {
             Answer::Aborted
         } else if resolve && !config.is_coordinator() {

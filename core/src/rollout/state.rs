@@ -53,21 +53,35 @@ impl Display for ModelId {
     }
 }
 
-/// Names a transaction: the coordinator's life, and its count within that life. Written `1.2`.
+/// Names a transaction: the generation of the coordinator, its life, and its count within that life. Written
+/// `1.2` (life 1, count 2) in the first generation, `3:1.2` in the third.
 ///
-/// The order is the order in which the coordinator begins transactions, across its crashes: a participant
-/// that promises never to vote for a transaction promises it for all earlier ones too, in one number.
+/// The order is the order in which the coordinator begins transactions, across its crashes and its disks: a
+/// participant that promises never to vote for a transaction promises it for all earlier ones too, in one
+/// number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Txid {
+    /// Which disk of the coordinator, counted from 1; durable at every member before a transaction begins.
+    pub generation: u32,
     /// The coordinator's life, counted from 1; durable before it begins a transaction.
     pub epoch: u32,
     /// The transaction within that life, counted from 1.
     pub number: u32,
 }
 
+impl Txid {
+    /// Before all transactions of a generation, and after all of the generation before.
+    pub fn before(generation: u32) -> Self {
+        Self { generation, epoch: 0, number: 0 }
+    }
+}
+
 impl Display for Txid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.generation != 1 {
+            write!(f, "{}:", self.generation)?;
+        }
         write!(f, "{}.{}", self.epoch, self.number)
     }
 }
@@ -81,11 +95,12 @@ impl From<Txid> for String {
 impl TryFrom<String> for Txid {
     type Error = StateError;
     fn try_from(text: String) -> Result<Self, StateError> {
-        let parsed = text
-            .split_once('.')
-            .and_then(|(epoch, number)| Some((epoch.parse().ok()?, number.parse().ok()?)));
-        let txid = parsed.map(|(epoch, number)| Self { epoch, number });
-        txid.filter(|txid| txid.to_string() == text).ok_or(StateError::Txid { text })
+        let (generation, rest) = text.split_once(':').unwrap_or(("1", &text));
+        let parsed = rest.split_once('.').and_then(|(epoch, number)| {
+            let generation = generation.parse().ok()?;
+            Some(Self { generation, epoch: epoch.parse().ok()?, number: number.parse().ok()? })
+        });
+        parsed.filter(|txid| txid.to_string() == text).ok_or(StateError::Txid { text })
     }
 }
 
@@ -260,7 +275,7 @@ pub enum StateError {
         name: String,
     },
     /// Not a transaction's name.
-    #[error("txid {text:?}: must be two numbers, such as \"1.2\"")]
+    #[error("txid {text:?}: must be two numbers, such as \"1.2\", or three, such as \"2:1.2\"")]
     Txid {
         /// What was given.
         text: String,

@@ -2,7 +2,7 @@
 
 use super::RolloutNode;
 use super::message::{
-    AbortReason, Answer, Fact, Message, Outcome, Record, Refusal, Reply, Request, Timer, Vote,
+    AbortReason, Answer, Fact, Message, Outcome, Record, Refusal, Reply, Request, Timer, Vote, Waiting,
 };
 use super::variant::Variant;
 use crate::node::Word;
@@ -43,6 +43,18 @@ fn tell_message(message: &Message) -> String {
         }
         Message::HealthSnapshot { health } => format!("HEALTH_SNAPSHOT {health}"),
         Message::StateSync { state } => format!("STATE_SYNC {state}"),
+        Message::JoinReq { .. } => "JOIN_REQ".into(),
+        Message::JoinResp { state, begun, .. } => format!("JOIN_RESP {state}, {begun} has begun"),
+        Message::AdmitReq { generation, .. } => format!("ADMIT_REQ generation {generation}"),
+        Message::AdmitResp { generation, known: None, .. } => {
+            format!("ADMIT_RESP generation {generation} is taken")
+        }
+        Message::AdmitResp { generation, known: Some(known), .. } => {
+            let doubt = known.in_doubt.as_ref().and_then(|state| state.txid);
+            let doubt = doubt.map_or(String::new(), |txid| format!(", in doubt about {txid}"));
+            let joining = if known.joining.is_some() { ", joining too" } else { "" };
+            format!("ADMIT_RESP generation {generation}: {}{doubt}{joining}", known.state)
+        }
     }
 }
 
@@ -53,6 +65,7 @@ fn tell_timer(timer: &Timer) -> &'static str {
         Timer::Step => "next step",
         Timer::Inquire => "inquire",
         Timer::Heartbeat => "heartbeat",
+        Timer::Join => "join",
     }
 }
 
@@ -64,6 +77,8 @@ fn tell_record(record: &Record) -> String {
         Record::Refused { txid } => format!("REFUSED up to {txid}"),
         Record::Decided { txid, outcome, .. } => format!("DECIDED {txid}: {}", tell_outcome(*outcome)),
         Record::Installed { state } => format!("INSTALLED {state}"),
+        Record::Granted { generation } => format!("GRANTED generation {generation}"),
+        Record::Admitted { state, begun } => format!("ADMITTED {state}, {begun} had begun"),
     }
 }
 
@@ -84,6 +99,7 @@ fn tell_reply(reply: &Reply) -> String {
         Reply::NotCoordinator { coordinator } => format!("ask {coordinator}, the coordinator"),
         Reply::Busy { running } => format!("busy with {running}"),
         Reply::SplitBrain => "split brain: nothing may change".into(),
+        Reply::Joining(waiting) => format!("not a member of the cluster: {waiting}"),
         Reply::Invalid { why } => format!("invalid: {why}"),
     }
 }
@@ -98,6 +114,12 @@ fn tell_fact(fact: &Fact) -> String {
         Fact::Aborted { txid, reason: None } => format!("aborted {txid}"),
         Fact::Aborted { txid, reason: Some(reason) } => format!("aborted {txid}: {reason}"),
         Fact::CaughtUp { version, .. } => format!("caught up to v{version}"),
+        Fact::EmptyJournal => "has an empty journal: a new node, or a new disk".into(),
+        Fact::Granted { generation } => format!("granted generation {generation} to the coordinator"),
+        Fact::Admitted { version, .. } => format!("is a member, and serves v{version}"),
+        Fact::KeptOut { by, txid } => {
+            format!("KEPT OUT: {by} is in doubt about {txid}, and only the lost disk may have known")
+        }
         Fact::InDoubt { txid, resolver: false } => format!("in doubt about {txid}"),
         Fact::InDoubt { txid, resolver: true } => format!("in doubt about {txid}, acts as the resolver"),
         Fact::SplitBrain { with, version } => format!("SPLIT BRAIN: {with} holds another v{version}"),
@@ -128,6 +150,17 @@ fn tell_refusal(refusal: &Refusal) -> String {
         Refusal::Stale => "promised not to vote for it".into(),
         Refusal::Resolved { by } => format!("had not voted when {by} asked as the resolver"),
         Refusal::Members => "its members are not those of the configuration".into(),
+        Refusal::Rejoined => "it had begun when this node was taken in".into(),
+    }
+}
+
+impl std::fmt::Display for Waiting {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if let Some((by, txid)) = self.kept_out {
+            return write!(f, "{by} is in doubt about {txid}, and only the lost disk may have known");
+        }
+        let names: Vec<_> = self.members.iter().map(ToString::to_string).collect();
+        write!(f, "waiting to be taken in by {}", names.join(", "))
     }
 }
 

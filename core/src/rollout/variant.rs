@@ -15,6 +15,9 @@ pub trait Variant: Clone + Eq + Ord + Hash + Debug + Send + Sync + 'static {
     /// A participant sends its vote before the vote is durable. (It may crash and forget a vote that the
     /// coordinator counts.)
     const VOTE_BEFORE_DURABLE: bool = false;
+    /// A node that has lost its disk goes on at once, as if it had never promised anything. (It refuses what it
+    /// voted for; as the coordinator it uses a txid again.)
+    const JOINS_UNASKED: bool = false;
 }
 
 /// The node as it should be.

@@ -90,7 +90,7 @@ async fn wrong_method(method: Method, uri: Uri) -> ApiError {
 async fn routing_state<V: Variant, R: Runtime>(
     State(app): Shared<V, R>,
 ) -> Result<Json<RoutingState>, ApiError> {
-    Ok(Json(app.view()?.routing.clone()))
+    Ok(Json(app.member_view()?.routing.clone()))
 }
 
 async fn health_snapshot<V: Variant, R: Runtime>(
@@ -152,7 +152,7 @@ async fn predict<V: Variant, R: Runtime>(
     body: Body,
 ) -> Result<(StatusCode, Json<Prediction>), ApiError> {
     let PredictBody { key } = read_body(body)?;
-    let view = app.view()?;
+    let view = app.member_view()?;
     let point = match &key {
         Some(key) => sticky_point(key),
         None => spread_point(app.routed.fetch_add(1, Ordering::Relaxed)),
@@ -173,6 +173,18 @@ impl<V: Variant, R: Runtime> App<V, R> {
         self.handle
             .view()
             .ok_or_else(|| ApiError(StatusCode::SERVICE_UNAVAILABLE, "the node is still starting".into()))
+    }
+
+    /// The view of a member: nobody else knows what is to be served.
+    fn member_view(&self) -> Result<Arc<View>, ApiError> {
+        let view = self.view()?;
+        match &view.joining {
+            Some(waiting) => {
+                let why = format!("this node is not a member of the cluster: {waiting}");
+                Err(ApiError(StatusCode::SERVICE_UNAVAILABLE, why))
+            }
+            None => Ok(view),
+        }
     }
 
     /// The request's name: the client's own, or one that nobody else has.
@@ -215,6 +227,7 @@ impl<V: Variant, R: Runtime> App<V, R> {
                 (StatusCode::CONFLICT, format!("rollout {} is still running", request_name(*running)))
             }
             Reply::SplitBrain => (StatusCode::CONFLICT, words()),
+            Reply::Joining(_) => (StatusCode::SERVICE_UNAVAILABLE, words()),
             Reply::Invalid { why } => (StatusCode::UNPROCESSABLE_ENTITY, why.clone()),
         };
         (status, Json(json!({ "error": error, "reply": reply }))).into_response()

@@ -209,6 +209,9 @@ pub struct StatusView {
     pub digest: String,
     /// The transaction this node voted for and does not know the outcome of.
     pub in_doubt: Option<Txid>,
+    /// Why this node is not a member (yet): it serves nothing before it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub joining: Option<String>,
     /// Whether two nodes were seen to hold different states for one version.
     pub split_brain: bool,
     /// The last window of this node's data plane.
@@ -239,6 +242,7 @@ impl From<&View> for StatusView {
             routing: view.routing.clone(),
             digest: format!("{:016x}", view.routing.digest()),
             in_doubt: view.in_doubt,
+            joining: view.joining.as_ref().map(ToString::to_string),
             split_brain: view.split_brain,
             health: view.health.as_ref().into(),
             member_health: others.collect(),

@@ -89,6 +89,9 @@ pub struct Ledger {
 
 impl Ledger {
     fn note(&mut self, node: usize, status: &StatusView) {
+        if status.joining.is_some() {
+            return; // it serves nothing
+        }
         let version = status.routing.version;
         let newest = self.newest.entry(node).or_default();
         assert!(version >= *newest, "n{node} went back from version {newest} to {version}");
@@ -193,7 +196,10 @@ impl Cluster {
     }
 
     async fn wait_until_up(&self, id: usize) {
-        wait_for(&format!("n{id} answers"), async || self.try_status(id).await).await;
+        wait_for(&format!("n{id} is a member"), async || {
+            self.try_status(id).await.filter(|status| status.joining.is_none())
+        })
+        .await;
     }
 
     async fn try_status(&self, id: usize) -> Option<StatusView> {

@@ -8,8 +8,8 @@ use coalmine_core::observation::{Invariant, Observation, Witness};
 use coalmine_core::rollout::RolloutNode;
 use coalmine_core::rollout::config::{Config, Health, NoEvidence};
 use coalmine_core::rollout::invariants::{self, Ledger};
-use coalmine_core::rollout::message::{Request, Timer};
-use coalmine_core::rollout::state::{ModelId, WHOLE_BP};
+use coalmine_core::rollout::message::{Record, Request, Timer};
+use coalmine_core::rollout::state::{ModelId, RoutingState, Txid, WHOLE_BP};
 use coalmine_core::rollout::variant::{Sound, Variant};
 use coalmine_sim::plan::What;
 use coalmine_sim::suite::ModelDef;
@@ -58,6 +58,12 @@ impl<V: Variant> System for RolloutSystem<V> {
             config.gates.on_no_evidence = NoEvidence::Commit;
         }
         configs.into_iter().map(|config| (config.me, config)).collect()
+    }
+
+    /// A cluster that has formed.
+    fn first_disk(&self, _member: NodeId) -> Vec<Record> {
+        let state = RoutingState::initial(&Config::cluster(1)[0].initial_model);
+        vec![Record::Admitted { state, begun: Txid::before(1) }]
     }
 
     fn is_periodic(&self, timer: &Timer) -> bool {

@@ -16,7 +16,7 @@ use super::{RolloutSystem, report_health, roll_out};
 
 type Now<'a, V> = Observation<'a, RolloutNode<V>, Ledger>;
 
-const FIRST: Txid = Txid { epoch: 1, number: 1 };
+const FIRST: Txid = Txid { generation: 1, epoch: 1, number: 1 };
 
 fn system<V: Variant>() -> RolloutSystem<V> {
     RolloutSystem::new(3, 1)

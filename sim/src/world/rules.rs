@@ -210,11 +210,17 @@ impl<S: System> Rules<S> {
         Self { members, requests, operations, invariants, witnesses, system, limits }
     }
 
-    /// The world before anything has happened: every node has just booted on an empty disk.
+    /// The world before anything has happened: every node has just booted on its
+    /// [first disk](System::first_disk).
     pub fn initial(&self) -> World<S> {
-        let down = || Slot { host: None, disk: LossyDisk::default(), lives: 0 };
+        let down = |(id, _): &(NodeId, _)| {
+            let mut disk = LossyDisk::default();
+            self.system.first_disk(*id).into_iter().for_each(|record| disk.append(record));
+            disk.sync(disk.written().len());
+            Slot { host: None, disk, lives: 0 }
+        };
         let mut world = World {
-            slots: self.members.iter().map(|_| Shared::new(down())).collect(),
+            slots: self.members.iter().map(|member| Shared::new(down(member))).collect(),
             packets: Vec::new(),
             cut: Directions::new(),
             history: Shared::new(S::History::default()),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use coalmine_core::node::{NodeId, RequestId};
 use coalmine_core::rollout::config::Health;
 use coalmine_core::rollout::message::{
-    AbortReason, Answer, Message, Outcome, Record, Refusal, Rollout, Step, StepResult, Vote,
+    AbortReason, Answer, Known, Message, Outcome, Record, Refusal, Rollout, Step, StepResult, Vote,
 };
 use coalmine_core::rollout::state::{ModelId, RoutingState, Status, Txid, WHOLE_BP, Weights};
 use proptest::prelude::*;
@@ -15,7 +15,7 @@ pub(super) fn node_id() -> impl Strategy<Value = NodeId> {
 }
 
 pub(super) fn txid() -> impl Strategy<Value = Txid> {
-    any::<(u32, u32)>().prop_map(|(epoch, number)| Txid { epoch, number })
+    any::<(u32, u32, u32)>().prop_map(|(generation, epoch, number)| Txid { generation, epoch, number })
 }
 
 /// Names with everything that JSON has to escape, or that takes several bytes.
@@ -62,6 +62,7 @@ fn refusal() -> impl Strategy<Value = Refusal> {
         Just(Refusal::Stale),
         node_id().prop_map(|by| Refusal::Resolved { by }),
         Just(Refusal::Members),
+        Just(Refusal::Rejoined),
     ]
 }
 
@@ -120,7 +121,21 @@ pub(super) fn message() -> impl Strategy<Value = Message> {
         }),
         health.prop_map(|health| Message::HealthSnapshot { health }),
         state().prop_map(|state| Message::StateSync { state }),
+        any::<u64>().prop_map(|life| Message::JoinReq { life }),
+        (any::<u64>(), state(), txid()).prop_map(|(life, state, begun)| Message::JoinResp {
+            life,
+            state,
+            begun
+        }),
+        any::<(u64, u32)>().prop_map(|(life, generation)| Message::AdmitReq { life, generation }),
+        (any::<(u64, u32)>(), prop::option::of(known()))
+            .prop_map(|((life, generation), known)| { Message::AdmitResp { life, generation, known } }),
     ]
+}
+
+fn known() -> impl Strategy<Value = Known> {
+    (state(), prop::option::of(state()), prop::option::of(any::<u64>()))
+        .prop_map(|(state, in_doubt, joining)| Known { state, in_doubt, joining })
 }
 
 fn rollout() -> impl Strategy<Value = Rollout> {
@@ -153,5 +168,7 @@ pub(super) fn record() -> impl Strategy<Value = Record> {
             reason
         }),
         state().prop_map(|state| Record::Installed { state }),
+        any::<u32>().prop_map(|generation| Record::Granted { generation }),
+        (state(), txid()).prop_map(|(state, begun)| Record::Admitted { state, begun }),
     ]
 }

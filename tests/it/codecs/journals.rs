@@ -168,7 +168,7 @@ fn damage_is_named_by_line_byte_and_kind() {
     insta::assert_snapshot!(complaint(b"1 \xff {}\n"), @"line 1 (byte 0) is damaged: it is not of the form `<number> <crc32> <json>`");
     let mut foreign = Vec::new();
     encode(1, &serde_json::json!({ "hello": 1 }), &mut foreign);
-    insta::assert_snapshot!(complaint(&foreign), @"line 1 (byte 0) is damaged: its checksum holds, but it is not a record: unknown variant `hello`, expected one of `epoch`, `accepted`, `voted`, `refused`, `decided`, `installed` at line 1 column 8");
+    insta::assert_snapshot!(complaint(&foreign), @"line 1 (byte 0) is damaged: its checksum holds, but it is not a record: unknown variant `hello`, expected one of `epoch`, `accepted`, `voted`, `refused`, `decided`, `installed`, `granted`, `admitted` at line 1 column 8");
     let mut line_feed_lost = journal(&sample()[..1]);
     *line_feed_lost.last_mut().expect("a line") = b'\r';
     insta::assert_snapshot!(complaint(&line_feed_lost), @"line 1 (byte 0) is damaged: a whole record is followed by a byte that is not a line feed");

@@ -53,8 +53,13 @@ fn every_weight_round_trips() {
 fn a_state_on_the_wire() {
     let initial = RoutingState::initial(&ModelId::new("v1").expect("a name"));
     let model = ModelId::new("v2").expect("a name");
-    let state = initial.next(&model, 525, Txid { epoch: 3, number: 14 }).expect("a valid step");
-    let message = Message::PrepareReq { txid: Txid { epoch: 3, number: 14 }, state, members: Vec::new() };
+    let state =
+        initial.next(&model, 525, Txid { generation: 1, epoch: 3, number: 14 }).expect("a valid step");
+    let message = Message::PrepareReq {
+        txid: Txid { generation: 1, epoch: 3, number: 14 },
+        state,
+        members: Vec::new(),
+    };
     insta::assert_snapshot!(serde_json::to_string_pretty(&message).expect("plain data"), @r#"
     {
       "type": "PREPARE_REQ",
@@ -121,8 +126,15 @@ fn wrong_names_and_txids_are_refused() {
         "1.+2",
         "0x1.2",
         "١.2",
+        "1:1.2", // the first generation is not written
+        ":1.2",
+        "2:",
+        "2:1",
+        "02:1.2",
+        "2:3:1.2",
     ] {
-        let expected = format!("txid {text:?}: must be two numbers, such as \"1.2\"");
+        let expected =
+            format!("txid {text:?}: must be two numbers, such as \"1.2\", or three, such as \"2:1.2\"");
         assert_eq!(complaint::<Txid>(json!(text)), expected);
     }
     insta::assert_snapshot!(complaint::<Txid>(json!(1.2)), @"invalid type: floating point `1.2`, expected a string");
@@ -140,7 +152,7 @@ fn wrong_messages_records_and_requests_are_refused() {
         @"invalid value: integer `-1`, expected u64"
     );
     insta::assert_snapshot!(complaint::<Record>(json!({ "refused": { "txid": "1.1", "why": "" } })), @"unknown field `why`, expected `txid`");
-    insta::assert_snapshot!(complaint::<Record>(json!({ "forgotten": {} })), @"unknown variant `forgotten`, expected one of `epoch`, `accepted`, `voted`, `refused`, `decided`, `installed`");
+    insta::assert_snapshot!(complaint::<Record>(json!({ "forgotten": {} })), @"unknown variant `forgotten`, expected one of `epoch`, `accepted`, `voted`, `refused`, `decided`, `installed`, `granted`, `admitted`");
     insta::assert_snapshot!(
         complaint::<Request>(json!({ "start_rollout": { "model": "v2", "steps": [5] } })),
         @"unknown field `steps`, expected one of `model`, `steps_bp`, `pause_ms`"

@@ -86,11 +86,15 @@ impl Scene {
             return Err("one cluster of at least one node".into());
         }
         let mut configs = Config::cluster(size);
-        let mut aloud = false;
+        let (mut aloud, mut formed) = (false, true);
         for option in options {
             let on_no_evidence = match *option {
                 "aloud" => {
                     aloud = true;
+                    continue;
+                }
+                "unformed" => {
+                    formed = false;
                     continue;
                 }
                 "on_no_evidence=commit" => NoEvidence::Commit,
@@ -104,6 +108,12 @@ impl Scene {
         let driver = self.driver.insert(Driver::new(configs, tell_view));
         driver.quiet = !aloud;
         ids.into_iter().try_for_each(|id| driver.boot(id))?;
+        if formed {
+            driver.deliver_all()?;
+            if !aloud {
+                driver.take_story(); // of how it formed
+            }
+        }
         driver.quiet = false;
         Ok(())
     }
@@ -263,8 +273,14 @@ impl Scene {
             let shown = member.shown.as_ref().filter(|_| host.held() == 0);
             let stale = |view: &View| {
                 let durable = node.durable();
-                (&view.routing, view.in_doubt, &view.rollouts, view.split_brain)
-                    != (&durable.committed, durable.prepared_txid(), &durable.rollouts, node.split_brain())
+                (&view.routing, view.in_doubt, &view.rollouts, view.split_brain, view.joining.is_some())
+                    != (
+                        &durable.committed,
+                        durable.prepared_txid(),
+                        &durable.rollouts,
+                        node.split_brain(),
+                        node.is_joining(),
+                    )
             };
             if shown.is_some_and(stale) {
                 return Err(format!("{id} shows something else than it serves"));
@@ -298,17 +314,17 @@ fn is_backed(config: &Config, disk: &[Record], message: &Message) -> bool {
             matches!(record, Record::Decided { txid, outcome, .. } if (*txid, *outcome) == (of, how))
         })
     };
-    let installed = |of| {
-        disk.iter().any(|record| matches!(record, Record::Installed { state } if state.txid == Some(of)))
-    };
+    let serves = |of| durable.committed.txid == Some(of);
     match message {
         Message::PrepareReq { txid, .. } => durable.epoch >= txid.epoch,
         Message::PrepareResp { txid, vote: Vote::Commit } => voted(*txid),
         Message::PrepareResp { txid, vote: Vote::Abort(_) } => durable.floor >= *txid,
-        Message::Decision { txid, outcome, .. } => decided(*txid, *outcome),
+        Message::Decision { txid, outcome, .. } => {
+            decided(*txid, *outcome) || (*outcome == Outcome::Commit && serves(*txid))
+        }
         Message::DecisionAck { txid } => durable.floor >= *txid && durable.prepared_txid() != Some(*txid),
         Message::DecisionResp { txid, answer: Answer::Committed } => {
-            decided(*txid, Outcome::Commit) || installed(*txid)
+            decided(*txid, Outcome::Commit) || serves(*txid)
         }
         // A question about a version that another transaction has taken is answered so as well, but nobody
         // asks it whom the protocol has brought there.
@@ -321,7 +337,20 @@ fn is_backed(config: &Config, disk: &[Record], message: &Message) -> bool {
         }
         Message::StateSync { state } => durable.committed.version >= state.version,
         Message::DecisionReq { txid, .. } => voted(*txid),
-        Message::DecisionResp { answer: Answer::Unknown, .. } | Message::HealthSnapshot { .. } => true,
+        Message::JoinResp { state, begun, .. } => {
+            durable.admitted.is_some()
+                && durable.committed.version >= state.version
+                && (durable.generation(), durable.epoch) >= (begun.generation, begun.epoch)
+        }
+        Message::AdmitResp { generation, known, .. } => {
+            let state = known.as_ref().map(|known| &known.state);
+            durable.generation() >= *generation
+                && state.is_none_or(|state| durable.committed.version >= state.version)
+        }
+        Message::DecisionResp { answer: Answer::Unknown, .. }
+        | Message::HealthSnapshot { .. }
+        | Message::JoinReq { .. }
+        | Message::AdmitReq { .. } => true,
     }
 }
 
@@ -332,6 +361,9 @@ fn tell_view(view: &View) -> String {
     }
     if view.split_brain {
         told += ", SPLIT BRAIN";
+    }
+    if let Some(waiting) = &view.joining {
+        told += &format!(", {waiting}");
     }
     told
 }
@@ -345,8 +377,9 @@ fn tell_member(id: NodeId, member: &Member<RolloutNode>) -> String {
         host.timers().iter().map(|timer| RolloutNode::<Sound>::tell(Word::Timer(timer))).collect();
     let doubt = durable.prepared_txid().map_or(String::new(), |txid| format!(", in doubt about {txid}"));
     let alarm = if node.split_brain() { ", SPLIT BRAIN" } else { "" };
+    let joining = if node.is_joining() { ", joining" } else { "" };
     format!(
-        "{id}: {}{doubt}{alarm}, floor {}, {} records{unsynced}, timers: {}",
+        "{id}: {}{doubt}{alarm}{joining}, floor {}, {} records{unsynced}, timers: {}",
         node.committed(),
         durable.floor,
         disk.0,

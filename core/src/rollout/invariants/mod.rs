@@ -35,7 +35,8 @@ pub struct Ledger {
     pub outcomes: BTreeMap<Txid, BTreeSet<Outcome>>,
     /// Who voted COMMIT for each transaction.
     pub votes: BTreeMap<Txid, BTreeSet<NodeId>>,
-    /// The highest transaction about which each node made a promise: a vote, or a refusal.
+    /// The highest transaction about which each node made a promise: a vote, or a refusal. A node that loses
+    /// its disk is a new node, which has made none.
     pub promised: BTreeMap<NodeId, Txid>,
     /// The digests under which each version was served.
     pub states: BTreeMap<u64, BTreeSet<u64>>,
@@ -58,12 +59,23 @@ impl<V: Variant> History<RolloutNode<V>> for Ledger {
                 self.outcome(*txid, Outcome::Commit);
                 self.serves(node, *version, *digest);
             }
-            Fact::CaughtUp { version, digest } => self.serves(node, *version, *digest),
+            Fact::CaughtUp { version, digest } | Fact::Admitted { version, digest } => {
+                self.serves(node, *version, *digest);
+            }
+            Fact::Granted { generation } => self.promises(node, Txid::before(*generation)),
+            // Its disk is gone, and with it all that the node itself could keep.
+            Fact::EmptyJournal => {
+                self.promised.remove(&node);
+                self.committed.remove(&node);
+            }
             Fact::PresumedAborted { txid } | Fact::Aborted { txid, .. } => {
                 self.outcome(*txid, Outcome::Abort);
             }
-            Fact::Accepted { .. } | Fact::InDoubt { .. } | Fact::SplitBrain { .. } | Fact::Ignored { .. } => {
-            }
+            Fact::Accepted { .. }
+            | Fact::InDoubt { .. }
+            | Fact::KeptOut { .. }
+            | Fact::SplitBrain { .. }
+            | Fact::Ignored { .. } => {}
         }
     }
 }
@@ -74,9 +86,9 @@ impl Ledger {
         self.outcomes.get(&txid).is_some_and(|known| known.contains(&outcome))
     }
 
-    /// The newest version that any node said it committed.
+    /// The newest version that any node said it committed, whatever became of that node.
     pub fn newest(&self) -> u64 {
-        self.committed.values().copied().max().unwrap_or(0)
+        self.states.last_key_value().map_or(0, |(&version, _)| version)
     }
 
     fn promises(&mut self, node: NodeId, txid: Txid) {
@@ -155,6 +167,9 @@ pub fn converged<V: Variant>(now: &Observation<'_, RolloutNode<V>, Ledger>) -> R
     let mut states = BTreeSet::new();
     for node in &now.nodes {
         let state = node.state.ok_or_else(|| format!("{} is down", node.id))?;
+        if state.is_joining() {
+            return Err(format!("{} is not a member (yet)", node.id));
+        }
         if let Some(txid) = state.durable().prepared_txid() {
             return Err(format!("{} is in doubt about {txid}", node.id));
         }

@@ -126,9 +126,13 @@ async fn start(
     match Node::from_http(&answer) {
         Ok(Reply::Accepted { id }) => Ok(request_name(id)),
         Ok(Reply::Invalid { .. }) => Err(Failure::usage(complaint())),
-        Ok(Reply::Busy { .. } | Reply::SplitBrain | Reply::NotCoordinator { .. } | Reply::Done) => {
-            Err(Failure::failed(complaint()))
-        }
+        Ok(
+            Reply::Busy { .. }
+            | Reply::SplitBrain
+            | Reply::Joining(_)
+            | Reply::NotCoordinator { .. }
+            | Reply::Done,
+        ) => Err(Failure::failed(complaint())),
         Err(why) => Err(Failure::failed(format!("{coordinator}: {why}"))),
     }
 }

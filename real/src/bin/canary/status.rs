@@ -89,7 +89,7 @@ fn print(answers: &[Answer], warnings: &[String]) {
             role.into(),
             address.to_string(),
             status.routing.version.to_string(),
-            status.routing.weights.to_string(),
+            if status.joining.is_some() { "joining".into() } else { status.routing.weights.to_string() },
             status.digest.clone(),
             tell_window(&status.health),
         ]);
@@ -137,6 +137,10 @@ fn warnings(answers: &[Answer]) -> Vec<String> {
     let newest = all.iter().map(|status| status.routing.version).max().unwrap_or(0);
     for (i, status) in all.iter().enumerate() {
         let (me, version) = (status.node, status.routing.version);
+        if let Some(why) = &status.joining {
+            warnings.push(format!("{me} is not a member of the cluster, and serves nothing: {why}"));
+            continue;
+        }
         if version < newest {
             warnings.push(format!("{me} serves version {version}, the newest is {newest}: it will catch up"));
         }

@@ -151,7 +151,7 @@ impl Cluster {
         Ok(Self { members, ended })
     }
 
-    /// Waits until all nodes answer, says where they are, then reports each that dies, until none is left.
+    /// Waits until all nodes are members of the cluster, says where they are, then reports each that dies, until none is left.
     async fn watch(&mut self, dir: &Path) -> Result<(), Failure> {
         self.wait_until_ready().await?;
         self.introduce(dir);
@@ -169,13 +169,18 @@ impl Cluster {
         let deadline = Instant::now() + START_TIMEOUT;
         for i in 0..self.members.len() {
             let (me, data) = (self.members[i].id(), self.members[i].plan.settings.data);
-            while let Err(why) = client.get::<StatusView>(data, "/status").await {
+            let ready = async || match client.get::<StatusView>(data, "/status").await {
+                Ok(StatusView { joining: Some(why), .. }) => Err(format!("it is not a member: {why}")),
+                Ok(_) => Ok(()),
+                Err(why) => Err(why),
+            };
+            while let Err(why) = ready().await {
                 if let Ok((dead, status)) = self.ended.try_recv() {
                     self.report_end(dead, status);
                     return Err(Failure::failed(format!("{} did not start", self.members[dead].id())));
                 }
                 if Instant::now() > deadline {
-                    let why = format!("{me} did not answer within {START_TIMEOUT:?}: {why}");
+                    let why = format!("{me} was not ready within {START_TIMEOUT:?}: {why}");
                     return Err(Failure::failed(why));
                 }
                 tokio::time::sleep(Duration::from_millis(20)).await;
