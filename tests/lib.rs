@@ -25,6 +25,13 @@ impl Variant for HastyVoter {
     const VOTE_BEFORE_DURABLE: bool = true;
 }
 
+/// A node that has lost its disk and goes on as if nothing had been.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Amnesiac;
+impl Variant for Amnesiac {
+    const JOINS_UNASKED: bool = true;
+}
+
 /// A node that answers with its process's number: the same in two runs of one process, another in the next.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Dice;
@@ -105,5 +112,6 @@ fn planted<V: Variant>(name: &'static str, mut suite: Suite) -> Suite {
 /// All of them.
 pub fn suite() -> Suite {
     let suite = planted::<GuessingResolver>("guessing-resolver", Suite::default());
-    planted::<HastyVoter>("hasty-voter", suite).scenario(dice())
+    let suite = planted::<HastyVoter>("hasty-voter", suite);
+    planted::<Amnesiac>("amnesiac", suite).scenario(dice())
 }

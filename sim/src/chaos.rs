@@ -231,10 +231,16 @@ impl<N: Node> Drawn<'_, N> {
         }
     }
 
-    /// One node in a run: what one disk has promised, the others may still know.
+    /// One node in a run, at any time or right after a record is durable: what one disk has promised, the others
+    /// may still know.
     fn wipes(&mut self) {
-        let node = *self.rng.pick(&self.chaos.wipes);
-        let down_ms = Some(100 + self.rng.below(10_000));
-        self.fault(Fault::Wipe { node, down_ms });
+        let Chaos { wipes, records, .. } = self.chaos;
+        let node = *self.rng.pick(wipes);
+        let fault = Fault::Wipe { node, down_ms: Some(100 + self.rng.below(10_000)) };
+        if records.is_empty() || self.rng.permille(500) {
+            return self.fault(fault);
+        }
+        let (record, nth) = (self.rng.pick(records).clone(), self.up_to(3) as u32);
+        self.steps.push(PlanStep { when: When::Durable { node, record, nth }, what: What::Fault(fault) });
     }
 }

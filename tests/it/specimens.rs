@@ -10,7 +10,7 @@ use coalmine_sim::check::{CheckOptions, Verdict as Property};
 use coalmine_sim::run::{Engine, Verdict};
 use coalmine_sim::suite::{AnyModel, AnyScenario, ModelArgs};
 use coalmine_sim::sweep::{SweepOptions, SweepReport, sweep};
-use coalmine_tests::{GuessingResolver, HastyVoter};
+use coalmine_tests::{Amnesiac, GuessingResolver, HastyVoter};
 
 fn sweep_until_found<V: Variant>() -> SweepReport {
     let options = SweepOptions::of(0..3_000);
@@ -63,6 +63,38 @@ fn the_sweep_finds_a_vote_that_was_not_durable() {
 #[test]
 fn the_checker_finds_a_vote_that_was_not_durable() {
     check_finds::<HastyVoter>("hasty_voter", ModelArgs::default());
+}
+
+#[test]
+fn the_sweep_finds_an_amnesiac() {
+    let broken = ["one-outcome", "one-state-per-version", "no-split-brain", "unanimous"];
+    sweep_finds::<Amnesiac>(&broken, &["loses its disk", "has an empty journal"]);
+}
+
+#[test]
+fn the_checker_finds_an_amnesiac_participant() {
+    let args = ModelArgs {
+        crashes: Some(0),
+        wipes: Some(1),
+        drops: Some(0),
+        timeouts: Some(2),
+        ..ModelArgs::default()
+    };
+    check_finds::<Amnesiac>("amnesiac_participant", args);
+}
+
+/// It uses a txid again, and counts the votes for what its former disk proposed.
+#[test]
+fn the_checker_finds_an_amnesiac_coordinator() {
+    let args = ModelArgs {
+        crashes: Some(0),
+        wipes: Some(1),
+        drops: Some(0),
+        timeouts: Some(0),
+        operations: Some(2),
+        ..ModelArgs::default()
+    };
+    check_finds::<Amnesiac>("amnesiac_coordinator", args);
 }
 
 fn command(folder: &Path, args: &str) -> Command {

@@ -1,7 +1,8 @@
-//! `rollout-chaos`: everything drawn from the seed: rollouts, reports of health, and [every fault](coalmine_sim::chaos) that
-//! the rollout can heal by itself. (It cannot heal a disk that is wiped: a node that has lost its promises must
-//! be taken in again by a person.)
+//! `rollout-chaos`: everything drawn from the seed: rollouts, reports of health, and
+//! [every fault](coalmine_sim::chaos) that the rollout can heal by itself. That leaves out the disk of the
+//! coordinator: without it, and while somebody is in doubt, the coordinator stays out (rule 10).
 
+use coalmine_core::node::NodeId;
 use coalmine_core::rollout::RolloutNode;
 use coalmine_core::rollout::variant::Variant;
 use coalmine_sim::chaos::Chaos;
@@ -13,7 +14,8 @@ use super::{RolloutSystem, report_health, roll_out};
 
 /// At whose arrival, and at whose becoming durable, crashes are aimed.
 const MESSAGES: [&str; 5] = ["PrepareReq", "PrepareResp", "Decision", "DecisionAck", "DecisionReq"];
-const RECORDS: [&str; 6] = ["Epoch", "Accepted", "Voted", "Refused", "Decided", "Installed"];
+const RECORDS: [&str; 8] =
+    ["Epoch", "Accepted", "Voted", "Refused", "Decided", "Installed", "Granted", "Admitted"];
 
 /// The scenario, for any variant of the node.
 pub fn scenario<V: Variant>() -> Scenario<RolloutSystem<V>> {
@@ -27,7 +29,8 @@ pub fn scenario<V: Variant>() -> Scenario<RolloutSystem<V>> {
 }
 
 fn plan<V: Variant>(system: &RolloutSystem<V>, rng: &mut ChaCha8Rng) -> Plan<RolloutNode<V>> {
-    let chaos = Chaos::of(system).aimed_at(&MESSAGES, &RECORDS);
+    let participants = (2..=system.nodes).map(NodeId);
+    let chaos = Chaos::of(system).aimed_at(&MESSAGES, &RECORDS).wipes(participants);
     let operations = operations(system.nodes, chaos.heal_at_ms, rng);
     chaos.plan(operations, rng)
 }
