@@ -365,7 +365,7 @@ impl<S: System> AnyModel for ModelDef<S> {
         options: CheckOptions,
         progress: &mut dyn FnMut(CheckProgress),
     ) -> (CheckReport, Option<String>) {
-        let (report, found) = check::check(self.name, self.rules(args), options, progress);
+        let (report, found) = check::check(self.name, self.rules(args), &options, progress);
         let story = found.map(|found| tell_counterexample(&self.rules(args), &found));
         (report, story)
     }

@@ -7,7 +7,7 @@ use coalmine_sim::suite::{AnyModel, ModelArgs};
 use coalmine_sim::world::Disk;
 
 fn check(model: &dyn AnyModel, args: ModelArgs, threads: usize) -> CheckReport {
-    let options = CheckOptions { threads, max_states: None };
+    let options = CheckOptions { threads, ..CheckOptions::default() };
     let (report, story) = model.check(args, options, &mut |_| {});
     assert!(report.is_proof(), "{report:#?}\n{}", story.unwrap_or_default());
     report
@@ -63,14 +63,14 @@ fn the_rollout_holds_with_a_lost_disk() {
 #[test]
 fn a_space_in_which_nothing_happens_is_no_proof() {
     let args = ModelArgs { operations: Some(0), crashes: Some(0), ..ModelArgs::default() };
-    let options = CheckOptions { threads: 1, max_states: None };
+    let options = CheckOptions::default();
     let (report, _) = rollout::model::<Sound>().check(args, options, &mut |_| {});
     assert!(report.exhausted && !report.is_proof(), "{report:#?}");
 }
 
 #[test]
 fn a_cap_is_named_and_is_no_proof() {
-    let options = CheckOptions { threads: 1, max_states: Some(1_000) };
+    let options = CheckOptions { max_states: Some(1_000), ..CheckOptions::default() };
     let (report, _) = rollout::model::<Sound>().check(ModelArgs::default(), options, &mut |_| {});
     assert_eq!(report.stopped_by.as_deref(), Some("--max-states 1000"));
     assert!(!report.exhausted && !report.is_proof());
@@ -81,7 +81,7 @@ fn a_cap_is_named_and_is_no_proof() {
 fn the_rollout_holds_with_cuts_retries_and_bad_health() {
     let quiet = ModelArgs { crashes: Some(0), drops: Some(0), timeouts: Some(0), ..ModelArgs::default() };
     let of = |args| {
-        let options = CheckOptions { threads: 1, max_states: None };
+        let options = CheckOptions::default();
         let (report, story) = rollout::model::<Sound>().check(args, options, &mut |_| {});
         assert!(report.exhausted, "{report:#?}\n{}", story.unwrap_or_default());
         (report.states, report.unique_states)

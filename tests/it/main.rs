@@ -14,6 +14,7 @@
 mod checks;
 mod codecs;
 mod conformance;
+mod explorers;
 mod host;
 mod html;
 mod plans;

@@ -1,17 +1,23 @@
 //! The model checker: explores every interleaving of a [`World`] within [`Limits`], and says what that
 //! proves.
 //!
+//! Two engines explore the same [`Rules`]: [our own](explorer), which is fast, and stateright's, to which a
+//! test compares it on every model.
+//!
 //! A verdict is a proof only if the space was **exhausted**. Beside every invariant that must always hold
 //! stand witnesses that must sometimes be seen: a space in which nothing happens proves nothing.
 
+mod explorer;
 mod model;
+mod reference;
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
 
 use coalmine_core::node::Effect;
 use serde::Serialize;
-use stateright::{Checker, HasDiscoveries, Model};
 
 use crate::system::{NodeOf, System};
 use crate::world::{Action, Limits, Rules, World};
@@ -35,6 +41,8 @@ pub enum Verdict {
 pub struct CheckReport {
     /// The model's name.
     pub model: String,
+    /// What explored.
+    pub explorer: Explorer,
     /// The limits of the space.
     pub limits: Limits,
     /// How many nodes there are.
@@ -45,7 +53,8 @@ pub struct CheckReport {
     pub states: usize,
     /// How many distinct states they led to.
     pub unique_states: usize,
-    /// The longest of the shortest paths, counted in states (with one thread; with more it may be longer).
+    /// The longest of the shortest paths, counted in states (with stateright and more than one thread it may
+    /// be longer).
     pub depth: usize,
     /// Every reachable state was visited.
     pub exhausted: bool,
@@ -55,6 +64,8 @@ pub struct CheckReport {
     pub properties: BTreeMap<&'static str, Verdict>,
     /// The odds that two of the states shared a fingerprint, so that one of them was not explored.
     pub collision_odds: f64,
+    /// How often a node was run, if the engine counts that: far less often than there are steps.
+    pub handler_runs: Option<u64>,
     /// The most memory the process has used so far, in bytes.
     pub peak_memory_bytes: u64,
     /// How long it took, in seconds.
@@ -92,13 +103,45 @@ pub struct CounterexampleStep<S: System> {
     pub effects: Vec<Effect<NodeOf<S>>>,
 }
 
+/// What explores.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Explorer {
+    /// Ours, made for pure nodes: the same counts and counterexamples with any number of threads.
+    #[default]
+    Own,
+    /// stateright's breadth-first search, to compare with.
+    Stateright,
+}
+
 /// How a check runs.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct CheckOptions {
+    /// What explores.
+    pub explorer: Explorer,
     /// How many threads search.
     pub threads: usize,
-    /// Stop, unexhausted, after this many steps.
+    /// Stop, unexhausted, after this many steps (and what was begun with them).
     pub max_states: Option<usize>,
+    /// Stop, unexhausted, at paths of this many states.
+    pub max_depth: Option<usize>,
+    /// Stop, unexhausted, once the process uses so many bytes. Only our own engine looks.
+    pub memory_limit: Option<u64>,
+    /// Stop, unexhausted, once this is set. Only our own engine looks.
+    pub stop: Arc<AtomicBool>,
+}
+
+impl Default for CheckOptions {
+    fn default() -> Self {
+        Self {
+            explorer: Explorer::default(),
+            threads: 1,
+            max_states: None,
+            max_depth: None,
+            memory_limit: None,
+            stop: Arc::default(),
+        }
+    }
 }
 
 /// Where a running check stands.
@@ -108,82 +151,85 @@ pub struct CheckProgress {
     pub unique_states: usize,
     /// The depth so far.
     pub depth: usize,
+    /// How many states wait to be explored, as far as the engine tells.
+    pub frontier: Option<usize>,
+}
+
+/// What an engine found.
+struct Found<S: System> {
+    /// How many steps were taken.
+    steps: usize,
+    /// How many distinct states there are.
+    states: usize,
+    /// The longest of the shortest paths, counted in states.
+    depth: usize,
+    /// How often a node was run, if the engine counts that.
+    runs: Option<u64>,
+    /// Which bits of a verdict were seen anywhere.
+    seen: u64,
+    /// What ended the search before everything was visited, if no invariant did.
+    stopped_by: Option<String>,
+    /// A broken invariant, and how to get there.
+    broken: Option<(usize, Vec<Action<NodeOf<S>>>)>,
 }
 
 /// Explores a system within limits.
 pub fn check<S: System>(
     name: &str,
     rules: Rules<S>,
-    options: CheckOptions,
-    mut progress: impl FnMut(CheckProgress),
+    options: &CheckOptions,
+    progress: &mut dyn FnMut(CheckProgress),
 ) -> (CheckReport, Option<Counterexample<S>>) {
     let started = Instant::now();
-    let (limits, nodes, operations) = (rules.limits, rules.members.len(), rules.operations);
-    let invariants: Vec<_> = rules.invariants.iter().map(|invariant| invariant.name).collect();
-    let witnesses: Vec<_> = rules.witnesses.iter().map(|witness| witness.name).collect();
-
-    let mut builder = rules.checker().threads(options.threads).finish_when(HasDiscoveries::AnyFailures);
-    if let Some(max) = options.max_states {
-        builder = builder.target_state_count(max);
+    let conclude = |rules: &Rules<S>, found| conclude(name, rules, options, started, found);
+    match options.explorer {
+        Explorer::Own => conclude(&rules, explorer::explore(&rules, options, progress)),
+        Explorer::Stateright => reference::explore(rules, options, progress, conclude),
     }
-    let checker = builder.spawn_bfs();
-    let mut pause = Duration::from_millis(1);
-    while !checker.is_done() {
-        std::thread::sleep(pause);
-        pause = (pause * 2).min(Duration::from_millis(50));
-        progress(CheckProgress { unique_states: checker.unique_state_count(), depth: checker.max_depth() });
-    }
-    let checker = checker.join();
+}
 
-    let found = checker.discoveries();
+fn conclude<S: System>(
+    name: &str,
+    rules: &Rules<S>,
+    options: &CheckOptions,
+    started: Instant,
+    found: Found<S>,
+) -> (CheckReport, Option<Counterexample<S>>) {
     let mut properties = BTreeMap::new();
-    for &name in &invariants {
-        let verdict = if found.contains_key(name) { Verdict::Violated } else { Verdict::Holds };
-        properties.insert(name, verdict);
+    for (bit, invariant) in rules.invariants.iter().enumerate() {
+        let is_broken = found.seen & (1 << bit) != 0;
+        properties.insert(invariant.name, if is_broken { Verdict::Violated } else { Verdict::Holds });
     }
-    for &name in &witnesses {
-        let verdict = if found.contains_key(name) { Verdict::Witnessed } else { Verdict::Missing };
-        properties.insert(name, verdict);
+    for (bit, witness) in rules.witnesses.iter().enumerate() {
+        let is_seen = found.seen & (1 << (rules.invariants.len() + bit)) != 0;
+        properties.insert(witness.name, if is_seen { Verdict::Witnessed } else { Verdict::Missing });
     }
-    let broken = invariants.iter().copied().find(|name| found.contains_key(name));
-    let capped = options.max_states.filter(|&max| checker.state_count() >= max);
-    let stopped_by = match (broken, capped) {
-        (Some(name), _) => Some(format!("invariant {name} is violated")),
-        (None, Some(max)) => Some(format!("--max-states {max}")),
-        (None, None) => None,
-    };
-    let unique_states = checker.unique_state_count();
+    let broken = found.broken.as_ref().map(|(invariant, _)| rules.invariants[*invariant].name);
+    let stopped_by = broken.map(|name| format!("invariant {name} is violated")).or(found.stopped_by);
     let report = CheckReport {
         model: name.into(),
-        limits,
-        nodes,
-        operations,
-        states: checker.state_count(),
-        unique_states,
-        depth: checker.max_depth(),
+        explorer: options.explorer,
+        limits: rules.limits,
+        nodes: rules.members.len(),
+        operations: rules.operations,
+        states: found.steps,
+        unique_states: found.states,
+        depth: found.depth,
         exhausted: stopped_by.is_none(),
         stopped_by,
         properties,
-        collision_odds: collision_odds(unique_states),
-        peak_memory_bytes: peak_memory_bytes(),
+        collision_odds: collision_odds(found.states),
+        handler_runs: found.runs,
+        peak_memory_bytes: memory_bytes("VmHWM:"),
         wall_s: started.elapsed().as_secs_f64(),
     };
-    let path = broken.and_then(|name| Some((name, found.get(name)?)));
-    let counterexample = path.map(|(name, path)| {
-        let actions = path.clone().into_actions().into_iter().map(|transition| transition.action);
-        explain(checker.model(), name, actions.collect())
-    });
+    let counterexample = found.broken.map(|(invariant, actions)| explain(rules, invariant, actions));
     (report, counterexample)
 }
 
 /// Walks a path again, to tell what each step did.
-fn explain<S: System>(
-    rules: &Rules<S>,
-    invariant: &'static str,
-    actions: Vec<Action<NodeOf<S>>>,
-) -> Counterexample<S> {
-    let place = rules.invariants.iter().position(|candidate| candidate.name == invariant);
-    let place = place.expect("only invariants of the system are violated");
+fn explain<S: System>(rules: &Rules<S>, place: usize, actions: Vec<Action<NodeOf<S>>>) -> Counterexample<S> {
+    let invariant = &rules.invariants[place];
     let mut world: World<S> = rules.initial();
     let mut steps = Vec::new();
     for action in actions {
@@ -194,8 +240,12 @@ fn explain<S: System>(
         world = next;
         steps.push(CounterexampleStep { action, effects });
     }
-    let why = (rules.invariants[place].check)(&rules.observe(&world)).err();
-    Counterexample { invariant, why: why.expect("the path ends where the invariant is broken"), steps }
+    let why = (invariant.check)(&rules.observe(&world)).err();
+    Counterexample {
+        invariant: invariant.name,
+        why: why.expect("the path ends where the invariant is broken"),
+        steps,
+    }
 }
 
 /// The birthday bound for `n` strong 64-bit fingerprints.
@@ -204,9 +254,14 @@ fn collision_odds(n: usize) -> f64 {
     -(-n * (n - 1.0) / 2.0 / 2_f64.powi(64)).exp_m1()
 }
 
+/// How much memory the process uses now, in bytes.
+fn resident_memory_bytes() -> u64 {
+    memory_bytes("VmRSS:")
+}
+
 /// What the operating system says; 0 where it does not.
-fn peak_memory_bytes() -> u64 {
+fn memory_bytes(field: &str) -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let kib = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"));
+    let kib = status.lines().find_map(|line| line.strip_prefix(field)?.trim().strip_suffix(" kB"));
     kib.and_then(|kib| kib.trim().parse::<u64>().ok()).unwrap_or(0) * 1024
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
+use crate::check::{CheckOptions, Explorer};
 use crate::run::Engine;
 use crate::suite::{ModelArgs, Suite};
 use crate::sweep::{Engines, Seeds, Shard};
@@ -273,13 +274,30 @@ pub struct CheckArgs {
     /// Whether a record is durable as soon as it is written, or becomes so as an action of its own.
     #[arg(long, value_enum)]
     pub disk: Option<DiskArg>,
-    /// How many threads search. Default: one for each core. With more than one, depth and the length of
-    /// counterexamples may vary; the counts of states do not.
+    /// What explores.
+    #[arg(long, value_enum, default_value_t = ExplorerArg::Own)]
+    pub engine: ExplorerArg,
+    /// How many threads search. Default: one for each core. With stateright and more than one, depth and the
+    /// length of counterexamples may vary; else nothing depends on it but the time.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
     /// Stop, unexhausted, after so many steps.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     pub max_states: Option<u64>,
+    /// Stop, unexhausted, at paths of so many states.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    pub depth: Option<u32>,
+    /// Stop, unexhausted, once the process uses so much memory: 4GiB, 512MiB.
+    #[arg(long, value_name = "SIZE", value_parser = bytes)]
+    pub memory_limit: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ExplorerArg {
+    /// Coalmine's own: fast, and the same counts and counterexamples with any number of threads.
+    Own,
+    /// stateright's breadth-first search, to compare with. Knows no memory limit, and no gentle Ctrl-C.
+    Stateright,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -291,6 +309,20 @@ pub enum DiskArg {
 }
 
 impl CheckArgs {
+    pub fn options(&self) -> CheckOptions {
+        CheckOptions {
+            explorer: match self.engine {
+                ExplorerArg::Own => Explorer::Own,
+                ExplorerArg::Stateright => Explorer::Stateright,
+            },
+            threads: self.threads.map_or_else(super::cores, usize::from),
+            max_states: self.max_states.and_then(|max| usize::try_from(max).ok()),
+            max_depth: self.depth.and_then(|max| usize::try_from(max).ok()),
+            memory_limit: self.memory_limit,
+            ..CheckOptions::default()
+        }
+    }
+
     pub fn model_args(&self) -> ModelArgs {
         ModelArgs {
             nodes: self.nodes,
@@ -312,6 +344,16 @@ impl CheckArgs {
     }
 }
 
+fn bytes(text: &str) -> Result<u64, String> {
+    let units = [("GiB", 30), ("MiB", 20), ("KiB", 10), ("B", 0)];
+    let (number, shift) = units
+        .iter()
+        .find_map(|(unit, shift)| Some((text.strip_suffix(unit)?, *shift)))
+        .ok_or("a size ends with B, KiB, MiB or GiB, as in 4GiB")?;
+    let number: u64 = number.trim().parse().map_err(|why| format!("{number:?}: {why}"))?;
+    number.checked_mul(1 << shift).ok_or_else(|| "this is more memory than there is".into())
+}
+
 fn seeds(text: &str) -> Result<Range<u64>, String> {
     text.parse().map(Seeds::range)
 }
@@ -323,6 +365,16 @@ fn shard(text: &str) -> Result<Shard, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sizes_have_units() {
+        assert_eq!(bytes("4GiB"), Ok(4 << 30));
+        assert_eq!(bytes("512 MiB"), Ok(512 << 20));
+        assert_eq!(bytes("7B"), Ok(7));
+        for wrong in ["4", "GiB", "-1MiB", "99999999999GiB"] {
+            assert!(bytes(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn the_command_line_is_sound() {

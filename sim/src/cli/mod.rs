@@ -17,7 +17,8 @@ use clap::FromArgMatches;
 use serde_json::json;
 
 use self::args::{CheckArgs, Cli, Command, Format};
-use crate::check::{CheckOptions, CheckReport, Verdict as Property};
+use self::signals::Signals;
+use crate::check::{CheckOptions, CheckReport, Explorer, Verdict as Property};
 use crate::suite::{AnyModel, AnyScenario, Job, Suite};
 use crate::sweep::{SweepOptions, SweepPart, twin};
 
@@ -76,10 +77,11 @@ fn list(suite: &Suite, format: Format) -> Result<u8, String> {
 
 fn check(suite: &Suite, args: &CheckArgs, format: Format) -> Result<u8, String> {
     let model = find_model(suite, &args.name)?;
-    let options = CheckOptions {
-        threads: args.threads.map_or_else(cores, usize::from),
-        max_states: args.max_states.and_then(|max| usize::try_from(max).ok()),
-    };
+    let mut options = args.options();
+    if options.explorer == Explorer::Own {
+        let signals = Signals::catch()?;
+        options.stop = signals.stop;
+    }
     let (report, story) = run_check(model, args.model_args(), options);
     match format {
         Format::Text => output::check(&report, story.as_deref()),
@@ -110,10 +112,11 @@ fn run_check(
     let done = model.check(args, options, &mut |progress| {
         let rate = progress.unique_states as f64 / started.elapsed().as_secs_f64().max(0.001);
         let (states, depth) = (output::thousands(progress.unique_states as u64), progress.depth);
-        spinner.set_message(format!(
-            "{states} states, depth {depth}, {} states a second",
-            output::thousands(rate as u64)
-        ));
+        let frontier = progress
+            .frontier
+            .map_or_else(String::new, |frontier| format!(", {} wait", output::thousands(frontier as u64)));
+        let rate = output::thousands(rate as u64);
+        spinner.set_message(format!("{states} states, depth {depth}{frontier}, {rate} states a second"));
         spinner.tick();
     });
     spinner.finish_and_clear();
@@ -134,7 +137,7 @@ fn run(suite: &Suite, jobs: usize, format: Format) -> Result<u8, String> {
                 output::Row::of_sweep(&suite.program(), &report)
             }
             Job::Check(name, args) => {
-                let options = CheckOptions { threads: jobs, max_states: None };
+                let options = CheckOptions { threads: jobs, ..CheckOptions::default() };
                 let (report, story) = run_check(find_model(suite, name)?, *args, options);
                 if check_exit_code(&report) != 0 {
                     code = VIOLATED;

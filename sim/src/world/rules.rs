@@ -198,6 +198,37 @@ struct Ran<N: Node> {
     asked: Vec<u32>,
 }
 
+/// One of the ways in which a step of a node may go: what it chooses, whether it crashes. Follows from the
+/// node's own place alone, so the same step from the same place goes the same ways in every world.
+pub(crate) struct Way<N: Node> {
+    pub choices: Vec<u32>,
+    pub crash: Option<CrashPoint>,
+    /// What becomes of the place.
+    pub slot: Slot<N>,
+    /// What happened, in order.
+    pub effects: Vec<Effect<N>>,
+}
+
+/// Which crashes the budgets still allow.
+#[derive(Clone, Copy)]
+pub(crate) struct Crashes {
+    pub crash: bool,
+    pub wipe: bool,
+}
+
+/// What an action takes from a budget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cost {
+    Crash,
+    Wipe,
+    Cut,
+    Drop,
+    Duplicate,
+    Timeout,
+    Periodic,
+    Ask(usize),
+}
+
 impl<S: System> Rules<S> {
     /// The rules for a system.
     pub fn new(system: S, limits: Limits) -> Self {
@@ -255,19 +286,14 @@ impl<S: System> Rules<S> {
                 continue;
             };
             for timer in host.timers() {
-                let within = if self.system.is_periodic(timer) {
-                    spent.periodic < limits.periodic
-                } else {
-                    limits.timeouts.is_none_or(|limit| spent.timeouts < limit)
-                };
-                if within {
+                if self.may_fire(spent, self.system.is_periodic(timer)) {
                     self.step(world, place, Step::Fire(timer.clone()), out);
                 }
             }
             if slot.disk.unsynced() > 0 {
                 self.step(world, place, Step::Flush, out);
             }
-            self.kept(spent, slot.disk.unsynced(), |kept| {
+            kept(self.crashes(spent), slot.disk.unsynced(), |kept| {
                 self.push(world, Action::Crash { place, kept }, out);
             });
         }
@@ -281,12 +307,12 @@ impl<S: System> Rules<S> {
             self.push(world, Action::Heal { from, to }, out);
         }
         if spent.cuts < limits.cuts {
-            self.cuts(world, |cut| self.push(world, cut, out));
+            self.cuts(&world.cut, |cut| self.push(world, cut, out));
         }
     }
 
     /// Whether a request may be sent now: a client sends one after the other, and with budget again.
-    fn may_ask(&self, spent: &Spent, index: usize) -> bool {
+    pub(crate) fn may_ask(&self, spent: &Spent, index: usize) -> bool {
         let is_asked = |index: usize| spent.asked & (1 << index) != 0;
         if is_asked(index) {
             return index < self.operations && spent.retries < self.limits.retries;
@@ -298,28 +324,18 @@ impl<S: System> Rules<S> {
         (0..index).all(|earlier| is_asked(earlier) || self.requests[earlier].id.client != client)
     }
 
-    /// Every link that may be cut.
-    fn cuts(&self, world: &World<S>, mut each: impl FnMut(Action<NodeOf<S>>)) {
+    /// Every link that may be cut besides those that are.
+    pub(crate) fn cuts(&self, cut: &Directions, mut each: impl FnMut(Action<NodeOf<S>>)) {
         for &(from, _) in &self.members {
             for &(to, _) in self.members.iter().filter(|(to, _)| *to != from) {
-                if world.cut.contains(&(from, to)) {
+                if cut.contains(&(from, to)) {
                     continue;
                 }
                 each(Action::Cut { from, to, both_ways: false });
-                if from < to && !world.cut.contains(&(to, from)) {
+                if from < to && !cut.contains(&(to, from)) {
                     each(Action::Cut { from, to, both_ways: true });
                 }
             }
-        }
-    }
-
-    /// Everything that a crash may leave of a disk with so many unsynced records, within the budgets.
-    fn kept(&self, spent: &Spent, unsynced: usize, mut each: impl FnMut(Kept)) {
-        if spent.crashes < self.limits.crashes {
-            (0..=unsynced).for_each(|keep| each(Kept::Unsynced(keep)));
-        }
-        if spent.wipes < self.limits.wipes {
-            each(Kept::Nothing);
         }
     }
 
@@ -330,15 +346,20 @@ impl<S: System> Rules<S> {
         match action {
             Action::Drop(packet) => {
                 next.remove(packet);
-                next.spent.drops += 1;
+                self.pay(&mut next.spent, Cost::Drop);
             }
             Action::Crash { place, kept } => {
-                next.crash(*place, (*world.slots[*place]).clone(), *kept);
+                let mut slot = (*world.slots[*place]).clone();
+                slot.crash(*kept);
+                next.slots[*place] = Shared::new(slot);
+                self.pay(&mut next.spent, kept.cost());
             }
             Action::Step { place, step, choices, crash } => {
-                next.pay(step, self);
-                if let Some(ran) = self.run(world, *place, step, choices) {
-                    happened = self.commit(&mut next, *place, ran, *crash);
+                self.begin(&mut next, step);
+                if let Some(ran) = self.run(&world.slots[*place], *place, step, choices) {
+                    let way = self.finish(&ran, choices.clone(), *crash);
+                    happened.clone_from(&way.effects);
+                    self.take(&mut next, *place, way);
                 }
             }
             Action::Cut { from, to, both_ways } => {
@@ -346,33 +367,58 @@ impl<S: System> Rules<S> {
                 if *both_ways {
                     next.cut(*to, *from);
                 }
-                next.spent.cuts += 1;
+                self.pay(&mut next.spent, Cost::Cut);
             }
             Action::Heal { from, to } => {
                 next.cut.remove(&(*from, *to));
             }
         }
-        next.verdict = self.judge(&next);
+        next.verdict = self.judge_world(&next);
         (next, happened)
     }
 
-    /// A step in all its ways: every choice, and with budget a crash at every point of it.
+    /// A step in all its ways.
     fn step(&self, world: &World<S>, place: usize, step: Step<NodeOf<S>>, out: &mut Vec<Transition<S>>) {
+        let mut begun = world.clone();
+        self.begin(&mut begun, &step);
+        let slot = &world.slots[place];
+        if slot.host.is_none() && step != Step::Boot {
+            let action = Action::Step { place, step, choices: Vec::new(), crash: None };
+            return self.offer(world, action, begun, out); // nobody is there to take it
+        }
+        self.ways(slot, place, &step, self.crashes(&world.spent), |way| {
+            let (choices, crash) = (way.choices.clone(), way.crash);
+            let mut next = begun.clone();
+            self.take(&mut next, place, way);
+            self.offer(world, Action::Step { place, step: step.clone(), choices, crash }, next, out);
+        });
+    }
+
+    /// Which crashes the budgets still allow.
+    pub(crate) fn crashes(&self, spent: &Spent) -> Crashes {
+        let limits = &self.limits;
+        Crashes { crash: spent.crashes < limits.crashes, wipe: spent.wipes < limits.wipes }
+    }
+
+    /// All the ways a step of a place may go: every choice, and a crash at every point of it. None if nobody
+    /// is there to take it.
+    pub(crate) fn ways(
+        &self,
+        slot: &Slot<NodeOf<S>>,
+        place: usize,
+        step: &Step<NodeOf<S>>,
+        crashes: Crashes,
+        mut each: impl FnMut(Way<NodeOf<S>>),
+    ) {
         let mut choices = Vec::new();
-        loop {
-            let ran = self.run(world, place, &step, &choices);
-            let (effects, asked) = ran.as_ref().map_or((&[][..], &[][..]), |ran| (&ran.effects, &ran.asked));
-            choices.resize(asked.len(), 0);
-            let action = |crash| Action::Step { place, step: step.clone(), choices: choices.clone(), crash };
-            if let Some(ran) = &ran {
-                self.crash_points(&world.spent, ran.disk_before.unsynced(), effects, |point| {
-                    self.push(world, action(Some(point)), out)
-                });
-            }
-            self.push(world, action(None), out);
+        while let Some(ran) = self.run(slot, place, step, &choices) {
+            choices.resize(ran.asked.len(), 0);
+            self.crash_points(crashes, ran.disk_before.unsynced(), &ran.effects, |point| {
+                each(self.finish(&ran, choices.clone(), Some(point)));
+            });
+            each(self.finish(&ran, choices.clone(), None));
             // The next script in order: raise the last answer that can be raised, drop what follows.
-            let asked = asked.to_vec();
-            while choices.last().is_some_and(|&last| last + 1 == asked[choices.len() - 1]) {
+            while choices.last().is_some_and(|&last| last + 1 == ran.asked[choices.len() - 1]) {
                 choices.pop();
             }
             let Some(last) = choices.last_mut() else { return };
@@ -384,7 +430,7 @@ impl<S: System> Rules<S> {
     /// but the last; the crash after the last is an action of its own.
     fn crash_points(
         &self,
-        spent: &Spent,
+        crashes: Crashes,
         mut unsynced: usize,
         effects: &[Effect<NodeOf<S>>],
         mut each: impl FnMut(CrashPoint),
@@ -395,13 +441,25 @@ impl<S: System> Rules<S> {
             {
                 unsynced += 1;
             }
-            self.kept(spent, unsynced, |kept| each(CrashPoint { after, kept }));
+            kept(crashes, unsynced, |kept| each(CrashPoint { after, kept }));
         }
     }
 
     fn push(&self, world: &World<S>, action: Action<NodeOf<S>>, out: &mut Vec<Transition<S>>) {
         let (next, _) = self.apply(world, &action);
+        self.offer(world, action, next, out);
+    }
+
+    /// What changes nothing is not a transition.
+    fn offer(
+        &self,
+        world: &World<S>,
+        action: Action<NodeOf<S>>,
+        mut next: World<S>,
+        out: &mut Vec<Transition<S>>,
+    ) {
         if next != *world {
+            next.verdict = self.judge_world(&next);
             out.push(Transition { action, next });
         }
     }
@@ -409,12 +467,15 @@ impl<S: System> Rules<S> {
     /// Runs a node through a step, on a copy. `None` if nobody is there to take it.
     fn run(
         &self,
-        world: &World<S>,
+        slot: &Slot<NodeOf<S>>,
         place: usize,
         step: &Step<NodeOf<S>>,
         choices: &[u32],
     ) -> Option<Ran<NodeOf<S>>> {
-        let mut slot = (*world.slots[place]).clone();
+        if slot.host.is_none() && *step != Step::Boot {
+            return None;
+        }
+        let mut slot = slot.clone();
         let config = &self.members[place].1;
         let mut asked = Vec::new();
         let mut choose = |n| {
@@ -493,27 +554,35 @@ impl<S: System> Rules<S> {
         *effects = ordered;
     }
 
-    /// Lets the effects of a step happen: all of them, or those before a crash.
-    fn commit(
-        &self,
-        next: &mut World<S>,
-        place: usize,
-        ran: Ran<NodeOf<S>>,
-        crash: Option<CrashPoint>,
-    ) -> Vec<Effect<NodeOf<S>>> {
-        let me = self.members[place].0;
-        let mut happened = ran.effects;
-        if let Some(point) = crash {
-            happened = up_to_crash(happened, point.after);
+    /// What happens in a step: all of it, or what comes before a crash.
+    fn finish(&self, ran: &Ran<NodeOf<S>>, choices: Vec<u32>, crash: Option<CrashPoint>) -> Way<NodeOf<S>> {
+        let Some(point) = crash else {
+            return Way { choices, crash, slot: ran.slot.clone(), effects: ran.effects.clone() };
+        };
+        let effects = up_to_crash(&ran.effects, point.after);
+        let mut slot = Slot { host: None, disk: ran.disk_before.clone(), lives: ran.slot.lives };
+        for effect in &effects {
+            if let Effect::Append(record) = effect {
+                slot.disk.append(record.clone());
+            }
         }
+        if self.limits.disk == Disk::Sync {
+            let all = slot.disk.written().len();
+            slot.disk.sync(all);
+        }
+        slot.crash(point.kept);
+        Way { choices, crash, slot, effects }
+    }
+
+    /// What becomes of the world when a step goes this way.
+    fn take(&self, next: &mut World<S>, place: usize, way: Way<NodeOf<S>>) {
+        let me = self.members[place].0;
         let mut history = None;
-        for effect in &happened {
+        for effect in way.effects {
             match effect {
-                Effect::Send { to, message } => {
-                    next.insert(Packet { from: me, to: *to, message: message.clone() });
-                }
+                Effect::Send { to, message } => next.insert(Packet { from: me, to, message }),
                 Effect::Observe(fact) => {
-                    history.get_or_insert_with(|| (*next.history).clone()).observe(me, fact);
+                    history.get_or_insert_with(|| (*next.history).clone()).observe(me, &fact);
                 }
                 Effect::Append(_)
                 | Effect::Reply { .. }
@@ -526,26 +595,64 @@ impl<S: System> Rules<S> {
         if let Some(history) = history {
             next.history = Shared::new(history);
         }
-        match crash {
-            None => next.slots[place] = Shared::new(ran.slot),
-            Some(point) => {
-                let mut slot = Slot { host: None, disk: ran.disk_before, lives: ran.slot.lives };
-                for effect in &happened {
-                    if let Effect::Append(record) = effect {
-                        slot.disk.append(record.clone());
-                    }
-                }
-                if self.limits.disk == Disk::Sync {
-                    let all = slot.disk.written().len();
-                    slot.disk.sync(all);
-                }
-                next.crash(place, slot, point.kept);
-            }
+        next.slots[place] = Shared::new(way.slot);
+        if let Some(point) = way.crash {
+            self.pay(&mut next.spent, point.kept.cost());
         }
-        happened
     }
 
-    fn place(&self, id: NodeId) -> usize {
+    /// What a step takes from the network and from the budgets, whoever takes it.
+    fn begin(&self, next: &mut World<S>, step: &Step<NodeOf<S>>) {
+        if let Step::Deliver { packet, again: false } = step
+            && self.limits.network == Network::Datagrams
+        {
+            next.remove(packet);
+        }
+        if let Some(cost) = self.cost(step) {
+            self.pay(&mut next.spent, cost);
+        }
+    }
+
+    /// What a step costs.
+    pub(crate) fn cost(&self, step: &Step<NodeOf<S>>) -> Option<Cost> {
+        match step {
+            Step::Boot | Step::Flush | Step::Deliver { again: false, .. } => None,
+            Step::Deliver { again: true, .. } => Some(Cost::Duplicate),
+            Step::Fire(timer) if self.system.is_periodic(timer) => Some(Cost::Periodic),
+            Step::Fire(_) => self.limits.timeouts.map(|_| Cost::Timeout),
+            Step::Ask(index) => Some(Cost::Ask(*index)),
+        }
+    }
+
+    pub(crate) fn pay(&self, spent: &mut Spent, cost: Cost) {
+        match cost {
+            Cost::Crash => spent.crashes += 1,
+            Cost::Wipe => spent.wipes += 1,
+            Cost::Cut => spent.cuts += 1,
+            Cost::Drop => spent.drops += 1,
+            Cost::Duplicate => spent.duplicates += 1,
+            Cost::Timeout => spent.timeouts += 1,
+            Cost::Periodic => spent.periodic += 1,
+            Cost::Ask(index) => {
+                if spent.asked & (1 << index) != 0 {
+                    spent.retries += 1;
+                } else if index >= self.operations {
+                    spent.unhealthy += 1;
+                }
+                spent.asked |= 1 << index;
+            }
+        }
+    }
+
+    /// Whether the budgets allow a timer to fire.
+    pub(crate) fn may_fire(&self, spent: &Spent, is_periodic: bool) -> bool {
+        if is_periodic {
+            return spent.periodic < self.limits.periodic;
+        }
+        self.limits.timeouts.is_none_or(|limit| spent.timeouts < limit)
+    }
+
+    pub(crate) fn place(&self, id: NodeId) -> usize {
         self.members.iter().position(|(member, _)| *member == id).unwrap_or_else(|| {
             panic!("{id} is not a member of the system, but is sent to");
         })
@@ -553,18 +660,34 @@ impl<S: System> Rules<S> {
 
     /// The world as invariants see it.
     pub fn observe<'a>(&'a self, world: &'a World<S>) -> Observation<'a, NodeOf<S>, S::History> {
-        let nodes = self.members.iter().zip(&world.slots).map(|((id, config), slot)| Observed {
+        self.observe_parts(world.slots.iter().map(|slot| &**slot), &world.history)
+    }
+
+    fn observe_parts<'a>(
+        &'a self,
+        slots: impl Iterator<Item = &'a Slot<NodeOf<S>>>,
+        history: &'a S::History,
+    ) -> Observation<'a, NodeOf<S>, S::History> {
+        let nodes = self.members.iter().zip(slots).map(|((id, config), slot)| Observed {
             id: *id,
             config,
             state: slot.host.as_ref().map(Host::node),
             durable: Some(slot.disk.durable()),
         });
-        let nodes = nodes.collect();
-        Observation { nodes, history: &world.history }
+        Observation { nodes: nodes.collect(), history }
     }
 
-    fn judge(&self, world: &World<S>) -> u64 {
-        let now = self.observe(world);
+    fn judge_world(&self, world: &World<S>) -> u64 {
+        self.judge(world.slots.iter().map(|slot| &**slot), &world.history)
+    }
+
+    /// Which invariants are broken and which witnesses are seen, a bit each.
+    pub(crate) fn judge<'a>(
+        &'a self,
+        slots: impl Iterator<Item = &'a Slot<NodeOf<S>>>,
+        history: &'a S::History,
+    ) -> u64 {
+        let now = self.observe_parts(slots, history);
         let broken = self.invariants.iter().map(|invariant| (invariant.check)(&now).is_err());
         let seen = self.witnesses.iter().map(|witness| (witness.seen)(&now));
         broken.chain(seen).enumerate().fold(0, |bits, (i, bit)| bits | (u64::from(bit) << i))
@@ -610,6 +733,16 @@ impl<S: System> Rules<S> {
     }
 }
 
+/// Everything that a crash may leave of a disk with so many unsynced records.
+pub(crate) fn kept(crashes: Crashes, unsynced: usize, mut each: impl FnMut(Kept)) {
+    if crashes.crash {
+        (0..=unsynced).for_each(|keep| each(Kept::Unsynced(keep)));
+    }
+    if crashes.wipe {
+        each(Kept::Nothing);
+    }
+}
+
 fn tell_kept(kept: Kept) -> String {
     match kept {
         Kept::Unsynced(0) => String::new(),
@@ -623,9 +756,9 @@ fn is_visible<N: Node>(effect: &Effect<N>) -> bool {
 }
 
 /// The effects up to and with the `after`th visible one.
-fn up_to_crash<N: Node>(effects: Vec<Effect<N>>, after: usize) -> Vec<Effect<N>> {
+fn up_to_crash<N: Node>(effects: &[Effect<N>], after: usize) -> Vec<Effect<N>> {
     let mut seen = 0;
-    let before_crash = |effect: &Effect<N>| {
+    let before_crash = |effect: &&Effect<N>| {
         if seen == after && (after == 0 || is_visible(effect)) {
             return false;
         }
@@ -635,54 +768,29 @@ fn up_to_crash<N: Node>(effects: Vec<Effect<N>>, after: usize) -> Vec<Effect<N>>
         seen <= after
     };
     // With no visible effect left nothing happens at all; otherwise the facts behind the last one do.
-    effects.into_iter().take_while(before_crash).collect()
+    effects.iter().take_while(before_crash).cloned().collect()
+}
+
+impl Kept {
+    pub(crate) fn cost(self) -> Cost {
+        match self {
+            Self::Unsynced(_) => Cost::Crash,
+            Self::Nothing => Cost::Wipe,
+        }
+    }
+}
+
+impl<N: Node> Slot<N> {
+    pub(crate) fn crash(&mut self, kept: Kept) {
+        match kept {
+            Kept::Unsynced(keep) => drop(self.disk.crash(keep)),
+            Kept::Nothing => self.disk.wipe(),
+        }
+        self.host = None;
+    }
 }
 
 impl<S: System> World<S> {
-    fn pay(&mut self, step: &Step<NodeOf<S>>, rules: &Rules<S>) {
-        let limits = &rules.limits;
-        match step {
-            Step::Boot | Step::Flush => {}
-            Step::Deliver { packet, again } => {
-                if *again {
-                    self.spent.duplicates += 1;
-                } else if limits.network == Network::Datagrams {
-                    self.remove(packet);
-                }
-            }
-            Step::Fire(timer) => {
-                if rules.system.is_periodic(timer) {
-                    self.spent.periodic += 1;
-                } else if limits.timeouts.is_some() {
-                    self.spent.timeouts += 1;
-                }
-            }
-            Step::Ask(index) => {
-                if self.spent.asked & (1 << index) != 0 {
-                    self.spent.retries += 1;
-                } else if *index >= rules.operations {
-                    self.spent.unhealthy += 1;
-                }
-                self.spent.asked |= 1 << index;
-            }
-        }
-    }
-
-    fn crash(&mut self, place: usize, mut slot: Slot<NodeOf<S>>, kept: Kept) {
-        match kept {
-            Kept::Unsynced(keep) => {
-                slot.disk.crash(keep);
-                self.spent.crashes += 1;
-            }
-            Kept::Nothing => {
-                slot.disk.wipe();
-                self.spent.wipes += 1;
-            }
-        }
-        slot.host = None;
-        self.slots[place] = Shared::new(slot);
-    }
-
     fn cut(&mut self, from: NodeId, to: NodeId) {
         self.cut.insert((from, to));
         self.packets.retain(|packet| (packet.from, packet.to) != (from, to));

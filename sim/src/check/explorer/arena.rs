@@ -1,0 +1,173 @@
+//! Values that are stored once and named by small numbers, and caches of what was computed from them.
+//!
+//! Several threads read and add at the same time, and nobody waits in order to read: a value never moves.
+//! Which number a value gets depends on who comes first, so nothing that is reported may depend on numbers.
+
+use std::collections::HashMap;
+use std::sync::{OnceLock, PoisonError, RwLock};
+
+use foldhash::fast::FixedState;
+
+/// The first segment's size; each next one is twice as large.
+const FIRST: usize = 64;
+/// So many segments hold more than four thousand million values.
+const SEGMENTS: usize = 27;
+
+/// A list that only grows.
+pub struct Arena<T> {
+    segments: [OnceLock<Box<[OnceLock<T>]>>; SEGMENTS],
+}
+
+impl<T> Default for Arena<T> {
+    fn default() -> Self {
+        Self { segments: [const { OnceLock::new() }; SEGMENTS] }
+    }
+}
+
+impl<T> Arena<T> {
+    /// The value with this number, which was set before.
+    pub fn get(&self, id: u32) -> &T {
+        let (segment, offset) = at(id);
+        let segment = self.segments[segment].get();
+        segment.and_then(|values| values[offset].get()).expect("numbers are given to values that are there")
+    }
+
+    fn set(&self, id: u32, value: T) {
+        let (segment, offset) = at(id);
+        let values =
+            self.segments[segment].get_or_init(|| (0..FIRST << segment).map(|_| OnceLock::new()).collect());
+        assert!(values[offset].set(value).is_ok(), "each number is given once");
+    }
+}
+
+fn at(id: u32) -> (usize, usize) {
+    let place = id as usize + FIRST;
+    let segment = (place / FIRST).ilog2() as usize;
+    (segment, place - (FIRST << segment))
+}
+
+/// Gives equal values the same number.
+pub struct Interner<T> {
+    values: Arena<T>,
+    /// By the hash of the content; where two contents share one, the later is found behind it.
+    ids: RwLock<HashMap<u64, u32, FixedState>>,
+}
+
+impl<T> Default for Interner<T> {
+    fn default() -> Self {
+        Self { values: Arena::default(), ids: RwLock::default() }
+    }
+}
+
+impl<T> Interner<T> {
+    /// The number of the value with this hash that `is` recognises; `make` makes it if it is new.
+    pub fn intern(&self, hash: u64, is: impl Fn(&T) -> bool, make: impl FnOnce() -> T) -> u32 {
+        let find = |ids: &HashMap<u64, u32, FixedState>| {
+            let mut key = hash;
+            loop {
+                match ids.get(&key) {
+                    Some(&id) if is(self.values.get(id)) => return Ok(id),
+                    Some(_) => key = key.wrapping_add(1),
+                    None => return Err(key),
+                }
+            }
+        };
+        if let Ok(id) = find(&self.ids.read().unwrap_or_else(PoisonError::into_inner)) {
+            return id;
+        }
+        let mut ids = self.ids.write().unwrap_or_else(PoisonError::into_inner);
+        match find(&ids) {
+            Ok(id) => id,
+            Err(key) => {
+                let id = u32::try_from(ids.len()).expect("fewer than four thousand million values");
+                self.values.set(id, make());
+                ids.insert(key, id);
+                id
+            }
+        }
+    }
+
+    /// The value with this number.
+    pub fn get(&self, id: u32) -> &T {
+        self.values.get(id)
+    }
+}
+
+/// Remembers results for as long as there is room: what is computed for a key takes the place of an older
+/// result. One thread's own.
+pub struct Cache<K, V> {
+    entries: Box<[Option<(K, V)>]>,
+}
+
+impl<K: Copy + Eq + Key, V: Copy> Cache<K, V> {
+    /// A cache of two to the power of `bits` results.
+    pub fn new(bits: u32) -> Self {
+        Self { entries: vec![None; 1 << bits].into() }
+    }
+
+    /// The result for a key, computed if it is not remembered.
+    pub fn get(&mut self, key: K, compute: impl FnOnce() -> V) -> V {
+        let mixed = key.mixed();
+        let entry = &mut self.entries[(mixed >> 32) as usize & (self.entries.len() - 1)];
+        match entry {
+            Some((there, value)) if *there == key => *value,
+            Some(_) | None => {
+                let value = compute();
+                *entry = Some((key, value));
+                value
+            }
+        }
+    }
+}
+
+/// A key of a [`Cache`].
+pub trait Key {
+    /// The key in one number, its upper half well mixed.
+    fn mixed(&self) -> u64;
+}
+
+const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
+
+impl Key for u64 {
+    fn mixed(&self) -> u64 {
+        self.wrapping_mul(ODD)
+    }
+}
+
+impl Key for [u32; 2] {
+    fn mixed(&self) -> u64 {
+        (u64::from(self[0]) << 32 | u64::from(self[1])).wrapping_mul(ODD)
+    }
+}
+
+impl Key for [u32; 3] {
+    fn mixed(&self) -> u64 {
+        let first = [self[0], self[1]].mixed();
+        (first ^ first >> 29 ^ u64::from(self[2])).wrapping_mul(ODD)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_values_have_one_number_and_stay_where_they_are() {
+        let interner = Interner::<u32>::default();
+        let intern = |value: u32| interner.intern(u64::from(value % 7), |it| *it == value, || value);
+        let ids: Vec<_> = (0..10_000).map(intern).collect();
+        assert_eq!(ids, (0..10_000).collect::<Vec<_>>());
+        assert_eq!((0..10_000).map(intern).collect::<Vec<_>>(), ids);
+        assert!((0..10_000).all(|value| *interner.get(value) == value));
+    }
+
+    #[test]
+    fn a_cache_forgets_but_never_mistakes() {
+        let mut cache = Cache::<[u32; 3], u32>::new(4);
+        for round in 0..3 {
+            for key in 0..1_000 {
+                assert_eq!(cache.get([key, key / 3, key % 5], || key * 2), key * 2, "round {round}");
+            }
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! States that wait to be explored: rows of small numbers, each column as wide as its largest number needs.
+
+/// So many rows are explored by one thread in one go.
+pub const ROWS: usize = 512;
+
+/// Rows with the same columns.
+#[derive(Clone, Debug, Default)]
+pub struct Rows {
+    /// How many bytes each column takes: 0, 1, 2 or 4.
+    widths: Vec<u8>,
+    stride: usize,
+    bytes: Vec<u8>,
+    len: usize,
+}
+
+impl Rows {
+    /// How many rows there are.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Adds a row.
+    pub fn push(&mut self, row: &[u32]) {
+        if self.widths.len() != row.len() {
+            self.widths.resize(row.len(), 0);
+        }
+        if row.iter().zip(&self.widths).any(|(&value, &width)| width_of(value) > width) {
+            let mut widths = self.widths.clone();
+            for (width, &value) in widths.iter_mut().zip(row) {
+                *width = width_of(value).max(*width);
+            }
+            self.widen(widths);
+        }
+        for (value, width) in row.iter().zip(&self.widths) {
+            self.bytes.extend_from_slice(&value.to_le_bytes()[..usize::from(*width)]);
+        }
+        self.len += 1;
+    }
+
+    /// Reads a row.
+    pub fn get(&self, number: usize, row: &mut Vec<u32>) {
+        row.clear();
+        let mut bytes = &self.bytes[number * self.stride..(number + 1) * self.stride];
+        for &width in &self.widths {
+            let (value, rest) = bytes.split_at(usize::from(width));
+            row.push(match *value {
+                [] => 0,
+                [a] => u32::from(a),
+                [a, b] => u32::from(u16::from_le_bytes([a, b])),
+                [a, b, c, d] => u32::from_le_bytes([a, b, c, d]),
+                _ => unreachable!("columns are 0, 1, 2 or 4 bytes wide"),
+            });
+            bytes = rest;
+        }
+    }
+
+    /// Adds all of another's rows behind these.
+    pub fn append(&mut self, other: &Self) {
+        if self.widths == other.widths {
+            self.bytes.extend_from_slice(&other.bytes);
+            self.len += other.len;
+            return;
+        }
+        let mut row = Vec::new();
+        for number in 0..other.len {
+            other.get(number, &mut row);
+            self.push(&row);
+        }
+    }
+
+    /// Gives back memory that is not used.
+    pub fn shrink(&mut self) {
+        self.bytes.shrink_to_fit();
+    }
+
+    fn widen(&mut self, widths: Vec<u8>) {
+        let stride = widths.iter().map(|&width| usize::from(width)).sum();
+        let mut wider = Self { widths, stride, bytes: Vec::with_capacity(self.len * stride), len: 0 };
+        let mut row = Vec::new();
+        for number in 0..self.len {
+            self.get(number, &mut row);
+            wider.push(&row);
+        }
+        *self = wider;
+    }
+}
+
+fn width_of(value: u32) -> u8 {
+    match value {
+        0 => 0,
+        1..=0xff => 1,
+        0x100..=0xffff => 2,
+        _ => 4,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_come_back_whatever_came_after_them() {
+        let row = |i: u32| [i, 0, i * 1_000, 7, i % 2];
+        let (mut rows, mut others) = (Rows::default(), Rows::default());
+        for i in 0..100 {
+            rows.push(&row(i));
+            others.push(&row(i + 100));
+        }
+        rows.append(&others);
+        assert_eq!(rows.len(), 200);
+        let mut read = Vec::new();
+        for i in 0..200 {
+            rows.get(i, &mut read);
+            assert_eq!(read, row(i as u32));
+        }
+    }
+}

@@ -1,0 +1,496 @@
+//! A system taken apart into what repeats: places, packets, histories, budgets. A world is a row of numbers
+//! that name its parts.
+//!
+//! Nodes are pure, so a step from the same place of the same node has the same outcomes in every world: it is
+//! run once, and remembered. A world's fingerprint is the sum of its parts' hashes, each taken of the part's
+//! content and never of its number, so the fingerprint of what comes next follows from what changed.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{OnceLock, PoisonError, RwLock};
+
+use coalmine_core::node::{Effect, Node, NodeId};
+use coalmine_core::observation::History;
+use foldhash::fast::FixedState;
+
+use super::arena::Interner;
+use crate::faults::Directions;
+use crate::system::{NodeOf, System};
+use crate::world::rules::{Cost, Crashes, Way, kept};
+use crate::world::shared::fingerprint;
+use crate::world::{Action, Kept, Network, Packet, Rules, Slot, Spent, Step, World};
+
+/// The number of no packets, and of no facts.
+pub const NOTHING: u32 = 0;
+
+/// A system, taken apart.
+pub struct Space<'r, S: System> {
+    pub rules: &'r Rules<S>,
+    /// By place: what may be there.
+    pub places: Vec<Interner<Local<NodeOf<S>>>>,
+    packets: Interner<KnownPacket<NodeOf<S>>>,
+    /// Sets of packets under way.
+    pub nets: Interner<Packets>,
+    /// Packets that a step sends, sorted as in a set.
+    sends: Interner<Packets>,
+    facts: Interner<Facts<NodeOf<S>>>,
+    pub histories: Interner<Past<S::History>>,
+    /// What was spent, and which links are cut.
+    pub budgets: Interner<Budget>,
+    /// By place: the outcomes of a packet or a request in the hands of a local state.
+    handlers: Vec<Handlers>,
+    outcomes: Interner<Box<[Outcome]>>,
+    runs: AtomicU64,
+}
+
+/// By local state and event: the number of the list of outcomes.
+type Handlers = RwLock<HashMap<(u32, Cause), u32, FixedState>>;
+
+/// What may be at a place.
+pub struct Local<N: Node> {
+    pub hash: u64,
+    pub slot: Slot<N>,
+    /// What may happen here by itself; worked out when it is asked for.
+    offers: OnceLock<Box<[Offer]>>,
+}
+
+/// Something that may happen at a place by itself.
+pub struct Offer {
+    pub kind: OfferKind,
+    outcomes: OnceLock<u32>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OfferKind {
+    /// A boot, or a record that becomes durable.
+    Free,
+    /// A timer fires: the one with this number.
+    Fire { number: usize, is_periodic: bool },
+    /// A crash while nothing happens.
+    Crash,
+}
+
+/// What reaches a place from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Cause {
+    /// The packet with this number.
+    Packet(u32),
+    /// The request with this number.
+    Request(u32),
+}
+
+/// What may become of a place in a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// The place's next local state, and its hash.
+    pub slot: u32,
+    pub hash: u64,
+    /// What is sent.
+    pub sends: u32,
+    /// What is observed.
+    pub facts: u32,
+    /// Whether it crashes.
+    pub crash: Option<Crash>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Crash {
+    Crash,
+    Wipe,
+}
+
+struct KnownPacket<N: Node> {
+    hash: u64,
+    place: usize,
+    packet: Packet<N>,
+}
+
+/// Packets in the order of their hashes, without repetitions.
+#[derive(Clone, Debug, Default)]
+pub struct Packets {
+    /// The sum of the packets' hashes.
+    pub hash: u64,
+    pub packets: Box<[u32]>,
+}
+
+struct Facts<N: Node> {
+    node: NodeId,
+    facts: Vec<N::Fact>,
+}
+
+/// All facts so far.
+pub struct Past<H> {
+    pub hash: u64,
+    pub history: H,
+}
+
+/// What was spent and which links are cut.
+pub struct Budget {
+    pub hash: u64,
+    pub spent: Spent,
+    pub cut: Directions,
+    /// Which crashes may still happen.
+    pub crashes: Crashes,
+    /// By cost: what it comes to.
+    after: Box<[OnceLock<u32>]>,
+    /// What cutting or healing a link comes to, for every link in order.
+    links: OnceLock<Box<[u32]>>,
+}
+
+impl<'r, S: System> Space<'r, S> {
+    pub fn new(rules: &'r Rules<S>) -> Self {
+        let places = rules.members.len();
+        let space = Self {
+            rules,
+            places: (0..places).map(|_| Interner::default()).collect(),
+            packets: Interner::default(),
+            nets: Interner::default(),
+            sends: Interner::default(),
+            facts: Interner::default(),
+            histories: Interner::default(),
+            budgets: Interner::default(),
+            handlers: (0..places).map(|_| RwLock::default()).collect(),
+            outcomes: Interner::default(),
+            runs: AtomicU64::new(0),
+        };
+        assert_eq!(space.sends.intern(0, |_| true, Packets::default), NOTHING);
+        let nobody = Facts { node: NodeId(0), facts: Vec::new() };
+        assert_eq!(space.facts.intern(0, |_| true, || nobody), NOTHING);
+        space
+    }
+
+    /// How often a node was run.
+    pub fn runs(&self) -> u64 {
+        self.runs.load(Ordering::Relaxed)
+    }
+
+    /// A world as a row: its places, then packets, history, budgets.
+    pub fn row(&self, world: &World<S>) -> Vec<u32> {
+        let places = world.slots.iter().enumerate();
+        let mut row: Vec<_> = places.map(|(place, slot)| self.local(place, (**slot).clone()).0).collect();
+        let packets = world.packets.iter().map(|packet| self.packet((**packet).clone())).collect();
+        row.push(self.net(packets));
+        row.push(self.past((*world.history).clone()));
+        row.push(self.budget(world.spent, world.cut.clone()));
+        row
+    }
+
+    /// The sum of the hashes of a row's parts.
+    pub fn fingerprint(&self, row: &[u32]) -> u64 {
+        let places = self.places.len();
+        let net = self.nets.get(row[places]).hash;
+        let budget = self.budgets.get(row[places + 2]).hash;
+        self.view(row).wrapping_add(net).wrapping_add(budget)
+    }
+
+    /// The sum of the hashes of what invariants see.
+    pub fn view(&self, row: &[u32]) -> u64 {
+        let places = self.places.len();
+        let locals = self.places.iter().zip(row).map(|(locals, &slot)| locals.get(slot).hash);
+        let past = self.histories.get(row[places + 1]).hash;
+        locals.fold(past, u64::wrapping_add)
+    }
+
+    /// Which invariants are broken and which witnesses are seen, a bit each.
+    pub fn judge(&self, row: &[u32]) -> u64 {
+        let slots = self.places.iter().zip(row).map(|(locals, &slot)| &locals.get(slot).slot);
+        self.rules.judge(slots, &self.histories.get(row[self.places.len() + 1]).history)
+    }
+
+    /// Where a packet arrives.
+    pub fn place_of(&self, packet: u32) -> usize {
+        self.packets.get(packet).place
+    }
+
+    /// What may happen at a place by itself, in order.
+    pub fn offers<'a>(&self, local: &'a Local<NodeOf<S>>) -> &'a [Offer] {
+        local.offers.get_or_init(|| {
+            let offer = |kind| Offer { kind, outcomes: OnceLock::new() };
+            let Some(host) = &local.slot.host else { return [offer(OfferKind::Free)].into() };
+            let timers = host.timers().iter().enumerate().map(|(number, timer)| {
+                let is_periodic = self.rules.system.is_periodic(timer);
+                offer(OfferKind::Fire { number, is_periodic })
+            });
+            let flush = (local.slot.disk.unsynced() > 0).then(|| offer(OfferKind::Free));
+            timers.chain(flush).chain([offer(OfferKind::Crash)]).collect()
+        })
+    }
+
+    /// What comes of an offer.
+    pub fn outcomes_of_offer(&self, place: usize, local: &Local<NodeOf<S>>, offer: &Offer) -> &[Outcome] {
+        let id = *offer.outcomes.get_or_init(|| {
+            let host = local.slot.host.as_ref();
+            let step = match (offer.kind, host) {
+                (OfferKind::Crash, _) => return self.keep(self.crashes_at_rest(place, &local.slot)),
+                (OfferKind::Free, None) => Step::Boot,
+                (OfferKind::Free, Some(_)) => Step::Flush,
+                (OfferKind::Fire { number, .. }, host) => {
+                    let timer = host.and_then(|host| host.timers().iter().nth(number));
+                    Step::Fire(timer.expect("timers fire at nodes that are up").clone())
+                }
+            };
+            self.keep(self.run(place, &local.slot, &step))
+        });
+        self.outcomes.get(id)
+    }
+
+    /// The number of the list of what comes of a packet or a request. Nobody may be there to take it.
+    pub fn outcomes_of_cause(&self, place: usize, slot: u32, cause: Cause) -> u32 {
+        let handlers = &self.handlers[place];
+        let key = (slot, cause);
+        if let Some(&id) = handlers.read().unwrap_or_else(PoisonError::into_inner).get(&key) {
+            return id;
+        }
+        let local = self.places[place].get(slot);
+        let step = match cause {
+            Cause::Packet(packet) => {
+                Step::Deliver { packet: self.packets.get(packet).packet.clone(), again: false }
+            }
+            Cause::Request(index) => Step::Ask(index as usize),
+        };
+        let mut outcomes = self.run(place, &local.slot, &step);
+        if local.slot.host.is_none() {
+            let same = Outcome { slot, hash: local.hash, sends: NOTHING, facts: NOTHING, crash: None };
+            outcomes.push(same);
+        }
+        let id = self.keep(outcomes);
+        handlers.write().unwrap_or_else(PoisonError::into_inner).insert(key, id);
+        id
+    }
+
+    /// A list of outcomes by its number.
+    pub fn outcomes(&self, id: u32) -> &[Outcome] {
+        self.outcomes.get(id)
+    }
+
+    /// Packets without one of them and with those that are sent.
+    pub fn change(&self, net: u32, without: Option<u32>, sends: u32) -> u32 {
+        let rest = self.nets.get(net).packets.iter().copied().filter(|&packet| Some(packet) != without);
+        self.net(rest.chain(self.sends.get(sends).packets.iter().copied()).collect())
+    }
+
+    /// Packets without those on links that are cut.
+    pub fn net_under(&self, net: u32, budget: u32) -> u32 {
+        self.net(self.uncut(&self.nets.get(net).packets, budget))
+    }
+
+    /// What is sent without what is sent on links that are cut.
+    pub fn sends_under(&self, sends: u32, budget: u32) -> u32 {
+        self.sent(self.uncut(&self.sends.get(sends).packets, budget))
+    }
+
+    fn uncut(&self, packets: &[u32], budget: u32) -> Vec<u32> {
+        let cut = &self.budgets.get(budget).cut;
+        let passes = |packet: &u32| {
+            let packet = &self.packets.get(*packet).packet;
+            !cut.contains(&(packet.from, packet.to))
+        };
+        packets.iter().copied().filter(passes).collect()
+    }
+
+    /// A history that has seen more.
+    pub fn observe(&self, past: u32, facts: u32) -> u32 {
+        let mut history = self.histories.get(past).history.clone();
+        let Facts { node, facts } = self.facts.get(facts);
+        for fact in facts {
+            history.observe(*node, fact);
+        }
+        self.past(history)
+    }
+
+    /// The budgets once this is paid.
+    pub fn pay(&self, budget: u32, cost: Cost) -> u32 {
+        let of = self.budgets.get(budget);
+        let number = match cost {
+            Cost::Crash => 0,
+            Cost::Wipe => 1,
+            Cost::Drop => 2,
+            Cost::Duplicate => 3,
+            Cost::Timeout => 4,
+            Cost::Periodic => 5,
+            Cost::Cut => 6,
+            Cost::Ask(index) => COSTS + index,
+        };
+        *of.after[number].get_or_init(|| {
+            let mut spent = of.spent;
+            self.rules.pay(&mut spent, cost);
+            self.budget(spent, of.cut.clone())
+        })
+    }
+
+    /// What healing and cutting links comes to, in order.
+    pub fn links<'a>(&self, of: &'a Budget) -> &'a [u32] {
+        of.links.get_or_init(|| {
+            let mut links = Vec::new();
+            for direction in &of.cut {
+                let mut cut = of.cut.clone();
+                cut.remove(direction);
+                links.push(self.budget(of.spent, cut));
+            }
+            if of.spent.cuts < self.rules.limits.cuts {
+                self.rules.cuts(&of.cut, |action| {
+                    let Action::Cut { from, to, both_ways } = action else {
+                        unreachable!("cuts are cuts");
+                    };
+                    let (mut spent, mut cut) = (of.spent, of.cut.clone());
+                    cut.insert((from, to));
+                    if both_ways {
+                        cut.insert((to, from));
+                    }
+                    self.rules.pay(&mut spent, Cost::Cut);
+                    links.push(self.budget(spent, cut));
+                });
+            }
+            links.into()
+        })
+    }
+
+    /// Whether a packet stays when it is delivered.
+    pub fn is_persistent(&self) -> bool {
+        self.rules.limits.network == Network::Persistent
+    }
+
+    fn run(&self, place: usize, slot: &Slot<NodeOf<S>>, step: &Step<NodeOf<S>>) -> Vec<Outcome> {
+        self.runs.fetch_add(1, Ordering::Relaxed);
+        let mut outcomes = Vec::new();
+        self.rules.ways(slot, place, step, self.possible_crashes(), |way| {
+            outcomes.push(self.outcome(place, way));
+        });
+        outcomes
+    }
+
+    /// The crashes that some budget allows.
+    fn possible_crashes(&self) -> Crashes {
+        self.rules.crashes(&Spent::default())
+    }
+
+    fn crashes_at_rest(&self, place: usize, slot: &Slot<NodeOf<S>>) -> Vec<Outcome> {
+        let mut outcomes = Vec::new();
+        kept(self.possible_crashes(), slot.disk.unsynced(), |kept| {
+            let mut slot = slot.clone();
+            slot.crash(kept);
+            let (slot, hash) = self.local(place, slot);
+            outcomes.push(Outcome {
+                slot,
+                hash,
+                sends: NOTHING,
+                facts: NOTHING,
+                crash: Some(Crash::of(kept)),
+            });
+        });
+        outcomes
+    }
+
+    fn outcome(&self, place: usize, way: Way<NodeOf<S>>) -> Outcome {
+        let node = self.rules.members[place].0;
+        let (mut sends, mut facts) = (Vec::new(), Vec::new());
+        for effect in way.effects {
+            match effect {
+                Effect::Send { to, message } => sends.push(self.packet(Packet { from: node, to, message })),
+                Effect::Observe(fact) => facts.push(fact),
+                Effect::Append(_)
+                | Effect::Reply { .. }
+                | Effect::Publish(_)
+                | Effect::SetTimer { .. }
+                | Effect::CancelTimer(_) => {}
+                Effect::WhenDurable(_) => unreachable!("the host keeps tokens to itself"),
+            }
+        }
+        let (slot, hash) = self.local(place, way.slot);
+        let crash = way.crash.map(|point| Crash::of(point.kept));
+        Outcome { slot, hash, sends: self.sent(sends), facts: self.told(node, facts), crash }
+    }
+
+    fn keep(&self, outcomes: Vec<Outcome>) -> u32 {
+        let key = |outcome: &Outcome| (outcome.hash, outcome.sends, outcome.facts, outcome.crash.is_some());
+        let hash = fingerprint(&outcomes.iter().map(key).collect::<Vec<_>>());
+        self.outcomes.intern(hash, |known| **known == *outcomes, || outcomes.clone().into())
+    }
+
+    fn local(&self, place: usize, slot: Slot<NodeOf<S>>) -> (u32, u64) {
+        let hash = hash_of(Part::Place, &(place, &slot));
+        let make = || Local { hash, slot: slot.clone(), offers: OnceLock::new() };
+        (self.places[place].intern(hash, |known| known.slot == slot, make), hash)
+    }
+
+    fn packet(&self, packet: Packet<NodeOf<S>>) -> u32 {
+        let hash = hash_of(Part::Packet, &packet);
+        let place = self.rules.place(packet.to);
+        let make = || KnownPacket { hash, place, packet: packet.clone() };
+        self.packets.intern(hash, |known| known.packet == packet, make)
+    }
+
+    fn net(&self, packets: Vec<u32>) -> u32 {
+        let packets = self.sorted(packets);
+        self.nets.intern(packets.hash, |known| known.packets == packets.packets, || packets.clone())
+    }
+
+    fn sent(&self, packets: Vec<u32>) -> u32 {
+        let packets = self.sorted(packets);
+        self.sends.intern(packets.hash, |known| known.packets == packets.packets, || packets.clone())
+    }
+
+    fn sorted(&self, mut packets: Vec<u32>) -> Packets {
+        let known = |id: u32| self.packets.get(id);
+        packets.sort_unstable_by(|&a, &b| {
+            let (a, b) = (known(a), known(b));
+            a.hash.cmp(&b.hash).then_with(|| a.packet.cmp(&b.packet))
+        });
+        packets.dedup();
+        let hash = packets.iter().fold(0_u64, |sum, &id| sum.wrapping_add(known(id).hash));
+        Packets { hash, packets: packets.into() }
+    }
+
+    fn told(&self, node: NodeId, facts: Vec<<NodeOf<S> as Node>::Fact>) -> u32 {
+        if facts.is_empty() {
+            return NOTHING;
+        }
+        let hash = fingerprint(&(node, &facts));
+        let is = |known: &Facts<_>| known.node == node && known.facts == facts;
+        self.facts.intern(hash, is, || Facts { node, facts: facts.clone() })
+    }
+
+    fn past(&self, history: S::History) -> u32 {
+        let hash = hash_of(Part::History, &history);
+        let make = || Past { hash, history: history.clone() };
+        self.histories.intern(hash, |known| known.history == history, make)
+    }
+
+    fn budget(&self, spent: Spent, cut: Directions) -> u32 {
+        let hash = hash_of(Part::Budget, &(spent, &cut));
+        let make = || Budget {
+            hash,
+            spent,
+            crashes: self.rules.crashes(&spent),
+            cut: cut.clone(),
+            after: (0..COSTS + self.rules.requests.len()).map(|_| OnceLock::new()).collect(),
+            links: OnceLock::new(),
+        };
+        self.budgets.intern(hash, |known| known.spent == spent && known.cut == cut, make)
+    }
+}
+
+/// How many kinds of costs there are besides requests.
+const COSTS: usize = 7;
+
+#[derive(Hash)]
+enum Part {
+    Place,
+    Packet,
+    History,
+    Budget,
+}
+
+fn hash_of(part: Part, value: &impl Hash) -> u64 {
+    fingerprint(&(part, value))
+}
+
+impl Crash {
+    fn of(kept: Kept) -> Self {
+        match kept {
+            Kept::Unsynced(_) => Self::Crash,
+            Kept::Nothing => Self::Wipe,
+        }
+    }
+}

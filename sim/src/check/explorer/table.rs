@@ -1,0 +1,178 @@
+//! The states that were seen: a fingerprint and the number of the state before, and nothing else for each.
+//!
+//! The table is cut into shards by fingerprint. One thread at a time works on a shard, so that no word of it
+//! is ever written by two, and the order in which states enter a shard is the order of the search.
+
+/// How many shards there are: two to the power of this.
+const SHARD_BITS: u32 = 6;
+/// How many shards there are.
+pub const SHARDS: usize = 1 << SHARD_BITS;
+/// Bits of a state's number that count within its shard. The others of a word in the index hold a part of
+/// the fingerprint, so that most other states are told apart without a look at them.
+const LOCAL_BITS: u32 = 32 - SHARD_BITS;
+/// How many states a shard may hold.
+const SHARD_CAPACITY: usize = (1 << LOCAL_BITS) - 2;
+/// States are stored by so many.
+const PAGE: usize = 2_048;
+
+/// The shard of a fingerprint.
+pub fn shard_of(fingerprint: u64) -> usize {
+    (fingerprint >> (64 - SHARD_BITS)) as usize
+}
+
+/// The number of a state: its shard below, its place in the shard above.
+pub type StateId = u32;
+
+/// The states whose fingerprints begin alike.
+pub struct Shard {
+    number: u32,
+    /// Open addressing, linear probing. A word is 0, or a part of the fingerprint above, the place in the
+    /// pages plus 1 below.
+    index: Vec<u32>,
+    pages: Vec<Box<Page>>,
+    len: usize,
+}
+
+struct Page {
+    fingerprints: [u64; PAGE],
+    parents: [StateId; PAGE],
+}
+
+/// The table is full.
+#[derive(Debug)]
+pub struct Full;
+
+impl Shard {
+    /// The empty shard with this number.
+    pub fn new(number: usize) -> Self {
+        Self { number: number as u32, index: vec![0; 64], pages: Vec::new(), len: 0 }
+    }
+
+    /// Adds states in this order, each with a word for the caller; tells `new` of those that were not there,
+    /// which answers with the number of the state before.
+    pub fn insert_all<T: Copy>(
+        &mut self,
+        states: &[(u64, T)],
+        mut new: impl FnMut(T, StateId) -> StateId,
+    ) -> Result<(), Full> {
+        // Memory is slow to answer but answers many questions at once: first ask for all of a group.
+        for group in states.chunks(16) {
+            let mut known = [false; 16];
+            let mut words = [0; 16];
+            for (word, (fingerprint, _)) in words.iter_mut().zip(group) {
+                *word = self.index[self.start(*fingerprint)];
+            }
+            for ((known, word), (fingerprint, _)) in known.iter_mut().zip(words).zip(group) {
+                *known = self.holds(word, *fingerprint);
+            }
+            for (known, (fingerprint, of)) in known.into_iter().zip(group) {
+                if !known && let Some(id) = self.insert(*fingerprint)? {
+                    let parent = new(*of, id);
+                    let local = (id >> SHARD_BITS) as usize;
+                    self.pages[local / PAGE].parents[local % PAGE] = parent;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The fingerprint and the parent of a state.
+    pub fn get(&self, id: StateId) -> (u64, StateId) {
+        let local = (id >> SHARD_BITS) as usize;
+        let page = &self.pages[local / PAGE];
+        (page.fingerprints[local % PAGE], page.parents[local % PAGE])
+    }
+
+    fn start(&self, fingerprint: u64) -> usize {
+        fingerprint as usize & (self.index.len() - 1)
+    }
+
+    fn holds(&self, word: u32, fingerprint: u64) -> bool {
+        word >> LOCAL_BITS == tag(fingerprint) && word & LOCAL_MASK != 0 && {
+            let local = (word & LOCAL_MASK) as usize - 1;
+            self.pages[local / PAGE].fingerprints[local % PAGE] == fingerprint
+        }
+    }
+
+    /// The state's number, if it is new.
+    fn insert(&mut self, fingerprint: u64) -> Result<Option<StateId>, Full> {
+        if self.len >= self.limit() {
+            self.grow();
+        }
+        let mut at = self.start(fingerprint);
+        while self.index[at] != 0 {
+            if self.holds(self.index[at], fingerprint) {
+                return Ok(None);
+            }
+            at = (at + 1) & (self.index.len() - 1);
+        }
+        if self.len == SHARD_CAPACITY {
+            return Err(Full);
+        }
+        let local = self.len;
+        if local.is_multiple_of(PAGE) {
+            self.pages.push(Box::new(Page { fingerprints: [0; PAGE], parents: [0; PAGE] }));
+        }
+        self.pages[local / PAGE].fingerprints[local % PAGE] = fingerprint;
+        self.index[at] = word(fingerprint, local);
+        self.len += 1;
+        Ok(Some((local as u32) << SHARD_BITS | self.number))
+    }
+
+    /// How many states the index takes before it grows: from six to eight tenths, another share in each
+    /// shard, so that they do not all grow at once.
+    fn limit(&self) -> usize {
+        let share = 0.6 + 0.2 * f64::from(self.number) / SHARDS as f64;
+        (self.index.len() as f64 * share) as usize
+    }
+
+    fn grow(&mut self) {
+        let mut index = vec![0; self.index.len() * 2];
+        for local in 0..self.len {
+            let fingerprint = self.pages[local / PAGE].fingerprints[local % PAGE];
+            let mut at = fingerprint as usize & (index.len() - 1);
+            while index[at] != 0 {
+                at = (at + 1) & (index.len() - 1);
+            }
+            index[at] = word(fingerprint, local);
+        }
+        self.index = index;
+    }
+}
+
+const LOCAL_MASK: u32 = (1 << LOCAL_BITS) - 1;
+
+fn word(fingerprint: u64, local: usize) -> u32 {
+    tag(fingerprint) << LOCAL_BITS | (local as u32 + 1)
+}
+
+/// Bits that neither choose the shard nor the place in the index.
+fn tag(fingerprint: u64) -> u32 {
+    (fingerprint >> (64 - 2 * SHARD_BITS)) as u32 & (SHARDS as u32 - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shard_knows_what_it_was_given() {
+        let mut shard = Shard::new(5);
+        let fingerprint =
+            |i: u64| i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> SHARD_BITS | 5 << (64 - SHARD_BITS);
+        let states: Vec<_> = (0..50_000).map(|i| (fingerprint(i), i as u32)).collect();
+        let mut ids = Vec::new();
+        for _ in 0..2 {
+            shard
+                .insert_all(&states, |i, id| {
+                    ids.push(id);
+                    i
+                })
+                .expect("there is room");
+        }
+        assert_eq!(ids.len(), 50_000);
+        for (i, id) in ids.iter().enumerate() {
+            assert_eq!(shard.get(*id), (fingerprint(i as u64), i as u32));
+        }
+    }
+}

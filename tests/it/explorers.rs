@@ -1,0 +1,158 @@
+//! Our explorer and stateright's visit the same worlds: the same states, steps, depth and verdicts on every
+//! model and every planted bug, with any number of threads, also where a bound stops them.
+
+use coalmine::{rollout, twophase};
+use coalmine_core::rollout::variant::{Sound, Variant};
+use coalmine_sim::check::{CheckOptions, CheckReport, Explorer, Verdict};
+use coalmine_sim::suite::{AnyModel, ModelArgs};
+use coalmine_sim::world::Disk;
+
+use crate::specimens::{GuessingResolver, HastyVoter};
+
+fn explore(model: &dyn AnyModel, args: ModelArgs, options: CheckOptions) -> (CheckReport, Option<String>) {
+    model.check(args, options, &mut |_| {})
+}
+
+fn stateright() -> CheckOptions {
+    CheckOptions { explorer: Explorer::Stateright, ..CheckOptions::default() }
+}
+
+fn own(threads: usize) -> CheckOptions {
+    CheckOptions { threads, ..CheckOptions::default() }
+}
+
+fn counts(report: &CheckReport) -> (usize, usize, usize) {
+    (report.states, report.unique_states, report.depth)
+}
+
+/// Everything that a report says, whatever was spent for it.
+fn all_but_cost(report: &CheckReport) -> String {
+    let CheckReport { properties, stopped_by, exhausted, .. } = report;
+    format!("{:?} {properties:?} {stopped_by:?} {exhausted}", counts(report))
+}
+
+/// Small, and together with every kind of action there is.
+fn spaces() -> Vec<(Box<dyn AnyModel>, ModelArgs)> {
+    let none = ModelArgs {
+        crashes: Some(0),
+        drops: Some(0),
+        duplicates: Some(0),
+        timeouts: Some(0),
+        periodic: Some(0),
+        ..ModelArgs::default()
+    };
+    let one = Some(1);
+    let of_rollout = [
+        none,
+        ModelArgs { crashes: one, ..none },
+        ModelArgs { crashes: one, disk: Some(Disk::Async), ..none },
+        ModelArgs { crashes: Some(2), ..none },
+        ModelArgs { drops: Some(2), duplicates: one, ..none },
+        ModelArgs { timeouts: Some(2), ..none },
+        ModelArgs { periodic: one, drops: one, ..none },
+        ModelArgs { cuts: Some(2), ..none },
+        ModelArgs { cuts: one, timeouts: one, ..none },
+        ModelArgs { retries: one, unhealthy: Some(2), ..none },
+        ModelArgs { operations: Some(2), nodes: Some(2), crashes: one, timeouts: one, ..none },
+    ];
+    let rollout = of_rollout.map(|args| (Box::new(rollout::model::<Sound>()) as Box<dyn AnyModel>, args));
+    let twophase = [3, 4, 5].map(|nodes| {
+        let args = ModelArgs { nodes: Some(nodes), ..ModelArgs::default() };
+        (Box::new(twophase::model()) as Box<dyn AnyModel>, args)
+    });
+    rollout.into_iter().chain(twophase).collect()
+}
+
+#[test]
+fn both_explorers_visit_the_same_states() {
+    for (model, args) in spaces() {
+        let (reference, _) = explore(&*model, args, stateright());
+        for threads in 1..=3 {
+            let (report, _) = explore(&*model, args, own(threads));
+            let words = format!("{} {args:?} on {threads} threads", model.name());
+            assert_eq!(all_but_cost(&report), all_but_cost(&reference), "{words}");
+            assert!(report.exhausted, "{words}");
+            let runs = report.handler_runs.expect("our own explorer counts them");
+            assert!((1..report.states as u64).contains(&runs), "{words}: a node was run {runs} times");
+        }
+    }
+}
+
+#[test]
+fn both_explorers_stop_at_the_same_depth() {
+    for (model, args) in spaces() {
+        for depth in [1, 2, 7, 40] {
+            let bounded = |options| CheckOptions { max_depth: Some(depth), ..options };
+            let (reference, _) = explore(&*model, args, bounded(stateright()));
+            for threads in 1..=3 {
+                let (report, _) = explore(&*model, args, bounded(own(threads)));
+                assert_eq!(counts(&report), counts(&reference), "{} {args:?} to {depth}", model.name());
+                assert_eq!(report.stopped_by, reference.stopped_by, "{} {args:?} to {depth}", model.name());
+            }
+        }
+    }
+}
+
+/// With stateright a bound on states stops each thread somewhere; ours stops at the same block.
+#[test]
+fn a_bound_stops_our_explorer_at_the_same_state_with_any_number_of_threads() {
+    let stop = |threads, max| {
+        let options = CheckOptions { max_states: Some(max), ..own(threads) };
+        let (report, _) = explore(&rollout::model::<Sound>(), ModelArgs::default(), options);
+        assert_eq!(report.stopped_by, Some(format!("--max-states {max}")));
+        all_but_cost(&report)
+    };
+    for max in [10, 5_000, 100_000] {
+        assert_eq!(stop(1, max), stop(2, max));
+        assert_eq!(stop(1, max), stop(3, max));
+    }
+}
+
+#[test]
+fn memory_and_a_signal_stop_the_search_and_say_so() {
+    let of = |options| explore(&rollout::model::<Sound>(), ModelArgs::default(), options).0;
+    let full = of(CheckOptions { memory_limit: Some(1 << 20), ..own(2) });
+    assert_eq!(full.stopped_by.as_deref(), Some("memory (--memory-limit 1048576 bytes)"));
+    assert!(!full.is_proof() && full.unique_states > 0);
+    let options = own(2);
+    options.stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    let stopped = of(options);
+    assert_eq!(stopped.stopped_by.as_deref(), Some("Ctrl-C"));
+    assert!(!stopped.is_proof() && stopped.unique_states > 0);
+}
+
+/// Both find it, in as few steps; ours tells the same story with any number of threads.
+fn both_find<V: Variant>(args: ModelArgs) {
+    let model = rollout::model::<V>();
+    let (reference, story) = explore(&model, args, stateright());
+    let steps = |story: &str| story.lines().filter(|line| line.get(4..6) == Some(". ")).count();
+    let reference_steps = steps(&story.expect("stateright finds it"));
+    assert!(reference.violated().next().is_some());
+    let mut before = None;
+    for threads in 1..=3 {
+        let (report, story) = explore(&model, args, own(threads));
+        assert!(!report.exhausted && report.properties.values().any(|it| *it == Verdict::Violated));
+        let story = story.expect("a violation comes with its story");
+        assert_eq!(steps(&story), reference_steps, "{story}");
+        let told = Some((all_but_cost(&report), story));
+        assert!(before.is_none() || before == told, "{before:?}\n{told:?}");
+        before = told;
+    }
+}
+
+#[test]
+fn both_explorers_find_a_resolver_that_guesses() {
+    let args = ModelArgs { drops: Some(0), timeouts: Some(3), ..ModelArgs::default() };
+    both_find::<GuessingResolver>(args);
+}
+
+#[test]
+fn both_explorers_find_a_vote_that_was_not_durable() {
+    both_find::<HastyVoter>(ModelArgs::default());
+}
+
+#[test]
+fn both_explorers_find_what_a_wipe_breaks() {
+    let args = ModelArgs { crashes: Some(0), drops: Some(0), timeouts: Some(0), ..ModelArgs::default() };
+    both_find::<Sound>(ModelArgs { wipes: Some(1), ..args });
+}
