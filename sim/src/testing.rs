@@ -46,7 +46,7 @@ pub fn check(suite: &Suite, model: &str) {
     let found = suite.find_model(model).unwrap_or_else(|| panic!("there is no model {model:?}"));
     let options = CheckOptions {
         threads: std::thread::available_parallelism().map_or(1, Into::into),
-        max_states: None,
+        ..CheckOptions::default()
     };
     let (report, story) = found.check(ModelArgs::default(), options, &mut |_| {});
     if !report.is_proof() {
