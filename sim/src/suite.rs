@@ -238,7 +238,7 @@ where
     let boring = |event: &Event<NodeOf<S>>| matches!(event, Event::Timer(_) | Event::Message { .. });
     let tell = |entries: Vec<_>| text::story(&entries, boring, Style::default());
     Outcome {
-        page: story.then(|| page(scenario, engine, seed, &report)),
+        page: story.then(|| page(scenario, engine, plan, seed, &report)),
         verdict: report.verdict,
         digest: report.digest,
         events: report.events,
@@ -250,12 +250,19 @@ where
 }
 
 /// A run to be shown.
-fn page<S: System>(scenario: &Scenario<S>, engine: Engine, seed: u64, report: &RunReport<NodeOf<S>>) -> Page {
+fn page<S: System>(
+    scenario: &Scenario<S>,
+    engine: Engine,
+    plan: &Plan<NodeOf<S>>,
+    seed: u64,
+    report: &RunReport<NodeOf<S>>,
+) -> Page {
     let system = (scenario.system)();
     let about = html::About {
         title: scenario.name.into(),
         subtitle: scenario.about.into(),
         replay: None,
+        plan,
         details: vec![
             ("engine".into(), engine.to_string()),
             ("seed".into(), seed.to_string()),

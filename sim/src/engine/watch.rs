@@ -54,12 +54,12 @@ impl<S: System> Watch<S> {
         }
     }
 
-    /// Writes down what happened.
-    pub fn push(&mut self, at: Duration, what: &Happening<NodeOf<S>>) {
+    /// Writes down what happened; if it is about a message, say which send (see [`crate::trace::Entry`]).
+    pub fn push(&mut self, at: Duration, what: &Happening<NodeOf<S>>, send: Option<u64>) {
         if self.closed {
             return;
         }
-        self.trace.push(at, what);
+        self.trace.push(at, what, send);
         if self.trace.events > self.max_events {
             let why = format!("still busy after {} events: the nodes keep each other awake", self.max_events);
             self.decide(Verdict::NotConverged { why });

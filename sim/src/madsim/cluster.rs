@@ -16,7 +16,7 @@ use madsim::time::TimeHandle;
 use tokio::sync::mpsc;
 
 use super::disk::Disks;
-use super::link::Network;
+use super::link::{Frame, Network};
 use super::monitor::{Monitor, Order};
 use super::runtime::{Clock, SimRuntime};
 use crate::engine::network::Trouble;
@@ -95,8 +95,8 @@ where
 {
     fn start(system: &S, plan: &Plan<NodeOf<S>>, options: RunOptions, monitor: Monitor<S>) -> Self {
         let watch = monitor.clone();
-        let watch = Arc::new(move |from, to, fate, bytes: &[u8]| watch.frame(from, to, fate, bytes));
-        let network = Network::new(options.seed, plan.links, watch);
+        let watch = Arc::new(move |from, to, fate, frame: &Frame| watch.frame(from, to, fate, frame));
+        let network = Network::new(options.seed, plan.links, watch, monitor.numbers());
         let members = system.members();
         let address = |id: NodeId| SocketAddr::new(node_ip(id), CONTROL_PORT);
         let client_runtime = SimRuntime {

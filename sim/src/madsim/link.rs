@@ -16,18 +16,30 @@ use madsim::net::TcpStream;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf, ReadHalf, WriteHalf};
 use tokio::sync::{Notify, mpsc};
 
+use super::numbers::Numbers;
 use crate::engine::network::{Direction, Mood, Trouble};
 use crate::faults::{Directions, Effect, Effects};
 use crate::plan::Links;
 
-/// What becomes of a frame, for whoever watches.
-pub type Watch = Arc<dyn Fn(NodeId, NodeId, &'static str, &[u8]) + Send + Sync>;
+/// What becomes of a frame, and which send it comes from, for whoever watches.
+pub type Watch = Arc<dyn Fn(NodeId, NodeId, &'static str, &Frame) + Send + Sync>;
+
+/// A frame under way.
+#[derive(Clone)]
+pub struct Frame {
+    /// What is on the wire.
+    pub bytes: Vec<u8>,
+    /// Which of all sends it comes from, if that is known.
+    pub send: Option<u64>,
+}
 
 /// The network's mood.
 #[derive(Clone)]
 pub struct Network {
     mood: Arc<Mutex<Mood>>,
     watch: Watch,
+    /// Which frame is which.
+    pub numbers: Numbers,
     /// Wakes what waits for a clog to end, and what must break. (A `Notify` wakes in order; a `watch` would
     /// wake in an order that it draws from the process.)
     changed: Arc<Notify>,
@@ -35,8 +47,8 @@ pub struct Network {
 
 impl Network {
     /// A network that draws from this seed.
-    pub fn new(seed: u64, links: Links, watch: Watch) -> Self {
-        Self { mood: Arc::new(Mutex::new(Mood::new(seed, links))), watch, changed: Arc::default() }
+    pub fn new(seed: u64, links: Links, watch: Watch, numbers: Numbers) -> Self {
+        Self { mood: Arc::new(Mutex::new(Mood::new(seed, links))), watch, numbers, changed: Arc::default() }
     }
 
     /// Makes trouble on these directions, or takes it back. Troubles add up.
@@ -76,7 +88,7 @@ impl Network {
     }
 
     /// After how long each copy of a frame sets out: none if it is lost.
-    fn fate(&self, from: NodeId, to: NodeId, frame: &[u8]) -> impl Iterator<Item = Duration> {
+    fn fate(&self, from: NodeId, to: NodeId, frame: &Frame) -> impl Iterator<Item = Duration> {
         let fate = self.with(|mood| mood.fate(from, to));
         (self.watch)(from, to, fate.tell, frame);
         fate.copies.into_iter().flatten()
@@ -84,10 +96,12 @@ impl Network {
 
     /// A connection whose frames pass through this network.
     pub fn connect(&self, from: NodeId, to: NodeId, stream: TcpStream) -> FramedStream {
+        let wire = self.numbers.opens((from, to), stream.local_addr());
         let (reader, writer) = tokio::io::split(stream);
         let (frames, frames_in) = mpsc::unbounded_channel();
-        madsim::task::spawn(self.clone().pump(from, to, writer, frames_in));
-        FramedStream { reader, written: Vec::new(), frames }
+        madsim::task::spawn(self.clone().pump(from, to, writer, wire, frames_in));
+        let numbers = self.numbers.clone();
+        FramedStream { reader, direction: (from, to), written: Vec::new(), frames, numbers }
     }
 
     /// Writes each frame when its time has come, until the connection breaks.
@@ -96,11 +110,12 @@ impl Network {
         from: NodeId,
         to: NodeId,
         mut writer: WriteHalf<TcpStream>,
-        mut frames: mpsc::UnboundedReceiver<Vec<u8>>,
+        wire: Option<usize>,
+        mut frames: mpsc::UnboundedReceiver<Frame>,
     ) {
         let clock = madsim::time::TimeHandle::current();
         let resets = self.direction(from, to).resets;
-        let mut due: BTreeMap<(Duration, u64), Vec<u8>> = BTreeMap::new();
+        let mut due: BTreeMap<(Duration, u64), Frame> = BTreeMap::new();
         let mut count = 0;
         loop {
             let changed = self.changed.notified();
@@ -136,8 +151,10 @@ impl Network {
                     if !self.passes(from, to) {
                         self.with(|mood| mood.effects.count(Effect::FrameCutOff));
                         (self.watch)(from, to, "is cut off", &frame);
-                    } else if writer.write_all(&frame).await.is_err() || writer.flush().await.is_err() {
+                    } else if writer.write_all(&frame.bytes).await.is_err() || writer.flush().await.is_err() {
                         return; // the receiver has gone
+                    } else {
+                        self.numbers.written(wire, frame.bytes.len(), frame.send);
                     }
                 }
             }
@@ -148,9 +165,11 @@ impl Network {
 /// What the transport takes for a TCP connection to a peer.
 pub struct FramedStream {
     reader: ReadHalf<TcpStream>,
+    direction: (NodeId, NodeId),
     /// Bytes that are not a whole frame yet.
     written: Vec<u8>,
-    frames: mpsc::UnboundedSender<Vec<u8>>,
+    frames: mpsc::UnboundedSender<Frame>,
+    numbers: Numbers,
 }
 
 impl AsyncRead for FramedStream {
@@ -172,8 +191,9 @@ impl AsyncWrite for FramedStream {
                 break;
             }
             let rest = self.written.split_off(length);
-            let frame = std::mem::replace(&mut self.written, rest);
-            if self.frames.send(frame).is_err() {
+            let bytes = std::mem::replace(&mut self.written, rest);
+            let send = self.numbers.leaves(self.direction, &bytes);
+            if self.frames.send(Frame { bytes, send }).is_err() {
                 return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
             }
         }
@@ -195,12 +215,20 @@ impl AsyncWrite for FramedStream {
 pub struct FlushOnce {
     stream: TcpStream,
     dirty: bool,
+    numbers: Numbers,
+    /// Which wire this is the receiving end of, once something was read.
+    wire: Option<usize>,
 }
 
 impl FlushOnce {
     /// Wraps a connection.
     pub fn new(stream: TcpStream) -> Self {
-        Self { stream, dirty: false }
+        Self::accepted(stream, Numbers::default())
+    }
+
+    /// Wraps the receiving end of a connection.
+    pub fn accepted(stream: TcpStream, numbers: Numbers) -> Self {
+        Self { stream, dirty: false, numbers, wire: None }
     }
 }
 
@@ -210,7 +238,12 @@ impl AsyncRead for FlushOnce {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        let (this, before) = (&mut *self, buf.filled().len());
+        let ready = Pin::new(&mut this.stream).poll_read(cx, buf);
+        if let (Poll::Ready(Ok(())), Ok(address)) = (&ready, this.stream.peer_addr()) {
+            this.numbers.read(address, &mut this.wire, buf.filled().len() - before);
+        }
+        ready
     }
 }
 

@@ -8,6 +8,7 @@ mod cluster;
 mod disk;
 mod link;
 mod monitor;
+mod numbers;
 mod runtime;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

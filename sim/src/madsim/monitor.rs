@@ -4,13 +4,17 @@ use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use coalmine_core::codec::frame;
 use coalmine_core::codec::journal::Recovered;
 use coalmine_core::host::Host;
 use coalmine_core::node::{Effect, Event, Node, NodeId};
 use coalmine_core::observation::{Observation, Observed};
 use coalmine_real::shell::Probe;
+use coalmine_real::transport::Envelope;
 use tokio::sync::mpsc;
 
+use super::link::Frame;
+use super::numbers::Numbers;
 use crate::engine::disk::Crash;
 use crate::engine::network::PASSED;
 use crate::engine::watch::{Watch, crashes};
@@ -33,6 +37,7 @@ struct State<S: System> {
     system: Arc<S>,
     watch: Watch<S>,
     places: Vec<Place<S>>,
+    numbers: Numbers,
     orders: mpsc::UnboundedSender<Order<NodeOf<S>>>,
 }
 
@@ -73,11 +78,17 @@ impl<S: System> Monitor<S> {
         let place = |(id, config)| Place { id, config, state: None, journal: Vec::new(), durable: 0 };
         let places = system.members().into_iter().map(place).collect();
         let watch = Watch::new(&*system, plan, options);
-        Self(Arc::new(Mutex::new(State { watch, places, system, orders })))
+        let numbers = Numbers::new(options.keep_trace);
+        Self(Arc::new(Mutex::new(State { watch, places, system, numbers, orders })))
     }
 
     fn with<T>(&self, work: impl FnOnce(&mut State<S>) -> T) -> T {
         work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Which frame is which.
+    pub fn numbers(&self) -> Numbers {
+        self.with(|state| state.numbers.clone())
     }
 
     /// The simulated time of the last event.
@@ -91,11 +102,12 @@ impl<S: System> Monitor<S> {
     }
 
     /// Writes down what the network did to a frame. What arrives untouched is only digested.
-    pub fn frame(&self, from: NodeId, to: NodeId, fate: &'static str, bytes: &[u8]) {
+    pub fn frame(&self, from: NodeId, to: NodeId, fate: &'static str, frame: &Frame) {
         self.with(|state| {
-            state.watch.trace.wire(from, to, bytes);
+            state.watch.trace.wire(from, to, &frame.bytes);
             if fate != PASSED {
-                state.push(&Happening::Frame { from, to, fate, bytes: bytes.to_vec() });
+                let bytes = frame.bytes.clone();
+                state.push_about(&Happening::Frame { from, to, fate, bytes }, frame.send);
             }
         });
     }
@@ -190,7 +202,26 @@ impl<S: System> State<S> {
     }
 
     fn push(&mut self, what: &Happening<NodeOf<S>>) {
-        self.watch.push(madsim::time::TimeHandle::current().elapsed(), what);
+        self.push_about(what, None);
+    }
+
+    /// Writes down something about the message of this number.
+    fn push_about(&mut self, what: &Happening<NodeOf<S>>, send: Option<u64>) {
+        let now = madsim::time::TimeHandle::current().elapsed();
+        let mut number = self.watch.trace.sends;
+        self.watch.push(now, what, send);
+        if let Happening::Booted { node, .. }
+        | Happening::Stepped { node, .. }
+        | Happening::Synced { node, .. } = what
+        {
+            for effect in what.effects() {
+                if let Effect::Send { to, message } = effect {
+                    let frame = || frame::encode(&Envelope { from: *node, message }).unwrap_or_default();
+                    self.numbers.sent((*node, *to), number, now, frame);
+                    number += 1;
+                }
+            }
+        }
         self.stop_if_decided();
     }
 
@@ -260,6 +291,7 @@ impl<S: System> Probe<NodeOf<S>> for Eye<S> {
             place.journal.clone_from(&journal.records);
             place.durable = journal.records.len();
             state.watch.booted(self.node);
+            state.numbers.boots(self.node);
             state.push(&Happening::booted(self.node, journal.records.len(), journal.torn, effects));
             state.took(self.node, host.node(), effects);
             state.flow()
@@ -274,13 +306,17 @@ impl<S: System> Probe<NodeOf<S>> for Eye<S> {
     ) -> ControlFlow<()> {
         self.monitor.with(|state| {
             let (node, event) = (self.node, event.clone());
+            let send = match &event {
+                Event::Message { from, .. } => state.numbers.taken((*from, node)),
+                Event::Timer(_) | Event::Request { .. } | Event::Durable(_) => None,
+            };
             let pulled = state.watch.on_event(node, &event);
             if state.pulled(node, pulled).is_break() {
                 // The node stops before it does anything: as far as anybody can tell, it has done nothing.
-                state.push(&Happening::Stepped { node, event, effects: Vec::new() });
+                state.push_about(&Happening::Stepped { node, event, effects: Vec::new() }, send);
                 return ControlFlow::Break(());
             }
-            state.push(&Happening::Stepped { node, event, effects: effects.to_vec() });
+            state.push_about(&Happening::Stepped { node, event, effects: effects.to_vec() }, send);
             state.took(self.node, host.node(), effects);
             state.flow()
         })

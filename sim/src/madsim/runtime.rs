@@ -18,6 +18,7 @@ use tokio::sync::Notify;
 
 use super::disk::{Disks, SimJournal};
 use super::link::{FlushOnce, FramedStream, Network};
+use super::numbers::Numbers;
 use crate::engine::clock::Hand;
 use crate::plan::Draw;
 
@@ -114,16 +115,20 @@ impl Runtime for SimRuntime {
         let (Some(me), Some(&peer)) = (self.me, self.control.get(&to)) else {
             return Ok(SimStream::Plain(FlushOnce::new(TcpStream::connect(to).await?)));
         };
-        if !self.network.passes(me, peer) || !self.network.passes(peer, me) {
+        let numbers = &self.network.numbers;
+        numbers.connects((me, peer), madsim::time::TimeHandle::current().elapsed());
+        let stream = if !self.network.passes(me, peer) || !self.network.passes(peer, me) {
             madsim::time::sleep(CONNECT_TIMEOUT).await;
-            return Err(io::ErrorKind::TimedOut.into());
-        }
-        let stream = TcpStream::connect(to).await?;
+            Err(io::ErrorKind::TimedOut.into())
+        } else {
+            TcpStream::connect(to).await
+        };
+        let stream = stream.inspect_err(|_| numbers.fails((me, peer)))?;
         Ok(SimStream::Framed(self.network.connect(me, peer, stream)))
     }
 
     async fn listen(&self, at: SocketAddr) -> io::Result<SimListener> {
-        Ok(SimListener(TcpListener::bind(at).await?))
+        Ok(SimListener(TcpListener::bind(at).await?, self.network.numbers.clone()))
     }
 
     async fn open_journal(&self) -> io::Result<(Vec<u8>, SimJournal)> {
@@ -132,14 +137,14 @@ impl Runtime for SimRuntime {
 }
 
 /// A simulated listener.
-pub struct SimListener(TcpListener);
+pub struct SimListener(TcpListener, Numbers);
 
 impl Listener for SimListener {
     type Stream = SimStream;
 
     async fn accept(&mut self) -> io::Result<(SimStream, SocketAddr)> {
         let (stream, from) = self.0.accept().await?;
-        Ok((SimStream::Plain(FlushOnce::new(stream)), from))
+        Ok((SimStream::Plain(FlushOnce::accepted(stream, self.1.clone())), from))
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {

@@ -3,13 +3,18 @@
 //!
 //! [`Page`] is plain data and knows no engine; [`of_trace`] makes one from a kept trace.
 
+mod bands;
 mod flights;
 mod of_trace;
 mod page;
+mod planned;
 mod states;
 
 pub use self::of_trace::{About, of_trace};
-pub use self::page::{Act, ActKind, Ending, Fate, Flight, Kind, Lane, Outage, Page, Step, Touch, TouchKind};
+pub use self::page::{
+    Act, ActKind, Band, BandKind, Ending, Fate, Flight, Kind, Lane, Outage, Page, PlanItem, Planned, Step,
+    Touch, TouchKind,
+};
 
 const TEMPLATE: &str = include_str!("html/page.html");
 const STYLE: &str = include_str!("html/page.css");

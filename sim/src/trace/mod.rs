@@ -19,6 +19,9 @@ pub struct Entry<N: Node> {
     pub at: Duration,
     /// What happened.
     pub what: Happening<N>,
+    /// Which send it is about, for a message that arrives or that the network does something to. All that a
+    /// trace shows being sent is numbered in its order, from 0. No part of the digest.
+    pub send: Option<u64>,
     /// The node after it, as `{:#?}` prints it; nothing where no node took a step.
     pub state: Option<String>,
 }
@@ -117,6 +120,23 @@ impl<N: Node> Happening<N> {
         let torn = torn.map(|torn| (torn.line, torn.bytes));
         Self::Booted { node, records, torn, effects: effects.to_vec() }
     }
+
+    /// What a node did in it.
+    pub fn effects(&self) -> &[Effect<N>] {
+        match self {
+            Self::Booted { effects, .. } | Self::Stepped { effects, .. } | Self::Synced { effects, .. } => {
+                effects
+            }
+            Self::Crashed { .. }
+            | Self::Stopped { .. }
+            | Self::Frame { .. }
+            | Self::Asked { .. }
+            | Self::Answered { .. }
+            | Self::Complained { .. }
+            | Self::Fault(_)
+            | Self::Healed => &[],
+        }
+    }
 }
 
 /// The trace of one run: always digested, kept on demand.
@@ -125,6 +145,8 @@ pub struct Trace<N: Node> {
     pub entries: Option<Vec<Entry<N>>>,
     /// How many there were.
     pub events: u64,
+    /// How many messages were sent in them.
+    pub sends: u64,
     /// When the last of them was.
     pub last: Duration,
     digest: u64,
@@ -152,20 +174,23 @@ impl<N: Node> Trace<N> {
         Self {
             entries: keep.then(Vec::new),
             events: 0,
+            sends: 0,
             last: Duration::ZERO,
             digest: 0,
             bytes: Bytes::default(),
         }
     }
 
-    /// Adds what happened.
-    pub fn push(&mut self, at: Duration, what: &Happening<N>) {
+    /// Adds what happened; if it is about a message, say which send.
+    pub fn push(&mut self, at: Duration, what: &Happening<N>, send: Option<u64>) {
         self.events += 1;
+        self.sends +=
+            what.effects().iter().filter(|effect| matches!(effect, Effect::Send { .. })).count() as u64;
         self.last = at;
         (at, what).hash(&mut self.bytes);
         self.digest_bytes();
         if let Some(entries) = &mut self.entries {
-            entries.push(Entry { at, what: what.clone(), state: None });
+            entries.push(Entry { at, what: what.clone(), send, state: None });
         }
     }
 

@@ -23,7 +23,7 @@ pub fn story<N: Node>(entries: &[Entry<N>], boring: impl Fn(&Event<N>) -> bool, 
     let mut out = String::new();
     let mut folded = 0;
     for (place, entry) in entries.iter().enumerate() {
-        let effects = effects_of(&entry.what);
+        let effects = entry.what.effects();
         let lines: Vec<_> = effects.iter().filter_map(tell_effect).collect();
         let crashes_now =
             matches!(entries.get(place + 1), Some(Entry { what: Happening::Crashed { .. }, .. }));
@@ -47,22 +47,6 @@ fn tell_folded(out: &mut String, folded: usize) {
         1 => writeln!(out, "              (one quiet event)"),
         folded => writeln!(out, "              ({folded} quiet events)"),
     };
-}
-
-fn effects_of<N: Node>(what: &Happening<N>) -> &[Effect<N>] {
-    match what {
-        Happening::Booted { effects, .. }
-        | Happening::Stepped { effects, .. }
-        | Happening::Synced { effects, .. } => effects,
-        Happening::Crashed { .. }
-        | Happening::Stopped { .. }
-        | Happening::Frame { .. }
-        | Happening::Asked { .. }
-        | Happening::Answered { .. }
-        | Happening::Complained { .. }
-        | Happening::Fault(_)
-        | Happening::Healed => &[],
-    }
 }
 
 fn is_boring<N: Node>(

@@ -1,14 +1,17 @@
 //! A kept trace as a [`Page`].
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use coalmine_core::node::{Delay, Effect, Event, Node, NodeId, RequestId, Word, variant_name};
 use coalmine_real::transport::Envelope;
 
+use super::bands::Bands;
 use super::flights::Flights;
 use super::page::{Act, ActKind, Ending, Fate, Flight, Kind, Lane, Outage, Page, Step};
+use super::planned::planned;
 use super::states::States;
+use crate::faults::Fault;
+use crate::plan::Plan;
 use crate::run::Verdict;
 use crate::trace::text::{HEALED, tell_effect, tell_event};
 use crate::trace::{Entry, Happening};
@@ -23,6 +26,8 @@ pub struct About<'a, N: Node> {
     pub replay: Option<String>,
     /// Further facts, each with its name.
     pub details: Vec<(String, String)>,
+    /// What was to happen.
+    pub plan: &'a Plan<N>,
     /// The members.
     pub members: Vec<NodeId>,
     /// How it came out.
@@ -41,6 +46,8 @@ pub fn of_trace<N: Node>(about: About<'_, N>, entries: &[Entry<N>]) -> Page {
         reader.steps.push(step);
     }
     reader.wake_senders();
+    let lanes = &reader.lanes;
+    let bands = reader.bands.finish(&reader.steps, |node| lanes.get(&node).copied().unwrap_or(CLIENT));
 
     let client = Lane { name: "client".into(), client: true };
     let nodes = about.members.iter().map(|id| Lane { name: id.to_string(), client: false });
@@ -54,6 +61,8 @@ pub fn of_trace<N: Node>(about: About<'_, N>, entries: &[Entry<N>]) -> Page {
         steps: reader.steps,
         flights: reader.flights.all,
         outages: reader.outages,
+        bands,
+        plan: Some(planned(about.plan, entries)),
         lines: reader.states.lines,
         states: reader.states.states,
     }
@@ -85,8 +94,9 @@ const CLIENT: usize = 0;
 struct Reader<'a, N: Node> {
     lanes: BTreeMap<NodeId, usize>,
     steps: Vec<Step>,
-    flights: Flights<'a, N>,
+    flights: Flights,
     outages: Vec<Outage>,
+    bands: Bands,
     states: States,
     /// Which nodes are up.
     up: BTreeMap<NodeId, bool>,
@@ -103,8 +113,9 @@ impl<'a, N: Node> Reader<'a, N> {
         Self {
             lanes: members.iter().enumerate().map(|(i, &id)| (id, CLIENT + 1 + i)).collect(),
             steps: Vec::new(),
-            flights: Flights::new(),
+            flights: Flights::default(),
             outages: Vec::new(),
+            bands: Bands::new(members),
             states: States::default(),
             up: BTreeMap::new(),
             writers: BTreeMap::new(),
@@ -118,7 +129,7 @@ impl<'a, N: Node> Reader<'a, N> {
     }
 
     fn read(&mut self, entry: &'a Entry<N>, is_periodic: &dyn Fn(&N::Timer) -> bool) -> Step {
-        let at = entry.at;
+        let (at, send) = (entry.at, entry.send);
         let mut step = Step {
             at_ns: u64::try_from(at.as_nanos()).ok(),
             lane: None,
@@ -143,12 +154,12 @@ impl<'a, N: Node> Reader<'a, N> {
                     records => format!("from {records} records{torn}"),
                 };
                 self.boots(*node, *records, &mut step);
-                step.acts = self.acts(*node, at, effects);
+                step.acts = self.acts(*node, effects);
             }
             Happening::Stepped { node, event, effects } => {
                 step.lane = Some(self.lane(*node));
-                self.takes(*node, at, event, &mut step);
-                step.acts = self.acts(*node, at, effects);
+                self.takes(*node, send, event, &mut step);
+                step.acts = self.acts(*node, effects);
                 step.quiet = self.is_quiet(event, effects, &step, is_periodic);
             }
             Happening::Synced { node, upto, effects } => {
@@ -157,7 +168,7 @@ impl<'a, N: Node> Reader<'a, N> {
                 let records = self.writers.entry(*node).or_default();
                 let writer = upto.checked_sub(1).and_then(|last| records.get(last as usize));
                 step.cause = writer.copied().flatten();
-                step.acts = self.acts(*node, at, effects);
+                step.acts = self.acts(*node, effects);
                 step.quiet = !effects.iter().any(|effect| tell_effect(effect).is_some());
             }
             Happening::Crashed { node, kept, lost, torn_bytes } => {
@@ -171,7 +182,7 @@ impl<'a, N: Node> Reader<'a, N> {
             }
             Happening::Frame { from, to, fate, bytes } => {
                 step.kind = Kind::Network;
-                self.touches((*from, *to), fate, bytes, &mut step);
+                self.touches((*from, *to), send, fate, bytes, &mut step);
             }
             Happening::Asked { to, what } => {
                 (step.kind, step.lane, step.text) = (Kind::Asked, Some(CLIENT), what.clone());
@@ -187,8 +198,17 @@ impl<'a, N: Node> Reader<'a, N> {
             Happening::Complained { node, what } => {
                 (step.lane, step.text) = (Some(self.lane(*node)), what.clone());
             }
-            Happening::Fault(fault) => step.text = fault.tell(),
-            Happening::Healed => step.text = HEALED.into(),
+            Happening::Fault(fault) => {
+                step.text = fault.tell();
+                let stands = |node| self.up.get(node) == Some(&true);
+                if !matches!(fault, Fault::Pause { node, .. } if !stands(node)) {
+                    self.bands.begin(fault, self.steps.len(), at);
+                }
+            }
+            Happening::Healed => {
+                step.text = HEALED.into();
+                self.bands.heal(at);
+            }
         }
         step
     }
@@ -210,18 +230,18 @@ impl<'a, N: Node> Reader<'a, N> {
         if self.up.insert(node, false) != Some(false) {
             self.outages.push(Outage { lane, from: self.steps.len(), to: None });
         }
-        self.flights.down(node);
+        self.flights.down(lane);
     }
 
     /// Fills in the event that a node took.
-    fn takes(&mut self, node: NodeId, at: Duration, event: &'a Event<N>, step: &mut Step) {
+    fn takes(&mut self, node: NodeId, send: Option<u64>, event: &'a Event<N>, step: &mut Step) {
         match event {
             Event::Message { from, message } => {
                 step.kind = Kind::Message;
                 step.name = variant_name(message);
                 step.text = N::tell(Word::Message(message));
                 let number = self.steps.len();
-                let flight = self.flights.received((*from, node), message, at, number).unwrap_or_else(|| {
+                let flight = self.flights.received(send, number).unwrap_or_else(|| {
                     // It was sent where the trace does not see it.
                     let (from, to) = (self.lane(*from), self.lane(node));
                     self.flights.all.push(Flight {
@@ -251,7 +271,7 @@ impl<'a, N: Node> Reader<'a, N> {
         }
     }
 
-    fn acts(&mut self, node: NodeId, at: Duration, effects: &'a [Effect<N>]) -> Vec<Act> {
+    fn acts(&mut self, node: NodeId, effects: &'a [Effect<N>]) -> Vec<Act> {
         let number = self.steps.len();
         let mut acts = Vec::new();
         for effect in effects {
@@ -265,7 +285,7 @@ impl<'a, N: Node> Reader<'a, N> {
                     let name = variant_name(message);
                     let flight = flight(self.lane(node), self.lane(*to), Some(number), &name, &text);
                     let up = self.up.get(to).copied().unwrap_or(true);
-                    (ActKind::Send, text, Some(self.flights.sent((node, *to), message, at, up, flight)))
+                    (ActKind::Send, text, Some(self.flights.sent(up, flight)))
                 }
                 Effect::Reply { to, reply } => {
                     let text = N::tell(Word::Reply(reply));
@@ -306,19 +326,25 @@ impl<'a, N: Node> Reader<'a, N> {
         flight.sent
     }
 
-    fn touches(&mut self, link: (NodeId, NodeId), fate: &str, bytes: &[u8], step: &mut Step) {
+    fn touches(
+        &mut self,
+        (from, to): (NodeId, NodeId),
+        send: Option<u64>,
+        fate: &str,
+        bytes: &[u8],
+        step: &mut Step,
+    ) {
+        step.flight = self.flights.touched(send, fate, self.steps.len());
+        step.cause = step.flight.and_then(|flight| self.flights.all[flight].sent);
         let frame: Option<Envelope<N::Message>> =
             bytes.get(4..).and_then(|body| serde_json::from_slice(body).ok());
         let what = match &frame {
             Some(frame) => {
                 step.name = variant_name(&frame.message);
-                step.flight = self.flights.touched(link, &frame.message, fate, self.steps.len());
-                step.cause = step.flight.and_then(|flight| self.flights.all[flight].sent);
                 N::tell(Word::Message(&frame.message))
             }
             None => format!("{} bytes", bytes.len()),
         };
-        let (from, to) = link;
         step.text = format!("{from} → {to} {fate}: {what}");
         step.quiet = step.cause.is_some_and(|sender| self.steps[sender].quiet);
     }

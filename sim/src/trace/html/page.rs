@@ -24,6 +24,10 @@ pub struct Page {
     pub flights: Vec<Flight>,
     /// When nodes were down.
     pub outages: Vec<Outage>,
+    /// What was broken, and for how long.
+    pub bands: Vec<Band>,
+    /// What was planned.
+    pub plan: Option<Planned>,
     /// The lines that states consist of, each once: successive states share nearly all of theirs.
     pub lines: Vec<String>,
     /// The states, as lists of lines.
@@ -178,6 +182,8 @@ pub enum TouchKind {
     CutOff,
     /// It holds it back, so that later ones overtake it.
     HeldBack,
+    /// A clog holds it until the clog ends.
+    Clogged,
     /// It makes two of it.
     Doubled,
 }
@@ -209,4 +215,67 @@ pub struct Outage {
     pub from: usize,
     /// The step at which it booted again.
     pub to: Option<usize>,
+}
+
+/// Something is broken for a while.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Band {
+    /// What kind of thing.
+    pub kind: BandKind,
+    /// In words.
+    pub text: String,
+    /// The nodes that it concerns, if it is theirs.
+    pub lanes: Vec<usize>,
+    /// The directions between lanes that it concerns, if it is the network's.
+    pub links: Vec<(usize, usize)>,
+    /// The step at which it begins.
+    pub from: usize,
+    /// The first step after its end; `None` if the run ends before.
+    pub to: Option<usize>,
+    /// For how long, in nanoseconds.
+    pub for_ns: u64,
+}
+
+/// Kinds of what is broken for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BandKind {
+    /// Messages do not pass.
+    Cut,
+    /// Messages are held until the end.
+    Clog,
+    /// Messages take longer.
+    SlowLink,
+    /// A node stands still.
+    Pause,
+    /// A node's clock runs at another speed.
+    Clock,
+    /// A node's disk syncs slowly.
+    SlowDisk,
+    /// A node's disk takes nothing.
+    FullDisk,
+}
+
+/// What was planned to happen in a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Planned {
+    /// How the network treats all messages until it is healed; nothing if it is sound.
+    pub links: Option<String>,
+    /// What happens, in order.
+    pub items: Vec<PlanItem>,
+}
+
+/// Something that was planned.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanItem {
+    /// When, in words, if it is not at a fixed time.
+    pub when: Option<String>,
+    /// When it was due, or when it happened if it waited for something.
+    pub at_ns: Option<u64>,
+    /// What, in words.
+    pub what: String,
+    /// Something breaks, rather than being asked or mended.
+    pub fault: bool,
+    /// The step at which it happened; `None` if the run ended before.
+    pub step: Option<usize>,
 }

@@ -59,7 +59,7 @@ impl<S: System> Engine<'_, S> {
         }
         it.taken_by = Some(place.life);
         let (to, id, request) = (it.to, it.id, it.request.clone());
-        self.step(to, Event::Request { id, request });
+        self.step(to, Event::Request { id, request }, None);
     }
 
     /// A node answers: whoever waits for it hears it.

@@ -190,7 +190,7 @@ impl<'a, S: System> Engine<'a, S> {
                 let timers = &mut self.places[place].timers;
                 if timers.get(&timer).is_some_and(|armed| armed.number == number) {
                     timers.remove(&timer);
-                    self.step(place, Event::Timer(timer));
+                    self.step(place, Event::Timer(timer), None);
                 }
             }
             Task::Synced { place, life, upto } => self.synced(place, life, upto),
@@ -233,20 +233,21 @@ impl<'a, S: System> Engine<'a, S> {
 
     // Nodes.
 
-    /// A node takes an event.
-    fn step(&mut self, place: usize, event: Event<NodeOf<S>>) {
+    /// A node takes an event; if it is a message, the one that was sent under this number.
+    fn step(&mut self, place: usize, event: Event<NodeOf<S>>, send: Option<u64>) {
         let me = self.places[place].id;
         let pulled = self.watch.on_event(me, &event);
         if pulled.iter().any(|what| crashes(what, me)) {
             // The node stops before it does anything: as far as anybody can tell, it has done nothing.
-            self.push(&Happening::Stepped { node: me, event: event.clone(), effects: Vec::new() });
+            let what = Happening::Stepped { node: me, event: event.clone(), effects: Vec::new() };
+            self.watch.push(self.now, &what, send);
         }
         self.do_all(pulled);
         let Self { places, timer_draws, .. } = self;
         let Place { host: Some(host), config, .. } = &mut places[place] else { return };
         let mut effects = Vec::new();
         host.step(config, event.clone(), &mut choices(timer_draws), &mut effects);
-        self.carry_out(place, Happening::Stepped { node: me, event, effects });
+        self.carry_out(place, Happening::Stepped { node: me, event, effects }, send);
     }
 
     /// A sync is done: what waited for it leaves.
@@ -268,7 +269,7 @@ impl<'a, S: System> Engine<'a, S> {
         let Place { host: Some(host), config, .. } = &mut places[place] else { return };
         let mut effects = Vec::new();
         host.synced(config, life, upto, &mut choices(timer_draws), &mut effects);
-        self.carry_out(place, Happening::Synced { node: me, upto, effects });
+        self.carry_out(place, Happening::Synced { node: me, upto, effects }, None);
     }
 
     /// Starts a node that is down: it reads its disk first.
@@ -304,12 +305,13 @@ impl<'a, S: System> Engine<'a, S> {
         let host = Host::boot(&it.config, journal, life, &mut choices(timer_draws), &mut effects);
         it.host = Some(host);
         watch.booted(me);
-        self.carry_out(place, Happening::Booted { node: me, records, torn, effects });
+        self.carry_out(place, Happening::Booted { node: me, records, torn, effects }, None);
     }
 
     /// Carries out what a node did, in order.
-    fn carry_out(&mut self, place: usize, what: Happening<NodeOf<S>>) {
-        self.push(&what);
+    fn carry_out(&mut self, place: usize, what: Happening<NodeOf<S>>, send: Option<u64>) {
+        let mut number = self.watch.trace.sends;
+        self.watch.push(self.now, &what, send);
         let (Happening::Booted { effects, .. }
         | Happening::Stepped { effects, .. }
         | Happening::Synced { effects, .. }) = what
@@ -334,7 +336,10 @@ impl<'a, S: System> Engine<'a, S> {
                         self.places[place].disk.append(record);
                     }
                 }
-                Effect::Send { to, message } => self.send(place, to, message),
+                Effect::Send { to, message } => {
+                    self.send(place, to, message, number);
+                    number += 1;
+                }
                 Effect::Reply { to, reply } => self.reply(place, to, &reply),
                 Effect::SetTimer { timer, delay } => self.arm(place, timer, delay),
                 Effect::CancelTimer(timer) => {
@@ -569,7 +574,7 @@ impl<'a, S: System> Engine<'a, S> {
     // The whole system.
 
     fn push(&mut self, what: &Happening<NodeOf<S>>) {
-        self.watch.push(self.now, what);
+        self.watch.push(self.now, what, None);
     }
 
     /// Whether the system has come to rest.

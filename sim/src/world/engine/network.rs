@@ -21,6 +21,8 @@ pub struct Frame<N: Node> {
     pub to: usize,
     /// What it says.
     pub message: N::Message,
+    /// Which of all sends it comes from.
+    send: u64,
     /// How often its connection had broken when it was sent.
     resets: u64,
 }
@@ -42,8 +44,14 @@ impl<N: Node> Pipes<N> {
 }
 
 impl<S: System> Engine<'_, S> {
-    /// A node sends a message.
-    pub(super) fn send(&mut self, place: usize, to: NodeId, message: <NodeOf<S> as Node>::Message) {
+    /// A node sends a message: the one of this number.
+    pub(super) fn send(
+        &mut self,
+        place: usize,
+        to: NodeId,
+        message: <NodeOf<S> as Node>::Message,
+        number: u64,
+    ) {
         let from = self.places[place].id;
         let Some(&receiver) = self.index.get(&to).filter(|receiver| **receiver != place) else {
             let what = format!("a message was lost: {to} is not a peer");
@@ -51,7 +59,7 @@ impl<S: System> Engine<'_, S> {
         };
         let fate = self.mood.fate(from, to);
         let resets = self.mood.direction(from, to).resets;
-        let frame = Frame { from: place, to: receiver, message, resets };
+        let frame = Frame { from: place, to: receiver, message, send: number, resets };
         if fate.tell != PASSED {
             self.tell_fate(&frame, fate.tell);
         }
@@ -88,7 +96,7 @@ impl<S: System> Engine<'_, S> {
         if self.mood.direction(from, to).resets > frame.resets {
             return self.tell_fate(&frame, "is lost in a reset");
         }
-        self.step(frame.to, Event::Message { from, message: frame.message });
+        self.step(frame.to, Event::Message { from, message: frame.message }, Some(frame.send));
     }
 
     /// Lets go what clogs held on these directions, unless there is another clog.
@@ -115,6 +123,6 @@ impl<S: System> Engine<'_, S> {
     fn tell_fate(&mut self, frame: &Frame<NodeOf<S>>, fate: &'static str) {
         let (from, to) = (self.places[frame.from].id, self.places[frame.to].id);
         let bytes = frame::encode(&Envelope { from, message: &frame.message }).unwrap_or_default();
-        self.push(&Happening::Frame { from, to, fate, bytes });
+        self.watch.push(self.now, &Happening::Frame { from, to, fate, bytes }, Some(frame.send));
     }
 }
