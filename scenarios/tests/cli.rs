@@ -170,6 +170,11 @@ fn a_seed_has_one_digest_in_every_process_and_format() {
     assert_ne!(digest(8), first, "another seed does other things");
 
     let story = coalmine("replay rollout-chaos --seed 7").exits(0).stdout();
+    assert_eq!(story, coalmine("replay rollout-chaos --seed 7 --text").exits(0).stdout());
+    let whole = coalmine("replay rollout-chaos --seed 7 --everything").exits(0).stdout();
+    assert!(story.contains("quiet events)") && !whole.contains("quiet event"));
+    let lines = |text: &str| text.lines().filter(|line| !line.contains("quiet event")).count();
+    assert!(lines(&whole) > lines(&story) + 50, "{} and {}", lines(&whole), lines(&story));
     assert!(story.lines().any(|line| line.starts_with(&format!("digest {first}, "))), "{story}");
     assert!(story.lines().count() > 20, "a story tells what happened:\n{story}");
 }

@@ -120,6 +120,8 @@ pub struct Outcome {
     pub effects: Effects,
     /// What happened, in words.
     pub story: Option<String>,
+    /// The same with all that every run is full of.
+    pub whole_story: Option<String>,
     /// The same, to be shown.
     pub page: Option<Page>,
 }
@@ -236,8 +238,10 @@ where
     let report = scenario.run_plan(engine, plan, options);
     // Messages and timers without consequence are what every run is full of.
     let boring = |event: &Event<NodeOf<S>>| matches!(event, Event::Timer(_) | Event::Message { .. });
-    let tell = |entries: Vec<_>| text::story(&entries, boring, Style::default());
+    let told = |style| report.trace.as_ref().map(|entries| text::story(entries, boring, style));
     Outcome {
+        story: told(Style { everything: false }),
+        whole_story: told(Style { everything: true }),
         page: story.then(|| page(scenario, engine, plan, seed, &report)),
         verdict: report.verdict,
         digest: report.digest,
@@ -245,7 +249,6 @@ where
         simulated: report.simulated,
         wall: report.wall,
         effects: report.effects,
-        story: report.trace.map(tell),
     }
 }
 

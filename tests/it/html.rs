@@ -194,6 +194,120 @@ fn equal_messages_are_told_apart() {
 }
 
 #[test]
+fn a_cut_is_a_band_over_the_links_and_the_time_that_it_lasts() {
+    for engine in [Engine::Madsim, Engine::World] {
+        let suite = coalmine::suite();
+        let scenario = suite.find_scenario("rollout-partition").expect("it ships");
+        let page = scenario.run(engine, 1, true).page.expect("a run with a story has a page");
+        let [band] = page.bands.as_slice() else { panic!("one cut, one band: {:?}", page.bands) };
+        assert_eq!((band.kind, band.for_ns, &band.lanes[..]), (BandKind::Cut, 8_000_000_000, &[][..]));
+        let links: BTreeSet<_> = band.links.iter().copied().collect();
+        assert_eq!(links, BTreeSet::from([(1, 2), (2, 1), (1, 3), (3, 1)]), "n1 from n2 and n3, both ways");
+        let at = |step: usize| page.steps[step].at_ns.expect("a simulation has a clock");
+        let (end, after) = (at(band.from) + band.for_ns, band.to.expect("the run goes on"));
+        assert!(at(after) >= end && at(after - 1) < end);
+    }
+}
+
+#[test]
+fn nothing_passes_a_band_that_lets_nothing_pass() {
+    for engine in [Engine::Madsim, Engine::World] {
+        let (mut kinds, mut one_way, mut both_ways) = (BTreeSet::new(), 0, 0);
+        for seed in 0..100 {
+            let suite = coalmine::suite();
+            let scenario = suite.find_scenario("rollout-chaos").expect("it ships");
+            let page = scenario.run(engine, seed, true).page.expect("a run with a story has a page");
+            let at = |step: usize| page.steps[step].at_ns.expect("a simulation has a clock");
+            for band in &page.bands {
+                kinds.insert(format!("{:?}", band.kind));
+                let (from, to) = (band.from, band.to.unwrap_or(page.steps.len()));
+                assert!(from <= to && page.steps[from].kind == Kind::Plan, "{engine} {seed}: {band:?}");
+                assert_eq!(page.steps[from].text, band.text);
+                if let Some(heal) = page.steps.iter().position(|step| step.name == "heal") {
+                    assert!(at(from) + band.for_ns <= at(heal), "all is healed then: {band:?}");
+                }
+                let within = |step: usize| from < step && step < to;
+                if matches!(band.kind, BandKind::Cut | BandKind::Clog) {
+                    let back = |&(a, b): &(usize, usize)| band.links.contains(&(b, a));
+                    *if band.links.iter().all(back) { &mut both_ways } else { &mut one_way } += 1;
+                    let passed = page.flights.iter().find(|flight| {
+                        band.links.contains(&(flight.from, flight.to))
+                            && flight.sent.is_some_and(within)
+                            && flight.received.iter().any(|&step| within(step))
+                    });
+                    assert!(passed.is_none(), "{engine} {seed}: {passed:?} passes {band:?}");
+                }
+                if band.kind == BandKind::Pause {
+                    let by_itself = |step: &&Step| {
+                        matches!(step.kind, Kind::Message | Kind::Timer | Kind::Request | Kind::Synced)
+                            && step.lane == Some(band.lanes[0])
+                    };
+                    let moved = page.steps[from..to].iter().find(by_itself);
+                    assert!(moved.is_none(), "{engine} {seed}: {moved:?} during {band:?}");
+                }
+            }
+        }
+        let all = ["Clock", "Clog", "Cut", "FullDisk", "Pause", "SlowDisk", "SlowLink"];
+        assert!(kinds.iter().eq(all), "{engine}: {kinds:?}");
+        assert!(one_way > 0 && both_ways > 0, "{engine}: {one_way} one way, {both_ways} both ways");
+    }
+}
+
+#[test]
+fn a_page_shows_the_plan_and_what_came_of_it() {
+    let page = shipped("rollout-partition", 1);
+    assert!(page.details.contains(&("engine".into(), "madsim".into())));
+    let items = page.plan.expect("a run has a plan").items;
+    let [ask, cut, heal] = items.as_slice() else { panic!("asked, cut, healed: {items:?}") };
+    assert_eq!(
+        (&*ask.what, ask.at_ns, ask.fault),
+        ("a client asks n1: c1/1 roll out v2: 100%", Some(500_000_000), false)
+    );
+    assert_eq!((cut.when.as_deref(), cut.fault), (Some("when n3 gets PrepareReq"), true));
+    assert_eq!((heal.at_ns, heal.fault), (Some(15_000_000_000), false));
+    for item in &items {
+        let step = &page.steps[item.step.expect("all of it happened")];
+        assert!(item.what.ends_with(&step.text), "{item:?} is not {step:?}");
+        // Timers under madsim have a grain of a millisecond.
+        let (planned, happened) = (item.at_ns.expect("a time"), step.at_ns.expect("a time"));
+        assert!(planned.abs_diff(happened) < 2_000_000, "{item:?} is not {step:?}");
+    }
+    for seed in 0..30 {
+        let page = shipped("rollout-chaos", seed);
+        let items = page.plan.expect("a run has a plan").items;
+        assert!(items.is_sorted_by_key(|item| item.at_ns));
+        let planned: BTreeSet<_> = items.iter().filter_map(|item| item.step).collect();
+        let happened = |(place, step): (usize, &Step)| {
+            let planned =
+                matches!(step.kind, Kind::Plan | Kind::Asked) && step.lane.is_none_or(|lane| lane == 0);
+            planned.then_some(place)
+        };
+        let happened: BTreeSet<_> = page.steps.iter().enumerate().filter_map(happened).collect();
+        assert_eq!(planned, happened, "seed {seed}");
+    }
+}
+
+#[test]
+fn no_two_scripts_declare_one_name() {
+    // A second declaration would keep the whole script from running.
+    let html = render(&synthetic(3));
+    let script = html.rsplit_once("<script>").expect("there is a script").1;
+    let mut names = BTreeSet::new();
+    for line in script.lines() {
+        let declared = ["const ", "let ", "function ", "async function "];
+        let Some(rest) = declared.iter().find_map(|word| line.strip_prefix(word)) else { continue };
+        for part in rest.split(", ") {
+            let name: String = part.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+            let is_declared = part.len() == rest.len() || rest.starts_with(part) || part.contains(" = ");
+            if is_declared && !line.contains("=>") {
+                assert!(names.insert(name.clone()), "{name} is declared twice");
+            }
+        }
+    }
+    assert!(names.len() > 60, "{names:?}");
+}
+
+#[test]
 fn what_periodic_timers_cause_is_quiet_unless_something_comes_of_it() {
     let page = shipped("rollout-coordinator-dies-decided", 1);
     let quiet: Vec<_> = page.steps.iter().filter(|step| step.quiet).collect();
@@ -258,21 +372,4 @@ fn synthetic(size: usize) -> Page {
         }
     }
     page
-}
-
-/// Writes pages to look at: `cargo test -p coalmine-tests pages_to_look_at -- --ignored`.
-#[test]
-#[ignore = "writes files for a person to look at"]
-fn pages_to_look_at() {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../coalmine-out/pages");
-    std::fs::create_dir_all(folder).expect("the folder can be made");
-    let pages = [
-        ("decided", shipped("rollout-coordinator-dies-decided", 1)),
-        ("chaos", shipped("rollout-chaos", 7)),
-        ("guessing-resolver", guessing_resolver()),
-        ("synthetic", synthetic(10_000)),
-    ];
-    for (name, page) in pages {
-        std::fs::write(format!("{folder}/{name}.html"), render(&page)).expect("the page can be written");
-    }
 }

@@ -47,6 +47,7 @@ impl AnyScenario for Arithmetic {
             wall: self.takes,
             effects: Effects::default(),
             story: None,
+            whole_story: None,
             page: None,
         }
     }

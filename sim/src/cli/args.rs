@@ -202,6 +202,12 @@ pub struct ReplayArgs {
     /// What runs it. Default: what the file says, or madsim.
     #[arg(long, value_enum)]
     pub engine: Option<EngineArg>,
+    /// Print what happened for a terminal, with what every run is full of folded away. That is the default.
+    #[arg(long, conflicts_with = "everything")]
+    pub text: bool,
+    /// Print what every run is full of, too: heartbeats, and whatever else had no consequence.
+    #[arg(long)]
+    pub everything: bool,
     /// Also write the run as a page for a browser: a diagram of all messages, and what each step changed.
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,

@@ -46,7 +46,10 @@ pub fn replay(suite: &Suite, args: &ReplayArgs, format: Format) -> Result<u8, St
     let digest = format!("{:016x}", outcome.digest);
     let surprise = expected.filter(|expected| Expected::of(&outcome.verdict) != *expected);
     match format {
-        Format::Text => output::story(outcome.story.as_deref().unwrap_or_default(), &outcome, &digest),
+        Format::Text => {
+            let story = if args.everything { &outcome.whole_story } else { &outcome.story };
+            output::story(story.as_deref().unwrap_or_default(), &outcome, &digest);
+        }
         Format::Json => output::json(&json!({
             "scenario": scenario.name(),
             "engine": engine,

@@ -53,6 +53,9 @@ impl Bands {
             | Fault::FailSync { .. }
             | Fault::BitRot { .. } => return,
         };
+        if nodes.is_empty() && links.is_empty() {
+            return; // a group is empty
+        }
         let mut until = from + Duration::from_millis(*for_ms);
         // A node has one clock and one disk: what begins later takes the place of what was, and the first of
         // the two that ends is the end. Troubles of links add up.

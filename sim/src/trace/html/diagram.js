@@ -65,6 +65,7 @@ function draw(force) {
   if (!force && top >= drawn.top && bottom <= drawn.bottom) return;
   drawn = { top: Math.max(0, top - 500), bottom: Math.min(height, bottom + 500) };
   canvas.style.height = `${height}px`;
+  placeBands();
   const traced = view.chosen === null ? new Set() : new Set(chain(view.chosen));
   drawRows(traced);
   drawDiagram(traced);
@@ -94,7 +95,7 @@ function stepRow(row, r) {
   const classes = ['row'];
   if (i === view.chosen) classes.push('chosen');
   if (i === run.ending.step) classes.push('violation');
-  if (step.kind === 'plan') classes.push('plan');
+  if (step.kind === 'plan') classes.push(step.name === HEAL ? 'plan mends' : 'plan');
   if (['crash', 'stop', 'network'].includes(step.kind)) classes.push('fault');
   const chips = [];
   if (i === run.ending.step) chips.push(`<span class="chip bad">✗ ${esc(run.ending.headline)}</span>`);
@@ -157,7 +158,11 @@ function drawDiagram(traced) {
   diagram.setAttribute('height', bottom - top);
   diagram.setAttribute('viewBox', `0 ${top} ${diagramWidth} ${bottom - top}`);
   const parts = [`<defs><pattern id="hatch" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">
-    <rect width="6" height="6" fill="var(--fault-wash)"/><line x1="0" y1="0" x2="0" y2="6" stroke="var(--fault)" stroke-width="1" opacity=".45"/></pattern></defs>`];
+    <rect width="6" height="6" fill="var(--fault-wash)"/><line x1="0" y1="0" x2="0" y2="6" stroke="var(--fault)" stroke-width="1" opacity=".45"/></pattern>
+    <pattern id="still" width="6" height="5" patternUnits="userSpaceOnUse"><rect width="6" height="5" fill="var(--wash)"/>
+    <line x1="0" x2="6" y1="2.5" y2="2.5" stroke="var(--soft)" stroke-width="1" opacity=".55"/></pattern></defs>`];
+  const bands = shownBands.filter(it => it.bottom > top && it.top < bottom);
+  for (const band of bands) parts.push(shade(band));
   laneX.forEach((x, lane) => parts.push(lifeline(lane, x, top, bottom)));
   for (let r = rowAt(top); r < rows.length && rows[r].y < bottom; r++) {
     const row = rows[r], y = row.y + GAP / 2;
@@ -166,6 +171,7 @@ function drawDiagram(traced) {
         + `<line x1="${GUTTER}" x2="${diagramWidth}" y1="${y}" y2="${y}" stroke="var(--faint)" stroke-width="1" stroke-dasharray="1 5"/>`);
     }
   }
+  for (const band of bands) parts.push(wall(band, top, bottom));
   const flights = flightsBetween(top, bottom), labels = [];
   for (const place of flights) parts.push(arrow(place, traced, labels));
   for (let r = rowAt(top); r < rows.length && rows[r].y < bottom; r++) {
@@ -272,6 +278,7 @@ function faultMark(fate, x, y) {
     case 'lost': return `${disc}<path class="faultmark" d="M${x - 5} ${y - 5}l10 10m0-10l-10 10"/>`;
     case 'cut_off': return `${disc}<path class="faultmark" d="M${x - 2.5} ${y - 7}v14m5-14v14"/>`;
     case 'doubled': return `${disc}<circle class="faultmark" cx="${x - 2}" cy="${y - 2}" r="4"/><circle class="faultmark" cx="${x + 2.5}" cy="${y + 2.5}" r="4"/>`;
+    case 'clogged': return `${disc}<path class="faultmark" d="M${x - 6} ${y - 6}v12m0-6h6m0-4v8" stroke-width="1.8"/>`;
     case 'held_back': return `${disc}<path class="faultmark" d="M${x - 4} ${y - 6}h8l-8 12h8z" stroke-width="1.8" stroke-linejoin="round"/>`;
     default: return `<path class="faultmark" d="M${x} ${y - 6}v12"/>`;
   }
@@ -281,7 +288,7 @@ function faultMark(fate, x, y) {
 function glyph(i) {
   const step = run.steps[i], x = laneX[step.lane], y = middle(i);
   if (step.kind === 'plan') {
-    return `<line x1="${GUTTER}" x2="${diagramWidth}" y1="${y}" y2="${y}" stroke="var(--fault)" stroke-width="1.5"/>`;
+    return `<line x1="${GUTTER}" x2="${diagramWidth}" y1="${y}" y2="${y}" stroke="var(${step.name === HEAL ? '--good' : '--fault'})" stroke-width="1.5"/>`;
   }
   if (x === undefined) return '';
   const written = step.acts.filter(act => act.kind === 'append').length;
@@ -306,6 +313,64 @@ function mark(kind, x, y, paint, violation) {
   }
 }
 
+const HEAL = 'heal';
+
+/// Where each band is: how far it reaches, and what is drawn of it.
+let shownBands = [];
+
+const NODE_BAND_WIDTH = { pause: 22, clock: 30, slow_disk: 38, full_disk: 38 };
+
+function placeBands() {
+  const taken = [];
+  shownBands = run.bands.filter(band => !view.hiddenBands.has(band.kind)).flatMap(band => {
+    const lanes = band.lanes.filter(lane => laneX[lane] !== undefined);
+    const links = band.links.filter(([a, b]) => laneX[a] !== undefined && laneX[b] !== undefined);
+    if (!lanes.length && !links.length) return [];
+    const top = below(band.from), bottom = Math.max(top + 12, band.to === null ? height - 16 : below(band.to) - (rowOf.has(band.to) ? 15 : 0));
+    if (lanes.length) {
+      const wide = NODE_BAND_WIDTH[band.kind] / 2;
+      return [{ band, top, bottom, left: laneX[lanes[0]] - wide, right: laneX[lanes[0]] + wide, walls: [] }];
+    }
+    // Walls of bands that overlap stand side by side.
+    let slot = taken.findIndex(end => end <= top);
+    if (slot < 0) slot = taken.length;
+    taken[slot] = bottom;
+    const walls = new Map();
+    for (const [a, b] of links) {
+      const side = Math.sign(laneX[a] - laneX[b]);
+      walls.set(`${b} ${side}`, { x: laneX[b] + side * (13 + 5 * (slot % 3)), side });
+    }
+    const xs = links.flat().map(lane => laneX[lane]);
+    return [{ band, top, bottom, left: Math.min(...xs), right: Math.max(...xs), walls: [...walls.values()] }];
+  });
+}
+
+/// The shade of a band, behind everything.
+function shade({ band, top, bottom, left, right, walls }) {
+  const box = `x="${left}" width="${right - left}" y="${top}" height="${bottom - top}"`;
+  if (walls.length) return `<rect class="shade ${band.kind}" ${box}/>`;
+  return `<rect class="shade ${band.kind}" ${box} rx="7"/>`;
+}
+
+/// What stands in the way of messages, and the words beside it.
+function wall({ band, top, bottom, right, walls }, from, to) {
+  const [a, b] = [Math.max(top, from - 20), Math.min(bottom, to + 20)];
+  let out = walls.map(({ x }) => `<line class="wall ${band.kind}" x1="${x}" x2="${x}" y1="${a}" y2="${b}"/>`).join('');
+  const beside = walls.length ? walls[0].x + walls[0].side * 9 : right + 7, every = 420, words = bandLabel(band);
+  const long = 6 * words.length + 40;
+  if (bottom - top < long) return out;
+  for (let y = top + long / 2 + 14; y < bottom - long / 2 + 20; y += Math.max(every, long)) {
+    if (y < from - 200 || y > to + 200) continue;
+    out += `<text class="bandlabel" transform="translate(${beside} ${y}) rotate(-90)" text-anchor="middle" dy="3">${esc(words)}</text>`;
+  }
+  return out;
+}
+
+/// The bands at a place of the diagram.
+function bandsAt(x, y) {
+  return shownBands.filter(it => y >= it.top && y <= it.bottom && x >= it.left - 6 && x <= it.right + 6).map(it => it.band);
+}
+
 /// The whole run in a strip: faults, what is searched for, and where one is.
 function drawOverview() {
   const ratio = window.devicePixelRatio || 1, width = 18, tall = overview.clientHeight;
@@ -319,6 +384,10 @@ function drawOverview() {
   pen.fillStyle = style.getPropertyValue('--wash');
   const seen = scroller.scrollTop / height * tall;
   pen.fillRect(1, seen, width, Math.max(8, scroller.clientHeight / height * tall));
+  pen.fillStyle = style.getPropertyValue('--fault');
+  pen.globalAlpha = 0.3;
+  for (const { top, bottom } of shownBands) pen.fillRect(1, top / height * tall, 4, Math.max(1, (bottom - top) / height * tall));
+  pen.globalAlpha = 1;
   run.steps.forEach((step, i) => {
     if (['crash', 'stop'].includes(step.kind)) line(i, '--fault', 4, 10, 2);
     if (step.kind === 'plan') line(i, '--fault', 4, 10, 1);

@@ -7,6 +7,7 @@ const view = {
   hiddenLanes: new Set(),
   hiddenNames: new Set(),   // variants of messages
   hiddenSorts: new Set(),   // 'timer', 'disk'
+  hiddenBands: new Set(),   // kinds of what is broken for a while
   quiet: false,             // whether quiet steps are shown
   shown: new Set(),         // steps that are shown whatever the filters say
   chosen: null,
@@ -49,12 +50,24 @@ const stateBefore = (() => {
   return before;
 })();
 
+/// What can be broken for a while, in the order of the filters.
+const BAND_KINDS = { cut: 'cuts', clog: 'clogs', slow_link: 'slow links', pause: 'pauses', clock: 'wrong clocks',
+  slow_disk: 'slow disks', full_disk: 'full disks' };
+const bandOf = new Map(run.bands.map(band => [band.from, band]));
+
+/// What is broken while a step happens.
+const brokenAt = i => run.bands.filter(band => band.from < i && (band.to === null || i < band.to));
+
+/// A band's words without its duration, which its length shows.
+const bandLabel = band => band.text.replace(/ for [\d.]+ s\b/, '').replace(/,$/, '').replace(/^partition: /, '');
+
 function passesFilters(i) {
   const step = run.steps[i];
   if (i === view.chosen || view.shown.has(i) || i === run.ending.step) return true;
   if (step.quiet && !view.quiet) return false;
   if (step.lane !== null && view.hiddenLanes.has(step.lane)) return false;
   if (MESSAGE_KINDS.has(step.kind) && view.hiddenNames.has(step.name)) return false;
+  if (bandOf.has(i) && view.hiddenBands.has(bandOf.get(i).kind)) return false;
   if (step.kind === 'timer' && view.hiddenSorts.has('timer')) return false;
   if (step.kind === 'synced' && view.hiddenSorts.has('disk')) return false;
   return true;

@@ -206,7 +206,7 @@ impl<'a, N: Node> Reader<'a, N> {
                 }
             }
             Happening::Healed => {
-                step.text = HEALED.into();
+                (step.name, step.text) = ("heal".into(), HEALED.into());
                 self.bands.heal(at);
             }
         }

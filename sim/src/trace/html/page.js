@@ -9,9 +9,26 @@ function showBanner() {
     + (ending.why ? `<p class="why">${esc(ending.why)}</p>` : '')
     + `<p class="about">${esc(run.subtitle)}</p></div><div class="side">`
     + (run.replay ? `<div class="replay"><code>${esc(run.replay)}</code><button id="copy">copy</button></div>` : '')
-    + `<div class="details">${run.details.map(([name, value]) => `<span>${esc(name)} <span class="mono">${esc(value)}</span></span>`).join('')}</div></div>`;
+    + `<div class="details">${run.details.map(([name, value]) => `<span>${esc(name)} <span class="mono">${esc(value)}</span></span>`).join('')}`
+    + `${run.plan ? '<span><button class="goto" data-do="plan">the plan</button></span>' : ''}</div></div>`;
   const copy = document.getElementById('copy');
-  if (copy) copy.onclick = () => navigator.clipboard.writeText(run.replay).then(() => { copy.textContent = 'copied'; });
+  if (copy) copy.onclick = () => copyText(run.replay).then(done => { copy.textContent = done ? 'copied' : 'select it'; });
+}
+
+/// Copies, also where a page from a file may not use the clipboard.
+async function copyText(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    const field = document.createElement('textarea');
+    field.value = text;
+    document.body.append(field);
+    field.select();
+    const done = document.execCommand('copy');
+    field.remove();
+    return done;
+  }
 }
 
 function toggle(pressed, data, content, title) {
@@ -24,10 +41,15 @@ function showFilters() {
   const count = n => `<span class="count">${n}</span>`;
   const kinds = [...variants].map(([name, { label, count: n }]) =>
     toggle(!view.hiddenNames.has(name), `name ${name}`, esc(label || name) + count(n))).join('');
+  const broken = Object.entries(BAND_KINDS).map(([kind, name]) => {
+    const n = run.bands.filter(band => band.kind === kind).length;
+    return n ? toggle(!view.hiddenBands.has(kind), `band ${kind}`, name + count(n)) : '';
+  }).join('');
   const timers = run.steps.filter(step => step.kind === 'timer').length, disk = run.steps.filter(step => step.kind === 'synced').length;
   document.getElementById('filters').innerHTML =
     `<div class="group"><span class="name">Nodes</span>${lanes}</div>`
     + (kinds ? `<div class="group"><span class="name">Messages</span>${kinds}</div>` : '')
+    + (broken ? `<div class="group"><span class="name">Broken</span>${broken}</div>` : '')
     + `<div class="group"><span class="name">Also</span>${toggle(!view.hiddenSorts.has('timer'), 'sort timer', `timers${count(timers)}`)}`
     + `${toggle(!view.hiddenSorts.has('disk'), 'sort disk', `disk${count(disk)}`)}`
     + `${toggle(view.quiet, 'quiet', `quiet steps${count(quietCount)}`, 'Heartbeats and other things that every run is full of, where nothing comes of them')}</div>`;
@@ -67,6 +89,16 @@ function choose(step, how) {
   showHits();
   const hash = `#step-${step + 1}`;
   if (location.hash !== hash) history.replaceState(null, '', hash);
+}
+
+/// No step is chosen: the panel tells of the whole run.
+function showPlan() {
+  view.chosen = null;
+  draw(true);
+  drawOverview();
+  showPanel();
+  showHits();
+  history.replaceState(null, '', '#');
 }
 
 /// The step that the keyboard goes on from, if none is chosen: the first in sight.
@@ -138,8 +170,10 @@ function actItem(act, lane) {
 
 function showPanel() {
   if (view.chosen === null) {
-    panel.innerHTML = `<h2>How to read this</h2><p>Each column is a node, and time goes down. Choose a step to see what it did, what led to it, and what it changed.</p>${legend()}`
-      + (run.ending.step === null ? '' : `<p>${goto(run.ending.step, 'Go to where it went wrong')} <kbd>e</kbd></p>`);
+    panel.innerHTML = '<h2>How to read this</h2><p>Each column is a node, and time goes down. Choose a step to see what it did, what led to it, and what it changed.</p>'
+      + (run.ending.step === null ? '' : `<p>${goto(run.ending.step, 'Go to where it went wrong')} <kbd>e</kbd></p>`)
+      + planList() + `<h3>The signs</h3>${legend()}`;
+    panel.scrollTop = 0;
     return;
   }
   const i = view.chosen, step = run.steps[i], parts = [];
@@ -153,6 +187,11 @@ function showPanel() {
     const flight = run.flights[step.flight], last = flight.touches[flight.touches.length - 1].step === i;
     if (!last || !['lost', 'cut_off'].includes(flight.fate)) parts.push(`<p class="soft">The message: ${fateOf(flight)}.</p>`);
   }
+  if (bandOf.has(i)) {
+    const band = bandOf.get(i);
+    if (band.links.length) parts.push(`<p>${tellLinks(band)}</p>`);
+    parts.push(`<p class="soft">It lasts ${duration(band.for_ns)}${band.to === null ? ', longer than the run' : `: ${goto(band.to, 'to the step after its end')}`}.</p>`);
+  }
   const done = acts(step).map(act => actItem(act, step.lane));
   const takes = ['boot', 'message', 'timer', 'request', 'durable', 'synced'].includes(step.kind);
   if (done.length) parts.push(`<h3>${step.kind === 'synced' ? 'What was waiting for the disk' : `What ${esc(nodeName(step.lane))} does`}</h3><ul class="acts">${done.join('')}</ul>`);
@@ -163,10 +202,47 @@ function showPanel() {
       + (run.steps[c].at_ns === null ? '' : `<span class="time">${seconds(run.steps[c].at_ns).slice(0, -3)}</span>`)
       + (c === i ? '<span class="here">this step</span>' : `<button data-go="${c}">${headline(c)}</button>`) + '</li>').join('')}</ol>`);
   }
+  const broken = brokenAt(i);
+  if (broken.length) {
+    parts.push(`<h3>What is broken meanwhile</h3><ul class="broken">${broken.map(band => `<li>${bandIcon(band)}${goto(band.from, bandLabel(band))}`
+      + `${band.to === null || run.steps[i].at_ns === null ? '' : ` <span class="soft">for another ${duration(run.steps[band.from].at_ns + band.for_ns - run.steps[i].at_ns)}</span>`}</li>`).join('')}</ul>`);
+  }
   parts.push(stateChange(i));
+  if (run.plan) parts.push(`<details><summary>The plan of this run</summary>${planList()}</details>`);
   parts.push(`<details><summary>How to read this</summary>${legend()}</details>`);
   panel.innerHTML = parts.join('');
   panel.scrollTop = 0;
+}
+
+/// What was to happen, and whether it did.
+function planList() {
+  if (!run.plan) return '';
+  const item = it => {
+    const time = it.at_ns === null ? '' : seconds(it.at_ns).slice(0, -3);
+    const what = it.step === null ? `<span class="soft">${esc(it.what)}</span>` : `<button data-go="${it.step}">${esc(it.what)}</button>`;
+    const notes = [it.when && esc(it.when), it.step === null && 'did not come to it'].filter(Boolean);
+    return `<li class="${it.fault ? 'fault' : ''}${it.step !== null && it.step === view.chosen ? ' here' : ''}"><span class="time">${time}</span>`
+      + `<span>${what}${notes.length ? `<span class="note">${notes.join('; ')}</span>` : ''}</span></li>`;
+  };
+  return '<h3>The plan: what was asked, and what was made to break</h3>'
+    + (run.plan.links ? `<p class="soft">${esc(run.plan.links)}</p>` : '')
+    + `<ol class="plan">${run.plan.items.map(item).join('')}</ol>`;
+}
+
+/// Which directions a band concerns, each pair once.
+function tellLinks({ kind, links }) {
+  const [one, both] = kind === 'cut' ? ['↛', '↮'] : ['→', '↔'];
+  const has = (a, b) => links.some(([from, to]) => from === a && to === b);
+  return links.filter(([a, b]) => !has(b, a) || a < b)
+    .map(([a, b]) => `<span class="link">${who(a)} ${has(b, a) ? both : one} ${who(b)}</span>`).join(', ');
+}
+
+/// A band as a small sign.
+function bandIcon(band) {
+  if (band.lanes.length) return `<svg viewBox="0 0 24 16"><rect class="shade ${band.kind}" x="6" y="1" width="12" height="14" rx="4"/></svg>`;
+  const both = band.links.some(([a, b]) => band.links.some(([c, d]) => a === d && b === c));
+  return `<svg viewBox="0 0 24 16"><rect class="shade ${band.kind}" x="2" y="0" width="20" height="16"/>`
+    + `${both ? `<line class="wall ${band.kind}" x1="6" x2="6" y1="0" y2="16"/>` : ''}<line class="wall ${band.kind}" x1="18" x2="18" y1="0" y2="16"/></svg>`;
 }
 
 function idleReason(i) {
@@ -210,13 +286,32 @@ function legend() {
     + item(mark('boot', 23, 11, c), 'it starts, from what its disk holds')
     + item('<line x1="2" x2="44" y1="11" y2="11" stroke="var(--fault)" stroke-width="1.5"/>', 'something happens to the whole system, such as a cut')
     + item(mark('message', 23, 11, c, true), 'here it went wrong')
+    + bandLegend(item)
     + '</div>';
+}
+
+/// The kinds of bands that this run has.
+function bandLegend(item) {
+  const has = kind => run.bands.some(band => band.kind === kind);
+  const between = (kind, both) => `<rect class="shade ${kind}" x="4" y="0" width="38" height="22"/>`
+    + `${both ? `<line class="wall ${kind}" x1="12" x2="12" y1="0" y2="22"/>` : ''}<line class="wall ${kind}" x1="34" x2="34" y1="0" y2="22"/>`;
+  const around = kind => `<rect class="shade ${kind}" x="12" y="1" width="22" height="20" rx="6"/><line x1="23" x2="23" y1="0" y2="22" stroke="var(--n1)" stroke-width="1.5" opacity=".5"/>`;
+  const drawings = {
+    cut: item(between('cut'), 'a cut: from that side, nothing gets through the wall to the node behind it') + item(between('cut', true), 'the same in both directions'),
+    clog: item(between('clog'), 'a clog: what comes from that side is held until its end'),
+    slow_link: item(between('slow_link'), 'what comes from that side takes longer'),
+    pause: item(around('pause'), 'the node stands still, and knows nothing of it'),
+    clock: item(around('clock'), 'its clock is too fast or too slow'),
+    slow_disk: item(around('slow_disk'), 'its disk is slow'),
+    full_disk: item(around('full_disk'), 'its disk is full'),
+  };
+  return Object.keys(BAND_KINDS).filter(has).map(kind => drawings[kind]).join('');
 }
 
 function showHelp() {
   const keys = [['j ↓ / k ↑', 'next, previous step'], ['] / [', 'next, previous step of the same node'], ['c', 'the step that caused this one'],
     ['Home / End', 'first, last step'], ['e', 'where it went wrong'], ['/', 'search'], ['n / N', 'next, previous match'],
-    ['q', 'show or hide quiet steps'], ['Esc', 'close, clear'], ['?', 'this']];
+    ['q', 'show or hide quiet steps'], ['p', 'the plan of this run'], ['Esc', 'close, clear'], ['?', 'this']];
   help.innerHTML = `<div class="columns"><div><h2>Keys</h2><dl>${keys.map(([key, what]) => `<dt>${key.split(' ').map(k => k === '/' && key !== '/' ? '/' : `<kbd>${k}</kbd>`).join(' ')}</dt><dd>${what}</dd>`).join('')}</dl>`
     + '<p class="soft">The address of this page names the chosen step: copy it to show somebody where to look. Quiet stretches are folded; a dotted line means that time passes.</p></div>'
     + `<div><h2>How to read this</h2>${legend()}</div></div>`;
@@ -233,12 +328,13 @@ document.addEventListener('click', event => {
   if ((it = at('go'))) choose(Number(it.dataset.go));
   else if ((it = at('unfold'))) { rows[Number(it.dataset.unfold)].folded.forEach(i => view.shown.add(i)); refresh(); }
   else if ((it = at('step'))) { if (!String(getSelection())) choose(Number(it.dataset.step)); }
-  else if ((it = at('do'))) ({ help: showHelp, back: () => choose(atSameNode(-1)), on: () => choose(atSameNode(1)) })[it.dataset.do]();
+  else if ((it = at('do'))) ({ help: showHelp, plan: showPlan, back: () => choose(atSameNode(-1)), on: () => choose(atSameNode(1)) })[it.dataset.do]();
   else if ((it = at('toggle'))) {
     const [what, value] = it.dataset.toggle.split(/ (.*)/);
     if (what === 'lane') flip(view.hiddenLanes, Number(value));
     if (what === 'name') flip(view.hiddenNames, value);
     if (what === 'sort') flip(view.hiddenSorts, value);
+    if (what === 'band') flip(view.hiddenBands, value);
     if (what === 'quiet') view.quiet = !view.quiet;
     view.shown.clear();
     showFilters();
@@ -269,11 +365,24 @@ document.addEventListener('keydown', event => {
     c: () => view.chosen !== null && choose(run.steps[view.chosen].cause),
     Home: () => choose(first(1)), End: () => choose(first(-1)), e: () => choose(run.ending.step, 'centre'),
     '/': () => document.getElementById('search').select(), n: () => nextHit(1), N: () => nextHit(-1),
+    p: showPlan,
     q: () => { view.quiet = !view.quiet; view.shown.clear(); showFilters(); refresh(); }, '?': showHelp,
-    Escape: () => { if (help.open) help.close(); },
+    Escape: () => { if (help.open) help.close(); else showPlan(); },
   }[event.key];
   if (does) { event.preventDefault(); does(); }
 });
+
+// What is broken where the pointer is.
+const hint = document.getElementById('tip');
+scroller.addEventListener('mousemove', event => {
+  const box = scroller.getBoundingClientRect(), x = event.clientX - box.left, y = event.clientY - box.top + scroller.scrollTop;
+  const found = x < diagramWidth ? bandsAt(x, y) : [];
+  hint.hidden = !found.length;
+  hint.innerHTML = found.map(band => `<div>${bandIcon(band)}${esc(band.text)}</div>`).join('');
+  hint.style.left = `${x + 16}px`;
+  hint.style.top = `${event.clientY - box.top + 46}px`;
+});
+scroller.addEventListener('mouseleave', () => { hint.hidden = true; });
 
 let waiting = false;
 scroller.addEventListener('scroll', () => {

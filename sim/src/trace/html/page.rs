@@ -65,7 +65,7 @@ pub struct Step {
     pub lane: Option<usize>,
     /// What kind of thing.
     pub kind: Kind,
-    /// The variant of the message, timer or request, for filters.
+    /// The variant of the message, timer or request, for filters; `heal` where all faults end.
     pub name: String,
     /// What it was, in words.
     pub text: String,
