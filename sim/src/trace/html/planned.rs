@@ -1,5 +1,7 @@
 //! What was planned for a run, beside what came of it.
 
+use std::time::Duration;
+
 use coalmine_core::node::{Node, Word};
 
 use super::page::{PlanItem, Planned};
@@ -7,21 +9,29 @@ use crate::plan::{Links, Plan, PlanStep, What, When};
 use crate::trace::text::HEALED;
 use crate::trace::{Entry, Happening};
 
+/// What has its time happens at most so much later.
+const GRAIN: Duration = Duration::from_millis(2);
+
 /// A plan, each step with the entry at which it happened.
 pub fn planned<N: Node>(plan: &Plan<N>, entries: &[Entry<N>]) -> Planned {
     let mut taken = vec![false; entries.len()];
-    let mut find = |is_it: &dyn Fn(&Happening<N>) -> bool| {
-        let place = (0..entries.len()).find(|&place| !taken[place] && is_it(&entries[place].what))?;
+    let mut find = |since: Duration, until: Duration, is_it: &dyn Fn(&Happening<N>) -> bool| {
+        let mut places = 0..entries.len();
+        let fits = |place: usize| (since..=until).contains(&entries[place].at) && is_it(&entries[place].what);
+        let place = places.find(|&place| !taken[place] && fits(place))?;
         taken[place] = true;
         Some(place)
     };
-    let mut items: Vec<_> = plan.steps.iter().map(|step| item(step, &mut find)).collect();
+    // The same may be planned twice. What has its time is found by it, and the rest is what was waited for.
+    let (timed, waiting): (Vec<_>, Vec<_>) =
+        plan.steps.iter().partition(|step| matches!(step.when, When::AtMs(_)));
+    let mut items: Vec<_> = timed.into_iter().chain(waiting).map(|step| item(step, &mut find)).collect();
     items.push(PlanItem {
         when: None,
         at_ns: Some(plan.heal_at_ms * 1_000_000),
         what: HEALED.into(),
         fault: false,
-        step: find(&|what| matches!(what, Happening::Healed)),
+        step: find(Duration::ZERO, Duration::MAX, &|what| matches!(what, Happening::Healed)),
     });
     for item in &mut items {
         let happened = item.step.map(|step| entries[step].at.as_nanos() as u64);
@@ -33,17 +43,21 @@ pub fn planned<N: Node>(plan: &Plan<N>, entries: &[Entry<N>]) -> Planned {
 
 fn item<N: Node>(
     step: &PlanStep<N>,
-    find: &mut impl FnMut(&dyn Fn(&Happening<N>) -> bool) -> Option<usize>,
+    find: &mut impl FnMut(Duration, Duration, &dyn Fn(&Happening<N>) -> bool) -> Option<usize>,
 ) -> PlanItem {
+    let (since, until) = match step.when {
+        When::AtMs(at) => (Duration::from_millis(at), Duration::from_millis(at) + GRAIN),
+        When::Received { .. } | When::Durable { .. } => (Duration::ZERO, Duration::MAX),
+    };
     let (what, fault, step_of) = match &step.what {
         What::Fault(fault) => {
-            let happened = find(&|what| matches!(what, Happening::Fault(it) if it == fault));
+            let happened = find(since, until, &|what| matches!(what, Happening::Fault(it) if it == fault));
             (fault.tell(), true, happened)
         }
         What::Ask { to, id, request } => {
             let asked = format!("{id} {}", N::tell(Word::Request(request)));
             let is_it = |what: &Happening<N>| matches!(what, Happening::Asked { to: whom, what } if whom == to && *what == asked);
-            (format!("a client asks {to}: {asked}"), false, find(&is_it))
+            (format!("a client asks {to}: {asked}"), false, find(since, until, &is_it))
         }
     };
     let (when, at_ns) = match &step.when {
