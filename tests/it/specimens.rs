@@ -66,12 +66,6 @@ fn the_checker_finds_a_vote_that_was_not_durable() {
 }
 
 #[test]
-fn the_sweep_finds_an_amnesiac() {
-    let broken = ["one-outcome", "one-state-per-version", "no-split-brain", "unanimous"];
-    sweep_finds::<Amnesiac>(&broken, &["loses its disk", "has an empty journal"]);
-}
-
-#[test]
 fn the_checker_finds_an_amnesiac_participant() {
     let args = ModelArgs {
         crashes: Some(0),
