@@ -244,3 +244,64 @@ impl<N: Node> Drawn<'_, N> {
         self.steps.push(PlanStep { when: When::Durable { node, record, nth }, what: What::Fault(fault) });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use coalmine_core::twophase::TwoPhase;
+
+    use super::*;
+    use crate::plan::Stream;
+
+    /// All steps that a thousand seeds draw.
+    fn drawn(chaos: &Chaos) -> Vec<PlanStep<TwoPhase>> {
+        let plan = |seed| chaos.plan::<TwoPhase>(Vec::new(), &mut Stream::Plan.of(seed));
+        (0..1_000).flat_map(|seed| plan(seed).steps).collect()
+    }
+
+    fn chaos() -> Chaos {
+        Chaos {
+            nodes: [3, 5, 9].map(NodeId).to_vec(),
+            messages: Vec::new(),
+            records: Vec::new(),
+            wipes: Vec::new(),
+            heal_at_ms: 1_000,
+            converge_within_ms: 1_000,
+        }
+    }
+
+    fn wiped(steps: &[PlanStep<TwoPhase>]) -> Vec<NodeId> {
+        let wiped = |step: &PlanStep<_>| match &step.what {
+            What::Fault(Fault::Wipe { node, .. }) => Some(*node),
+            What::Fault(_) | What::Ask { .. } => None,
+        };
+        steps.iter().filter_map(wiped).collect()
+    }
+
+    #[test]
+    fn only_those_lose_their_disks_who_may() {
+        assert!(wiped(&drawn(&chaos())).is_empty());
+        let wiped = wiped(&drawn(&chaos().wipes([NodeId(5)])));
+        assert!(wiped.len() > 100 && wiped.iter().all(|node| *node == NodeId(5)), "{wiped:?}");
+    }
+
+    #[test]
+    fn faults_fall_on_members_and_crashes_are_aimed_at_what_there_is() {
+        let members = chaos().nodes;
+        for step in drawn(&chaos()) {
+            let What::Fault(fault) = &step.what else { panic!("nobody asked: {step:?}") };
+            assert!(fault.nodes().iter().all(|node| members.contains(node)), "{step:?}");
+            assert!(matches!(step.when, When::AtMs(at) if at < 1_000), "nothing to aim at: {step:?}");
+        }
+        let aimed = |messages: &[&str], records: &[&str]| {
+            let steps = drawn(&chaos().aimed_at(messages, records));
+            let count = |is: fn(&When) -> bool| steps.iter().filter(|step| is(&step.when)).count();
+            (
+                count(|when| matches!(when, When::Received { message, .. } if message == "Commit")),
+                count(|when| matches!(when, When::Durable { record, .. } if record == "Vote")),
+            )
+        };
+        assert!(matches!(aimed(&["Commit"], &[]), (100.., 0)));
+        assert!(matches!(aimed(&[], &["Vote"]), (0, 100..)));
+        assert!(matches!(aimed(&["Commit"], &["Vote"]), (100.., 100..)));
+    }
+}

@@ -22,10 +22,7 @@ pub const SEEDS: &str = "COALMINE_SEEDS";
 /// that fails, with the line that tells its story.
 #[track_caller]
 pub fn sweep(suite: &Suite, scenario: &str, seeds: Range<u64>) {
-    let seeds = match std::env::var(SEEDS) {
-        Ok(text) => text.parse().map(Seeds::range).unwrap_or_else(|why| panic!("{SEEDS}: {why}")),
-        Err(_) => seeds,
-    };
+    let seeds = wanted(std::env::var(SEEDS).ok(), seeds).unwrap_or_else(|why| panic!("{why}"));
     let found = suite.find_scenario(scenario).unwrap_or_else(|| panic!("there is no scenario {scenario:?}"));
     let jobs = std::thread::available_parallelism().map_or(1, Into::into);
     let options = SweepOptions { jobs, ..SweepOptions::of(seeds) };
@@ -37,6 +34,12 @@ pub fn sweep(suite: &Suite, scenario: &str, seeds: Range<u64>) {
             failure.verdict.tell(),
         );
     }
+}
+
+/// The seeds that the environment names, or else the test's own.
+fn wanted(named: Option<String>, own: Range<u64>) -> Result<Range<u64>, String> {
+    let Some(named) = named else { return Ok(own) };
+    named.parse().map(Seeds::range).map_err(|why| format!("{SEEDS}: {why}"))
 }
 
 /// Explores a model within its own limits. Panics unless the space was exhausted, all invariants hold and all
@@ -83,5 +86,18 @@ pub fn replay(suite: &Suite, path: impl AsRef<Path>) {
             outcome.verdict.tell(),
             suite.program(),
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::wanted;
+
+    #[test]
+    fn the_environment_says_which_seeds() {
+        assert_eq!(wanted(None, 0..200), Ok(0..200));
+        assert_eq!(wanted(Some("5..100000".into()), 0..200), Ok(5..100_000));
+        let refused = wanted(Some("many".into()), 0..200).expect_err("no seeds");
+        assert!(refused.starts_with("COALMINE_SEEDS: \"many\""), "{refused}");
     }
 }

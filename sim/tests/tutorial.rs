@@ -15,6 +15,7 @@ use std::process::Command;
 #[allow(dead_code, reason = "only its suite is used here")]
 mod first_try;
 
+use coalmine_sim::prelude::{ModelDef, Suite};
 use coalmine_sim::testing;
 
 const TUTORIAL: &str = include_str!("../../docs/tutorial.md");
@@ -169,9 +170,31 @@ fn assert_shows(block: &Block, command: &str, shown: &[&str], printed: &str) {
 
 /// What the five-line test says about the first try.
 fn failing_test() -> String {
-    let sweep = || testing::sweep(&first_try::suite(), "tickets", 0..200);
-    let panic = std::panic::catch_unwind(sweep).expect_err("the first try is wrong");
+    panics(|| testing::sweep(&first_try::suite(), "tickets", 0..200))
+}
+
+/// What a test of a user's crate says when it fails.
+fn panics(test: impl Fn() + std::panic::UnwindSafe) -> String {
+    let panic = std::panic::catch_unwind(test).expect_err("it must fail");
     panic.downcast_ref::<String>().expect("a message").clone()
+}
+
+#[test]
+fn capsules_and_models_fail_with_what_a_person_needs() {
+    let capsule = Path::new(MANIFEST).join("examples/tickets/capsules/one-vote-counted-twice.toml");
+    let said = panics(|| testing::replay(&first_try::suite(), &capsule));
+    let line = format!("cargo run -- replay {}", capsule.display());
+    assert!(said.contains("never-twice is violated") && said.contains("says passed"), "{said}");
+    assert!(said.lines().any(|said| said.trim() == line), "{said}");
+    let said = panics(|| testing::replay(&first_try::suite(), Path::new(MANIFEST).join("examples")));
+    assert!(said.contains("there is no plan in this folder"), "{said}");
+
+    let idle = || {
+        let model = ModelDef { size: (3, 0), ..first_try::system::model() };
+        testing::check(&Suite::default().model(model), "tickets");
+    };
+    let said = panics(idle);
+    assert!(said.contains("\"gives\": Missing") && said.contains("cargo run -- check tickets"), "{said}");
 }
 
 #[test]

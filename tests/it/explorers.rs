@@ -6,7 +6,7 @@ use coalmine_core::rollout::variant::{Sound, Variant};
 use coalmine_sim::check::{CheckOptions, CheckReport, Explorer};
 use coalmine_sim::suite::{AnyModel, ModelArgs};
 use coalmine_sim::world::Disk;
-use coalmine_tests::{GuessingResolver, HastyVoter};
+use coalmine_tests::{Amnesiac, GuessingResolver, HastyVoter};
 
 fn explore(model: &dyn AnyModel, args: ModelArgs, options: CheckOptions) -> (CheckReport, Option<String>) {
     model.check(args, options, &mut |_| {})
@@ -161,5 +161,5 @@ fn both_explorers_find_a_vote_that_was_not_durable() {
 #[test]
 fn both_explorers_find_what_a_wipe_breaks() {
     let args = ModelArgs { crashes: Some(0), drops: Some(0), timeouts: Some(0), ..ModelArgs::default() };
-    both_find::<Sound>(ModelArgs { wipes: Some(1), ..args });
+    both_find::<Amnesiac>(ModelArgs { wipes: Some(1), operations: Some(2), ..args });
 }

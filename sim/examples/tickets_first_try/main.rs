@@ -2,7 +2,7 @@
 
 mod node;
 #[path = "../tickets/system.rs"]
-mod system;
+pub(crate) mod system;
 
 use std::process::ExitCode;
 

@@ -199,9 +199,8 @@ function below(step) {
   if (y !== undefined) return y;
   let low = 0, high = rows.length;
   while (low < high) {
-    const mid = (low + high) >> 1, row = rows[mid];
-    const last = row.gap ? (row.folded.length ? row.folded[row.folded.length - 1] : -1) : row.step;
-    if (last < step) low = mid + 1; else high = mid;
+    const mid = (low + high) >> 1;
+    if (rows[mid].until < step) low = mid + 1; else high = mid;
   }
   return low < rows.length ? rows[low].y + rows[low].height / 2 : height;
 }

@@ -100,7 +100,8 @@ function chipTexts(step, i) {
 // How many lines a step's chips take: set by whoever knows the fonts.
 let chipLines = texts => texts.length ? 1 : 0;
 
-/// The rows from top to bottom. A row is a step, or a gap where time passes or steps are folded away.
+/// The rows from top to bottom. A row is a step, or a gap where time passes or steps are folded away. Each
+/// knows the last step up to its end.
 let rows = [], rowOf = new Map(), height = 0;
 
 function layOut() {
@@ -110,7 +111,7 @@ function layOut() {
     const idle = last !== null && next !== null && run.steps[next].at_ns !== null
       ? run.steps[next].at_ns - run.steps[last].at_ns : 0;
     if (folded.length || idle > IDLE_NS) {
-      rows.push({ gap: true, folded, idle, y, height: GAP });
+      rows.push({ gap: true, folded, idle, y, height: GAP, until: folded.length ? folded[folded.length - 1] : last });
       y += GAP;
     }
     folded = [];
@@ -120,7 +121,7 @@ function layOut() {
     gap(i);
     const tall = ROW + CHIPS * Math.min(MOST_CHIP_LINES, chipLines(chipTexts(step, i)));
     rowOf.set(i, rows.length);
-    rows.push({ gap: false, step: i, y, height: tall });
+    rows.push({ gap: false, step: i, y, height: tall, until: i });
     y += tall;
     last = i;
   });
