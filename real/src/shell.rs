@@ -276,14 +276,13 @@ impl<T: Ord + Clone> Timers<T> {
         loop {
             let earliest = self.deadlines.iter().min_by_key(|&(_, deadline)| deadline);
             let Some((timer, &deadline)) = earliest else { return std::future::pending().await };
-            let now = runtime.now();
-            if deadline <= now {
-                let timer = timer.clone();
-                self.deadlines.remove(&timer);
-                return timer;
-            }
-            let asleep_until = self.sleep.as_ref().map(|(until, _)| *until);
-            if asleep_until != Some(deadline) {
+            if self.sleep.as_ref().is_none_or(|(until, _)| *until != deadline) {
+                let now = runtime.now();
+                if deadline <= now {
+                    let timer = timer.clone();
+                    self.deadlines.remove(&timer);
+                    return timer;
+                }
                 self.sleep = Some((deadline, Box::pin(runtime.sleep(deadline - now))));
             }
             if let Some((_, sleep)) = &mut self.sleep {

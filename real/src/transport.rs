@@ -82,17 +82,16 @@ async fn send_frames<R: Runtime>(runtime: R, to: SocketAddr, mut frames: mpsc::R
 /// Sends until the connection breaks or the node stops.
 async fn send_on_connection<R: Runtime>(
     runtime: &R,
-    stream: R::Stream,
+    mut stream: R::Stream,
     first: Vec<u8>,
     frames: &mut mpsc::Receiver<Vec<u8>>,
 ) {
-    let (mut reader, mut writer) = tokio::io::split(stream);
     let mut next = Some(first);
     let mut byte = [0];
     while let Some(frame) = next {
         let write = async {
-            writer.write_all(&frame).await?;
-            writer.flush().await
+            stream.write_all(&frame).await?;
+            stream.flush().await
         };
         let written = tokio::select! {
             biased;
@@ -105,7 +104,7 @@ async fn send_on_connection<R: Runtime>(
         next = tokio::select! {
             biased;
             frame = frames.recv() => frame,
-            _ = reader.read(&mut byte) => return, // peers never write here: it has closed the connection
+            _ = stream.read(&mut byte) => return, // peers never write here: it has closed the connection
         };
     }
 }

@@ -11,6 +11,8 @@ use thiserror::Error;
 pub const MAX_FRAME_BYTES: usize = 1 << 20;
 
 const HEADER_BYTES: usize = 4;
+/// Room for what most frames hold, so that they are written without growing.
+const ROOM_BYTES: usize = 256;
 
 /// Why a frame could not be written or read.
 #[derive(Debug, Error)]
@@ -39,7 +41,8 @@ pub enum FrameError {
 
 /// One frame as bytes.
 pub fn encode(value: &impl Serialize) -> Result<Vec<u8>, FrameError> {
-    let mut frame = vec![0; HEADER_BYTES];
+    let mut frame = Vec::with_capacity(ROOM_BYTES);
+    frame.extend_from_slice(&[0; HEADER_BYTES]);
     serde_json::to_writer(&mut frame, value).map_err(|source| FrameError::Body {
         frame: 1,
         offset: 0,
