@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// Where a clock stood when it was last touched, and how it has run since.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hand {
     truly: Duration,
     shown: Duration,
@@ -19,7 +19,8 @@ impl Default for Hand {
 impl Hand {
     /// What it shows at this true time.
     pub fn shows(&self, truly: Duration) -> Duration {
-        self.shown + (truly - self.truly) * self.percent / 100
+        let passed = truly - self.truly;
+        self.shown + if self.percent == 100 { passed } else { passed * self.percent / 100 }
     }
 
     /// How long it truly takes until it shows so much more; rounded up, so that nothing is early.

@@ -60,6 +60,26 @@ impl<S: System> Watch<S> {
             return;
         }
         self.trace.push(at, what, send);
+        self.check_budget();
+    }
+
+    /// The same for an event that a node has taken, without cloning it.
+    pub fn stepped(
+        &mut self,
+        at: Duration,
+        node: NodeId,
+        event: &Event<NodeOf<S>>,
+        effects: &[Effect<NodeOf<S>>],
+        send: Option<u64>,
+    ) {
+        if self.closed {
+            return;
+        }
+        self.trace.stepped(at, node, event, effects, send);
+        self.check_budget();
+    }
+
+    fn check_budget(&mut self) {
         if self.trace.events > self.max_events {
             let why = format!("still busy after {} events: the nodes keep each other awake", self.max_events);
             self.decide(Verdict::NotConverged { why });

@@ -2,21 +2,26 @@
 //! the frames are taken out again, and each is delivered, lost, doubled or held back as the seed and the plan
 //! decide.
 //!
-//! Faults are injected on whole frames because madsim's TCP has none: what it is given arrives, in order.
+//! madsim's TCP opens a connection and refuses it where nobody listens. The frames travel beside it, in a
+//! [`Pipe`] from one task's hand to the other's: madsim has no faults of its own for them, and would take two
+//! wake-ups for each where one is enough.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use coalmine_core::node::NodeId;
 use madsim::net::TcpStream;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf, ReadHalf, WriteHalf};
-use tokio::sync::{Notify, mpsc};
+use madsim::time::TimeHandle;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::numbers::Numbers;
+use super::runtime::Alarm;
+use crate::engine::LATENCY;
 use crate::engine::network::{Direction, Mood, Trouble};
 use crate::faults::{Directions, Effect, Effects};
 use crate::plan::Links;
@@ -33,180 +38,349 @@ pub struct Frame {
     pub send: Option<u64>,
 }
 
-/// The network's mood.
+/// The network's mood, and the connections through it.
 #[derive(Clone)]
 pub struct Network {
-    mood: Arc<Mutex<Mood>>,
+    state: Arc<Mutex<State>>,
     watch: Watch,
     /// Which frame is which.
     pub numbers: Numbers,
-    /// Wakes what waits for a clog to end, and what must break. (A `Notify` wakes in order; a `watch` would
-    /// wake in an order that it draws from the process.)
-    changed: Arc<Notify>,
+}
+
+struct State {
+    mood: Mood,
+    /// Numbers the connections.
+    connections: u64,
+    /// The sending ends that are open, and whom to wake when the plan does something to directions.
+    open: BTreeMap<u64, Option<Waker>>,
+    /// Connections that were opened and not yet taken, by their sender's address.
+    opened: BTreeMap<SocketAddr, Opened>,
+}
+
+/// A connection that nobody has taken yet.
+struct Opened {
+    direction: (NodeId, NodeId),
+    pipe: Arc<Mutex<Pipe>>,
 }
 
 impl Network {
     /// A network that draws from this seed.
     pub fn new(seed: u64, links: Links, watch: Watch, numbers: Numbers) -> Self {
-        Self { mood: Arc::new(Mutex::new(Mood::new(seed, links))), watch, numbers, changed: Arc::default() }
+        let (mood, open, opened) = (Mood::new(seed, links), BTreeMap::new(), BTreeMap::new());
+        let state = State { mood, connections: 0, open, opened };
+        Self { state: Arc::new(Mutex::new(state)), watch, numbers }
     }
 
     /// Makes trouble on these directions, or takes it back. Troubles add up.
     pub fn trouble(&self, directions: &Directions, trouble: Trouble, begin: bool) {
-        self.with(|mood| mood.trouble(directions, trouble, begin));
-        self.changed.notify_waiters();
+        self.change(|mood| mood.trouble(directions, trouble, begin));
     }
 
     /// Breaks the connections that carry these directions.
     pub fn reset(&self, directions: &Directions) {
-        self.with(|mood| mood.reset(directions));
-        self.changed.notify_waiters();
+        self.change(|mood| mood.reset(directions));
     }
 
     /// No faults from now on.
     pub fn heal(&self) {
-        self.with(Mood::heal);
-        self.changed.notify_waiters();
+        self.change(Mood::heal);
     }
 
     /// Whether frames pass.
     pub fn passes(&self, from: NodeId, to: NodeId) -> bool {
-        self.with(|mood| mood.passes(from, to))
+        self.with(|state| state.mood.passes(from, to))
     }
 
     /// What took effect so far.
     pub fn effects(&self) -> Effects {
-        self.with(|mood| mood.effects.clone())
+        self.with(|state| state.mood.effects.clone())
     }
 
-    fn direction(&self, from: NodeId, to: NodeId) -> Direction {
-        self.with(|mood| mood.direction(from, to))
+    fn with<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
+        work(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn with<T>(&self, work: impl FnOnce(&mut Mood) -> T) -> T {
-        work(&mut self.mood.lock().unwrap_or_else(PoisonError::into_inner))
+    /// Changes what happens to frames, and wakes all connections, in order.
+    fn change(&self, work: impl FnOnce(&mut Mood)) {
+        self.with(|state| {
+            work(&mut state.mood);
+            state.open.values_mut().filter_map(Option::take).for_each(Waker::wake);
+        });
     }
 
-    /// After how long each copy of a frame sets out: none if it is lost.
-    fn fate(&self, from: NodeId, to: NodeId, frame: &Frame) -> impl Iterator<Item = Duration> {
-        let fate = self.with(|mood| mood.fate(from, to));
-        (self.watch)(from, to, fate.tell, frame);
-        fate.copies.into_iter().flatten()
+    /// A connection that was opened: its sending end.
+    pub fn connect(&self, from: NodeId, to: NodeId, stream: TcpStream) -> io::Result<FrameWriter> {
+        let (pipe, address) = (Arc::default(), stream.local_addr()?);
+        let (number, direction) = self.with(|state| {
+            state.opened.insert(address, Opened { direction: (from, to), pipe: Arc::clone(&pipe) });
+            state.connections += 1;
+            state.open.insert(state.connections, None);
+            (state.connections, state.mood.direction(from, to))
+        });
+        Ok(FrameWriter {
+            network: self.clone(),
+            number,
+            address,
+            from,
+            to,
+            resets: direction.resets,
+            pipe,
+            clock: TimeHandle::current(),
+            part: Vec::new(),
+            held: BTreeMap::new(),
+            counted: 0,
+            alarm: None,
+            stream,
+        })
     }
 
-    /// A connection whose frames pass through this network.
-    pub fn connect(&self, from: NodeId, to: NodeId, stream: TcpStream) -> FramedStream {
-        let wire = self.numbers.opens((from, to), stream.local_addr());
-        let (reader, writer) = tokio::io::split(stream);
-        let (frames, frames_in) = mpsc::unbounded_channel();
-        madsim::task::spawn(self.clone().pump(from, to, writer, wire, frames_in));
-        let numbers = self.numbers.clone();
-        FramedStream { reader, direction: (from, to), written: Vec::new(), frames, numbers }
-    }
-
-    /// Writes each frame when its time has come, until the connection breaks.
-    async fn pump(
-        self,
-        from: NodeId,
-        to: NodeId,
-        mut writer: WriteHalf<TcpStream>,
-        wire: Option<usize>,
-        mut frames: mpsc::UnboundedReceiver<Frame>,
-    ) {
-        let clock = madsim::time::TimeHandle::current();
-        let resets = self.direction(from, to).resets;
-        let mut due: BTreeMap<(Duration, u64), Frame> = BTreeMap::new();
-        let mut count = 0;
-        loop {
-            let changed = self.changed.notified();
-            let clogged = self.direction(from, to).clogs > 0;
-            let next = due.first_key_value().map(|(&(at, _), _)| at).filter(|_| !clogged);
-            let wait = async {
-                match next {
-                    Some(at) if at > clock.elapsed() => madsim::time::sleep(at - clock.elapsed()).await,
-                    Some(_) => {}
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                biased;
-                () = changed => {
-                    if self.direction(from, to).resets > resets {
-                        self.with(|mood| mood.effects.count(Effect::ConnectionReset));
-                        for frame in due.values() {
-                            (self.watch)(from, to, "is lost in a reset", frame);
-                        }
-                        return;
-                    }
-                }
-                frame = frames.recv() => {
-                    let Some(frame) = frame else { return };
-                    for delay in self.fate(from, to, &frame) {
-                        count += 1;
-                        due.insert((clock.elapsed() + delay, count), frame.clone());
-                    }
-                }
-                () = wait => {
-                    let Some((_, frame)) = due.pop_first() else { continue };
-                    if !self.passes(from, to) {
-                        self.with(|mood| mood.effects.count(Effect::FrameCutOff));
-                        (self.watch)(from, to, "is cut off", &frame);
-                    } else if writer.write_all(&frame.bytes).await.is_err() || writer.flush().await.is_err() {
-                        return; // the receiver has gone
-                    } else {
-                        self.numbers.written(wire, frame.bytes.len(), frame.send);
-                    }
-                }
-            }
-        }
+    /// A connection that was taken: its receiving end, if it is one between nodes.
+    pub fn accept(&self, from: SocketAddr) -> Option<FrameReader> {
+        let Opened { direction, pipe } = self.with(|state| state.opened.remove(&from))?;
+        lock(&pipe).accepted = true;
+        let (clock, numbers) = (TimeHandle::current(), self.numbers.clone());
+        Some(FrameReader { pipe, clock, direction, numbers, read: 0, alarm: None })
     }
 }
 
-/// What the transport takes for a TCP connection to a peer.
-pub struct FramedStream {
-    reader: ReadHalf<TcpStream>,
-    direction: (NodeId, NodeId),
+/// What is under way on one connection.
+#[derive(Default)]
+struct Pipe {
+    /// Frames, and when each arrives. They keep their order.
+    frames: VecDeque<(Duration, Frame)>,
+    /// Who waits for a frame, while there is none.
+    reader: Option<Waker>,
+    /// Who wants to know when the receiver has gone.
+    writer: Option<Waker>,
+    /// The receiver has taken the connection.
+    accepted: bool,
+    /// One of the ends has gone.
+    closed: bool,
+}
+
+impl Pipe {
+    fn close(&mut self) {
+        self.closed = true;
+        self.reader.take().into_iter().chain(self.writer.take()).for_each(Waker::wake);
+    }
+}
+
+fn lock(pipe: &Mutex<Pipe>) -> std::sync::MutexGuard<'_, Pipe> {
+    pipe.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The sending end. It lets each frame go when its time has come, until it breaks. What is held back sets out
+/// while the transport reads, which it always does, to learn that its peer has gone.
+pub struct FrameWriter {
+    network: Network,
+    /// Which of the network's connections it is.
+    number: u64,
+    address: SocketAddr,
+    from: NodeId,
+    to: NodeId,
+    /// How often the direction had been reset when it was opened.
+    resets: u64,
+    pipe: Arc<Mutex<Pipe>>,
+    clock: TimeHandle,
     /// Bytes that are not a whole frame yet.
-    written: Vec<u8>,
-    frames: mpsc::UnboundedSender<Frame>,
-    numbers: Numbers,
+    part: Vec<u8>,
+    /// Frames that are held back, by the time at which they set out.
+    held: BTreeMap<(Duration, u64), Frame>,
+    counted: u64,
+    /// Wakes the task for the first of them.
+    alarm: Option<(Duration, Alarm)>,
+    /// The connection itself.
+    stream: TcpStream,
 }
 
-impl AsyncRead for FramedStream {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.reader).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for FramedStream {
-    fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.written.extend_from_slice(bytes);
-        while let Some((header, _)) = self.written.split_first_chunk::<4>() {
-            let length = 4 + u32::from_be_bytes(*header) as usize;
-            if self.written.len() < length {
-                break;
-            }
-            let rest = self.written.split_off(length);
-            let bytes = std::mem::replace(&mut self.written, rest);
-            let send = self.numbers.leaves(self.direction, &bytes);
-            if self.frames.send(Frame { bytes, send }).is_err() {
-                return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
-            }
+impl FrameWriter {
+    /// Takes bytes; every frame that is whole sets out, or not.
+    pub fn write(&mut self, bytes: &[u8], cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if lock(&self.pipe).closed {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        self.check_reset()?;
+        self.let_go_due(cx);
+        if self.part.is_empty() && whole_frame(bytes) == Some(bytes.len()) {
+            self.send(bytes.to_vec());
+            return Poll::Ready(Ok(bytes.len()));
+        }
+        self.part.extend_from_slice(bytes);
+        while let Some(length) = whole_frame(&self.part) {
+            let rest = self.part.split_off(length);
+            let frame = std::mem::replace(&mut self.part, rest);
+            self.send(frame);
         }
         Poll::Ready(Ok(bytes.len()))
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    /// Does what has become due. Ready when the connection has ended.
+    pub fn tend(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let accepted = {
+            let mut pipe = lock(&self.pipe);
+            if pipe.closed {
+                return Poll::Ready(Ok(()));
+            }
+            register(&mut pipe.writer, cx);
+            pipe.accepted
+        };
+        // A receiver that dies before it takes the connection leaves no trace in the pipe.
+        if !accepted && Pin::new(&mut self.stream).poll_read(cx, &mut ReadBuf::new(&mut [0])).is_ready() {
+            return Poll::Ready(Ok(()));
+        }
+        self.network.with(|state| register(state.open.entry(self.number).or_default(), cx));
+        self.check_reset()?;
+        self.let_go_due(cx);
+        Poll::Pending
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// Decides what becomes of a frame, and lets it go if nothing holds it back.
+    fn send(&mut self, bytes: Vec<u8>) {
+        let (from, to) = (self.from, self.to);
+        let frame = Frame { send: self.network.numbers.leaves((from, to), &bytes), bytes };
+        let (fate, direction) =
+            self.network.with(|State { mood, .. }| (mood.fate(from, to), mood.direction(from, to)));
+        (self.network.watch)(from, to, fate.tell, &frame);
+        let [first, second] = fate.copies;
+        if let Some(delay) = second {
+            self.set_out(frame.clone(), delay, direction);
+        }
+        if let Some(delay) = first {
+            self.set_out(frame, delay, direction);
+        }
+    }
+
+    /// A frame sets out after so long.
+    fn set_out(&mut self, frame: Frame, delay: Duration, direction: Direction) {
+        if delay.is_zero() && direction.clogs == 0 {
+            return self.let_go(frame, direction);
+        }
+        self.counted += 1;
+        self.held.insert((self.clock.elapsed() + delay, self.counted), frame);
+    }
+
+    /// Lets all go whose time has come, and sees to it that the task is woken for the next.
+    fn let_go_due(&mut self, cx: &mut Context<'_>) {
+        while let Some((&(at, _), _)) = self.held.first_key_value() {
+            let direction = self.network.with(|state| state.mood.direction(self.from, self.to));
+            if direction.clogs > 0 {
+                return;
+            }
+            if at > self.clock.elapsed() {
+                if self.alarm.as_ref().is_none_or(|(rings, _)| *rings != at) {
+                    self.alarm = Some((at, Alarm::new(&self.clock, at)));
+                }
+                if self.alarm.as_mut().is_some_and(|(_, alarm)| alarm.poll(cx).is_pending()) {
+                    return;
+                }
+            }
+            if let Some((_, frame)) = self.held.pop_first() {
+                self.let_go(frame, direction);
+            }
+        }
+    }
+
+    /// A frame sets out, unless the direction is cut.
+    fn let_go(&mut self, frame: Frame, direction: Direction) {
+        if direction.cuts > 0 {
+            self.network.with(|state| state.mood.effects.count(Effect::FrameCutOff));
+            return (self.network.watch)(self.from, self.to, "is cut off", &frame);
+        }
+        let arrives = self.clock.elapsed() + self.network.with(|state| state.mood.latency(&LATENCY));
+        let mut pipe = lock(&self.pipe);
+        if let Some(reader) = pipe.reader.take() {
+            // It waits for a frame; from now on, for this one.
+            let _ = Alarm::new(&self.clock, arrives).poll(&mut Context::from_waker(&reader));
+        }
+        pipe.frames.push_back((arrives, frame));
+    }
+
+    /// Whether it is still whole.
+    fn check_reset(&mut self) -> io::Result<()> {
+        if self.network.with(|state| state.mood.direction(self.from, self.to)).resets == self.resets {
+            return Ok(());
+        }
+        self.network.with(|state| state.mood.effects.count(Effect::ConnectionReset));
+        for frame in std::mem::take(&mut self.held).values() {
+            (self.network.watch)(self.from, self.to, "is lost in a reset", frame);
+        }
+        Err(io::ErrorKind::ConnectionReset.into())
+    }
+}
+
+impl Drop for FrameWriter {
+    fn drop(&mut self) {
+        self.network.with(|state| {
+            state.open.remove(&self.number);
+            // Nobody may take it any more: the next one from this address may be of another kind.
+            if state.opened.get(&self.address).is_some_and(|opened| Arc::ptr_eq(&opened.pipe, &self.pipe)) {
+                state.opened.remove(&self.address);
+            }
+        });
+        lock(&self.pipe).close();
+    }
+}
+
+/// The receiving end.
+pub struct FrameReader {
+    pipe: Arc<Mutex<Pipe>>,
+    clock: TimeHandle,
+    direction: (NodeId, NodeId),
+    numbers: Numbers,
+    /// How many bytes of the first frame were read.
+    read: usize,
+    /// Wakes the task when the first frame arrives.
+    alarm: Option<(Duration, Alarm)>,
+}
+
+impl FrameReader {
+    /// Reads what has arrived; nothing more comes once the sender has gone and all has arrived.
+    pub fn read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let mut pipe = lock(&self.pipe);
+        let Some((arrives, frame)) = pipe.frames.front() else {
+            if pipe.closed {
+                return Poll::Ready(Ok(()));
+            }
+            register(&mut pipe.reader, cx);
+            return Poll::Pending;
+        };
+        if *arrives > self.clock.elapsed() {
+            let alarm = self.alarm.take().filter(|(rings, _)| rings == arrives);
+            let (_, alarm) =
+                self.alarm.insert(alarm.unwrap_or_else(|| (*arrives, Alarm::new(&self.clock, *arrives))));
+            ready!(alarm.poll(cx));
+        }
+        let rest = &frame.bytes[self.read..];
+        let length = rest.len().min(buf.remaining());
+        buf.put_slice(&rest[..length]);
+        self.read += length;
+        if self.read == frame.bytes.len() {
+            self.numbers.read(self.direction, frame.send);
+            pipe.frames.pop_front();
+            self.read = 0;
+        }
         Poll::Ready(Ok(()))
     }
+}
+
+impl Drop for FrameReader {
+    fn drop(&mut self) {
+        lock(&self.pipe).close();
+    }
+}
+
+/// Keeps whom to wake.
+fn register(waker: &mut Option<Waker>, cx: &Context<'_>) {
+    if waker.as_ref().is_none_or(|waker| !waker.will_wake(cx.waker())) {
+        *waker = Some(cx.waker().clone());
+    }
+}
+
+/// The length of the frame at the beginning of these bytes, if they hold all of it.
+fn whole_frame(bytes: &[u8]) -> Option<usize> {
+    let (header, rest) = bytes.split_first_chunk::<4>()?;
+    let length = u32::from_be_bytes(*header) as usize;
+    (rest.len() >= length).then_some(4 + length)
 }
 
 /// madsim sends an empty packet when it is flushed without anything to flush; hyper flushes at every poll;
@@ -215,20 +389,12 @@ impl AsyncWrite for FramedStream {
 pub struct FlushOnce {
     stream: TcpStream,
     dirty: bool,
-    numbers: Numbers,
-    /// Which wire this is the receiving end of, once something was read.
-    wire: Option<usize>,
 }
 
 impl FlushOnce {
     /// Wraps a connection.
     pub fn new(stream: TcpStream) -> Self {
-        Self::accepted(stream, Numbers::default())
-    }
-
-    /// Wraps the receiving end of a connection.
-    pub fn accepted(stream: TcpStream, numbers: Numbers) -> Self {
-        Self { stream, dirty: false, numbers, wire: None }
+        Self { stream, dirty: false }
     }
 }
 
@@ -238,12 +404,7 @@ impl AsyncRead for FlushOnce {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let (this, before) = (&mut *self, buf.filled().len());
-        let ready = Pin::new(&mut this.stream).poll_read(cx, buf);
-        if let (Poll::Ready(Ok(())), Ok(address)) = (&ready, this.stream.peer_addr()) {
-            this.numbers.read(address, &mut this.wire, buf.filled().len() - before);
-        }
-        ready
+        Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }
 

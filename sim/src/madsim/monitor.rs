@@ -208,21 +208,41 @@ impl<S: System> State<S> {
     /// Writes down something about the message of this number.
     fn push_about(&mut self, what: &Happening<NodeOf<S>>, send: Option<u64>) {
         let now = madsim::time::TimeHandle::current().elapsed();
-        let mut number = self.watch.trace.sends;
+        let number = self.watch.trace.sends;
         self.watch.push(now, what, send);
         if let Happening::Booted { node, .. }
         | Happening::Stepped { node, .. }
         | Happening::Synced { node, .. } = what
         {
-            for effect in what.effects() {
-                if let Effect::Send { to, message } = effect {
-                    let frame = || frame::encode(&Envelope { from: *node, message }).unwrap_or_default();
-                    self.numbers.sent((*node, *to), number, now, frame);
-                    number += 1;
-                }
-            }
+            self.sent(*node, what.effects(), number, now);
         }
         self.stop_if_decided();
+    }
+
+    /// Writes down that a node has taken an event.
+    fn stepped(
+        &mut self,
+        node: NodeId,
+        event: &Event<NodeOf<S>>,
+        effects: &[Effect<NodeOf<S>>],
+        send: Option<u64>,
+    ) {
+        let now = madsim::time::TimeHandle::current().elapsed();
+        let number = self.watch.trace.sends;
+        self.watch.stepped(now, node, event, effects, send);
+        self.sent(node, effects, number, now);
+        self.stop_if_decided();
+    }
+
+    /// Numbers what a node sends, from this number on.
+    fn sent(&self, node: NodeId, effects: &[Effect<NodeOf<S>>], mut number: u64, now: Duration) {
+        for effect in effects {
+            if let Effect::Send { to, message } = effect {
+                let frame = || frame::encode(&Envelope { from: node, message }).unwrap_or_default();
+                self.numbers.sent((node, *to), number, now, frame);
+                number += 1;
+            }
+        }
     }
 
     /// Takes in what a node did.
@@ -305,18 +325,18 @@ impl<S: System> Probe<NodeOf<S>> for Eye<S> {
         effects: &[Effect<NodeOf<S>>],
     ) -> ControlFlow<()> {
         self.monitor.with(|state| {
-            let (node, event) = (self.node, event.clone());
-            let send = match &event {
+            let node = self.node;
+            let send = match event {
                 Event::Message { from, .. } => state.numbers.taken((*from, node)),
                 Event::Timer(_) | Event::Request { .. } | Event::Durable(_) => None,
             };
-            let pulled = state.watch.on_event(node, &event);
+            let pulled = state.watch.on_event(node, event);
             if state.pulled(node, pulled).is_break() {
                 // The node stops before it does anything: as far as anybody can tell, it has done nothing.
-                state.push_about(&Happening::Stepped { node, event, effects: Vec::new() }, send);
+                state.stepped(node, event, &[], send);
                 return ControlFlow::Break(());
             }
-            state.push_about(&Happening::Stepped { node, event, effects: effects.to_vec() }, send);
+            state.stepped(node, event, effects, send);
             state.took(self.node, host.node(), effects);
             state.flow()
         })

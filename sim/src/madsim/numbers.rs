@@ -3,8 +3,6 @@
 //! loses frames on the way says so here. Only kept for a story.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::io;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -21,9 +19,6 @@ pub struct Numbers(Option<Arc<Mutex<Book>>>);
 #[derive(Default)]
 struct Book {
     directions: BTreeMap<(NodeId, NodeId), Direction>,
-    wires: Vec<Wire>,
-    /// The latest wire from each address.
-    by_address: BTreeMap<SocketAddr, usize>,
 }
 
 #[derive(Default)]
@@ -40,13 +35,6 @@ struct Sent {
     number: u64,
     at: Duration,
     frame: Vec<u8>,
-}
-
-/// One connection: it loses nothing but its end, and keeps the order.
-struct Wire {
-    direction: (NodeId, NodeId),
-    /// How many bytes of the first frame are still to be read.
-    frames: VecDeque<(usize, Option<u64>)>,
 }
 
 impl Numbers {
@@ -99,15 +87,6 @@ impl Numbers {
         self.with(|book| book.direction(direction).failed = true);
     }
 
-    /// A connection is there.
-    pub fn opens(&self, direction: (NodeId, NodeId), address: io::Result<SocketAddr>) -> Option<usize> {
-        self.with(|book| {
-            book.by_address.insert(address.ok()?, book.wires.len());
-            book.wires.push(Wire { direction, frames: VecDeque::new() });
-            Some(book.wires.len() - 1)
-        })?
-    }
-
     /// A transport hands a frame to a connection. Which is it?
     pub fn leaves(&self, direction: (NodeId, NodeId), frame: &[u8]) -> Option<u64> {
         self.with(|book| {
@@ -117,34 +96,9 @@ impl Numbers {
         })?
     }
 
-    /// A frame is written on a wire.
-    pub fn written(&self, wire: Option<usize>, length: usize, number: Option<u64>) {
-        self.with(|book| {
-            if let Some(wire) = wire {
-                book.wires[wire].frames.push_back((length, number));
-            }
-        });
-    }
-
-    /// Bytes are read from a wire that begins at this address.
-    pub fn read(&self, address: SocketAddr, wire: &mut Option<usize>, mut bytes: usize) {
-        self.with(|book| {
-            // An address may be used again, when nothing is under way any more.
-            let wire = *wire.get_or_insert(*book.by_address.get(&address)?);
-            let wire = &mut book.wires[wire];
-            while bytes > 0
-                && let Some((length, number)) = wire.frames.front_mut()
-            {
-                let taken = bytes.min(*length);
-                bytes -= taken;
-                *length -= taken;
-                if *length == 0 {
-                    book.directions.entry(wire.direction).or_default().read.push_back(*number);
-                    wire.frames.pop_front();
-                }
-            }
-            Some(())
-        });
+    /// A node has read a frame.
+    pub fn read(&self, direction: (NodeId, NodeId), number: Option<u64>) {
+        self.with(|book| book.direction(direction).read.push_back(number));
     }
 
     /// A node takes the next message that it has read from a peer. Which is it?

@@ -1,24 +1,24 @@
 //! The shell's outside world in simulation: madsim's tasks, clock and TCP, our links and disks.
 
 use std::collections::BTreeMap;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use coalmine_core::node::{Delay, NodeId};
 use coalmine_real::runtime::{Listener, Runtime};
 use madsim::net::{TcpListener, TcpStream};
+use madsim::time::TimeHandle;
 use rand_chacha::ChaCha8Rng;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 
 use super::disk::{Disks, SimJournal};
-use super::link::{FlushOnce, FramedStream, Network};
-use super::numbers::Numbers;
+use super::link::{FlushOnce, FrameReader, FrameWriter, Network};
 use crate::engine::clock::Hand;
 use crate::plan::Draw;
 
@@ -41,41 +41,94 @@ pub struct SimRuntime {
 }
 
 /// A node's clock: it may run fast or slow, and jump ahead. It never goes back.
-#[derive(Clone, Debug, Default)]
-pub struct Clock(Arc<(Mutex<Hand>, Notify)>);
+#[derive(Clone)]
+pub struct Clock(Arc<Inner>);
+
+struct Inner {
+    truly: TimeHandle,
+    hand: Mutex<Hand>,
+    touched: Notify,
+}
+
+impl Default for Clock {
+    /// A clock of the simulation that is running.
+    fn default() -> Self {
+        let (truly, hand, touched) = (TimeHandle::current(), Mutex::default(), Notify::new());
+        Self(Arc::new(Inner { truly, hand, touched }))
+    }
+}
 
 impl Clock {
     /// What it shows.
     pub fn now(&self) -> Duration {
-        self.hand().shows(madsim::time::TimeHandle::current().elapsed())
+        self.hand().shows(self.0.truly.elapsed())
     }
 
     /// From now on it runs at this speed, after a jump ahead.
     pub fn touch(&self, percent: Option<u32>, jump: Duration) {
-        let truly = madsim::time::TimeHandle::current().elapsed();
-        self.0.0.lock().unwrap_or_else(PoisonError::into_inner).touch(truly, percent, jump);
-        self.0.1.notify_waiters();
+        let truly = self.0.truly.elapsed();
+        self.0.hand.lock().unwrap_or_else(PoisonError::into_inner).touch(truly, percent, jump);
+        self.0.touched.notify_waiters();
     }
 
     fn hand(&self) -> Hand {
-        *self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.0.hand.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until it shows so much more than now, whatever happens to it.
     async fn sleep(self, duration: Duration) {
         let until = self.now() + duration;
         loop {
-            let touched = self.0.1.notified();
-            let left = until.saturating_sub(self.now());
+            let mut touched = pin!(self.0.touched.notified());
+            let hand = self.hand();
+            let truly = self.0.truly.elapsed();
+            let left = until.saturating_sub(hand.shows(truly));
             if left.is_zero() {
                 return;
             }
-            tokio::select! {
-                biased;
-                () = touched => {}
-                () = madsim::time::sleep(self.hand().takes(left)) => {}
-            }
+            let mut alarm = Alarm::new(&self.0.truly, truly + hand.takes(left));
+            poll_fn(|cx| {
+                if self.hand() != hand {
+                    return Poll::Ready(());
+                }
+                if !alarm.wakes(cx) && touched.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(());
+                }
+                alarm.poll(cx)
+            })
+            .await;
         }
+    }
+}
+
+/// A moment to be woken at. madsim's own sleep sets one more timer whenever it is polled, and a node's run
+/// loop polls its timers at every event.
+pub struct Alarm {
+    sleep: madsim::time::Sleep,
+    waker: Option<Waker>,
+}
+
+impl Alarm {
+    /// Rings at this time, but not within the next millisecond: that is madsim's shortest sleep.
+    pub fn new(clock: &TimeHandle, at: Duration) -> Self {
+        Self { sleep: clock.sleep(at.saturating_sub(clock.elapsed())), waker: None }
+    }
+
+    /// Whether it will wake this task.
+    fn wakes(&self, cx: &Context<'_>) -> bool {
+        self.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()))
+    }
+
+    /// Whether it rings. If not, it wakes the task when it does.
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.sleep.is_elapsed() {
+            return Poll::Ready(());
+        }
+        if self.wakes(cx) {
+            return Poll::Pending;
+        }
+        self.waker = Some(cx.waker().clone());
+        Pin::new(&mut self.sleep).poll(cx)
     }
 }
 
@@ -116,7 +169,7 @@ impl Runtime for SimRuntime {
             return Ok(SimStream::Plain(FlushOnce::new(TcpStream::connect(to).await?)));
         };
         let numbers = &self.network.numbers;
-        numbers.connects((me, peer), madsim::time::TimeHandle::current().elapsed());
+        numbers.connects((me, peer), TimeHandle::current().elapsed());
         let stream = if !self.network.passes(me, peer) || !self.network.passes(peer, me) {
             madsim::time::sleep(CONNECT_TIMEOUT).await;
             Err(io::ErrorKind::TimedOut.into())
@@ -124,11 +177,11 @@ impl Runtime for SimRuntime {
             TcpStream::connect(to).await
         };
         let stream = stream.inspect_err(|_| numbers.fails((me, peer)))?;
-        Ok(SimStream::Framed(self.network.connect(me, peer, stream)))
+        Ok(SimStream::Sending(self.network.connect(me, peer, stream)?))
     }
 
     async fn listen(&self, at: SocketAddr) -> io::Result<SimListener> {
-        Ok(SimListener(TcpListener::bind(at).await?, self.network.numbers.clone()))
+        Ok(SimListener { listener: TcpListener::bind(at).await?, network: self.network.clone() })
     }
 
     async fn open_journal(&self) -> io::Result<(Vec<u8>, SimJournal)> {
@@ -137,34 +190,49 @@ impl Runtime for SimRuntime {
 }
 
 /// A simulated listener.
-pub struct SimListener(TcpListener, Numbers);
+pub struct SimListener {
+    listener: TcpListener,
+    network: Network,
+}
 
 impl Listener for SimListener {
     type Stream = SimStream;
 
     async fn accept(&mut self) -> io::Result<(SimStream, SocketAddr)> {
-        let (stream, from) = self.0.accept().await?;
-        Ok((SimStream::Plain(FlushOnce::accepted(stream, self.1.clone())), from))
+        let (stream, from) = self.listener.accept().await?;
+        let stream = match self.network.accept(from) {
+            Some(reader) => SimStream::Receiving { reader, _connection: stream },
+            None => SimStream::Plain(FlushOnce::new(stream)),
+        };
+        Ok((stream, from))
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.0.local_addr()
+        self.listener.local_addr()
     }
 }
 
 /// A simulated connection.
 pub enum SimStream {
-    /// To a client, or the receiving end.
+    /// To or from a client.
     Plain(FlushOnce),
     /// The sending end between nodes.
-    Framed(FramedStream),
+    Sending(FrameWriter),
+    /// The receiving end between nodes.
+    Receiving {
+        /// What arrives.
+        reader: FrameReader,
+        /// Its end is how the sender learns that nobody takes it, and keeps the port.
+        _connection: TcpStream,
+    },
 }
 
 impl AsyncRead for SimStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
-            Self::Framed(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Sending(stream) => stream.tend(cx),
+            Self::Receiving { reader, .. } => reader.read(cx, buf),
         }
     }
 }
@@ -173,21 +241,22 @@ impl AsyncWrite for SimStream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Self::Framed(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Sending(stream) => stream.write(bytes, cx),
+            Self::Receiving { .. } => Poll::Ready(Err(io::ErrorKind::Unsupported.into())),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
-            Self::Framed(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Sending(_) | Self::Receiving { .. } => Poll::Ready(Ok(())),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Framed(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Sending(_) | Self::Receiving { .. } => Poll::Ready(Ok(())),
         }
     }
 }

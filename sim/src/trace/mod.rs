@@ -159,6 +159,7 @@ pub struct Trace<N: Node> {
 struct Bytes(Vec<u8>);
 
 impl Hasher for Bytes {
+    #[inline]
     fn write(&mut self, bytes: &[u8]) {
         self.0.extend_from_slice(bytes);
     }
@@ -183,15 +184,35 @@ impl<N: Node> Trace<N> {
 
     /// Adds what happened; if it is about a message, say which send.
     pub fn push(&mut self, at: Duration, what: &Happening<N>, send: Option<u64>) {
-        self.events += 1;
-        self.sends +=
-            what.effects().iter().filter(|effect| matches!(effect, Effect::Send { .. })).count() as u64;
-        self.last = at;
-        (at, what).hash(&mut self.bytes);
-        self.digest_bytes();
+        self.count(at, what, what.effects());
         if let Some(entries) = &mut self.entries {
             entries.push(Entry { at, what: what.clone(), send, state: None });
         }
+    }
+
+    /// Adds that a node has taken an event, for whoever has it only by reference: nothing is cloned unless the
+    /// entries are kept.
+    pub fn stepped(
+        &mut self,
+        at: Duration,
+        node: NodeId,
+        event: &Event<N>,
+        effects: &[Effect<N>],
+        send: Option<u64>,
+    ) {
+        self.count(at, &(b's', node, event, effects), effects);
+        if let Some(entries) = &mut self.entries {
+            let what = Happening::Stepped { node, event: event.clone(), effects: effects.to_vec() };
+            entries.push(Entry { at, what, send, state: None });
+        }
+    }
+
+    fn count(&mut self, at: Duration, what: &impl Hash, effects: &[Effect<N>]) {
+        self.events += 1;
+        self.sends += effects.iter().filter(|effect| matches!(effect, Effect::Send { .. })).count() as u64;
+        self.last = at;
+        (at, what).hash(&mut self.bytes);
+        self.digest_bytes();
     }
 
     /// Adds the node after the last entry to it, if entries are kept. It is no part of the digest.
