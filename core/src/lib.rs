@@ -18,9 +18,11 @@
 //! smallest, [`rollout`] the real one.
 
 pub mod codec;
+pub mod counter;
 pub mod disk;
 pub mod host;
 pub mod node;
 pub mod observation;
+pub mod register;
 pub mod rollout;
 pub mod twophase;

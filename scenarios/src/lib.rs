@@ -1,5 +1,7 @@
 //! The scenarios and models that Coalmine ships.
 
+pub mod counter;
+pub mod register;
 pub mod rollout;
 pub mod twophase;
 
@@ -14,7 +16,9 @@ pub fn suite() -> Suite {
         suite = suite.scenario(scenario).job(Job::Sweep(name, 20));
     }
     suite = suite.scenario(rollout::chaos::scenario::<Sound>()).job(Job::Sweep("rollout-chaos", 500));
-    suite = suite.model(twophase::model()).model(rollout::model::<Sound>());
+    suite = suite.model(twophase::model()).model(counter::model());
+    suite = suite.model(register::single_copy()).model(register::abd()).model(register::paxos());
+    suite = suite.model(rollout::model::<Sound>());
     for nodes in [3, 5, 7] {
         suite = suite.job(Job::Check("twophase", ModelArgs { nodes: Some(nodes), ..ModelArgs::default() }));
     }
