@@ -5,6 +5,7 @@
 //! * [`host`]: the promises of the one interpreter of effects.
 //! * [`html`]: a run as a page for a browser.
 //! * [`scenarios`], [`checks`]: what ships passes, and is counted; a seed is a seed, wherever it runs.
+//! * [`models`]: the checker counts as many states as others do.
 //! * [`plans`]: plans and capsules as files; every fault happens; failures shrink.
 //! * [`sweeps`]: parts of a sweep, in time and in space, add up to the whole.
 //! * [`conformance`]: the real, the simulated and the explored cluster write the same journals.
@@ -17,6 +18,7 @@ mod conformance;
 mod explorers;
 mod host;
 mod html;
+mod models;
 mod plans;
 mod purity;
 mod scenarios;
