@@ -51,6 +51,22 @@ fn the_rollout_holds_with_a_lost_disk() {
     assert_eq!((report.states, report.unique_states), (466_037, 111_744));
 }
 
+/// The checker found it: both nodes lose their disks, and the coordinator presumed ABORT for what its former
+/// disk had committed.
+#[test]
+fn nothing_is_presumed_about_what_a_lost_disk_decided() {
+    let args = ModelArgs {
+        nodes: Some(2),
+        crashes: Some(0),
+        wipes: Some(2),
+        drops: Some(0),
+        timeouts: Some(1),
+        ..ModelArgs::default()
+    };
+    let report = check(&rollout::model::<Sound>(), args, 2);
+    assert_eq!((report.states, report.unique_states), (79_304, 29_374));
+}
+
 /// An empty space proves nothing, and must not pass for a proof.
 #[test]
 fn a_space_in_which_nothing_happens_is_no_proof() {

@@ -59,7 +59,10 @@ impl<V: Variant> RolloutNode<V> {
             let state = committed.clone();
             return cx.send(from, Message::StateSync { state }); // it is far behind: its doubt is history
         }
-        let presumed_aborted = config.is_coordinator() && txid < self.beginning_of_this_life();
+        // What a lost disk of this coordinator may have decided it cannot presume anything about (rule 10).
+        let presumed_aborted = config.is_coordinator()
+            && txid < self.beginning_of_this_life()
+            && !self.durable.has_forgotten(txid);
         let answer = if committed.version == version {
             if committed.txid == Some(txid) { Answer::Committed } else { Answer::Aborted }
         } else if self.durable.prepared_txid() == Some(txid) {
