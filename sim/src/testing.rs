@@ -15,7 +15,7 @@ use crate::check::CheckOptions;
 use crate::suite::{FileOutcome, ModelArgs, Suite};
 use crate::sweep::{self, Seeds, SweepOptions};
 
-/// The environment variable that says which seeds a [`sweep`] runs instead of those in the test.
+/// The environment variable that says which seeds a [`sweep`](sweep()) runs instead of those in the test.
 pub const SEEDS: &str = "COALMINE_SEEDS";
 
 /// Runs a scenario under these seeds, or those that [`SEEDS`] names, such as `0..100000`. Panics at the first

@@ -1,7 +1,7 @@
 //! The model checker: explores every interleaving of a [`World`] within [`Limits`], and says what that
 //! proves.
 //!
-//! Two engines explore the same [`Rules`]: [our own](explorer), which is fast, and stateright's, to which a
+//! Two engines explore the same [`Rules`]: our own (`explorer`), which is fast, and stateright's, to which a
 //! test compares it on every model.
 //!
 //! A verdict is a proof only if the space was **exhausted**. Beside every invariant that must always hold
