@@ -5,7 +5,7 @@ use coalmine_core::node::{NodeId, RequestId};
 use coalmine_core::observation::{Invariant, Observation, Witness};
 use coalmine_sim::suite::ModelDef;
 use coalmine_sim::system::{Operation, System};
-use coalmine_sim::world::{Disk, Limits, Network};
+use coalmine_sim::world::{Disk, Limits};
 
 /// A counter and those whom it counts.
 #[derive(Debug)]
@@ -15,19 +15,8 @@ pub struct CounterSystem {
 }
 
 /// The limits that `coalmine check counter` has by default.
-pub const LIMITS: Limits = Limits {
-    crashes: 1,
-    wipes: 0,
-    cuts: 0,
-    drops: 1,
-    duplicates: 0,
-    timeouts: Some(1),
-    periodic: 0,
-    retries: 0,
-    unhealthy: 0,
-    disk: Disk::Async,
-    network: Network::Datagrams,
-};
+pub const LIMITS: Limits =
+    Limits { crashes: 1, drops: 1, timeouts: Some(1), disk: Disk::Async, ..Limits::NONE };
 
 impl System for CounterSystem {
     type Node = Counter;

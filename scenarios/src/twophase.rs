@@ -5,7 +5,7 @@ use coalmine_core::observation::{Invariant, Observation, Witness};
 use coalmine_core::twophase::{self, Config, TwoPhase};
 use coalmine_sim::suite::ModelDef;
 use coalmine_sim::system::{Operation, System};
-use coalmine_sim::world::{Disk, Limits, Network};
+use coalmine_sim::world::{Limits, Network};
 
 /// A transaction manager and its resource managers.
 #[derive(Debug)]
@@ -15,19 +15,7 @@ pub struct TwoPhaseSystem {
 }
 
 /// The specification's world: no crashes, no disks, messages that are never consumed.
-pub const LIMITS: Limits = Limits {
-    crashes: 0,
-    wipes: 0,
-    cuts: 0,
-    drops: 0,
-    duplicates: 0,
-    timeouts: None,
-    periodic: 0,
-    retries: 0,
-    unhealthy: 0,
-    disk: Disk::Sync,
-    network: Network::Persistent,
-};
+pub const LIMITS: Limits = Limits { timeouts: None, network: Network::Persistent, ..Limits::NONE };
 
 impl System for TwoPhaseSystem {
     type Node = TwoPhase;

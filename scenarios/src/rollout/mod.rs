@@ -14,7 +14,7 @@ use coalmine_core::rollout::variant::{Sound, Variant};
 use coalmine_sim::plan::What;
 use coalmine_sim::suite::ModelDef;
 use coalmine_sim::system::{Operation, System};
-use coalmine_sim::world::{Disk, Limits, Network};
+use coalmine_sim::world::Limits;
 
 /// A cluster, and how many rollouts clients ask of it.
 #[derive(Clone, Debug)]
@@ -34,19 +34,7 @@ impl<V: Variant> RolloutSystem<V> {
 }
 
 /// The limits that `coalmine check rollout` has by default.
-pub const LIMITS: Limits = Limits {
-    crashes: 1,
-    wipes: 0,
-    cuts: 0,
-    drops: 1,
-    duplicates: 0,
-    timeouts: Some(1),
-    periodic: 0,
-    retries: 0,
-    unhealthy: 0,
-    disk: Disk::Sync,
-    network: Network::Datagrams,
-};
+pub const LIMITS: Limits = Limits { crashes: 1, drops: 1, timeouts: Some(1), ..Limits::NONE };
 
 impl<V: Variant> System for RolloutSystem<V> {
     type Node = RolloutNode<V>;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use coalmine_core::node::NodeId;
 use rand_chacha::ChaCha8Rng;
 
+use crate::engine::LATENCY;
 use crate::faults::{Directions, Effect, Effects};
 use crate::plan::{Draw, Links, Stream};
 
@@ -100,9 +101,10 @@ impl Mood {
         self.direction(from, to).cuts == 0
     }
 
-    /// How long a packet is under way, at random in a range.
-    pub fn latency(&mut self, range: &std::ops::Range<Duration>) -> Duration {
-        range.start + Duration::from_nanos(self.rng.below((range.end - range.start).as_nanos() as u64))
+    /// Draws how long a packet is under way.
+    pub fn latency(&mut self) -> Duration {
+        let spread = LATENCY.end - LATENCY.start;
+        LATENCY.start + Duration::from_nanos(self.rng.below(spread.as_nanos() as u64))
     }
 
     /// Draws what becomes of a frame.

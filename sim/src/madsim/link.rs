@@ -21,7 +21,6 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::numbers::Numbers;
 use super::runtime::Alarm;
-use crate::engine::LATENCY;
 use crate::engine::network::{Direction, Mood, Trouble};
 use crate::faults::{Directions, Effect, Effects};
 use crate::plan::Links;
@@ -286,7 +285,7 @@ impl FrameWriter {
             self.network.with(|state| state.mood.effects.count(Effect::FrameCutOff));
             return (self.network.watch)(self.from, self.to, "is cut off", &frame);
         }
-        let arrives = self.clock.elapsed() + self.network.with(|state| state.mood.latency(&LATENCY));
+        let arrives = self.clock.elapsed() + self.network.with(|state| state.mood.latency());
         let mut pipe = lock(&self.pipe);
         if let Some(reader) = pipe.reader.take() {
             // It waits for a frame; from now on, for this one.

@@ -192,8 +192,12 @@ pub fn sweep_part(
     let started = Instant::now();
     let seeds = part_of(&options.seeds, part.shard);
     let probed = part.shard.is_some() || part.checkpoint.is_some();
-    let probe =
-        probed.then(|| format!("{:016x}", run_in(scenario, options.engines, options.seeds.start).digest));
+    let probe = probed.then(|| {
+        format!(
+            "{:016x}",
+            run_in(options.engines, |engine| scenario.run(engine, options.seeds.start, false)).digest
+        )
+    });
     let checkpoint = part.checkpoint.as_ref().map(|path| {
         Checkpoint::new(path, identity(scenario, options, part, probe.clone().unwrap_or_default()))
     });
@@ -257,29 +261,23 @@ struct Sitting<'a> {
 impl Sitting<'_> {
     /// Runs one seed; twice, if it is to be compared with itself.
     fn run_one(&self, seed: u64) -> Outcome {
-        let outcome = run_in(self.scenario, self.options.engines, seed);
-        let engines: &[Engine] = match (self.options.check_determinism, self.options.engines) {
-            (false, _) => &[],
-            (true, Engines::Both) => &[Engine::Madsim, Engine::World],
-            (true, Engines::Madsim) => &[Engine::Madsim],
-            (true, Engines::World) => &[Engine::World],
-        };
-        match engines.iter().find_map(|&engine| self.differs(engine, seed)) {
-            Some(verdict) => Outcome { verdict, ..outcome },
-            None => outcome,
-        }
+        let Self { scenario, options, .. } = self;
+        run_in(options.engines, |engine| {
+            let outcome = scenario.run(engine, seed, false);
+            match options.check_determinism.then(|| self.differs(engine, seed, outcome.digest)).flatten() {
+                Some(verdict) => Outcome { verdict, ..outcome },
+                None => outcome,
+            }
+        })
     }
 
-    /// How two runs of a seed differ, if they do: one here, one in another process if there is one.
-    fn differs(&self, engine: Engine, seed: u64) -> Option<Verdict> {
+    /// How another run of a seed differs from the one with this digest, if it does: in another process, if there
+    /// is one.
+    fn differs(&self, engine: Engine, seed: u64, here: u64) -> Option<Verdict> {
         let ask = |steps: bool| match &self.part.twins {
             Some(twins) => twins.ask(self.scenario.name(), engine, seed, steps),
-            None => Ok(Answer {
-                digest: self.scenario.run(engine, seed, false).digest,
-                steps: if steps { self.scenario.steps(engine, seed) } else { Vec::new() },
-            }),
+            None => Ok(Answer::of(self.scenario, engine, seed, steps)),
         };
-        let here = self.scenario.run(engine, seed, false).digest;
         match ask(false) {
             Err(message) => Some(Verdict::Panicked { message }),
             Ok(there) if there.digest == here => None,
@@ -341,21 +339,30 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Runs one seed, in both engines if both are asked for.
-fn run_in(scenario: &dyn AnyScenario, engines: Engines, seed: u64) -> Outcome {
-    let mut outcome = scenario.run(engines.first(), seed, false);
+/// What comes of a seed, in both engines if both are asked for.
+fn run_in(engines: Engines, run: impl Fn(Engine) -> Outcome) -> Outcome {
+    let mut outcome = run(engines.first());
     if engines == Engines::Both {
-        let other = scenario.run(Engine::World, seed, false);
-        if Expected::of(&outcome.verdict) != Expected::of(&other.verdict) {
-            let (madsim, world) = (Box::new(outcome.verdict), Box::new(other.verdict));
-            outcome.verdict = Verdict::EnginesDiffer { madsim, world };
-        }
+        let other = run(Engine::World);
+        outcome.verdict = both(outcome.verdict, other.verdict);
         outcome.digest ^= other.digest.rotate_left(1);
         outcome.events += other.events;
         outcome.simulated += other.simulated;
         outcome.effects.merge(&other.effects);
     }
     outcome
+}
+
+/// The verdict of two engines. That one of them is not deterministic says more than that they differ.
+fn both(madsim: Verdict, world: Verdict) -> Verdict {
+    let differs = |verdict: &Verdict| matches!(verdict, Verdict::NotDeterministic { .. });
+    if Expected::of(&madsim) == Expected::of(&world) || differs(&madsim) {
+        madsim
+    } else if differs(&world) {
+        world
+    } else {
+        Verdict::EnginesDiffer { madsim: Box::new(madsim), world: Box::new(world) }
+    }
 }
 
 /// The first step at which two runs differ.

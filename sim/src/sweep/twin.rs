@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use serde::{Deserialize, Serialize};
 
 use crate::run::Engine;
-use crate::suite::Suite;
+use crate::suite::{AnyScenario, Suite};
 
 /// What one process asks of its twin.
 #[derive(Debug, Serialize, Deserialize)]
@@ -28,6 +28,14 @@ pub struct Answer {
     /// What happened, a line each, if that was asked for.
     #[serde(default)]
     pub steps: Vec<String>,
+}
+
+impl Answer {
+    /// What a seed gives in this process.
+    pub fn of(scenario: &dyn AnyScenario, engine: Engine, seed: u64, steps: bool) -> Self {
+        let digest = scenario.run(engine, seed, false).digest;
+        Self { digest, steps: if steps { scenario.steps(engine, seed) } else { Vec::new() } }
+    }
 }
 
 /// A way to ask another process what a seed gives there.
@@ -98,9 +106,8 @@ pub fn serve(suite: &Suite) -> Result<(), String> {
         let question: Question = serde_json::from_str(&line).map_err(|why| why.to_string())?;
         let Question { scenario, engine, seed, steps } = question;
         let found = suite.find_scenario(&scenario).ok_or_else(|| format!("no scenario {scenario}"))?;
-        let digest = found.run(engine, seed, false).digest;
-        let steps = if steps { found.steps(engine, seed) } else { Vec::new() };
-        let answer = serde_json::to_string(&Answer { digest, steps }).map_err(|why| why.to_string())?;
+        let answer = Answer::of(found, engine, seed, steps);
+        let answer = serde_json::to_string(&answer).map_err(|why| why.to_string())?;
         println!("{answer}");
     }
     Ok(())

@@ -66,22 +66,26 @@ pub struct Limits {
     pub network: Network,
 }
 
-/// Nothing goes wrong, and no timer fires.
+impl Limits {
+    /// Nothing goes wrong, and no timer fires.
+    pub const NONE: Self = Self {
+        crashes: 0,
+        wipes: 0,
+        cuts: 0,
+        drops: 0,
+        duplicates: 0,
+        timeouts: Some(0),
+        periodic: 0,
+        retries: 0,
+        unhealthy: 0,
+        disk: Disk::Sync,
+        network: Network::Datagrams,
+    };
+}
+
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            crashes: 0,
-            wipes: 0,
-            cuts: 0,
-            drops: 0,
-            duplicates: 0,
-            timeouts: Some(0),
-            periodic: 0,
-            retries: 0,
-            unhealthy: 0,
-            disk: Disk::Sync,
-            network: Network::Datagrams,
-        }
+        Self::NONE
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::{HashSet, VecDeque};
 use coalmine_core::node::{Context, Event, Node, NodeId, RequestId};
 use coalmine_core::observation::{History, Invariant, Observation, Witness};
 
-use super::{Action, Disk, Kept, Limits, Network, Rules, Step, World};
+use super::{Action, Kept, Limits, Rules, Step, World};
 use crate::system::{Operation, System};
 
 /// Writes down every request, then passes it on to the other node.
@@ -84,19 +84,7 @@ impl System for Scribes {
     }
 }
 
-const NOTHING: Limits = Limits {
-    crashes: 0,
-    wipes: 0,
-    cuts: 0,
-    drops: 0,
-    duplicates: 0,
-    timeouts: Some(0),
-    periodic: 0,
-    retries: 0,
-    unhealthy: 0,
-    disk: Disk::Sync,
-    network: Network::Datagrams,
-};
+const NOTHING: Limits = Limits::NONE;
 
 /// Takes every transition that there is, each once.
 fn explore(limits: Limits, mut each: impl FnMut(&World<Scribes>, &Action<Scribe>, &World<Scribes>)) {

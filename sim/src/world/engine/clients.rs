@@ -3,7 +3,7 @@
 use coalmine_core::node::{Event, Node, NodeId, RequestId, Word};
 
 use super::{Engine, Task};
-use crate::engine::{CLIENT_PAUSE, CLIENT_TIMEOUT, LATENCY};
+use crate::engine::{CLIENT_PAUSE, CLIENT_TIMEOUT};
 use crate::system::{NodeOf, System};
 use crate::trace::Happening;
 
@@ -34,7 +34,7 @@ impl<S: System> Engine<'_, S> {
         let it = &mut self.clients[client];
         it.attempt += 1;
         let again = Task::Retry { client, attempt: it.attempt };
-        self.agenda.add(self.now + self.mood.latency(&LATENCY), Task::Request { client });
+        self.agenda.add(self.now + self.mood.latency(), Task::Request { client });
         self.agenda.add(self.now + CLIENT_TIMEOUT + CLIENT_PAUSE, again);
     }
 
@@ -69,7 +69,7 @@ impl<S: System> Engine<'_, S> {
             if it.to == place && it.id == id && it.taken_by == Some(life) && !it.answered {
                 it.taken_by = None;
                 let answer = Task::Answer { client, reply: reply.clone() };
-                self.agenda.add(self.now + self.mood.latency(&LATENCY), answer);
+                self.agenda.add(self.now + self.mood.latency(), answer);
             }
         }
     }

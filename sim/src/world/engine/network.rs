@@ -7,7 +7,6 @@ use coalmine_core::node::{Event, Node, NodeId};
 use coalmine_real::transport::Envelope;
 
 use super::{Engine, Task};
-use crate::engine::LATENCY;
 use crate::engine::network::PASSED;
 use crate::faults::{Directions, Effect as FaultEffect};
 use crate::system::{NodeOf, System};
@@ -86,7 +85,7 @@ impl<S: System> Engine<'_, S> {
             return self.tell_fate(&frame, "is cut off");
         }
         let last = &mut self.pipes.last[frame.from * self.pipes.places + frame.to];
-        *last = (self.now + self.mood.latency(&LATENCY)).max(*last);
+        *last = (self.now + self.mood.latency()).max(*last);
         self.agenda.add(*last, Task::Arrive(frame));
     }
 
