@@ -288,6 +288,7 @@ fn help_is_there_for_every_subcommand() {
         ("sim", Some("sim rollout-chaos --seeds")),
         ("replay", Some("replay rollout-chaos --seed")),
         ("check", Some("check rollout --nodes")),
+        ("explore", Some("explore rollout --nodes")),
         ("run", None),
     ] {
         assert!(help.lines().any(|line| line.trim_start().starts_with(command)), "{command}: {help}");

@@ -18,6 +18,8 @@
 //! at_ms = 500
 //! fault = { crash = { node = 3, down_ms = 4000 } }
 //! ```
+//!
+//! A file that names a `model` instead of a scenario holds a [path](crate::path): a counterexample of the checker.
 
 use std::path::Path;
 
@@ -25,6 +27,7 @@ use coalmine_core::node::Node;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::path::PathCapsule;
 use crate::plan::Plan;
 use crate::run::{Engine, Verdict};
 
@@ -116,7 +119,19 @@ impl File {
     /// The scenario it names.
     pub fn scenario(&self) -> Result<&str, String> {
         let name = self.value.get("scenario").and_then(Value::as_str);
-        name.ok_or_else(|| format!("{}: the key `scenario` is missing", self.path))
+        name.ok_or_else(|| {
+            format!("{}: the key `scenario` is missing (or `model`, for a counterexample)", self.path)
+        })
+    }
+
+    /// The model it names, if it holds a [path](crate::path) and not a plan.
+    pub fn model(&self) -> Option<&str> {
+        self.value.get("model").and_then(Value::as_str)
+    }
+
+    /// The path that it holds. Errors name the file and the step.
+    pub fn parse_path<N: Node>(self) -> Result<PathCapsule<N>, String> {
+        PathCapsule::parse(self.value).map_err(|why| format!("{}: {why}", self.path))
     }
 
     /// All of it. Errors name the file and the place.
@@ -160,7 +175,7 @@ impl<N: Node> Capsule<N> {
 }
 
 /// TOML has no null: a missing key says the same.
-fn without_nulls(value: Value) -> Value {
+pub(crate) fn without_nulls(value: Value) -> Value {
     match value {
         Value::Object(map) => {
             let kept = map.into_iter().filter(|(_, value)| !value.is_null());

@@ -2,14 +2,18 @@
 
 mod program;
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use coalmine_core::node::{Event, NodeId};
 use coalmine_real::face::Face;
+use serde::{Deserialize, Serialize};
 
 use crate::capsule::{Capsule, Expected, File};
-use crate::check::{self, CheckOptions, CheckProgress, CheckReport, Counterexample};
+use crate::check::explore::{self, Serving};
+use crate::check::{self, CheckOptions, CheckProgress, CheckReport};
 use crate::faults::Effects;
+use crate::path::{self, PathCapsule};
 use crate::plan::Plan;
 use crate::run::{Engine, RunOptions, RunReport, Verdict};
 use crate::scenario::Scenario;
@@ -17,7 +21,9 @@ use crate::shrink::{self, Shrinking, Ways};
 use crate::system::{NodeOf, System};
 use crate::trace::html::{self, Page};
 use crate::trace::text::{self, Style};
-use crate::world::{Disk, Limits, Rules};
+use crate::trace::turn;
+use crate::world::walk::walk;
+use crate::world::{Action, Disk, Limits, Rules};
 
 /// All that a command line offers.
 #[derive(Default)]
@@ -83,6 +89,27 @@ impl Suite {
     pub fn find_model(&self, name: &str) -> Option<&dyn AnyModel> {
         self.models.iter().map(AsRef::as_ref).find(|model| model.name() == name)
     }
+
+    /// Runs what a file holds: a plan or a capsule of a scenario, or a path of a model. `Err` names what is wrong
+    /// with the file, and where.
+    pub fn run_file(&self, file: File, engine: Option<Engine>, story: bool) -> Result<FileOutcome, String> {
+        let unknown = |kind, name: &str, known: Vec<&str>| {
+            format!("{}: there is no {kind} {name:?}; there are: {}", file.path(), known.join(", "))
+        };
+        if let Some(name) = file.model() {
+            let known = || self.models.iter().map(|model| model.name()).collect();
+            let model = self.find_model(name).ok_or_else(|| unknown("model", name, known()))?;
+            if engine == Some(Engine::Madsim) {
+                let why = "a path of a model is walked in the world; madsim cannot";
+                return Err(format!("{}: {why}", file.path()));
+            }
+            return model.run_file(file, story);
+        }
+        let name = file.scenario()?;
+        let known = || self.scenarios.iter().map(|scenario| scenario.name()).collect();
+        let scenario = self.find_scenario(name).ok_or_else(|| unknown("scenario", name, known()))?;
+        scenario.run_file(file, engine, story)
+    }
 }
 
 /// A scenario of some system.
@@ -114,6 +141,8 @@ pub struct Outcome {
     pub events: u64,
     /// How much time passed in the simulation.
     pub simulated: Duration,
+    /// How many steps of a path were walked, where there is no clock.
+    pub turns: Option<u64>,
     /// How much time passed outside.
     pub wall: Duration,
     /// Which faults took effect, and how often.
@@ -240,13 +269,14 @@ where
     let boring = |event: &Event<NodeOf<S>>| matches!(event, Event::Timer(_) | Event::Message { .. });
     let told = |style| report.trace.as_ref().map(|entries| text::story(entries, boring, style));
     Outcome {
-        story: told(Style { everything: false }),
-        whole_story: told(Style { everything: true }),
+        story: told(Style::default()),
+        whole_story: told(Style { everything: true, in_turns: false }),
         page: story.then(|| page(scenario, engine, plan, seed, &report)),
         verdict: report.verdict,
         digest: report.digest,
         events: report.events,
         simulated: report.simulated,
+        turns: None,
         wall: report.wall,
         effects: report.effects,
     }
@@ -265,7 +295,7 @@ fn page<S: System>(
         title: scenario.name.into(),
         subtitle: scenario.about.into(),
         replay: None,
-        plan,
+        plan: Some(plan),
         details: vec![
             ("engine".into(), engine.to_string()),
             ("seed".into(), seed.to_string()),
@@ -281,7 +311,8 @@ fn page<S: System>(
 }
 
 /// How large a model is to be, as far as the command line says.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct ModelArgs {
     /// How many nodes.
     pub nodes: Option<u32>,
@@ -323,7 +354,113 @@ pub struct ModelDef<S: System> {
     pub limits: Limits,
 }
 
+/// A path that may happen, and what it was found in.
+type FoundPath<S> = (PathCapsule<NodeOf<S>>, Rules<S>, path::Way<S>);
+
 impl<S: System> ModelDef<S> {
+    /// All that there is to say about its size, whether or not somebody says it.
+    fn space(&self, args: ModelArgs) -> ModelArgs {
+        let (nodes, operations) = self.size;
+        let Limits {
+            crashes,
+            wipes,
+            cuts,
+            drops,
+            duplicates,
+            timeouts,
+            periodic,
+            retries,
+            unhealthy,
+            disk,
+            ..
+        } = self.rules(args).limits;
+        ModelArgs {
+            nodes: args.nodes.or(Some(nodes)),
+            operations: args.operations.or(Some(operations)),
+            crashes: Some(crashes),
+            wipes: Some(wipes),
+            cuts: Some(cuts),
+            drops: Some(drops),
+            duplicates: Some(duplicates),
+            timeouts,
+            periodic: Some(periodic),
+            retries: Some(retries),
+            unhealthy: Some(unhealthy),
+            disk: Some(disk),
+        }
+    }
+
+    /// The path that a file holds, and the rules that it goes by.
+    fn find_path(&self, file: File) -> Result<FoundPath<S>, String> {
+        let path = file.path().to_owned();
+        let capsule: PathCapsule<NodeOf<S>> = file.parse_path()?;
+        let at = |why: String| format!("{path}: {why}");
+        if capsule.model != self.name {
+            return Err(at(format!("it is a path of the model {:?}, not of {:?}", capsule.model, self.name)));
+        }
+        let rules = self.rules(capsule.space);
+        let way = path::find(&rules, &capsule.steps).map_err(at)?;
+        Ok((capsule, rules, way))
+    }
+
+    /// Explains a path to where an invariant is violated.
+    fn explain(&self, args: ModelArgs, path: &[Action<NodeOf<S>>]) -> Explanation {
+        let rules = self.rules(args);
+        let report = walk(&rules, path, true);
+        let steps = path::steps_of(&rules, path);
+        let about = format!("A counterexample of {} steps, found by the checker.", steps.len());
+        let expected = Expected::of(&report.verdict);
+        let invariant = expected.invariant.clone().unwrap_or_default();
+        let capsule = PathCapsule {
+            about: about.clone(),
+            model: self.name.into(),
+            space: self.space(args),
+            expected,
+            steps,
+        };
+        let told: Vec<_> = path.iter().map(|action| rules.tell(action)).collect();
+        let story = self.outcome(&rules, &about, &report).story.unwrap_or_default();
+        Explanation {
+            invariant,
+            story: format!("{story}       ✗ {}\n", report.verdict.tell()),
+            capsule: capsule.to_toml(&told),
+        }
+    }
+
+    /// What came of walking a path of it.
+    fn outcome(&self, rules: &Rules<S>, about: &str, report: &RunReport<NodeOf<S>>) -> Outcome {
+        let entries = report.trace.as_deref().unwrap_or_default();
+        let turns = turn(report.simulated);
+        // What happened before the first step is part of every path.
+        let first = entries.iter().position(|entry| turn(entry.at) > 0).unwrap_or(entries.len());
+        let told = |entries| text::story(entries, |_| false, Style { everything: true, in_turns: true });
+        let page = html::About {
+            title: self.name.into(),
+            subtitle: about.into(),
+            replay: None,
+            plan: None,
+            details: vec![
+                ("steps".into(), turns.to_string()),
+                ("budgets".into(), rules.limits.tell()),
+                ("digest".into(), format!("{:016x}", report.digest)),
+            ],
+            members: rules.members.iter().map(|(id, _)| *id).collect(),
+            verdict: &report.verdict,
+            is_periodic: &|timer| rules.system.is_periodic(timer),
+        };
+        Outcome {
+            story: report.trace.is_some().then(|| told(&entries[first..])),
+            whole_story: report.trace.is_some().then(|| told(entries)),
+            page: report.trace.is_some().then(|| html::of_trace(page, entries)),
+            verdict: report.verdict.clone(),
+            digest: report.digest,
+            events: report.events,
+            simulated: report.simulated,
+            turns: Some(turns),
+            wall: report.wall,
+            effects: report.effects.clone(),
+        }
+    }
     /// The rules of the model in this size.
     pub fn rules(&self, args: ModelArgs) -> Rules<S> {
         let limits = Limits {
@@ -351,13 +488,29 @@ pub trait AnyModel: Send + Sync {
     fn name(&self) -> &'static str;
     /// One sentence.
     fn about(&self) -> &'static str;
-    /// Explores it. The second part is the story of a counterexample, if one was found.
+    /// Explores it. If an invariant is violated, the second part explains how.
     fn check(
         &self,
         args: ModelArgs,
         options: CheckOptions,
         progress: &mut dyn FnMut(CheckProgress),
-    ) -> (CheckReport, Option<String>);
+    ) -> (CheckReport, Option<Explanation>);
+    /// Serves stateright's Explorer; it opens at the end of the path that the file holds, in the space that it
+    /// names.
+    fn explore(&self, args: ModelArgs, at: Option<File>, address: SocketAddr) -> Result<Serving, String>;
+    /// Walks the path that a file holds. `Err` names what is wrong with the file, and at which step.
+    fn run_file(&self, file: File, story: bool) -> Result<FileOutcome, String>;
+}
+
+/// How an invariant is violated.
+#[derive(Clone, Debug)]
+pub struct Explanation {
+    /// Which invariant.
+    pub invariant: String,
+    /// What happens, in words, and what is wrong at the end.
+    pub story: String,
+    /// The [path](crate::path), as a file.
+    pub capsule: String,
 }
 
 impl<S: System> AnyModel for ModelDef<S> {
@@ -374,23 +527,27 @@ impl<S: System> AnyModel for ModelDef<S> {
         args: ModelArgs,
         options: CheckOptions,
         progress: &mut dyn FnMut(CheckProgress),
-    ) -> (CheckReport, Option<String>) {
+    ) -> (CheckReport, Option<Explanation>) {
         let (report, found) = check::check(self.name, self.rules(args), &options, progress);
-        let story = found.map(|found| tell_counterexample(&self.rules(args), &found));
-        (report, story)
+        (report, found.map(|found| self.explain(args, &found.path)))
     }
-}
 
-/// A counterexample as a story.
-pub fn tell_counterexample<S: System>(rules: &Rules<S>, found: &Counterexample<S>) -> String {
-    use std::fmt::Write;
-    let mut out = String::new();
-    for (number, step) in found.steps.iter().enumerate() {
-        let _ = writeln!(out, "{:>4}. {}", number + 1, rules.tell(&step.action));
-        for line in step.effects.iter().filter_map(text::tell_effect) {
-            let _ = writeln!(out, "        {line}");
-        }
+    fn explore(&self, args: ModelArgs, at: Option<File>, address: SocketAddr) -> Result<Serving, String> {
+        let (rules, choices) = match at {
+            None => (self.rules(args), Vec::new()),
+            Some(file) => {
+                let (_, rules, way) = self.find_path(file)?;
+                (rules, way.choices)
+            }
+        };
+        explore::serve(rules, &choices, address)
     }
-    let _ = writeln!(out, "      ✗ {}: {}", found.invariant, found.why);
-    out
+
+    fn run_file(&self, file: File, story: bool) -> Result<FileOutcome, String> {
+        let (capsule, rules, way) = self.find_path(file)?;
+        let report = walk(&rules, &way.actions, story);
+        let about = if capsule.about.is_empty() { self.about } else { &capsule.about };
+        let outcome = self.outcome(&rules, about, &report);
+        Ok(FileOutcome { outcome, engine: Engine::World, expected: capsule.expected })
+    }
 }

@@ -51,14 +51,14 @@ pub fn check(suite: &Suite, model: &str) {
         threads: std::thread::available_parallelism().map_or(1, Into::into),
         ..CheckOptions::default()
     };
-    let (report, story) = found.check(ModelArgs::default(), options, &mut |_| {});
+    let (report, found) = found.check(ModelArgs::default(), options, &mut |_| {});
     if !report.is_proof() {
-        let story = story.unwrap_or_default();
+        let story = found.map(|found| found.story).unwrap_or_default();
         panic!("{model}: {:?}\n{story}  {} check {model}", report.properties, suite.program());
     }
 }
 
-/// Runs a plan or a capsule, or all that are in a folder. Panics if one does not give the verdict it names.
+/// Runs a plan, a capsule or a counterexample, or all that are in a folder. Panics if one does not give the verdict it names.
 #[track_caller]
 pub fn replay(suite: &Suite, path: impl AsRef<Path>) {
     let path = path.as_ref();
@@ -72,13 +72,8 @@ pub fn replay(suite: &Suite, path: impl AsRef<Path>) {
     }
     for file in files {
         let name = file.display();
-        let run = || {
-            let file = File::read(&file)?;
-            let scenario = file.scenario()?.to_owned();
-            let found = suite.find_scenario(&scenario);
-            found.ok_or(format!("{name}: there is no scenario {scenario:?}"))?.run_file(file, None, false)
-        };
-        let FileOutcome { outcome, expected, .. } = run().unwrap_or_else(|why| panic!("{why}"));
+        let run = File::read(&file).and_then(|file| suite.run_file(file, None, false));
+        let FileOutcome { outcome, expected, .. } = run.unwrap_or_else(|why| panic!("{why}"));
         let came = Expected::of(&outcome.verdict);
         assert!(
             came == expected,

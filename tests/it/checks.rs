@@ -8,8 +8,8 @@ use coalmine_sim::world::Disk;
 
 fn check(model: &dyn AnyModel, args: ModelArgs, threads: usize) -> CheckReport {
     let options = CheckOptions { threads, ..CheckOptions::default() };
-    let (report, story) = model.check(args, options, &mut |_| {});
-    assert!(report.is_proof(), "{report:#?}\n{}", story.unwrap_or_default());
+    let (report, found) = model.check(args, options, &mut |_| {});
+    assert!(report.is_proof(), "{report:#?}\n{}", found.map(|found| found.story).unwrap_or_default());
     report
 }
 
@@ -90,8 +90,8 @@ fn the_rollout_holds_with_cuts_retries_and_bad_health() {
     let quiet = ModelArgs { crashes: Some(0), drops: Some(0), timeouts: Some(0), ..ModelArgs::default() };
     let of = |args| {
         let options = CheckOptions::default();
-        let (report, story) = rollout::model::<Sound>().check(args, options, &mut |_| {});
-        assert!(report.exhausted, "{report:#?}\n{}", story.unwrap_or_default());
+        let (report, found) = rollout::model::<Sound>().check(args, options, &mut |_| {});
+        assert!(report.exhausted, "{report:#?}\n{}", found.map(|found| found.story).unwrap_or_default());
         (report.states, report.unique_states)
     };
     assert_eq!(of(quiet), (26, 18));

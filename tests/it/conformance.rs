@@ -124,6 +124,8 @@ fn simulated() -> Journals {
             | Happening::Asked { .. }
             | Happening::Answered { .. }
             | Happening::Complained { .. }
+            | Happening::Cut { .. }
+            | Happening::Mended { .. }
             | Happening::Fault(_)
             | Happening::Healed => continue,
         };

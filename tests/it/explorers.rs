@@ -9,7 +9,8 @@ use coalmine_sim::world::Disk;
 use coalmine_tests::{Amnesiac, GuessingResolver, HastyVoter};
 
 fn explore(model: &dyn AnyModel, args: ModelArgs, options: CheckOptions) -> (CheckReport, Option<String>) {
-    model.check(args, options, &mut |_| {})
+    let (report, found) = model.check(args, options, &mut |_| {});
+    (report, found.map(|found| found.story))
 }
 
 fn stateright() -> CheckOptions {

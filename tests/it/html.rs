@@ -359,6 +359,7 @@ fn synthetic(size: usize) -> Page {
         let crash = i % 500 == 250;
         page.steps.push(Step {
             at_ns: Some(i as u64 * 3_100_000 + (i / 100) as u64 * 900_000_000),
+            turn: None,
             lane: Some(me),
             kind: if crash { Kind::Crash } else { Kind::Message },
             name: if crash { String::new() } else { "Hello".into() },

@@ -6,6 +6,7 @@
 //! * [`html`]: a run as a page for a browser.
 //! * [`scenarios`], [`checks`]: what ships passes, and is counted; a seed is a seed, wherever it runs.
 //! * [`models`]: the checker counts as many states as others do.
+//! * [`paths`]: counterexamples replay from their files; the Explorer opens where one ends.
 //! * [`plans`]: plans and capsules as files; every fault happens; failures shrink.
 //! * [`sweeps`]: parts of a sweep, in time and in space, add up to the whole.
 //! * [`conformance`]: the real, the simulated and the explored cluster write the same journals.
@@ -19,6 +20,7 @@ mod explorers;
 mod host;
 mod html;
 mod models;
+mod paths;
 mod plans;
 mod purity;
 mod scenarios;

@@ -51,8 +51,8 @@ fn small(cell: &str) -> u8 {
 fn check(model: &dyn AnyModel, args: ModelArgs) -> CheckReport {
     let [ours, reference] = [Explorer::Own, Explorer::Stateright].map(|explorer| {
         let options = CheckOptions { explorer, ..CheckOptions::default() };
-        let (report, story) = model.check(args, options, &mut |_| {});
-        assert!(report.exhausted, "{report:#?}\n{}", story.unwrap_or_default());
+        let (report, found) = model.check(args, options, &mut |_| {});
+        assert!(report.exhausted, "{report:#?}\n{}", found.map(|found| found.story).unwrap_or_default());
         report
     });
     let counts = |report: &CheckReport| (report.states, report.unique_states, report.depth);

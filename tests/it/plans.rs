@@ -27,10 +27,10 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 const ENGINES: [Engine; 2] = [Engine::Madsim, Engine::World];
 
 fn run(path: &Path, engine: Engine) -> FileOutcome {
-    let suite = coalmine::suite();
     let file = File::read(path).unwrap_or_else(|why| panic!("{why}"));
-    let scenario = suite.find_scenario(file.scenario().expect("it names one")).expect("it ships");
-    scenario.run_file(file, Some(engine), true).unwrap_or_else(|why| panic!("{why}"))
+    // A path is walked in the world, and in no other engine.
+    let engine = file.model().is_none().then_some(engine);
+    coalmine::suite().run_file(file, engine, true).unwrap_or_else(|why| panic!("{why}"))
 }
 
 #[test]

@@ -36,10 +36,10 @@ fn sweep_finds<V: Variant>(invariants: &[&str], words: &[&str]) {
 /// The checker finds it; the shortest counterexample is a golden transcript.
 fn check_finds<V: Variant>(name: &str, args: ModelArgs) {
     let options = CheckOptions { max_states: Some(20_000_000), ..CheckOptions::default() };
-    let (report, story) = model::<V>().check(args, options, &mut |_| {});
+    let (report, found) = model::<V>().check(args, options, &mut |_| {});
     assert!(report.properties.values().any(|property| *property == Property::Violated), "{report:?}");
     assert!(!report.exhausted);
-    insta::assert_snapshot!(name, story.expect("a violation comes with its story"));
+    insta::assert_snapshot!(name, found.expect("a violation is explained").story);
 }
 
 #[test]

@@ -44,6 +44,7 @@ impl AnyScenario for Arithmetic {
             digest: seed ^ self.build,
             events: 1 + seed % 97,
             simulated: Duration::from_nanos(1_000_000_007 * (1 + seed % 13)),
+            turns: None,
             wall: self.takes,
             effects: Effects::default(),
             story: None,

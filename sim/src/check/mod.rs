@@ -7,6 +7,7 @@
 //! A verdict is a proof only if the space was **exhausted**. Beside every invariant that must always hold
 //! stand witnesses that must sometimes be seen: a space in which nothing happens proves nothing.
 
+pub mod explore;
 mod explorer;
 mod model;
 mod reference;
@@ -16,7 +17,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use coalmine_core::node::Effect;
 use serde::Serialize;
 
 use crate::system::{NodeOf, System};
@@ -89,18 +89,8 @@ impl CheckReport {
 pub struct Counterexample<S: System> {
     /// Which invariant.
     pub invariant: &'static str,
-    /// How it is broken, in words.
-    pub why: String,
-    /// The steps, each with what it did.
-    pub steps: Vec<CounterexampleStep<S>>,
-}
-
-/// One step of a counterexample.
-pub struct CounterexampleStep<S: System> {
-    /// What happened.
-    pub action: Action<NodeOf<S>>,
-    /// What came of it, in order.
-    pub effects: Vec<Effect<NodeOf<S>>>,
+    /// What happens.
+    pub path: Vec<Action<NodeOf<S>>>,
 }
 
 /// What explores.
@@ -223,29 +213,28 @@ fn conclude<S: System>(
         peak_memory_bytes: memory_bytes("VmHWM:"),
         wall_s: started.elapsed().as_secs_f64(),
     };
-    let counterexample = found.broken.map(|(invariant, actions)| explain(rules, invariant, actions));
+    let counterexample = found.broken.map(|(place, path)| Counterexample {
+        invariant: rules.invariants[place].name,
+        path: up_to_where_it_breaks(rules, place, path),
+    });
     (report, counterexample)
 }
 
-/// Walks a path again, to tell what each step did.
-fn explain<S: System>(rules: &Rules<S>, place: usize, actions: Vec<Action<NodeOf<S>>>) -> Counterexample<S> {
-    let invariant = &rules.invariants[place];
+/// stateright may report a path that goes on.
+fn up_to_where_it_breaks<S: System>(
+    rules: &Rules<S>,
+    invariant: usize,
+    mut path: Vec<Action<NodeOf<S>>>,
+) -> Vec<Action<NodeOf<S>>> {
     let mut world: World<S> = rules.initial();
-    let mut steps = Vec::new();
-    for action in actions {
-        if world.breaks(place) {
-            break; // stateright may report a path that goes on
-        }
-        let (next, effects) = rules.apply(&world, &action);
-        world = next;
-        steps.push(CounterexampleStep { action, effects });
-    }
-    let why = (invariant.check)(&rules.observe(&world)).err();
-    Counterexample {
-        invariant: invariant.name,
-        why: why.expect("the path ends where the invariant is broken"),
-        steps,
-    }
+    let breaks = |action: &Action<_>| {
+        let is_broken = world.breaks(invariant);
+        world = rules.apply(&world, action).0;
+        is_broken
+    };
+    let end = path.iter().position(breaks).unwrap_or(path.len());
+    path.truncate(end);
+    path
 }
 
 /// The birthday bound for `n` strong 64-bit fingerprints.

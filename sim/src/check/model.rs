@@ -6,6 +6,7 @@
 use stateright::{Model, Property};
 
 use crate::system::System;
+use crate::trace::text::tell_effect;
 use crate::world::rules::MAX_PROPERTIES;
 use crate::world::{Rules, Transition, World};
 
@@ -28,6 +29,25 @@ impl<S: System> Model for Rules<S> {
 
     fn format_action(&self, action: &Transition<S>) -> String {
         self.tell(&action.action)
+    }
+
+    /// For the Explorer: what came of the step, then the whole world.
+    fn format_step(&self, world: &World<S>, action: Transition<S>) -> Option<String> {
+        let mut out = format!("{}\n", self.tell(&action.action));
+        let (next, effects) = self.apply(world, &action.action);
+        for told in effects.iter().filter_map(tell_effect) {
+            out += &format!("    {told}\n");
+        }
+        let now = self.observe(&next);
+        for invariant in &self.invariants {
+            if let Err(why) = (invariant.check)(&now) {
+                out += &format!("    ✗ invariant {} is violated: {why}\n", invariant.name);
+            }
+        }
+        for witness in self.witnesses.iter().filter(|witness| (witness.seen)(&now)) {
+            out += &format!("    ✓ {}: {}\n", witness.name, witness.about);
+        }
+        Some(format!("{out}\n{next:?}"))
     }
 
     fn properties(&self) -> Vec<Property<Self>> {

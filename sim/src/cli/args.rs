@@ -1,5 +1,6 @@
 //! What the command line takes.
 
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -95,8 +96,16 @@ A verdict is a proof only if the space was exhausted. What is exhausted is the s
 many crashes, wipes, cuts, drops, duplicates, retries and timers that fire, of any node, at any moment, in any \
 order.
 
+A counterexample is as short as any. It is told as a story and saved as a capsule, which `replay` runs.
+
 Example: check MODEL --nodes 3 --crashes 1 --drops 1")]
     Check(CheckArgs),
+    /// Look around in a model with a browser: each state in words, and what may follow it.
+    #[command(after_help = "\
+Serves stateright's Explorer until Ctrl-C. With --at it opens where a counterexample ends.
+
+Example: explore MODEL --nodes 2")]
+    Explore(ExploreArgs),
     /// The main job: sweep all scenarios, check the models, print one table of verdicts.
     Run(JobsArgs),
 }
@@ -194,12 +203,12 @@ pub struct MergeArgs {
 
 #[derive(Debug, Args)]
 pub struct ReplayArgs {
-    /// A scenario's name; or a file that holds a plan or a capsule (.toml, .json).
+    /// A scenario's name; or a file that holds a plan, a capsule or a counterexample (.toml, .json).
     pub name: String,
     /// Which seed, for a scenario.
     #[arg(long)]
     pub seed: Option<u64>,
-    /// What runs it. Default: what the file says, or madsim.
+    /// What runs it. Default: what the file says, or madsim. A counterexample runs in the world.
     #[arg(long, value_enum)]
     pub engine: Option<EngineArg>,
     /// Print what happened for a terminal, with what every run is full of folded away. That is the default.
@@ -240,10 +249,9 @@ pub struct ShrinkArgs {
     pub runs: u64,
 }
 
+/// How large a model is, and what may happen in it.
 #[derive(Debug, Args)]
-pub struct CheckArgs {
-    /// A model's name.
-    pub name: String,
+pub struct SpaceArgs {
     /// How many nodes there are, as the model counts them.
     #[arg(long, alias = "resource-managers", value_parser = clap::value_parser!(u32).range(1..=64))]
     pub nodes: Option<u32>,
@@ -280,6 +288,28 @@ pub struct CheckArgs {
     /// Whether a record is durable as soon as it is written, or becomes so as an action of its own.
     #[arg(long, value_enum)]
     pub disk: Option<DiskArg>,
+}
+
+#[derive(Debug, Args)]
+pub struct ExploreArgs {
+    /// A model's name.
+    pub name: String,
+    #[command(flatten)]
+    pub space: SpaceArgs,
+    /// Where the page is served. Whoever reaches the address can see the model.
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:3000")]
+    pub address: SocketAddr,
+    /// Open at the end of the path that this file holds, in the space that it names.
+    #[arg(long, value_name = "FILE")]
+    pub at: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// A model's name.
+    pub name: String,
+    #[command(flatten)]
+    pub space: SpaceArgs,
     /// What explores.
     #[arg(long, value_enum, default_value_t = ExplorerArg::Own)]
     pub engine: ExplorerArg,
@@ -296,6 +326,12 @@ pub struct CheckArgs {
     /// Stop, unexhausted, once the process uses so much memory: 4GiB, 512MiB.
     #[arg(long, value_name = "SIZE", value_parser = bytes)]
     pub memory_limit: Option<u64>,
+    /// Where the path of a counterexample is saved. Default: coalmine-out/NAME-INVARIANT.toml.
+    #[arg(long, value_name = "FILE", conflicts_with = "no_capsule")]
+    pub capsule: Option<PathBuf>,
+    /// Do not save the path of a counterexample.
+    #[arg(long)]
+    pub no_capsule: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -328,7 +364,9 @@ impl CheckArgs {
             ..CheckOptions::default()
         }
     }
+}
 
+impl SpaceArgs {
     pub fn model_args(&self) -> ModelArgs {
         ModelArgs {
             nodes: self.nodes,

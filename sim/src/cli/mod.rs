@@ -10,16 +10,19 @@ mod plans;
 mod signals;
 mod sweep;
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::FromArgMatches;
+use serde::Serialize;
 use serde_json::json;
 
-use self::args::{CheckArgs, Cli, Command, Format};
+use self::args::{CheckArgs, Cli, Command, ExploreArgs, Format};
 use self::signals::Signals;
+use crate::capsule::File;
 use crate::check::{CheckOptions, CheckReport, Explorer, Verdict as Property};
-use crate::suite::{AnyModel, AnyScenario, Job, Suite};
+use crate::suite::{AnyModel, AnyScenario, Explanation, Job, ModelArgs, Suite};
 use crate::sweep::{SweepOptions, SweepPart, twin};
 
 /// Exit code: an invariant is violated, or what should have been seen was not.
@@ -49,6 +52,7 @@ fn obey(suite: &Suite, cli: &Cli) -> u8 {
         Command::Plan(args) => plans::plan(suite, args, cli.format),
         Command::Shrink(args) => plans::shrink(suite, args, cli.format),
         Command::Check(args) => check(suite, args, cli.format),
+        Command::Explore(args) => explore(suite, args, cli.format),
         Command::Run(args) => run(suite, args.jobs(), cli.format),
     };
     done.unwrap_or_else(|why| {
@@ -82,17 +86,72 @@ fn check(suite: &Suite, args: &CheckArgs, format: Format) -> Result<u8, String> 
         let signals = Signals::catch()?;
         options.stop = signals.stop;
     }
-    let (report, story) = run_check(model, args.model_args(), options);
+    let (report, found) = run_check(model, args.space.model_args(), options);
+    let story = found.as_ref().map(|found| found.story.as_str());
+    let capsule = found.as_ref().filter(|_| !args.no_capsule);
+    let capsule = capsule.and_then(|found| save(model, found, args.capsule.clone()));
     match format {
-        Format::Text => output::check(&report, story.as_deref()),
+        Format::Text => {
+            output::check(&report, story);
+            if let Some(path) = &capsule {
+                output::text(output::lines_to_paste(&suite.program(), model.name(), path).trim_end());
+            }
+        }
         Format::Json => {
-            if let Some(story) = &story {
+            if let Some(story) = story {
                 output::text(story);
             }
-            output::json(&report);
+            output::json(&Checked { report: &report, capsule: capsule.as_deref() });
         }
     }
     Ok(check_exit_code(&report))
+}
+
+/// Serves the Explorer until a signal.
+fn explore(suite: &Suite, args: &ExploreArgs, format: Format) -> Result<u8, String> {
+    let model = find_model(suite, &args.name)?;
+    let space = args.space.model_args();
+    if args.at.is_some() && space != ModelArgs::default() {
+        return Err(
+            "--at FILE says how large the model is, and what may happen in it: leave the rest out".into()
+        );
+    }
+    let file = args.at.as_deref().map(File::read).transpose()?;
+    let signals = Signals::catch()?;
+    let serving = model.explore(space, file, args.address)?;
+    match format {
+        Format::Text => output::text(&format!("{}\nCtrl-C ends it.", serving.url)),
+        Format::Json => output::json(&json!({ "model": args.name, "url": serving.url })),
+    }
+    while !signals.stopped() {
+        if serving.is_over() {
+            return Err("the Explorer has stopped".into());
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    Ok(0)
+}
+
+/// A report, and where its counterexample was saved.
+#[derive(Serialize)]
+struct Checked<'a> {
+    #[serde(flatten)]
+    report: &'a CheckReport,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    capsule: Option<&'a Path>,
+}
+
+/// Saves a counterexample. What was found counts for more than where it is kept, so no error ends anything.
+fn save(model: &dyn AnyModel, found: &Explanation, path: Option<PathBuf>) -> Option<PathBuf> {
+    let (name, invariant) = (model.name(), &found.invariant);
+    let path = path.unwrap_or_else(|| PathBuf::from(format!("coalmine-out/{name}-{invariant}.toml")));
+    match plans::write(&path, &found.capsule) {
+        Ok(()) => Some(path),
+        Err(why) => {
+            output::error(&why);
+            None
+        }
+    }
 }
 
 fn check_exit_code(report: &CheckReport) -> u8 {
@@ -106,7 +165,7 @@ fn run_check(
     model: &dyn AnyModel,
     args: crate::suite::ModelArgs,
     options: CheckOptions,
-) -> (CheckReport, Option<String>) {
+) -> (CheckReport, Option<Explanation>) {
     let spinner = output::spinner(model.name());
     let started = Instant::now();
     let done = model.check(args, options, &mut |progress| {
@@ -138,7 +197,12 @@ fn run(suite: &Suite, jobs: usize, format: Format) -> Result<u8, String> {
             }
             Job::Check(name, args) => {
                 let options = CheckOptions { threads: jobs, ..CheckOptions::default() };
-                let (report, story) = run_check(find_model(suite, name)?, *args, options);
+                let model = find_model(suite, name)?;
+                let (report, found) = run_check(model, *args, options);
+                let story = found.map(|found| match save(model, &found, None) {
+                    Some(path) => found.story + &output::lines_to_paste(&suite.program(), name, &path),
+                    None => found.story,
+                });
                 if check_exit_code(&report) != 0 {
                     code = VIOLATED;
                 }

@@ -140,12 +140,13 @@ pub fn story(story: &str, outcome: &Outcome, digest: &str) {
     print_story(story);
     let good = outcome.verdict == Verdict::Passed;
     println!("{} {}", mark(good), outcome.verdict.tell());
-    println!(
-        "{DIM}digest {digest}, {} events, {:.3} s simulated in {:.1} ms{DIM:#}",
-        thousands(outcome.events),
-        outcome.simulated.as_secs_f64(),
-        outcome.wall.as_secs_f64() * 1000.0,
-    );
+    let (events, wall_ms) = (thousands(outcome.events), outcome.wall.as_secs_f64() * 1000.0);
+    let took = match outcome.turns {
+        None => format!("{events} events, {:.3} s simulated", outcome.simulated.as_secs_f64()),
+        Some(1) => "a path of 1 step, walked".into(),
+        Some(turns) => format!("a path of {turns} steps, walked"),
+    };
+    println!("{DIM}digest {digest}, {took} in {wall_ms:.1} ms{DIM:#}");
 }
 
 /// Crashes and what the plan does stand out, the quiet parts stand back.
@@ -169,27 +170,8 @@ pub fn check(report: &CheckReport, story: Option<&str>) {
         print_story(story);
         println!();
     }
-    let limits = &report.limits;
-    let timeouts = limits.timeouts.map_or("any number of".into(), |timeouts| timeouts.to_string());
-    // Budgets that few checks have are told only where there are some.
-    let rare = [
-        (limits.wipes, "wipes"),
-        (limits.cuts, "cuts"),
-        (limits.retries, "retries"),
-        (limits.unhealthy, "unhealthy"),
-    ];
-    let rare = rare.iter().filter(|(budget, _)| *budget > 0);
-    let rare: String = rare.map(|(budget, of)| format!("{budget} {of}, ")).collect();
-    println!(
-        "{BOLD}{}{BOLD:#}  {DIM}{} requests, {} crashes, {} drops, {} duplicates, {timeouts} time-outs, {} heartbeats, {rare}disk {:?}{DIM:#}",
-        report.model,
-        report.operations,
-        limits.crashes,
-        limits.drops,
-        limits.duplicates,
-        limits.periodic,
-        limits.disk,
-    );
+    let (model, operations, limits) = (&report.model, report.operations, report.limits.tell());
+    println!("{BOLD}{model}{BOLD:#}  {DIM}{operations} requests, {limits}{DIM:#}");
     for (name, property) in &report.properties {
         let good = matches!(property, Property::Holds | Property::Witnessed);
         println!("  {} {name}: {}", mark(good), tell_property(*property, report.exhausted));
@@ -207,6 +189,14 @@ pub fn check(report: &CheckReport, story: Option<&str>) {
         report.peak_memory_bytes >> 20,
     );
     println!("{DIM}the odds that two states shared a fingerprint: {:.0e}{DIM:#}", report.collision_odds);
+}
+
+/// The lines that show a counterexample again, from the file that it was saved to.
+pub fn lines_to_paste(program: &str, model: &str, path: &Path) -> String {
+    let file = path.display();
+    let page = path.with_extension("html");
+    let page = page.display();
+    format!("    {program} replay {file} --html {page}\n    {program} explore {model} --at {file}\n")
 }
 
 fn tell_property(property: Property, exhausted: bool) -> &'static str {

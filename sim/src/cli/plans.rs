@@ -16,18 +16,18 @@ use crate::trace::html;
 pub fn replay(suite: &Suite, args: &ReplayArgs, format: Format) -> Result<u8, String> {
     let is_file = args.name.ends_with(".toml") || args.name.ends_with(".json");
     let wanted = args.engine.map(Engine::from);
-    let (scenario, seed, mut outcome, engine, expected) = match (is_file, args.seed) {
+    let (name, seed, mut outcome, engine, expected) = match (is_file, args.seed) {
         (true, Some(_)) => return Err("a file has its own seed: --seed is for a scenario".into()),
         (true, None) => {
             let file = File::read(Path::new(&args.name))?;
-            let scenario = find_scenario(suite, file.scenario()?)?;
-            let FileOutcome { outcome, engine, expected } = scenario.run_file(file, wanted, true)?;
-            (scenario, None, outcome, engine, Some(expected))
+            let name = file.model().map_or_else(|| file.scenario(), Ok)?.to_owned();
+            let FileOutcome { outcome, engine, expected } = suite.run_file(file, wanted, true)?;
+            (name, None, outcome, engine, Some(expected))
         }
         (false, Some(seed)) => {
             let scenario = find_scenario(suite, &args.name)?;
             let engine = wanted.unwrap_or_default();
-            (scenario, Some(seed), scenario.run(engine, seed, true), engine, None)
+            (args.name.clone(), Some(seed), scenario.run(engine, seed, true), engine, None)
         }
         (false, None) => {
             find_scenario(suite, &args.name)?;
@@ -51,7 +51,7 @@ pub fn replay(suite: &Suite, args: &ReplayArgs, format: Format) -> Result<u8, St
             output::story(story.as_deref().unwrap_or_default(), &outcome, &digest);
         }
         Format::Json => output::json(&json!({
-            "scenario": scenario.name(),
+            (if outcome.turns.is_some() { "model" } else { "scenario" }): name,
             "engine": engine,
             "seed": seed,
             "digest": digest,
@@ -60,7 +60,8 @@ pub fn replay(suite: &Suite, args: &ReplayArgs, format: Format) -> Result<u8, St
             "as_expected": surprise.is_none(),
             "events": outcome.events,
             "effects": outcome.effects,
-            "simulated_s": outcome.simulated.as_secs_f64(),
+            "simulated_s": outcome.turns.is_none().then_some(outcome.simulated.as_secs_f64()),
+            "steps": outcome.turns,
             "wall_s": outcome.wall.as_secs_f64(),
         })),
     }

@@ -96,6 +96,11 @@ impl<S: System> Watch<S> {
     /// Takes in what a node did.
     pub fn took(&mut self, node: NodeId, state: &NodeOf<S>, effects: &[Effect<NodeOf<S>>]) {
         self.trace.show(state);
+        self.learned(node, effects);
+    }
+
+    /// Takes in the facts of a node that is gone.
+    pub fn learned(&mut self, node: NodeId, effects: &[Effect<NodeOf<S>>]) {
         for effect in effects {
             if let Effect::Observe(fact) = effect {
                 self.history.observe(node, fact);

@@ -121,7 +121,7 @@ impl<S: System> Monitor<S> {
             place.durable = place.journal.len();
             let Crash { kept, lost, torn_bytes } = crash;
             state.watch.effects.count(FaultEffect::Crash);
-            state.push(&Happening::Crashed { node, kept, lost, torn_bytes });
+            state.push(&Happening::Crashed { node, kept, lost, torn_bytes, prevented: Vec::new() });
             state.judge();
         });
     }

@@ -15,6 +15,7 @@ pub use self::page::{
     Act, ActKind, Band, BandKind, Ending, Fate, Flight, Kind, Lane, Outage, Page, PlanItem, Planned, Step,
     Touch, TouchKind,
 };
+pub(crate) use self::states::compact;
 
 const TEMPLATE: &str = include_str!("html/page.html");
 const STYLE: &str = include_str!("html/page.css");

@@ -12,6 +12,17 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::faults::Fault;
 
+/// What becomes of a message that is delivered to a node that is down.
+pub const NOBODY_THERE: &str = "finds nobody there";
+
+/// How long each step of a path takes, where there is no clock: its number is its time.
+pub const TURN: Duration = Duration::from_millis(1);
+
+/// The number of the step of a path that happens at this time.
+pub fn turn(at: Duration) -> u64 {
+    (at.as_nanos() / TURN.as_nanos()) as u64
+}
+
 /// One entry of a trace.
 #[derive(Clone, Debug)]
 pub struct Entry<N: Node> {
@@ -68,6 +79,8 @@ pub enum Happening<N: Node> {
         lost: usize,
         /// How many bytes of the first lost write were left on the disk.
         torn_bytes: usize,
+        /// What it would have done next, if it crashed in the middle of a step and that is known.
+        prevented: Vec<Effect<N>>,
     },
     /// A node has stopped by itself.
     Stopped {
@@ -112,6 +125,22 @@ pub enum Happening<N: Node> {
     Fault(Fault),
     /// All faults are healed, every node is restarted: the safety phase has ended.
     Healed,
+    /// A link is cut until it is mended.
+    Cut {
+        /// From whom nothing arrives any more.
+        from: NodeId,
+        /// At whom.
+        to: NodeId,
+        /// Whether the other direction is cut, too.
+        both_ways: bool,
+    },
+    /// A link is mended.
+    Mended {
+        /// From whom messages arrive again.
+        from: NodeId,
+        /// At whom.
+        to: NodeId,
+    },
 }
 
 impl<N: Node> Happening<N> {
@@ -134,7 +163,9 @@ impl<N: Node> Happening<N> {
             | Self::Answered { .. }
             | Self::Complained { .. }
             | Self::Fault(_)
-            | Self::Healed => &[],
+            | Self::Healed
+            | Self::Cut { .. }
+            | Self::Mended { .. } => &[],
         }
     }
 }

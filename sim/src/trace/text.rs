@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use coalmine_core::node::{Effect, Event, Node, NodeId, Word};
 
-use super::{Entry, Happening};
+use super::{Entry, Happening, turn};
 
 /// What ends the safety phase.
 pub const HEALED: &str = "all faults are healed, every node is restarted";
@@ -16,25 +16,44 @@ pub const HEALED: &str = "all faults are healed, every node is restarted";
 pub struct Style {
     /// Tell the boring parts as well.
     pub everything: bool,
+    /// Number the steps of a path, instead of telling the time.
+    pub in_turns: bool,
 }
 
 /// The whole story.
 pub fn story<N: Node>(entries: &[Entry<N>], boring: impl Fn(&Event<N>) -> bool, style: Style) -> String {
     let mut out = String::new();
     let mut folded = 0;
+    let mut last = None;
+    let indent = if style.in_turns { 12 } else { 20 };
     for (place, entry) in entries.iter().enumerate() {
         let effects = entry.what.effects();
-        let lines: Vec<_> = effects.iter().filter_map(tell_effect).collect();
+        let mut lines: Vec<_> = effects.iter().filter_map(tell_effect).collect();
+        if let Happening::Crashed { prevented, .. } = &entry.what {
+            let told = prevented.iter().filter_map(tell_effect);
+            lines.extend(told.map(|effect| format!("never comes to: {effect}")));
+        }
         let crashes_now =
             matches!(entries.get(place + 1), Some(Entry { what: Happening::Crashed { .. }, .. }));
         if !style.everything && !crashes_now && is_boring(&entry.what, effects, &boring) {
             folded += 1;
             continue;
         }
+        // What a path's clients say and hear is told of the nodes that hear and say it.
+        if style.in_turns && matches!(entry.what, Happening::Asked { .. } | Happening::Answered { .. }) {
+            continue;
+        }
         tell_folded(&mut out, std::mem::take(&mut folded));
-        let _ = writeln!(out, "{}  {}", tell_time(entry.at), tell_happening(&entry.what));
+        let turn = style.in_turns.then(|| turn(entry.at));
+        let time = match turn {
+            None => tell_time(entry.at),
+            turn if turn == last => "     ".into(),
+            Some(turn) => format!("{turn:>4}."),
+        };
+        last = turn;
+        let _ = writeln!(out, "{time}  {}", tell_happening(&entry.what));
         for line in lines {
-            let _ = writeln!(out, "                    {line}");
+            let _ = writeln!(out, "{:indent$}{line}", "");
         }
     }
     tell_folded(&mut out, folded);
@@ -68,7 +87,9 @@ fn is_boring<N: Node>(
         | Happening::Answered { .. }
         | Happening::Complained { .. }
         | Happening::Fault(_)
-        | Happening::Healed => false,
+        | Happening::Healed
+        | Happening::Cut { .. }
+        | Happening::Mended { .. } => false,
     }
 }
 
@@ -86,7 +107,7 @@ fn tell_happening<N: Node>(what: &Happening<N>) -> String {
         }
         Happening::Stepped { node, event, .. } => format!("{node}  {}", tell_event(event)),
         Happening::Synced { node, upto, .. } => format!("{node}  disk: durable up to record {upto}"),
-        Happening::Crashed { node, kept, lost, torn_bytes } => {
+        Happening::Crashed { node, kept, lost, torn_bytes, .. } => {
             let unsynced = match (kept, lost) {
                 (0, 0) => String::new(),
                 (kept, lost) => format!(": of its unsynced records {kept} survive, {lost} are lost"),
@@ -104,7 +125,14 @@ fn tell_happening<N: Node>(what: &Happening<N>) -> String {
         Happening::Complained { node, what } => format!("{node}  {what}"),
         Happening::Fault(fault) => format!("—— {} ——", fault.tell()),
         Happening::Healed => format!("—— {HEALED} ——"),
+        Happening::Cut { from, to, both_ways } => format!("—— {} ——", tell_cut(*from, *to, *both_ways)),
+        Happening::Mended { from, to } => format!("—— {from} → {to} is mended ——"),
     }
+}
+
+/// A cut in words.
+pub fn tell_cut(from: NodeId, to: NodeId, both_ways: bool) -> String {
+    format!("cut {from} {} {to}", if both_ways { "↮" } else { "↛" })
 }
 
 /// An event in words.

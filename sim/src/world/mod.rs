@@ -22,11 +22,14 @@
 pub mod engine;
 pub mod rules;
 pub mod shared;
+mod tell;
 #[cfg(test)]
 mod tests;
+pub mod walk;
 
 use std::cmp::Ordering;
 use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 
 use coalmine_core::disk::LossyDisk;
 use coalmine_core::host::Host;
@@ -40,6 +43,8 @@ use crate::system::{NodeOf, System};
 
 /// One state of the whole system.
 pub struct World<S: System> {
+    /// The members, for words; no part of what tells worlds apart.
+    members: Arc<[NodeId]>,
     pub(crate) slots: Vec<Shared<Slot<NodeOf<S>>>>,
     /// What is under way; sorted, without repetitions.
     pub(crate) packets: Vec<Shared<Packet<NodeOf<S>>>>,
@@ -120,6 +125,7 @@ impl<S: System> World<S> {
 impl<S: System> Clone for World<S> {
     fn clone(&self) -> Self {
         Self {
+            members: Arc::clone(&self.members),
             slots: self.slots.clone(),
             packets: self.packets.clone(),
             cut: self.cut.clone(),
@@ -148,27 +154,5 @@ impl<S: System> Hash for World<S> {
         self.cut.hash(state);
         self.history.hash(state);
         self.spent.hash(state);
-    }
-}
-
-impl<S: System> std::fmt::Debug for World<S> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let mut nodes = f.debug_struct("World");
-        for (i, slot) in self.slots.iter().enumerate() {
-            let (durable, unsynced) = (slot.disk.durable().len(), slot.disk.unsynced());
-            let disk = format_args!("{durable} durable, {unsynced} unsynced");
-            match &slot.host {
-                Some(host) => nodes.field(&format!("node {i} (disk: {disk})"), host.node()),
-                None => nodes.field(&format!("node {i} (disk: {disk})"), &"down"),
-            };
-        }
-        for packet in &self.packets {
-            let name = format!("{} -> {}", packet.from, packet.to);
-            nodes.field(&name, &NodeOf::<S>::tell(coalmine_core::node::Word::Message(&packet.message)));
-        }
-        for (from, to) in &self.cut {
-            nodes.field(&format!("{from} -> {to}"), &"cut");
-        }
-        nodes.field("spent", &self.spent).finish()
     }
 }

@@ -6,7 +6,7 @@ use coalmine_core::disk::LossyDisk;
 use coalmine_core::host::Host;
 use coalmine_core::node::{Effect, Event, Node, NodeId, Word};
 use coalmine_core::observation::{History, Invariant, Observation, Observed, Witness};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::shared::Shared;
 use super::{Packet, Slot, Spent, World};
@@ -20,7 +20,7 @@ pub const MAX_PROPERTIES: usize = 32;
 pub const MAX_REQUESTS: usize = 64;
 
 /// How disks behave.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Disk {
     /// A record is durable as soon as it is written. Crashes still fall between any two effects.
@@ -81,6 +81,26 @@ impl Limits {
         disk: Disk::Sync,
         network: Network::Datagrams,
     };
+}
+
+impl Limits {
+    /// The budgets in words. Those that few checks have are told only where there are some.
+    pub fn tell(&self) -> String {
+        let timeouts = self.timeouts.map_or("any number of".into(), |timeouts| timeouts.to_string());
+        let rare = [
+            (self.wipes, "wipes"),
+            (self.cuts, "cuts"),
+            (self.retries, "retries"),
+            (self.unhealthy, "unhealthy"),
+        ];
+        let rare = rare.iter().filter(|(budget, _)| *budget > 0);
+        let rare: String = rare.map(|(budget, of)| format!("{budget} {of}, ")).collect();
+        let Self { crashes, drops, duplicates, periodic, disk, .. } = self;
+        format!(
+            "{crashes} crashes, {drops} drops, {duplicates} duplicates, {timeouts} time-outs, \
+             {periodic} heartbeats, {rare}disk {disk:?}"
+        )
+    }
 }
 
 impl Default for Limits {
@@ -248,25 +268,32 @@ impl<S: System> Rules<S> {
     /// The world before anything has happened: every node has just booted on its
     /// [first disk](System::first_disk).
     pub fn initial(&self) -> World<S> {
+        let boots = (0..self.members.len()).map(Self::boot);
+        boots.fold(self.before_boot(), |world, boot| self.apply(&world, &boot).0)
+    }
+
+    /// A node starts.
+    pub(crate) fn boot(place: usize) -> Action<NodeOf<S>> {
+        Action::Step { place, step: Step::Boot, choices: Vec::new(), crash: None }
+    }
+
+    /// The world in which no node has booted yet.
+    pub(crate) fn before_boot(&self) -> World<S> {
         let down = |(id, _): &(NodeId, _)| {
             let mut disk = LossyDisk::default();
             self.system.first_disk(*id).into_iter().for_each(|record| disk.append(record));
             disk.sync(disk.written().len());
             Slot { host: None, disk, lives: 0 }
         };
-        let mut world = World {
+        World {
+            members: self.members.iter().map(|(id, _)| *id).collect(),
             slots: self.members.iter().map(|member| Shared::new(down(member))).collect(),
             packets: Vec::new(),
             cut: Directions::new(),
             history: Shared::new(S::History::default()),
             spent: Spent::default(),
             verdict: 0,
-        };
-        for place in 0..self.members.len() {
-            let boot = Action::Step { place, step: Step::Boot, choices: Vec::new(), crash: None };
-            world = self.apply(&world, &boot).0;
         }
-        world
     }
 
     /// All that may happen next, in a fixed order.
@@ -711,9 +738,9 @@ impl<S: System> Rules<S> {
                 format!("{from} {arrow} {to} is cut")
             }
             Action::Heal { from, to } => format!("{from} → {to} is healed"),
-            Action::Step { place, step, crash, .. } => {
+            Action::Step { place, step, choices, crash } => {
                 let me = name(*place);
-                let what = match step {
+                let mut what = match step {
                     Step::Boot => format!("{me} starts"),
                     Step::Deliver { packet, again } => {
                         let copy = if *again { " (a copy stays under way)" } else { "" };
@@ -726,6 +753,10 @@ impl<S: System> Rules<S> {
                     }
                     Step::Flush => format!("{me} disk: the next record is durable"),
                 };
+                if !choices.is_empty() {
+                    let choices: Vec<_> = choices.iter().map(ToString::to_string).collect();
+                    what += &format!(", choosing {}", choices.join(", "));
+                }
                 match crash {
                     None => what,
                     Some(CrashPoint { after, kept }) => {

@@ -6,6 +6,7 @@ use coalmine_core::node::NodeId;
 
 use super::page::{Band, BandKind, Step};
 use crate::faults::{Directions, Fault, directions};
+use crate::trace::text::tell_cut;
 
 /// The bands of a run, as it is read.
 pub struct Bands {
@@ -66,6 +67,29 @@ impl Bands {
             before.until = from;
         }
         self.all.push(Broken { kind, text: fault.tell(), nodes, links, step, from, until });
+    }
+
+    /// A link is cut, at this step, until it is [mended](Self::mend).
+    pub fn cut(&mut self, from: NodeId, to: NodeId, both_ways: bool, step: usize, at: Duration) {
+        let links = directions(&[from], &[to], both_ways);
+        self.push_cut(tell_cut(from, to, both_ways), links, step, at);
+    }
+
+    fn push_cut(&mut self, text: String, links: Directions, step: usize, from: Duration) {
+        let (kind, nodes, until) = (BandKind::Cut, Vec::new(), Duration::MAX);
+        self.all.push(Broken { kind, text, nodes, links, step, from, until });
+    }
+
+    /// One direction of a link is mended, at this step.
+    pub fn mend(&mut self, from: NodeId, to: NodeId, step: usize, at: Duration) {
+        let is_it = |it: &&mut Broken| it.until == Duration::MAX && it.links.contains(&(from, to));
+        let Some(cut) = self.all.iter_mut().find(is_it) else { return };
+        cut.until = at;
+        // The other direction goes on alone.
+        let rest: Directions = cut.links.iter().copied().filter(|link| *link != (from, to)).collect();
+        if let Some(&(from, to)) = rest.first() {
+            self.push_cut(tell_cut(from, to, false), rest, step, at);
+        }
     }
 
     /// All is healed.

@@ -99,7 +99,7 @@ function stepRow(row, r) {
   if (['crash', 'stop', 'network'].includes(step.kind)) classes.push('fault');
   const chips = [];
   if (i === run.ending.step) chips.push(`<span class="chip bad">✗ ${esc(run.ending.headline)}</span>`);
-  for (const act of acts(step)) if (LOUD_ACTS.has(act.kind)) chips.push(chip(act, step));
+  for (const act of acts(step)) if (LOUD_ACTS.has(act.kind)) chips.push(chip(act, step, step.kind === 'crash' ? ' never' : ''));
   return `<div class="${classes.join(' ')}" data-step="${i}" style="top:${row.y}px;height:${row.height}px">${time(i, r)}`
     + `<div class="told" style="left:${diagramWidth + 14}px"><div class="one">${headline(i)}</div>`
     + (chips.length ? `<div class="two">${chips.join('')}</div>` : '') + '</div></div>';
@@ -107,6 +107,10 @@ function stepRow(row, r) {
 
 function time(i, r) {
   const step = run.steps[i];
+  if (step.turn !== null) {
+    const same = r > 0 && !rows[r - 1].gap && run.steps[rows[r - 1].step].turn === step.turn;
+    return `<span class="at${same ? ' same' : ''}">${same ? '' : step.turn || 'before'}</span>`;
+  }
   if (step.at_ns === null) return `<span class="at">${i + 1}</span>`;
   const text = seconds(step.at_ns), before = r > 0 && !rows[r - 1].gap ? run.steps[rows[r - 1].step].at_ns : null;
   const cut = text.length - 3;
@@ -140,14 +144,15 @@ function headline(i) {
   }
 }
 
-function chip(act, step) {
+/// What came of a step, or what a crash prevented.
+function chip(act, step, never) {
   const to = act.flights.length ? names(act.flights.map(f => run.flights[f].to)) : '';
   const text = marked(act.text), c = `style="--c:${colour(step.lane)}"`;
   switch (act.kind) {
-    case 'append': return `<span class="chip append" ${c}>writes ${text}</span>`;
-    case 'send': return `<span class="chip send">→ ${to} ${text}</span>`;
-    case 'reply': return `<span class="chip">answers ${text}</span>`;
-    default: return `<span class="chip fact" ${c}>${text}</span>`;
+    case 'append': return `<span class="chip append${never}" ${c}>writes ${text}</span>`;
+    case 'send': return `<span class="chip send${never}">→ ${to} ${text}</span>`;
+    case 'reply': return `<span class="chip${never}">answers ${text}</span>`;
+    default: return `<span class="chip fact${never}" ${c}>${text}</span>`;
   }
 }
 

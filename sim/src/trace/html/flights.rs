@@ -4,10 +4,14 @@
 use std::collections::BTreeSet;
 
 use super::page::{Fate, Flight, Touch, TouchKind};
+use crate::trace::NOBODY_THERE;
 
 /// Messages, requests and answers.
 #[derive(Default)]
 pub struct Flights {
+    /// Messages are under way whatever becomes of the two ends, until they are delivered or lost: so it is in
+    /// the checker's world. Otherwise they go down with a connection.
+    pub outlive_nodes: bool,
     /// All of them.
     pub all: Vec<Flight>,
     /// The place of each numbered send.
@@ -20,8 +24,9 @@ impl Flights {
     /// The next numbered send sets out.
     pub fn sent(&mut self, receiver_is_up: bool, flight: Flight) -> usize {
         let place = self.all.len();
+        let will_arrive = receiver_is_up || self.outlive_nodes;
         self.all
-            .push(Flight { fate: if receiver_is_up { Fate::Unknown } else { Fate::ReceiverDown }, ..flight });
+            .push(Flight { fate: if will_arrive { Fate::Unknown } else { Fate::ReceiverDown }, ..flight });
         self.numbered.push(place);
         self.under_way.insert(place);
         place
@@ -38,6 +43,7 @@ impl Flights {
         let gone = flight.touches.iter().filter(gone).count() + flight.received.len();
         if flight.received.is_empty() {
             match what {
+                TouchKind::Lost if fate == NOBODY_THERE => flight.fate = Fate::ReceiverDown,
                 TouchKind::Lost => flight.fate = Fate::Lost,
                 TouchKind::CutOff => flight.fate = Fate::CutOff,
                 TouchKind::HeldBack | TouchKind::Clogged | TouchKind::Doubled => {}
@@ -61,6 +67,9 @@ impl Flights {
 
     /// The node of this lane is down: what was under way to it will not arrive, nor what had not left it yet.
     pub fn down(&mut self, lane: usize) {
+        if self.outlive_nodes {
+            return;
+        }
         for place in std::mem::take(&mut self.under_way) {
             let flight = &mut self.all[place];
             match lane {
@@ -80,7 +89,7 @@ impl Flights {
 fn kind_of(fate: &str) -> TouchKind {
     if fate.contains("twice") {
         TouchKind::Doubled
-    } else if fate.contains("lost") {
+    } else if fate.contains("lost") || fate == NOBODY_THERE {
         TouchKind::Lost
     } else if fate.contains("cut off") {
         TouchKind::CutOff

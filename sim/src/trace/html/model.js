@@ -40,6 +40,13 @@ const clientLane = run.lanes.findIndex(lane => lane.client);
 const hasClients = run.flights.some(f => f.from === clientLane || f.to === clientLane)
   || run.steps.some(step => step.lane === clientLane);
 
+/// A step's number: its own, or that of the step of the path that it belongs to.
+const stepName = i => {
+  const { turn } = run.steps[i];
+  return turn === null ? `step ${i + 1}` : turn === 0 ? 'before the first step' : `step ${turn}`;
+};
+const stepCount = run.steps.length ? run.steps[run.steps.length - 1].turn ?? run.steps.length : 0;
+
 /// The step before this one at the same node that tells its state.
 const stateBefore = (() => {
   const last = new Map(), before = [];
@@ -80,7 +87,7 @@ function acts(step) {
   const out = [];
   for (const act of step.acts) {
     const twin = act.kind === 'send' && out.find(it => it.kind === 'send' && it.text === act.text);
-    if (twin) twin.flights.push(act.flight);
+    if (twin && act.flight !== null) twin.flights.push(act.flight);
     else out.push({ kind: act.kind, text: act.text, flights: act.flight === null ? [] : [act.flight] });
   }
   return out;

@@ -13,8 +13,8 @@ use super::states::States;
 use crate::faults::Fault;
 use crate::plan::Plan;
 use crate::run::Verdict;
-use crate::trace::text::{HEALED, tell_effect, tell_event};
-use crate::trace::{Entry, Happening};
+use crate::trace::text::{HEALED, tell_cut, tell_effect, tell_event};
+use crate::trace::{Entry, Happening, turn};
 
 /// What a trace does not say about its run.
 pub struct About<'a, N: Node> {
@@ -26,8 +26,9 @@ pub struct About<'a, N: Node> {
     pub replay: Option<String>,
     /// Further facts, each with its name.
     pub details: Vec<(String, String)>,
-    /// What was to happen.
-    pub plan: &'a Plan<N>,
+    /// What was to happen; `None` if the trace is of a path, where all that happens was chosen, and where there
+    /// is no clock.
+    pub plan: Option<&'a Plan<N>>,
     /// The members.
     pub members: Vec<NodeId>,
     /// How it came out.
@@ -39,6 +40,7 @@ pub struct About<'a, N: Node> {
 /// The page of a trace.
 pub fn of_trace<N: Node>(about: About<'_, N>, entries: &[Entry<N>]) -> Page {
     let mut reader = Reader::new(&about.members);
+    reader.flights.outlive_nodes = about.plan.is_none();
     for (place, entry) in entries.iter().enumerate() {
         let mut step = reader.read(entry, about.is_periodic);
         // What a node did right before a crash is never quiet.
@@ -47,7 +49,15 @@ pub fn of_trace<N: Node>(about: About<'_, N>, entries: &[Entry<N>]) -> Page {
     }
     reader.wake_senders();
     let lanes = &reader.lanes;
-    let bands = reader.bands.finish(&reader.steps, |node| lanes.get(&node).copied().unwrap_or(CLIENT));
+    let mut bands = reader.bands.finish(&reader.steps, |node| lanes.get(&node).copied().unwrap_or(CLIENT));
+
+    if about.plan.is_none() {
+        for (step, entry) in reader.steps.iter_mut().zip(entries) {
+            (step.at_ns, step.turn) = (None, Some(turn(entry.at)));
+            step.quiet = false; // a path has no step too many
+        }
+        bands.iter_mut().for_each(|band| band.for_ns = 0);
+    }
 
     let client = Lane { name: "client".into(), client: true };
     let nodes = about.members.iter().map(|id| Lane { name: id.to_string(), client: false });
@@ -62,7 +72,7 @@ pub fn of_trace<N: Node>(about: About<'_, N>, entries: &[Entry<N>]) -> Page {
         flights: reader.flights.all,
         outages: reader.outages,
         bands,
-        plan: Some(planned(about.plan, entries)),
+        plan: about.plan.map(|plan| planned(plan, entries)),
         lines: reader.states.lines,
         states: reader.states.states,
     }
@@ -132,6 +142,7 @@ impl<'a, N: Node> Reader<'a, N> {
         let (at, send) = (entry.at, entry.send);
         let mut step = Step {
             at_ns: u64::try_from(at.as_nanos()).ok(),
+            turn: None,
             lane: None,
             kind: Kind::Plan,
             name: String::new(),
@@ -171,9 +182,10 @@ impl<'a, N: Node> Reader<'a, N> {
                 step.acts = self.acts(*node, effects);
                 step.quiet = !effects.iter().any(|effect| tell_effect(effect).is_some());
             }
-            Happening::Crashed { node, kept, lost, torn_bytes } => {
+            Happening::Crashed { node, kept, lost, torn_bytes, prevented } => {
                 step.kind = Kind::Crash;
                 step.text = tell_crash(*kept, *lost, *torn_bytes);
+                step.acts = prevented.iter().filter_map(prevented_act).collect();
                 self.ends(*node, &mut step);
             }
             Happening::Stopped { node, why } => {
@@ -204,6 +216,14 @@ impl<'a, N: Node> Reader<'a, N> {
                 if !matches!(fault, Fault::Pause { node, .. } if !stands(node)) {
                     self.bands.begin(fault, self.steps.len(), at);
                 }
+            }
+            Happening::Cut { from, to, both_ways } => {
+                step.text = tell_cut(*from, *to, *both_ways);
+                self.bands.cut(*from, *to, *both_ways, self.steps.len(), at);
+            }
+            Happening::Mended { from, to } => {
+                step.text = format!("{from} → {to} is mended");
+                self.bands.mend(*from, *to, self.steps.len(), at);
             }
             Happening::Healed => {
                 (step.name, step.text) = ("heal".into(), HEALED.into());
@@ -385,6 +405,22 @@ impl<'a, N: Node> Reader<'a, N> {
 fn flight(from: usize, to: usize, sent: Option<usize>, name: &str, text: &str) -> Flight {
     let (name, text) = (name.to_owned(), text.to_owned());
     Flight { from, to, name, text, sent, touches: Vec::new(), received: Vec::new(), fate: Fate::Unknown }
+}
+
+/// What a node never comes to; it sends nothing on its way.
+fn prevented_act<N: Node>(effect: &Effect<N>) -> Option<Act> {
+    let (kind, text) = match effect {
+        Effect::Append(record) => (ActKind::Append, N::tell(Word::Record(record))),
+        Effect::Send { to, message } => {
+            (ActKind::Send, format!("{} to {to}", N::tell(Word::Message(message))))
+        }
+        Effect::Reply { reply, .. } => (ActKind::Reply, N::tell(Word::Reply(reply))),
+        Effect::Observe(fact) => (ActKind::Fact, N::tell(Word::Fact(fact))),
+        Effect::Publish(_) | Effect::SetTimer { .. } | Effect::CancelTimer(_) | Effect::WhenDurable(_) => {
+            return None;
+        }
+    };
+    Some(Act { kind, text, flight: None })
 }
 
 fn first_word(text: &str) -> String {

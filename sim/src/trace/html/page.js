@@ -127,7 +127,7 @@ function nextHit(by) {
 // The panel.
 
 const MOST_CAUSES = 9;
-const goto = (step, text) => `<button class="goto" data-go="${step}">${text || `step ${step + 1}`}</button>`;
+const goto = (step, text) => `<button class="goto" data-go="${step}">${text || stepName(step)}</button>`;
 const icon = (kind, paint) => `<svg viewBox="-8 -8 16 16">${actMark(kind, paint)}</svg>`;
 
 function actMark(kind, paint) {
@@ -177,7 +177,7 @@ function showPanel() {
     return;
   }
   const i = view.chosen, step = run.steps[i], parts = [];
-  parts.push(`<div class="where"><span>step ${i + 1} of ${run.steps.length}${step.at_ns === null ? '' : ` · ${seconds(step.at_ns)} s`}</span>`
+  parts.push(`<div class="where"><span>${stepName(i)}${step.turn === 0 ? '' : ` of ${stepCount}`}${step.at_ns === null ? '' : ` · ${seconds(step.at_ns)} s`}</span>`
     + `<span>${step.lane === null ? '' : `<button data-do="back" title="The step before at ${esc(nodeName(step.lane))} ([)">↑ ${esc(nodeName(step.lane))}</button><button data-do="on" title="The next step at ${esc(nodeName(step.lane))} (])">↓ ${esc(nodeName(step.lane))}</button>`}</span></div>`);
   parts.push(`<h2>${headline(i)}</h2>`);
   if (i === run.ending.step) {
@@ -190,11 +190,12 @@ function showPanel() {
   if (bandOf.has(i)) {
     const band = bandOf.get(i);
     if (band.links.length) parts.push(`<p>${tellLinks(band)}</p>`);
-    parts.push(`<p class="soft">It lasts ${duration(band.for_ns)}${band.to === null ? ', longer than the run' : `: ${goto(band.to, 'to the step after its end')}`}.</p>`);
+    if (step.at_ns === null) parts.push(`<p class="soft">It lasts ${band.to === null ? 'to the end' : goto(band.to, 'to the step after its end')}.</p>`);
+    else parts.push(`<p class="soft">It lasts ${duration(band.for_ns)}${band.to === null ? ', longer than the run' : `: ${goto(band.to, 'to the step after its end')}`}.</p>`);
   }
   const done = acts(step).map(act => actItem(act, step.lane));
   const takes = ['boot', 'message', 'timer', 'request', 'durable', 'synced'].includes(step.kind);
-  if (done.length) parts.push(`<h3>${step.kind === 'synced' ? 'What was waiting for the disk' : `What ${esc(nodeName(step.lane))} does`}</h3><ul class="acts">${done.join('')}</ul>`);
+  if (done.length) parts.push(`<h3>${step.kind === 'synced' ? 'What was waiting for the disk' : `What ${esc(nodeName(step.lane))} ${step.kind === 'crash' ? 'never comes to' : 'does'}`}</h3><ul class="acts">${done.join('')}</ul>`);
   else if (takes && step.kind !== 'synced') parts.push(`<p class="soft">${idleReason(i)}</p>`);
   const all = chain(i), causes = all.slice(-MOST_CAUSES), earlier = all.length - causes.length;
   if (causes.length > 1) {

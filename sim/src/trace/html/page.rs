@@ -61,6 +61,8 @@ pub struct Lane {
 pub struct Step {
     /// When, in nanoseconds; `None` where there is no clock.
     pub at_ns: Option<u64>,
+    /// The step of the path that this belongs to, counted from 1, where there is no clock. 0 is the beginning.
+    pub turn: Option<u64>,
     /// Where; `None` if it concerns the whole system.
     pub lane: Option<usize>,
     /// What kind of thing.
@@ -71,7 +73,7 @@ pub struct Step {
     pub text: String,
     /// It is what every run is full of.
     pub quiet: bool,
-    /// What came of it, in order.
+    /// What came of it, in order; what a crash prevented.
     pub acts: Vec<Act>,
     /// What was taken, lost or held back here.
     pub flight: Option<usize>,
@@ -232,7 +234,7 @@ pub struct Band {
     pub from: usize,
     /// The first step after its end; `None` if the run ends before.
     pub to: Option<usize>,
-    /// For how long, in nanoseconds.
+    /// For how long, in nanoseconds; nothing where there is no clock.
     pub for_ns: u64,
 }
 

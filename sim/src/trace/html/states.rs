@@ -35,7 +35,7 @@ impl States {
 }
 
 /// `{:#?}` gives every field a line of its own, and every bracket too. Here what is short stays together.
-fn compact(text: &str) -> Vec<String> {
+pub fn compact(text: &str) -> Vec<String> {
     let mut groups: Vec<Vec<String>> = vec![Vec::new()];
     for line in text.lines() {
         let closes = line.trim_start().starts_with(['}', ']', ')']);

@@ -25,7 +25,7 @@ use self::clients::Client;
 use self::network::{Frame, Pipes};
 use self::place::{Armed, Place};
 use crate::engine::LOOK;
-use crate::engine::disk::{SYNC_FAILED, crash};
+use crate::engine::disk::{Crash, SYNC_FAILED, crash};
 use crate::engine::network::{Mood, Trouble};
 use crate::engine::watch::{Watch, crashes};
 use crate::faults::{Directions, Effect as FaultEffect, Fault, SUPERVISOR_MS, directions};
@@ -508,8 +508,8 @@ impl<'a, S: System> Engine<'a, S> {
         }
         let crash = self.end_life(place);
         self.watch.effects.count(FaultEffect::Crash);
-        let what =
-            Happening::Crashed { node, kept: crash.kept, lost: crash.lost, torn_bytes: crash.torn_bytes };
+        let Crash { kept, lost, torn_bytes, .. } = crash;
+        let what = Happening::Crashed { node, kept, lost, torn_bytes, prevented: Vec::new() };
         self.push(&what);
         self.watch.judge(self.places.iter().map(Place::observe));
         if wipe {
@@ -530,7 +530,7 @@ impl<'a, S: System> Engine<'a, S> {
         self.agenda.add(self.now + Duration::from_millis(SUPERVISOR_MS), Task::Restart(place));
     }
 
-    fn end_life(&mut self, place: usize) -> crate::engine::disk::Crash {
+    fn end_life(&mut self, place: usize) -> Crash {
         let Self { places, disk_draws, watch, .. } = self;
         let it = &mut places[place];
         it.end_life();

@@ -1,0 +1,77 @@
+//! A [`World`] in words: what is under way, what was spent; what each node has on its disk, waits for and knows.
+//! A person reads it in stateright's Explorer.
+
+use std::fmt::{self, Formatter};
+
+use coalmine_core::node::{Node, NodeId, Word};
+
+use super::{Slot, Spent, World};
+use crate::system::{NodeOf, System};
+use crate::trace::html::compact;
+
+impl<S: System> fmt::Debug for World<S> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        if !self.packets.is_empty() {
+            writeln!(f, "under way")?;
+        }
+        for packet in &self.packets {
+            let told = NodeOf::<S>::tell(Word::Message(&packet.message));
+            writeln!(f, "    {} → {}: {told}", packet.from, packet.to)?;
+        }
+        for (from, to) in &self.cut {
+            writeln!(f, "cut {from} ↛ {to}")?;
+        }
+        let spent = self.spent.tell();
+        if !spent.is_empty() {
+            writeln!(f, "so far: {spent}")?;
+        }
+        for (id, slot) in self.members.iter().zip(&self.slots) {
+            writeln!(f)?;
+            tell_node::<NodeOf<S>>(*id, slot, f)?;
+        }
+        writeln!(f, "\nwhat is remembered for the invariants")?;
+        compact(&format!("{:#?}", &*self.history)).iter().try_for_each(|line| writeln!(f, "    {line}"))
+    }
+}
+
+fn tell_node<N: Node>(id: NodeId, slot: &Slot<N>, f: &mut Formatter<'_>) -> fmt::Result {
+    match &slot.host {
+        Some(_) => writeln!(f, "{id} is up, in its life {}", slot.lives)?,
+        None => writeln!(f, "{id} is DOWN, after {} lives", slot.lives)?,
+    }
+    let durable = slot.disk.durable().len();
+    for (place, record) in slot.disk.written().iter().enumerate() {
+        let unsynced = if place < durable { "" } else { " (not durable yet)" };
+        writeln!(f, "    journal {}: {}{unsynced}", place + 1, N::tell(Word::Record(record)))?;
+    }
+    let Some(host) = &slot.host else { return Ok(()) };
+    if host.held() > 0 {
+        writeln!(f, "    {} effects wait for the disk", host.held())?;
+    }
+    for timer in host.timers() {
+        writeln!(f, "    timer: {}", N::tell(Word::Timer(timer)))?;
+    }
+    compact(&format!("{:#?}", host.node())).iter().try_for_each(|line| writeln!(f, "    {line}"))
+}
+
+impl Spent {
+    /// What was spent of the budgets, and how many requests were sent.
+    fn tell(&self) -> String {
+        let Self { crashes, wipes, cuts, drops, duplicates, timeouts, periodic, retries, unhealthy, asked } =
+            self;
+        let spent = [
+            (asked.count_ones(), "requests"),
+            ((*crashes).into(), "crashes"),
+            ((*wipes).into(), "wipes"),
+            ((*cuts).into(), "cuts"),
+            ((*drops).into(), "drops"),
+            ((*duplicates).into(), "duplicates"),
+            ((*timeouts).into(), "time-outs"),
+            ((*periodic).into(), "heartbeats"),
+            ((*retries).into(), "retries"),
+            ((*unhealthy).into(), "unhealthy"),
+        ];
+        let spent = spent.iter().filter(|(times, _)| *times > 0);
+        spent.map(|(times, of)| format!("{times} {of}")).collect::<Vec<_>>().join(", ")
+    }
+}

@@ -1,0 +1,242 @@
+//! Walks a path of [`Action`]s through a [`World`], and tells it as the engines tell a run: the same entries in
+//! the same trace, the same digest, the same invariants. The [`Rules`] that were explored are those that are
+//! walked, so a counterexample cannot mean anything else here than it did there.
+//!
+//! There is no clock. Each action is one turn, and what happens in it happens at once.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use coalmine_core::codec::frame;
+use coalmine_core::node::{Effect, Event, Node, Word};
+use coalmine_real::transport::Envelope;
+
+use super::{Action, CrashPoint, Disk, Kept, Network, Packet, Rules, Step, World};
+use crate::engine::watch::Watch;
+use crate::faults::{Effect as FaultEffect, Fault};
+use crate::plan::Plan;
+use crate::run::{RunOptions, RunReport, Verdict};
+use crate::system::{NodeOf, System};
+use crate::trace::{Happening, NOBODY_THERE, TURN};
+
+/// Walks a path from the beginning, to its end or to the first state that breaks an invariant. Every action must
+/// be one that may happen where it is taken.
+pub fn walk<S: System>(
+    rules: &Rules<S>,
+    path: &[Action<NodeOf<S>>],
+    keep_trace: bool,
+) -> RunReport<NodeOf<S>> {
+    let started = Instant::now();
+    // Nothing is drawn, so no seed matters; and a path is as long as it is.
+    let options = RunOptions { keep_trace, max_events: u64::MAX, ..RunOptions::of(0) };
+    let mut walker = Walker {
+        rules,
+        world: rules.before_boot(),
+        watch: Watch::new(&rules.system, &Plan::quiet([]), options),
+        sends: BTreeMap::new(),
+        now: Duration::ZERO,
+    };
+    for place in 0..rules.members.len() {
+        walker.take(&Rules::<S>::boot(place));
+    }
+    walker.judge();
+    for action in path {
+        if walker.watch.verdict().is_some() {
+            break;
+        }
+        walker.now += TURN;
+        walker.take(action);
+        walker.judge();
+    }
+    let verdict = walker.watch.verdict().cloned().unwrap_or(Verdict::Passed);
+    let mut report = walker.watch.finish(verdict, walker.now);
+    report.wall = started.elapsed();
+    report
+}
+
+struct Walker<'a, S: System> {
+    rules: &'a Rules<S>,
+    world: World<S>,
+    watch: Watch<S>,
+    /// Which send each packet under way comes from.
+    sends: BTreeMap<Packet<NodeOf<S>>, u64>,
+    now: Duration,
+}
+
+impl<S: System> Walker<'_, S> {
+    fn judge(&mut self) {
+        self.watch.judge(self.rules.observe(&self.world).nodes);
+    }
+
+    fn push(&mut self, what: &Happening<NodeOf<S>>) {
+        self.watch.push(self.now, what, None);
+    }
+
+    fn take(&mut self, action: &Action<NodeOf<S>>) {
+        let (next, effects) = self.rules.apply(&self.world, action);
+        match action {
+            Action::Step { place, step, choices, crash } => {
+                self.step(*place, step, &effects, &next);
+                if let Some(point) = crash {
+                    let whole = Action::Step {
+                        place: *place,
+                        step: step.clone(),
+                        choices: choices.clone(),
+                        crash: None,
+                    };
+                    let (_, all) = self.rules.apply(&self.world, &whole);
+                    self.crash_within(*place, step, &effects, &all, *point);
+                }
+                self.set_out(*place, effects);
+            }
+            Action::Crash { place, kept } => {
+                self.crash(*place, *kept, self.world.slots[*place].disk.unsynced(), Vec::new());
+            }
+            Action::Drop(packet) => {
+                self.watch.effects.count(FaultEffect::FrameLost);
+                let send = self.sends.remove(packet);
+                self.tell_fate(packet, send, "is lost");
+            }
+            Action::Cut { from, to, both_ways } => {
+                let (from, to, both_ways) = (*from, *to, *both_ways);
+                self.push(&Happening::Cut { from, to, both_ways });
+                let is_cut = |packet: &Packet<_>| next.cut.contains(&(packet.from, packet.to));
+                let sends = std::mem::take(&mut self.sends);
+                let (gone, left): (BTreeMap<_, _>, _) =
+                    sends.into_iter().partition(|(packet, _)| is_cut(packet));
+                self.sends = left;
+                for (packet, send) in gone {
+                    self.cut_off(&packet, Some(send));
+                }
+            }
+            Action::Heal { from, to } => self.push(&Happening::Mended { from: *from, to: *to }),
+        }
+        self.world = next;
+    }
+
+    /// What a node takes, and what it does about it.
+    fn step(&mut self, place: usize, step: &Step<NodeOf<S>>, effects: &[Effect<NodeOf<S>>], next: &World<S>) {
+        let (me, slot) = (self.rules.members[place].0, &self.world.slots[place]);
+        let effects_too = effects.to_vec();
+        match step {
+            Step::Boot => {
+                let records = slot.disk.written().len();
+                self.watch.booted(me);
+                self.push(&Happening::Booted { node: me, records, torn: None, effects: effects_too });
+            }
+            Step::Flush => {
+                let upto = slot.disk.durable().len() as u64 + 1;
+                self.push(&Happening::Synced { node: me, upto, effects: effects_too });
+            }
+            Step::Fire(timer) => {
+                let event = Event::Timer(timer.clone());
+                self.push(&Happening::Stepped { node: me, event, effects: effects_too });
+            }
+            Step::Ask(index) => {
+                let asked = &self.rules.requests[*index];
+                let (id, request) = (asked.id, asked.request.clone());
+                let what = format!("{id} {}", NodeOf::<S>::tell(Word::Request(&request)));
+                self.push(&Happening::Asked { to: me, what });
+                let event = Event::Request { id, request };
+                self.push(&Happening::Stepped { node: me, event, effects: effects_too });
+            }
+            Step::Deliver { packet, again } => {
+                let is_up = slot.host.is_some();
+                let send = self.sends.get(packet).copied();
+                if !*again && self.rules.limits.network == Network::Datagrams {
+                    self.sends.remove(packet);
+                }
+                if *again {
+                    self.watch.effects.count(FaultEffect::FrameDuplicated);
+                    self.tell_fate(packet, send, "arrives twice");
+                }
+                if !is_up {
+                    return self.tell_fate(packet, send, NOBODY_THERE);
+                }
+                let event = Event::Message { from: packet.from, message: packet.message.clone() };
+                let what = Happening::Stepped { node: me, event, effects: effects_too };
+                self.watch.push(self.now, &what, send);
+            }
+        }
+        match &next.slots[place].host {
+            Some(host) => self.watch.took(me, host.node(), effects),
+            None => self.watch.learned(me, effects),
+        }
+        for effect in effects {
+            if let Effect::Reply { to, reply } = effect {
+                let what = format!("{to} {}", NodeOf::<S>::tell(Word::Reply(reply)));
+                self.push(&Happening::Answered { from: me, what });
+            }
+        }
+    }
+
+    /// A node crashes in the middle of a step, with some of its effects done and the rest not.
+    fn crash_within(
+        &mut self,
+        place: usize,
+        step: &Step<NodeOf<S>>,
+        done: &[Effect<NodeOf<S>>],
+        all: &[Effect<NodeOf<S>>],
+        point: CrashPoint,
+    ) {
+        let before = self.world.slots[place].disk.unsynced();
+        let written = done.iter().filter(|effect| matches!(effect, Effect::Append(_))).count();
+        let unsynced = match self.rules.limits.disk {
+            Disk::Sync => 0,
+            Disk::Async => before + written - usize::from(*step == Step::Flush),
+        };
+        self.crash(place, point.kept, unsynced, all[done.len()..].to_vec());
+    }
+
+    fn crash(&mut self, place: usize, kept: Kept, unsynced: usize, prevented: Vec<Effect<NodeOf<S>>>) {
+        let node = self.rules.members[place].0;
+        let kept = match kept {
+            Kept::Unsynced(kept) => kept,
+            Kept::Nothing => {
+                self.watch.effects.count(FaultEffect::DiskWiped);
+                self.push(&Happening::Fault(Fault::Wipe { node, down_ms: None }));
+                0
+            }
+        };
+        self.watch.effects.count(FaultEffect::Crash);
+        self.watch.effects.add(FaultEffect::UnsyncedWriteKept, kept as u64);
+        self.watch.effects.add(FaultEffect::UnsyncedWriteLost, (unsynced - kept) as u64);
+        self.push(&Happening::Crashed { node, kept, lost: unsynced - kept, torn_bytes: 0, prevented });
+    }
+
+    /// What a node sent is under way, unless its link is cut. What equals a packet under way is that one.
+    fn set_out(&mut self, place: usize, effects: Vec<Effect<NodeOf<S>>>) {
+        let from = self.rules.members[place].0;
+        let sends = effects.into_iter().filter_map(|effect| match effect {
+            Effect::Send { to, message } => Some(Packet { from, to, message }),
+            Effect::Append(_)
+            | Effect::Reply { .. }
+            | Effect::Publish(_)
+            | Effect::Observe(_)
+            | Effect::SetTimer { .. }
+            | Effect::CancelTimer(_)
+            | Effect::WhenDurable(_) => None,
+        });
+        let sends: Vec<_> = sends.collect();
+        let first = self.watch.trace.sends - sends.len() as u64;
+        for (number, packet) in (first..).zip(sends) {
+            if self.world.cut.contains(&(packet.from, packet.to)) {
+                self.cut_off(&packet, Some(number));
+            } else {
+                self.sends.entry(packet).or_insert(number);
+            }
+        }
+    }
+
+    fn cut_off(&mut self, packet: &Packet<NodeOf<S>>, send: Option<u64>) {
+        self.watch.effects.count(FaultEffect::FrameCutOff);
+        self.tell_fate(packet, send, "is cut off");
+    }
+
+    /// Writes down what became of a packet, with the bytes that it would have on the wire.
+    fn tell_fate(&mut self, packet: &Packet<NodeOf<S>>, send: Option<u64>, fate: &'static str) {
+        let (from, to) = (packet.from, packet.to);
+        let bytes = frame::encode(&Envelope { from, message: &packet.message }).unwrap_or_default();
+        self.watch.push(self.now, &Happening::Frame { from, to, fate, bytes }, send);
+    }
+}
