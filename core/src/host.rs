@@ -13,6 +13,7 @@
 //! `durable` how many are known to have reached it. An effect waits for all records that were written when
 //! it was produced. A host is pure and hashable: the checker keeps millions of them.
 
+use std::cell::Cell;
 use std::collections::{BTreeSet, VecDeque};
 
 use crate::node::{Choose, Context, Effect, Event, Node};
@@ -46,9 +47,8 @@ impl<N: Node> Host<N> {
         choose: &mut dyn Choose,
         out: &mut Vec<Effect<N>>,
     ) -> Self {
-        let mut cx = Context::new(incarnation, choose);
-        let node = N::start(config, disk, &mut cx);
-        let effects = cx.into_effects();
+        let before = out.len();
+        let node = N::start(config, disk, &mut Context::new(incarnation, choose, out));
         let on_disk = disk.len() as u64;
         let mut host = Self {
             node,
@@ -58,7 +58,7 @@ impl<N: Node> Host<N> {
             written: on_disk,
             durable: on_disk,
         };
-        host.route(effects, out);
+        host.route(before, out);
         host.release(config, choose, out);
         host
     }
@@ -137,44 +137,39 @@ impl<N: Node> Host<N> {
         choose: &mut dyn Choose,
         out: &mut Vec<Effect<N>>,
     ) {
-        let mut cx = Context::new(self.incarnation, choose);
-        self.node.on(config, event, &mut cx);
-        let effects = cx.into_effects();
-        self.route(effects, out);
+        let before = out.len();
+        self.node.on(config, event, &mut Context::new(self.incarnation, choose, out));
+        self.route(before, out);
     }
 
-    /// Sends each effect on its way: to the disk, into the timer table, out, or into the queue.
-    fn route(&mut self, effects: Vec<Effect<N>>, out: &mut Vec<Effect<N>>) {
-        for effect in effects {
-            match &effect {
-                Effect::Append(_) => {
-                    self.written += 1;
-                    out.push(effect);
-                }
-                Effect::SetTimer { timer, .. } => {
-                    self.timers.insert(timer.clone());
-                    out.push(effect);
-                }
-                Effect::CancelTimer(timer) => {
-                    if self.timers.remove(timer) {
-                        out.push(effect);
-                    }
-                }
-                Effect::Send { .. }
-                | Effect::Reply { .. }
-                | Effect::Publish(_)
-                | Effect::Observe(_)
-                | Effect::WhenDurable(_) => {
-                    // A token always passes through the queue: its answer is a step of its own.
-                    if self.written > self.durable
-                        || !self.held.is_empty()
-                        || matches!(effect, Effect::WhenDurable(_))
-                    {
-                        self.held.push_back(Held { after: self.written, effect });
-                    } else {
-                        out.push(effect);
-                    }
-                }
+    /// Sends each effect from `before` on its way: what goes to the disk, into the timer table or out stays in
+    /// `out`, the rest moves into the queue.
+    fn route(&mut self, before: usize, out: &mut Vec<Effect<N>>) {
+        let Self { timers, held, written, durable, .. } = self;
+        let mut shut = *written > *durable || !held.is_empty();
+        let written = Cell::from_mut(written);
+        let stays_behind = |effect: &mut Effect<N>| match effect {
+            Effect::Append(_) => {
+                written.set(written.get() + 1);
+                shut = true;
+                false
+            }
+            Effect::SetTimer { timer, .. } => {
+                timers.insert(timer.clone());
+                false
+            }
+            Effect::CancelTimer(timer) => !timers.remove(timer),
+            // A token always passes through the queue: its answer is a step of its own.
+            Effect::WhenDurable(_) => {
+                shut = true;
+                true
+            }
+            Effect::Send { .. } | Effect::Reply { .. } | Effect::Publish(_) | Effect::Observe(_) => shut,
+        };
+        for effect in out.extract_if(before.., stays_behind) {
+            // A timer that is not armed need not be cancelled.
+            if !matches!(effect, Effect::CancelTimer(_)) {
+                held.push_back(Held { after: written.get(), effect });
             }
         }
     }

@@ -246,18 +246,14 @@ impl<F: FnMut(u32) -> u32> Choose for F {
 
 /// Collects what a node does during one step.
 pub struct Context<'a, N: Node> {
-    effects: Vec<Effect<N>>,
+    effects: &'a mut Vec<Effect<N>>,
     life: u64,
     choose: &'a mut dyn Choose,
 }
 
 impl<'a, N: Node> Context<'a, N> {
-    pub(crate) fn new(life: u64, choose: &'a mut dyn Choose) -> Self {
-        Self { effects: Vec::new(), life, choose }
-    }
-
-    pub(crate) fn into_effects(self) -> Vec<Effect<N>> {
-        self.effects
+    pub(crate) fn new(life: u64, choose: &'a mut dyn Choose, effects: &'a mut Vec<Effect<N>>) -> Self {
+        Self { effects, life, choose }
     }
 
     /// Writes a record. All effects after it, in this step and in later ones, wait until it is on disk
