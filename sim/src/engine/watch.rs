@@ -63,20 +63,20 @@ impl<S: System> Watch<S> {
         self.check_budget();
     }
 
-    /// The same for an event that a node has taken, without cloning it.
-    pub fn stepped(
-        &mut self,
-        at: Duration,
-        node: NodeId,
-        event: &Event<NodeOf<S>>,
-        effects: &[Effect<NodeOf<S>>],
-        send: Option<u64>,
-    ) {
+    /// Writes down that a node takes an event, without cloning it; what it does follows.
+    pub fn takes(&mut self, at: Duration, node: NodeId, event: &Event<NodeOf<S>>, send: Option<u64>) {
         if self.closed {
             return;
         }
-        self.trace.stepped(at, node, event, effects, send);
+        self.trace.takes(at, node, event, send);
         self.check_budget();
+    }
+
+    /// Writes down what it did.
+    pub fn did(&mut self, effects: &[Effect<NodeOf<S>>]) {
+        if !self.closed {
+            self.trace.did(effects);
+        }
     }
 
     fn check_budget(&mut self) {

@@ -229,7 +229,8 @@ impl<S: System> State<S> {
     ) {
         let now = madsim::time::TimeHandle::current().elapsed();
         let number = self.watch.trace.sends;
-        self.watch.stepped(now, node, event, effects, send);
+        self.watch.takes(now, node, event, send);
+        self.watch.did(effects);
         self.sent(node, effects, number, now);
         self.stop_if_decided();
     }

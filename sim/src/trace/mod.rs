@@ -3,12 +3,12 @@
 pub mod html;
 pub mod text;
 
-use std::hash::{Hash, Hasher};
+use std::hash::{BuildHasher, Hash, Hasher};
 use std::time::Duration;
 
 use coalmine_core::codec::journal::Torn;
 use coalmine_core::node::{Effect, Event, Node, NodeId};
-use xxhash_rust::xxh3::xxh3_64_with_seed;
+use foldhash::quality::{FixedState, FoldHasher};
 
 use crate::faults::Fault;
 
@@ -180,24 +180,8 @@ pub struct Trace<N: Node> {
     pub sends: u64,
     /// When the last of them was.
     pub last: Duration,
-    digest: u64,
-    /// What is to be digested next.
-    bytes: Bytes,
-}
-
-/// Takes what is hashed as bytes, to be digested in one go: a digest of many small pieces is slow.
-#[derive(Default)]
-struct Bytes(Vec<u8>);
-
-impl Hasher for Bytes {
-    #[inline]
-    fn write(&mut self, bytes: &[u8]) {
-        self.0.extend_from_slice(bytes);
-    }
-
-    fn finish(&self) -> u64 {
-        unreachable!("the bytes are digested as a whole")
-    }
+    /// Takes in all that happens, piece by piece and never cloned.
+    digest: FoldHasher<'static>,
 }
 
 impl<N: Node> Trace<N> {
@@ -208,42 +192,48 @@ impl<N: Node> Trace<N> {
             events: 0,
             sends: 0,
             last: Duration::ZERO,
-            digest: 0,
-            bytes: Bytes::default(),
+            digest: FixedState::with_seed(0).build_hasher(),
         }
     }
 
     /// Adds what happened; if it is about a message, say which send.
     pub fn push(&mut self, at: Duration, what: &Happening<N>, send: Option<u64>) {
-        self.count(at, what, what.effects());
+        self.count(at, what);
+        self.count_sends(what.effects());
         if let Some(entries) = &mut self.entries {
             entries.push(Entry { at, what: what.clone(), send, state: None });
         }
     }
 
-    /// Adds that a node has taken an event, for whoever has it only by reference: nothing is cloned unless the
-    /// entries are kept.
-    pub fn stepped(
-        &mut self,
-        at: Duration,
-        node: NodeId,
-        event: &Event<N>,
-        effects: &[Effect<N>],
-        send: Option<u64>,
-    ) {
-        self.count(at, &(b's', node, event, effects), effects);
+    /// Adds that a node takes an event. Nothing is cloned unless the entries are kept. What it does is added by
+    /// [`did`](Self::did), right after.
+    pub fn takes(&mut self, at: Duration, node: NodeId, event: &Event<N>, send: Option<u64>) {
+        self.count(at, &(b's', node, event));
         if let Some(entries) = &mut self.entries {
-            let what = Happening::Stepped { node, event: event.clone(), effects: effects.to_vec() };
+            let what = Happening::Stepped { node, event: event.clone(), effects: Vec::new() };
             entries.push(Entry { at, what, send, state: None });
         }
     }
 
-    fn count(&mut self, at: Duration, what: &impl Hash, effects: &[Effect<N>]) {
+    /// Adds what a node did about the event that it has just taken.
+    pub fn did(&mut self, did: &[Effect<N>]) {
+        did.hash(&mut self.digest);
+        self.count_sends(did);
+        if let Some(Entry { what: Happening::Stepped { effects, .. }, .. }) =
+            self.entries.as_mut().and_then(|entries| entries.last_mut())
+        {
+            effects.extend_from_slice(did);
+        }
+    }
+
+    fn count(&mut self, at: Duration, what: &impl Hash) {
         self.events += 1;
-        self.sends += effects.iter().filter(|effect| matches!(effect, Effect::Send { .. })).count() as u64;
         self.last = at;
-        (at, what).hash(&mut self.bytes);
-        self.digest_bytes();
+        (at, what).hash(&mut self.digest);
+    }
+
+    fn count_sends(&mut self, effects: &[Effect<N>]) {
+        self.sends += effects.iter().filter(|effect| matches!(effect, Effect::Send { .. })).count() as u64;
     }
 
     /// Adds the node after the last entry to it, if entries are kept. It is no part of the digest.
@@ -255,17 +245,11 @@ impl<N: Node> Trace<N> {
 
     /// Adds bytes on the wire to the digest alone.
     pub fn wire(&mut self, from: NodeId, to: NodeId, bytes: &[u8]) {
-        (from, to, bytes).hash(&mut self.bytes);
-        self.digest_bytes();
-    }
-
-    fn digest_bytes(&mut self) {
-        self.digest = xxh3_64_with_seed(&self.bytes.0, self.digest);
-        self.bytes.0.clear();
+        (from, to, bytes).hash(&mut self.digest);
     }
 
     /// The digest of all that happened: equal for equal runs, in any process.
     pub fn digest(&self) -> u64 {
-        self.digest
+        self.digest.finish()
     }
 }

@@ -68,6 +68,8 @@ struct Engine<'a, S: System> {
     timer_draws: ChaCha8Rng,
     /// Numbers the timers.
     armed: u64,
+    /// Empty: room for what a node does.
+    effects: Vec<Effect<NodeOf<S>>>,
     heal_at: Duration,
     converge_within: Duration,
     healed: bool,
@@ -110,7 +112,7 @@ enum Task<N: Node> {
         client: usize,
         attempt: u32,
     },
-    Do(What<N>),
+    Do(Box<What<N>>),
     Restart(usize),
     Undo(Undo),
     /// The safety phase ends.
@@ -149,6 +151,7 @@ impl<'a, S: System> Engine<'a, S> {
             disk_draws: Stream::Disk.of(options.seed),
             timer_draws: Stream::Timers.of(options.seed),
             armed: 0,
+            effects: Vec::new(),
             heal_at,
             converge_within: Duration::from_millis(plan.converge_within_ms),
             healed: false,
@@ -158,7 +161,7 @@ impl<'a, S: System> Engine<'a, S> {
         }
         for step in &plan.steps {
             if let When::AtMs(at) = step.when {
-                engine.agenda.add(Duration::from_millis(at), Task::Do(step.what.clone()));
+                engine.agenda.add(Duration::from_millis(at), Task::Do(Box::new(step.what.clone())));
             }
         }
         engine.agenda.add(heal_at, Task::Heal);
@@ -198,8 +201,10 @@ impl<'a, S: System> Engine<'a, S> {
             Task::Request { client } => self.take_request(client),
             Task::Answer { client, reply } => self.answered(client, &reply),
             Task::Retry { client, attempt } => self.retry(client, attempt),
-            Task::Do(What::Ask { to, id, request }) => self.ask(to, id, request),
-            Task::Do(What::Fault(fault)) => self.fault(fault),
+            Task::Do(what) => match *what {
+                What::Ask { to, id, request } => self.ask(to, id, request),
+                What::Fault(fault) => self.fault(fault),
+            },
             Task::Restart(place) => self.restart(place),
             Task::Undo(undo) => {
                 if !self.healed {
@@ -239,15 +244,17 @@ impl<'a, S: System> Engine<'a, S> {
         let pulled = self.watch.on_event(me, &event);
         if pulled.iter().any(|what| crashes(what, me)) {
             // The node stops before it does anything: as far as anybody can tell, it has done nothing.
-            let what = Happening::Stepped { node: me, event: event.clone(), effects: Vec::new() };
-            self.watch.push(self.now, &what, send);
+            self.watch.takes(self.now, me, &event, send);
+            self.watch.did(&[]);
         }
         self.do_all(pulled);
-        let Self { places, timer_draws, .. } = self;
+        let Self { places, timer_draws, watch, .. } = self;
         let Place { host: Some(host), config, .. } = &mut places[place] else { return };
-        let mut effects = Vec::new();
-        host.step(config, event.clone(), &mut choices(timer_draws), &mut effects);
-        self.carry_out(place, Happening::Stepped { node: me, event, effects }, send);
+        let (sent, mut effects) = (watch.trace.sends, std::mem::take(&mut self.effects));
+        watch.takes(self.now, me, &event, send);
+        host.step(config, event, &mut choices(timer_draws), &mut effects);
+        watch.did(&effects);
+        self.carry_out(place, effects, sent);
     }
 
     /// A sync is done: what waited for it leaves.
@@ -269,7 +276,7 @@ impl<'a, S: System> Engine<'a, S> {
         let Place { host: Some(host), config, .. } = &mut places[place] else { return };
         let mut effects = Vec::new();
         host.synced(config, life, upto, &mut choices(timer_draws), &mut effects);
-        self.carry_out(place, Happening::Synced { node: me, upto, effects }, None);
+        self.push_and_carry_out(place, Happening::Synced { node: me, upto, effects });
     }
 
     /// Starts a node that is down: it reads its disk first.
@@ -305,19 +312,20 @@ impl<'a, S: System> Engine<'a, S> {
         let host = Host::boot(&it.config, journal, life, &mut choices(timer_draws), &mut effects);
         it.host = Some(host);
         watch.booted(me);
-        self.carry_out(place, Happening::Booted { node: me, records, torn, effects }, None);
+        self.push_and_carry_out(place, Happening::Booted { node: me, records, torn, effects });
     }
 
-    /// Carries out what a node did, in order.
-    fn carry_out(&mut self, place: usize, what: Happening<NodeOf<S>>, send: Option<u64>) {
-        let mut number = self.watch.trace.sends;
-        self.watch.push(self.now, &what, send);
-        let (Happening::Booted { effects, .. }
-        | Happening::Stepped { effects, .. }
-        | Happening::Synced { effects, .. }) = what
-        else {
-            unreachable!("only nodes have effects");
-        };
+    /// Writes down what a node did, and carries it out.
+    fn push_and_carry_out(&mut self, place: usize, what: Happening<NodeOf<S>>) {
+        let sent = self.watch.trace.sends;
+        self.push(&what);
+        if let Happening::Booted { effects, .. } | Happening::Synced { effects, .. } = what {
+            self.carry_out(place, effects, sent);
+        }
+    }
+
+    /// Carries out what a node did, in order. Its sends are numbered from `number`.
+    fn carry_out(&mut self, place: usize, mut effects: Vec<Effect<NodeOf<S>>>, mut number: u64) {
         let Self { places, watch, .. } = self;
         let me = places[place].id;
         if let Some(host) = &places[place].host {
@@ -328,7 +336,7 @@ impl<'a, S: System> Engine<'a, S> {
             return;
         }
         let mut full = false;
-        for effect in effects {
+        for effect in effects.drain(..) {
             match effect {
                 Effect::Append(record) => {
                     full |= self.places[place].trouble.full;
@@ -349,6 +357,7 @@ impl<'a, S: System> Engine<'a, S> {
                 Effect::WhenDurable(_) => unreachable!("the host keeps tokens to itself"),
             }
         }
+        self.effects = effects;
         if full {
             self.watch.effects.count(FaultEffect::DiskFull);
             return self.stop(place, "journal: no storage space".into());
@@ -388,7 +397,7 @@ impl<'a, S: System> Engine<'a, S> {
 
     fn do_all(&mut self, pulled: Vec<What<NodeOf<S>>>) {
         for what in pulled {
-            self.perform(Task::Do(what));
+            self.perform(Task::Do(Box::new(what)));
         }
     }
 
