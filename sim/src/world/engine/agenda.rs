@@ -1,16 +1,55 @@
 //! What is to happen: by time, then in the order in which it was planned.
 
-use std::cmp::Reverse;
+use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 use std::time::Duration;
 
 /// A heap of tasks. The tasks stay where they are; only their keys are sifted.
 pub struct Agenda<T> {
-    heap: BinaryHeap<Reverse<(Duration, u64, usize)>>,
+    heap: BinaryHeap<Reverse<Key>>,
     tasks: Vec<Option<T>>,
     free: Vec<usize>,
     planned: u64,
 }
+
+/// When a task is due, and where it is. Keys are compared by the first alone: no two tasks have the same number.
+struct Key {
+    /// The time in nanoseconds (all that lies 584 years ahead comes then), and below it the task's number: one
+    /// integer is compared without a branch.
+    due: u128,
+    place: usize,
+}
+
+impl Key {
+    fn new(at: Duration, number: u64, place: usize) -> Self {
+        let nanos = u64::try_from(at.as_nanos()).unwrap_or(u64::MAX);
+        Self { due: u128::from(nanos) << 64 | u128::from(number), place }
+    }
+
+    fn at(&self) -> Duration {
+        Duration::from_nanos((self.due >> 64) as u64)
+    }
+}
+
+impl Ord for Key {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.due.cmp(&other.due)
+    }
+}
+
+impl PartialOrd for Key {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Key {
+    fn eq(&self, other: &Self) -> bool {
+        self.due == other.due
+    }
+}
+
+impl Eq for Key {}
 
 impl<T> Default for Agenda<T> {
     fn default() -> Self {
@@ -32,14 +71,14 @@ impl<T> Agenda<T> {
             }
         };
         self.planned += 1;
-        self.heap.push(Reverse((at, self.planned, place)));
+        self.heap.push(Reverse(Key::new(at, self.planned, place)));
     }
 
     /// Takes out the next task.
     pub fn pop(&mut self) -> Option<(Duration, T)> {
-        let Reverse((at, _, place)) = self.heap.pop()?;
-        self.free.push(place);
-        self.tasks[place].take().map(|task| (at, task))
+        let Reverse(key) = self.heap.pop()?;
+        self.free.push(key.place);
+        self.tasks[key.place].take().map(|task| (key.at(), task))
     }
 }
 
