@@ -1,14 +1,17 @@
 //! Nodes that are wrong on purpose, for the tests in `it/` and for the `specimens` command line: a harness
 //! that never fails proves nothing.
 
+use coalmine::register::{self, RegisterSystem};
 use coalmine::rollout::{chaos, model};
 use coalmine_core::node::{Context, Event, Node, NodeId, RequestId, Word};
 use coalmine_core::observation::{Invariant, Observation, Witness};
+use coalmine_core::register::abd::Abd;
+use coalmine_core::register::{Calls, Config, Member};
 use coalmine_core::rollout::variant::Variant;
 use coalmine_real::face::Face;
 use coalmine_sim::plan::{Plan, What};
 use coalmine_sim::scenario::{Scenario, nothing_more};
-use coalmine_sim::suite::Suite;
+use coalmine_sim::suite::{ModelDef, Suite};
 use coalmine_sim::system::{Operation, System};
 
 /// A resolver that decides ABORT although all it can reach are prepared.
@@ -30,6 +33,46 @@ impl Variant for HastyVoter {
 pub struct Amnesiac;
 impl Variant for Amnesiac {
     const JOINS_UNASKED: bool = true;
+}
+
+/// A register whose clients must all be answered in the end, although nobody repeats a message.
+#[derive(Debug)]
+pub struct PatientRegister(RegisterSystem<Abd>);
+
+impl System for PatientRegister {
+    type Node = Member<Abd>;
+    type History = Calls;
+
+    fn members(&self) -> Vec<(NodeId, Config)> {
+        self.0.members()
+    }
+
+    fn operations(&self) -> Vec<Operation<Member<Abd>>> {
+        self.0.operations()
+    }
+
+    fn invariants(&self) -> Vec<Invariant<Member<Abd>, Calls>> {
+        self.0.invariants()
+    }
+
+    fn witnesses(&self) -> Vec<Witness<Member<Abd>, Calls>> {
+        self.0.witnesses()
+    }
+
+    fn converged(&self, now: &Observation<'_, Member<Abd>, Calls>) -> Result<(), String> {
+        let waits = |state: &Member<Abd>| matches!(state, Member::Client { awaits: Some(_), .. });
+        match now.up().find(|(_, state)| waits(state)) {
+            Some((id, _)) => Err(format!("{id} waits for an answer")),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The model of it.
+pub fn patient_register() -> ModelDef<PatientRegister> {
+    let ModelDef { about, size, limits, .. } = register::abd();
+    let system = |servers, clients| PatientRegister(RegisterSystem::new(servers, clients));
+    ModelDef { name: "patient-register", about, system, size, limits }
 }
 
 /// A node that answers with its process's number: the same in two runs of one process, another in the next.
@@ -106,12 +149,12 @@ fn dice() -> Scenario<OneDice> {
 
 fn planted<V: Variant>(name: &'static str, mut suite: Suite) -> Suite {
     suite = suite.scenario(Scenario { name, ..chaos::scenario::<V>() });
-    suite.model(coalmine_sim::suite::ModelDef { name, ..model::<V>() })
+    suite.model(ModelDef { name, ..model::<V>() })
 }
 
 /// All of them.
 pub fn suite() -> Suite {
     let suite = planted::<GuessingResolver>("guessing-resolver", Suite::default());
     let suite = planted::<HastyVoter>("hasty-voter", suite);
-    planted::<Amnesiac>("amnesiac", suite).scenario(dice())
+    planted::<Amnesiac>("amnesiac", suite).scenario(dice()).model(patient_register())
 }

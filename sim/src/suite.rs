@@ -403,14 +403,25 @@ impl<S: System> ModelDef<S> {
         Ok((capsule, rules, way))
     }
 
-    /// Explains a path to where an invariant is violated.
+    /// Walks a path, and asks whether the system settles where it ends.
+    fn walk(&self, rules: &Rules<S>, path: &[Action<NodeOf<S>>], keep_trace: bool) -> RunReport<NodeOf<S>> {
+        let mut report = walk(rules, path, keep_trace);
+        if report.verdict == Verdict::Passed
+            && let Err(why) = check::settles_after(rules, path)
+        {
+            report.verdict = Verdict::NotConverged { why };
+        }
+        report
+    }
+
+    /// Explains a path to where something is wrong.
     fn explain(&self, args: ModelArgs, path: &[Action<NodeOf<S>>]) -> Explanation {
         let rules = self.rules(args);
-        let report = walk(&rules, path, true);
+        let report = self.walk(&rules, path, true);
         let steps = path::steps_of(&rules, path);
         let about = format!("A counterexample of {} steps, found by the checker.", steps.len());
         let expected = Expected::of(&report.verdict);
-        let invariant = expected.invariant.clone().unwrap_or_default();
+        let invariant = expected.invariant.as_ref().unwrap_or(&expected.verdict).clone();
         let capsule = PathCapsule {
             about: about.clone(),
             model: self.name.into(),
@@ -505,7 +516,7 @@ pub trait AnyModel: Send + Sync {
 /// How an invariant is violated.
 #[derive(Clone, Debug)]
 pub struct Explanation {
-    /// Which invariant.
+    /// Which invariant; or the verdict, if it is another.
     pub invariant: String,
     /// What happens, in words, and what is wrong at the end.
     pub story: String,
@@ -545,7 +556,7 @@ impl<S: System> AnyModel for ModelDef<S> {
 
     fn run_file(&self, file: File, story: bool) -> Result<FileOutcome, String> {
         let (capsule, rules, way) = self.find_path(file)?;
-        let report = walk(&rules, &way.actions, story);
+        let report = self.walk(&rules, &way.actions, story);
         let about = if capsule.about.is_empty() { self.about } else { &capsule.about };
         let outcome = self.outcome(&rules, about, &report);
         Ok(FileOutcome { outcome, engine: Engine::World, expected: capsule.expected })

@@ -2,15 +2,20 @@
 
 use coalmine::{rollout, twophase};
 use coalmine_core::rollout::variant::Sound;
-use coalmine_sim::check::{CheckOptions, CheckReport};
+use coalmine_sim::check::{CheckOptions, CheckReport, Reductions, SETTLES, Verdict};
 use coalmine_sim::suite::{AnyModel, ModelArgs};
 use coalmine_sim::world::Disk;
 
 fn check(model: &dyn AnyModel, args: ModelArgs, threads: usize) -> CheckReport {
-    let options = CheckOptions { threads, ..CheckOptions::default() };
+    let options = CheckOptions { threads, ..full() };
     let (report, found) = model.check(args, options, &mut |_| {});
     assert!(report.is_proof(), "{report:#?}\n{}", found.map(|found| found.story).unwrap_or_default());
     report
+}
+
+/// Nothing is left out.
+fn full() -> CheckOptions {
+    CheckOptions { reductions: Reductions::NONE, ..CheckOptions::default() }
 }
 
 /// Smaller ones are counted in `models`.
@@ -89,8 +94,7 @@ fn a_cap_is_named_and_is_no_proof() {
 fn the_rollout_holds_with_cuts_retries_and_bad_health() {
     let quiet = ModelArgs { crashes: Some(0), drops: Some(0), timeouts: Some(0), ..ModelArgs::default() };
     let of = |args| {
-        let options = CheckOptions::default();
-        let (report, found) = rollout::model::<Sound>().check(args, options, &mut |_| {});
+        let (report, found) = rollout::model::<Sound>().check(args, full(), &mut |_| {});
         assert!(report.exhausted, "{report:#?}\n{}", found.map(|found| found.story).unwrap_or_default());
         (report.states, report.unique_states)
     };
@@ -98,4 +102,28 @@ fn the_rollout_holds_with_cuts_retries_and_bad_health() {
     assert_eq!(of(ModelArgs { cuts: Some(1), ..quiet }), (662, 246));
     assert_eq!(of(ModelArgs { retries: Some(1), ..quiet }), (67, 35));
     assert_eq!(of(ModelArgs { unhealthy: Some(1), ..quiet }), (653, 285));
+}
+
+/// A register does not repeat its messages: once one is lost, somebody waits for ever. As long as none is lost
+/// nobody does.
+#[test]
+fn a_system_that_does_not_settle_is_found() {
+    for reductions in [Reductions::NONE, Reductions::ALL] {
+        let check = |drops: u8| {
+            let args = ModelArgs { drops: Some(drops), ..ModelArgs::default() };
+            let options = CheckOptions { reductions, ..CheckOptions::default() };
+            coalmine_tests::patient_register().check(args, options, &mut |_| {})
+        };
+        let (report, _) = check(0);
+        assert!(report.is_proof(), "{report:#?}");
+        assert_eq!(report.properties[SETTLES], Verdict::Holds);
+        let (report, story) = check(1);
+        assert_eq!(report.violated().collect::<Vec<_>>(), [SETTLES], "{report:#?}");
+        let story = story.expect("a violation comes with its story");
+        assert!(story.contains("waits for an answer after 64 rounds"), "{story}");
+    }
+    let off = CheckOptions { settle: false, ..CheckOptions::default() };
+    let args = ModelArgs { drops: Some(1), ..ModelArgs::default() };
+    let (report, _) = coalmine_tests::patient_register().check(args, off, &mut |_| {});
+    assert!(report.is_proof() && !report.properties.contains_key(SETTLES), "{report:#?}");
 }

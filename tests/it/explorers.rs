@@ -3,7 +3,7 @@
 
 use coalmine::{rollout, twophase};
 use coalmine_core::rollout::variant::{Sound, Variant};
-use coalmine_sim::check::{CheckOptions, CheckReport, Explorer};
+use coalmine_sim::check::{CheckOptions, CheckReport, Explorer, Reductions};
 use coalmine_sim::suite::{AnyModel, ModelArgs};
 use coalmine_sim::world::Disk;
 use coalmine_tests::{Amnesiac, GuessingResolver, HastyVoter};
@@ -17,8 +17,9 @@ fn stateright() -> CheckOptions {
     CheckOptions { explorer: Explorer::Stateright, ..CheckOptions::default() }
 }
 
+/// Ours, visiting all that stateright visits.
 fn own(threads: usize) -> CheckOptions {
-    CheckOptions { threads, ..CheckOptions::default() }
+    CheckOptions { threads, reductions: Reductions::NONE, settle: false, ..CheckOptions::default() }
 }
 
 fn counts(report: &CheckReport) -> (usize, usize, usize) {
@@ -75,6 +76,24 @@ fn both_explorers_visit_the_same_states() {
             assert!(report.exhausted, "{words}");
             let runs = report.handler_runs.expect("our own explorer counts them");
             assert!((1..report.states as u64).contains(&runs), "{words}: a node was run {runs} times");
+        }
+    }
+}
+
+/// What is left out changes the verdict on nothing: neither on a sound node nor, below, on a broken one.
+#[test]
+fn what_is_left_out_changes_no_verdict() {
+    for (model, args) in spaces() {
+        let (full, _) = explore(&*model, args, own(1));
+        for threads in [1, 2] {
+            let reduced = CheckOptions { reductions: Reductions::ALL, ..own(threads) };
+            let (reduced, _) = explore(&*model, args, reduced);
+            let words = format!("{} {args:?}", model.name());
+            assert_eq!(reduced.properties, full.properties, "{words}");
+            assert_eq!((reduced.exhausted, reduced.depth <= full.depth), (true, true), "{words}");
+            assert!(reduced.unique_states <= full.unique_states, "{words}");
+            // A crash leaves packets behind that arrive at nobody.
+            assert!(full.limits.crashes == 0 || reduced.unique_states < full.unique_states, "{words}");
         }
     }
 }
@@ -136,8 +155,14 @@ fn both_find<V: Variant>(args: ModelArgs) {
     for threads in [2, 3] {
         assert_eq!(told(threads), (all_but_cost(&report), story.clone()), "{threads} threads");
     }
+    let reduced = CheckOptions { reductions: Reductions::ALL, ..own(2) };
+    let (reduced, short) = explore(&model, args, reduced);
+    let violated = |report: &CheckReport| report.violated().collect::<Vec<_>>();
+    assert_eq!(violated(&reduced), violated(&report));
+    let length = |story: &str| story.lines().filter(|line| line.get(4..6) == Some(". ")).count();
+    assert_eq!(short.as_deref().map(length), Some(length(&story)), "{short:?} instead of\n{story}");
     // A state at the bound is not judged by stateright, so the bound is the length in states.
-    let steps = story.lines().filter(|line| line.get(4..6) == Some(". ")).count();
+    let steps = length(&story);
     let nearer = CheckOptions { max_depth: Some(steps + 1), ..stateright() };
     assert_eq!(
         explore(&model, args, nearer).0.violated().count(),

@@ -140,6 +140,20 @@ fn a_sweep_makes_its_first_failure_small() {
     std::fs::remove_dir_all(folder).expect("it is ours");
 }
 
+/// Not to settle has an exit code of its own, which is that of a run that does not converge.
+#[test]
+fn what_does_not_settle_is_told_by_the_exit_code() {
+    let folder = folder("settle");
+    let (code, said) = specimens(&folder, "check patient-register --drops 1");
+    assert_eq!(code, Some(3), "{said}");
+    assert!(said.contains("✗ settles: VIOLATED"), "{said}");
+    let (code, said) = specimens(&folder, "check patient-register --drops 1 --no-settle");
+    assert!(code == Some(0) && !said.contains("settles"), "{said}");
+    let (code, said) = specimens(&folder, "check patient-register --full");
+    assert!(code == Some(0) && said.contains("626 distinct states") && !said.contains("left out"), "{said}");
+    std::fs::remove_dir_all(folder).expect("it is ours");
+}
+
 /// What is drawn from the process is the same in two runs of it: only another process tells.
 #[test]
 fn another_process_tells_what_is_not_deterministic() {

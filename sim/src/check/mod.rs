@@ -56,7 +56,9 @@ pub struct CheckReport {
     /// The longest of the shortest paths, counted in states (with stateright and more than one thread it may
     /// be longer).
     pub depth: usize,
-    /// Every reachable state was visited.
+    /// What was left out, because no verdict depends on it.
+    pub reductions: Vec<&'static str>,
+    /// Every reachable state was visited, but for what the reductions leave out.
     pub exhausted: bool,
     /// What ended the search before that.
     pub stopped_by: Option<String>,
@@ -87,7 +89,7 @@ impl CheckReport {
 
 /// A path from the beginning to a state that breaks an invariant.
 pub struct Counterexample<S: System> {
-    /// Which invariant.
+    /// Which invariant, or [`SETTLES`].
     pub invariant: &'static str,
     /// What happens.
     pub path: Vec<Action<NodeOf<S>>>,
@@ -104,11 +106,39 @@ pub enum Explorer {
     Stateright,
 }
 
+/// What is left out of a search because no verdict depends on it. Only our own engine leaves anything out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Reductions {
+    /// Leaves out whatever only takes away: a delivery that changes nothing (also one at a node that is down),
+    /// a loss, a cut, a healing, a budget spent for nothing.
+    ///
+    /// What a world can do, the same world with more packets under way and less spent can do as well: nothing
+    /// ever forces a delivery, so a packet that is lost is a packet that does not arrive. Neither invariants
+    /// nor witnesses see packets and budgets. So whatever is seen after such a step is also seen without it.
+    pub losses: bool,
+}
+
+impl Reductions {
+    /// Everything is visited.
+    pub const NONE: Self = Self { losses: false };
+    /// All that is sound for every system.
+    pub const ALL: Self = Self { losses: true };
+
+    /// Their names.
+    pub fn names(self) -> Vec<&'static str> {
+        self.losses.then_some("losses").into_iter().collect()
+    }
+}
+
 /// How a check runs.
 #[derive(Clone, Debug)]
 pub struct CheckOptions {
     /// What explores.
     pub explorer: Explorer,
+    /// What is left out.
+    pub reductions: Reductions,
+    /// Whether every state must [settle](SETTLES), too. Only our own engine asks.
+    pub settle: bool,
     /// How many threads search.
     pub threads: usize,
     /// Stop, unexhausted, after this many steps (and what was begun with them).
@@ -125,6 +155,8 @@ impl Default for CheckOptions {
     fn default() -> Self {
         Self {
             explorer: Explorer::default(),
+            reductions: Reductions::ALL,
+            settle: true,
             threads: 1,
             max_states: None,
             max_depth: None,
@@ -159,9 +191,24 @@ struct Found<S: System> {
     seen: u64,
     /// What ended the search before everything was visited, if no invariant did.
     stopped_by: Option<String>,
-    /// A broken invariant, and how to get there.
-    broken: Option<(usize, Vec<Action<NodeOf<S>>>)>,
+    /// What is broken, and how to get there.
+    broken: Option<(Broken, Vec<Action<NodeOf<S>>>)>,
 }
+
+/// What a search ends with.
+#[derive(Clone, Debug)]
+enum Broken {
+    /// The invariant with this number.
+    Invariant(usize),
+    /// From here the system does not settle.
+    Settling,
+}
+
+/// The name of the property that from every state the system [converges](System::converged) once all is
+/// healed: links are restored, nodes that are down restart, then in each round all that is under way arrives,
+/// disks sync, and every armed timer fires once. If packets may be lost, it must also converge with all that
+/// is under way lost.
+pub const SETTLES: &str = "settles";
 
 /// Explores a system within limits.
 pub fn check<S: System>(
@@ -194,8 +241,19 @@ fn conclude<S: System>(
         let is_seen = found.seen & (1 << (rules.invariants.len() + bit)) != 0;
         properties.insert(witness.name, if is_seen { Verdict::Witnessed } else { Verdict::Missing });
     }
-    let broken = found.broken.as_ref().map(|(invariant, _)| rules.invariants[*invariant].name);
-    let stopped_by = broken.map(|name| format!("invariant {name} is violated")).or(found.stopped_by);
+    let unsettled = matches!(found.broken, Some((Broken::Settling, _)));
+    if options.settle && options.explorer == Explorer::Own {
+        properties.insert(SETTLES, if unsettled { Verdict::Violated } else { Verdict::Holds });
+    }
+    let broken = found.broken.as_ref().map(|(broken, _)| match broken {
+        Broken::Invariant(number) => format!("invariant {} is violated", rules.invariants[*number].name),
+        Broken::Settling => "a state that does not settle".into(),
+    });
+    let stopped_by = broken.or(found.stopped_by);
+    let reductions = match options.explorer {
+        Explorer::Own => options.reductions,
+        Explorer::Stateright => Reductions::NONE,
+    };
     let report = CheckReport {
         model: name.into(),
         explorer: options.explorer,
@@ -205,6 +263,7 @@ fn conclude<S: System>(
         states: found.steps,
         unique_states: found.states,
         depth: found.depth,
+        reductions: reductions.names(),
         exhausted: stopped_by.is_none(),
         stopped_by,
         properties,
@@ -213,11 +272,20 @@ fn conclude<S: System>(
         peak_memory_bytes: memory_bytes("VmHWM:"),
         wall_s: started.elapsed().as_secs_f64(),
     };
-    let counterexample = found.broken.map(|(place, path)| Counterexample {
-        invariant: rules.invariants[place].name,
-        path: up_to_where_it_breaks(rules, place, path),
+    let counterexample = found.broken.map(|(broken, path)| match broken {
+        Broken::Invariant(number) => Counterexample {
+            invariant: rules.invariants[number].name,
+            path: up_to_where_it_breaks(rules, number, path),
+        },
+        Broken::Settling => Counterexample { invariant: SETTLES, path },
     });
     (report, counterexample)
+}
+
+/// Whether the system settles at the end of a path: see [`SETTLES`].
+pub fn settles_after<S: System>(rules: &Rules<S>, path: &[Action<NodeOf<S>>]) -> Result<(), String> {
+    let end = path.iter().fold(rules.initial(), |world, action| rules.apply(&world, action).0);
+    explorer::settles(rules, &end)
 }
 
 /// stateright may report a path that goes on.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use stateright::{Checker, HasDiscoveries, Model};
 
-use super::{CheckOptions, CheckProgress, Found};
+use super::{Broken, CheckOptions, CheckProgress, Found};
 use crate::system::System;
 use crate::world::Rules;
 
@@ -40,7 +40,10 @@ pub fn explore<S: System, T>(
     let seen = bits.fold(0, |seen, bit| seen | bit);
     let broken = rules.invariants.iter().enumerate().find_map(|(place, invariant)| {
         let path = found.get(invariant.name)?.clone();
-        Some((place, path.into_actions().into_iter().map(|transition| transition.action).collect()))
+        Some((
+            Broken::Invariant(place),
+            path.into_actions().into_iter().map(|transition| transition.action).collect(),
+        ))
     });
     let steps = checker.state_count();
     let too_many = options.max_states.filter(|&max| steps >= max).map(|max| format!("--max-states {max}"));

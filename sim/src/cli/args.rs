@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
-use crate::check::{CheckOptions, Explorer};
+use crate::check::{CheckOptions, Explorer, Reductions};
 use crate::run::Engine;
 use crate::suite::{ModelArgs, Suite};
 use crate::sweep::{Engines, Seeds, Shard};
@@ -313,6 +313,13 @@ pub struct CheckArgs {
     /// What explores.
     #[arg(long, value_enum, default_value_t = ExplorerArg::Own)]
     pub engine: ExplorerArg,
+    /// Visit also what no verdict depends on: deliveries that change nothing, losses, cuts. (What may be lost
+    /// may as well never arrive, and nothing ever has to arrive.) stateright always does.
+    #[arg(long)]
+    pub full: bool,
+    /// Do not ask whether from every state, once all is healed, the system converges. stateright never does.
+    #[arg(long)]
+    pub no_settle: bool,
     /// How many threads search. Default: one for each core. With stateright and more than one, depth and the
     /// length of counterexamples may vary; else nothing depends on it but the time.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
@@ -357,6 +364,8 @@ impl CheckArgs {
                 ExplorerArg::Own => Explorer::Own,
                 ExplorerArg::Stateright => Explorer::Stateright,
             },
+            reductions: if self.full { Reductions::NONE } else { Reductions::ALL },
+            settle: !self.no_settle,
             threads: self.threads.map_or_else(super::cores, usize::from),
             max_states: self.max_states.and_then(|max| usize::try_from(max).ok()),
             max_depth: self.depth.and_then(|max| usize::try_from(max).ok()),

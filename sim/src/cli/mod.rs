@@ -21,12 +21,13 @@ use serde_json::json;
 use self::args::{CheckArgs, Cli, Command, ExploreArgs, Format};
 use self::signals::Signals;
 use crate::capsule::File;
-use crate::check::{CheckOptions, CheckReport, Explorer, Verdict as Property};
+use crate::check::{CheckOptions, CheckReport, Explorer, SETTLES, Verdict as Property};
 use crate::suite::{AnyModel, AnyScenario, Explanation, Job, ModelArgs, Suite};
 use crate::sweep::{SweepOptions, SweepPart, twin};
 
 /// Exit code: an invariant is violated, or what should have been seen was not.
 const VIOLATED: u8 = 1;
+const NO_CONVERGENCE: u8 = 3;
 /// Exit code: the command line makes no sense.
 const USAGE: u8 = 2;
 
@@ -158,6 +159,9 @@ fn check_exit_code(report: &CheckReport) -> u8 {
     let bad = |property: &Property| matches!(property, Property::Violated | Property::Missing);
     // What was not reached before a cap is not missing; but a cap is no proof either, and says so.
     let capped = report.stopped_by.is_some() && report.violated().next().is_none();
+    if report.violated().eq([SETTLES]) {
+        return NO_CONVERGENCE;
+    }
     if !capped && report.properties.values().any(bad) { VIOLATED } else { 0 }
 }
 
@@ -203,9 +207,7 @@ fn run(suite: &Suite, jobs: usize, format: Format) -> Result<u8, String> {
                     Some(path) => found.story + &output::lines_to_paste(&suite.program(), name, &path),
                     None => found.story,
                 });
-                if check_exit_code(&report) != 0 {
-                    code = VIOLATED;
-                }
+                code = Some(check_exit_code(&report)).filter(|&code| code != 0).unwrap_or(code);
                 output::Row::of_check(&report, story)
             }
         };

@@ -188,6 +188,9 @@ pub fn check(report: &CheckReport, story: Option<&str>) {
         report.wall_s,
         report.peak_memory_bytes >> 20,
     );
+    if !report.reductions.is_empty() {
+        println!("{DIM}left out, as no verdict depends on it: {}{DIM:#}", report.reductions.join(", "));
+    }
     println!("{DIM}the odds that two states shared a fingerprint: {:.0e}{DIM:#}", report.collision_odds);
 }
 

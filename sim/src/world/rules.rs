@@ -298,16 +298,16 @@ impl<S: System> Rules<S> {
 
     /// All that may happen next, in a fixed order.
     pub fn successors(&self, world: &World<S>, out: &mut Vec<Transition<S>>) {
-        let (spent, limits) = (&world.spent, &self.limits);
+        let spent = &world.spent;
         for packet in &world.packets {
             let place = self.place(packet.to);
             let deliver = |again| Step::Deliver { packet: (**packet).clone(), again };
             self.step(world, place, deliver(false), out);
             let up = world.slots[place].host.is_some();
-            if up && limits.network == Network::Datagrams && spent.duplicates < limits.duplicates {
+            if up && self.limits.network == Network::Datagrams && self.can_pay(spent, Cost::Duplicate) {
                 self.step(world, place, deliver(true), out);
             }
-            if spent.drops < limits.drops {
+            if self.can_pay(spent, Cost::Drop) {
                 self.push(world, Action::Drop((**packet).clone()), out);
             }
         }
@@ -337,7 +337,7 @@ impl<S: System> Rules<S> {
         for &(from, to) in &world.cut {
             self.push(world, Action::Heal { from, to }, out);
         }
-        if spent.cuts < limits.cuts {
+        if self.can_pay(spent, Cost::Cut) {
             self.cuts(&world.cut, |cut| self.push(world, cut, out));
         }
     }
@@ -427,8 +427,7 @@ impl<S: System> Rules<S> {
 
     /// Which crashes the budgets still allow.
     pub(crate) fn crashes(&self, spent: &Spent) -> Crashes {
-        let limits = &self.limits;
-        Crashes { crash: spent.crashes < limits.crashes, wipe: spent.wipes < limits.wipes }
+        Crashes { crash: self.can_pay(spent, Cost::Crash), wipe: self.can_pay(spent, Cost::Wipe) }
     }
 
     /// All the ways a step of a place may go: every choice, and a crash at every point of it. None if nobody
@@ -675,12 +674,24 @@ impl<S: System> Rules<S> {
         }
     }
 
+    /// Whether the budgets allow this.
+    pub(crate) fn can_pay(&self, spent: &Spent, cost: Cost) -> bool {
+        let limits = &self.limits;
+        match cost {
+            Cost::Crash => spent.crashes < limits.crashes,
+            Cost::Wipe => spent.wipes < limits.wipes,
+            Cost::Cut => spent.cuts < limits.cuts,
+            Cost::Drop => spent.drops < limits.drops,
+            Cost::Duplicate => spent.duplicates < limits.duplicates,
+            Cost::Timeout => limits.timeouts.is_none_or(|limit| spent.timeouts < limit),
+            Cost::Periodic => spent.periodic < limits.periodic,
+            Cost::Ask(index) => self.may_ask(spent, index),
+        }
+    }
+
     /// Whether the budgets allow a timer to fire.
     pub(crate) fn may_fire(&self, spent: &Spent, is_periodic: bool) -> bool {
-        if is_periodic {
-            return spent.periodic < self.limits.periodic;
-        }
-        self.limits.timeouts.is_none_or(|limit| spent.timeouts < limit)
+        self.can_pay(spent, if is_periodic { Cost::Periodic } else { Cost::Timeout })
     }
 
     pub(crate) fn place(&self, id: NodeId) -> usize {
@@ -722,6 +733,15 @@ impl<S: System> Rules<S> {
         let broken = self.invariants.iter().map(|invariant| (invariant.check)(&now).is_err());
         let seen = self.witnesses.iter().map(|witness| (witness.seen)(&now));
         broken.chain(seen).enumerate().fold(0, |bits, (i, bit)| bits | (u64::from(bit) << i))
+    }
+
+    /// Whether the system has come to rest.
+    pub(crate) fn converged<'a>(
+        &'a self,
+        slots: impl Iterator<Item = &'a Slot<NodeOf<S>>>,
+        history: &'a S::History,
+    ) -> Result<(), String> {
+        self.system.converged(&self.observe_parts(slots, history))
     }
 
     /// An action in words.

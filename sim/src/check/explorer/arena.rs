@@ -8,6 +8,8 @@ use std::sync::{OnceLock, PoisonError, RwLock};
 
 use foldhash::fast::FixedState;
 
+use super::space::Choice;
+
 /// The first segment's size; each next one is twice as large.
 const FIRST: usize = 64;
 /// So many segments hold more than four thousand million values.
@@ -117,6 +119,55 @@ impl<K: Copy + Eq + Key, V: Copy> Cache<K, V> {
                 value
             }
         }
+    }
+}
+
+/// Remembers menus like a [`Cache`], and uses the room of those that it forgets.
+pub struct Menus {
+    entries: Box<[([u32; 3], Vec<Choice>)]>,
+}
+
+impl Menus {
+    /// Room for two to the power of `bits` menus.
+    pub fn new(bits: u32) -> Self {
+        Self { entries: vec![([u32::MAX; 3], Vec::new()); 1 << bits].into() }
+    }
+
+    /// The menu for a key, written anew if it is not remembered.
+    pub fn get(&mut self, key: [u32; 3], write: impl FnOnce(&mut Vec<Choice>)) -> &[Choice] {
+        let (there, menu) = &mut self.entries[(key.mixed() >> 32) as usize & (self.entries.len() - 1)];
+        if *there != key {
+            write(menu);
+            *there = key;
+        }
+        menu
+    }
+}
+
+/// Some of the fingerprints that a thread came across last. One thread's own.
+pub struct Recent {
+    fingerprints: Box<[u64]>,
+}
+
+impl Recent {
+    /// Room for two to the power of `bits` fingerprints.
+    pub fn new(bits: u32) -> Self {
+        Self { fingerprints: vec![0; 1 << bits].into() }
+    }
+
+    /// Whether this one is among them. They may be forgotten, but never mistaken.
+    pub fn knows(&self, fingerprint: u64) -> bool {
+        // The lowest stands for none; whoever has it is never taken for known.
+        self.fingerprints[self.place(fingerprint)] == fingerprint && fingerprint != 0
+    }
+
+    /// Adds one.
+    pub fn add(&mut self, fingerprint: u64) {
+        self.fingerprints[self.place(fingerprint)] = fingerprint;
+    }
+
+    fn place(&self, fingerprint: u64) -> usize {
+        fingerprint as usize & (self.fingerprints.len() - 1)
     }
 }
 

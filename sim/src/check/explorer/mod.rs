@@ -14,7 +14,9 @@
 //! counterexample is as short as any.
 
 mod arena;
+mod costs;
 mod rows;
+mod settle;
 mod space;
 mod table;
 
@@ -23,11 +25,13 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use self::arena::Cache;
+use rayon_core::{ThreadPool, ThreadPoolBuilder};
+
+use self::arena::{Cache, Menus, Recent};
 use self::rows::{ROWS, Rows};
-use self::space::{Cause, Crash, Local, NOTHING, OfferKind, Outcome, Space};
+use self::space::{Choice, NO_PACKET, NOTHING, Space};
 use self::table::{Full, SHARDS, Shard, StateId, shard_of};
-use super::{CheckOptions, CheckProgress, Found, resident_memory_bytes};
+use super::{Broken, CheckOptions, CheckProgress, Found, resident_memory_bytes};
 use crate::system::{NodeOf, System};
 use crate::world::rules::Cost;
 use crate::world::{Action, Rules, World};
@@ -41,6 +45,8 @@ const NONE: StateId = StateId::MAX;
 /// No place.
 const NOWHERE: u16 = u16::MAX;
 
+pub use self::settle::settles;
+
 /// Searches everything.
 pub fn explore<S: System>(
     rules: &Rules<S>,
@@ -48,23 +54,22 @@ pub fn explore<S: System>(
     progress: &mut dyn FnMut(CheckProgress),
 ) -> Found<S> {
     let mut search = Search {
-        space: Space::new(rules),
+        space: Space::new(rules, options.reductions),
         shards: (0..SHARDS).map(|number| Mutex::new(Shard::new(number))).collect(),
-        workers: (0..options.threads.max(1)).map(|_| Worker::new()).collect(),
+        crew: Crew::new(options.threads),
         invariants: (1 << rules.invariants.len()) - 1,
         steps: 0,
         states: 0,
         depth: 0,
         seen: 0,
+        settle: options.settle,
         broken: None,
         level: VecDeque::new(),
         next: Vec::new(),
+        spare: Vec::new(),
     };
     let stopped_by = search.run(options, progress);
-    let broken = search.broken.map(|(state, verdict)| {
-        let invariant = verdict.trailing_zeros() as usize;
-        (invariant, search.path(state))
-    });
+    let broken = search.broken.take().map(|(state, broken)| (broken, search.path(state)));
     Found {
         steps: search.steps,
         states: search.states,
@@ -79,30 +84,52 @@ pub fn explore<S: System>(
 struct Search<'r, S: System> {
     space: Space<'r, S>,
     shards: Vec<Mutex<Shard>>,
-    workers: Vec<Worker>,
+    crew: Crew,
     /// The bits of a verdict that must never be seen.
     invariants: u64,
     steps: usize,
     states: usize,
     depth: usize,
     seen: u64,
-    /// The first state that breaks an invariant, and which it breaks.
-    broken: Option<(StateId, u64)>,
+    /// Whether every state must settle.
+    settle: bool,
+    /// The first state in which something is broken.
+    broken: Option<(StateId, Broken)>,
     /// What is left of the level that is being explored.
     level: VecDeque<Rows>,
     /// The level after it.
     next: Vec<Rows>,
+    /// Room that can be used again.
+    spare: Vec<Chunk>,
+}
+
+/// Those who do the work: the first in the caller's thread, the others in threads of their own.
+struct Crew {
+    workers: Vec<Worker>,
+    threads: Option<ThreadPool>,
 }
 
 /// What one thread remembers, and what it has done.
 struct Worker {
-    handlers: Cache<[u32; 3], u32>,
-    nets: Cache<[u32; 3], u32>,
-    uncut: Cache<[u32; 3], u32>,
-    pasts: Cache<[u32; 2], u32>,
+    menus: Menus,
+    caches: Caches,
     verdicts: Cache<u64, u64>,
+    settled: Recent,
     done: Vec<(usize, Chunk)>,
-    spare: Vec<Chunk>,
+}
+
+/// What was worked out before.
+struct Caches {
+    /// Inboxes without one of their packets.
+    without: Cache<[u32; 3], u32>,
+    /// Inboxes with further packets, and what those add to the fingerprint.
+    with: Cache<[u32; 3], (u32, u64)>,
+    /// Packets without those on links that are cut.
+    uncut: Cache<[u32; 3], u32>,
+    /// Histories with further facts.
+    pasts: Cache<[u32; 2], u32>,
+    /// What was found a short while ago.
+    recent: Recent,
 }
 
 /// What comes of a piece of a level.
@@ -118,8 +145,10 @@ struct Chunk {
     new: Vec<AtomicU32>,
     /// The rows of those that are new.
     rows: Vec<Rows>,
+    /// How many more successors there are, which the same thread had found shortly before.
+    repeated: usize,
     seen: u64,
-    broken: Option<(StateId, u64)>,
+    broken: Option<(StateId, Broken)>,
 }
 
 /// How a state differs from the one before it.
@@ -130,7 +159,9 @@ struct Successor {
     /// The place that took a step.
     place: u16,
     slot: u32,
-    net: u32,
+    /// The packet that was taken from the network.
+    takes: u32,
+    sends: u32,
     past: u32,
     budget: u32,
 }
@@ -194,9 +225,12 @@ impl<S: System> Search<'_, S> {
         self.next.push(rows);
         (self.steps, self.states) = (1, 1);
         self.seen = self.space.judge(&row);
-        if self.seen & self.invariants != 0 {
-            self.broken = Some((row[row.len() - 1], self.seen & self.invariants));
-        }
+        let id = row.pop().unwrap_or(NONE);
+        let settled = &mut self.crew.workers[0].settled;
+        let broken = broken(self.seen & self.invariants);
+        let unsettled = || self.space.settle(&row, settled).is_err().then_some(Broken::Settling);
+        let broken = broken.or_else(|| self.settle.then(unsettled).flatten());
+        self.broken = broken.map(|broken| (id, broken));
     }
 
     /// Explores a block, whatever number of threads there is in the same order.
@@ -205,10 +239,10 @@ impl<S: System> Search<'_, S> {
         let entered = self.record(&chunks);
         self.keep(block, &mut chunks);
         for chunk in &mut chunks {
-            self.steps += chunk.successors.len();
+            self.steps += chunk.successors.len() + chunk.repeated;
             self.states += chunk.rows.iter().map(Rows::len).sum::<usize>();
             self.seen |= chunk.seen;
-            self.broken = self.broken.or(chunk.broken);
+            self.broken = self.broken.take().or(chunk.broken.take());
             for mut rows in chunk.rows.drain(..) {
                 match self.next.last_mut() {
                     Some(last) if last.len() + rows.len() <= ROWS => last.append(&rows),
@@ -219,36 +253,34 @@ impl<S: System> Search<'_, S> {
                 }
             }
         }
-        let workers = self.workers.len();
-        for (i, chunk) in chunks.into_iter().enumerate() {
-            self.workers[i % workers].spare.push(chunk);
-        }
+        self.spare.append(&mut chunks);
         entered
     }
 
     /// Works out what follows each row.
     fn expand(&mut self, block: &[Rows]) -> Vec<Chunk> {
         let next = AtomicUsize::new(0);
-        let space = &self.space;
-        together(&mut self.workers, block.len(), |worker| {
+        let (space, spare) = (&self.space, Mutex::new(&mut self.spare));
+        self.crew.together(block.len(), |worker| {
             let mut row = Vec::new();
             loop {
                 let piece = next.fetch_add(1, Ordering::Relaxed);
                 let Some(rows) = block.get(piece) else { return };
-                let mut chunk = worker.spare.pop().unwrap_or_default();
+                let mut chunk = lock(&spare).pop().unwrap_or_default();
                 chunk.clear();
                 for number in 0..rows.len() {
                     rows.get(number, &mut row);
                     chunk.states.push(row.pop().expect("a row ends with its state's number"));
                     let fingerprint = space.fingerprint(&row);
-                    let mut step = Expansion { space, worker, chunk: &mut chunk, row: &row, fingerprint };
-                    step.all();
+                    let Worker { menus, caches, .. } = worker;
+                    Expansion { space, caches, chunk: &mut chunk, row: &row, fingerprint }.all(menus);
                 }
                 chunk.new.resize_with(chunk.successors.len(), || AtomicU32::new(NONE));
                 worker.done.push((piece, chunk));
             }
         });
-        let mut done: Vec<_> = self.workers.iter_mut().flat_map(|worker| worker.done.drain(..)).collect();
+        let mut done: Vec<_> =
+            self.crew.workers.iter_mut().flat_map(|worker| worker.done.drain(..)).collect();
         done.sort_unstable_by_key(|(piece, _)| *piece);
         done.into_iter().map(|(_, chunk)| chunk).collect()
     }
@@ -258,7 +290,7 @@ impl<S: System> Search<'_, S> {
         let next = AtomicUsize::new(0);
         let full = Mutex::new(Ok(()));
         let shards = &self.shards;
-        together(&mut self.workers, chunks.len(), |_| {
+        self.crew.together(chunks.len(), |_| {
             loop {
                 let number = next.fetch_add(1, Ordering::Relaxed);
                 let Some(shard) = shards.get(number) else { return };
@@ -281,10 +313,10 @@ impl<S: System> Search<'_, S> {
     /// Keeps the rows that are new, and judges them.
     fn keep(&mut self, block: &[Rows], chunks: &mut [Chunk]) {
         let space = &self.space;
-        let invariants = self.invariants;
+        let (invariants, settle) = (self.invariants, self.settle);
         let pieces = chunks.len();
         let work = Mutex::new(chunks.iter_mut().zip(block));
-        together(&mut self.workers, pieces, |worker| {
+        self.crew.together(pieces, |worker| {
             let (mut before, mut row) = (Vec::new(), Vec::new());
             loop {
                 let Some((chunk, rows)) = lock(&work).next() else { return };
@@ -297,17 +329,22 @@ impl<S: System> Search<'_, S> {
                     if number != Some(successor.row) {
                         number = Some(successor.row);
                         rows.get(usize::from(successor.row), &mut before);
+                        before.pop();
                     }
                     row.clone_from(&before);
-                    successor.apply(&mut row, id);
+                    successor.apply(space, &mut worker.caches, &mut row);
                     let verdict = worker.verdicts.get(space.view(&row), || space.judge(&row));
                     chunk.seen |= verdict;
-                    if verdict & invariants != 0 {
-                        chunk.broken = chunk.broken.or(Some((id, verdict & invariants)));
+                    if chunk.broken.is_none() {
+                        let broken = broken(verdict & invariants);
+                        let unsettled = || space.settle(&row, &mut worker.settled).is_err().then_some(Broken::Settling);
+                        let broken = broken.or_else(|| settle.then(unsettled).flatten());
+                        chunk.broken = broken.map(|broken| (id, broken));
                     }
                     if chunk.rows.last().is_none_or(|rows| rows.len() == ROWS) {
                         chunk.rows.push(Rows::default());
                     }
+                    row.push(id);
                     chunk.rows.last_mut().expect("it was added").push(&row);
                 }
             }
@@ -339,34 +376,50 @@ impl<S: System> Search<'_, S> {
     }
 }
 
+/// The first of the invariants that are broken.
+fn broken(invariants: u64) -> Option<Broken> {
+    (invariants != 0).then(|| Broken::Invariant(invariants.trailing_zeros() as usize))
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Lets all workers work, each in a thread of its own; one alone if there is only one piece of work.
-fn together(workers: &mut [Worker], pieces: usize, work: impl Fn(&mut Worker) + Sync) {
-    let Some((first, others)) = workers.split_first_mut() else { return };
-    if pieces < 2 || others.is_empty() {
-        return work(first);
+impl Crew {
+    fn new(size: usize) -> Self {
+        let threads = ThreadPoolBuilder::new().num_threads(size.max(2) - 1).build();
+        let threads = if size > 1 { threads.ok() } else { None };
+        let size = if threads.is_some() { size } else { 1 };
+        Self { workers: (0..size).map(|_| Worker::new()).collect(), threads }
     }
-    std::thread::scope(|scope| {
-        for worker in others {
-            scope.spawn(|| work(worker));
-        }
-        work(first);
-    });
+
+    /// Lets all workers work, each in a thread of its own; one alone if there is only one piece of work.
+    fn together(&mut self, pieces: usize, work: impl Fn(&mut Worker) + Sync) {
+        let Some((first, others)) = self.workers.split_first_mut() else { return };
+        let Some(threads) = self.threads.as_ref().filter(|_| pieces > 1) else { return work(first) };
+        threads.in_place_scope(|scope| {
+            for worker in others {
+                scope.spawn(|_| work(worker));
+            }
+            work(first);
+        });
+    }
 }
 
 impl Worker {
     fn new() -> Self {
         Self {
-            handlers: Cache::new(16),
-            nets: Cache::new(16),
-            uncut: Cache::new(12),
-            pasts: Cache::new(14),
+            menus: Menus::new(13),
+            caches: Caches {
+                without: Cache::new(14),
+                with: Cache::new(14),
+                uncut: Cache::new(12),
+                pasts: Cache::new(14),
+                recent: Recent::new(15),
+            },
             verdicts: Cache::new(15),
+            settled: Recent::new(20),
             done: Vec::new(),
-            spare: Vec::new(),
         }
     }
 }
@@ -379,6 +432,7 @@ impl Chunk {
         self.fingerprints.iter_mut().for_each(Vec::clear);
         self.new.clear();
         self.rows.clear();
+        self.repeated = 0;
         self.seen = 0;
         self.broken = None;
     }
@@ -386,172 +440,172 @@ impl Chunk {
 
 impl Successor {
     /// Turns the row before into this one's.
-    fn apply(&self, row: &mut [u32], id: StateId) {
-        if self.place != NOWHERE {
-            row[usize::from(self.place)] = self.slot;
+    fn apply<S: System>(&self, space: &Space<'_, S>, caches: &mut Caches, row: &mut [u32]) {
+        let places = space.places.len();
+        if self.place == NOWHERE {
+            for (place, inbox) in row[places..2 * places].iter_mut().enumerate() {
+                *inbox = caches.inbox_under(space, place, *inbox, self.budget);
+            }
+        } else {
+            let place = usize::from(self.place);
+            row[place] = self.slot;
+            row[places + place] = caches.without(space, place, row[places + place], self.takes);
         }
-        let rest = row.len() - 4;
-        row[rest..].copy_from_slice(&[self.net, self.past, self.budget, id]);
+        for &(to, more) in space.sent(self.sends) {
+            row[places + to] = caches.with(space, to, row[places + to], more).0;
+        }
+        (row[2 * places], row[2 * places + 1]) = (self.past, self.budget);
+    }
+}
+
+impl Caches {
+    fn without<S: System>(&mut self, space: &Space<'_, S>, place: usize, inbox: u32, packet: u32) -> u32 {
+        if packet == NO_PACKET {
+            return inbox;
+        }
+        self.without.get([inbox, packet, 0], || space.without(place, inbox, packet))
+    }
+
+    fn with<S: System>(&mut self, space: &Space<'_, S>, place: usize, inbox: u32, more: u32) -> (u32, u64) {
+        self.with.get([inbox, more, place as u32], || {
+            let with = space.with(place, inbox, more);
+            let hash = |inbox| space.inboxes[place].get(inbox).hash;
+            (with, hash(with).wrapping_sub(hash(inbox)))
+        })
+    }
+
+    fn inbox_under<S: System>(&mut self, space: &Space<'_, S>, place: usize, inbox: u32, budget: u32) -> u32 {
+        self.uncut.get([inbox, budget, place as u32], || space.inbox_under(place, inbox, budget))
+    }
+
+    fn sends_under<S: System>(&mut self, space: &Space<'_, S>, sends: u32, budget: u32) -> u32 {
+        if sends == NOTHING || space.budgets.get(budget).cut.is_empty() {
+            return sends;
+        }
+        self.uncut.get([sends, budget, u32::MAX], || space.sends_under(sends, budget))
     }
 }
 
 /// One row being expanded.
-struct Expansion<'a, 'r, S: System> {
-    space: &'a Space<'r, S>,
-    worker: &'a mut Worker,
+struct Expansion<'a, 's, S: System> {
+    space: &'s Space<'s, S>,
+    caches: &'a mut Caches,
     chunk: &'a mut Chunk,
     row: &'a [u32],
     fingerprint: u64,
 }
 
-impl<'a, S: System> Expansion<'a, '_, S> {
-    /// All that may happen next, in the order of [`Rules::successors`].
-    fn all(&mut self) {
+impl<S: System> Expansion<'_, '_, S> {
+    /// All that may happen next.
+    fn all(&mut self, menus: &mut Menus) {
         let space = self.space;
         let places = space.places.len();
-        let (rules, limits) = (space.rules, &space.rules.limits);
-        let (net, budget) = (self.row[places], self.row[places + 2]);
+        let budget = self.row[2 * places + 1];
         let now = space.budgets.get(budget);
-        for &packet in &space.nets.get(net).packets {
-            let place = space.place_of(packet);
-            let local = self.local(place);
-            let outcomes = self.caused(place, Cause::Packet(packet));
-            let without = (!space.is_persistent()).then_some(packet);
-            self.step(place, local, outcomes, without, budget);
-            if without.is_some() && local.slot.host.is_some() && now.spent.duplicates < limits.duplicates {
-                self.step(place, local, outcomes, None, space.pay(budget, Cost::Duplicate));
-            }
-            if now.spent.drops < limits.drops {
-                let net = self.change(net, Some(packet), NOTHING);
-                self.rest(net, space.pay(budget, Cost::Drop));
+        let (slots, inboxes) = self.row[..2 * places].split_at(places);
+        for (place, (&slot, &inbox)) in slots.iter().zip(inboxes).enumerate() {
+            let menu = menus.get([slot, inbox, place as u32], |menu| space.menu(place, slot, inbox, menu));
+            for choice in menu {
+                if choice.costs.are_in(now.affordable) {
+                    self.step(place, choice, space.pay_all(budget, choice.costs));
+                }
             }
         }
-        for place in 0..places {
-            let local = self.local(place);
-            for offer in space.offers(local) {
-                let after = match offer.kind {
-                    OfferKind::Free | OfferKind::Crash => budget,
-                    OfferKind::Fire { is_periodic, .. } if !rules.may_fire(&now.spent, is_periodic) => {
+        for (index, request) in space.rules.requests.iter().enumerate() {
+            let place = space.rules.place(request.to);
+            let slot = slots[place];
+            if space.is_up(place, slot) && space.rules.may_ask(&now.spent, index) {
+                let key = [slot, index as u32, u32::MAX - place as u32];
+                let is_repeated = now.spent.asked & (1 << index) != 0;
+                for choice in menus.get(key, |menu| space.answers(place, slot, index, menu)) {
+                    if space.reductions.losses && is_repeated && choice.is_nothing(slot) {
                         continue;
                     }
-                    OfferKind::Fire { is_periodic: true, .. } => space.pay(budget, Cost::Periodic),
-                    OfferKind::Fire { .. } if limits.timeouts.is_some() => space.pay(budget, Cost::Timeout),
-                    OfferKind::Fire { .. } => budget,
-                };
-                if offer.kind == OfferKind::Crash && !now.crashes.crash && !now.crashes.wipe {
-                    continue;
+                    if choice.costs.are_in(now.affordable) {
+                        let asked = space.pay(budget, Cost::Ask(index));
+                        self.step(place, choice, space.pay_all(asked, choice.costs));
+                    }
                 }
-                let outcomes = space.outcomes_of_offer(place, local, offer);
-                self.step(place, local, outcomes, None, after);
             }
         }
-        for (index, request) in rules.requests.iter().enumerate() {
-            if !rules.may_ask(&now.spent, index) {
-                continue;
-            }
-            let place = rules.place(request.to);
-            let local = self.local(place);
-            if local.slot.host.is_some() {
-                let outcomes = self.caused(place, Cause::Request(index as u32));
-                self.step(place, local, outcomes, None, space.pay(budget, Cost::Ask(index)));
+        if !space.reductions.losses {
+            for &after in space.links(now) {
+                self.link(after);
             }
         }
-        for &after in space.links(now) {
-            let net = self.worker.uncut.get([net, after, 1], || space.net_under(net, after));
-            self.rest(net, after);
-        }
     }
 
-    fn local(&self, place: usize) -> &'a Local<NodeOf<S>> {
-        self.space.places[place].get(self.row[place])
-    }
-
-    fn caused(&mut self, place: usize, cause: Cause) -> &'a [Outcome] {
-        let space = self.space;
-        let slot = self.row[place];
-        let (key, kind) = match cause {
-            Cause::Packet(packet) => (packet, place as u32),
-            Cause::Request(index) => (index, u32::MAX - place as u32),
-        };
-        let handlers = &mut self.worker.handlers;
-        let id = handlers.get([slot, key, kind], || space.outcomes_of_cause(place, slot, cause));
-        space.outcomes(id)
-    }
-
-    fn change(&mut self, net: u32, without: Option<u32>, sends: u32) -> u32 {
-        let space = self.space;
-        if without.is_none() && sends == NOTHING {
-            return net;
-        }
-        let key = [net, without.map_or(u32::MAX, |packet| packet), sends];
-        self.worker.nets.get(key, || space.change(net, without, sends))
-    }
-
-    /// A step of a place, in all the ways that the budgets allow.
-    fn step(
-        &mut self,
-        place: usize,
-        local: &Local<NodeOf<S>>,
-        outcomes: &[Outcome],
-        without: Option<u32>,
-        budget: u32,
-    ) {
+    /// What comes of one thing that happens at a place.
+    fn step(&mut self, place: usize, choice: &Choice, budget: u32) {
         let space = self.space;
         let places = space.places.len();
-        let (net, past) = (self.row[places], self.row[places + 1]);
-        let now = space.budgets.get(self.row[places + 2]);
-        for outcome in outcomes {
-            let after = match outcome.crash {
-                None => budget,
-                Some(Crash::Crash) if now.crashes.crash => space.pay(budget, Cost::Crash),
-                Some(Crash::Wipe) if now.crashes.wipe => space.pay(budget, Cost::Wipe),
-                Some(Crash::Crash | Crash::Wipe) => continue,
-            };
-            let mut sends = outcome.sends;
-            if sends != NOTHING && !now.cut.is_empty() {
-                let key = [sends, self.row[places + 2], 0];
-                sends = self.worker.uncut.get(key, || space.sends_under(sends, key[1]));
-            }
-            let net = self.change(net, without, sends);
-            let mut next = past;
-            if outcome.facts != NOTHING {
-                let facts = outcome.facts;
-                next = self.worker.pasts.get([past, facts], || space.observe(past, facts));
-            }
-            let slot = outcome.slot;
-            let successor = Successor { row: 0, place: place as u16, slot, net, past: next, budget: after };
-            self.emit(successor, outcome.hash.wrapping_sub(local.hash), slot != self.row[place]);
+        let mut hash = choice.hash;
+        if choice.takes != NO_PACKET {
+            hash = hash.wrapping_sub(space.hash_of_packet(choice.takes));
         }
+        let sends = self.caches.sends_under(space, choice.sends, self.row[2 * places + 1]);
+        let mut only_takes_away = choice.slot == self.row[place] && choice.facts == NOTHING;
+        for &(to, more) in space.sent(sends) {
+            let mut inbox = self.row[places + to];
+            if to == place {
+                inbox = self.caches.without(space, place, inbox, choice.takes);
+            }
+            let (with, added) = self.caches.with(space, to, inbox, more);
+            only_takes_away &= with == inbox;
+            hash = hash.wrapping_add(added);
+        }
+        if only_takes_away && space.reductions.losses {
+            return;
+        }
+        let mut past = self.row[2 * places];
+        if choice.facts != NOTHING {
+            let key = [past, choice.facts];
+            past = self.caches.pasts.get(key, || space.observe(key[0], key[1]));
+        }
+        let (place, slot, takes) = (place as u16, choice.slot, choice.takes);
+        self.emit(hash, Successor { row: 0, place, slot, takes, sends, past, budget });
     }
 
-    /// Something that happens at no place.
-    fn rest(&mut self, net: u32, budget: u32) {
-        let past = self.row[self.space.places.len() + 1];
-        self.emit(Successor { row: 0, place: NOWHERE, slot: 0, net, past, budget }, 0, false);
+    /// A link is cut or healed.
+    fn link(&mut self, budget: u32) {
+        let space = self.space;
+        let places = space.places.len();
+        let mut hash = 0_u64;
+        for place in 0..places {
+            let inbox = self.row[places + place];
+            let under = self.caches.inbox_under(space, place, inbox, budget);
+            let hash_of = |inbox| space.inboxes[place].get(inbox).hash;
+            hash = hash.wrapping_add(hash_of(under)).wrapping_sub(hash_of(inbox));
+        }
+        let past = self.row[2 * places];
+        let (place, takes, sends) = (NOWHERE, NO_PACKET, NOTHING);
+        self.emit(hash, Successor { row: 0, place, slot: 0, takes, sends, past, budget });
     }
 
     /// What changes nothing is not a step.
-    fn emit(&mut self, mut successor: Successor, local: u64, mut changes: bool) {
+    fn emit(&mut self, hash: u64, mut successor: Successor) {
         let space = self.space;
-        let places = space.places.len();
-        let (net, past, budget) = (self.row[places], self.row[places + 1], self.row[places + 2]);
-        let mut fingerprint = self.fingerprint.wrapping_add(local);
+        let [.., past, budget] = *self.row else {
+            unreachable!("a row ends with history and budgets");
+        };
+        let mut fingerprint = self.fingerprint.wrapping_add(hash);
         let mut replace = |before: u64, after: u64| {
-            changes = true;
             fingerprint = fingerprint.wrapping_sub(before).wrapping_add(after);
         };
-        if successor.net != net {
-            replace(space.nets.get(net).hash, space.nets.get(successor.net).hash);
-        }
         if successor.past != past {
             replace(space.histories.get(past).hash, space.histories.get(successor.past).hash);
         }
         if successor.budget != budget {
             replace(space.budgets.get(budget).hash, space.budgets.get(successor.budget).hash);
         }
-        if !changes {
+        if fingerprint == self.fingerprint {
             return;
         }
+        if self.caches.recent.knows(fingerprint) {
+            self.chunk.repeated += 1;
+            return;
+        }
+        self.caches.recent.add(fingerprint);
         successor.row = (self.chunk.states.len() - 1) as u16;
         let number = self.chunk.successors.len() as u32;
         self.chunk.fingerprints[shard_of(fingerprint)].push((fingerprint, number));

@@ -1,4 +1,4 @@
-//! A system taken apart into what repeats: places, packets, histories, budgets. A world is a row of numbers
+//! A system taken apart into what repeats: places, what is under way to each, histories, budgets. A world is a row of numbers
 //! that name its parts.
 //!
 //! Nodes are pure, so a step from the same place of the same node has the same outcomes in every world: it is
@@ -15,25 +15,30 @@ use coalmine_core::observation::History;
 use foldhash::fast::FixedState;
 
 use super::arena::Interner;
+use super::costs::{Costs, KINDS_OF_COSTS, number};
+use crate::check::Reductions;
 use crate::faults::Directions;
 use crate::system::{NodeOf, System};
 use crate::world::rules::{Cost, Crashes, Way, kept};
 use crate::world::shared::fingerprint;
-use crate::world::{Action, Kept, Network, Packet, Rules, Slot, Spent, Step, World};
+use crate::world::{Action, Network, Packet, Rules, Slot, Spent, Step, World};
 
 /// The number of no packets, and of no facts.
 pub const NOTHING: u32 = 0;
 
+/// The number of no packet.
+pub const NO_PACKET: u32 = u32::MAX;
+
 /// A system, taken apart.
 pub struct Space<'r, S: System> {
     pub rules: &'r Rules<S>,
+    pub reductions: Reductions,
     /// By place: what may be there.
     pub places: Vec<Interner<Local<NodeOf<S>>>>,
     packets: Interner<KnownPacket<NodeOf<S>>>,
-    /// Sets of packets under way.
-    pub nets: Interner<Packets>,
-    /// Packets that a step sends, sorted as in a set.
-    sends: Interner<Packets>,
+    /// By place: what may be under way to it.
+    pub inboxes: Vec<Interner<Packets>>,
+    sends: Interner<Sent>,
     facts: Interner<Facts<NodeOf<S>>>,
     pub histories: Interner<Past<S::History>>,
     /// What was spent, and which links are cut.
@@ -90,14 +95,36 @@ pub struct Outcome {
     pub sends: u32,
     /// What is observed.
     pub facts: u32,
-    /// Whether it crashes.
-    pub crash: Option<Crash>,
+    /// Whether it crashes, and how: [`Cost::Crash`] or [`Cost::Wipe`].
+    pub crash: Option<Cost>,
 }
 
+/// Something that may happen at a place, whoever brings it about, and what comes of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Crash {
-    Crash,
-    Wipe,
+pub struct Choice {
+    /// The place's next local state, and what it adds to the fingerprint.
+    pub slot: u32,
+    pub hash: u64,
+    /// What is sent.
+    pub sends: u32,
+    /// What is observed.
+    pub facts: u32,
+    /// The packet that is taken from the network.
+    pub takes: u32,
+    pub costs: Costs,
+}
+
+impl Choice {
+    fn of(outcome: &Outcome, before: u64, takes: u32, costs: Costs) -> Self {
+        let Outcome { slot, hash, sends, facts, crash } = *outcome;
+        let costs = crash.map_or(costs, |crash| costs.and(Costs::of(crash)));
+        Self { slot, hash: hash.wrapping_sub(before), sends, facts, takes, costs }
+    }
+
+    /// Whether it leaves a place in this state as it was, and nobody learns of it.
+    pub fn is_nothing(&self, slot: u32) -> bool {
+        (self.slot, self.sends, self.facts) == (slot, NOTHING, NOTHING)
+    }
 }
 
 struct KnownPacket<N: Node> {
@@ -106,13 +133,16 @@ struct KnownPacket<N: Node> {
     packet: Packet<N>,
 }
 
-/// Packets in the order of their hashes, without repetitions.
+/// Packets for one place, in the order of their hashes, without repetitions.
 #[derive(Clone, Debug, Default)]
 pub struct Packets {
     /// The sum of the packets' hashes.
     pub hash: u64,
     pub packets: Box<[u32]>,
 }
+
+/// What a step sends: to which places which packets, by the number these would have as an inbox.
+type Sent = Box<[(usize, u32)]>;
 
 struct Facts<N: Node> {
     node: NodeId,
@@ -130,8 +160,8 @@ pub struct Budget {
     pub hash: u64,
     pub spent: Spent,
     pub cut: Directions,
-    /// Which crashes may still happen.
-    pub crashes: Crashes,
+    /// What may still be paid.
+    pub affordable: Costs,
     /// By cost: what it comes to.
     after: Box<[OnceLock<u32>]>,
     /// What cutting or healing a link comes to, for every link in order.
@@ -139,14 +169,15 @@ pub struct Budget {
 }
 
 impl<'r, S: System> Space<'r, S> {
-    pub fn new(rules: &'r Rules<S>) -> Self {
+    pub fn new(rules: &'r Rules<S>, reductions: Reductions) -> Self {
         let places = rules.members.len();
         let space = Self {
             rules,
+            reductions,
             places: (0..places).map(|_| Interner::default()).collect(),
             packets: Interner::default(),
-            nets: Interner::default(),
             sends: Interner::default(),
+            inboxes: (0..places).map(|_| Interner::default()).collect(),
             facts: Interner::default(),
             histories: Interner::default(),
             budgets: Interner::default(),
@@ -154,7 +185,10 @@ impl<'r, S: System> Space<'r, S> {
             outcomes: Interner::default(),
             runs: AtomicU64::new(0),
         };
-        assert_eq!(space.sends.intern(0, |_| true, Packets::default), NOTHING);
+        for inboxes in &space.inboxes {
+            assert_eq!(inboxes.intern(0, |_| true, Packets::default), NOTHING);
+        }
+        assert_eq!(space.sends.intern(0, |_| true, Sent::default), NOTHING);
         let nobody = Facts { node: NodeId(0), facts: Vec::new() };
         assert_eq!(space.facts.intern(0, |_| true, || nobody), NOTHING);
         space
@@ -165,12 +199,12 @@ impl<'r, S: System> Space<'r, S> {
         self.runs.load(Ordering::Relaxed)
     }
 
-    /// A world as a row: its places, then packets, history, budgets.
+    /// A world as a row: its places, what is under way to each, then history and budgets.
     pub fn row(&self, world: &World<S>) -> Vec<u32> {
         let places = world.slots.iter().enumerate();
         let mut row: Vec<_> = places.map(|(place, slot)| self.local(place, (**slot).clone()).0).collect();
-        let packets = world.packets.iter().map(|packet| self.packet((**packet).clone())).collect();
-        row.push(self.net(packets));
+        let packets: Vec<_> = world.packets.iter().map(|packet| self.packet((**packet).clone())).collect();
+        row.extend((0..self.places.len()).map(|place| self.inbox(place, self.packets_for(place, &packets))));
         row.push(self.past((*world.history).clone()));
         row.push(self.budget(world.spent, world.cut.clone()));
         row
@@ -179,28 +213,73 @@ impl<'r, S: System> Space<'r, S> {
     /// The sum of the hashes of a row's parts.
     pub fn fingerprint(&self, row: &[u32]) -> u64 {
         let places = self.places.len();
-        let net = self.nets.get(row[places]).hash;
-        let budget = self.budgets.get(row[places + 2]).hash;
-        self.view(row).wrapping_add(net).wrapping_add(budget)
+        let inboxes = self.inboxes.iter().zip(&row[places..]);
+        let inboxes = inboxes.map(|(inboxes, &inbox)| inboxes.get(inbox).hash);
+        let budget = self.budgets.get(row[2 * places + 1]).hash;
+        inboxes.fold(self.view(row).wrapping_add(budget), u64::wrapping_add)
     }
 
     /// The sum of the hashes of what invariants see.
     pub fn view(&self, row: &[u32]) -> u64 {
         let places = self.places.len();
         let locals = self.places.iter().zip(row).map(|(locals, &slot)| locals.get(slot).hash);
-        let past = self.histories.get(row[places + 1]).hash;
+        let past = self.histories.get(row[2 * places]).hash;
         locals.fold(past, u64::wrapping_add)
     }
 
     /// Which invariants are broken and which witnesses are seen, a bit each.
     pub fn judge(&self, row: &[u32]) -> u64 {
         let slots = self.places.iter().zip(row).map(|(locals, &slot)| &locals.get(slot).slot);
-        self.rules.judge(slots, &self.histories.get(row[self.places.len() + 1]).history)
+        self.rules.judge(slots, &self.histories.get(row[2 * self.places.len()]).history)
     }
 
-    /// Where a packet arrives.
-    pub fn place_of(&self, packet: u32) -> usize {
-        self.packets.get(packet).place
+    /// Whether a node is up.
+    pub fn is_up(&self, place: usize, slot: u32) -> bool {
+        self.places[place].get(slot).slot.host.is_some()
+    }
+
+    /// All that may happen at a place, where these packets are under way to it, in the order of
+    /// [`Rules::successors`]. Requests of clients are not among it.
+    pub fn menu(&self, place: usize, slot: u32, inbox: u32, menu: &mut Vec<Choice>) {
+        menu.clear();
+        let limits = &self.rules.limits;
+        let local = self.places[place].get(slot);
+        let mut push = |outcomes: &[Outcome], takes: u32, costs: Costs| {
+            let choices = outcomes.iter().map(|outcome| Choice::of(outcome, local.hash, takes, costs));
+            let may_skip = |choice: &Choice| {
+                let is_free = choice.takes == NO_PACKET && choice.costs == Costs::NONE;
+                choice.is_nothing(slot) && (is_free || self.reductions.losses)
+            };
+            menu.extend(choices.filter(|choice| !may_skip(choice)));
+        };
+        let nothing = Outcome { slot, hash: local.hash, sends: NOTHING, facts: NOTHING, crash: None };
+        for &packet in &self.inboxes[place].get(inbox).packets {
+            let outcomes = self.outcomes(self.outcomes_of_cause(place, slot, Cause::Packet(packet)));
+            let stays = self.is_persistent();
+            push(outcomes, if stays { NO_PACKET } else { packet }, Costs::NONE);
+            if !stays && local.slot.host.is_some() && limits.duplicates > 0 {
+                push(outcomes, NO_PACKET, Costs::of(Cost::Duplicate));
+            }
+            if limits.drops > 0 {
+                push(&[nothing], packet, Costs::of(Cost::Drop));
+            }
+        }
+        for offer in self.offers(local) {
+            let costs = match offer.kind {
+                OfferKind::Fire { is_periodic: true, .. } => Costs::of(Cost::Periodic),
+                OfferKind::Fire { .. } if limits.timeouts.is_some() => Costs::of(Cost::Timeout),
+                OfferKind::Fire { .. } | OfferKind::Free | OfferKind::Crash => Costs::NONE,
+            };
+            push(self.outcomes_of_offer(place, local, offer), NO_PACKET, costs);
+        }
+    }
+
+    /// All that may come of a request at a place.
+    pub fn answers(&self, place: usize, slot: u32, request: usize, menu: &mut Vec<Choice>) {
+        let before = self.places[place].get(slot).hash;
+        let outcomes = self.outcomes(self.outcomes_of_cause(place, slot, Cause::Request(request as u32)));
+        menu.clear();
+        menu.extend(outcomes.iter().map(|outcome| Choice::of(outcome, before, NO_PACKET, Costs::NONE)));
     }
 
     /// What may happen at a place by itself, in order.
@@ -264,29 +343,44 @@ impl<'r, S: System> Space<'r, S> {
         self.outcomes.get(id)
     }
 
-    /// Packets without one of them and with those that are sent.
-    pub fn change(&self, net: u32, without: Option<u32>, sends: u32) -> u32 {
-        let rest = self.nets.get(net).packets.iter().copied().filter(|&packet| Some(packet) != without);
-        self.net(rest.chain(self.sends.get(sends).packets.iter().copied()).collect())
+    /// What a packet adds to the fingerprint.
+    pub fn hash_of_packet(&self, packet: u32) -> u64 {
+        self.packets.get(packet).hash
     }
 
-    /// Packets without those on links that are cut.
-    pub fn net_under(&self, net: u32, budget: u32) -> u32 {
-        self.net(self.uncut(&self.nets.get(net).packets, budget))
+    /// What a step sends, by place.
+    pub fn sent(&self, sends: u32) -> &[(usize, u32)] {
+        self.sends.get(sends)
     }
 
-    /// What is sent without what is sent on links that are cut.
-    pub fn sends_under(&self, sends: u32, budget: u32) -> u32 {
-        self.sent(self.uncut(&self.sends.get(sends).packets, budget))
+    /// An inbox without one of its packets.
+    pub fn without(&self, place: usize, inbox: u32, packet: u32) -> u32 {
+        let packets = self.inboxes[place].get(inbox).packets.iter();
+        self.inbox(place, packets.copied().filter(|&there| there != packet).collect())
     }
 
-    fn uncut(&self, packets: &[u32], budget: u32) -> Vec<u32> {
+    /// An inbox with the packets of another.
+    pub fn with(&self, place: usize, inbox: u32, more: u32) -> u32 {
+        let inboxes = &self.inboxes[place];
+        let packets = inboxes.get(inbox).packets.iter().chain(&inboxes.get(more).packets);
+        self.inbox(place, packets.copied().collect())
+    }
+
+    /// An inbox without what is under way on links that are cut.
+    pub fn inbox_under(&self, place: usize, inbox: u32, budget: u32) -> u32 {
         let cut = &self.budgets.get(budget).cut;
         let passes = |packet: &u32| {
             let packet = &self.packets.get(*packet).packet;
             !cut.contains(&(packet.from, packet.to))
         };
-        packets.iter().copied().filter(passes).collect()
+        let packets = self.inboxes[place].get(inbox).packets.iter();
+        self.inbox(place, packets.copied().filter(passes).collect())
+    }
+
+    /// What is sent without what is sent on links that are cut.
+    pub fn sends_under(&self, sends: u32, budget: u32) -> u32 {
+        let sent = self.sends.get(sends).iter();
+        self.send(sent.map(|&(place, inbox)| (place, self.inbox_under(place, inbox, budget))).collect())
     }
 
     /// A history that has seen more.
@@ -299,19 +393,15 @@ impl<'r, S: System> Space<'r, S> {
         self.past(history)
     }
 
+    /// The budgets once all this is paid.
+    pub fn pay_all(&self, budget: u32, costs: Costs) -> u32 {
+        costs.iter().fold(budget, |budget, cost| self.pay(budget, cost))
+    }
+
     /// The budgets once this is paid.
     pub fn pay(&self, budget: u32, cost: Cost) -> u32 {
         let of = self.budgets.get(budget);
-        let number = match cost {
-            Cost::Crash => 0,
-            Cost::Wipe => 1,
-            Cost::Drop => 2,
-            Cost::Duplicate => 3,
-            Cost::Timeout => 4,
-            Cost::Periodic => 5,
-            Cost::Cut => 6,
-            Cost::Ask(index) => COSTS + index,
-        };
+        let number = number(cost);
         *of.after[number].get_or_init(|| {
             let mut spent = of.spent;
             self.rules.pay(&mut spent, cost);
@@ -346,7 +436,7 @@ impl<'r, S: System> Space<'r, S> {
         })
     }
 
-    /// Whether a packet stays when it is delivered.
+    /// Whether a packet stays under way when it is delivered.
     pub fn is_persistent(&self) -> bool {
         self.rules.limits.network == Network::Persistent
     }
@@ -371,13 +461,7 @@ impl<'r, S: System> Space<'r, S> {
             let mut slot = slot.clone();
             slot.crash(kept);
             let (slot, hash) = self.local(place, slot);
-            outcomes.push(Outcome {
-                slot,
-                hash,
-                sends: NOTHING,
-                facts: NOTHING,
-                crash: Some(Crash::of(kept)),
-            });
+            outcomes.push(Outcome { slot, hash, sends: NOTHING, facts: NOTHING, crash: Some(kept.cost()) });
         });
         outcomes
     }
@@ -397,9 +481,11 @@ impl<'r, S: System> Space<'r, S> {
                 Effect::WhenDurable(_) => unreachable!("the host keeps tokens to itself"),
             }
         }
+        let to = |place| (place, self.inbox(place, self.packets_for(place, &sends)));
+        let sends = self.send((0..self.places.len()).map(to).collect());
         let (slot, hash) = self.local(place, way.slot);
-        let crash = way.crash.map(|point| Crash::of(point.kept));
-        Outcome { slot, hash, sends: self.sent(sends), facts: self.told(node, facts), crash }
+        let crash = way.crash.map(|point| point.kept.cost());
+        Outcome { slot, hash, sends, facts: self.told(node, facts), crash }
     }
 
     fn keep(&self, outcomes: Vec<Outcome>) -> u32 {
@@ -421,17 +507,8 @@ impl<'r, S: System> Space<'r, S> {
         self.packets.intern(hash, |known| known.packet == packet, make)
     }
 
-    fn net(&self, packets: Vec<u32>) -> u32 {
-        let packets = self.sorted(packets);
-        self.nets.intern(packets.hash, |known| known.packets == packets.packets, || packets.clone())
-    }
-
-    fn sent(&self, packets: Vec<u32>) -> u32 {
-        let packets = self.sorted(packets);
-        self.sends.intern(packets.hash, |known| known.packets == packets.packets, || packets.clone())
-    }
-
-    fn sorted(&self, mut packets: Vec<u32>) -> Packets {
+    /// Packets as an inbox.
+    fn inbox(&self, place: usize, mut packets: Vec<u32>) -> u32 {
         let known = |id: u32| self.packets.get(id);
         packets.sort_unstable_by(|&a, &b| {
             let (a, b) = (known(a), known(b));
@@ -439,7 +516,24 @@ impl<'r, S: System> Space<'r, S> {
         });
         packets.dedup();
         let hash = packets.iter().fold(0_u64, |sum, &id| sum.wrapping_add(known(id).hash));
-        Packets { hash, packets: packets.into() }
+        let make = || Packets { hash, packets: packets.clone().into() };
+        self.inboxes[place].intern(hash, |known| *known.packets == *packets, make)
+    }
+
+    fn packets_for(&self, place: usize, packets: &[u32]) -> Vec<u32> {
+        let here = |packet: &u32| self.packets.get(*packet).place == place;
+        packets.iter().copied().filter(here).collect()
+    }
+
+    /// What is sent as a number.
+    fn send(&self, mut sent: Vec<(usize, u32)>) -> u32 {
+        sent.retain(|(_, inbox)| *inbox != NOTHING);
+        if sent.is_empty() {
+            return NOTHING;
+        }
+        let hashes: Vec<_> =
+            sent.iter().map(|&(place, inbox)| (place, self.inboxes[place].get(inbox).hash)).collect();
+        self.sends.intern(fingerprint(&hashes), |known| **known == *sent, || sent.clone().into())
     }
 
     fn told(&self, node: NodeId, facts: Vec<<NodeOf<S> as Node>::Fact>) -> u32 {
@@ -462,17 +556,14 @@ impl<'r, S: System> Space<'r, S> {
         let make = || Budget {
             hash,
             spent,
-            crashes: self.rules.crashes(&spent),
+            affordable: Costs::among(|cost| self.rules.can_pay(&spent, cost)),
             cut: cut.clone(),
-            after: (0..COSTS + self.rules.requests.len()).map(|_| OnceLock::new()).collect(),
+            after: (0..KINDS_OF_COSTS + self.rules.requests.len()).map(|_| OnceLock::new()).collect(),
             links: OnceLock::new(),
         };
         self.budgets.intern(hash, |known| known.spent == spent && known.cut == cut, make)
     }
 }
-
-/// How many kinds of costs there are besides requests.
-const COSTS: usize = 7;
 
 #[derive(Hash)]
 enum Part {
@@ -484,13 +575,4 @@ enum Part {
 
 fn hash_of(part: Part, value: &impl Hash) -> u64 {
     fingerprint(&(part, value))
-}
-
-impl Crash {
-    fn of(kept: Kept) -> Self {
-        match kept {
-            Kept::Unsynced(_) => Self::Crash,
-            Kept::Nothing => Self::Wipe,
-        }
-    }
 }

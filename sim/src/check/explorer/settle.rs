@@ -1,0 +1,127 @@
+//! Whether a system comes to rest from a state, once all is healed.
+//!
+//! Time goes in rounds. What a round does follows from the state alone, so the states of a run that has come to
+//! rest are known to settle, whoever comes across them later: most searches end after a round.
+
+use super::arena::Recent;
+use super::space::{Cause, NO_PACKET, NOTHING, OfferKind, Outcome, Space};
+use crate::check::Reductions;
+use crate::system::System;
+use crate::world::{Rules, World};
+
+/// So many rounds are enough for whatever settles.
+const ROUNDS: usize = 64;
+
+/// Whether the system settles from a world.
+pub fn settles<S: System>(rules: &Rules<S>, world: &World<S>) -> Result<(), String> {
+    let space = Space::new(rules, Reductions::NONE);
+    space.settle(&space.row(world), &mut Recent::new(0))
+}
+
+impl<S: System> Space<'_, S> {
+    /// Heals all, and goes on until the system has converged; `Err` says what is missing if it never does.
+    /// With a budget for losses it must do so twice: once all that is under way arrives, once it is lost.
+    pub fn settle(&self, row: &[u32], settled: &mut Recent) -> Result<(), String> {
+        let limits = &self.rules.limits;
+        self.settle_from(row.to_vec(), settled)?;
+        if limits.drops > 0 || limits.cuts > 0 {
+            let places = self.places.len();
+            let mut row = row.to_vec();
+            row[places..2 * places].fill(NOTHING);
+            let lost = |why: String| format!("with all that is under way lost, {why}");
+            self.settle_from(row, settled).map_err(lost)?;
+        }
+        Ok(())
+    }
+
+    fn settle_from(&self, mut row: Vec<u32>, settled: &mut Recent) -> Result<(), String> {
+        let mut passed = Vec::new();
+        let mut missing = String::new();
+        while passed.len() < ROUNDS {
+            let budget = self.budgets.get(row[2 * self.places.len() + 1]).hash;
+            let state = self.fingerprint(&row).wrapping_sub(budget);
+            if settled.knows(state) {
+                break;
+            }
+            passed.push(state);
+            match self.converged(&row) {
+                Ok(()) => break,
+                Err(why) => missing = why,
+            }
+            self.round(&mut row);
+        }
+        if passed.len() == ROUNDS {
+            return Err(format!("{missing} after {ROUNDS} rounds in which everything is healed"));
+        }
+        passed.into_iter().for_each(|state| settled.add(state));
+        Ok(())
+    }
+
+    fn converged(&self, row: &[u32]) -> Result<(), String> {
+        let slots = self.places.iter().zip(row).map(|(locals, &slot)| &locals.get(slot).slot);
+        self.rules.converged(slots, &self.histories.get(row[2 * self.places.len()]).history)
+    }
+
+    /// Whoever is down restarts; what is under way arrives; then every armed timer fires.
+    fn round(&self, row: &mut [u32]) {
+        let places = self.places.len();
+        for place in 0..places {
+            self.idle(row, place, |host_is_up| !host_is_up);
+        }
+        let under_way = row[places..2 * places].to_vec();
+        for (place, inbox) in under_way.into_iter().enumerate() {
+            for &packet in &self.inboxes[place].get(inbox).packets {
+                let outcomes = self.outcomes_of_cause(place, row[place], Cause::Packet(packet));
+                let takes = if self.is_persistent() { NO_PACKET } else { packet };
+                self.go(row, place, self.outcomes(outcomes), takes);
+            }
+        }
+        for place in 0..places {
+            let local = self.places[place].get(row[place]);
+            for timer in local.slot.host.iter().flat_map(|host| host.timers()) {
+                let local = self.places[place].get(row[place]);
+                let mut armed = local.slot.host.iter().flat_map(|host| host.timers());
+                let Some(number) = armed.position(|armed| armed == timer) else { continue };
+                let fires = |kind| matches!(kind, OfferKind::Fire { number: it, .. } if it == number);
+                let offer = self.offers(local).iter().find(|offer| fires(offer.kind));
+                let offer = offer.expect("what is armed may fire");
+                self.go(row, place, self.outcomes_of_offer(place, local, offer), NO_PACKET);
+            }
+        }
+    }
+
+    /// One thing happens at a place, without a crash; then its disk syncs.
+    fn go(&self, row: &mut [u32], place: usize, outcomes: &[Outcome], takes: u32) {
+        self.take(row, place, outcomes, takes);
+        self.idle(row, place, |host_is_up| host_is_up);
+    }
+
+    /// Lets happen what happens by itself at a place, as long as it `may`: a node starts, its disk syncs.
+    fn idle(&self, row: &mut [u32], place: usize, may: impl Fn(bool) -> bool) {
+        loop {
+            let local = self.places[place].get(row[place]);
+            let free = self.offers(local).iter().find(|offer| offer.kind == OfferKind::Free);
+            let Some(free) = free.filter(|_| may(local.slot.host.is_some())) else { return };
+            self.take(row, place, self.outcomes_of_offer(place, local, free), NO_PACKET);
+        }
+    }
+
+    /// Takes one of the outcomes in which nothing crashes: whoever chooses, chooses by the state.
+    fn take(&self, row: &mut [u32], place: usize, outcomes: &[Outcome], takes: u32) {
+        let places = self.places.len();
+        let count = outcomes.iter().filter(|outcome| outcome.crash.is_none()).count() as u64;
+        let chosen = if count > 1 { self.fingerprint(row) % count } else { 0 };
+        let mut whole = outcomes.iter().filter(|outcome| outcome.crash.is_none());
+        let Some(outcome) = whole.nth(chosen as usize) else { return };
+        row[place] = outcome.slot;
+        if takes != NO_PACKET {
+            row[places + place] = self.without(place, row[places + place], takes);
+        }
+        for &(to, more) in self.sent(outcome.sends) {
+            row[places + to] = self.with(to, row[places + to], more);
+        }
+        if outcome.facts != NOTHING {
+            row[2 * places] = self.observe(row[2 * places], outcome.facts);
+        }
+    }
+}
