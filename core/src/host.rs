@@ -100,6 +100,25 @@ impl<N: Node> Host<N> {
         self.release(config, choose, out);
     }
 
+    /// The same host of a node that calls others by other names: how these are exchanged in timers and in what
+    /// waits, the caller says.
+    pub fn renamed(
+        &self,
+        node: N,
+        timer: impl Fn(&N::Timer) -> N::Timer,
+        effect: impl Fn(&Effect<N>) -> Effect<N>,
+    ) -> Self {
+        let held = self.held.iter().map(|held| Held { after: held.after, effect: effect(&held.effect) });
+        Self {
+            node,
+            incarnation: self.incarnation,
+            timers: self.timers.iter().map(timer).collect(),
+            held: held.collect(),
+            written: self.written,
+            durable: self.durable,
+        }
+    }
+
     /// The node itself.
     pub fn node(&self) -> &N {
         &self.node

@@ -117,6 +117,16 @@ impl Node for TwoPhase {
 }
 
 impl TwoPhase {
+    /// The same node with other names for the resource managers.
+    pub fn renamed(&self, name: impl Fn(NodeId) -> NodeId) -> Self {
+        let all = |prepared: &BTreeSet<NodeId>| prepared.iter().map(|&id| name(id)).collect();
+        match self {
+            Self::Collecting(prepared) => Self::Collecting(all(prepared)),
+            Self::Decided { commit, prepared } => Self::Decided { commit: *commit, prepared: all(prepared) },
+            Self::Working | Self::Prepared | Self::Committed | Self::Aborted => self.clone(),
+        }
+    }
+
     fn on_message(&mut self, from: NodeId, message: Message, config: &Config, cx: &mut Cx<'_>) {
         match (&mut *self, message) {
             (Self::Collecting(prepared), Message::Prepared) => {

@@ -4,6 +4,7 @@ use coalmine_core::node::NodeId;
 use coalmine_core::observation::{Invariant, Observation, Witness};
 use coalmine_core::twophase::{self, Config, TwoPhase};
 use coalmine_sim::suite::ModelDef;
+use coalmine_sim::symmetry::Symmetry;
 use coalmine_sim::system::{Operation, System};
 use coalmine_sim::world::{Limits, Network};
 
@@ -28,6 +29,19 @@ impl System for TwoPhaseSystem {
 
     fn operations(&self) -> Vec<Operation<TwoPhase>> {
         Vec::new()
+    }
+
+    /// The resource managers; only the transaction manager knows them by name.
+    fn symmetry(&self) -> Option<Symmetry<TwoPhase, ()>> {
+        Some(Symmetry {
+            members: (1..=self.resource_managers).map(NodeId).collect(),
+            node: |node, names| node.renamed(|id| names.of(id)),
+            message: |message, _| *message,
+            timer: |timer, _| *timer,
+            record: |(), _| (),
+            fact: |(), _| (),
+            history: |(), _| (),
+        })
     }
 
     fn invariants(&self) -> Vec<Invariant<TwoPhase, ()>> {

@@ -22,6 +22,7 @@ pub mod scenario;
 pub mod shrink;
 pub mod suite;
 pub mod sweep;
+pub mod symmetry;
 pub mod system;
 pub mod testing;
 pub mod trace;

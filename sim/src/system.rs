@@ -6,6 +6,8 @@ use std::fmt::Debug;
 use coalmine_core::node::{Node, NodeId, RequestId};
 use coalmine_core::observation::{History, Invariant, Observation, Witness};
 
+use crate::symmetry::Symmetry;
+
 /// A cluster of one kind of node, what clients ask of it, and what must hold.
 pub trait System: Debug + Send + Sync + 'static {
     /// The node.
@@ -50,6 +52,12 @@ pub trait System: Debug + Send + Sync + 'static {
     /// fails with them too.
     fn simpler_requests(&self, _: &<Self::Node as Node>::Request) -> Vec<<Self::Node as Node>::Request> {
         Vec::new()
+    }
+
+    /// Which members are interchangeable, if some are: the checker can then take worlds for one that differ only
+    /// in who is who.
+    fn symmetry(&self) -> Option<Symmetry<Self::Node, Self::History>> {
+        None
     }
 
     /// What must hold at every moment.

@@ -108,9 +108,9 @@ fn the_rollout_holds_with_cuts_retries_and_bad_health() {
 /// nobody does.
 #[test]
 fn a_system_that_does_not_settle_is_found() {
-    for reductions in [Reductions::NONE, Reductions::ALL] {
+    for reductions in [Reductions::NONE, Reductions::USUAL] {
         let check = |drops: u8| {
-            let args = ModelArgs { drops: Some(drops), ..ModelArgs::default() };
+            let args = ModelArgs { operations: Some(1), drops: Some(drops), ..ModelArgs::default() };
             let options = CheckOptions { reductions, ..CheckOptions::default() };
             coalmine_tests::patient_register().check(args, options, &mut |_| {})
         };
@@ -123,7 +123,7 @@ fn a_system_that_does_not_settle_is_found() {
         assert!(story.contains("waits for an answer after 64 rounds"), "{story}");
     }
     let off = CheckOptions { settle: false, ..CheckOptions::default() };
-    let args = ModelArgs { drops: Some(1), ..ModelArgs::default() };
+    let args = ModelArgs { operations: Some(1), drops: Some(1), ..ModelArgs::default() };
     let (report, _) = coalmine_tests::patient_register().check(args, off, &mut |_| {});
     assert!(report.is_proof() && !report.properties.contains_key(SETTLES), "{report:#?}");
 }

@@ -86,7 +86,7 @@ fn what_is_left_out_changes_no_verdict() {
     for (model, args) in spaces() {
         let (full, _) = explore(&*model, args, own(1));
         for threads in [1, 2] {
-            let reduced = CheckOptions { reductions: Reductions::ALL, ..own(threads) };
+            let reduced = CheckOptions { reductions: Reductions::USUAL, ..own(threads) };
             let (reduced, _) = explore(&*model, args, reduced);
             let words = format!("{} {args:?}", model.name());
             assert_eq!(reduced.properties, full.properties, "{words}");
@@ -155,7 +155,7 @@ fn both_find<V: Variant>(args: ModelArgs) {
     for threads in [2, 3] {
         assert_eq!(told(threads), (all_but_cost(&report), story.clone()), "{threads} threads");
     }
-    let reduced = CheckOptions { reductions: Reductions::ALL, ..own(2) };
+    let reduced = CheckOptions { reductions: Reductions::USUAL, ..own(2) };
     let (reduced, short) = explore(&model, args, reduced);
     let violated = |report: &CheckReport| report.violated().collect::<Vec<_>>();
     assert_eq!(violated(&reduced), violated(&report));

@@ -13,6 +13,7 @@ mod model;
 mod reference;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
@@ -116,17 +117,21 @@ pub struct Reductions {
     /// ever forces a delivery, so a packet that is lost is a packet that does not arrive. Neither invariants
     /// nor witnesses see packets and budgets. So whatever is seen after such a step is also seen without it.
     pub losses: bool,
+    /// Takes worlds for one that differ only in who of the [interchangeable](System::symmetry) members is who,
+    /// if the system has some. Nobody asks then whether a state settles: a schedule tells members apart.
+    pub symmetry: bool,
 }
 
 impl Reductions {
     /// Everything is visited.
-    pub const NONE: Self = Self { losses: false };
-    /// All that is sound for every system.
-    pub const ALL: Self = Self { losses: true };
+    pub const NONE: Self = Self { losses: false, symmetry: false };
+    /// What a search leaves out if nobody says.
+    pub const USUAL: Self = Self { losses: true, symmetry: false };
 
     /// Their names.
     pub fn names(self) -> Vec<&'static str> {
-        self.losses.then_some("losses").into_iter().collect()
+        let names = [(self.losses, "losses"), (self.symmetry, "symmetry")];
+        names.into_iter().filter_map(|(is_on, name)| is_on.then_some(name)).collect()
     }
 }
 
@@ -139,6 +144,8 @@ pub struct CheckOptions {
     pub reductions: Reductions,
     /// Whether every state must [settle](SETTLES), too. Only our own engine asks.
     pub settle: bool,
+    /// Walk at random, once for each of these seeds, instead of visiting all. Only our own engine walks.
+    pub walks: Option<Range<u64>>,
     /// How many threads search.
     pub threads: usize,
     /// Stop, unexhausted, after this many steps (and what was begun with them).
@@ -155,8 +162,9 @@ impl Default for CheckOptions {
     fn default() -> Self {
         Self {
             explorer: Explorer::default(),
-            reductions: Reductions::ALL,
+            reductions: Reductions::USUAL,
             settle: true,
+            walks: None,
             threads: 1,
             max_states: None,
             max_depth: None,
@@ -220,7 +228,13 @@ pub fn check<S: System>(
     let started = Instant::now();
     let conclude = |rules: &Rules<S>, found| conclude(name, rules, options, started, found);
     match options.explorer {
-        Explorer::Own => conclude(&rules, explorer::explore(&rules, options, progress)),
+        Explorer::Own => conclude(
+            &rules,
+            match &options.walks {
+                None => explorer::explore(&rules, options, progress),
+                Some(seeds) => explorer::walk(&rules, options, seeds, progress),
+            },
+        ),
         Explorer::Stateright => reference::explore(rules, options, progress, conclude),
     }
 }
@@ -241,8 +255,15 @@ fn conclude<S: System>(
         let is_seen = found.seen & (1 << (rules.invariants.len() + bit)) != 0;
         properties.insert(witness.name, if is_seen { Verdict::Witnessed } else { Verdict::Missing });
     }
+    let reductions = match options.explorer {
+        Explorer::Own => {
+            let symmetry = options.reductions.symmetry && rules.system.symmetry().is_some();
+            Reductions { symmetry, ..options.reductions }
+        }
+        Explorer::Stateright => Reductions::NONE,
+    };
     let unsettled = matches!(found.broken, Some((Broken::Settling, _)));
-    if options.settle && options.explorer == Explorer::Own {
+    if options.settle && options.explorer == Explorer::Own && !reductions.symmetry {
         properties.insert(SETTLES, if unsettled { Verdict::Violated } else { Verdict::Holds });
     }
     let broken = found.broken.as_ref().map(|(broken, _)| match broken {
@@ -250,10 +271,6 @@ fn conclude<S: System>(
         Broken::Settling => "a state that does not settle".into(),
     });
     let stopped_by = broken.or(found.stopped_by);
-    let reductions = match options.explorer {
-        Explorer::Own => options.reductions,
-        Explorer::Stateright => Reductions::NONE,
-    };
     let report = CheckReport {
         model: name.into(),
         explorer: options.explorer,

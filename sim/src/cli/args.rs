@@ -317,6 +317,17 @@ pub struct CheckArgs {
     /// may as well never arrive, and nothing ever has to arrive.) stateright always does.
     #[arg(long)]
     pub full: bool,
+    /// Take worlds for one that differ only in who of the interchangeable members is who, where a model has some
+    /// (`twophase`).
+    #[arg(long)]
+    pub symmetry: bool,
+    /// Walk through the space at random, once for each of these seeds, `A..B`, instead of visiting all of it:
+    /// for spaces that are too large. `--depth` says how long a walk may be (default: 1000 states).
+    #[arg(long, value_name = "SEEDS", value_parser = seeds)]
+    pub walk: Option<Range<u64>>,
+    /// Walk for part I of N of the seeds only, counted from 0; `env` takes both from Slurm, Kubernetes or CI.
+    #[arg(long, value_name = "I/N", value_parser = shard, requires = "walk")]
+    pub shard: Option<Shard>,
     /// Do not ask whether from every state, once all is healed, the system converges. stateright never does.
     #[arg(long)]
     pub no_settle: bool,
@@ -364,8 +375,9 @@ impl CheckArgs {
                 ExplorerArg::Own => Explorer::Own,
                 ExplorerArg::Stateright => Explorer::Stateright,
             },
-            reductions: if self.full { Reductions::NONE } else { Reductions::ALL },
+            reductions: Reductions { losses: !self.full, symmetry: self.symmetry },
             settle: !self.no_settle,
+            walks: self.walk.as_ref().map(|seeds| self.shard.map_or(seeds.clone(), |shard| shard.of(seeds))),
             threads: self.threads.map_or_else(super::cores, usize::from),
             max_states: self.max_states.and_then(|max| usize::try_from(max).ok()),
             max_depth: self.depth.and_then(|max| usize::try_from(max).ok()),

@@ -15,25 +15,29 @@
 
 mod arena;
 mod costs;
+mod crew;
+mod expansion;
+mod orbit;
 mod rows;
 mod settle;
 mod space;
 mod table;
+mod walk;
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use rayon_core::{ThreadPool, ThreadPoolBuilder};
-
 use self::arena::{Cache, Menus, Recent};
+use self::crew::Crew;
+use self::expansion::{Caches, Expansion, Successor};
+use self::orbit::Orbits;
 use self::rows::{ROWS, Rows};
-use self::space::{Choice, NO_PACKET, NOTHING, Space};
+use self::space::Space;
 use self::table::{Full, SHARDS, Shard, StateId, shard_of};
 use super::{Broken, CheckOptions, CheckProgress, Found, resident_memory_bytes};
 use crate::system::{NodeOf, System};
-use crate::world::rules::Cost;
 use crate::world::{Action, Rules, World};
 
 /// So many pieces of a level are a block.
@@ -42,8 +46,8 @@ const BLOCK: usize = 32;
 const PAUSE: Duration = Duration::from_millis(50);
 /// No state.
 const NONE: StateId = StateId::MAX;
-/// No place.
-const NOWHERE: u16 = u16::MAX;
+
+pub use self::walk::walk;
 
 pub use self::settle::settles;
 
@@ -56,13 +60,13 @@ pub fn explore<S: System>(
     let mut search = Search {
         space: Space::new(rules, options.reductions),
         shards: (0..SHARDS).map(|number| Mutex::new(Shard::new(number))).collect(),
-        crew: Crew::new(options.threads),
+        crew: Crew::new(options.threads, || orbits(rules, options)),
         invariants: (1 << rules.invariants.len()) - 1,
         steps: 0,
         states: 0,
         depth: 0,
         seen: 0,
-        settle: options.settle,
+        settle: options.settle && orbits(rules, options).is_none(),
         broken: None,
         level: VecDeque::new(),
         next: Vec::new(),
@@ -84,7 +88,7 @@ pub fn explore<S: System>(
 struct Search<'r, S: System> {
     space: Space<'r, S>,
     shards: Vec<Mutex<Shard>>,
-    crew: Crew,
+    crew: Crew<S>,
     /// The bits of a verdict that must never be seen.
     invariants: u64,
     steps: usize,
@@ -103,33 +107,17 @@ struct Search<'r, S: System> {
     spare: Vec<Chunk>,
 }
 
-/// Those who do the work: the first in the caller's thread, the others in threads of their own.
-struct Crew {
-    workers: Vec<Worker>,
-    threads: Option<ThreadPool>,
-}
-
 /// What one thread remembers, and what it has done.
-struct Worker {
+struct Worker<S: System> {
+    /// If worlds are one that differ only in who is who.
+    orbits: Option<Orbits<S>>,
     menus: Menus,
     caches: Caches,
+    /// What was found a short while ago.
+    recent: Recent,
     verdicts: Cache<u64, u64>,
     settled: Recent,
     done: Vec<(usize, Chunk)>,
-}
-
-/// What was worked out before.
-struct Caches {
-    /// Inboxes without one of their packets.
-    without: Cache<[u32; 3], u32>,
-    /// Inboxes with further packets, and what those add to the fingerprint.
-    with: Cache<[u32; 3], (u32, u64)>,
-    /// Packets without those on links that are cut.
-    uncut: Cache<[u32; 3], u32>,
-    /// Histories with further facts.
-    pasts: Cache<[u32; 2], u32>,
-    /// What was found a short while ago.
-    recent: Recent,
 }
 
 /// What comes of a piece of a level.
@@ -149,21 +137,6 @@ struct Chunk {
     repeated: usize,
     seen: u64,
     broken: Option<(StateId, Broken)>,
-}
-
-/// How a state differs from the one before it.
-#[derive(Clone, Copy)]
-struct Successor {
-    /// Which row of the piece it follows.
-    row: u16,
-    /// The place that took a step.
-    place: u16,
-    slot: u32,
-    /// The packet that was taken from the network.
-    takes: u32,
-    sends: u32,
-    past: u32,
-    budget: u32,
 }
 
 impl<S: System> Search<'_, S> {
@@ -213,7 +186,7 @@ impl<S: System> Search<'_, S> {
 
     fn begin(&mut self) {
         let mut row = self.space.row(&self.space.rules.initial());
-        let fingerprint = self.space.fingerprint(&row);
+        let fingerprint = self.crew.workers[0].fingerprint(&self.space, &row);
         let shard = self.shards[shard_of(fingerprint)].get_mut().unwrap_or_else(PoisonError::into_inner);
         let entered = shard.insert_all(&[(fingerprint, ())], |(), id| {
             row.push(id);
@@ -272,8 +245,7 @@ impl<S: System> Search<'_, S> {
                     rows.get(number, &mut row);
                     chunk.states.push(row.pop().expect("a row ends with its state's number"));
                     let fingerprint = space.fingerprint(&row);
-                    let Worker { menus, caches, .. } = worker;
-                    Expansion { space, caches, chunk: &mut chunk, row: &row, fingerprint }.all(menus);
+                    worker.expand(space, &row, fingerprint, &mut chunk);
                 }
                 chunk.new.resize_with(chunk.successors.len(), || AtomicU32::new(NONE));
                 worker.done.push((piece, chunk));
@@ -359,21 +331,37 @@ impl<S: System> Search<'_, S> {
             fingerprints.push(fingerprint);
             state = parent;
         }
-        let mut world: World<S> = self.space.rules.initial();
-        let mut successors = Vec::new();
-        let mut actions = Vec::new();
-        for fingerprint in fingerprints.into_iter().rev().skip(1) {
-            self.space.rules.successors(&world, &mut successors);
-            let leads_there =
-                |world: &World<S>| self.space.fingerprint(&self.space.row(world)) == fingerprint;
-            let next = successors.drain(..).find(|transition| leads_there(&transition.next));
-            let next = next.expect("the rules lead from each state of a path to the next");
-            successors.clear();
-            actions.push(next.action);
-            world = next.next;
-        }
-        actions
+        fingerprints.reverse();
+        let worker = &mut self.crew.workers[0];
+        path(&self.space, &fingerprints, &mut |row| worker.fingerprint(&self.space, row))
     }
+}
+
+/// The actions that lead along these fingerprints, from the beginning.
+fn path<S: System>(
+    space: &Space<'_, S>,
+    fingerprints: &[u64],
+    fingerprint_of: &mut dyn FnMut(&[u32]) -> u64,
+) -> Vec<Action<NodeOf<S>>> {
+    let mut world: World<S> = space.rules.initial();
+    let mut successors = Vec::new();
+    let mut actions = Vec::new();
+    for &fingerprint in &fingerprints[1..] {
+        space.rules.successors(&world, &mut successors);
+        let mut leads_there = |world: &World<S>| fingerprint_of(&space.row(world)) == fingerprint;
+        let next = successors.drain(..).find(|transition| leads_there(&transition.next));
+        let next = next.expect("the rules lead from each state of a path to the next");
+        successors.clear();
+        actions.push(next.action);
+        world = next.next;
+    }
+    actions
+}
+
+/// What is interchangeable in a system, if that is to count.
+fn orbits<S: System>(rules: &Rules<S>, options: &CheckOptions) -> Option<Orbits<S>> {
+    let is_on = options.reductions.symmetry;
+    is_on.then(|| Orbits::of(&rules.system, |id| rules.place(id))).flatten()
 }
 
 /// The first of the invariants that are broken.
@@ -385,38 +373,13 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Crew {
-    fn new(size: usize) -> Self {
-        let threads = ThreadPoolBuilder::new().num_threads(size.max(2) - 1).build();
-        let threads = if size > 1 { threads.ok() } else { None };
-        let size = if threads.is_some() { size } else { 1 };
-        Self { workers: (0..size).map(|_| Worker::new()).collect(), threads }
-    }
-
-    /// Lets all workers work, each in a thread of its own; one alone if there is only one piece of work.
-    fn together(&mut self, pieces: usize, work: impl Fn(&mut Worker) + Sync) {
-        let Some((first, others)) = self.workers.split_first_mut() else { return };
-        let Some(threads) = self.threads.as_ref().filter(|_| pieces > 1) else { return work(first) };
-        threads.in_place_scope(|scope| {
-            for worker in others {
-                scope.spawn(|_| work(worker));
-            }
-            work(first);
-        });
-    }
-}
-
-impl Worker {
-    fn new() -> Self {
+impl<S: System> Worker<S> {
+    fn new(orbits: Option<Orbits<S>>) -> Self {
         Self {
+            orbits,
             menus: Menus::new(13),
-            caches: Caches {
-                without: Cache::new(14),
-                with: Cache::new(14),
-                uncut: Cache::new(12),
-                pasts: Cache::new(14),
-                recent: Recent::new(15),
-            },
+            caches: Caches::new(),
+            recent: Recent::new(15),
             verdicts: Cache::new(15),
             settled: Recent::new(20),
             done: Vec::new(),
@@ -424,7 +387,51 @@ impl Worker {
     }
 }
 
+impl<S: System> Worker<S> {
+    /// Adds what follows a row.
+    fn expand(&mut self, space: &Space<'_, S>, row: &[u32], fingerprint: u64, chunk: &mut Chunk) {
+        let Self { menus, caches, recent, orbits, .. } = self;
+        let mut found = Vec::new();
+        let mut add = |fingerprint, successor| {
+            if recent.knows(fingerprint) {
+                chunk.repeated += 1;
+                return;
+            }
+            recent.add(fingerprint);
+            match orbits {
+                None => chunk.add(fingerprint, successor),
+                Some(_) => found.push(successor),
+            }
+        };
+        Expansion { space, caches, row, fingerprint, found: &mut add }.all(menus);
+        let mut next = Vec::new();
+        let Some(orbits) = orbits else { return };
+        for successor in found {
+            next.clear();
+            next.extend_from_slice(row);
+            successor.apply(space, caches, &mut next);
+            chunk.add(orbits.fingerprint(space, &next), successor);
+        }
+    }
+
+    /// What tells a row from others: of all that are one but for names, the same.
+    fn fingerprint(&mut self, space: &Space<'_, S>, row: &[u32]) -> u64 {
+        match &mut self.orbits {
+            None => space.fingerprint(row),
+            Some(orbits) => orbits.fingerprint(space, row),
+        }
+    }
+}
+
 impl Chunk {
+    /// Adds what follows the last of the piece's states so far.
+    fn add(&mut self, fingerprint: u64, mut successor: Successor) {
+        successor.row = (self.states.len() - 1) as u16;
+        let number = self.successors.len() as u32;
+        self.fingerprints[shard_of(fingerprint)].push((fingerprint, number));
+        self.successors.push(successor);
+    }
+
     fn clear(&mut self) {
         self.states.clear();
         self.successors.clear();
@@ -435,180 +442,5 @@ impl Chunk {
         self.repeated = 0;
         self.seen = 0;
         self.broken = None;
-    }
-}
-
-impl Successor {
-    /// Turns the row before into this one's.
-    fn apply<S: System>(&self, space: &Space<'_, S>, caches: &mut Caches, row: &mut [u32]) {
-        let places = space.places.len();
-        if self.place == NOWHERE {
-            for (place, inbox) in row[places..2 * places].iter_mut().enumerate() {
-                *inbox = caches.inbox_under(space, place, *inbox, self.budget);
-            }
-        } else {
-            let place = usize::from(self.place);
-            row[place] = self.slot;
-            row[places + place] = caches.without(space, place, row[places + place], self.takes);
-        }
-        for &(to, more) in space.sent(self.sends) {
-            row[places + to] = caches.with(space, to, row[places + to], more).0;
-        }
-        (row[2 * places], row[2 * places + 1]) = (self.past, self.budget);
-    }
-}
-
-impl Caches {
-    fn without<S: System>(&mut self, space: &Space<'_, S>, place: usize, inbox: u32, packet: u32) -> u32 {
-        if packet == NO_PACKET {
-            return inbox;
-        }
-        self.without.get([inbox, packet, 0], || space.without(place, inbox, packet))
-    }
-
-    fn with<S: System>(&mut self, space: &Space<'_, S>, place: usize, inbox: u32, more: u32) -> (u32, u64) {
-        self.with.get([inbox, more, place as u32], || {
-            let with = space.with(place, inbox, more);
-            let hash = |inbox| space.inboxes[place].get(inbox).hash;
-            (with, hash(with).wrapping_sub(hash(inbox)))
-        })
-    }
-
-    fn inbox_under<S: System>(&mut self, space: &Space<'_, S>, place: usize, inbox: u32, budget: u32) -> u32 {
-        self.uncut.get([inbox, budget, place as u32], || space.inbox_under(place, inbox, budget))
-    }
-
-    fn sends_under<S: System>(&mut self, space: &Space<'_, S>, sends: u32, budget: u32) -> u32 {
-        if sends == NOTHING || space.budgets.get(budget).cut.is_empty() {
-            return sends;
-        }
-        self.uncut.get([sends, budget, u32::MAX], || space.sends_under(sends, budget))
-    }
-}
-
-/// One row being expanded.
-struct Expansion<'a, 's, S: System> {
-    space: &'s Space<'s, S>,
-    caches: &'a mut Caches,
-    chunk: &'a mut Chunk,
-    row: &'a [u32],
-    fingerprint: u64,
-}
-
-impl<S: System> Expansion<'_, '_, S> {
-    /// All that may happen next.
-    fn all(&mut self, menus: &mut Menus) {
-        let space = self.space;
-        let places = space.places.len();
-        let budget = self.row[2 * places + 1];
-        let now = space.budgets.get(budget);
-        let (slots, inboxes) = self.row[..2 * places].split_at(places);
-        for (place, (&slot, &inbox)) in slots.iter().zip(inboxes).enumerate() {
-            let menu = menus.get([slot, inbox, place as u32], |menu| space.menu(place, slot, inbox, menu));
-            for choice in menu {
-                if choice.costs.are_in(now.affordable) {
-                    self.step(place, choice, space.pay_all(budget, choice.costs));
-                }
-            }
-        }
-        for (index, request) in space.rules.requests.iter().enumerate() {
-            let place = space.rules.place(request.to);
-            let slot = slots[place];
-            if space.is_up(place, slot) && space.rules.may_ask(&now.spent, index) {
-                let key = [slot, index as u32, u32::MAX - place as u32];
-                let is_repeated = now.spent.asked & (1 << index) != 0;
-                for choice in menus.get(key, |menu| space.answers(place, slot, index, menu)) {
-                    if space.reductions.losses && is_repeated && choice.is_nothing(slot) {
-                        continue;
-                    }
-                    if choice.costs.are_in(now.affordable) {
-                        let asked = space.pay(budget, Cost::Ask(index));
-                        self.step(place, choice, space.pay_all(asked, choice.costs));
-                    }
-                }
-            }
-        }
-        if !space.reductions.losses {
-            for &after in space.links(now) {
-                self.link(after);
-            }
-        }
-    }
-
-    /// What comes of one thing that happens at a place.
-    fn step(&mut self, place: usize, choice: &Choice, budget: u32) {
-        let space = self.space;
-        let places = space.places.len();
-        let mut hash = choice.hash;
-        if choice.takes != NO_PACKET {
-            hash = hash.wrapping_sub(space.hash_of_packet(choice.takes));
-        }
-        let sends = self.caches.sends_under(space, choice.sends, self.row[2 * places + 1]);
-        let mut only_takes_away = choice.slot == self.row[place] && choice.facts == NOTHING;
-        for &(to, more) in space.sent(sends) {
-            let mut inbox = self.row[places + to];
-            if to == place {
-                inbox = self.caches.without(space, place, inbox, choice.takes);
-            }
-            let (with, added) = self.caches.with(space, to, inbox, more);
-            only_takes_away &= with == inbox;
-            hash = hash.wrapping_add(added);
-        }
-        if only_takes_away && space.reductions.losses {
-            return;
-        }
-        let mut past = self.row[2 * places];
-        if choice.facts != NOTHING {
-            let key = [past, choice.facts];
-            past = self.caches.pasts.get(key, || space.observe(key[0], key[1]));
-        }
-        let (place, slot, takes) = (place as u16, choice.slot, choice.takes);
-        self.emit(hash, Successor { row: 0, place, slot, takes, sends, past, budget });
-    }
-
-    /// A link is cut or healed.
-    fn link(&mut self, budget: u32) {
-        let space = self.space;
-        let places = space.places.len();
-        let mut hash = 0_u64;
-        for place in 0..places {
-            let inbox = self.row[places + place];
-            let under = self.caches.inbox_under(space, place, inbox, budget);
-            let hash_of = |inbox| space.inboxes[place].get(inbox).hash;
-            hash = hash.wrapping_add(hash_of(under)).wrapping_sub(hash_of(inbox));
-        }
-        let past = self.row[2 * places];
-        let (place, takes, sends) = (NOWHERE, NO_PACKET, NOTHING);
-        self.emit(hash, Successor { row: 0, place, slot: 0, takes, sends, past, budget });
-    }
-
-    /// What changes nothing is not a step.
-    fn emit(&mut self, hash: u64, mut successor: Successor) {
-        let space = self.space;
-        let [.., past, budget] = *self.row else {
-            unreachable!("a row ends with history and budgets");
-        };
-        let mut fingerprint = self.fingerprint.wrapping_add(hash);
-        let mut replace = |before: u64, after: u64| {
-            fingerprint = fingerprint.wrapping_sub(before).wrapping_add(after);
-        };
-        if successor.past != past {
-            replace(space.histories.get(past).hash, space.histories.get(successor.past).hash);
-        }
-        if successor.budget != budget {
-            replace(space.budgets.get(budget).hash, space.budgets.get(successor.budget).hash);
-        }
-        if fingerprint == self.fingerprint {
-            return;
-        }
-        if self.caches.recent.knows(fingerprint) {
-            self.chunk.repeated += 1;
-            return;
-        }
-        self.caches.recent.add(fingerprint);
-        successor.row = (self.chunk.states.len() - 1) as u16;
-        let number = self.chunk.successors.len() as u32;
-        self.chunk.fingerprints[shard_of(fingerprint)].push((fingerprint, number));
-        self.chunk.successors.push(successor);
     }
 }

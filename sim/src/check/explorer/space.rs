@@ -348,6 +348,11 @@ impl<'r, S: System> Space<'r, S> {
         self.packets.get(packet).hash
     }
 
+    /// What is under way in an inbox.
+    pub fn packets_in(&self, place: usize, inbox: u32) -> impl Iterator<Item = &Packet<NodeOf<S>>> {
+        self.inboxes[place].get(inbox).packets.iter().map(|&packet| &self.packets.get(packet).packet)
+    }
+
     /// What a step sends, by place.
     pub fn sent(&self, sends: u32) -> &[(usize, u32)] {
         self.sends.get(sends)
@@ -495,13 +500,13 @@ impl<'r, S: System> Space<'r, S> {
     }
 
     fn local(&self, place: usize, slot: Slot<NodeOf<S>>) -> (u32, u64) {
-        let hash = hash_of(Part::Place, &(place, &slot));
+        let hash = hash_of_slot(place, &slot);
         let make = || Local { hash, slot: slot.clone(), offers: OnceLock::new() };
         (self.places[place].intern(hash, |known| known.slot == slot, make), hash)
     }
 
     fn packet(&self, packet: Packet<NodeOf<S>>) -> u32 {
-        let hash = hash_of(Part::Packet, &packet);
+        let hash = hash_of_packet(&packet);
         let place = self.rules.place(packet.to);
         let make = || KnownPacket { hash, place, packet: packet.clone() };
         self.packets.intern(hash, |known| known.packet == packet, make)
@@ -546,7 +551,7 @@ impl<'r, S: System> Space<'r, S> {
     }
 
     fn past(&self, history: S::History) -> u32 {
-        let hash = hash_of(Part::History, &history);
+        let hash = hash_of_history(&history);
         let make = || Past { hash, history: history.clone() };
         self.histories.intern(hash, |known| known.history == history, make)
     }
@@ -571,6 +576,21 @@ enum Part {
     Packet,
     History,
     Budget,
+}
+
+/// What a place adds to a fingerprint.
+pub fn hash_of_slot<N: Node>(place: usize, slot: &Slot<N>) -> u64 {
+    hash_of(Part::Place, &(place, slot))
+}
+
+/// What a packet adds to a fingerprint.
+pub fn hash_of_packet<N: Node>(packet: &Packet<N>) -> u64 {
+    hash_of(Part::Packet, packet)
+}
+
+/// What a history adds to a fingerprint.
+pub fn hash_of_history(history: &impl Hash) -> u64 {
+    hash_of(Part::History, history)
 }
 
 fn hash_of(part: Part, value: &impl Hash) -> u64 {

@@ -1,0 +1,207 @@
+//! What follows a state: its row is taken apart, and of each place the menu is looked up.
+
+use super::arena::{Cache, Menus};
+use super::space::{Choice, NO_PACKET, NOTHING, Space};
+use crate::system::System;
+use crate::world::rules::Cost;
+
+/// No place.
+const NOWHERE: u16 = u16::MAX;
+
+/// How a state differs from the one before it.
+#[derive(Clone, Copy)]
+pub struct Successor {
+    /// Which row it follows, of those that are expanded together.
+    pub row: u16,
+    /// The place that took a step.
+    place: u16,
+    slot: u32,
+    /// The packet that was taken from the network.
+    takes: u32,
+    sends: u32,
+    past: u32,
+    pub budget: u32,
+}
+
+/// What was worked out before.
+pub struct Caches {
+    /// Inboxes without one of their packets.
+    without: Cache<[u32; 3], u32>,
+    /// Inboxes with further packets, and what those add to the fingerprint.
+    with: Cache<[u32; 3], (u32, u64)>,
+    /// Packets without those on links that are cut.
+    uncut: Cache<[u32; 3], u32>,
+    /// Histories with further facts.
+    pasts: Cache<[u32; 2], u32>,
+}
+
+impl Successor {
+    /// Turns the row before into this one's.
+    pub fn apply<S: System>(&self, space: &Space<'_, S>, caches: &mut Caches, row: &mut [u32]) {
+        let places = space.places.len();
+        if self.place == NOWHERE {
+            for (place, inbox) in row[places..2 * places].iter_mut().enumerate() {
+                *inbox = caches.inbox_under(space, place, *inbox, self.budget);
+            }
+        } else {
+            let place = usize::from(self.place);
+            row[place] = self.slot;
+            row[places + place] = caches.without(space, place, row[places + place], self.takes);
+        }
+        for &(to, more) in space.sent(self.sends) {
+            row[places + to] = caches.with(space, to, row[places + to], more).0;
+        }
+        (row[2 * places], row[2 * places + 1]) = (self.past, self.budget);
+    }
+}
+
+impl Caches {
+    pub fn new() -> Self {
+        Self { without: Cache::new(14), with: Cache::new(14), uncut: Cache::new(12), pasts: Cache::new(14) }
+    }
+
+    fn without<S: System>(&mut self, space: &Space<'_, S>, place: usize, inbox: u32, packet: u32) -> u32 {
+        if packet == NO_PACKET {
+            return inbox;
+        }
+        self.without.get([inbox, packet, 0], || space.without(place, inbox, packet))
+    }
+
+    fn with<S: System>(&mut self, space: &Space<'_, S>, place: usize, inbox: u32, more: u32) -> (u32, u64) {
+        self.with.get([inbox, more, place as u32], || {
+            let with = space.with(place, inbox, more);
+            let hash = |inbox| space.inboxes[place].get(inbox).hash;
+            (with, hash(with).wrapping_sub(hash(inbox)))
+        })
+    }
+
+    fn inbox_under<S: System>(&mut self, space: &Space<'_, S>, place: usize, inbox: u32, budget: u32) -> u32 {
+        self.uncut.get([inbox, budget, place as u32], || space.inbox_under(place, inbox, budget))
+    }
+
+    fn sends_under<S: System>(&mut self, space: &Space<'_, S>, sends: u32, budget: u32) -> u32 {
+        if sends == NOTHING || space.budgets.get(budget).cut.is_empty() {
+            return sends;
+        }
+        self.uncut.get([sends, budget, u32::MAX], || space.sends_under(sends, budget))
+    }
+}
+
+/// One row being expanded.
+pub struct Expansion<'a, 's, S: System, F> {
+    pub space: &'s Space<'s, S>,
+    pub caches: &'a mut Caches,
+    pub row: &'a [u32],
+    pub fingerprint: u64,
+    /// Is told of each state that follows, with its fingerprint.
+    pub found: F,
+}
+
+impl<S: System, F: FnMut(u64, Successor)> Expansion<'_, '_, S, F> {
+    /// All that may happen next.
+    pub fn all(&mut self, menus: &mut Menus) {
+        let space = self.space;
+        let places = space.places.len();
+        let budget = self.row[2 * places + 1];
+        let now = space.budgets.get(budget);
+        let (slots, inboxes) = self.row[..2 * places].split_at(places);
+        for (place, (&slot, &inbox)) in slots.iter().zip(inboxes).enumerate() {
+            let menu = menus.get([slot, inbox, place as u32], |menu| space.menu(place, slot, inbox, menu));
+            for choice in menu {
+                if choice.costs.are_in(now.affordable) {
+                    self.step(place, choice, space.pay_all(budget, choice.costs));
+                }
+            }
+        }
+        for (index, request) in space.rules.requests.iter().enumerate() {
+            let place = space.rules.place(request.to);
+            let slot = slots[place];
+            if space.is_up(place, slot) && space.rules.may_ask(&now.spent, index) {
+                let key = [slot, index as u32, u32::MAX - place as u32];
+                let is_repeated = now.spent.asked & (1 << index) != 0;
+                for choice in menus.get(key, |menu| space.answers(place, slot, index, menu)) {
+                    if space.reductions.losses && is_repeated && choice.is_nothing(slot) {
+                        continue;
+                    }
+                    if choice.costs.are_in(now.affordable) {
+                        let asked = space.pay(budget, Cost::Ask(index));
+                        self.step(place, choice, space.pay_all(asked, choice.costs));
+                    }
+                }
+            }
+        }
+        if !space.reductions.losses {
+            for &after in space.links(now) {
+                self.link(after);
+            }
+        }
+    }
+
+    /// What comes of one thing that happens at a place.
+    fn step(&mut self, place: usize, choice: &Choice, budget: u32) {
+        let space = self.space;
+        let places = space.places.len();
+        let mut hash = choice.hash;
+        if choice.takes != NO_PACKET {
+            hash = hash.wrapping_sub(space.hash_of_packet(choice.takes));
+        }
+        let sends = self.caches.sends_under(space, choice.sends, self.row[2 * places + 1]);
+        let mut only_takes_away = choice.slot == self.row[place] && choice.facts == NOTHING;
+        for &(to, more) in space.sent(sends) {
+            let mut inbox = self.row[places + to];
+            if to == place {
+                inbox = self.caches.without(space, place, inbox, choice.takes);
+            }
+            let (with, added) = self.caches.with(space, to, inbox, more);
+            only_takes_away &= with == inbox;
+            hash = hash.wrapping_add(added);
+        }
+        if only_takes_away && space.reductions.losses {
+            return;
+        }
+        let mut past = self.row[2 * places];
+        if choice.facts != NOTHING {
+            let key = [past, choice.facts];
+            past = self.caches.pasts.get(key, || space.observe(key[0], key[1]));
+        }
+        let (place, slot, takes) = (place as u16, choice.slot, choice.takes);
+        self.emit(hash, Successor { row: 0, place, slot, takes, sends, past, budget });
+    }
+
+    /// A link is cut or healed.
+    fn link(&mut self, budget: u32) {
+        let space = self.space;
+        let places = space.places.len();
+        let mut hash = 0_u64;
+        for place in 0..places {
+            let inbox = self.row[places + place];
+            let under = self.caches.inbox_under(space, place, inbox, budget);
+            let hash_of = |inbox| space.inboxes[place].get(inbox).hash;
+            hash = hash.wrapping_add(hash_of(under)).wrapping_sub(hash_of(inbox));
+        }
+        let past = self.row[2 * places];
+        let (place, takes, sends) = (NOWHERE, NO_PACKET, NOTHING);
+        self.emit(hash, Successor { row: 0, place, slot: 0, takes, sends, past, budget });
+    }
+
+    /// What changes nothing is not a step.
+    fn emit(&mut self, hash: u64, successor: Successor) {
+        let space = self.space;
+        let [.., past, budget] = *self.row else {
+            unreachable!("a row ends with history and budgets");
+        };
+        let mut fingerprint = self.fingerprint.wrapping_add(hash);
+        let mut replace = |before: u64, after: u64| {
+            fingerprint = fingerprint.wrapping_sub(before).wrapping_add(after);
+        };
+        if successor.past != past {
+            replace(space.histories.get(past).hash, space.histories.get(successor.past).hash);
+        }
+        if successor.budget != budget {
+            replace(space.budgets.get(budget).hash, space.budgets.get(successor.budget).hash);
+        }
+        if fingerprint != self.fingerprint {
+            (self.found)(fingerprint, successor);
+        }
+    }
+}

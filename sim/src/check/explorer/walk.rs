@@ -1,0 +1,166 @@
+//! Walks through a space that is too large to be exhausted: each step one of all that may happen, drawn from a
+//! seed. A walk proves nothing, but it goes deeper than any level that could be reached.
+//!
+//! Each walk draws first how rarely faults strike, then what happens at each step: whether a fault, then which
+//! of them. Otherwise faults, of which there are always many to choose from, would use up their budgets at once.
+
+use std::ops::Range;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Instant;
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{RngCore, SeedableRng};
+
+use super::crew::Crew;
+use super::expansion::{Expansion, Successor};
+use super::space::Space;
+use super::table::{SHARDS, Shard, shard_of};
+use super::{NONE, PAUSE, Worker, broken, lock, path};
+use crate::check::{Broken, CheckOptions, CheckProgress, Found, resident_memory_bytes};
+use crate::system::System;
+use crate::world::{Rules, Spent};
+
+/// How long a walk may be if nobody says.
+const LONG: usize = 1_000;
+
+/// Walks once for each seed. The first seed that finds something ends the search.
+pub fn walk<S: System>(
+    rules: &Rules<S>,
+    options: &CheckOptions,
+    seeds: &Range<u64>,
+    progress: &mut dyn FnMut(CheckProgress),
+) -> Found<S> {
+    let mut crew = Crew::new(options.threads, || None);
+    let walks = Walks {
+        space: Space::new(rules, options.reductions),
+        settle: options.settle,
+        invariants: (1 << rules.invariants.len()) - 1,
+        longest: options.max_depth.unwrap_or(LONG),
+        shards: (0..SHARDS).map(|number| Mutex::new(Shard::new(number))).collect(),
+        steps: AtomicUsize::new(0),
+        states: AtomicUsize::new(0),
+        depth: AtomicUsize::new(0),
+        seen: AtomicU64::new(0),
+        failed: Mutex::new(None),
+    };
+    let mut told = Instant::now();
+    let mut stopped_by = format!("the end of its walks, seeds {}..{}", seeds.start, seeds.end);
+    let mut next = seeds.start;
+    while next < seeds.end && lock(&walks.failed).is_none() {
+        // All walks of a group end before the next begins: the seed that is told does not depend on the threads.
+        let group = next..seeds.end.min(next + 64);
+        next = group.end;
+        let taken = AtomicU64::new(group.start);
+        crew.together(64, |worker| {
+            loop {
+                let seed = taken.fetch_add(1, Ordering::Relaxed);
+                if seed >= group.end {
+                    return;
+                }
+                walks.walk(seed, worker);
+            }
+        });
+        let (unique_states, depth) =
+            (walks.states.load(Ordering::Relaxed), walks.depth.load(Ordering::Relaxed));
+        if told.elapsed() >= PAUSE {
+            told = Instant::now();
+            progress(CheckProgress { unique_states, depth, frontier: None });
+        }
+        let full = options.memory_limit.filter(|&limit| resident_memory_bytes() >= limit);
+        let stop = if let Some(limit) = full {
+            format!("memory (--memory-limit {limit} bytes)")
+        } else if let Some(max) = options.max_states.filter(|&max| walks.steps.load(Ordering::Relaxed) >= max)
+        {
+            format!("--max-states {max}")
+        } else if options.stop.load(Ordering::Relaxed) {
+            "Ctrl-C".into()
+        } else {
+            continue;
+        };
+        stopped_by = format!("{stop}, after the walks of seeds {}..{next}", seeds.start);
+        break;
+    }
+    let failed = lock(&walks.failed).take();
+    Found {
+        steps: walks.steps.into_inner(),
+        states: walks.states.into_inner(),
+        depth: walks.depth.into_inner(),
+        runs: Some(walks.space.runs()),
+        seen: walks.seen.into_inner(),
+        stopped_by: Some(stopped_by),
+        broken: failed.map(|(_, broken, way)| {
+            (broken, path(&walks.space, &way, &mut |row| walks.space.fingerprint(row)))
+        }),
+    }
+}
+
+struct Walks<'r, S: System> {
+    space: Space<'r, S>,
+    settle: bool,
+    invariants: u64,
+    longest: usize,
+    /// The states that some walk came through.
+    shards: Vec<Mutex<Shard>>,
+    steps: AtomicUsize,
+    states: AtomicUsize,
+    depth: AtomicUsize,
+    seen: AtomicU64,
+    /// The lowest seed that found something, what, and the fingerprints on its way.
+    failed: Mutex<Option<(u64, Broken, Vec<u64>)>>,
+}
+
+impl<S: System> Walks<'_, S> {
+    fn walk(&self, seed: u64, worker: &mut Worker<S>) {
+        let space = &self.space;
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let rarely = 1 << (rng.next_u32() % 8);
+        let mut row = space.row(&space.rules.initial());
+        let mut way = vec![space.fingerprint(&row)];
+        loop {
+            if let Some(broken) = self.judge(&row, way[way.len() - 1], worker) {
+                let mut failed = lock(&self.failed);
+                if failed.as_ref().is_none_or(|(other, ..)| seed < *other) {
+                    *failed = Some((seed, broken, way));
+                }
+                return;
+            }
+            self.depth.fetch_max(way.len(), Ordering::Relaxed);
+            if way.len() >= self.longest {
+                return;
+            }
+            let spent = space.budgets.get(row[row.len() - 1]).spent;
+            let (mut faults, mut others) = (Vec::new(), Vec::new());
+            let Worker { menus, caches, .. } = worker;
+            let found = |fingerprint, successor: Successor| {
+                let after = space.budgets.get(successor.budget).spent;
+                let is_fault = Spent { asked: spent.asked, ..after } != spent;
+                let to = if is_fault { &mut faults } else { &mut others };
+                to.push((fingerprint, successor));
+            };
+            Expansion { space, caches, row: &row, fingerprint: way[way.len() - 1], found }.all(menus);
+            let is_fault = others.is_empty() || !faults.is_empty() && rng.next_u32() % rarely == 0;
+            let from = if is_fault { faults } else { others };
+            if from.is_empty() {
+                return; // nothing may happen any more
+            }
+            let (fingerprint, successor) = from[rng.next_u32() as usize % from.len()];
+            successor.apply(space, &mut worker.caches, &mut row);
+            way.push(fingerprint);
+            self.steps.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// What is broken in a state, if anything is.
+    fn judge(&self, row: &[u32], fingerprint: u64, worker: &mut Worker<S>) -> Option<Broken> {
+        let space = &self.space;
+        let _ = lock(&self.shards[shard_of(fingerprint)]).insert_all(&[(fingerprint, ())], |(), _| {
+            self.states.fetch_add(1, Ordering::Relaxed);
+            NONE
+        });
+        let verdict = worker.verdicts.get(space.view(row), || space.judge(row));
+        self.seen.fetch_or(verdict, Ordering::Relaxed);
+        let unsettled = || space.settle(row, &mut worker.settled).is_err().then_some(Broken::Settling);
+        broken(verdict & self.invariants).or_else(|| self.settle.then(unsettled).flatten())
+    }
+}
