@@ -98,6 +98,28 @@ fn what_is_left_out_changes_no_verdict() {
     }
 }
 
+/// A walk finds what is planted, the same with any number of threads, and says how far it came.
+#[test]
+fn walks_find_what_is_planted_and_repeat() {
+    let walk = |seeds, threads| {
+        let options = CheckOptions { walks: Some(seeds), threads, ..CheckOptions::default() };
+        explore(&rollout::model::<HastyVoter>(), ModelArgs::default(), options)
+    };
+    let (report, story) = walk(0..20_000, 1);
+    assert!(!report.exhausted && report.violated().next().is_some(), "{report:#?}");
+    let (other, same) = walk(0..20_000, 3);
+    assert_eq!((&other.properties, other.stopped_by), (&report.properties, report.stopped_by));
+    assert_eq!((story.is_some(), &story), (true, &same));
+    let sound = |threads| {
+        let options = CheckOptions { walks: Some(0..500), threads, ..CheckOptions::default() };
+        explore(&rollout::model::<Sound>(), ModelArgs::default(), options).0
+    };
+    let report = sound(2);
+    assert!(!report.is_proof() && report.violated().next().is_none(), "{report:#?}");
+    assert_eq!(report.stopped_by.as_deref(), Some("the end of its walks, seeds 0..500"));
+    assert_eq!(all_but_cost(&sound(1)), all_but_cost(&report));
+}
+
 #[test]
 fn both_explorers_stop_at_the_same_depth() {
     for (model, args) in spaces() {

@@ -81,13 +81,23 @@ fn reachable<S: System>(
     seen.len()
 }
 
-/// *TwoPhase*: resource managers, ours, theirs, depth.
+/// *TwoPhase*: resource managers, ours, theirs, depth, orbits, orbits as they are known.
 #[test]
 fn two_phase_is_counted_as_the_document_says() {
     let mut counted = 0;
     for row in table("twophase") {
-        let [nodes, ours, theirs, depth] = &row[..] else { panic!("a row of four cells: {row:?}") };
-        assert_eq!(ours, theirs, "{row:?}");
+        let [nodes, ours, theirs, depth, orbits, known] = &row[..] else {
+            panic!("a row of six cells: {row:?}")
+        };
+        assert_eq!((ours, orbits), (theirs, known), "{row:?}");
+        if number(nodes) <= 8 {
+            let args = ModelArgs { nodes: Some(number(nodes) as u32), ..ModelArgs::default() };
+            let reductions = Reductions { symmetry: true, ..Reductions::USUAL };
+            let options = CheckOptions { reductions, threads: 2, ..CheckOptions::default() };
+            let (report, _) = twophase::model().check(args, options, &mut |_| {});
+            assert!(report.is_proof() && report.reductions.contains(&"symmetry"), "{report:#?}");
+            assert_eq!((report.unique_states, report.depth), (number(orbits), number(depth)), "{row:?}");
+        }
         if number(ours) > FEW_STATES {
             continue;
         }

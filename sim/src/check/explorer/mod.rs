@@ -3,9 +3,14 @@
 //!
 //! * [`space`]: a world is a row of numbers that name its parts. Each step of a node is run once for each
 //!   local state, and what it comes to is looked up from then on. Fingerprints are sums of the parts' hashes.
+//! * [`expansion`]: what may happen at a place is looked up as a whole, by its local state and what is under way
+//!   to it.
 //! * [`table`]: a state that was seen costs a fingerprint, the number of the state before, and a word of an
 //!   index.
 //! * [`rows`]: the states of a level that wait take as many bytes as their numbers need.
+//!
+//! Besides, [`settle`] asks of each state whether it leads to rest, [`orbit`] takes worlds for one that differ only
+//! in names, and [`walk`](mod@walk) goes at random where a search would not end.
 //!
 //! The search goes level by level, and through a level in blocks. In each block all threads first **expand**
 //! rows, then **record** the fingerprints found, each thread in its own shards of the table, then **keep** the
