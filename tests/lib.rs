@@ -2,38 +2,40 @@
 //! that never fails proves nothing.
 
 use coalmine::register::{self, RegisterSystem};
-use coalmine::rollout::{chaos, model};
+use coalmine::rollout::{RolloutSystem, chaos, model};
 use coalmine_core::node::{Context, Event, Node, NodeId, RequestId, Word};
 use coalmine_core::observation::{Invariant, Observation, Witness};
 use coalmine_core::register::abd::Abd;
 use coalmine_core::register::{Calls, Config, Member};
-use coalmine_core::rollout::variant::Variant;
+use coalmine_core::rollout::mistake::Mistake;
 use coalmine_real::face::Face;
 use coalmine_sim::plan::{Plan, What};
 use coalmine_sim::scenario::{Scenario, nothing_more};
 use coalmine_sim::suite::{ModelDef, Suite};
 use coalmine_sim::system::{Operation, System};
 
-/// A resolver that decides ABORT although all it can reach are prepared.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct GuessingResolver;
-impl Variant for GuessingResolver {
-    const RESOLVER_GUESSES: bool = true;
-}
+macro_rules! planted {
+    ($($mistake:ident)*) => {
+        /// Chaos among nodes that make a mistake.
+        pub fn chaos_of(mistake: Mistake) -> Scenario<RolloutSystem> {
+            let system: fn() -> RolloutSystem = match mistake {
+                $(Mistake::$mistake => || RolloutSystem::new(3, 1).with(Mistake::$mistake),)*
+            };
+            Scenario { system, ..chaos::scenario() }
+        }
 
-/// A participant that sends its vote before the vote is durable.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct HastyVoter;
-impl Variant for HastyVoter {
-    const VOTE_BEFORE_DURABLE: bool = true;
+        /// The model of nodes that make a mistake.
+        pub fn model_of(mistake: Mistake) -> ModelDef<RolloutSystem> {
+            let system: fn(u32, u32) -> RolloutSystem = match mistake {
+                $(Mistake::$mistake => |nodes, rollouts| {
+                    RolloutSystem::new(nodes, rollouts).with(Mistake::$mistake)
+                },)*
+            };
+            ModelDef { system, ..model() }
+        }
+    };
 }
-
-/// A node that has lost its disk and goes on as if nothing had been.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Amnesiac;
-impl Variant for Amnesiac {
-    const JOINS_UNASKED: bool = true;
-}
+planted! { ResolverGuesses VoteBeforeDurable JoinsUnasked }
 
 /// A register whose clients must all be answered in the end, although nobody repeats a message.
 #[derive(Debug)]
@@ -147,14 +149,16 @@ fn dice() -> Scenario<OneDice> {
     }
 }
 
-fn planted<V: Variant>(name: &'static str, mut suite: Suite) -> Suite {
-    suite = suite.scenario(Scenario { name, ..chaos::scenario::<V>() });
-    suite.model(ModelDef { name, ..model::<V>() })
-}
-
 /// All of them.
 pub fn suite() -> Suite {
-    let suite = planted::<GuessingResolver>("guessing-resolver", Suite::default());
-    let suite = planted::<HastyVoter>("hasty-voter", suite);
-    planted::<Amnesiac>("amnesiac", suite).scenario(dice()).model(patient_register())
+    let planted = [
+        ("guessing-resolver", Mistake::ResolverGuesses),
+        ("hasty-voter", Mistake::VoteBeforeDurable),
+        ("amnesiac", Mistake::JoinsUnasked),
+    ];
+    let suite = planted.into_iter().fold(Suite::default(), |suite, (name, mistake)| {
+        let suite = suite.scenario(Scenario { name, ..chaos_of(mistake) });
+        suite.model(ModelDef { name, ..model_of(mistake) })
+    });
+    suite.scenario(dice()).model(patient_register())
 }

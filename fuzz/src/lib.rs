@@ -25,7 +25,9 @@ fn below(u: &mut Unstructured<'_>, end: usize) -> Result<usize> {
 mod tests {
     use std::panic::catch_unwind;
 
-    use coalmine_core::rollout::variant::Variant;
+    use coalmine_core::rollout::mistake::Mistake;
+
+    use super::rollout_cluster::run_as;
 
     /// Drawn by xorshift: the same inputs at every run. Long and short ones, dense and sparse ones.
     fn over_drawn_inputs(target: fn(&[u8])) {
@@ -75,20 +77,9 @@ mod tests {
     /// A target that never fails proves nothing.
     #[test]
     fn a_planted_mistake_is_found() {
-        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        struct HastyVoter;
-        impl Variant for HastyVoter {
-            const VOTE_BEFORE_DURABLE: bool = true;
-        }
-        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        struct GuessingResolver;
-        impl Variant for GuessingResolver {
-            const RESOLVER_GUESSES: bool = true;
-        }
-        for target in
-            [super::rollout_cluster::run_as::<HastyVoter>, super::rollout_cluster::run_as::<GuessingResolver>]
-        {
-            let found = drawn_inputs(20_000).position(|input| catch_unwind(|| target(&input)).is_err());
+        for mistake in [Mistake::VoteBeforeDurable, Mistake::ResolverGuesses] {
+            let found = drawn_inputs(20_000)
+                .position(|input| catch_unwind(|| run_as(Some(mistake), &input)).is_err());
             assert!(found.is_some(), "the drawn inputs should find it");
         }
     }

@@ -11,7 +11,7 @@ use coalmine_core::rollout::RolloutNode;
 use coalmine_core::rollout::config::{Config, NoEvidence};
 use coalmine_core::rollout::invariants::{self, Ledger};
 use coalmine_core::rollout::message::{Message, Record};
-use coalmine_core::rollout::variant::{Sound, Variant};
+use coalmine_core::rollout::mistake::Mistake;
 
 use crate::{below, pick, words};
 
@@ -23,36 +23,37 @@ const ROUNDS: usize = 200;
 
 /// One input: how many nodes, and what happens to them.
 pub fn run(data: &[u8]) {
-    run_as::<Sound>(data);
+    run_as(None, data);
 }
 
-/// The same with a node that has a mistake, to see that it is found.
-pub fn run_as<V: Variant>(data: &[u8]) {
-    let _ = live::<V>(&mut Unstructured::new(data));
+/// The same with nodes that make a mistake, to see that it is found.
+pub fn run_as(mistake: Option<Mistake>, data: &[u8]) {
+    let _ = live(mistake, &mut Unstructured::new(data));
 }
 
-struct Slot<V: Variant> {
+struct Slot {
     config: Config,
-    host: Option<Host<RolloutNode<V>>>,
+    host: Option<Host<RolloutNode>>,
     disk: LossyDisk<Record>,
     lives: u64,
 }
 
-struct Cluster<V: Variant> {
-    slots: Vec<Slot<V>>,
+struct Cluster {
+    slots: Vec<Slot>,
     packets: Vec<(NodeId, NodeId, Message)>,
     ledger: Ledger,
 }
 
-fn live<V: Variant>(u: &mut Unstructured<'_>) -> Result<()> {
+fn live(mistake: Option<Mistake>, u: &mut Unstructured<'_>) -> Result<()> {
     let nodes = *pick(u, &[3, 3, 3, 1])?;
     let no_evidence = *pick(u, &[NoEvidence::Commit, NoEvidence::Commit, NoEvidence::Abort])?;
     let slot = |mut config: Config| {
         config.gates.on_no_evidence = no_evidence;
+        config.mistake = mistake;
         Slot { config, host: None, disk: LossyDisk::default(), lives: 0 }
     };
     let slots = Config::cluster(nodes).into_iter().map(slot).collect();
-    let mut cluster = Cluster::<V> { slots, packets: Vec::new(), ledger: Ledger::default() };
+    let mut cluster = Cluster { slots, packets: Vec::new(), ledger: Ledger::default() };
     for i in 0..cluster.slots.len() {
         cluster.boot(i, None);
     }
@@ -69,7 +70,7 @@ fn live<V: Variant>(u: &mut Unstructured<'_>) -> Result<()> {
     Ok(())
 }
 
-impl<V: Variant> Cluster<V> {
+impl Cluster {
     fn step(&mut self, u: &mut Unstructured<'_>) -> Result<()> {
         let kind = below(u, 32)?;
         let node = below(u, self.slots.len())?;
@@ -111,7 +112,7 @@ impl<V: Variant> Cluster<V> {
         self.slots.iter().position(|slot| slot.config.me == id).expect("only members are spoken to")
     }
 
-    fn event(&mut self, node: usize, event: Event<RolloutNode<V>>, crash_after: Option<usize>) {
+    fn event(&mut self, node: usize, event: Event<RolloutNode>, crash_after: Option<usize>) {
         let Slot { config, host: Some(host), .. } = &mut self.slots[node] else { return };
         let mut out = Vec::new();
         host.step(config, event, &mut |_| 0, &mut out);
@@ -148,12 +149,12 @@ impl<V: Variant> Cluster<V> {
     }
 
     /// Carries out effects in order. A crash after some of them also keeps half of what is not synced.
-    fn carry_out(&mut self, node: usize, effects: Vec<Effect<RolloutNode<V>>>, crash_after: Option<usize>) {
+    fn carry_out(&mut self, node: usize, effects: Vec<Effect<RolloutNode>>, crash_after: Option<usize>) {
         let me = self.slots[node].config.me;
         for effect in effects.into_iter().take(crash_after.unwrap_or(usize::MAX)) {
             match effect {
                 Effect::Append(record) => self.slots[node].disk.append(record),
-                Effect::Observe(fact) => History::<RolloutNode<V>>::observe(&mut self.ledger, me, &fact),
+                Effect::Observe(fact) => History::<RolloutNode>::observe(&mut self.ledger, me, &fact),
                 Effect::Send { to, message } if self.packets.len() < MAX_PACKETS => {
                     self.packets.push((me, to, message));
                 }
@@ -170,8 +171,8 @@ impl<V: Variant> Cluster<V> {
         }
     }
 
-    fn observation(&self) -> Observation<'_, RolloutNode<V>, Ledger> {
-        fn observed<V: Variant>(slot: &Slot<V>) -> Observed<'_, RolloutNode<V>> {
+    fn observation(&self) -> Observation<'_, RolloutNode, Ledger> {
+        fn observed(slot: &Slot) -> Observed<'_, RolloutNode> {
             let Slot { config, host, disk, .. } = slot;
             let state = host.as_ref().map(Host::node);
             Observed { id: config.me, config, state, durable: Some(disk.durable()) }

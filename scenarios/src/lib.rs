@@ -5,7 +5,6 @@ pub mod register;
 pub mod rollout;
 pub mod twophase;
 
-use coalmine_core::rollout::variant::Sound;
 use coalmine_sim::suite::{Job, ModelArgs, Suite};
 
 /// Everything, and the main job over it.
@@ -15,10 +14,10 @@ pub fn suite() -> Suite {
         let name = scenario.name;
         suite = suite.scenario(scenario).job(Job::Sweep(name, 20));
     }
-    suite = suite.scenario(rollout::chaos::scenario::<Sound>()).job(Job::Sweep("rollout-chaos", 500));
+    suite = suite.scenario(rollout::chaos::scenario()).job(Job::Sweep("rollout-chaos", 500));
     suite = suite.model(twophase::model()).model(counter::model());
     suite = suite.model(register::single_copy()).model(register::abd()).model(register::paxos());
-    suite = suite.model(rollout::model::<Sound>());
+    suite = suite.model(rollout::model());
     for nodes in [3, 5, 7] {
         suite = suite.job(Job::Check("twophase", ModelArgs { nodes: Some(nodes), ..ModelArgs::default() }));
     }

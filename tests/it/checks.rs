@@ -1,7 +1,6 @@
 //! The models, exhausted: counts that are known from elsewhere, and verdicts that are proofs.
 
 use coalmine::{rollout, twophase};
-use coalmine_core::rollout::variant::Sound;
 use coalmine_sim::check::{CheckOptions, CheckReport, Reductions, SETTLES, Verdict};
 use coalmine_sim::suite::{AnyModel, ModelArgs};
 use coalmine_sim::world::Disk;
@@ -30,7 +29,7 @@ fn two_phase_of_seven_on_two_threads_has_the_known_number_of_states() {
 #[test]
 fn the_rollout_holds_with_a_crash_and_a_loss() {
     let args = ModelArgs { timeouts: Some(0), ..ModelArgs::default() };
-    let report = check(&rollout::model::<Sound>(), args, 2);
+    let report = check(&rollout::model(), args, 2);
     assert_eq!((report.states, report.unique_states), (114_360, 26_261));
 }
 
@@ -38,7 +37,7 @@ fn the_rollout_holds_with_a_crash_and_a_loss() {
 fn the_rollout_holds_with_a_disk_that_syncs_late() {
     let args =
         ModelArgs { drops: Some(0), timeouts: Some(0), disk: Some(Disk::Async), ..ModelArgs::default() };
-    let report = check(&rollout::model::<Sound>(), args, 2);
+    let report = check(&rollout::model(), args, 2);
     assert_eq!((report.states, report.unique_states), (125_443, 31_451));
 }
 
@@ -52,7 +51,7 @@ fn the_rollout_holds_with_a_lost_disk() {
         operations: Some(2),
         ..ModelArgs::default()
     };
-    let report = check(&rollout::model::<Sound>(), args, 2);
+    let report = check(&rollout::model(), args, 2);
     assert_eq!((report.states, report.unique_states), (466_037, 111_744));
 }
 
@@ -68,7 +67,7 @@ fn nothing_is_presumed_about_what_a_lost_disk_decided() {
         timeouts: Some(1),
         ..ModelArgs::default()
     };
-    let report = check(&rollout::model::<Sound>(), args, 2);
+    let report = check(&rollout::model(), args, 2);
     assert_eq!((report.states, report.unique_states), (79_304, 29_374));
 }
 
@@ -77,14 +76,14 @@ fn nothing_is_presumed_about_what_a_lost_disk_decided() {
 fn a_space_in_which_nothing_happens_is_no_proof() {
     let args = ModelArgs { operations: Some(0), crashes: Some(0), ..ModelArgs::default() };
     let options = CheckOptions::default();
-    let (report, _) = rollout::model::<Sound>().check(args, options, &mut |_| {});
+    let (report, _) = rollout::model().check(args, options, &mut |_| {});
     assert!(report.exhausted && !report.is_proof(), "{report:#?}");
 }
 
 #[test]
 fn a_cap_is_named_and_is_no_proof() {
     let options = CheckOptions { max_states: Some(1_000), ..CheckOptions::default() };
-    let (report, _) = rollout::model::<Sound>().check(ModelArgs::default(), options, &mut |_| {});
+    let (report, _) = rollout::model().check(ModelArgs::default(), options, &mut |_| {});
     assert_eq!(report.stopped_by.as_deref(), Some("--max-states 1000"));
     assert!(!report.exhausted && !report.is_proof());
 }
@@ -94,7 +93,7 @@ fn a_cap_is_named_and_is_no_proof() {
 fn the_rollout_holds_with_cuts_retries_and_bad_health() {
     let quiet = ModelArgs { crashes: Some(0), drops: Some(0), timeouts: Some(0), ..ModelArgs::default() };
     let of = |args| {
-        let (report, found) = rollout::model::<Sound>().check(args, full(), &mut |_| {});
+        let (report, found) = rollout::model().check(args, full(), &mut |_| {});
         assert!(report.exhausted, "{report:#?}\n{}", found.map(|found| found.story).unwrap_or_default());
         (report.states, report.unique_states)
     };
@@ -119,7 +118,7 @@ fn a_system_that_does_not_settle_is_found() {
         assert_eq!(report.properties[SETTLES], Verdict::Holds);
         let (report, story) = check(1);
         assert_eq!(report.violated().collect::<Vec<_>>(), [SETTLES], "{report:#?}");
-        let story = story.expect("a violation comes with its story");
+        let story = story.expect("a violation comes with its story").story;
         assert!(story.contains("waits for an answer after 64 rounds"), "{story}");
     }
     let off = CheckOptions { settle: false, ..CheckOptions::default() };

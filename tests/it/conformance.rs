@@ -12,7 +12,6 @@ use coalmine_core::node::{Effect, NodeId, RequestId};
 use coalmine_core::rollout::RolloutNode;
 use coalmine_core::rollout::message::{Message, Record, Reply, Request};
 use coalmine_core::rollout::state::ModelId;
-use coalmine_core::rollout::variant::Sound;
 use coalmine_real::shell::{Placement, Probe, Shell};
 use coalmine_real::tokio_runtime::TokioRuntime;
 use coalmine_sim::run::{RunOptions, Verdict};
@@ -20,7 +19,7 @@ use coalmine_sim::system::{Operation, System};
 use coalmine_sim::trace::Happening;
 use coalmine_sim::world::{Action, Limits, Rules, Step};
 
-type Node = RolloutNode<Sound>;
+type Node = RolloutNode;
 type Journals = BTreeMap<NodeId, Vec<Record>>;
 
 /// The rollout of the calm scenario, as the one request of a system.
@@ -44,13 +43,13 @@ impl System for Calm {
     type History = <RolloutSystem as System>::History;
 
     fn members(&self) -> Vec<(NodeId, <Node as coalmine_core::node::Node>::Config)> {
-        RolloutSystem::<Sound>::new(3, 1).members()
+        RolloutSystem::new(3, 1).members()
     }
     fn operations(&self) -> Vec<Operation<Node>> {
         vec![operation()]
     }
     fn invariants(&self) -> Vec<coalmine_core::observation::Invariant<Node, Self::History>> {
-        RolloutSystem::<Sound>::new(3, 1).invariants()
+        RolloutSystem::new(3, 1).invariants()
     }
     fn witnesses(&self) -> Vec<coalmine_core::observation::Witness<Node, Self::History>> {
         Vec::new()
@@ -59,7 +58,7 @@ impl System for Calm {
         &self,
         now: &coalmine_core::observation::Observation<'_, Node, Self::History>,
     ) -> Result<(), String> {
-        RolloutSystem::<Sound>::new(3, 1).converged(now)
+        RolloutSystem::new(3, 1).converged(now)
     }
 }
 

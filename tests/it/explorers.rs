@@ -2,11 +2,11 @@
 //! model and every planted bug, with any number of threads, also where a bound stops them.
 
 use coalmine::{rollout, twophase};
-use coalmine_core::rollout::variant::{Sound, Variant};
+use coalmine_core::rollout::mistake::Mistake;
 use coalmine_sim::check::{CheckOptions, CheckReport, Explorer, Reductions};
 use coalmine_sim::suite::{AnyModel, ModelArgs};
 use coalmine_sim::world::Disk;
-use coalmine_tests::{Amnesiac, GuessingResolver, HastyVoter};
+use coalmine_tests::model_of;
 
 fn explore(model: &dyn AnyModel, args: ModelArgs, options: CheckOptions) -> (CheckReport, Option<String>) {
     let (report, found) = model.check(args, options, &mut |_| {});
@@ -57,7 +57,7 @@ fn spaces() -> Vec<(Box<dyn AnyModel>, ModelArgs)> {
         ModelArgs { cuts: one, timeouts: one, ..two_nodes },
         ModelArgs { retries: one, unhealthy: Some(2), ..none },
     ];
-    let rollout = of_rollout.map(|args| (Box::new(rollout::model::<Sound>()) as Box<dyn AnyModel>, args));
+    let rollout = of_rollout.map(|args| (Box::new(rollout::model()) as Box<dyn AnyModel>, args));
     let twophase = [3, 4, 5].map(|nodes| {
         let args = ModelArgs { nodes: Some(nodes), ..ModelArgs::default() };
         (Box::new(twophase::model()) as Box<dyn AnyModel>, args)
@@ -90,7 +90,7 @@ fn what_is_left_out_changes_no_verdict() {
             let (reduced, _) = explore(&*model, args, reduced);
             let words = format!("{} {args:?}", model.name());
             assert_eq!(reduced.properties, full.properties, "{words}");
-            assert_eq!((reduced.exhausted, reduced.depth <= full.depth), (true, true), "{words}");
+            assert!(reduced.exhausted, "{words}");
             assert!(reduced.unique_states <= full.unique_states, "{words}");
             // A crash leaves packets behind that arrive at nobody.
             assert!(full.limits.crashes == 0 || reduced.unique_states < full.unique_states, "{words}");
@@ -103,7 +103,7 @@ fn what_is_left_out_changes_no_verdict() {
 fn walks_find_what_is_planted_and_repeat() {
     let walk = |seeds, threads| {
         let options = CheckOptions { walks: Some(seeds), threads, ..CheckOptions::default() };
-        explore(&rollout::model::<HastyVoter>(), ModelArgs::default(), options)
+        explore(&model_of(Mistake::VoteBeforeDurable), ModelArgs::default(), options)
     };
     let (report, story) = walk(0..20_000, 1);
     assert!(!report.exhausted && report.violated().next().is_some(), "{report:#?}");
@@ -112,7 +112,7 @@ fn walks_find_what_is_planted_and_repeat() {
     assert_eq!((story.is_some(), &story), (true, &same));
     let sound = |threads| {
         let options = CheckOptions { walks: Some(0..500), threads, ..CheckOptions::default() };
-        explore(&rollout::model::<Sound>(), ModelArgs::default(), options).0
+        explore(&rollout::model(), ModelArgs::default(), options).0
     };
     let report = sound(2);
     assert!(!report.is_proof() && report.violated().next().is_none(), "{report:#?}");
@@ -140,7 +140,7 @@ fn both_explorers_stop_at_the_same_depth() {
 fn a_bound_stops_our_explorer_at_the_same_state_with_any_number_of_threads() {
     let stop = |threads, max| {
         let options = CheckOptions { max_states: Some(max), ..own(threads) };
-        let (report, _) = explore(&rollout::model::<Sound>(), ModelArgs::default(), options);
+        let (report, _) = explore(&rollout::model(), ModelArgs::default(), options);
         assert_eq!(report.stopped_by, Some(format!("--max-states {max}")));
         all_but_cost(&report)
     };
@@ -152,7 +152,7 @@ fn a_bound_stops_our_explorer_at_the_same_state_with_any_number_of_threads() {
 
 #[test]
 fn memory_and_a_signal_stop_the_search_and_say_so() {
-    let of = |options| explore(&rollout::model::<Sound>(), ModelArgs::default(), options).0;
+    let of = |options| explore(&rollout::model(), ModelArgs::default(), options).0;
     let full = of(CheckOptions { memory_limit: Some(1 << 20), ..own(2) });
     assert_eq!(full.stopped_by.as_deref(), Some("memory (--memory-limit 1048576 bytes)"));
     assert!(!full.is_proof() && full.unique_states > 0);
@@ -164,8 +164,8 @@ fn memory_and_a_signal_stop_the_search_and_say_so() {
 }
 
 /// Both find it; ours tells the same story with any number of threads, and stateright finds nothing nearer.
-fn both_find<V: Variant>(args: ModelArgs) {
-    let model = rollout::model::<V>();
+fn both_find(mistake: Mistake, args: ModelArgs) {
+    let model = model_of(mistake);
     let (reference, _) = explore(&model, args, stateright());
     assert!(reference.violated().next().is_some());
     let (report, story) = explore(&model, args, own(1));
@@ -198,16 +198,16 @@ fn both_find<V: Variant>(args: ModelArgs) {
 #[test]
 fn both_explorers_find_a_resolver_that_guesses() {
     let args = ModelArgs { drops: Some(0), timeouts: Some(3), ..ModelArgs::default() };
-    both_find::<GuessingResolver>(args);
+    both_find(Mistake::ResolverGuesses, args);
 }
 
 #[test]
 fn both_explorers_find_a_vote_that_was_not_durable() {
-    both_find::<HastyVoter>(ModelArgs::default());
+    both_find(Mistake::VoteBeforeDurable, ModelArgs::default());
 }
 
 #[test]
 fn both_explorers_find_what_a_wipe_breaks() {
     let args = ModelArgs { crashes: Some(0), drops: Some(0), timeouts: Some(0), ..ModelArgs::default() };
-    both_find::<Amnesiac>(ModelArgs { wipes: Some(1), operations: Some(2), ..args });
+    both_find(Mistake::JoinsUnasked, ModelArgs { wipes: Some(1), operations: Some(2), ..args });
 }

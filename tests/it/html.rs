@@ -3,20 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use coalmine::rollout::chaos;
-use coalmine_core::rollout::variant::Variant;
+use coalmine_core::rollout::mistake::Mistake;
 use coalmine_sim::run::{Engine, Verdict};
 use coalmine_sim::suite::AnyScenario;
 use coalmine_sim::trace::html::{
     Act, ActKind, BandKind, Ending, Fate, Flight, Kind, Lane, Outage, Page, Step, TouchKind, render,
 };
-
-/// A resolver that decides ABORT although all it can reach are prepared.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-struct GuessingResolver;
-impl Variant for GuessingResolver {
-    const RESOLVER_GUESSES: bool = true;
-}
+use coalmine_tests::chaos_of;
 
 fn shipped(name: &str, seed: u64) -> Page {
     let suite = coalmine::suite();
@@ -26,7 +19,7 @@ fn shipped(name: &str, seed: u64) -> Page {
 
 /// The first run in which the planted bug shows.
 fn guessing_resolver() -> Page {
-    let scenario = chaos::scenario::<GuessingResolver>();
+    let scenario = chaos_of(Mistake::ResolverGuesses);
     let broken = (0..3_000)
         .find(|&seed| matches!(scenario.run(Engine::Madsim, seed, false).verdict, Verdict::Violated { .. }));
     let outcome = scenario.run(Engine::Madsim, broken.expect("the sweep finds it"), true);

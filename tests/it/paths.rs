@@ -10,7 +10,6 @@ use std::process::{Command, Stdio};
 use coalmine::rollout;
 use coalmine_core::node::{Context, Event, Node, NodeId, RequestId, Word};
 use coalmine_core::observation::{Invariant, Observation, Witness};
-use coalmine_core::rollout::variant::Sound;
 use coalmine_sim::capsule::{Expected, File};
 use coalmine_sim::check::CheckOptions;
 use coalmine_sim::path::{Happens, PathCapsule, find, steps_of};
@@ -147,7 +146,7 @@ fn every_kind_of_step_can_be_written_and_read() {
         disk: Some(Disk::Async),
         ..ModelArgs::default()
     };
-    let rules = rollout::model::<Sound>().rules(args);
+    let rules = rollout::model().rules(args);
     let mut kinds = BTreeSet::new();
     for walk in 0..60_usize {
         let (mut world, mut path) = (rules.initial(), Vec::new());
@@ -280,7 +279,7 @@ fn choices_and_words_that_toml_does_not_have_are_kept() {
 #[test]
 fn cuts_losses_and_duplicates_are_told_and_drawn() {
     let args = ModelArgs { cuts: Some(1), drops: Some(1), duplicates: Some(1), ..ModelArgs::default() };
-    let model = rollout::model::<Sound>();
+    let model = rollout::model();
     let rules = model.rules(args);
     let path = path_of(
         &rules,

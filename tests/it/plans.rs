@@ -3,14 +3,13 @@
 
 use std::path::{Path, PathBuf};
 
-use coalmine::rollout::chaos;
-use coalmine_core::rollout::variant::Variant;
+use coalmine_core::rollout::mistake::Mistake;
 use coalmine_sim::capsule::{Expected, File};
 use coalmine_sim::faults::{Effect, Effects};
 use coalmine_sim::run::{Engine, Verdict};
 use coalmine_sim::suite::{AnyScenario, FileOutcome};
 
-use coalmine_tests::{GuessingResolver, HastyVoter};
+use coalmine_tests::chaos_of;
 
 fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios").join(name)
@@ -141,8 +140,8 @@ fn a_printed_plan_replays_its_seed() {
 }
 
 /// Whatever seed a planted bug is found by, what is left of its plan can be taken in at a glance.
-fn shrinks<V: Variant>(engine: Engine, failures: usize) {
-    let chaos = chaos::scenario::<V>();
+fn shrinks(mistake: Mistake, engine: Engine, failures: usize) {
+    let chaos = chaos_of(mistake);
     let failing = (0..5_000).filter(|&seed| chaos.run(engine, seed, false).verdict != Verdict::Passed);
     let mut shrunken = 0;
     for seed in failing.take(failures) {
@@ -171,14 +170,14 @@ fn shrinks<V: Variant>(engine: Engine, failures: usize) {
 
 #[test]
 fn a_guessing_resolver_shrinks_to_six_steps() {
-    shrinks::<GuessingResolver>(Engine::Madsim, 1);
-    shrinks::<GuessingResolver>(Engine::World, 3);
+    shrinks(Mistake::ResolverGuesses, Engine::Madsim, 1);
+    shrinks(Mistake::ResolverGuesses, Engine::World, 3);
 }
 
 #[test]
 fn a_hasty_voter_shrinks_to_six_steps() {
-    shrinks::<HastyVoter>(Engine::Madsim, 1);
-    shrinks::<HastyVoter>(Engine::World, 3);
+    shrinks(Mistake::VoteBeforeDurable, Engine::Madsim, 1);
+    shrinks(Mistake::VoteBeforeDurable, Engine::World, 3);
 }
 
 #[test]

@@ -4,28 +4,27 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use coalmine::rollout::{chaos, model};
-use coalmine_core::rollout::variant::Variant;
+use coalmine_core::rollout::mistake::Mistake;
 use coalmine_sim::check::{CheckOptions, Verdict as Property};
 use coalmine_sim::run::{Engine, Verdict};
 use coalmine_sim::suite::{AnyModel, AnyScenario, ModelArgs};
 use coalmine_sim::sweep::{SweepOptions, SweepReport, sweep};
-use coalmine_tests::{Amnesiac, GuessingResolver, HastyVoter};
+use coalmine_tests::{chaos_of, model_of};
 
-fn sweep_until_found<V: Variant>() -> SweepReport {
+fn sweep_until_found(mistake: Mistake) -> SweepReport {
     let options = SweepOptions::of(0..3_000);
-    sweep(&chaos::scenario::<V>(), &options, &|_, _| {})
+    sweep(&chaos_of(mistake), &options, &|_, _| {})
 }
 
 /// The sweep finds it, and the seed alone tells the same story again.
-fn sweep_finds<V: Variant>(invariants: &[&str], words: &[&str]) {
-    let report = sweep_until_found::<V>();
+fn sweep_finds(mistake: Mistake, invariants: &[&str], words: &[&str]) {
+    let report = sweep_until_found(mistake);
     let failure = report.failures.first().expect("the sweep should find the planted bug");
     let Verdict::Violated { invariant, .. } = &failure.verdict else {
         panic!("expected a broken invariant, found {:?}", failure.verdict);
     };
     assert!(invariants.contains(&invariant.as_str()), "an unexpected invariant broke: {invariant}");
-    let again = chaos::scenario::<V>().run(Engine::Madsim, failure.seed, true);
+    let again = chaos_of(mistake).run(Engine::Madsim, failure.seed, true);
     assert_eq!(again.verdict, failure.verdict);
     let story = again.story.expect("a story was asked for");
     for word in words {
@@ -34,9 +33,9 @@ fn sweep_finds<V: Variant>(invariants: &[&str], words: &[&str]) {
 }
 
 /// The checker finds it; the shortest counterexample is a golden transcript.
-fn check_finds<V: Variant>(name: &str, args: ModelArgs) {
+fn check_finds(mistake: Mistake, name: &str, args: ModelArgs) {
     let options = CheckOptions { max_states: Some(20_000_000), ..CheckOptions::default() };
-    let (report, found) = model::<V>().check(args, options, &mut |_| {});
+    let (report, found) = model_of(mistake).check(args, options, &mut |_| {});
     assert!(report.properties.values().any(|property| *property == Property::Violated), "{report:?}");
     assert!(!report.exhausted);
     insta::assert_snapshot!(name, found.expect("a violation is explained").story);
@@ -45,24 +44,24 @@ fn check_finds<V: Variant>(name: &str, args: ModelArgs) {
 #[test]
 fn the_sweep_finds_a_resolver_that_guesses() {
     let broken = ["one-outcome", "one-state-per-version", "no-split-brain", "unanimous"];
-    sweep_finds::<GuessingResolver>(&broken, &["acts as the resolver", "DECISION", "ABORT"]);
+    sweep_finds(Mistake::ResolverGuesses, &broken, &["acts as the resolver", "DECISION", "ABORT"]);
 }
 
 #[test]
 fn the_checker_finds_a_resolver_that_guesses() {
     let args = ModelArgs { drops: Some(0), timeouts: Some(3), ..ModelArgs::default() };
-    check_finds::<GuessingResolver>("guessing_resolver", args);
+    check_finds(Mistake::ResolverGuesses, "guessing_resolver", args);
 }
 
 #[test]
 fn the_sweep_finds_a_vote_that_was_not_durable() {
     let broken = ["promises-kept", "one-outcome"];
-    sweep_finds::<HastyVoter>(&broken, &["PREPARE_RESP", "VOTED COMMIT", "starts from"]);
+    sweep_finds(Mistake::VoteBeforeDurable, &broken, &["PREPARE_RESP", "VOTED COMMIT", "starts from"]);
 }
 
 #[test]
 fn the_checker_finds_a_vote_that_was_not_durable() {
-    check_finds::<HastyVoter>("hasty_voter", ModelArgs::default());
+    check_finds(Mistake::VoteBeforeDurable, "hasty_voter", ModelArgs::default());
 }
 
 #[test]
@@ -74,7 +73,7 @@ fn the_checker_finds_an_amnesiac_participant() {
         timeouts: Some(2),
         ..ModelArgs::default()
     };
-    check_finds::<Amnesiac>("amnesiac_participant", args);
+    check_finds(Mistake::JoinsUnasked, "amnesiac_participant", args);
 }
 
 /// It uses a txid again, and counts the votes for what its former disk proposed.
@@ -88,7 +87,7 @@ fn the_checker_finds_an_amnesiac_coordinator() {
         operations: Some(2),
         ..ModelArgs::default()
     };
-    check_finds::<Amnesiac>("amnesiac_coordinator", args);
+    check_finds(Mistake::JoinsUnasked, "amnesiac_coordinator", args);
 }
 
 fn command(folder: &Path, args: &str) -> Command {

@@ -18,8 +18,8 @@ use std::time::Duration;
 
 use super::config::Config;
 use super::message::{Fact, Known, Message, Record, Timer, Waiting};
+use super::mistake::Mistake;
 use super::state::{RoutingState, Txid};
-use super::variant::Variant;
 use super::{Cx, RolloutNode, ignore};
 use crate::node::NodeId;
 
@@ -34,10 +34,10 @@ pub struct Joining {
     kept_out: Option<(NodeId, Txid)>,
 }
 
-impl<V: Variant> RolloutNode<V> {
+impl RolloutNode {
     /// Begins to ask.
-    pub(super) fn join(&mut self, config: &Config, cx: &mut Cx<'_, V>) {
-        if V::JOINS_UNASKED {
+    pub(super) fn join(&mut self, config: &Config, cx: &mut Cx<'_>) {
+        if config.makes(Mistake::JoinsUnasked) {
             return self.admit(config, self.durable.committed.clone(), Txid::before(1), cx);
         }
         self.joining = Some(Joining { generation: 1, grants: BTreeMap::new(), kept_out: None });
@@ -48,7 +48,7 @@ impl<V: Variant> RolloutNode<V> {
         }
     }
 
-    pub(super) fn ask_to_join(&mut self, config: &Config, cx: &mut Cx<'_, V>) {
+    pub(super) fn ask_to_join(&mut self, config: &Config, cx: &mut Cx<'_>) {
         let Some(joining) = &self.joining else { return };
         let life = cx.life();
         if config.is_coordinator() {
@@ -64,7 +64,7 @@ impl<V: Variant> RolloutNode<V> {
     }
 
     /// A participant asks to be taken in.
-    pub(super) fn on_join_req(&mut self, config: &Config, from: NodeId, life: u64, cx: &mut Cx<'_, V>) {
+    pub(super) fn on_join_req(&mut self, config: &Config, from: NodeId, life: u64, cx: &mut Cx<'_>) {
         if !config.is_coordinator() {
             return ignore(from, "only the coordinator takes participants in", cx);
         }
@@ -90,7 +90,7 @@ impl<V: Variant> RolloutNode<V> {
         life: u64,
         state: RoutingState,
         begun: Txid,
-        cx: &mut Cx<'_, V>,
+        cx: &mut Cx<'_>,
     ) {
         if from != config.coordinator {
             return ignore(from, "only the coordinator takes participants in", cx);
@@ -112,7 +112,7 @@ impl<V: Variant> RolloutNode<V> {
         from: NodeId,
         life: u64,
         generation: u32,
-        cx: &mut Cx<'_, V>,
+        cx: &mut Cx<'_>,
     ) {
         if from != config.coordinator {
             return ignore(from, "only the coordinator has generations", cx);
@@ -139,7 +139,7 @@ impl<V: Variant> RolloutNode<V> {
         life: u64,
         generation: u32,
         known: Option<Known>,
-        cx: &mut Cx<'_, V>,
+        cx: &mut Cx<'_>,
     ) {
         let Some(joining) = self.joining.as_mut().filter(|_| config.is_coordinator() && life == cx.life())
         else {
@@ -167,7 +167,7 @@ impl<V: Variant> RolloutNode<V> {
 
     /// The coordinator is taken in once all have granted it a generation and none is in doubt: its former
     /// disk may have decided what they are in doubt about, either way, and told a client.
-    fn admit_if_granted(&mut self, config: &Config, cx: &mut Cx<'_, V>) {
+    fn admit_if_granted(&mut self, config: &Config, cx: &mut Cx<'_>) {
         let Some(joining) = self.joining.as_ref().filter(|_| config.is_coordinator()) else { return };
         let grants = &joining.grants;
         if config.others().any(|member| !grants.contains_key(&member)) {
@@ -195,7 +195,7 @@ impl<V: Variant> RolloutNode<V> {
     }
 
     /// Is a member from here on, with no past before `begun`.
-    fn admit(&mut self, config: &Config, state: RoutingState, begun: Txid, cx: &mut Cx<'_, V>) {
+    fn admit(&mut self, config: &Config, state: RoutingState, begun: Txid, cx: &mut Cx<'_>) {
         let (version, digest) = (state.version, state.digest());
         self.joining = None;
         cx.cancel_timer(Timer::Join);

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::message::Refusal;
+use super::mistake::Mistake;
 use super::state::{ModelId, WHOLE_BP};
 use crate::node::NodeId;
 
@@ -25,6 +26,8 @@ pub struct Config {
     pub gates: Gates,
     /// How long to wait for what.
     pub timeouts: Timeouts,
+    /// The rule that this node breaks; none, but in tests.
+    pub mistake: Option<Mistake>,
 }
 
 impl Config {
@@ -38,6 +41,7 @@ impl Config {
             initial_model: ModelId::new("v1").expect("a valid name"),
             gates: Gates::default(),
             timeouts: Timeouts::default(),
+            mistake: None,
         };
         members.iter().map(config).collect()
     }

@@ -13,7 +13,6 @@ use super::message::{
     AbortReason, Fact, Message, Outcome, Record, Reply, Rollout, Step, StepResult, Timer, Vote,
 };
 use super::state::{ModelId, RoutingState, Txid};
-use super::variant::Variant;
 use super::{Cx, RolloutNode, ignore};
 use crate::node::{NodeId, RequestId};
 
@@ -46,10 +45,10 @@ impl Coordination {
     }
 }
 
-impl<V: Variant> RolloutNode<V> {
+impl RolloutNode {
     /// A new life of the coordinator: counts it, aborts what was left undecided, tells everybody how the
     /// last transaction ended, goes on with the rollout.
-    pub(super) fn resume_coordination(&mut self, config: &Config, cx: &mut Cx<'_, V>) {
+    pub(super) fn resume_coordination(&mut self, config: &Config, cx: &mut Cx<'_>) {
         let epoch = self.durable.epoch + 1;
         self.append(Record::Epoch { epoch }, cx);
         if let Some(prepared) = &self.durable.prepared {
@@ -71,7 +70,7 @@ impl<V: Variant> RolloutNode<V> {
         model: ModelId,
         steps_bp: &[u32],
         pause_ms: u64,
-        cx: &mut Cx<'_, V>,
+        cx: &mut Cx<'_>,
     ) {
         if !config.is_coordinator() {
             return cx.reply(id, Reply::NotCoordinator { coordinator: config.coordinator });
@@ -116,7 +115,7 @@ impl<V: Variant> RolloutNode<V> {
     }
 
     /// Begins the transaction of the next step, if there is one.
-    pub(super) fn begin(&mut self, config: &Config, cx: &mut Cx<'_, V>) {
+    pub(super) fn begin(&mut self, config: &Config, cx: &mut Cx<'_>) {
         let Some(rollout) = self.durable.running() else { return };
         let Some(share_bp) = rollout.next_step().map(|step| step.share_bp) else { return };
         let txid = Txid { number: self.coordination.begun + 1, ..self.last_begun() };
@@ -148,7 +147,7 @@ impl<V: Variant> RolloutNode<V> {
         from: NodeId,
         txid: Txid,
         vote: Vote,
-        cx: &mut Cx<'_, V>,
+        cx: &mut Cx<'_>,
     ) {
         let Some(prepared) = self.durable.prepared.as_ref().filter(|prepared| prepared.txid == txid) else {
             return; // a late copy, or of a former life
@@ -168,7 +167,7 @@ impl<V: Variant> RolloutNode<V> {
         }
     }
 
-    fn decide_if_unanimous(&mut self, config: &Config, cx: &mut Cx<'_, V>) {
+    fn decide_if_unanimous(&mut self, config: &Config, cx: &mut Cx<'_>) {
         let Some(prepared) = &self.durable.prepared else { return };
         if prepared.members.iter().all(|member| self.coordination.votes.contains(member)) {
             let (txid, version) = (prepared.txid, prepared.state.version);
@@ -176,7 +175,7 @@ impl<V: Variant> RolloutNode<V> {
         }
     }
 
-    pub(super) fn on_vote_timeout(&mut self, config: &Config, cx: &mut Cx<'_, V>) {
+    pub(super) fn on_vote_timeout(&mut self, config: &Config, cx: &mut Cx<'_>) {
         let Some(prepared) = &self.durable.prepared else { return };
         let voted = &self.coordination.votes;
         let missing = prepared.members.iter().copied().filter(|member| !voted.contains(member)).collect();
@@ -193,7 +192,7 @@ impl<V: Variant> RolloutNode<V> {
         txid: Txid,
         version: u64,
         outcome: Outcome,
-        cx: &mut Cx<'_, V>,
+        cx: &mut Cx<'_>,
     ) {
         match outcome {
             Outcome::Abort => {
@@ -210,7 +209,7 @@ impl<V: Variant> RolloutNode<V> {
         txid: Txid,
         version: u64,
         decision: Result<(), AbortReason>,
-        cx: &mut Cx<'_, V>,
+        cx: &mut Cx<'_>,
     ) {
         let (outcome, reason) = match decision {
             Ok(()) => (Outcome::Commit, None),
@@ -230,7 +229,7 @@ impl<V: Variant> RolloutNode<V> {
     }
 
     /// Goes on with the rollout under way: watches the last step for its pause, if there was one.
-    fn pause_or_begin(&mut self, config: &Config, cx: &mut Cx<'_, V>) {
+    fn pause_or_begin(&mut self, config: &Config, cx: &mut Cx<'_>) {
         let running = self.durable.running();
         let watched = |rollout: &&Rollout| {
             rollout.pause_ms > 0 && matches!(rollout.steps[0].result, StepResult::Committed { .. })
@@ -242,7 +241,7 @@ impl<V: Variant> RolloutNode<V> {
         }
     }
 
-    fn announce(&mut self, config: &Config, txid: Txid, version: u64, outcome: Outcome, cx: &mut Cx<'_, V>) {
+    fn announce(&mut self, config: &Config, txid: Txid, version: u64, outcome: Outcome, cx: &mut Cx<'_>) {
         let waiting_for: BTreeSet<_> = config.others().collect();
         if waiting_for.is_empty() {
             return;
@@ -254,7 +253,7 @@ impl<V: Variant> RolloutNode<V> {
         cx.set_timer(Timer::Resend, Duration::from_millis(config.timeouts.resend_ms));
     }
 
-    pub(super) fn on_decision_ack(&mut self, from: NodeId, txid: Txid, cx: &mut Cx<'_, V>) {
+    pub(super) fn on_decision_ack(&mut self, from: NodeId, txid: Txid, cx: &mut Cx<'_>) {
         let announcement = &mut self.coordination.announcement;
         let Some(announced) = announcement.as_mut().filter(|announced| announced.txid == txid) else {
             return; // a late copy, or of a former life
@@ -270,7 +269,7 @@ impl<V: Variant> RolloutNode<V> {
 
     /// Sends again what was not answered: the decision to who has not acknowledged it, the proposal to who
     /// has not voted.
-    pub(super) fn on_resend(&mut self, config: &Config, cx: &mut Cx<'_, V>) {
+    pub(super) fn on_resend(&mut self, config: &Config, cx: &mut Cx<'_>) {
         if let Some(announced) = &self.coordination.announcement {
             let Announcement { txid, version, outcome, .. } = *announced;
             for &to in &announced.waiting_for {

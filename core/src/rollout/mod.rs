@@ -58,14 +58,13 @@ pub mod coordinator;
 pub mod durable;
 pub mod invariants;
 pub mod message;
+pub mod mistake;
 pub mod participant;
 pub mod resolver;
 pub mod state;
 mod tell;
-pub mod variant;
 
 use std::collections::BTreeMap;
-use std::marker::PhantomData;
 
 use self::admission::Joining;
 use self::config::{Config, Health, jittered};
@@ -74,12 +73,11 @@ use self::durable::Durable;
 use self::message::{Fact, Message, Record, Reply, Request, Timer, View};
 use self::resolver::Inquiry;
 use self::state::{RoutingState, Txid};
-use self::variant::{Sound, Variant};
 use crate::node::{Context, Event, Node, NodeId, RequestId, Word};
 
 /// One member of the cluster. What must survive a crash is in `durable`, all else may be lost at any time.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct RolloutNode<V: Variant = Sound> {
+pub struct RolloutNode {
     durable: Durable,
     /// The last window of this node's data plane.
     health: Option<Health>,
@@ -92,12 +90,11 @@ pub struct RolloutNode<V: Variant = Sound> {
     joining: Option<Joining>,
     /// The generation that this life has granted, and to which life of the coordinator.
     granted: Option<(u32, u64)>,
-    variant: PhantomData<V>,
 }
 
-type Cx<'c, V> = Context<'c, RolloutNode<V>>;
+type Cx<'c> = Context<'c, RolloutNode>;
 
-impl<V: Variant> Node for RolloutNode<V> {
+impl Node for RolloutNode {
     type Config = Config;
     type Message = Message;
     type Timer = Timer;
@@ -107,7 +104,7 @@ impl<V: Variant> Node for RolloutNode<V> {
     type View = View;
     type Fact = Fact;
 
-    fn start(config: &Config, disk: &[Record], cx: &mut Cx<'_, V>) -> Self {
+    fn start(config: &Config, disk: &[Record], cx: &mut Cx<'_>) -> Self {
         let mut node = Self {
             durable: Durable::recover(config, disk),
             health: None,
@@ -117,7 +114,6 @@ impl<V: Variant> Node for RolloutNode<V> {
             inquiry: None,
             joining: None,
             granted: None,
-            variant: PhantomData,
         };
         if disk.is_empty() {
             cx.observe(Fact::EmptyJournal);
@@ -132,7 +128,7 @@ impl<V: Variant> Node for RolloutNode<V> {
         node
     }
 
-    fn on(&mut self, config: &Config, event: Event<Self>, cx: &mut Cx<'_, V>) {
+    fn on(&mut self, config: &Config, event: Event<Self>, cx: &mut Cx<'_>) {
         match event {
             Event::Message { from, message } => self.on_message(config, from, message, cx),
             Event::Timer(timer) => match timer {
@@ -158,7 +154,7 @@ impl<V: Variant> Node for RolloutNode<V> {
     }
 }
 
-impl<V: Variant> RolloutNode<V> {
+impl RolloutNode {
     /// What this node serves, as far as it knows (the last steps may not be durable yet).
     pub fn committed(&self) -> &RoutingState {
         &self.durable.committed
@@ -187,7 +183,7 @@ impl<V: Variant> RolloutNode<V> {
     }
 
     /// A member begins its life.
-    fn take_part(&mut self, config: &Config, cx: &mut Cx<'_, V>) {
+    fn take_part(&mut self, config: &Config, cx: &mut Cx<'_>) {
         cx.set_timer(Timer::Heartbeat, jittered(config.timeouts.heartbeat_ms));
         if config.is_coordinator() {
             self.resume_coordination(config, cx);
@@ -196,7 +192,7 @@ impl<V: Variant> RolloutNode<V> {
         }
     }
 
-    fn on_message(&mut self, config: &Config, from: NodeId, message: Message, cx: &mut Cx<'_, V>) {
+    fn on_message(&mut self, config: &Config, from: NodeId, message: Message, cx: &mut Cx<'_>) {
         if from == config.me || !config.members.contains(&from) {
             return ignore(from, "it is not from another member", cx);
         }
@@ -237,7 +233,7 @@ impl<V: Variant> RolloutNode<V> {
 
     // Heartbeats and catch-up (rule 8).
 
-    fn on_heartbeat_timer(&mut self, config: &Config, cx: &mut Cx<'_, V>) {
+    fn on_heartbeat_timer(&mut self, config: &Config, cx: &mut Cx<'_>) {
         for to in config.others() {
             cx.send(to, self.heartbeat(config));
         }
@@ -253,7 +249,7 @@ impl<V: Variant> RolloutNode<V> {
         }
     }
 
-    fn on_heartbeat(&mut self, config: &Config, from: NodeId, version: u64, digest: u64, cx: &mut Cx<'_, V>) {
+    fn on_heartbeat(&mut self, config: &Config, from: NodeId, version: u64, digest: u64, cx: &mut Cx<'_>) {
         let mine = &self.durable.committed;
         if version < mine.version {
             cx.send(from, Message::StateSync { state: mine.clone() });
@@ -264,7 +260,7 @@ impl<V: Variant> RolloutNode<V> {
         }
     }
 
-    fn on_state_sync(&mut self, config: &Config, from: NodeId, state: RoutingState, cx: &mut Cx<'_, V>) {
+    fn on_state_sync(&mut self, config: &Config, from: NodeId, state: RoutingState, cx: &mut Cx<'_>) {
         let mine = &self.durable.committed;
         if state.version < mine.version {
             return; // an old message
@@ -289,7 +285,7 @@ impl<V: Variant> RolloutNode<V> {
         self.publish(config, cx);
     }
 
-    fn raise_alarm(&mut self, config: &Config, with: NodeId, version: u64, cx: &mut Cx<'_, V>) {
+    fn raise_alarm(&mut self, config: &Config, with: NodeId, version: u64, cx: &mut Cx<'_>) {
         if !self.split_brain {
             self.split_brain = true;
             cx.observe(Fact::SplitBrain { with, version });
@@ -299,7 +295,7 @@ impl<V: Variant> RolloutNode<V> {
 
     // Health.
 
-    fn on_report_health(&mut self, config: &Config, id: RequestId, health: Health, cx: &mut Cx<'_, V>) {
+    fn on_report_health(&mut self, config: &Config, id: RequestId, health: Health, cx: &mut Cx<'_>) {
         if !config.is_coordinator() {
             cx.send(config.coordinator, Message::HealthSnapshot { health: health.clone() });
         }
@@ -308,7 +304,7 @@ impl<V: Variant> RolloutNode<V> {
         cx.reply(id, Reply::Done);
     }
 
-    fn on_health_snapshot(&mut self, config: &Config, from: NodeId, health: Health, cx: &mut Cx<'_, V>) {
+    fn on_health_snapshot(&mut self, config: &Config, from: NodeId, health: Health, cx: &mut Cx<'_>) {
         if config.is_coordinator() {
             self.member_health.insert(from, health);
             self.publish(config, cx);
@@ -318,13 +314,13 @@ impl<V: Variant> RolloutNode<V> {
     // Shared by all roles.
 
     /// Writes a record and takes it in.
-    fn append(&mut self, record: Record, cx: &mut Cx<'_, V>) {
+    fn append(&mut self, record: Record, cx: &mut Cx<'_>) {
         self.durable.apply(&record);
         cx.append(record);
     }
 
     /// Says again what the journal holds: the crash may have come between a write and its fact.
-    fn retell(&self, config: &Config, cx: &mut Cx<'_, V>) {
+    fn retell(&self, config: &Config, cx: &mut Cx<'_>) {
         let committed = &self.durable.committed;
         if let Some(txid) = committed.txid {
             if config.is_coordinator() {
@@ -338,12 +334,12 @@ impl<V: Variant> RolloutNode<V> {
     }
 
     /// Says what the node now serves, if `txid` is what made it so.
-    fn observe_committed(&self, txid: Txid, cx: &mut Cx<'_, V>) {
+    fn observe_committed(&self, txid: Txid, cx: &mut Cx<'_>) {
         let committed = &self.durable.committed;
         cx.observe(Fact::Committed { txid, version: committed.version, digest: committed.digest() });
     }
 
-    fn publish(&self, config: &Config, cx: &mut Cx<'_, V>) {
+    fn publish(&self, config: &Config, cx: &mut Cx<'_>) {
         cx.publish(View {
             node: config.me,
             coordinator: config.coordinator,
@@ -359,6 +355,6 @@ impl<V: Variant> RolloutNode<V> {
 }
 
 /// Reports a message that made no sense.
-fn ignore<V: Variant>(from: NodeId, why: &str, cx: &mut Cx<'_, V>) {
+fn ignore(from: NodeId, why: &str, cx: &mut Cx<'_>) {
     cx.observe(Fact::Ignored { from, why: why.into() });
 }

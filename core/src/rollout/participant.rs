@@ -2,12 +2,12 @@
 
 use super::config::{Config, jittered};
 use super::message::{Fact, Message, Outcome, Record, Refusal, Timer, Vote};
+use super::mistake::Mistake;
 use super::state::{RoutingState, Txid};
-use super::variant::Variant;
 use super::{Cx, RolloutNode, ignore};
 use crate::node::NodeId;
 
-impl<V: Variant> RolloutNode<V> {
+impl RolloutNode {
     pub(super) fn on_prepare_req(
         &mut self,
         config: &Config,
@@ -15,7 +15,7 @@ impl<V: Variant> RolloutNode<V> {
         txid: Txid,
         state: RoutingState,
         members: Vec<NodeId>,
-        cx: &mut Cx<'_, V>,
+        cx: &mut Cx<'_>,
     ) {
         if from != config.coordinator {
             return ignore(from, "only the coordinator proposes", cx);
@@ -40,7 +40,7 @@ impl<V: Variant> RolloutNode<V> {
     }
 
     /// A later proposal says how the transaction this node is in doubt about ended (rule 9).
-    fn learn_from_proposal(&mut self, config: &Config, txid: Txid, version: u64, cx: &mut Cx<'_, V>) {
+    fn learn_from_proposal(&mut self, config: &Config, txid: Txid, version: u64, cx: &mut Cx<'_>) {
         let Some(prepared) = self.durable.prepared.as_ref().filter(|prepared| prepared.txid < txid) else {
             return;
         };
@@ -90,12 +90,12 @@ impl<V: Variant> RolloutNode<V> {
         txid: Txid,
         state: RoutingState,
         members: Vec<NodeId>,
-        cx: &mut Cx<'_, V>,
+        cx: &mut Cx<'_>,
     ) {
         let version = state.version;
         let record = Record::Voted { txid, state, members };
         let vote = Message::PrepareResp { txid, vote: Vote::Commit };
-        if V::VOTE_BEFORE_DURABLE {
+        if config.makes(Mistake::VoteBeforeDurable) {
             cx.observe(Fact::Voted { txid, version });
             cx.send(coordinator, vote);
             self.append(record, cx);
@@ -109,7 +109,7 @@ impl<V: Variant> RolloutNode<V> {
     }
 
     /// Promises, durably, never to vote for `txid` or an earlier transaction, unless it has already.
-    pub(super) fn refuse(&mut self, txid: Txid, refusal: Refusal, cx: &mut Cx<'_, V>) {
+    pub(super) fn refuse(&mut self, txid: Txid, refusal: Refusal, cx: &mut Cx<'_>) {
         if txid > self.durable.floor {
             self.append(Record::Refused { txid }, cx);
             cx.observe(Fact::Refused { txid, refusal });
@@ -123,7 +123,7 @@ impl<V: Variant> RolloutNode<V> {
         txid: Txid,
         version: u64,
         outcome: Outcome,
-        cx: &mut Cx<'_, V>,
+        cx: &mut Cx<'_>,
     ) {
         if self.durable.prepared_txid() == Some(txid) {
             if config.is_coordinator() {
@@ -158,7 +158,7 @@ impl<V: Variant> RolloutNode<V> {
     }
 
     /// A participant learns how the transaction it is in doubt about ended.
-    pub(super) fn conclude(&mut self, config: &Config, txid: Txid, outcome: Outcome, cx: &mut Cx<'_, V>) {
+    pub(super) fn conclude(&mut self, config: &Config, txid: Txid, outcome: Outcome, cx: &mut Cx<'_>) {
         self.append(Record::Decided { txid, outcome, reason: None }, cx);
         match outcome {
             Outcome::Commit => self.observe_committed(txid, cx),
@@ -168,7 +168,7 @@ impl<V: Variant> RolloutNode<V> {
         self.publish(config, cx);
     }
 
-    pub(super) fn leave_doubt(&mut self, cx: &mut Cx<'_, V>) {
+    pub(super) fn leave_doubt(&mut self, cx: &mut Cx<'_>) {
         if self.durable.prepared.is_none() {
             self.inquiry = None;
             cx.cancel_timer(Timer::Inquire);

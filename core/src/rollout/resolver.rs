@@ -8,8 +8,8 @@
 
 use super::config::{Config, jittered};
 use super::message::{Answer, Fact, Message, Outcome, Refusal, Timer};
+use super::mistake::Mistake;
 use super::state::Txid;
-use super::variant::Variant;
 use super::{Cx, RolloutNode};
 use crate::node::NodeId;
 
@@ -22,18 +22,19 @@ pub struct Inquiry {
     deferred: bool,
 }
 
-impl<V: Variant> RolloutNode<V> {
+impl RolloutNode {
     /// In doubt for too long, or since the restart: asks everybody.
-    pub(super) fn on_inquire(&mut self, config: &Config, cx: &mut Cx<'_, V>) {
+    pub(super) fn on_inquire(&mut self, config: &Config, cx: &mut Cx<'_>) {
         let Some(txid) = self.durable.prepared_txid().filter(|_| !config.is_coordinator()) else { return };
-        if V::RESOLVER_GUESSES && self.inquiry == Some(Inquiry { resolving: true, deferred: false }) {
+        let alone = self.inquiry == Some(Inquiry { resolving: true, deferred: false });
+        if alone && config.makes(Mistake::ResolverGuesses) {
             return self.conclude_and_announce(config, txid, Outcome::Abort, cx);
         }
         self.ask(config, cx);
     }
 
     /// Begins a round.
-    pub(super) fn ask(&mut self, config: &Config, cx: &mut Cx<'_, V>) {
+    pub(super) fn ask(&mut self, config: &Config, cx: &mut Cx<'_>) {
         let Some(prepared) = &self.durable.prepared else { return };
         let (txid, version) = (prepared.txid, prepared.state.version);
         let resolving = self.inquiry.is_some_and(|last| !last.deferred);
@@ -52,7 +53,7 @@ impl<V: Variant> RolloutNode<V> {
         txid: Txid,
         version: u64,
         resolve: bool,
-        cx: &mut Cx<'_, V>,
+        cx: &mut Cx<'_>,
     ) {
         let committed = &self.durable.committed;
         if committed.version > version {
@@ -89,7 +90,7 @@ impl<V: Variant> RolloutNode<V> {
         from: NodeId,
         txid: Txid,
         answer: Answer,
-        cx: &mut Cx<'_, V>,
+        cx: &mut Cx<'_>,
     ) {
         if self.durable.prepared_txid() != Some(txid) || config.is_coordinator() {
             return; // the doubt is over
@@ -111,7 +112,7 @@ impl<V: Variant> RolloutNode<V> {
     }
 
     /// Concludes and, as the resolver, tells the others.
-    fn conclude_and_announce(&mut self, config: &Config, txid: Txid, outcome: Outcome, cx: &mut Cx<'_, V>) {
+    fn conclude_and_announce(&mut self, config: &Config, txid: Txid, outcome: Outcome, cx: &mut Cx<'_>) {
         let resolving = self.inquiry.is_some_and(|inquiry| inquiry.resolving);
         let version = self.durable.prepared.as_ref().map_or(0, |prepared| prepared.state.version);
         self.conclude(config, txid, outcome, cx);

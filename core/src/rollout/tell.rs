@@ -4,10 +4,9 @@ use super::RolloutNode;
 use super::message::{
     AbortReason, Answer, Fact, Message, Outcome, Record, Refusal, Reply, Request, Timer, Vote, Waiting,
 };
-use super::variant::Variant;
 use crate::node::Word;
 
-pub(super) fn tell<V: Variant>(word: Word<'_, RolloutNode<V>>) -> String {
+pub(super) fn tell(word: Word<'_, RolloutNode>) -> String {
     match word {
         Word::Message(message) => tell_message(message),
         Word::Timer(timer) => tell_timer(timer).into(),

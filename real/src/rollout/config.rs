@@ -243,6 +243,7 @@ impl NodeFile {
                 on_no_evidence: self.on_no_evidence,
             },
             timeouts: self.timeouts.clone(),
+            mistake: None,
         }
     }
 

@@ -14,7 +14,6 @@ use coalmine_core::rollout::RolloutNode;
 use coalmine_core::rollout::config::Health;
 use coalmine_core::rollout::message::Request;
 use coalmine_core::rollout::state::{ModelId, WHOLE_BP};
-use coalmine_core::rollout::variant::Variant;
 use hdrhistogram::Histogram;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -111,9 +110,9 @@ impl Meter {
 
 /// Closes a window after another and reports each to the node, until the node stops. A silent data plane
 /// reports its first empty window only: that the evidence has gone is news, that it is still gone is not.
-pub(super) async fn report_windows<V: Variant, R: Runtime>(
+pub(super) async fn report_windows<R: Runtime>(
     runtime: R,
-    handle: Handle<RolloutNode<V>>,
+    handle: Handle<RolloutNode>,
     meter: std::sync::Arc<Meter>,
     window: Duration,
 ) {

@@ -26,7 +26,6 @@ use coalmine_core::node::{NodeId, RequestId};
 use coalmine_core::rollout::RolloutNode;
 use coalmine_core::rollout::config::Config;
 use coalmine_core::rollout::message::{Reply, Request};
-use coalmine_core::rollout::variant::Variant;
 use serde_json::Value;
 
 pub use self::data_plane::{Backend, DataPlane};
@@ -35,7 +34,7 @@ use crate::face::{Face, parse_request_name, post_json, read_json};
 use crate::runtime::Runtime;
 use crate::shell::Handle;
 
-impl<V: Variant> Face for RolloutNode<V> {
+impl Face for RolloutNode {
     fn router<R: Runtime>(runtime: &R, config: &Config, handle: Handle<Self>) -> Router {
         router_with(runtime, config, handle, DataPlane::default())
     }
@@ -73,10 +72,10 @@ impl<V: Variant> Face for RolloutNode<V> {
 }
 
 /// The routes to a running node, with a data plane of its own, which begins to measure at once.
-pub fn router_with<V: Variant, R: Runtime>(
+pub fn router_with<R: Runtime>(
     runtime: &R,
     config: &Config,
-    handle: Handle<RolloutNode<V>>,
+    handle: Handle<RolloutNode>,
     data_plane: DataPlane,
 ) -> Router {
     routes::router(runtime, config, handle, data_plane)

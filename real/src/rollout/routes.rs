@@ -17,7 +17,6 @@ use coalmine_core::rollout::RolloutNode;
 use coalmine_core::rollout::config::{Config, Health};
 use coalmine_core::rollout::message::{Reply, Request, View};
 use coalmine_core::rollout::state::{ModelId, RoutingState};
-use coalmine_core::rollout::variant::Variant;
 use serde_json::json;
 
 use super::data_plane::{Backend, DataPlane, Meter, report_windows, spread_point, sticky_point};
@@ -33,9 +32,9 @@ use crate::shell::Handle;
 type Body = Result<Bytes, BytesRejection>;
 
 /// What every route can reach.
-struct App<V: Variant, R> {
+struct App<R> {
     runtime: R,
-    handle: Handle<RolloutNode<V>>,
+    handle: Handle<RolloutNode>,
     data_plane: DataPlane,
     meter: Arc<Meter>,
     /// How many requests without a key were routed.
@@ -46,12 +45,12 @@ struct App<V: Variant, R> {
     named: AtomicU64,
 }
 
-type Shared<V, R> = State<Arc<App<V, R>>>;
+type Shared<R> = State<Arc<App<R>>>;
 
-pub(super) fn router<V: Variant, R: Runtime>(
+pub(super) fn router<R: Runtime>(
     runtime: &R,
     _config: &Config,
-    handle: Handle<RolloutNode<V>>,
+    handle: Handle<RolloutNode>,
     data_plane: DataPlane,
 ) -> Router {
     let meter = Arc::new(Meter::new());
@@ -67,12 +66,12 @@ pub(super) fn router<V: Variant, R: Runtime>(
         named: AtomicU64::new(0),
     };
     Router::new()
-        .route("/routing/state", get(routing_state::<V, R>))
-        .route("/health/snapshot", get(health_snapshot::<V, R>))
-        .route("/health/report", post(report_health::<V, R>))
-        .route("/predict", post(predict::<V, R>))
-        .route("/rollouts", get(list_rollouts::<V, R>).post(start_rollout::<V, R>))
-        .route("/status", get(status::<V, R>))
+        .route("/routing/state", get(routing_state::<R>))
+        .route("/health/snapshot", get(health_snapshot::<R>))
+        .route("/health/report", post(report_health::<R>))
+        .route("/predict", post(predict::<R>))
+        .route("/rollouts", get(list_rollouts::<R>).post(start_rollout::<R>))
+        .route("/status", get(status::<R>))
         .fallback(no_route)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
@@ -87,27 +86,21 @@ async fn wrong_method(method: Method, uri: Uri) -> ApiError {
     ApiError(StatusCode::METHOD_NOT_ALLOWED, format!("{method} is not possible at {}", uri.path()))
 }
 
-async fn routing_state<V: Variant, R: Runtime>(
-    State(app): Shared<V, R>,
-) -> Result<Json<RoutingState>, ApiError> {
+async fn routing_state<R: Runtime>(State(app): Shared<R>) -> Result<Json<RoutingState>, ApiError> {
     Ok(Json(app.member_view()?.routing.clone()))
 }
 
-async fn health_snapshot<V: Variant, R: Runtime>(
-    State(app): Shared<V, R>,
-) -> Result<Json<HealthSnapshot>, ApiError> {
+async fn health_snapshot<R: Runtime>(State(app): Shared<R>) -> Result<Json<HealthSnapshot>, ApiError> {
     let view = app.view()?;
     let window = view.health.as_ref().into();
     Ok(Json(HealthSnapshot { window, last_committed_version: view.routing.version }))
 }
 
-async fn status<V: Variant, R: Runtime>(State(app): Shared<V, R>) -> Result<Json<StatusView>, ApiError> {
+async fn status<R: Runtime>(State(app): Shared<R>) -> Result<Json<StatusView>, ApiError> {
     Ok(Json(StatusView::from(&*app.view()?)))
 }
 
-async fn list_rollouts<V: Variant, R: Runtime>(
-    State(app): Shared<V, R>,
-) -> Result<Json<Vec<RolloutView>>, ApiError> {
+async fn list_rollouts<R: Runtime>(State(app): Shared<R>) -> Result<Json<Vec<RolloutView>>, ApiError> {
     let view = app.view()?;
     if view.node != view.coordinator {
         // An empty list would say that there are none.
@@ -116,8 +109,8 @@ async fn list_rollouts<V: Variant, R: Runtime>(
     Ok(Json(view.rollouts.iter().map(RolloutView::from).collect()))
 }
 
-async fn start_rollout<V: Variant, R: Runtime>(
-    State(app): Shared<V, R>,
+async fn start_rollout<R: Runtime>(
+    State(app): Shared<R>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
@@ -132,8 +125,8 @@ async fn start_rollout<V: Variant, R: Runtime>(
     Ok(app.answer(&reply))
 }
 
-async fn report_health<V: Variant, R: Runtime>(
-    State(app): Shared<V, R>,
+async fn report_health<R: Runtime>(
+    State(app): Shared<R>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
@@ -147,8 +140,8 @@ async fn report_health<V: Variant, R: Runtime>(
     Ok(app.answer(&reply))
 }
 
-async fn predict<V: Variant, R: Runtime>(
-    State(app): Shared<V, R>,
+async fn predict<R: Runtime>(
+    State(app): Shared<R>,
     body: Body,
 ) -> Result<(StatusCode, Json<Prediction>), ApiError> {
     let PredictBody { key } = read_body(body)?;
@@ -168,7 +161,7 @@ async fn predict<V: Variant, R: Runtime>(
     Ok((status, Json(Prediction { model, routing_version, node, error })))
 }
 
-impl<V: Variant, R: Runtime> App<V, R> {
+impl<R: Runtime> App<R> {
     fn view(&self) -> Result<Arc<View>, ApiError> {
         self.handle
             .view()
@@ -214,7 +207,7 @@ impl<V: Variant, R: Runtime> App<V, R> {
 
     /// The node's answer as HTTP. What is not a success also carries the answer itself.
     fn answer(&self, reply: &Reply) -> Response {
-        let words = || RolloutNode::<V>::tell(Word::Reply(reply));
+        let words = || RolloutNode::tell(Word::Reply(reply));
         let (status, error) = match reply {
             Reply::Accepted { id } => {
                 return (StatusCode::ACCEPTED, Json(json!({ "id": request_name(*id) }))).into_response();

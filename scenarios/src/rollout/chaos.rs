@@ -4,7 +4,6 @@
 
 use coalmine_core::node::NodeId;
 use coalmine_core::rollout::RolloutNode;
-use coalmine_core::rollout::variant::Variant;
 use coalmine_sim::chaos::Chaos;
 use coalmine_sim::plan::{Draw, Plan, PlanStep, What, When};
 use coalmine_sim::scenario::{Scenario, nothing_more};
@@ -17,18 +16,18 @@ const MESSAGES: [&str; 5] = ["PrepareReq", "PrepareResp", "Decision", "DecisionA
 const RECORDS: [&str; 8] =
     ["Epoch", "Accepted", "Voted", "Refused", "Decided", "Installed", "Granted", "Admitted"];
 
-/// The scenario, for any variant of the node.
-pub fn scenario<V: Variant>() -> Scenario<RolloutSystem<V>> {
+/// The scenario.
+pub fn scenario() -> Scenario<RolloutSystem> {
     Scenario {
         name: "rollout-chaos",
         about: "Rollouts under every fault that can be healed, all drawn from the seed.",
         system: || RolloutSystem::new(3, 1),
         plan,
-        expect: nothing_more::<RolloutSystem<V>>,
+        expect: nothing_more::<RolloutSystem>,
     }
 }
 
-fn plan<V: Variant>(system: &RolloutSystem<V>, rng: &mut ChaCha8Rng) -> Plan<RolloutNode<V>> {
+fn plan(system: &RolloutSystem, rng: &mut ChaCha8Rng) -> Plan<RolloutNode> {
     let participants = (2..=system.nodes).map(NodeId);
     let chaos = Chaos::of(system).aimed_at(&MESSAGES, &RECORDS).wipes(participants);
     let operations = operations(system.nodes, chaos.heal_at_ms, rng);
@@ -36,7 +35,7 @@ fn plan<V: Variant>(system: &RolloutSystem<V>, rng: &mut ChaCha8Rng) -> Plan<Rol
 }
 
 /// One to four rollouts, and now and then a report of good or bad health.
-fn operations<V: Variant>(nodes: u32, until_ms: u64, rng: &mut ChaCha8Rng) -> Vec<PlanStep<RolloutNode<V>>> {
+fn operations(nodes: u32, until_ms: u64, rng: &mut ChaCha8Rng) -> Vec<PlanStep<RolloutNode>> {
     let mut steps = Vec::new();
     let mut push = |at, what: What<_>| steps.push(PlanStep { when: When::AtMs(at), what });
     let rollouts = 1 + rng.below(4);

@@ -9,8 +9,8 @@ use coalmine_core::rollout::RolloutNode;
 use coalmine_core::rollout::config::{Config, Health, NoEvidence};
 use coalmine_core::rollout::invariants::{self, Ledger};
 use coalmine_core::rollout::message::{Record, Request, Timer};
+use coalmine_core::rollout::mistake::Mistake;
 use coalmine_core::rollout::state::{ModelId, RoutingState, Txid, WHOLE_BP};
-use coalmine_core::rollout::variant::{Sound, Variant};
 use coalmine_sim::plan::What;
 use coalmine_sim::suite::ModelDef;
 use coalmine_sim::system::{Operation, System};
@@ -18,32 +18,39 @@ use coalmine_sim::world::Limits;
 
 /// A cluster, and how many rollouts clients ask of it.
 #[derive(Clone, Debug)]
-pub struct RolloutSystem<V: Variant = Sound> {
+pub struct RolloutSystem {
     /// How many members there are.
     pub nodes: u32,
     /// How many rollouts of one step each the checker's client asks for.
     pub rollouts: u32,
-    variant: std::marker::PhantomData<V>,
+    /// The rule that its nodes break; none, but in tests.
+    pub mistake: Option<Mistake>,
 }
 
-impl<V: Variant> RolloutSystem<V> {
+impl RolloutSystem {
     /// A cluster of so many nodes.
     pub fn new(nodes: u32, rollouts: u32) -> Self {
-        Self { nodes, rollouts, variant: std::marker::PhantomData }
+        Self { nodes, rollouts, mistake: None }
+    }
+
+    /// The same cluster of nodes that make a mistake.
+    pub fn with(self, mistake: Mistake) -> Self {
+        Self { mistake: Some(mistake), ..self }
     }
 }
 
 /// The limits that `coalmine check rollout` has by default.
 pub const LIMITS: Limits = Limits { crashes: 1, drops: 1, timeouts: Some(1), ..Limits::NONE };
 
-impl<V: Variant> System for RolloutSystem<V> {
-    type Node = RolloutNode<V>;
+impl System for RolloutSystem {
+    type Node = RolloutNode;
     type History = Ledger;
 
     fn members(&self) -> Vec<(NodeId, Config)> {
         let mut configs = Config::cluster(self.nodes);
         for config in &mut configs {
             config.gates.on_no_evidence = NoEvidence::Commit;
+            config.mistake = self.mistake;
         }
         configs.into_iter().map(|config| (config.me, config)).collect()
     }
@@ -58,7 +65,7 @@ impl<V: Variant> System for RolloutSystem<V> {
         *timer == Timer::Heartbeat
     }
 
-    fn operations(&self) -> Vec<Operation<RolloutNode<V>>> {
+    fn operations(&self) -> Vec<Operation<RolloutNode>> {
         let rollout = |sequence: u32| Operation {
             to: NodeId(1),
             id: RequestId { client: 1, sequence: sequence.into() },
@@ -71,7 +78,7 @@ impl<V: Variant> System for RolloutSystem<V> {
         (1..=self.rollouts).map(rollout).collect()
     }
 
-    fn ailments(&self) -> Vec<Operation<RolloutNode<V>>> {
+    fn ailments(&self) -> Vec<Operation<RolloutNode>> {
         let slow = Health { window_id: 1, samples: 100, p95_ms: 1_000, error_bp: 0 };
         let report = |member: u32| Operation {
             to: NodeId(member),
@@ -82,7 +89,7 @@ impl<V: Variant> System for RolloutSystem<V> {
     }
 
     fn with_members(&self, members: u32) -> Option<Self> {
-        (members > 0).then(|| Self::new(members, self.rollouts))
+        (members > 0).then(|| Self { nodes: members, ..self.clone() })
     }
 
     fn simpler_requests(&self, request: &Request) -> Vec<Request> {
@@ -101,21 +108,21 @@ impl<V: Variant> System for RolloutSystem<V> {
         }
     }
 
-    fn invariants(&self) -> Vec<Invariant<RolloutNode<V>, Ledger>> {
+    fn invariants(&self) -> Vec<Invariant<RolloutNode, Ledger>> {
         invariants::all()
     }
 
-    fn witnesses(&self) -> Vec<Witness<RolloutNode<V>, Ledger>> {
+    fn witnesses(&self) -> Vec<Witness<RolloutNode, Ledger>> {
         invariants::witnesses()
     }
 
-    fn converged(&self, now: &Observation<'_, RolloutNode<V>, Ledger>) -> Result<(), String> {
+    fn converged(&self, now: &Observation<'_, RolloutNode, Ledger>) -> Result<(), String> {
         invariants::converged(now)
     }
 }
 
 /// The rollout node itself, to be exhausted.
-pub fn model<V: Variant>() -> ModelDef<RolloutSystem<V>> {
+pub fn model() -> ModelDef<RolloutSystem> {
     ModelDef {
         name: "rollout",
         about: "The canary rollout's own node: two-phase commit with crashes, loss and time-outs.",
@@ -126,12 +133,7 @@ pub fn model<V: Variant>() -> ModelDef<RolloutSystem<V>> {
 }
 
 /// The client asks the coordinator for a rollout.
-pub fn roll_out<V: Variant>(
-    sequence: u64,
-    model: &str,
-    percents: &[u64],
-    pause_ms: u64,
-) -> What<RolloutNode<V>> {
+pub fn roll_out(sequence: u64, model: &str, percents: &[u64], pause_ms: u64) -> What<RolloutNode> {
     let request = Request::StartRollout {
         model: ModelId::new(model).expect("a valid name"),
         steps_bp: percents.iter().map(|&percent| percent as u32 * 100).collect(),
@@ -141,7 +143,7 @@ pub fn roll_out<V: Variant>(
 }
 
 /// A node's data plane reports a window of a hundred requests.
-pub fn report_health<V: Variant>(to: u32, sequence: u64, p95_ms: u32, error_bp: u32) -> What<RolloutNode<V>> {
+pub fn report_health(to: u32, sequence: u64, p95_ms: u32, error_bp: u32) -> What<RolloutNode> {
     let health = Health { window_id: sequence, samples: 100, p95_ms, error_bp };
     let id = RequestId { client: 2, sequence };
     What::Ask { to: NodeId(to), id, request: Request::ReportHealth(health) }

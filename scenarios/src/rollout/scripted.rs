@@ -7,18 +7,17 @@ use coalmine_core::rollout::RolloutNode;
 use coalmine_core::rollout::invariants::Ledger;
 use coalmine_core::rollout::message::Outcome;
 use coalmine_core::rollout::state::Txid;
-use coalmine_core::rollout::variant::{Sound, Variant};
 use coalmine_sim::faults::Fault;
 use coalmine_sim::plan::{Plan, What, When};
 use coalmine_sim::scenario::{Scenario, nothing_more};
 
 use super::{RolloutSystem, report_health, roll_out};
 
-type Now<'a, V> = Observation<'a, RolloutNode<V>, Ledger>;
+type Now<'a> = Observation<'a, RolloutNode, Ledger>;
 
 const FIRST: Txid = Txid { generation: 1, epoch: 1, number: 1 };
 
-fn system<V: Variant>() -> RolloutSystem<V> {
+fn system() -> RolloutSystem {
     RolloutSystem::new(3, 1)
 }
 
@@ -43,19 +42,19 @@ fn durable(node: u32, record: &str, nth: u32) -> When {
     When::Durable { node: NodeId(node), record: record.into(), nth }
 }
 
-fn crash<V: Variant>(node: u32, down_ms: u64) -> What<RolloutNode<V>> {
+fn crash(node: u32, down_ms: u64) -> What<RolloutNode> {
     What::Fault(Fault::Crash { node: NodeId(node), down_ms: Some(down_ms) })
 }
 
 /// Every node serves this version.
-fn all_serve<V: Variant>(now: &Now<'_, V>, version: u64) -> Result<(), String> {
+fn all_serve(now: &Now<'_>, version: u64) -> Result<(), String> {
     match now.up().find(|(_, state)| state.committed().version != version) {
         Some((id, state)) => Err(format!("{id} serves v{}, expected v{version}", state.committed().version)),
         None => Ok(()),
     }
 }
 
-fn first_ended<V: Variant>(now: &Now<'_, V>, outcome: Outcome) -> Result<(), String> {
+fn first_ended(now: &Now<'_>, outcome: Outcome) -> Result<(), String> {
     if now.history.knows(FIRST, outcome) {
         Ok(())
     } else {
@@ -135,7 +134,7 @@ fn partition() -> Scenario<RolloutSystem> {
             Plan::quiet([(500, roll_out(1, "v2", &[100], 0))])
                 .with(received(3, "PrepareReq", 1), What::Fault(cut))
         },
-        expect: nothing_more::<RolloutSystem<Sound>>,
+        expect: nothing_more::<RolloutSystem>,
     }
 }
 

@@ -19,7 +19,6 @@ use std::time::Duration;
 
 use coalmine::rollout::chaos;
 use coalmine_core::node::Event;
-use coalmine_core::rollout::variant::Sound;
 use coalmine_sim::run::{Engine, RunOptions, Verdict};
 use coalmine_sim::trace::Happening;
 use comfy_table::{CellAlignment, Table, presets};
@@ -211,7 +210,7 @@ fn one_more_frame(contender: Contender, nodes: u32, seconds: u64) -> f64 {
 
 /// `rollout-chaos` on one engine.
 fn chaos(engine: Engine, seeds: u64) -> Chaos {
-    let scenario = chaos::scenario::<Sound>();
+    let scenario = chaos::scenario();
     let system = (scenario.system)();
     let run = |seed, keep_trace| {
         let options = RunOptions { keep_trace, ..RunOptions::of(seed) };

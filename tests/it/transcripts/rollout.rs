@@ -17,7 +17,6 @@ use coalmine_core::rollout::durable::Durable;
 use coalmine_core::rollout::invariants::{self, Ledger};
 use coalmine_core::rollout::message::{Answer, Message, Outcome, Record, Request, View, Vote};
 use coalmine_core::rollout::state::ModelId;
-use coalmine_core::rollout::variant::Sound;
 
 use super::driver::{Act, Driver, Member, Sent, Which, node, number};
 use coalmine_core::node::Node;
@@ -147,7 +146,7 @@ impl Scene {
     }
 
     fn request(&mut self, to: NodeId, id: RequestId, request: Request) -> Act {
-        let told = RolloutNode::<Sound>::tell(Word::Request(&request));
+        let told = RolloutNode::tell(Word::Request(&request));
         let driver = self.driver()?;
         driver.tell_always(&format!("{id} asks {to} to {told}"));
         driver.step(to, Event::Request { id, request })
@@ -260,7 +259,7 @@ impl Scene {
             let member = &driver.members[&from];
             let disk = member.disk.durable().get(..durable).ok_or("a durable record is gone")?;
             if !is_backed(&member.config, disk, &message) {
-                let told = RolloutNode::<Sound>::tell(Word::Message(&message));
+                let told = RolloutNode::tell(Word::Message(&message));
                 return Err(format!("{from} says `{told}`, and nothing on its disk says so"));
             }
         }
@@ -373,8 +372,7 @@ fn tell_member(id: NodeId, member: &Member<RolloutNode>) -> String {
     let unsynced = if disk.1 > 0 { format!(" + {} unsynced", disk.1) } else { String::new() };
     let Some(host) = &member.host else { return format!("{id}: down, {} records", disk.0) };
     let (node, durable) = (host.node(), host.node().durable());
-    let timers: Vec<_> =
-        host.timers().iter().map(|timer| RolloutNode::<Sound>::tell(Word::Timer(timer))).collect();
+    let timers: Vec<_> = host.timers().iter().map(|timer| RolloutNode::tell(Word::Timer(timer))).collect();
     let doubt = durable.prepared_txid().map_or(String::new(), |txid| format!(", in doubt about {txid}"));
     let alarm = if node.split_brain() { ", SPLIT BRAIN" } else { "" };
     let joining = if node.is_joining() { ", joining" } else { "" };

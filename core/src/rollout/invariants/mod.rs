@@ -24,7 +24,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::RolloutNode;
 use super::message::{Fact, Outcome};
 use super::state::Txid;
-use super::variant::Variant;
 use crate::node::NodeId;
 use crate::observation::{History, Invariant, Observation, Witness};
 
@@ -44,7 +43,7 @@ pub struct Ledger {
     pub committed: BTreeMap<NodeId, u64>,
 }
 
-impl<V: Variant> History<RolloutNode<V>> for Ledger {
+impl History<RolloutNode> for Ledger {
     fn observe(&mut self, node: NodeId, fact: &Fact) {
         match fact {
             Fact::Voted { txid, .. } => {
@@ -108,7 +107,7 @@ impl Ledger {
 }
 
 /// All of the table above.
-pub fn all<V: Variant>() -> Vec<Invariant<RolloutNode<V>, Ledger>> {
+pub fn all() -> Vec<Invariant<RolloutNode, Ledger>> {
     vec![
         one_outcome::invariant(),
         one_state::invariant(),
@@ -120,7 +119,7 @@ pub fn all<V: Variant>() -> Vec<Invariant<RolloutNode<V>, Ledger>> {
 }
 
 /// What must be seen in some run, so that the invariants are not kept by doing nothing.
-pub fn witnesses<V: Variant>() -> Vec<Witness<RolloutNode<V>, Ledger>> {
+pub fn witnesses() -> Vec<Witness<RolloutNode, Ledger>> {
     fn any_outcome(ledger: &Ledger, outcome: Outcome) -> bool {
         ledger.outcomes.values().any(|known| known.contains(&outcome))
     }
@@ -163,7 +162,7 @@ pub fn witnesses<V: Variant>() -> Vec<Witness<RolloutNode<V>, Ledger>> {
 
 /// Whether the cluster has come to rest: all nodes up, no doubt left, the same state everywhere, and that
 /// the newest that any node ever committed. `Err` says what is missing.
-pub fn converged<V: Variant>(now: &Observation<'_, RolloutNode<V>, Ledger>) -> Result<(), String> {
+pub fn converged(now: &Observation<'_, RolloutNode, Ledger>) -> Result<(), String> {
     let mut states = BTreeSet::new();
     for node in &now.nodes {
         let state = node.state.ok_or_else(|| format!("{} is down", node.id))?;

@@ -3,10 +3,9 @@
 use super::Ledger;
 use crate::observation::Invariant;
 use crate::rollout::RolloutNode;
-use crate::rollout::variant::Variant;
 
 /// See the module.
-pub fn invariant<V: Variant>() -> Invariant<RolloutNode<V>, Ledger> {
+pub fn invariant() -> Invariant<RolloutNode, Ledger> {
     Invariant {
         name: "no-split-brain",
         about: "no node has cause for a split-brain alarm",

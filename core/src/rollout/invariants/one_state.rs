@@ -3,10 +3,9 @@
 use super::Ledger;
 use crate::observation::Invariant;
 use crate::rollout::RolloutNode;
-use crate::rollout::variant::Variant;
 
 /// See the module.
-pub fn invariant<V: Variant>() -> Invariant<RolloutNode<V>, Ledger> {
+pub fn invariant() -> Invariant<RolloutNode, Ledger> {
     Invariant {
         name: "one-state-per-version",
         about: "no two nodes hold different states for one version",

@@ -5,10 +5,9 @@
 use super::Ledger;
 use crate::observation::Invariant;
 use crate::rollout::RolloutNode;
-use crate::rollout::variant::Variant;
 
 /// See the module.
-pub fn invariant<V: Variant>() -> Invariant<RolloutNode<V>, Ledger> {
+pub fn invariant() -> Invariant<RolloutNode, Ledger> {
     Invariant {
         name: "promises-kept",
         about: "a node that restarts knows all it promised",

@@ -4,10 +4,9 @@ use super::Ledger;
 use crate::observation::Invariant;
 use crate::rollout::RolloutNode;
 use crate::rollout::message::Outcome;
-use crate::rollout::variant::Variant;
 
 /// See the module.
-pub fn invariant<V: Variant>() -> Invariant<RolloutNode<V>, Ledger> {
+pub fn invariant() -> Invariant<RolloutNode, Ledger> {
     Invariant {
         name: "unanimous",
         about: "nobody commits without every member's vote",

@@ -7,7 +7,6 @@ use coalmine_core::node::RequestId;
 use coalmine_core::rollout::RolloutNode;
 use coalmine_core::rollout::message::{Reply, Request};
 use coalmine_core::rollout::state::ModelId;
-use coalmine_core::rollout::variant::Sound;
 use coalmine_real::face::{Face, request_name};
 use coalmine_real::http::ClientError;
 use coalmine_real::rollout::wire::{Progress, RolloutView, StepOutcome, StepView, bp_of_percent};
@@ -27,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// How often a request is sent that may or may not have arrived. It carries the same name each time.
 const ATTEMPTS: u32 = 3;
 
-type Node = RolloutNode<Sound>;
+type Node = RolloutNode;
 
 /// Roll a model out, step by step, and wait for the end.
 ///

@@ -314,7 +314,8 @@ impl<S: System> Search<'_, S> {
                     chunk.seen |= verdict;
                     if chunk.broken.is_none() {
                         let broken = broken(verdict & invariants);
-                        let unsettled = || space.settle(&row, &mut worker.settled).is_err().then_some(Broken::Settling);
+                        let unsettled =
+                            || space.settle(&row, &mut worker.settled).is_err().then_some(Broken::Settling);
                         let broken = broken.or_else(|| settle.then(unsettled).flatten());
                         chunk.broken = broken.map(|broken| (id, broken));
                     }

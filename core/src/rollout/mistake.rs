@@ -1,0 +1,27 @@
+//! Specimens: known mistakes in two-phase commit, each of which turns one rule off.
+//!
+//! A harness that has never failed proves nothing. Tests plant a mistake in a node's [`Config`] and demand that the
+//! sweep and the checker find it; no file and no command line can.
+
+use super::config::Config;
+
+/// A rule that a node breaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mistake {
+    /// The resolver decides ABORT although all it can reach are prepared. (The coordinator, which it cannot
+    /// reach, may have decided COMMIT.)
+    ResolverGuesses,
+    /// A participant sends its vote before the vote is durable. (It may crash and forget a vote that the
+    /// coordinator counts.)
+    VoteBeforeDurable,
+    /// A node that has lost its disk goes on at once, as if it had never promised anything. (It refuses what it
+    /// voted for; as the coordinator it uses a txid again.)
+    JoinsUnasked,
+}
+
+impl Config {
+    /// Whether this node makes this mistake.
+    pub(super) fn makes(&self, mistake: Mistake) -> bool {
+        self.mistake == Some(mistake)
+    }
+}
