@@ -21,7 +21,7 @@ use crate::observation::{Invariant, Observation, Witness};
 pub const COUNTER: NodeId = NodeId(0);
 
 /// One node's configuration.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Config {
     /// This node.
     pub me: NodeId,

@@ -63,8 +63,8 @@ impl<T> Data for T where
 
 /// A distributed node as a plain deterministic value. The module's head is the contract.
 pub trait Node: Clone + Eq + Hash + Debug + Send + Sync + Sized + 'static {
-    /// What the node is told about itself and its cluster; constant during a life.
-    type Config: Clone + Debug + Send + Sync + 'static;
+    /// What the node is told about itself and its cluster; constant during a life. Recordings keep it.
+    type Config: Clone + Debug + Serialize + DeserializeOwned + Send + Sync + 'static;
     /// What nodes tell each other.
     type Message: Data;
     /// The names of the node's timers. At most one timer of a name is armed at a time.
@@ -137,7 +137,8 @@ pub fn variant_name(value: &impl Debug) -> String {
 }
 
 /// What a node is told.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(bound = "", rename_all = "snake_case")]
 pub enum Event<N: Node> {
     /// A message from a peer arrived.
     Message {

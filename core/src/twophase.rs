@@ -18,7 +18,7 @@ use crate::observation::{Invariant, Observation, Witness};
 pub const MANAGER: NodeId = NodeId(0);
 
 /// One node's configuration.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Config {
     /// This node.
     pub me: NodeId,

@@ -8,14 +8,17 @@
 //!   peers ──frames──▶ transport ─┐                      ┌─▶ journal  (append, fsync, "durable up to n")
 //!   clients ──HTTP──▶ face ──────┼─▶ shell: one loop, ──┼─▶ transport (datagrams on TCP)
 //!   timers ──────────────────────┘    one Host          ├─▶ replies, published view
-//!                                                       └─▶ probe (facts, traces)
+//!                                                       └─▶ probe (facts, traces, recordings)
 //! ```
 //!
-//! Reading order: [`runtime`], [`shell`], [`transport`], [`journal`], [`face`] and [`http`], then [`rollout`].
+//! Reading order: [`runtime`], [`shell`], [`transport`], [`journal`], [`face`] and [`http`], [`probe`] and
+//! [`recorder`], then [`rollout`].
 
 pub mod face;
 pub mod http;
 pub mod journal;
+pub mod probe;
+pub mod recorder;
 pub mod rollout;
 pub mod runtime;
 pub mod shell;

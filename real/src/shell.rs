@@ -12,13 +12,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use coalmine_core::codec::journal::{Recovered, encode};
+use coalmine_core::codec::journal::encode;
 use coalmine_core::host::Host;
 use coalmine_core::node::{Effect, Event, Node, NodeId, RequestId};
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::journal::{self, JournalError, Writer};
+use crate::probe::Probe;
 use crate::runtime::Runtime;
 use crate::transport::{self, Outbound};
 
@@ -50,30 +51,6 @@ pub enum ShellError {
         /// Why not.
         error: std::io::Error,
     },
-}
-
-/// Watches a node from outside: logs, traces, recordings. [`ControlFlow::Break`] stops the node dead, on the
-/// spot, before any of these effects is carried out: the simulator's crash.
-pub trait Probe<N: Node>: Clone + Send + Sync + 'static {
-    /// The node has booted from its journal.
-    fn booted(
-        &self,
-        _journal: &Recovered<N::Record>,
-        _host: &Host<N>,
-        _effects: &[Effect<N>],
-    ) -> ControlFlow<()> {
-        ControlFlow::Continue(())
-    }
-    /// The node has taken an event.
-    fn stepped(&self, _event: &Event<N>, _host: &Host<N>, _effects: &[Effect<N>]) -> ControlFlow<()> {
-        ControlFlow::Continue(())
-    }
-    /// The disk has made records durable, which released these effects.
-    fn synced(&self, _upto: u64, _host: &Host<N>, _effects: &[Effect<N>]) -> ControlFlow<()> {
-        ControlFlow::Continue(())
-    }
-    /// Something outside the node went wrong; it goes on.
-    fn complain(&self, _what: String) {}
 }
 
 /// A client's way to a running node.
@@ -149,8 +126,13 @@ impl<N: Node, R: Runtime, P: Probe<N>> Shell<N, R, P> {
         runtime.spawn(transport::receive::<N, R>(runtime.clone(), listener, messages_out, complain));
 
         let mut out = Vec::new();
-        let mut choose = |n| runtime.choose(n);
-        let life = u64::from(choose(u32::MAX)) << 32 | u64::from(choose(u32::MAX));
+        let life = u64::from(runtime.choose(u32::MAX)) << 32 | u64::from(runtime.choose(u32::MAX));
+        let probe = self.probe.clone();
+        let mut choose = |n| {
+            let answer = runtime.choose(n);
+            probe.chose(answer);
+            answer
+        };
         let mut host = Host::boot(&self.config, &recovered.records, life, &mut choose, &mut out);
         let verdict = self.probe.booted(&recovered, &host, &out);
         let mut drive = Drive {

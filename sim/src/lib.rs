@@ -26,4 +26,5 @@ pub mod symmetry;
 pub mod system;
 pub mod testing;
 pub mod trace;
+pub mod verify;
 pub mod world;

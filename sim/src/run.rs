@@ -1,10 +1,11 @@
 //! What a run is told, and what it reports, whichever engine ran it.
 
 use std::any::Any;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use coalmine_core::node::Node;
+use coalmine_core::node::{Node, NodeId};
 use serde::{Deserialize, Serialize};
 
 use crate::faults::Effects;
@@ -37,6 +38,9 @@ pub struct RunOptions {
     pub seed: u64,
     /// Keep the trace, for a story.
     pub keep_trace: bool,
+    /// Record each node, under this name of a scenario or a model, so that it can be
+    /// [verified](crate::verify).
+    pub record: Option<&'static str>,
     /// A run that takes more events is stuck in a loop.
     pub max_events: u64,
 }
@@ -44,7 +48,7 @@ pub struct RunOptions {
 impl RunOptions {
     /// The options of an ordinary run of a seed.
     pub fn of(seed: u64) -> Self {
-        Self { seed, keep_trace: false, max_events: 2_000_000 }
+        Self { seed, keep_trace: false, record: None, max_events: 2_000_000 }
     }
 }
 
@@ -179,6 +183,8 @@ pub struct RunReport<N: Node> {
     pub effects: Effects,
     /// The trace, if it was kept.
     pub trace: Option<Vec<Entry<N>>>,
+    /// The recordings, if they were asked for.
+    pub recordings: BTreeMap<NodeId, Vec<u8>>,
 }
 
 impl<N: Node> RunReport<N> {
@@ -191,6 +197,7 @@ impl<N: Node> RunReport<N> {
             wall: Duration::ZERO,
             effects: Effects::default(),
             trace: None,
+            recordings: BTreeMap::new(),
         }
     }
 }

@@ -2,7 +2,9 @@
 
 mod program;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use coalmine_core::node::{Event, NodeId};
@@ -22,6 +24,7 @@ use crate::system::{NodeOf, System};
 use crate::trace::html::{self, Page};
 use crate::trace::text::{self, Style};
 use crate::trace::turn;
+use crate::verify::{self, Verified};
 use crate::world::walk::walk;
 use crate::world::{Action, Disk, Limits, Rules};
 
@@ -128,6 +131,9 @@ pub trait AnyScenario: Send + Sync {
     fn run_file(&self, file: File, engine: Option<Engine>, story: bool) -> Result<FileOutcome, String>;
     /// Makes the plan of a seed that fails as small as it can be. `None` if the seed passes.
     fn shrink(&self, engine: Engine, seed: u64, go_on: &mut dyn FnMut(Shrinking) -> bool) -> Option<Shrunk>;
+    /// Executes the recordings of such a system again, with a page if one is wanted. `Err` names the file that
+    /// cannot be read, and where.
+    fn verify(&self, files: &[PathBuf], page: bool) -> Result<Verified, String>;
 }
 
 /// What came of one run.
@@ -153,6 +159,8 @@ pub struct Outcome {
     pub whole_story: Option<String>,
     /// The same, to be shown.
     pub page: Option<Page>,
+    /// The recording of each node, where there is a story.
+    pub recordings: BTreeMap<NodeId, Vec<u8>>,
 }
 
 /// What came of running a file.
@@ -247,6 +255,10 @@ where
         let capsule = Capsule { about, scenario, engine, seed, expected: expected.clone(), plan };
         Some(Shrunk { capsule: capsule.to_toml(), expected, steps_before, at })
     }
+
+    fn verify(&self, files: &[PathBuf], page: bool) -> Result<Verified, String> {
+        verify::verify(&(self.system)(), self.name, self.about, files, page)
+    }
 }
 
 fn member_ids<S: System>(system: &S) -> Vec<NodeId> {
@@ -263,7 +275,8 @@ fn run_plan<S: System>(
 where
     NodeOf<S>: Face,
 {
-    let options = RunOptions { keep_trace: story, ..RunOptions::of(seed) };
+    let options =
+        RunOptions { keep_trace: story, record: story.then_some(scenario.name), ..RunOptions::of(seed) };
     let report = scenario.run_plan(engine, plan, options);
     // Messages and timers without consequence are what every run is full of.
     let boring = |event: &Event<NodeOf<S>>| matches!(event, Event::Timer(_) | Event::Message { .. });
@@ -279,6 +292,7 @@ where
         turns: None,
         wall: report.wall,
         effects: report.effects,
+        recordings: report.recordings,
     }
 }
 
@@ -470,6 +484,7 @@ impl<S: System> ModelDef<S> {
             turns: Some(turns),
             wall: report.wall,
             effects: report.effects.clone(),
+            recordings: BTreeMap::new(),
         }
     }
     /// The rules of the model in this size.
@@ -511,6 +526,8 @@ pub trait AnyModel: Send + Sync {
     fn explore(&self, args: ModelArgs, at: Option<File>, address: SocketAddr) -> Result<Serving, String>;
     /// Walks the path that a file holds. `Err` names what is wrong with the file, and at which step.
     fn run_file(&self, file: File, story: bool) -> Result<FileOutcome, String>;
+    /// Executes the recordings of such a system again; see [`AnyScenario::verify`].
+    fn verify(&self, files: &[PathBuf], page: bool) -> Result<Verified, String>;
 }
 
 /// How an invariant is violated.
@@ -560,5 +577,10 @@ impl<S: System> AnyModel for ModelDef<S> {
         let about = if capsule.about.is_empty() { self.about } else { &capsule.about };
         let outcome = self.outcome(&rules, about, &report);
         Ok(FileOutcome { outcome, engine: Engine::World, expected: capsule.expected })
+    }
+
+    fn verify(&self, files: &[PathBuf], page: bool) -> Result<Verified, String> {
+        let (nodes, operations) = self.size;
+        verify::verify(&(self.system)(nodes, operations), self.name, self.about, files, page)
     }
 }

@@ -12,11 +12,13 @@ use coalmine_core::node::{Effect, NodeId, RequestId};
 use coalmine_core::rollout::RolloutNode;
 use coalmine_core::rollout::message::{Message, Record, Reply, Request};
 use coalmine_core::rollout::state::ModelId;
-use coalmine_real::shell::{Placement, Probe, Shell};
+use coalmine_real::recorder::{self, Recorder, Who};
+use coalmine_real::shell::{Placement, Shell};
 use coalmine_real::tokio_runtime::TokioRuntime;
 use coalmine_sim::run::{RunOptions, Verdict};
 use coalmine_sim::system::{Operation, System};
 use coalmine_sim::trace::Happening;
+use coalmine_sim::verify::verify;
 use coalmine_sim::world::{Action, Limits, Rules, Step};
 
 type Node = RolloutNode;
@@ -137,34 +139,52 @@ fn simulated() -> Journals {
     journals
 }
 
-#[derive(Clone)]
-struct Blind;
-impl Probe<Node> for Blind {}
-
 /// For real: tokio's TCP on loopback, files and fsync; what is in the files at the end.
 fn real() -> Journals {
     let folder = std::env::temp_dir().join(format!("coalmine-conformance-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("a temporary folder can be made");
     let path = |id: NodeId| folder.join(format!("{id}.journal"));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("tokio starts");
-    let journals = runtime.block_on(run_for_real(&path));
+    let (journals, recorders) = runtime.block_on(run_for_real(&path));
     runtime.shutdown_timeout(Duration::from_secs(5));
+    recorders.iter().for_each(Recorder::finish);
+    verify_what_was_recorded(&folder, &journals);
     std::fs::remove_dir_all(&folder).expect("the folder is ours");
     journals
 }
 
-async fn run_for_real(path: &dyn Fn(NodeId) -> PathBuf) -> Journals {
+/// Each node does again, step by step, what it did; and the history keeps the invariants.
+fn verify_what_was_recorded(folder: &Path, journals: &Journals) {
+    let verified = verify(&Calm, "calm", "", &[folder.to_owned()], true).expect("the recordings can be read");
+    assert_eq!((&verified.difference, &verified.violated), (&None, &None));
+    assert_eq!(verified.notes, Vec::<String>::new());
+    assert_eq!((verified.nodes.len(), verified.boots), (3, 3));
+    assert!(verified.story.contains("PREPARE_REQ"), "{}", verified.story);
+    let records: usize = journals.values().map(Vec::len).sum();
+    let written = verified.story.lines().filter(|line| line.trim_start().starts_with("journal: "));
+    assert_eq!(written.count(), records, "{}", verified.story);
+    let page = verified.page.expect("it was asked for");
+    assert!(page.ending.passed && page.flights.len() > 20);
+}
+
+async fn run_for_real(path: &dyn Fn(NodeId) -> PathBuf) -> (Journals, Vec<Recorder<Node>>) {
     let members = Calm.members();
     let free = |_: &(NodeId, _)| -> SocketAddr {
         TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr()).expect("a free port")
     };
     let addresses: BTreeMap<NodeId, SocketAddr> = members.iter().map(|it| (it.0, free(it))).collect();
-    let mut handles = Vec::new();
+    let (mut handles, mut recorders) = (Vec::new(), Vec::new());
     for (me, config) in members {
         let mut peers = addresses.clone();
         let control = peers.remove(&me).expect("every member has an address");
         let placement = Placement { me, control, peers };
-        let (shell, handle) = Shell::new(TokioRuntime::new(path(me)), config, placement, Blind);
+        let tape = path(me).with_extension("rec");
+        let complain = Box::new(|what| panic!("{what}"));
+        let who = Who { program: "test", protocol: "rollout", node: me };
+        let recorder = Recorder::start(&tape, who, &config, recorder::Limits::default(), complain);
+        let recorder = recorder.expect("the folder can be written to");
+        recorders.push(recorder.clone());
+        let (shell, handle) = Shell::new(TokioRuntime::new(path(me)), config, placement, recorder);
         tokio::spawn(async move { panic!("{me} stopped: {}", shell.run().await.unwrap_err()) });
         handles.push(handle);
     }
@@ -186,7 +206,7 @@ async fn run_for_real(path: &dyn Fn(NodeId) -> PathBuf) -> Journals {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert!(all_serve(4), "the rollout should have reached every node within 30 s");
-    addresses.keys().map(|&id| (id, read(&path(id)))).collect()
+    (addresses.keys().map(|&id| (id, read(&path(id)))).collect(), recorders)
 }
 
 fn read(path: &Path) -> Vec<Record> {

@@ -10,6 +10,7 @@
 //! * [`plans`]: plans and capsules as files; every fault happens; failures shrink.
 //! * [`sweeps`]: parts of a sweep, in time and in space, add up to the whole.
 //! * [`conformance`]: the real, the simulated and the explored cluster write the same journals.
+//! * [`recordings`]: what was recorded does the same again, and what was changed is found.
 //! * [`specimens`]: bugs planted on purpose are found by the sweep and by the checker.
 //! * [`purity`]: what the core may depend on, and what must never reach production.
 
@@ -23,6 +24,7 @@ mod models;
 mod paths;
 mod plans;
 mod purity;
+mod recordings;
 mod scenarios;
 mod specimens;
 mod sweeps;

@@ -2,6 +2,7 @@
 //! refused by name. Most of it runs on a scenario that is nothing but arithmetic; whole processes are this
 //! test's own binary, called again as a command line.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use coalmine_sim::shrink::Shrinking;
 use coalmine_sim::suite::{AnyScenario, FileOutcome, Outcome, Shrunk, Suite};
 use coalmine_sim::sweep::merge::{merge, read};
 use coalmine_sim::sweep::{Shard, SweepOptions, SweepPart, SweepReport, sweep, sweep_part};
+use coalmine_sim::verify::Verified;
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -50,6 +52,7 @@ impl AnyScenario for Arithmetic {
             story: None,
             whole_story: None,
             page: None,
+            recordings: BTreeMap::new(),
         }
     }
 
@@ -63,6 +66,10 @@ impl AnyScenario for Arithmetic {
 
     fn run_file(&self, _file: File, _engine: Option<Engine>, _story: bool) -> Result<FileOutcome, String> {
         Err("arithmetic has no plans".into())
+    }
+
+    fn verify(&self, _files: &[PathBuf], _page: bool) -> Result<Verified, String> {
+        Err("arithmetic has no recordings".into())
     }
 
     fn shrink(

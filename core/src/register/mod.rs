@@ -29,7 +29,7 @@ pub type Value = char;
 pub const NOTHING: Value = '-';
 
 /// One member's configuration: members below `servers` serve, the others are clients.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Config {
     /// This member.
     pub me: NodeId,

@@ -12,7 +12,7 @@ use super::state::{ModelId, WHOLE_BP};
 use crate::node::NodeId;
 
 /// One node's configuration. All nodes agree on all but `me`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Config {
     /// This node.
     pub me: NodeId,
@@ -27,6 +27,7 @@ pub struct Config {
     /// How long to wait for what.
     pub timeouts: Timeouts,
     /// The rule that this node breaks; none, but in tests.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mistake: Option<Mistake>,
 }
 
@@ -112,7 +113,7 @@ pub enum ConfigError {
 }
 
 /// When a node is healthy enough to vote for a change.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gates {
     /// The highest 95th percentile of latency, in milliseconds. Default 200.
     pub max_p95_ms: u32,

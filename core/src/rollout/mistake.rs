@@ -1,12 +1,16 @@
 //! Specimens: known mistakes in two-phase commit, each of which turns one rule off.
 //!
 //! A harness that has never failed proves nothing. Tests plant a mistake in a node's [`Config`] and demand that the
-//! sweep and the checker find it; no file and no command line can.
+//! sweep and the checker find it; no configuration file and no command line can. (A recording of such a node says
+//! so, in order that it can be executed again.)
+
+use serde::{Deserialize, Serialize};
 
 use super::config::Config;
 
 /// A rule that a node breaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Mistake {
     /// The resolver decides ABORT although all it can reach are prepared. (The coordinator, which it cannot
     /// reach, may have decided COMMIT.)

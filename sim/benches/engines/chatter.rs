@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::traffic::{FRAME_BYTES, LAST_WORDS, PERIOD, Traffic};
 
 /// Who chatters with whom.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Config {
     peers: Vec<NodeId>,
     /// So long that the whole frame has [`FRAME_BYTES`].

@@ -10,7 +10,7 @@ use std::time::Duration;
 use coalmine_sim::prelude::*;
 use serde::{Deserialize, Serialize};
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Config {
     pub me: NodeId,
     pub members: Vec<NodeId>,

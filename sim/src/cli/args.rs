@@ -26,7 +26,7 @@ pub struct Cli {
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 all is well, 1 an invariant is violated (or a witness was never seen), 2 usage, \
-3 a run did not converge, 4 a node panicked, 5 a run was not deterministic.";
+3 a run did not converge, 4 a node panicked, 5 a run was not deterministic, or a node differs from its recording.";
 
 /// Text for people, JSON for machines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -81,6 +81,14 @@ Example: replay SCENARIO --seed 7
 
 A file says which verdict it must give; another one is told, and exits with the verdict's code or 1.")]
     Replay(ReplayArgs),
+    /// Execute recorded nodes again: each must do what it did, and the history must keep the invariants.
+    #[command(after_help = "\
+A recording is what `canary node --record FILE` or `replay --record FOLDER` wrote. Give one for each node: \
+older parts are found beside it, and a folder stands for all that end in .rec. Exit codes: 1 an invariant is \
+violated, 2 a file cannot be read, 5 a node differs from its recording.
+
+Example: replay SCENARIO --seed 7 --record recorded, then verify recorded")]
+    Verify(VerifyArgs),
     /// Print the plan that a seed draws: who asks what, what breaks, when. It can be edited and replayed.
     #[command(after_help = "Example: plan SCENARIO --seed 7 > mine.toml, then replay mine.toml")]
     Plan(PlanArgs),
@@ -218,6 +226,22 @@ pub struct ReplayArgs {
     #[arg(long)]
     pub everything: bool,
     /// Also write the run as a page for a browser: a diagram of all messages, and what each step changed.
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+    /// Also record each node, in this folder, as a running node would be.
+    #[arg(long, value_name = "FOLDER")]
+    pub record: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// The recordings of one cluster.
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// A scenario or a model of the system that was recorded. Default: what the recordings say.
+    #[arg(long = "as", value_name = "NAME")]
+    pub protocol: Option<String>,
+    /// Also write the history as a page for a browser.
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
 }

@@ -9,6 +9,7 @@ mod output;
 mod plans;
 mod signals;
 mod sweep;
+mod verify;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -52,6 +53,7 @@ fn obey(suite: &Suite, cli: &Cli) -> u8 {
         Command::Replay(args) => plans::replay(suite, args, cli.format),
         Command::Plan(args) => plans::plan(suite, args, cli.format),
         Command::Shrink(args) => plans::shrink(suite, args, cli.format),
+        Command::Verify(args) => verify::verify(suite, args, cli.format),
         Command::Check(args) => check(suite, args, cli.format),
         Command::Explore(args) => explore(suite, args, cli.format),
         Command::Run(args) => run(suite, args.jobs(), cli.format),

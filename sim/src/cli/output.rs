@@ -16,6 +16,7 @@ use crate::run::{Engine, Verdict};
 use crate::suite::{Outcome, Shrunk};
 use crate::sweep::merge::ALL;
 use crate::sweep::{Failure, SweepReport};
+use crate::verify::{Verified, Violated};
 
 const GOOD: Style = AnsiColor::Green.on_default().bold();
 const BAD: Style = AnsiColor::Red.on_default().bold();
@@ -147,6 +148,36 @@ pub fn story(story: &str, outcome: &Outcome, digest: &str) {
         Some(turns) => format!("a path of {turns} steps, walked"),
     };
     println!("{DIM}digest {digest}, {took} in {wall_ms:.1} ms{DIM:#}");
+}
+
+/// The story of recordings, and what came of executing them again.
+pub fn verified(verified: &Verified) {
+    print_story(&verified.story);
+    for note in &verified.notes {
+        println!("{DIM}note: {note}{DIM:#}");
+    }
+    if let Some(Violated { invariant, why, file, line, doubt }) = &verified.violated {
+        println!("{} invariant {invariant} is violated: {why}", mark(false));
+        println!("    after {file}: line {line}");
+        if let Some(doubt) = doubt {
+            println!("    The history before is not whole, which may be all that is wrong: {doubt}");
+        }
+    }
+    if let Some(difference) = &verified.difference {
+        println!("{} this node differs from its recording, or is not deterministic:", mark(false));
+        println!("    {}", difference.tell());
+    }
+    let nodes: Vec<_> = verified.nodes.iter().map(ToString::to_string).collect();
+    if verified.exit_code() == 0 {
+        println!("{} every step does again what it did, and the invariants hold", mark(true));
+    }
+    println!(
+        "{DIM}{}: {} steps, {} boots, {:.3} s{DIM:#}",
+        nodes.join(", "),
+        thousands(verified.steps),
+        thousands(verified.boots),
+        verified.span.as_secs_f64(),
+    );
 }
 
 /// Crashes and what the plan does stand out, the quiet parts stand back.

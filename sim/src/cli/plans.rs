@@ -40,8 +40,19 @@ pub fn replay(suite: &Suite, args: &ReplayArgs, format: Format) -> Result<u8, St
             Some(seed) => output::replay_line(&program, &args.name, seed, engine),
             None => format!("{program} replay {}", args.name),
         });
-        write(file, &html::render(page))?;
+        write(file, html::render(page))?;
         output::note(&format!("the page is in {}", file.display()));
+    }
+    if let Some(folder) = &args.record {
+        if outcome.recordings.is_empty() {
+            return Err(
+                "--record: a path through a model is walked without a clock, so it cannot be recorded".into(),
+            );
+        }
+        for (node, recording) in &outcome.recordings {
+            write(&folder.join(format!("{node}.rec")), recording)?;
+        }
+        output::note(&format!("the recordings are in {}", folder.display()));
     }
     let digest = format!("{:016x}", outcome.digest);
     let surprise = expected.filter(|expected| Expected::of(&outcome.verdict) != *expected);
@@ -142,7 +153,7 @@ pub fn default_capsule(scenario: &str, seed: u64) -> PathBuf {
 }
 
 /// Writes a file, and the folders it is in.
-pub fn write(path: &Path, text: &str) -> Result<(), String> {
+pub fn write(path: &Path, text: impl AsRef<[u8]>) -> Result<(), String> {
     let named = |why: std::io::Error| format!("{}: {why}", path.display());
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         std::fs::create_dir_all(folder).map_err(named)?;

@@ -9,6 +9,7 @@
 pub mod clock;
 pub mod disk;
 pub mod network;
+pub mod recording;
 pub mod watch;
 
 use std::ops::Range;

@@ -4,9 +4,11 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use coalmine_core::codec::recording::{Step, Took};
 use coalmine_core::node::{Effect, Event, Node, NodeId, variant_name};
 use coalmine_core::observation::{History, Invariant, Observation, Observed};
 
+use super::recording::Recordings;
 use crate::faults::{Effect as FaultEffect, Effects, Fault};
 use crate::plan::{Plan, What, When};
 use crate::run::{RunOptions, RunReport, Verdict};
@@ -27,6 +29,10 @@ pub struct Watch<S: System> {
     max_events: u64,
     verdict: Option<Verdict>,
     closed: bool,
+    /// The recordings, if the run is recorded.
+    recordings: Option<Recordings<NodeOf<S>>>,
+    /// What a node was told during the step that is under way.
+    chosen: Vec<u32>,
 }
 
 struct Trigger<N: Node> {
@@ -51,7 +57,40 @@ impl<S: System> Watch<S> {
             max_events: options.max_events,
             verdict: None,
             closed: false,
+            recordings: options.record.map(|protocol| Recordings::new(protocol, system)),
+            chosen: Vec::new(),
         }
+    }
+
+    /// A node had a choice, and this is what it was told.
+    pub fn chose(&mut self, answer: u32) {
+        if self.is_recording() {
+            self.chosen.push(answer);
+        }
+    }
+
+    /// Whether anybody reads what is recorded.
+    pub fn is_recording(&self) -> bool {
+        self.recordings.is_some() && !self.closed
+    }
+
+    /// Records what a node took in, and did.
+    pub fn record(
+        &mut self,
+        at: Duration,
+        node: NodeId,
+        took: impl FnOnce() -> Took<NodeOf<S>>,
+        effects: &[Effect<NodeOf<S>>],
+    ) {
+        let chose = std::mem::take(&mut self.chosen);
+        if let Some(recordings) = self.recordings.as_mut().filter(|_| !self.closed) {
+            recordings.add(node, Step::new(at, took(), chose, effects));
+        }
+    }
+
+    /// The step that is under way does not happen after all.
+    pub fn forget_step(&mut self) {
+        self.chosen.clear();
     }
 
     /// Writes down what happened; if it is about a message, say which send (see [`crate::trace::Entry`]).
@@ -99,7 +138,7 @@ impl<S: System> Watch<S> {
         self.learned(node, effects);
     }
 
-    /// Takes in the facts of a node that is gone.
+    /// Takes in the facts among what a node did.
     pub fn learned(&mut self, node: NodeId, effects: &[Effect<NodeOf<S>>]) {
         for effect in effects {
             if let Effect::Observe(fact) = effect {
@@ -204,6 +243,7 @@ impl<S: System> Watch<S> {
             simulated,
             wall: Duration::ZERO,
             trace: self.trace.entries.take(),
+            recordings: self.recordings.take().map(Recordings::into_files).unwrap_or_default(),
             effects: std::mem::take(&mut self.effects),
         }
     }

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use coalmine_core::codec::frame;
 use coalmine_core::codec::journal::Recovered;
+use coalmine_core::codec::recording::Took;
 use coalmine_core::host::Host;
 use coalmine_core::node::{Effect, Event, Node, NodeId};
 use coalmine_core::observation::{Observation, Observed};
-use coalmine_real::shell::Probe;
+use coalmine_real::probe::Probe;
 use coalmine_real::transport::Envelope;
 use tokio::sync::mpsc;
 
@@ -246,6 +247,16 @@ impl<S: System> State<S> {
         }
     }
 
+    /// Records what a node took in, and did.
+    fn record(
+        &mut self,
+        node: NodeId,
+        took: impl FnOnce() -> Took<NodeOf<S>>,
+        effects: &[Effect<NodeOf<S>>],
+    ) {
+        self.watch.record(madsim::time::TimeHandle::current().elapsed(), node, took, effects);
+    }
+
     /// Takes in what a node did.
     fn took(&mut self, node: NodeId, state: &NodeOf<S>, effects: &[Effect<NodeOf<S>>]) {
         self.watch.took(node, state, effects);
@@ -314,6 +325,7 @@ impl<S: System> Probe<NodeOf<S>> for Eye<S> {
             state.watch.booted(self.node);
             state.numbers.boots(self.node);
             state.push(&Happening::booted(self.node, journal.records.len(), journal.torn, effects));
+            state.record(self.node, || Took::boot(host.incarnation(), journal), effects);
             state.took(self.node, host.node(), effects);
             state.flow()
         })
@@ -334,10 +346,12 @@ impl<S: System> Probe<NodeOf<S>> for Eye<S> {
             let pulled = state.watch.on_event(node, event);
             if state.pulled(node, pulled).is_break() {
                 // The node stops before it does anything: as far as anybody can tell, it has done nothing.
+                state.watch.forget_step();
                 state.stepped(node, event, &[], send);
                 return ControlFlow::Break(());
             }
             state.stepped(node, event, effects, send);
+            state.record(node, || Took::Event(event.clone()), effects);
             state.took(self.node, host.node(), effects);
             state.flow()
         })
@@ -353,11 +367,17 @@ impl<S: System> Probe<NodeOf<S>> for Eye<S> {
             let effects = if flow.is_break() { &[] } else { effects };
             state.push(&Happening::Synced { node: self.node, upto, effects: effects.to_vec() });
             if flow.is_break() {
+                state.watch.forget_step();
                 return flow;
             }
+            state.record(self.node, || Took::Synced(upto), effects);
             state.took(self.node, host.node(), effects);
             state.flow()
         })
+    }
+
+    fn chose(&self, answer: u32) {
+        self.monitor.with(|state| state.watch.chose(answer));
     }
 
     fn complain(&self, what: String) {

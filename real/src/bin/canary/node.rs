@@ -2,7 +2,7 @@
 
 use std::io::Read;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use coalmine_core::codec::journal::{Recovered, Torn};
@@ -11,16 +11,21 @@ use coalmine_core::node::{Effect, Event, Node, Word};
 use coalmine_core::rollout::RolloutNode;
 use coalmine_core::rollout::message::Record;
 use coalmine_real::http;
+use coalmine_real::probe::Probe;
+use coalmine_real::recorder::{Limits, Recorder, Who};
 use coalmine_real::rollout::config::{NodeFile, Settings};
 use coalmine_real::rollout::router_with;
 use coalmine_real::rollout::wire::Role;
 use coalmine_real::runtime::Runtime;
-use coalmine_real::shell::{Probe, Shell, ShellError};
+use coalmine_real::shell::{Shell, ShellError};
 use coalmine_real::tokio_runtime::TokioRuntime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
 use crate::{Failure, output};
+
+/// The name under which `coalmine verify` knows this node.
+const PROTOCOL: &str = "rollout";
 
 /// Run one node.
 ///
@@ -52,6 +57,22 @@ pub(crate) struct Args {
     /// The node's config file, .toml or .json.
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
+    /// Record all that the node takes in and does in this file; `coalmine verify FILE` executes it again.
+    ///
+    /// The node never waits for its recording: if the disk cannot keep up or is full, the recording ends with a
+    /// gap that says so, and the node goes on. Each start begins a new part; the older ones are kept beside it,
+    /// with a number behind the name.
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
+    /// How large a part of the recording may grow, in MB, before a new one begins.
+    #[arg(long, value_name = "MB", default_value = "64", requires = "record")]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
+    record_size: u64,
+    /// How many parts are kept. Those of former lives are deleted, the oldest first; only a whole life can be
+    /// executed again, so when the life under way has filled them all its recording ends with a gap.
+    #[arg(long, value_name = "N", default_value = "8", requires = "record")]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..))]
+    record_parts: u16,
     /// Stop when standard input ends: a child must not outlive its parent, however that ends.
     #[arg(long, hide = true)]
     stop_with_parent: bool,
@@ -61,10 +82,11 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let settings = NodeFile::load(&args.config).and_then(|file| file.settings(&args.config));
     let settings = settings.map_err(|error| Failure::usage(error.to_string()))?;
     let log = Log { began: Instant::now(), settings: settings.clone() };
+    let recorder = args.record.as_deref().map(|path| record(path, &args, &settings, &log)).transpose()?;
 
     let stop = stop_signal();
     let orphaned = orphaned(args.stop_with_parent);
-    tokio::select! {
+    let ended = tokio::select! {
         biased;
         why = stop => {
             log.line(format_args!("{why}: stopped"));
@@ -74,19 +96,40 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
             log.line("the parent process has gone: stopped");
             Ok(())
         }
-        failure = serve(settings, log.clone()) => Err(failure),
+        failure = serve(settings, (log.clone(), recorder.clone())) => Err(failure),
+    };
+    if let Some(recorder) = recorder {
+        recorder.finish();
     }
+    ended
+}
+
+/// Begins the node's recording.
+fn record(
+    path: &Path,
+    args: &Args,
+    settings: &Settings,
+    log: &Log,
+) -> Result<Recorder<RolloutNode>, Failure> {
+    let parts = args.record_parts.into();
+    let limits = Limits { part_bytes: args.record_size << 20, parts, ..Limits::default() };
+    let program = concat!("canary ", env!("CARGO_PKG_VERSION"));
+    let who = Who { program, protocol: PROTOCOL, node: settings.placement.me };
+    let log = log.clone();
+    let complain = Box::new(move |what| log.line(what));
+    Recorder::start(path, who, &settings.node, limits, complain)
+        .map_err(|error| Failure::usage(format!("--record {}: {error}", path.display())))
 }
 
 /// Runs the node until it fails.
-async fn serve(settings: Settings, log: Log) -> Failure {
+async fn serve(settings: Settings, probe: impl Probe<RolloutNode>) -> Failure {
     let Settings { node, placement, data_plane, data, journal, .. } = settings;
     let runtime = TokioRuntime::new(&journal);
     let listener = match runtime.listen(data).await {
         Ok(listener) => listener,
         Err(error) => return Failure::failed(format!("cannot listen on data = {data}: {error}")),
     };
-    let (shell, handle) = Shell::<RolloutNode, _, _>::new(runtime.clone(), node.clone(), placement, log);
+    let (shell, handle) = Shell::<RolloutNode, _, _>::new(runtime.clone(), node.clone(), placement, probe);
     let router = router_with(&runtime, &node, handle, data_plane);
     tokio::spawn(http::serve(runtime, listener, router));
     let error = match shell.run().await {

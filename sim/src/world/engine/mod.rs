@@ -15,6 +15,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use coalmine_core::codec::journal;
+use coalmine_core::codec::recording::Took;
 use coalmine_core::host::Host;
 use coalmine_core::node::{Delay, Effect, Event, Node, NodeId};
 use coalmine_core::observation::Observation;
@@ -252,8 +253,12 @@ impl<'a, S: System> Engine<'a, S> {
         let Place { host: Some(host), config, .. } = &mut places[place] else { return };
         let (sent, mut effects) = (watch.trace.sends, std::mem::take(&mut self.effects));
         watch.takes(self.now, me, &event, send);
-        host.step(config, event, &mut choices(timer_draws), &mut effects);
+        let recorded = watch.is_recording().then(|| event.clone());
+        host.step(config, event, &mut choices(timer_draws, watch), &mut effects);
         watch.did(&effects);
+        if let Some(event) = recorded {
+            watch.record(self.now, me, || Took::Event(event), &effects);
+        }
         self.carry_out(place, effects, sent);
     }
 
@@ -272,10 +277,11 @@ impl<'a, S: System> Engine<'a, S> {
             self.push(&Happening::Synced { node: me, upto, effects: Vec::new() });
         }
         self.do_all(pulled);
-        let Self { places, timer_draws, .. } = self;
+        let Self { places, timer_draws, watch, .. } = self;
         let Place { host: Some(host), config, .. } = &mut places[place] else { return };
         let mut effects = Vec::new();
-        host.synced(config, life, upto, &mut choices(timer_draws), &mut effects);
+        host.synced(config, life, upto, &mut choices(timer_draws, watch), &mut effects);
+        watch.record(self.now, me, || Took::Synced(upto), &effects);
         self.push_and_carry_out(place, Happening::Synced { node: me, upto, effects });
     }
 
@@ -309,8 +315,10 @@ impl<'a, S: System> Engine<'a, S> {
         let (me, records, torn) = (it.id, it.disk.written().len(), it.torn.take());
         let mut effects = Vec::new();
         let journal = it.disk.written();
-        let host = Host::boot(&it.config, journal, life, &mut choices(timer_draws), &mut effects);
+        let host = Host::boot(&it.config, journal, life, &mut choices(timer_draws, watch), &mut effects);
         it.host = Some(host);
+        let took = || Took::Boot { life, journal: journal.to_vec(), torn };
+        watch.record(self.now, me, took, &effects);
         watch.booted(me);
         self.push_and_carry_out(place, Happening::Booted { node: me, records, torn, effects });
     }
@@ -605,6 +613,10 @@ impl<'a, S: System> Engine<'a, S> {
 }
 
 /// What a node chooses is drawn.
-fn choices(draws: &mut ChaCha8Rng) -> impl FnMut(u32) -> u32 {
-    |n| draws.below(u64::from(n)) as u32
+fn choices<S: System>(draws: &mut ChaCha8Rng, watch: &mut Watch<S>) -> impl FnMut(u32) -> u32 {
+    |n| {
+        let answer = draws.below(u64::from(n)) as u32;
+        watch.chose(answer);
+        answer
+    }
 }

@@ -1,0 +1,317 @@
+//! Recordings: what one node took in and what it did, so that another process can let it do the same again.
+//!
+//! A recording is lines of JSON. The first is a header; then one line for each step:
+//!
+//! ```text
+//! {"header":{"format":1,"program":"canary 0.1.0","protocol":"rollout","node":1,"part":1,"continues":false,"config":{…}}}
+//! {"step":{"at":1763733028000000000,"took":{"boot":{…}},"did":[{"append":{"epoch":1}}, …]}}
+//! {"step":{"at":1763733028000412345,"took":{"synced":1},"did":[…]}}
+//! ```
+//!
+//! A node is deterministic, so the boots, the events, what the disk said and what the node was told when it
+//! had a [choice](crate::node::Context::choose) are all there is to know. The effects are kept to be
+//! compared. A published view is kept as a checksum: views are large, and leave no trace in a node.
+//!
+//! A long recording is cut into **parts**. The header says which part it is and whether it **continues** the
+//! one before; if it does not, it begins with a boot. A [`Line::Gap`] says that something could not be
+//! recorded: what follows is of use from the next boot on. A last line without its line feed is a **torn
+//! tail**, as a crash leaves it; any other line that cannot be read is an error.
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::journal::{Recovered, Torn};
+use crate::node::{Choose, Delay, Effect, Event, Node, NodeId, RequestId};
+
+/// The version of the form; a reader refuses any other.
+pub const FORMAT: u32 = 1;
+
+/// How each part begins, whatever the version of its form.
+pub const BEGINNING: &[u8] = br#"{"header":{"format":"#;
+
+/// The first line of each part.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Header {
+    /// See [`FORMAT`].
+    pub format: u32,
+    /// The program that recorded, with its version.
+    pub program: String,
+    /// The name of the scenario or the model that knows this kind of node.
+    pub protocol: String,
+    /// The node.
+    pub node: NodeId,
+    /// Which part of the recording this is: the numbers rise by one.
+    pub part: u64,
+    /// Whether it goes on where the part before ended.
+    pub continues: bool,
+    /// The node's configuration, as JSON.
+    pub config: serde_json::Value,
+}
+
+impl Header {
+    /// The header of the first part of a life.
+    pub fn new<N: Node>(program: &str, protocol: &str, node: NodeId, part: u64, config: &N::Config) -> Self {
+        Self {
+            format: FORMAT,
+            program: program.into(),
+            protocol: protocol.into(),
+            node,
+            part,
+            continues: false,
+            config: serde_json::to_value(config).expect("configurations are plain data and always serialise"),
+        }
+    }
+}
+
+/// Any other line.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(bound = "", rename_all = "snake_case")]
+pub enum Line<N: Node> {
+    /// Something that the node took in, and what it did.
+    Step(Step<N>),
+    /// What came from here to the next boot could not be recorded.
+    Gap {
+        /// Why.
+        why: String,
+    },
+}
+
+/// Something that a node took in, and what it did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(bound = "")]
+pub struct Step<N: Node> {
+    /// When, by the node's clock, in nanoseconds since some moment.
+    pub at: u64,
+    /// What it took in.
+    pub took: Took<N>,
+    /// What it was told when it had a choice, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub chose: Vec<u32>,
+    /// What it did.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub did: Vec<Did<N>>,
+}
+
+impl<N: Node> Step<N> {
+    /// A step with these effects.
+    pub fn new(at: Duration, took: Took<N>, chose: Vec<u32>, effects: &[Effect<N>]) -> Self {
+        Self { at: u64::try_from(at.as_nanos()).unwrap_or(u64::MAX), took, chose, did: Did::all(effects) }
+    }
+}
+
+/// What a node took in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(bound = "", rename_all = "snake_case")]
+pub enum Took<N: Node> {
+    /// It booted.
+    Boot {
+        /// Which life of the node this is, as its [`Host`](crate::host::Host) was told.
+        life: u64,
+        /// What its journal held.
+        journal: Vec<N::Record>,
+        /// Line and bytes of the torn tail that was cut off.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        torn: Option<(u64, u64)>,
+    },
+    /// It was given an event by its driver.
+    Event(Event<N>),
+    /// The disk has made this many records durable.
+    Synced(u64),
+}
+
+impl<N: Node> Took<N> {
+    /// A boot from what a journal held.
+    pub fn boot(life: u64, journal: &Recovered<N::Record>) -> Self {
+        let torn = journal.torn.map(|torn| (torn.line, torn.bytes));
+        Self::Boot { life, journal: journal.records.clone(), torn }
+    }
+}
+
+/// What a node did: an [`Effect`] that left its host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(bound = "", rename_all = "snake_case")]
+pub enum Did<N: Node> {
+    /// See [`Effect::Append`].
+    Append(N::Record),
+    /// See [`Effect::Send`].
+    Send {
+        /// To whom.
+        to: NodeId,
+        /// What.
+        message: N::Message,
+    },
+    /// See [`Effect::Reply`].
+    Reply {
+        /// Which request is answered.
+        to: RequestId,
+        /// The answer.
+        reply: N::Reply,
+    },
+    /// See [`Effect::Publish`]: the checksum of the view.
+    Publish(u32),
+    /// See [`Effect::Observe`].
+    Observe(N::Fact),
+    /// See [`Effect::SetTimer`].
+    SetTimer {
+        /// Its name.
+        timer: N::Timer,
+        /// When it fires: the shortest and the longest delay.
+        delay: (Duration, Duration),
+    },
+    /// See [`Effect::CancelTimer`].
+    CancelTimer(N::Timer),
+}
+
+impl<N: Node> Did<N> {
+    /// These effects, as they are recorded.
+    pub fn all(effects: &[Effect<N>]) -> Vec<Self> {
+        effects.iter().map(Self::of).collect()
+    }
+
+    fn of(effect: &Effect<N>) -> Self {
+        match effect.clone() {
+            Effect::Append(record) => Self::Append(record),
+            Effect::Send { to, message } => Self::Send { to, message },
+            Effect::Reply { to, reply } => Self::Reply { to, reply },
+            Effect::Publish(view) => {
+                let json = serde_json::to_vec(&view.0).expect("views are plain data and always serialise");
+                Self::Publish(crc32fast::hash(&json))
+            }
+            Effect::Observe(fact) => Self::Observe(fact),
+            Effect::SetTimer { timer, delay: Delay { min, max } } => {
+                Self::SetTimer { timer, delay: (min, max) }
+            }
+            Effect::CancelTimer(timer) => Self::CancelTimer(timer),
+            Effect::WhenDurable(_) => unreachable!("the host keeps tokens to itself"),
+        }
+    }
+}
+
+/// Appends a header to `out`.
+pub fn encode_header(header: &Header, out: &mut Vec<u8>) {
+    #[derive(Serialize)]
+    struct First<'a> {
+        header: &'a Header,
+    }
+    write(&First { header }, out);
+}
+
+/// Appends any other line to `out`.
+pub fn encode<N: Node>(line: &Line<N>, out: &mut Vec<u8>) {
+    write(line, out);
+}
+
+fn write(line: &impl Serialize, out: &mut Vec<u8>) {
+    serde_json::to_writer(&mut *out, line).expect("steps are plain data and always serialise");
+    out.push(b'\n');
+}
+
+/// One part of a recording.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Part<N: Node> {
+    /// Its first line.
+    pub header: Header,
+    /// The others, which begin with line 2.
+    pub lines: Vec<Line<N>>,
+    /// A last line that was only half written.
+    pub torn: Option<Torn>,
+}
+
+/// Why a recording cannot be read.
+#[derive(Debug, Error, PartialEq, Eq)]
+#[error("line {line}: {what}")]
+pub struct Unreadable {
+    /// Which line, counted from 1.
+    pub line: u64,
+    /// What is wrong with it.
+    pub what: String,
+}
+
+/// Reads a whole part; `None` if there is not one whole line in it.
+pub fn decode<N: Node>(bytes: &[u8]) -> Result<Option<Part<N>>, Unreadable> {
+    let Some(header) = decode_header(bytes)? else { return Ok(None) };
+    let mut part = Part { header, lines: Vec::new(), torn: None };
+    for (number, line) in (1..).zip(bytes.split_inclusive(|&byte| byte == b'\n')).skip(1) {
+        let Some(whole) = line.strip_suffix(b"\n") else {
+            part.torn = Some(Torn { line: number, bytes: line.len() as u64 });
+            break;
+        };
+        let line = serde_json::from_slice(whole);
+        part.lines.push(line.map_err(|why| Unreadable { line: number, what: format!("no step: {why}") })?);
+    }
+    Ok(Some(part))
+}
+
+/// Reads the header of a part, for whoever does not know the kind of node yet; `None` if there is not one
+/// whole line.
+pub fn decode_header(bytes: &[u8]) -> Result<Option<Header>, Unreadable> {
+    #[derive(Deserialize)]
+    struct First<T> {
+        header: T,
+    }
+    #[derive(Deserialize)]
+    struct Format {
+        format: u32,
+    }
+    let Some(end) = bytes.iter().position(|&byte| byte == b'\n') else { return Ok(None) };
+    let unreadable = |what| Unreadable { line: 1, what };
+    let not_ours = |why| unreadable(format!("not the header of a recording: {why}"));
+    let First { header: Format { format } } = serde_json::from_slice(&bytes[..end]).map_err(not_ours)?;
+    if format != FORMAT {
+        return Err(unreadable(format!("it is of format {format}, and this program reads format {FORMAT}")));
+    }
+    let First { header } = serde_json::from_slice(&bytes[..end]).map_err(not_ours)?;
+    Ok(Some(header))
+}
+
+/// Answers a node's choices as they were answered before.
+#[derive(Debug)]
+pub struct Again<'a> {
+    left: &'a [u32],
+    /// A choice that the recording has no answer for: among how many.
+    pub stranger: Option<u32>,
+}
+
+impl<'a> Again<'a> {
+    /// These answers, in order.
+    pub fn new(chose: &'a [u32]) -> Self {
+        Self { left: chose, stranger: None }
+    }
+
+    /// The answers that were not asked for.
+    pub fn left(&self) -> &'a [u32] {
+        self.left
+    }
+}
+
+impl Choose for Again<'_> {
+    fn choose(&mut self, n: u32) -> u32 {
+        match self.left.split_first() {
+            Some((&answer, rest)) if answer < n => {
+                self.left = rest;
+                answer
+            }
+            Some(_) | None => {
+                self.stranger.get_or_insert(n);
+                0
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_come_again_in_order_and_a_strange_question_is_noticed() {
+        let mut again = Again::new(&[1, 0, 7]);
+        assert_eq!((again.choose(2), again.choose(2)), (1, 0));
+        assert_eq!((again.stranger, again.left()), (None, &[7][..]));
+        assert_eq!(again.choose(3), 0, "7 is not below 3");
+        assert_eq!(again.stranger, Some(3));
+    }
+}

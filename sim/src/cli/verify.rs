@@ -1,0 +1,68 @@
+//! `verify`: executes recordings again.
+
+use serde_json::json;
+
+use super::args::{Format, VerifyArgs};
+use super::plans::write;
+use super::{output, unknown};
+use crate::suite::Suite;
+use crate::trace::html;
+use crate::verify::protocol_of;
+
+/// Executes the recordings of a cluster again, and tells the story.
+pub fn verify(suite: &Suite, args: &VerifyArgs, format: Format) -> Result<u8, String> {
+    let name = match &args.protocol {
+        Some(name) => name.clone(),
+        None => protocol_of(&args.files)?,
+    };
+    let with_page = args.html.is_some();
+    let verified = if let Some(scenario) = suite.find_scenario(&name) {
+        scenario.verify(&args.files, with_page)?
+    } else if let Some(model) = suite.find_model(&name) {
+        model.verify(&args.files, with_page)?
+    } else {
+        let scenarios = suite.scenarios.iter().map(|it| it.name());
+        let known = scenarios.chain(suite.models.iter().map(|it| it.name())).collect();
+        return Err(unknown("scenario or model", &name, known) + "; say --as NAME");
+    };
+    if let (Some(file), Some(page)) = (&args.html, &verified.page) {
+        write(file, html::render(page))?;
+        output::note(&format!("the page is in {}", file.display()));
+    }
+    match format {
+        Format::Text => output::verified(&verified),
+        Format::Json => {
+            let difference = verified.difference.as_ref().map(|it| {
+                json!({
+                    "file": it.file,
+                    "line": it.line,
+                    "node": it.node,
+                    "program": it.program,
+                    "event": it.event,
+                    "recorded": it.recorded,
+                    "here": it.here,
+                })
+            });
+            let violated = verified.violated.as_ref().map(|it| {
+                json!({
+                    "invariant": it.invariant,
+                    "why": it.why,
+                    "file": it.file,
+                    "line": it.line,
+                    "doubt": it.doubt,
+                })
+            });
+            output::json(&json!({
+                "protocol": name,
+                "nodes": verified.nodes,
+                "boots": verified.boots,
+                "steps": verified.steps,
+                "span_s": verified.span.as_secs_f64(),
+                "notes": verified.notes,
+                "difference": difference,
+                "violated": violated,
+            }));
+        }
+    }
+    Ok(verified.exit_code())
+}

@@ -1,0 +1,112 @@
+//! One node that lives again.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use coalmine_core::codec::recording::{Again, Step, Took};
+use coalmine_core::host::Host;
+use coalmine_core::node::{Effect, Event, Node, NodeId};
+use coalmine_core::observation::Observed;
+
+use crate::run::Verdict;
+
+/// A node, its disk, and how far both are known.
+pub struct Player<N: Node> {
+    /// Who.
+    pub id: NodeId,
+    /// Its configuration; `None` before its recording has begun.
+    pub config: Option<N::Config>,
+    /// `None` while it is down, or its state is not known.
+    pub host: Option<Host<N>>,
+    /// What its journal holds, as far as it is recorded.
+    pub journal: Vec<N::Record>,
+    /// How much of that is durable.
+    pub durable: usize,
+    /// Whether it has booted since the last gap.
+    pub known: bool,
+}
+
+impl<N: Node> Player<N> {
+    /// A node that has not booted yet.
+    pub fn new(id: NodeId) -> Self {
+        Self { id, config: None, host: None, journal: Vec::new(), durable: 0, known: false }
+    }
+
+    /// What is to be seen of it.
+    pub fn observe(&self) -> Option<Observed<'_, N>> {
+        let state = self.host.as_ref().map(Host::node);
+        let durable = self.known.then(|| &self.journal[..self.durable]);
+        self.config.as_ref().map(|config| Observed { id: self.id, config, state, durable })
+    }
+
+    /// From here on nothing is known of it, until it boots.
+    pub fn forget(&mut self) {
+        (self.known, self.host) = (false, None);
+    }
+
+    /// Takes a step again. `Err` says what is impossible about it.
+    pub fn again(&mut self, step: &Step<N>) -> Result<Vec<Effect<N>>, String> {
+        let Some(config) = &self.config else { return Err("it has no configuration".into()) };
+        let mut choose = Again::new(&step.chose);
+        let mut out = Vec::new();
+        let host = &mut self.host;
+        let done = catch_unwind(AssertUnwindSafe(|| match (&step.took, host) {
+            (Took::Boot { life, journal, .. }, host) => {
+                *host = Some(Host::boot(config, journal, *life, &mut choose, &mut out));
+                Ok(())
+            }
+            (_, None) => Err("the node is down".to_owned()),
+            (Took::Synced(upto), Some(host)) => {
+                if *upto > host.written() {
+                    return Err(format!("only {} records are written", host.written()));
+                }
+                host.synced(config, host.incarnation(), *upto, &mut choose, &mut out);
+                Ok(())
+            }
+            (Took::Event(Event::Durable(_)), Some(_)) => {
+                Err("only its host tells a node what is durable".into())
+            }
+            (Took::Event(event), Some(host)) => {
+                host.step(config, event.clone(), &mut choose, &mut out);
+                Ok(())
+            }
+        }));
+        done.map_err(|panic| Verdict::panicked(&*panic).tell())??;
+        if let Some(n) = choose.stranger {
+            return Err(format!("it chooses one of {n}, and the recording has no such answer"));
+        }
+        if !choose.left().is_empty() {
+            return Err(format!("it does not ask for the choices {:?}", choose.left()));
+        }
+        match &step.took {
+            Took::Boot { journal, .. } => {
+                self.journal.clone_from(journal);
+                (self.durable, self.known) = (journal.len(), true);
+            }
+            Took::Synced(upto) => self.durable = self.durable.max(*upto as usize),
+            Took::Event(_) => {}
+        }
+        for effect in &out {
+            if let Effect::Append(record) = effect {
+                self.journal.push(record.clone());
+            }
+        }
+        Ok(out)
+    }
+
+    /// Whether the life before can have left this journal; `Err` says why not.
+    pub fn inherits(&self, journal: &[N::Record]) -> Result<(), String> {
+        let (written, boots_from) = (self.journal.len(), journal.len());
+        if boots_from < self.durable {
+            return Err(format!("{} records were durable, and it boots from {boots_from}", self.durable));
+        }
+        if let Some(place) = journal.iter().zip(&self.journal).position(|(now, then)| now != then) {
+            return Err(format!("record {} is not the one that was written", place + 1));
+        }
+        if boots_from > written {
+            return Err(format!(
+                "the end of its life before is not recorded: it boots from {boots_from} records, {written} are known"
+            ));
+        }
+        Ok(())
+    }
+}
