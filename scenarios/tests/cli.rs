@@ -189,7 +189,8 @@ fn a_check_ends_with_its_verdict_as_json() {
     assert_eq!((&verdict["nodes"], &verdict["unique_states"]), (&4.into(), &288.into()));
     assert_eq!(verdict["depth"], 11);
     assert_eq!((&verdict["exhausted"], &verdict["stopped_by"]), (&true.into(), &Value::Null));
-    let properties = [("aborts", "witnessed"), ("commits", "witnessed"), ("consistent", "holds")];
+    let properties =
+        [("aborts", "witnessed"), ("commits", "witnessed"), ("consistent", "holds"), ("settles", "holds")];
     assert_eq!(verdict["properties"], properties.into_iter().collect::<Value>());
     assert!(is_positive(&verdict["states"]) && is_positive(&verdict["wall_s"]), "{verdict}");
 

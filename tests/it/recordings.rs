@@ -146,19 +146,24 @@ fn a_violated_invariant_is_found_from_the_recordings_alone() {
     fs::remove_dir_all(folder).expect("it is ours");
 }
 
-/// The same events do something else in another version of the node.
-#[test]
-fn another_version_of_the_node_differs_from_the_recording() {
-    let folder = folder("version");
-    record(Some(Mistake::VoteBeforeDurable), &folder, Engine::World, 1);
-    assert_eq!(verify(&folder).expect("it can be read").difference, None);
-    for file in fs::read_dir(&folder).expect("it is there") {
+/// Takes the mistake out of the configurations in recordings: the node that they are of is another one then.
+fn make_sound(folder: &Path) {
+    for file in fs::read_dir(folder).expect("it is there") {
         let path = file.expect("it is there").path();
         let mut part = read(&path);
         let config = part.header.config.as_object_mut().expect("a configuration has keys");
         assert!(config.remove("mistake").is_some(), "a recording says what node it is of");
         write(&path, &part);
     }
+}
+
+/// The same events do something else in another version of the node.
+#[test]
+fn another_version_of_the_node_differs_from_the_recording() {
+    let folder = folder("version");
+    record(Some(Mistake::VoteBeforeDurable), &folder, Engine::World, 1);
+    assert_eq!(verify(&folder).expect("it can be read").difference, None);
+    make_sound(&folder);
     let verified = verify(&folder).expect("it can be read");
     let difference = verified.difference.as_ref().expect("the sound node syncs its vote first");
     assert!(difference.event.contains("PREPARE_REQ"), "{difference:?}");
@@ -415,6 +420,7 @@ fn the_command_line_records_and_verifies() {
     assert!(said.contains("n1, n2, n3: "), "{said}");
     let page = fs::read_to_string(folder.join("story.html")).expect("it was written");
     assert!(page.contains("PREPARE_REQ"));
+    make_sound(&folder.join("tapes"));
     let (code, said) =
         specimens(&folder, "verify --as guessing-resolver tapes/n1.rec tapes/n2.rec tapes/n3.rec");
     assert!(code == Some(5) && said.contains("recorded:") && said.contains("tapes/n"), "{said}");

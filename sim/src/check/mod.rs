@@ -266,9 +266,11 @@ fn conclude<S: System>(
     if options.settle && options.explorer == Explorer::Own && !reductions.symmetry {
         properties.insert(SETTLES, if unsettled { Verdict::Violated } else { Verdict::Holds });
     }
-    let broken = found.broken.as_ref().map(|(broken, _)| match broken {
-        Broken::Invariant(number) => format!("invariant {} is violated", rules.invariants[*number].name),
-        Broken::Settling => "a state that does not settle".into(),
+    let broken = found.broken.as_ref().and_then(|(broken, _)| match broken {
+        Broken::Invariant(number) => {
+            Some(format!("invariant {} is violated", rules.invariants[*number].name))
+        }
+        Broken::Settling => None, // the search has gone on
     });
     let stopped_by = broken.or(found.stopped_by);
     let report = CheckReport {

@@ -72,13 +72,16 @@ pub fn explore<S: System>(
         depth: 0,
         seen: 0,
         settle: options.settle && orbits(rules, options).is_none(),
+        unsettled: None,
         broken: None,
         level: VecDeque::new(),
         next: Vec::new(),
         spare: Vec::new(),
     };
     let stopped_by = search.run(options, progress);
-    let broken = search.broken.take().map(|(state, broken)| (broken, search.path(state)));
+    // What must always hold comes first.
+    let unsettled = search.unsettled.map(|state| (state, Broken::Settling));
+    let broken = search.broken.take().or(unsettled).map(|(state, broken)| (broken, search.path(state)));
     Found {
         steps: search.steps,
         states: search.states,
@@ -100,9 +103,11 @@ struct Search<'r, S: System> {
     states: usize,
     depth: usize,
     seen: u64,
-    /// Whether every state must settle.
+    /// Whether every state must settle; as soon as one does not, no other is asked.
     settle: bool,
-    /// The first state in which something is broken.
+    /// The first state that does not.
+    unsettled: Option<StateId>,
+    /// The first state in which an invariant is broken.
     broken: Option<(StateId, Broken)>,
     /// What is left of the level that is being explored.
     level: VecDeque<Rows>,
@@ -142,6 +147,8 @@ struct Chunk {
     repeated: usize,
     seen: u64,
     broken: Option<(StateId, Broken)>,
+    /// The first of the new states that does not settle.
+    unsettled: Option<StateId>,
 }
 
 impl<S: System> Search<'_, S> {
@@ -204,11 +211,11 @@ impl<S: System> Search<'_, S> {
         (self.steps, self.states) = (1, 1);
         self.seen = self.space.judge(&row);
         let id = row.pop().unwrap_or(NONE);
+        self.broken = broken(self.seen & self.invariants).map(|broken| (id, broken));
         let settled = &mut self.crew.workers[0].settled;
-        let broken = broken(self.seen & self.invariants);
-        let unsettled = || self.space.settle(&row, settled).is_err().then_some(Broken::Settling);
-        let broken = broken.or_else(|| self.settle.then(unsettled).flatten());
-        self.broken = broken.map(|broken| (id, broken));
+        if self.settle && self.space.settle(&row, settled).is_err() {
+            (self.unsettled, self.settle) = (Some(id), false);
+        }
     }
 
     /// Explores a block, whatever number of threads there is in the same order.
@@ -216,11 +223,13 @@ impl<S: System> Search<'_, S> {
         let mut chunks = self.expand(block);
         let entered = self.record(&chunks);
         self.keep(block, &mut chunks);
+        self.settle &= chunks.iter().all(|chunk| chunk.unsettled.is_none());
         for chunk in &mut chunks {
             self.steps += chunk.successors.len() + chunk.repeated;
             self.states += chunk.rows.iter().map(Rows::len).sum::<usize>();
             self.seen |= chunk.seen;
             self.broken = self.broken.take().or(chunk.broken.take());
+            self.unsettled = self.unsettled.or(chunk.unsettled);
             for mut rows in chunk.rows.drain(..) {
                 match self.next.last_mut() {
                     Some(last) if last.len() + rows.len() <= ROWS => last.append(&rows),
@@ -313,11 +322,11 @@ impl<S: System> Search<'_, S> {
                     let verdict = worker.verdicts.get(space.view(&row), || space.judge(&row));
                     chunk.seen |= verdict;
                     if chunk.broken.is_none() {
-                        let broken = broken(verdict & invariants);
-                        let unsettled =
-                            || space.settle(&row, &mut worker.settled).is_err().then_some(Broken::Settling);
-                        let broken = broken.or_else(|| settle.then(unsettled).flatten());
-                        chunk.broken = broken.map(|broken| (id, broken));
+                        chunk.broken = broken(verdict & invariants).map(|broken| (id, broken));
+                    }
+                    if settle && chunk.unsettled.is_none() && space.settle(&row, &mut worker.settled).is_err()
+                    {
+                        chunk.unsettled = Some(id);
                     }
                     if chunk.rows.last().is_none_or(|rows| rows.len() == ROWS) {
                         chunk.rows.push(Rows::default());
@@ -448,5 +457,6 @@ impl Chunk {
         self.repeated = 0;
         self.seen = 0;
         self.broken = None;
+        self.unsettled = None;
     }
 }

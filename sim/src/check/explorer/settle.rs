@@ -62,12 +62,10 @@ impl<S: System> Space<'_, S> {
         self.rules.converged(slots, &self.histories.get(row[2 * self.places.len()]).history)
     }
 
-    /// Whoever is down restarts; what is under way arrives; then every armed timer fires.
+    /// Whoever is down restarts, and disks sync; what is under way arrives; then every armed timer fires.
     fn round(&self, row: &mut [u32]) {
         let places = self.places.len();
-        for place in 0..places {
-            self.idle(row, place, |host_is_up| !host_is_up);
-        }
+        (0..places).for_each(|place| self.idle(row, place));
         let under_way = row[places..2 * places].to_vec();
         for (place, inbox) in under_way.into_iter().enumerate() {
             for &packet in &self.inboxes[place].get(inbox).packets {
@@ -93,15 +91,15 @@ impl<S: System> Space<'_, S> {
     /// One thing happens at a place, without a crash; then its disk syncs.
     fn go(&self, row: &mut [u32], place: usize, outcomes: &[Outcome], takes: u32) {
         self.take(row, place, outcomes, takes);
-        self.idle(row, place, |host_is_up| host_is_up);
+        self.idle(row, place);
     }
 
-    /// Lets happen what happens by itself at a place, as long as it `may`: a node starts, its disk syncs.
-    fn idle(&self, row: &mut [u32], place: usize, may: impl Fn(bool) -> bool) {
+    /// Lets happen what happens by itself at a place: a node that is down starts, a disk syncs.
+    fn idle(&self, row: &mut [u32], place: usize) {
         loop {
             let local = self.places[place].get(row[place]);
-            let free = self.offers(local).iter().find(|offer| offer.kind == OfferKind::Free);
-            let Some(free) = free.filter(|_| may(local.slot.host.is_some())) else { return };
+            let mut offers = self.offers(local).iter();
+            let Some(free) = offers.find(|offer| offer.kind == OfferKind::Free) else { return };
             self.take(row, place, self.outcomes_of_offer(place, local, free), NO_PACKET);
         }
     }

@@ -33,6 +33,8 @@ pub const NO_PACKET: u32 = u32::MAX;
 pub struct Space<'r, S: System> {
     pub rules: &'r Rules<S>,
     pub reductions: Reductions,
+    /// What can ever be paid.
+    payable: Costs,
     /// By place: what may be there.
     pub places: Vec<Interner<Local<NodeOf<S>>>>,
     packets: Interner<KnownPacket<NodeOf<S>>>,
@@ -172,6 +174,7 @@ impl<'r, S: System> Space<'r, S> {
     pub fn new(rules: &'r Rules<S>, reductions: Reductions) -> Self {
         let places = rules.members.len();
         let space = Self {
+            payable: Costs::among(|cost| rules.can_pay(&Spent::default(), cost)),
             rules,
             reductions,
             places: (0..places).map(|_| Interner::default()).collect(),
@@ -270,6 +273,9 @@ impl<'r, S: System> Space<'r, S> {
                 OfferKind::Fire { .. } if limits.timeouts.is_some() => Costs::of(Cost::Timeout),
                 OfferKind::Fire { .. } | OfferKind::Free | OfferKind::Crash => Costs::NONE,
             };
+            if !costs.are_in(self.payable) {
+                continue;
+            }
             push(self.outcomes_of_offer(place, local, offer), NO_PACKET, costs);
         }
     }
