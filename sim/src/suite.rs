@@ -537,7 +537,7 @@ pub struct Explanation {
     pub invariant: String,
     /// What happens, in words, and what is wrong at the end.
     pub story: String,
-    /// The [path](crate::path), as a file.
+    /// The way there, as a file: see [`crate::path`].
     pub capsule: String,
 }
 
