@@ -37,24 +37,21 @@ impl<S: System> Space<'_, S> {
     fn settle_from(&self, mut row: Vec<u32>, settled: &mut Recent) -> Result<(), String> {
         let mut passed = Vec::new();
         let mut missing = String::new();
-        while passed.len() < ROUNDS {
+        for _ in 0..ROUNDS {
             let budget = self.budgets.get(row[2 * self.places.len() + 1]).hash;
             let state = self.fingerprint(&row).wrapping_sub(budget);
-            if settled.knows(state) {
-                break;
-            }
+            let converged = if settled.knows(state) { Ok(()) } else { self.converged(&row) };
             passed.push(state);
-            match self.converged(&row) {
-                Ok(()) => break,
+            match converged {
+                Ok(()) => {
+                    passed.into_iter().for_each(|state| settled.add(state));
+                    return Ok(());
+                }
                 Err(why) => missing = why,
             }
             self.round(&mut row);
         }
-        if passed.len() == ROUNDS {
-            return Err(format!("{missing} after {ROUNDS} rounds in which everything is healed"));
-        }
-        passed.into_iter().for_each(|state| settled.add(state));
-        Ok(())
+        Err(format!("{missing} after {ROUNDS} rounds in which everything is healed"))
     }
 
     fn converged(&self, row: &[u32]) -> Result<(), String> {
