@@ -27,6 +27,10 @@ use serde::Serialize;
 
 use crate::traffic::Traffic;
 
+/// The same as in the `coalmine` program; every contender has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Who carries the traffic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]

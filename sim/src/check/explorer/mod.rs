@@ -137,8 +137,8 @@ struct Chunk {
     states: Vec<StateId>,
     /// What follows them, in order.
     successors: Vec<Successor>,
-    /// By shard: the fingerprints of the successors, and which those are.
-    fingerprints: Vec<Vec<(u64, u32)>>,
+    /// By shard: the fingerprints of the successors, which those are, and which of the states they follow.
+    fingerprints: Vec<Vec<(u64, (u32, u16))>>,
     /// The successors' numbers, as far as they are new.
     new: Vec<AtomicU32>,
     /// The rows of those that are new.
@@ -282,9 +282,9 @@ impl<S: System> Search<'_, S> {
                 let Some(shard) = shards.get(number) else { return };
                 let mut shard = lock(shard);
                 for chunk in chunks {
-                    let entered = shard.insert_all(&chunk.fingerprints[number], |successor, id| {
+                    let entered = shard.insert_all(&chunk.fingerprints[number], |(successor, row), id| {
                         chunk.new[successor as usize].store(id, Ordering::Relaxed);
-                        chunk.states[usize::from(chunk.successors[successor as usize].row)]
+                        chunk.states[usize::from(row)]
                     });
                     if entered.is_err() {
                         *lock(&full) = entered;
@@ -443,7 +443,7 @@ impl Chunk {
     fn add(&mut self, fingerprint: u64, mut successor: Successor) {
         successor.row = (self.states.len() - 1) as u16;
         let number = self.successors.len() as u32;
-        self.fingerprints[shard_of(fingerprint)].push((fingerprint, number));
+        self.fingerprints[shard_of(fingerprint)].push((fingerprint, (number, successor.row)));
         self.successors.push(successor);
     }
 

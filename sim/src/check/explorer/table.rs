@@ -48,7 +48,7 @@ impl Shard {
         Self { number: number as u32, index: vec![0; 64], pages: Vec::new(), len: 0 }
     }
 
-    /// Adds states in this order, each with a word for the caller; tells `new` of those that were not there,
+    /// Adds states in this order, each with words for the caller; tells `new` of those that were not there,
     /// which answers with the number of the state before.
     pub fn insert_all<T: Copy>(
         &mut self,
