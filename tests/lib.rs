@@ -1,18 +1,23 @@
 //! Nodes that are wrong on purpose, for the tests in `it/` and for the `specimens` command line: a harness
 //! that never fails proves nothing.
 
+use std::collections::BTreeSet;
+
 use coalmine::register::{self, RegisterSystem};
 use coalmine::rollout::{RolloutSystem, chaos, model};
 use coalmine_core::node::{Context, Event, Node, NodeId, RequestId, Word};
 use coalmine_core::observation::{Invariant, Observation, Witness};
 use coalmine_core::register::abd::Abd;
 use coalmine_core::register::{Calls, Config, Member};
+use coalmine_core::rollout::RolloutNode;
+use coalmine_core::rollout::invariants::Ledger;
+use coalmine_core::rollout::message::{Record, Timer};
 use coalmine_core::rollout::mistake::Mistake;
 use coalmine_real::face::Face;
 use coalmine_sim::plan::{Plan, What};
 use coalmine_sim::scenario::{Scenario, nothing_more};
 use coalmine_sim::suite::{ModelDef, Suite};
-use coalmine_sim::system::{Operation, System};
+use coalmine_sim::system::{ConfigOf, Operation, System};
 
 macro_rules! planted {
     ($($mistake:ident)*) => {
@@ -35,7 +40,10 @@ macro_rules! planted {
         }
     };
 }
-planted! { ResolverGuesses VoteBeforeDurable JoinsUnasked }
+planted! {
+    ResolverGuesses PresumesCommit VoteBeforeDurable ForgetsVote ReusesTxid CountsAnyVote DecidesBeforeDurable
+    CatchUpFromDoubt JoinsUnasked
+}
 
 /// A register whose clients must all be answered in the end, although nobody repeats a message.
 #[derive(Debug)]
@@ -75,6 +83,60 @@ pub fn patient_register() -> ModelDef<PatientRegister> {
     let ModelDef { about, size, limits, .. } = register::abd();
     let system = |servers, clients| PatientRegister(RegisterSystem::new(servers, clients));
     ModelDef { name: "patient-register", about, system, size, limits }
+}
+
+/// The rollout, of which less is asked: if somebody waits for a member that never comes back, then all others
+/// are in doubt about the same transaction. So one that has not voted, or knows, is enough for all.
+#[derive(Debug)]
+pub struct BlockedTogether(RolloutSystem);
+
+impl System for BlockedTogether {
+    type Node = RolloutNode;
+    type History = Ledger;
+
+    fn members(&self) -> Vec<(NodeId, ConfigOf<RolloutSystem>)> {
+        self.0.members()
+    }
+
+    fn first_disk(&self, member: NodeId) -> Vec<Record> {
+        self.0.first_disk(member)
+    }
+
+    fn is_periodic(&self, timer: &Timer) -> bool {
+        self.0.is_periodic(timer)
+    }
+
+    fn operations(&self) -> Vec<Operation<RolloutNode>> {
+        self.0.operations()
+    }
+
+    fn invariants(&self) -> Vec<Invariant<RolloutNode, Ledger>> {
+        self.0.invariants()
+    }
+
+    fn converged(&self, now: &Observation<'_, RolloutNode, Ledger>) -> Result<(), String> {
+        self.0.converged(now)
+    }
+
+    fn goes_on_without(
+        &self,
+        gone: NodeId,
+        now: &Observation<'_, RolloutNode, Ledger>,
+    ) -> Result<(), String> {
+        let others = || now.up().filter(|(id, _)| *id != gone);
+        let doubts: BTreeSet<_> = others().map(|(_, state)| state.durable().prepared_txid()).collect();
+        match doubts.into_iter().collect::<Vec<_>>().as_slice() {
+            [Some(_)] => Ok(()),
+            _ => self.0.goes_on_without(gone, now),
+        }
+    }
+}
+
+/// The model of it.
+pub fn blocked_together() -> ModelDef<BlockedTogether> {
+    let ModelDef { about, size, limits, .. } = model();
+    let system = |nodes, rollouts| BlockedTogether(RolloutSystem::new(nodes, rollouts));
+    ModelDef { name: "blocked-together", about, system, size, limits }
 }
 
 /// A node that answers with its process's number: the same in two runs of one process, another in the next.
@@ -149,16 +211,27 @@ fn dice() -> Scenario<OneDice> {
     }
 }
 
+/// What a specimen is called on the command line.
+pub fn name_of(mistake: Mistake) -> &'static str {
+    match mistake {
+        Mistake::ResolverGuesses => "guessing-resolver",
+        Mistake::PresumesCommit => "presumed-commit",
+        Mistake::VoteBeforeDurable => "hasty-voter",
+        Mistake::ForgetsVote => "forgetful-voter",
+        Mistake::ReusesTxid => "reused-txid",
+        Mistake::CountsAnyVote => "any-vote",
+        Mistake::DecidesBeforeDurable => "hasty-decider",
+        Mistake::CatchUpFromDoubt => "doubtful-catch-up",
+        Mistake::JoinsUnasked => "amnesiac",
+    }
+}
+
 /// All of them.
 pub fn suite() -> Suite {
-    let planted = [
-        ("guessing-resolver", Mistake::ResolverGuesses),
-        ("hasty-voter", Mistake::VoteBeforeDurable),
-        ("amnesiac", Mistake::JoinsUnasked),
-    ];
-    let suite = planted.into_iter().fold(Suite::default(), |suite, (name, mistake)| {
+    let suite = Mistake::ALL.into_iter().fold(Suite::default(), |suite, mistake| {
+        let name = name_of(mistake);
         let suite = suite.scenario(Scenario { name, ..chaos_of(mistake) });
         suite.model(ModelDef { name, ..model_of(mistake) })
     });
-    suite.scenario(dice()).model(patient_register())
+    suite.scenario(dice()).model(patient_register()).model(blocked_together()).model(model())
 }

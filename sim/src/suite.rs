@@ -351,6 +351,8 @@ pub struct ModelArgs {
     /// See [`Limits`].
     pub unhealthy: Option<u8>,
     /// See [`Limits`].
+    pub without: Option<u32>,
+    /// See [`Limits`].
     pub disk: Option<Disk>,
 }
 
@@ -385,6 +387,7 @@ impl<S: System> ModelDef<S> {
             periodic,
             retries,
             unhealthy,
+            without,
             disk,
             ..
         } = self.rules(args).limits;
@@ -400,6 +403,7 @@ impl<S: System> ModelDef<S> {
             periodic: Some(periodic),
             retries: Some(retries),
             unhealthy: Some(unhealthy),
+            without: without.map(|NodeId(number)| number),
             disk: Some(disk),
         }
     }
@@ -409,6 +413,7 @@ impl<S: System> ModelDef<S> {
         let path = file.path().to_owned();
         let capsule: PathCapsule<NodeOf<S>> = file.parse_path()?;
         let at = |why: String| format!("{path}: {why}");
+        self.check_args(capsule.space).map_err(at)?;
         if capsule.model != self.name {
             return Err(at(format!("it is a path of the model {:?}, not of {:?}", capsule.model, self.name)));
         }
@@ -499,6 +504,7 @@ impl<S: System> ModelDef<S> {
             periodic: args.periodic.unwrap_or(self.limits.periodic),
             retries: args.retries.unwrap_or(self.limits.retries),
             unhealthy: args.unhealthy.unwrap_or(self.limits.unhealthy),
+            without: args.without.map(NodeId).or(self.limits.without),
             disk: args.disk.unwrap_or(self.limits.disk),
             network: self.limits.network,
         };
@@ -514,6 +520,8 @@ pub trait AnyModel: Send + Sync {
     fn name(&self) -> &'static str;
     /// One sentence.
     fn about(&self) -> &'static str;
+    /// Whether there is such a model: `Err` says what is wrong with its size.
+    fn check_args(&self, args: ModelArgs) -> Result<(), String>;
     /// Explores it. If an invariant is violated, the second part explains how.
     fn check(
         &self,
@@ -548,6 +556,17 @@ impl<S: System> AnyModel for ModelDef<S> {
 
     fn about(&self) -> &'static str {
         self.about
+    }
+
+    fn check_args(&self, args: ModelArgs) -> Result<(), String> {
+        let (nodes, operations) = self.size;
+        let system = (self.system)(args.nodes.unwrap_or(nodes), args.operations.unwrap_or(operations));
+        match args.without {
+            Some(gone) if !member_ids(&system).contains(&NodeId(gone)) => {
+                Err(format!("without n{gone}: the system has {} members, from n1", system.members().len()))
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 
     fn check(

@@ -76,6 +76,19 @@ pub trait System: Debug + Send + Sync + 'static {
             None => Ok(()),
         }
     }
+
+    /// Whether all others have come to rest, although this member never comes back; `Err` says who waits for
+    /// it. If nobody says, it is enough that the others are up.
+    fn goes_on_without(
+        &self,
+        gone: NodeId,
+        now: &Observation<'_, Self::Node, Self::History>,
+    ) -> Result<(), String> {
+        match now.nodes.iter().find(|node| node.id != gone && node.state.is_none()) {
+            Some(node) => Err(format!("{} is down", node.id)),
+            None => Ok(()),
+        }
+    }
 }
 
 /// One request of a client.

@@ -82,6 +82,34 @@ fn nothing_is_presumed_about_what_a_lost_disk_decided() {
     assert_eq!((report.states, report.unique_states), (79_304, 29_374));
 }
 
+/// If a participant never comes back nobody waits for it. If the coordinator never does, the others may wait, but
+/// only if every one of them is in doubt.
+#[test]
+fn only_the_coordinator_can_block_the_others_and_only_all_of_them() {
+    let without = |model: &dyn AnyModel, gone, nodes| {
+        let quiet = ModelArgs { drops: Some(0), timeouts: Some(0), ..ModelArgs::default() };
+        let args = ModelArgs { nodes: Some(nodes), without: Some(gone), ..quiet };
+        let (report, found) = model.check(args, CheckOptions::default(), &mut |_| {});
+        assert!(report.exhausted, "{report:#?}");
+        (report.properties[SETTLES], found.map(|found| found.story).unwrap_or_default())
+    };
+    for nodes in [3, 4] {
+        for participant in 2..=nodes {
+            let (settles, story) = without(&rollout::model(), participant, nodes);
+            assert_eq!(settles, Verdict::Holds, "{story}");
+        }
+        let (settles, story) = without(&rollout::model(), 1, nodes);
+        assert_eq!(settles, Verdict::Violated);
+        assert!(story.contains("is in doubt about 1.1 after 64 rounds"), "{story}");
+        assert!(story.contains("but n1 is down"), "{story}");
+        let (settles, story) = without(&coalmine_tests::blocked_together(), 1, nodes);
+        assert_eq!(settles, Verdict::Holds, "{story}");
+    }
+    let stranger = ModelArgs { without: Some(4), ..ModelArgs::default() };
+    let why = rollout::model().check_args(stranger).expect_err("there is no n4");
+    assert_eq!(why, "without n4: the system has 3 members, from n1");
+}
+
 /// An empty space proves nothing, and must not pass for a proof.
 #[test]
 fn a_space_in_which_nothing_happens_is_no_proof() {

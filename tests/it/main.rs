@@ -29,3 +29,4 @@ mod scenarios;
 mod specimens;
 mod sweeps;
 mod transcripts;
+mod two_phase_commit;

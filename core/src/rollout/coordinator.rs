@@ -12,6 +12,7 @@ use super::config::Config;
 use super::message::{
     AbortReason, Fact, Message, Outcome, Record, Reply, Rollout, Step, StepResult, Timer, Vote,
 };
+use super::mistake::Mistake;
 use super::state::{ModelId, RoutingState, Txid};
 use super::{Cx, RolloutNode, ignore};
 use crate::node::{NodeId, RequestId};
@@ -50,10 +51,17 @@ impl RolloutNode {
     /// last transaction ended, goes on with the rollout.
     pub(super) fn resume_coordination(&mut self, config: &Config, cx: &mut Cx<'_>) {
         let epoch = self.durable.epoch + 1;
-        self.append(Record::Epoch { epoch }, cx);
+        if !config.makes(Mistake::ReusesTxid) || epoch == 1 {
+            self.append(Record::Epoch { epoch }, cx);
+        }
         if let Some(prepared) = &self.durable.prepared {
             let (txid, version) = (prepared.txid, prepared.state.version);
-            self.decide(config, txid, version, Err(AbortReason::CoordinatorRestarted), cx);
+            let presumed = if config.makes(Mistake::PresumesCommit) {
+                Ok(())
+            } else {
+                Err(AbortReason::CoordinatorRestarted)
+            };
+            self.decide(config, txid, version, presumed, cx);
         } else {
             let committed = &self.durable.committed;
             if let Some(txid) = committed.txid {
@@ -149,7 +157,9 @@ impl RolloutNode {
         vote: Vote,
         cx: &mut Cx<'_>,
     ) {
-        let Some(prepared) = self.durable.prepared.as_ref().filter(|prepared| prepared.txid == txid) else {
+        let is_counted = |voted: Txid| voted == txid || config.makes(Mistake::CountsAnyVote);
+        let prepared = self.durable.prepared.as_ref().filter(|prepared| is_counted(prepared.txid));
+        let Some(prepared) = prepared else {
             return; // a late copy, or of a former life
         };
         if !config.is_coordinator() {
@@ -215,6 +225,10 @@ impl RolloutNode {
             Ok(()) => (Outcome::Commit, None),
             Err(reason) => (Outcome::Abort, Some(reason)),
         };
+        let is_hasty = config.makes(Mistake::DecidesBeforeDurable);
+        if is_hasty {
+            self.announce(config, txid, version, outcome, cx);
+        }
         self.append(Record::Decided { txid, outcome, reason: reason.clone() }, cx);
         match outcome {
             Outcome::Commit => self.observe_committed(txid, cx),
@@ -223,8 +237,9 @@ impl RolloutNode {
         self.coordination.votes.clear();
         cx.cancel_timer(Timer::Vote);
         self.publish(config, cx);
-        self.announce(config, txid, version, outcome, cx);
-
+        if !is_hasty {
+            self.announce(config, txid, version, outcome, cx);
+        }
         self.pause_or_begin(config, cx);
     }
 

@@ -71,6 +71,7 @@ use self::config::{Config, Health, jittered};
 use self::coordinator::Coordination;
 use self::durable::Durable;
 use self::message::{Fact, Message, Record, Reply, Request, Timer, View};
+use self::mistake::Mistake;
 use self::resolver::Inquiry;
 use self::state::{RoutingState, Txid};
 use crate::node::{Context, Event, Node, NodeId, RequestId, Word};
@@ -251,8 +252,10 @@ impl RolloutNode {
 
     fn on_heartbeat(&mut self, config: &Config, from: NodeId, version: u64, digest: u64, cx: &mut Cx<'_>) {
         let mine = &self.durable.committed;
-        if version < mine.version {
-            cx.send(from, Message::StateSync { state: mine.clone() });
+        let doubtful = self.durable.prepared.as_ref().filter(|_| config.makes(Mistake::CatchUpFromDoubt));
+        let told = doubtful.map_or(mine, |prepared| &prepared.state);
+        if version < told.version {
+            cx.send(from, Message::StateSync { state: told.clone() });
         } else if version > mine.version {
             cx.send(from, self.heartbeat(config)); // it will see that this node is behind
         } else if digest != mine.digest() {

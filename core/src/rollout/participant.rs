@@ -64,7 +64,8 @@ impl RolloutNode {
         if durable.has_forgotten(txid) {
             return Err(Refusal::Rejoined);
         }
-        if txid <= durable.floor {
+        let is_again = config.makes(Mistake::ReusesTxid) && config.is_coordinator() && txid == durable.floor;
+        if txid <= durable.floor && !is_again {
             return Err(Refusal::Stale);
         }
         if members != config.members {
@@ -99,6 +100,10 @@ impl RolloutNode {
             cx.observe(Fact::Voted { txid, version });
             cx.send(coordinator, vote);
             self.append(record, cx);
+        } else if config.makes(Mistake::ForgetsVote) {
+            self.durable.apply(&record);
+            cx.observe(Fact::Voted { txid, version });
+            cx.send(coordinator, vote);
         } else {
             self.append(record, cx);
             cx.observe(Fact::Voted { txid, version });

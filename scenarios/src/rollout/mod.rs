@@ -119,6 +119,14 @@ impl System for RolloutSystem {
     fn converged(&self, now: &Observation<'_, RolloutNode, Ledger>) -> Result<(), String> {
         invariants::converged(now)
     }
+
+    fn goes_on_without(
+        &self,
+        gone: NodeId,
+        now: &Observation<'_, RolloutNode, Ledger>,
+    ) -> Result<(), String> {
+        invariants::goes_on(gone, now)
+    }
 }
 
 /// The rollout node itself, to be exhausted.

@@ -214,8 +214,9 @@ enum Broken {
 
 /// The name of the property that from every state the system [converges](System::converged) once all is
 /// healed: links are restored, nodes that are down restart, then in each round all that is under way arrives,
-/// disks sync, and every armed timer fires once. If packets may be lost, it must also converge with all that
-/// is under way lost.
+/// disks sync, and every armed timer fires once; and that it stays so. If packets may be lost, it must also
+/// converge with all that is under way lost. Where a member is [gone](Limits::without), it is down instead, and
+/// the others must [go on](System::goes_on_without).
 pub const SETTLES: &str = "settles";
 
 /// Explores a system within limits.

@@ -355,6 +355,10 @@ pub struct CheckArgs {
     /// Do not ask whether from every state, once all is healed, the system converges. stateright never does.
     #[arg(long)]
     pub no_settle: bool,
+    /// Ask instead whether from every state all others come to rest if this member is down for ever: whether a
+    /// failure of it can block them. A number: 1 is n1.
+    #[arg(long, value_name = "N", conflicts_with_all = ["no_settle", "symmetry"])]
+    pub without: Option<u32>,
     /// How many threads search. Default: one for each core. With stateright and more than one, depth and the
     /// length of counterexamples may vary; else nothing depends on it but the time.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
@@ -429,6 +433,7 @@ impl SpaceArgs {
                 DiskArg::Sync => Disk::Sync,
                 DiskArg::Async => Disk::Async,
             }),
+            without: None,
         }
     }
 }

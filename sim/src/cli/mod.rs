@@ -89,7 +89,9 @@ fn check(suite: &Suite, args: &CheckArgs, format: Format) -> Result<u8, String> 
         let signals = Signals::catch()?;
         options.stop = signals.stop;
     }
-    let (report, found) = run_check(model, args.space.model_args(), options);
+    let space = ModelArgs { without: args.without, ..args.space.model_args() };
+    model.check_args(space)?;
+    let (report, found) = run_check(model, space, options);
     let story = found.as_ref().map(|found| found.story.as_str());
     let capsule = found.as_ref().filter(|_| !args.no_capsule);
     let capsule = capsule.and_then(|found| save(model, found, args.capsule.clone()));

@@ -60,6 +60,8 @@ pub struct Limits {
     pub retries: u8,
     /// Members whose [health turns bad](System::ailments).
     pub unhealthy: u8,
+    /// Who is down for ever when it is asked whether the system [settles](crate::check::SETTLES).
+    pub without: Option<NodeId>,
     /// How disks behave.
     pub disk: Disk,
     /// What becomes of delivered packets.
@@ -78,6 +80,7 @@ impl Limits {
         periodic: 0,
         retries: 0,
         unhealthy: 0,
+        without: None,
         disk: Disk::Sync,
         network: Network::Datagrams,
     };
@@ -96,9 +99,10 @@ impl Limits {
         let rare = rare.iter().filter(|(budget, _)| *budget > 0);
         let rare: String = rare.map(|(budget, of)| format!("{budget} {of}, ")).collect();
         let Self { crashes, drops, duplicates, periodic, disk, .. } = self;
+        let without = self.without.map_or(String::new(), |id| format!("; settles without {id}"));
         format!(
             "{crashes} crashes, {drops} drops, {duplicates} duplicates, {timeouts} time-outs, \
-             {periodic} heartbeats, {rare}disk {disk:?}"
+             {periodic} heartbeats, {rare}disk {disk:?}{without}"
         )
     }
 }
@@ -741,7 +745,11 @@ impl<S: System> Rules<S> {
         slots: impl Iterator<Item = &'a Slot<NodeOf<S>>>,
         history: &'a S::History,
     ) -> Result<(), String> {
-        self.system.converged(&self.observe_parts(slots, history))
+        let now = self.observe_parts(slots, history);
+        match self.limits.without {
+            None => self.system.converged(&now),
+            Some(gone) => self.system.goes_on_without(gone, &now),
+        }
     }
 
     /// An action in words.

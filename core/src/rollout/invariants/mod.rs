@@ -184,3 +184,18 @@ pub fn converged(now: &Observation<'_, RolloutNode, Ledger>) -> Result<(), Strin
     }
     if states.len() > 1 { Err("nodes serve different states".into()) } else { Ok(()) }
 }
+
+/// Whether all others go on although a member is gone: nobody is in doubt, or still has something to roll out. (The
+/// coordinator may announce to who is gone for ever.) `Err` says who waits.
+pub fn goes_on(gone: NodeId, now: &Observation<'_, RolloutNode, Ledger>) -> Result<(), String> {
+    for node in now.nodes.iter().filter(|node| node.id != gone) {
+        let state = node.state.ok_or_else(|| format!("{} is down", node.id))?;
+        if let Some(txid) = state.durable().prepared_txid() {
+            return Err(format!("{} is in doubt about {txid}", node.id));
+        }
+        if state.durable().running().is_some() {
+            return Err(format!("{} still has something to roll out", node.id));
+        }
+    }
+    Ok(())
+}

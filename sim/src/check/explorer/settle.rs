@@ -11,6 +11,8 @@ use crate::world::{Rules, World};
 
 /// So many rounds are enough for whatever settles.
 const ROUNDS: usize = 64;
+/// What has converged in so many rounds, one after the other, has settled. (So has what a round does not change.)
+const CALM: usize = 8;
 
 /// Whether the system settles from a world.
 pub fn settles<S: System>(rules: &Rules<S>, world: &World<S>) -> Result<(), String> {
@@ -19,14 +21,18 @@ pub fn settles<S: System>(rules: &Rules<S>, world: &World<S>) -> Result<(), Stri
 }
 
 impl<S: System> Space<'_, S> {
-    /// Heals all, and goes on until the system has converged; `Err` says what is missing if it never does.
+    /// Heals all, and goes on until the system has converged and stays so; `Err` says what is missing if it never does.
     /// With a budget for losses it must do so twice: once all that is under way arrives, once it is lost.
+    /// Whoever is [gone](crate::world::Limits::without) crashes first, and stays down.
     pub fn settle(&self, row: &[u32], settled: &mut Recent) -> Result<(), String> {
         let limits = &self.rules.limits;
-        self.settle_from(row.to_vec(), settled)?;
+        let mut row = row.to_vec();
+        if let Some(gone) = self.gone {
+            row[gone] = self.crashed(gone, row[gone]);
+        }
+        self.settle_from(row.clone(), settled)?;
         if limits.drops > 0 || limits.cuts > 0 {
             let places = self.places.len();
-            let mut row = row.to_vec();
             row[places..2 * places].fill(NOTHING);
             let lost = |why: String| format!("with all that is under way lost, {why}");
             self.settle_from(row, settled).map_err(lost)?;
@@ -35,23 +41,27 @@ impl<S: System> Space<'_, S> {
     }
 
     fn settle_from(&self, mut row: Vec<u32>, settled: &mut Recent) -> Result<(), String> {
-        let mut passed = Vec::new();
+        let mut passed: Vec<u64> = Vec::new();
         let mut missing = String::new();
+        let mut calm = 0;
         for _ in 0..ROUNDS {
             let budget = self.budgets.get(row[2 * self.places.len() + 1]).hash;
             let state = self.fingerprint(&row).wrapping_sub(budget);
-            let converged = if settled.knows(state) { Ok(()) } else { self.converged(&row) };
+            let is_known = settled.knows(state);
+            match if is_known { Ok(()) } else { self.converged(&row) } {
+                Ok(()) if is_known || passed.last() == Some(&state) => calm = CALM,
+                Ok(()) => calm += 1,
+                Err(why) => (calm, missing) = (0, why),
+            }
             passed.push(state);
-            match converged {
-                Ok(()) => {
-                    passed.into_iter().for_each(|state| settled.add(state));
-                    return Ok(());
-                }
-                Err(why) => missing = why,
+            if calm == CALM {
+                passed.into_iter().for_each(|state| settled.add(state));
+                return Ok(());
             }
             self.round(&mut row);
         }
-        Err(format!("{missing} after {ROUNDS} rounds in which everything is healed"))
+        let but = self.rules.limits.without.map_or(String::new(), |gone| format!(", but {gone} is down"));
+        Err(format!("{missing} after {ROUNDS} rounds in which everything is healed{but}"))
     }
 
     fn converged(&self, row: &[u32]) -> Result<(), String> {
@@ -93,7 +103,7 @@ impl<S: System> Space<'_, S> {
 
     /// Lets happen what happens by itself at a place: a node that is down starts, a disk syncs.
     fn idle(&self, row: &mut [u32], place: usize) {
-        loop {
+        while self.gone != Some(place) {
             let local = self.places[place].get(row[place]);
             let mut offers = self.offers(local).iter();
             let Some(free) = offers.find(|offer| offer.kind == OfferKind::Free) else { return };

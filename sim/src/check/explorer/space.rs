@@ -19,7 +19,7 @@ use super::costs::{Costs, KINDS_OF_COSTS, number};
 use crate::check::Reductions;
 use crate::faults::Directions;
 use crate::system::{NodeOf, System};
-use crate::world::rules::{Cost, Crashes, Way, kept};
+use crate::world::rules::{Cost, Crashes, Kept, Way, kept};
 use crate::world::shared::fingerprint;
 use crate::world::{Action, Network, Packet, Rules, Slot, Spent, Step, World};
 
@@ -33,6 +33,8 @@ pub const NO_PACKET: u32 = u32::MAX;
 pub struct Space<'r, S: System> {
     pub rules: &'r Rules<S>,
     pub reductions: Reductions,
+    /// Who never comes back, when it is asked whether the system settles.
+    pub gone: Option<usize>,
     /// What can ever be paid.
     payable: Costs,
     /// By place: what may be there.
@@ -175,6 +177,7 @@ impl<'r, S: System> Space<'r, S> {
         let places = rules.members.len();
         let space = Self {
             payable: Costs::among(|cost| rules.can_pay(&Spent::default(), cost)),
+            gone: rules.limits.without.map(|id| rules.place(id)),
             rules,
             reductions,
             places: (0..places).map(|_| Interner::default()).collect(),
@@ -475,6 +478,13 @@ impl<'r, S: System> Space<'r, S> {
             outcomes.push(Outcome { slot, hash, sends: NOTHING, facts: NOTHING, crash: Some(kept.cost()) });
         });
         outcomes
+    }
+
+    /// The same place, but down.
+    pub fn crashed(&self, place: usize, slot: u32) -> u32 {
+        let mut slot = self.places[place].get(slot).slot.clone();
+        slot.crash(Kept::Unsynced(0));
+        self.local(place, slot).0
     }
 
     fn outcome(&self, place: usize, way: Way<NodeOf<S>>) -> Outcome {
