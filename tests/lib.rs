@@ -16,7 +16,7 @@ use coalmine_core::rollout::mistake::Mistake;
 use coalmine_real::face::Face;
 use coalmine_sim::plan::{Plan, What};
 use coalmine_sim::scenario::{Scenario, nothing_more};
-use coalmine_sim::suite::{ModelDef, Suite};
+use coalmine_sim::suite::{ModelArgs, ModelDef, Suite};
 use coalmine_sim::system::{ConfigOf, Operation, System};
 
 macro_rules! planted {
@@ -223,6 +223,23 @@ pub fn name_of(mistake: Mistake) -> &'static str {
         Mistake::DecidesBeforeDurable => "hasty-decider",
         Mistake::CatchUpFromDoubt => "doubtful-catch-up",
         Mistake::JoinsUnasked => "amnesiac",
+    }
+}
+
+/// A small space in which a mistake shows.
+pub fn space_of(mistake: Mistake) -> ModelArgs {
+    let quiet = ModelArgs { crashes: Some(0), drops: Some(0), timeouts: Some(0), ..ModelArgs::default() };
+    let crash = ModelArgs { crashes: Some(1), timeouts: Some(1), ..quiet };
+    match mistake {
+        Mistake::ResolverGuesses => ModelArgs { timeouts: Some(3), ..quiet },
+        Mistake::CatchUpFromDoubt => ModelArgs { periodic: Some(1), ..quiet },
+        Mistake::JoinsUnasked => ModelArgs { wipes: Some(1), operations: Some(2), ..quiet },
+        Mistake::PresumesCommit
+        | Mistake::VoteBeforeDurable
+        | Mistake::ForgetsVote
+        | Mistake::ReusesTxid
+        | Mistake::CountsAnyVote
+        | Mistake::DecidesBeforeDurable => crash,
     }
 }
 

@@ -12,12 +12,18 @@ use crate::node::{Node, NodeId};
 
 /// All facts so far, folded into what the invariants need.
 pub trait History<N: Node>: Clone + Eq + Hash + Debug + Default + Send + Sync + 'static {
+    /// Whether it may matter in which order facts of *different* nodes are observed. Where it does not, the checker
+    /// tries fewer orders.
+    const IS_ORDERED: bool = true;
+
     /// `node` has observed `fact`.
     fn observe(&mut self, node: NodeId, fact: &N::Fact);
 }
 
 /// For systems whose invariants read only states and disks.
 impl<N: Node> History<N> for () {
+    const IS_ORDERED: bool = false;
+
     fn observe(&mut self, _: NodeId, _: &N::Fact) {}
 }
 
@@ -25,6 +31,8 @@ impl<N: Node> History<N> for () {
 pub type Facts<N> = BTreeSet<(NodeId, <N as Node>::Fact)>;
 
 impl<N: Node> History<N> for Facts<N> {
+    const IS_ORDERED: bool = false;
+
     fn observe(&mut self, node: NodeId, fact: &N::Fact) {
         self.insert((node, fact.clone()));
     }

@@ -22,5 +22,9 @@ pub fn suite() -> Suite {
         suite = suite.job(Job::Check("twophase", ModelArgs { nodes: Some(nodes), ..ModelArgs::default() }));
     }
     let without_loss = ModelArgs { drops: Some(0), ..ModelArgs::default() };
-    suite.job(Job::Check("rollout", without_loss))
+    suite = suite.job(Job::Check("rollout", without_loss));
+    for nodes in 3..=10 {
+        suite = suite.rung("twophase", ModelArgs { nodes: Some(nodes), ..ModelArgs::default() });
+    }
+    rollout::ladder().into_iter().fold(suite, |suite, space| suite.rung("rollout", space))
 }

@@ -198,6 +198,23 @@ fn a_check_ends_with_its_verdict_as_json() {
     assert!(text.contains("exhausted, 288 distinct states"), "{text}");
 }
 
+/// `all` is every model in its usual size; the ladder is what `--deep` says, capped here.
+#[test]
+fn all_models_and_whole_ladders_are_checked_in_one_table() {
+    let all = coalmine("check all --format json").exits(0).json();
+    assert_eq!(all["passed"], true);
+    let names: Vec<_> =
+        all["checks"].as_array().expect("checks").iter().map(|it| it["check"].clone()).collect();
+    assert_eq!(names, ["twophase", "counter", "single-copy", "abd", "paxos", "rollout"]);
+    let text = coalmine("check twophase --deep --max-states 300000 --no-settle").exits(0).stdout();
+    let line = |nodes: u32| {
+        let mut lines = text.lines();
+        lines.find(|line| line.contains(&format!("twophase --nodes {nodes} "))).unwrap_or_default().to_owned()
+    };
+    assert!(line(3).contains("288") && line(3).contains("| proof |"), "{text}");
+    assert!(line(10).contains("not exhausted: --max-states 300000"), "{text}");
+}
+
 /// Every budget is a flag, and what was explored is said with the verdict.
 #[test]
 fn budgets_are_flags_and_are_said_with_the_verdict() {
@@ -252,7 +269,10 @@ fn a_space_in_which_nothing_happens_is_a_failure() {
 
 #[test]
 fn what_makes_no_sense_is_refused_by_name() {
-    let refused: [(&str, &[&str]); 15] = [
+    let refused: [(&str, &[&str]); 18] = [
+        ("check rollout --without 4", &["without n4", "3 members"]),
+        ("check all --nodes 3", &["leave nodes and budgets out"]),
+        ("check paxos --deep", &["no ladder for \"paxos\""]),
         ("sim rollout-clam", &["no scenario \"rollout-clam\"", "rollout-calm"]),
         ("replay rollout-clam --seed 1", &["no scenario \"rollout-clam\"", "rollout-calm"]),
         ("replay all --seed 1", &["no scenario \"all\""]),

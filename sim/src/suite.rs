@@ -3,6 +3,7 @@
 mod program;
 
 use std::collections::BTreeMap;
+use std::fmt::{self, Display};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -39,6 +40,8 @@ pub struct Suite {
     pub models: Vec<Box<dyn AnyModel>>,
     /// What the main job consists of.
     pub main_job: Vec<Job>,
+    /// What `check --deep` consists of: models by name, in ever larger spaces.
+    pub ladder: Vec<(&'static str, ModelArgs)>,
 }
 
 /// A part of the main job.
@@ -80,6 +83,12 @@ impl Suite {
     /// The suite with one more part of the main job.
     pub fn job(mut self, job: Job) -> Self {
         self.main_job.push(job);
+        self
+    }
+
+    /// The suite with one more rung of a model's ladder, larger than those before it.
+    pub fn rung(mut self, model: &'static str, space: ModelArgs) -> Self {
+        self.ladder.push((model, space));
         self
     }
 
@@ -354,6 +363,34 @@ pub struct ModelArgs {
     pub without: Option<u32>,
     /// See [`Limits`].
     pub disk: Option<Disk>,
+}
+
+impl Display for ModelArgs {
+    /// As the command line has it, a space before each.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let budgets = [
+            ("crashes", self.crashes),
+            ("wipes", self.wipes),
+            ("cuts", self.cuts),
+            ("drops", self.drops),
+            ("dups", self.duplicates),
+            ("timeouts", self.timeouts),
+            ("heartbeats", self.periodic),
+            ("retries", self.retries),
+            ("unhealthy", self.unhealthy),
+        ];
+        let sizes = [("nodes", self.nodes), ("operations", self.operations)];
+        let budgets = budgets.map(|(name, budget)| (name, budget.map(u32::from)));
+        let all = sizes.into_iter().chain(budgets).chain([("without", self.without)]);
+        for (name, value) in all.filter_map(|(name, value)| Some((name, value?))) {
+            write!(f, " --{name} {value}")?;
+        }
+        match self.disk {
+            None => Ok(()),
+            Some(Disk::Sync) => f.write_str(" --disk sync"),
+            Some(Disk::Async) => f.write_str(" --disk async"),
+        }
+    }
 }
 
 /// A model with its system.

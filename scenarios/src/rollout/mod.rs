@@ -12,9 +12,9 @@ use coalmine_core::rollout::message::{Record, Request, Timer};
 use coalmine_core::rollout::mistake::Mistake;
 use coalmine_core::rollout::state::{ModelId, RoutingState, Txid, WHOLE_BP};
 use coalmine_sim::plan::What;
-use coalmine_sim::suite::ModelDef;
+use coalmine_sim::suite::{ModelArgs, ModelDef};
 use coalmine_sim::system::{Operation, System};
-use coalmine_sim::world::Limits;
+use coalmine_sim::world::{Disk, Limits};
 
 /// A cluster, and how many rollouts clients ask of it.
 #[derive(Clone, Debug)]
@@ -138,6 +138,33 @@ pub fn model() -> ModelDef<RolloutSystem> {
         size: (3, 1),
         limits: LIMITS,
     }
+}
+
+/// Ever larger spaces of the model: each is about something that the ones before it leave out.
+pub fn ladder() -> Vec<ModelArgs> {
+    let one = Some(1);
+    let quiet = ModelArgs { crashes: one, drops: Some(0), timeouts: Some(0), ..ModelArgs::default() };
+    let four = ModelArgs { nodes: Some(4), ..quiet };
+    vec![
+        quiet,
+        ModelArgs { duplicates: one, ..quiet },
+        // Two rollouts, one after the other.
+        ModelArgs { operations: Some(2), drops: one, ..quiet },
+        // Heartbeats: who is behind catches up.
+        ModelArgs { periodic: one, ..quiet },
+        // Members that turn unhealthy refuse.
+        ModelArgs { unhealthy: one, retries: one, ..quiet },
+        ModelArgs { drops: one, cuts: one, timeouts: one, ..quiet },
+        // A coordinator and a participant crash, or one of them twice.
+        ModelArgs { crashes: Some(2), ..quiet },
+        ModelArgs { timeouts: one, disk: Some(Disk::Async), ..quiet },
+        // Two rounds of questions: there are resolvers, and they decide.
+        ModelArgs { timeouts: Some(2), ..quiet },
+        ModelArgs { drops: one, ..four },
+        ModelArgs { operations: Some(2), ..four },
+        ModelArgs { disk: Some(Disk::Async), ..four },
+        ModelArgs { timeouts: one, drops: one, ..four },
+    ]
 }
 
 /// The client asks the coordinator for a rollout.

@@ -69,7 +69,7 @@ pub struct CheckReport {
     pub collision_odds: f64,
     /// How often a node was run, if the engine counts that: far less often than there are steps.
     pub handler_runs: Option<u64>,
-    /// The most memory the process has used so far, in bytes.
+    /// The most memory the process has used meanwhile, in bytes (where the operating system does not say, so far).
     pub peak_memory_bytes: u64,
     /// How long it took, in seconds.
     pub wall_s: f64,
@@ -117,6 +117,10 @@ pub struct Reductions {
     /// ever forces a delivery, so a packet that is lost is a packet that does not arrive. Neither invariants
     /// nor witnesses see packets and budgets. So whatever is seen after such a step is also seen without it.
     pub losses: bool,
+    /// Leaves out orders of steps that make no difference, by sleep sets (Godefroid, *Partial-Order Methods for
+    /// the Verification of Concurrent Systems*, LNCS 1032, 1996, §5): all states are visited, by shortest
+    /// paths, but along fewer steps. `explorer/sleep.rs` says which, and why. Not together with `symmetry`.
+    pub sleep: bool,
     /// Takes worlds for one that differ only in who of the [interchangeable](System::symmetry) members is who,
     /// if the system has some. Nobody asks then whether a state settles: a schedule tells members apart.
     pub symmetry: bool,
@@ -124,13 +128,19 @@ pub struct Reductions {
 
 impl Reductions {
     /// Everything is visited.
-    pub const NONE: Self = Self { losses: false, symmetry: false };
+    pub const NONE: Self = Self { losses: false, sleep: false, symmetry: false };
     /// What a search leaves out if nobody says.
-    pub const USUAL: Self = Self { losses: true, symmetry: false };
+    pub const USUAL: Self = Self { losses: true, sleep: true, symmetry: false };
+
+    /// Those that a search of a system can do together: orbits are counted awake.
+    fn together(self, options: &CheckOptions, has_symmetry: bool) -> Self {
+        let symmetry = self.symmetry && has_symmetry;
+        Self { symmetry, sleep: self.sleep && !symmetry && options.walks.is_none(), ..self }
+    }
 
     /// Their names.
     pub fn names(self) -> Vec<&'static str> {
-        let names = [(self.losses, "losses"), (self.symmetry, "symmetry")];
+        let names = [(self.losses, "losses"), (self.sleep, "sleep"), (self.symmetry, "symmetry")];
         names.into_iter().filter_map(|(is_on, name)| is_on.then_some(name)).collect()
     }
 }
@@ -226,6 +236,7 @@ pub fn check<S: System>(
     options: &CheckOptions,
     progress: &mut dyn FnMut(CheckProgress),
 ) -> (CheckReport, Option<Counterexample<S>>) {
+    forget_peak_memory();
     let started = Instant::now();
     let conclude = |rules: &Rules<S>, found| conclude(name, rules, options, started, found);
     match options.explorer {
@@ -257,10 +268,7 @@ fn conclude<S: System>(
         properties.insert(witness.name, if is_seen { Verdict::Witnessed } else { Verdict::Missing });
     }
     let reductions = match options.explorer {
-        Explorer::Own => {
-            let symmetry = options.reductions.symmetry && rules.system.symmetry().is_some();
-            Reductions { symmetry, ..options.reductions }
-        }
+        Explorer::Own => options.reductions.together(options, rules.system.symmetry().is_some()),
         Explorer::Stateright => Reductions::NONE,
     };
     let unsettled = matches!(found.broken, Some((Broken::Settling, _)));
@@ -334,6 +342,11 @@ fn collision_odds(n: usize) -> f64 {
 /// How much memory the process uses now, in bytes.
 fn resident_memory_bytes() -> u64 {
     memory_bytes("VmRSS:")
+}
+
+/// Lets the peak of the memory begin anew, where the operating system can (Linux, proc(5)).
+fn forget_peak_memory() {
+    let _ = std::fs::write("/proc/self/clear_refs", "5");
 }
 
 /// What the operating system says; 0 where it does not.

@@ -330,8 +330,11 @@ pub struct ExploreArgs {
 
 #[derive(Debug, Args)]
 pub struct CheckArgs {
-    /// A model's name.
+    /// A model's name, or `all`.
     pub name: String,
+    /// Climb the model's ladder instead: ever larger spaces, which take minutes and hours, in one table.
+    #[arg(long, conflicts_with = "walk")]
+    pub deep: bool,
     #[command(flatten)]
     pub space: SpaceArgs,
     /// What explores.
@@ -341,6 +344,10 @@ pub struct CheckArgs {
     /// may as well never arrive, and nothing ever has to arrive.) stateright always does.
     #[arg(long)]
     pub full: bool,
+    /// Take also steps that lead where another order of the same steps leads. (What is left out otherwise are
+    /// steps, never states: see sleep sets.)
+    #[arg(long)]
+    pub no_sleep: bool,
     /// Take worlds for one that differ only in who of the interchangeable members is who, where a model has some
     /// (`twophase`).
     #[arg(long)]
@@ -403,7 +410,11 @@ impl CheckArgs {
                 ExplorerArg::Own => Explorer::Own,
                 ExplorerArg::Stateright => Explorer::Stateright,
             },
-            reductions: Reductions { losses: !self.full, symmetry: self.symmetry },
+            reductions: Reductions {
+                losses: !self.full,
+                sleep: !self.full && !self.no_sleep,
+                symmetry: self.symmetry,
+            },
             settle: !self.no_settle,
             walks: self.walk.as_ref().map(|seeds| self.shard.map_or(seeds.clone(), |shard| shard.of(seeds))),
             threads: self.threads.map_or_else(super::cores, usize::from),

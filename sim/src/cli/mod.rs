@@ -5,6 +5,7 @@
 //! output is one JSON object.
 
 mod args;
+mod ladder;
 mod output;
 mod plans;
 mod signals;
@@ -83,6 +84,9 @@ fn list(suite: &Suite, format: Format) -> Result<u8, String> {
 }
 
 fn check(suite: &Suite, args: &CheckArgs, format: Format) -> Result<u8, String> {
+    if args.deep || args.name == "all" {
+        return ladder::climb(suite, args, format);
+    }
     let model = find_model(suite, &args.name)?;
     let mut options = args.options();
     if options.explorer == Explorer::Own {

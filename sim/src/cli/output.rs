@@ -225,6 +225,39 @@ pub fn check(report: &CheckReport, story: Option<&str>) {
     println!("{DIM}the odds that two states shared a fingerprint: {:.0e}{DIM:#}", report.collision_odds);
 }
 
+/// The head of a table of checks, the first column as wide as this.
+pub fn rungs_begin(width: usize) {
+    let head =
+        ["distinct states", "steps", "depth", "time, s", "memory, MiB"].map(|name| format!("{name:>15}"));
+    println!("| {:<width$} | {} | verdict |", "check", head.join(" | "));
+    println!("| {:-<width$} | {}: | --- |", "", vec![format!("{:->14}", ""); 5].join(": | "));
+}
+
+/// One line of it.
+pub fn rung(check: &str, width: usize, report: &CheckReport) {
+    let numbers = [
+        thousands(report.unique_states as u64),
+        thousands(report.states as u64),
+        report.depth.to_string(),
+        format!("{:.1}", report.wall_s),
+        (report.peak_memory_bytes >> 20).to_string(),
+    ];
+    let bad = |property: &Property| matches!(property, Property::Violated | Property::Missing);
+    let bad = report.properties.iter().filter(|(_, property)| bad(property));
+    let bad: Vec<_> = bad
+        .map(|(name, property)| format!("{name}: {}", tell_property(*property, report.exhausted)))
+        .collect();
+    let verdict = match &report.stopped_by {
+        _ if report.is_proof() => format!("{GOOD}proof{GOOD:#}"),
+        None => format!("{BAD}{}{BAD:#}", bad.join(", ")),
+        Some(why) => format!("{BAD}not exhausted{BAD:#}: {why}"),
+    };
+    println!(
+        "| {check:<width$} | {} | {verdict} |",
+        numbers.map(|number| format!("{number:>15}")).join(" | ")
+    );
+}
+
 /// The lines that show a counterexample again, from the file that it was saved to.
 pub fn lines_to_paste(program: &str, model: &str, path: &Path) -> String {
     let file = path.display();

@@ -44,6 +44,9 @@ pub struct Ledger {
 }
 
 impl History<RolloutNode> for Ledger {
+    /// Sets, and the highest of what each node says.
+    const IS_ORDERED: bool = false;
+
     fn observe(&mut self, node: NodeId, fact: &Fact) {
         match fact {
             Fact::Voted { txid, .. } => {
@@ -198,4 +201,52 @@ pub fn goes_on(gone: NodeId, now: &Observation<'_, RolloutNode, Ledger>) -> Resu
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rollout::message::Refusal;
+
+    fn facts() -> Vec<Fact> {
+        let txids =
+            [Txid { generation: 1, epoch: 1, number: 1 }, Txid { generation: 2, epoch: 1, number: 1 }];
+        let of = |txid: Txid| {
+            let version = u64::from(txid.generation);
+            [
+                Fact::Voted { txid, version },
+                Fact::Refused { txid, refusal: Refusal::Stale },
+                Fact::Committed { txid, version, digest: 1 },
+                Fact::Committed { txid, version, digest: 2 },
+                Fact::CaughtUp { version, digest: 3 },
+                Fact::Admitted { version, digest: 1 },
+                Fact::Granted { generation: txid.generation },
+                Fact::PresumedAborted { txid },
+                Fact::Aborted { txid, reason: None },
+                Fact::EmptyJournal,
+            ]
+        };
+        txids.into_iter().flat_map(of).collect()
+    }
+
+    /// What the checker relies on: see [`History::IS_ORDERED`].
+    #[test]
+    fn facts_of_different_nodes_have_no_order() {
+        const { assert!(!<Ledger as History<RolloutNode>>::IS_ORDERED) };
+        let told = |facts: &[(u32, &Fact)]| {
+            let mut ledger = Ledger::default();
+            facts.iter().for_each(|(node, fact)| ledger.observe(NodeId(*node), fact));
+            ledger
+        };
+        for first in &facts() {
+            for one in &facts() {
+                for other in &facts() {
+                    let before = [(1, first), (2, first)];
+                    let orders = [[(1, one), (2, other)], [(2, other), (1, one)]];
+                    let [a, b] = orders.map(|after| told(&[before, after].concat()));
+                    assert_eq!(a, b, "after {first:?}: {one:?}, {other:?}");
+                }
+            }
+        }
+    }
 }

@@ -8,6 +8,7 @@ use std::sync::{OnceLock, PoisonError, RwLock};
 
 use foldhash::fast::FixedState;
 
+use super::sleep::Asleep;
 use super::space::Choice;
 
 /// The first segment's size; each next one is twice as large.
@@ -168,6 +169,32 @@ impl Recent {
 
     fn place(&self, fingerprint: u64) -> usize {
         fingerprint as usize & (self.fingerprints.len() - 1)
+    }
+}
+
+/// Some of the states that a thread came across last, and who was asleep along its ways there. One thread's own.
+pub struct Arrived {
+    states: Box<[(u64, Asleep)]>,
+}
+
+impl Arrived {
+    /// Room for two to the power of `bits` states.
+    pub fn new(bits: u32) -> Self {
+        Self { states: vec![(0, 0); 1 << bits].into() }
+    }
+
+    /// Whether nobody learns anything from one more way to this state; if somebody does, remembers it.
+    pub fn knows(&mut self, fingerprint: u64, asleep: Asleep) -> bool {
+        let place = fingerprint as usize & (self.states.len() - 1);
+        let (there, slept) = &mut self.states[place];
+        // The lowest stands for none; whoever has it is never taken for known.
+        let is_there = *there == fingerprint && fingerprint != 0;
+        if is_there && asleep & !*slept == 0 {
+            return true;
+        }
+        *slept = if is_there { *slept | asleep } else { asleep };
+        *there = fingerprint;
+        false
     }
 }
 

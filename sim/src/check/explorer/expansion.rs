@@ -1,6 +1,9 @@
 //! What follows a state: its row is taken apart, and of each place the menu is looked up.
 
+use coalmine_core::observation::History;
+
 use super::arena::{Cache, Menus};
+use super::sleep::{self, Asleep};
 use super::space::{Choice, NO_PACKET, NOTHING, Space};
 use crate::system::System;
 use crate::world::rules::Cost;
@@ -93,11 +96,13 @@ pub struct Expansion<'a, 's, S: System, F> {
     pub caches: &'a mut Caches,
     pub row: &'a [u32],
     pub fingerprint: u64,
-    /// Is told of each state that follows, with its fingerprint.
+    /// Whose steps need not be taken.
+    pub asleep: Asleep,
+    /// Is told of each state that follows, with its fingerprint, and who is asleep there.
     pub found: F,
 }
 
-impl<S: System, F: FnMut(u64, Successor)> Expansion<'_, '_, S, F> {
+impl<S: System, F: FnMut(u64, Successor, Asleep)> Expansion<'_, '_, S, F> {
     /// All that may happen next.
     pub fn all(&mut self, menus: &mut Menus) {
         let space = self.space;
@@ -106,17 +111,21 @@ impl<S: System, F: FnMut(u64, Successor)> Expansion<'_, '_, S, F> {
         let now = space.budgets.get(budget);
         let (slots, inboxes) = self.row[..2 * places].split_at(places);
         for (place, (&slot, &inbox)) in slots.iter().zip(inboxes).enumerate() {
+            if sleep::is_asleep(self.asleep, place) {
+                continue;
+            }
             let menu = menus.get([slot, inbox, place as u32], |menu| space.menu(place, slot, inbox, menu));
             for choice in menu {
                 if choice.costs.are_in(now.affordable) {
-                    self.step(place, choice, space.pay_all(budget, choice.costs));
+                    self.step(place, choice, space.pay_all(budget, choice.costs), true);
                 }
             }
         }
         for (index, request) in space.rules.requests.iter().enumerate() {
             let place = space.rules.place(request.to);
             let slot = slots[place];
-            if space.is_up(place, slot) && space.rules.may_ask(&now.spent, index) {
+            let is_asleep = sleep::is_asleep(self.asleep, place);
+            if !is_asleep && space.is_up(place, slot) && space.rules.may_ask(&now.spent, index) {
                 let key = [slot, index as u32, u32::MAX - place as u32];
                 let is_repeated = now.spent.asked & (1 << index) != 0;
                 for choice in menus.get(key, |menu| space.answers(place, slot, index, menu)) {
@@ -125,7 +134,7 @@ impl<S: System, F: FnMut(u64, Successor)> Expansion<'_, '_, S, F> {
                     }
                     if choice.costs.are_in(now.affordable) {
                         let asked = space.pay(budget, Cost::Ask(index));
-                        self.step(place, choice, space.pay_all(asked, choice.costs));
+                        self.step(place, choice, space.pay_all(asked, choice.costs), false);
                     }
                 }
             }
@@ -137,8 +146,9 @@ impl<S: System, F: FnMut(u64, Successor)> Expansion<'_, '_, S, F> {
         }
     }
 
-    /// What comes of one thing that happens at a place.
-    fn step(&mut self, place: usize, choice: &Choice, budget: u32) {
+    /// What comes of one thing that happens at a place. It may come before or after what happens elsewhere, unless it
+    /// makes that possible.
+    fn step(&mut self, place: usize, choice: &Choice, budget: u32, may_wait: bool) {
         let space = self.space;
         let places = space.places.len();
         let mut hash = choice.hash;
@@ -159,13 +169,20 @@ impl<S: System, F: FnMut(u64, Successor)> Expansion<'_, '_, S, F> {
         if only_takes_away && space.reductions.losses {
             return;
         }
+        let may_wait = may_wait && (choice.facts == NOTHING || !S::History::IS_ORDERED);
+        let asleep = if may_wait && space.reductions.sleep {
+            let from = (choice.takes != NO_PACKET).then(|| space.sender_of(choice.takes));
+            sleep::after(place, from, space.sent(sends))
+        } else {
+            0
+        };
         let mut past = self.row[2 * places];
         if choice.facts != NOTHING {
             let key = [past, choice.facts];
             past = self.caches.pasts.get(key, || space.observe(key[0], key[1]));
         }
         let (place, slot, takes) = (place as u16, choice.slot, choice.takes);
-        self.emit(hash, Successor { row: 0, place, slot, takes, sends, past, budget });
+        self.emit(hash, Successor { row: 0, place, slot, takes, sends, past, budget }, asleep);
     }
 
     /// A link is cut or healed.
@@ -181,11 +198,11 @@ impl<S: System, F: FnMut(u64, Successor)> Expansion<'_, '_, S, F> {
         }
         let past = self.row[2 * places];
         let (place, takes, sends) = (NOWHERE, NO_PACKET, NOTHING);
-        self.emit(hash, Successor { row: 0, place, slot: 0, takes, sends, past, budget });
+        self.emit(hash, Successor { row: 0, place, slot: 0, takes, sends, past, budget }, 0);
     }
 
     /// What changes nothing is not a step.
-    fn emit(&mut self, hash: u64, successor: Successor) {
+    fn emit(&mut self, hash: u64, successor: Successor, asleep: Asleep) {
         let space = self.space;
         let [.., past, budget] = *self.row else {
             unreachable!("a row ends with history and budgets");
@@ -201,7 +218,7 @@ impl<S: System, F: FnMut(u64, Successor)> Expansion<'_, '_, S, F> {
             replace(space.budgets.get(budget).hash, space.budgets.get(successor.budget).hash);
         }
         if fingerprint != self.fingerprint {
-            (self.found)(fingerprint, successor);
+            (self.found)(fingerprint, successor, asleep);
         }
     }
 }

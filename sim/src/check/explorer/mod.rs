@@ -7,6 +7,7 @@
 //!   to it.
 //! * [`table`]: a state that was seen costs a fingerprint, the number of the state before, and a word of an
 //!   index.
+//! * [`sleep`]: of steps that may as well come in another order, one order is enough.
 //! * [`rows`]: the states of a level that wait take as many bytes as their numbers need.
 //!
 //! Besides, [`settle`] asks of each state whether it leads to rest, [`orbit`] takes worlds for one that differ only
@@ -25,6 +26,7 @@ mod expansion;
 mod orbit;
 mod rows;
 mod settle;
+mod sleep;
 mod space;
 mod table;
 mod walk;
@@ -34,13 +36,14 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use self::arena::{Cache, Menus, Recent};
+use self::arena::{Arrived, Cache, Menus, Recent};
 use self::crew::Crew;
 use self::expansion::{Caches, Expansion, Successor};
 use self::orbit::Orbits;
 use self::rows::{ROWS, Rows};
+use self::sleep::Asleep;
 use self::space::Space;
-use self::table::{Full, SHARDS, Shard, StateId, shard_of};
+use self::table::{Arrival, Full, SHARDS, Shard, StateId, shard_of};
 use super::{Broken, CheckOptions, CheckProgress, Found, resident_memory_bytes};
 use crate::system::{NodeOf, System};
 use crate::world::{Action, Rules, World};
@@ -62,8 +65,9 @@ pub fn explore<S: System>(
     options: &CheckOptions,
     progress: &mut dyn FnMut(CheckProgress),
 ) -> Found<S> {
+    let reductions = options.reductions.together(options, orbits(rules, options).is_some());
     let mut search = Search {
-        space: Space::new(rules, options.reductions),
+        space: Space::new(rules, reductions),
         shards: (0..SHARDS).map(|number| Mutex::new(Shard::new(number))).collect(),
         crew: Crew::new(options.threads, || orbits(rules, options)),
         invariants: (1 << rules.invariants.len()) - 1,
@@ -71,7 +75,7 @@ pub fn explore<S: System>(
         states: 0,
         depth: 0,
         seen: 0,
-        settle: options.settle && orbits(rules, options).is_none(),
+        settle: options.settle && !reductions.symmetry,
         unsettled: None,
         broken: None,
         level: VecDeque::new(),
@@ -124,7 +128,7 @@ struct Worker<S: System> {
     menus: Menus,
     caches: Caches,
     /// What was found a short while ago.
-    recent: Recent,
+    recent: Arrived,
     verdicts: Cache<u64, u64>,
     settled: Recent,
     done: Vec<(usize, Chunk)>,
@@ -135,10 +139,12 @@ struct Worker<S: System> {
 struct Chunk {
     /// The piece's states.
     states: Vec<StateId>,
+    /// By state: whose steps need not be taken.
+    asleep: Vec<Asleep>,
     /// What follows them, in order.
     successors: Vec<Successor>,
-    /// By shard: the fingerprints of the successors, which those are, and which of the states they follow.
-    fingerprints: Vec<Vec<(u64, (u32, u16))>>,
+    /// By shard: the successors, each with its number and that of the state it follows.
+    arrivals: Vec<Vec<Arrival>>,
     /// The successors' numbers, as far as they are new.
     new: Vec<AtomicU32>,
     /// The rows of those that are new.
@@ -166,6 +172,7 @@ impl<S: System> Search<'_, S> {
                 }
                 self.level.extend(self.next.drain(..));
                 self.depth += 1;
+                self.shards_mut().for_each(Shard::begin_level);
             }
             let block: Vec<_> = self.level.drain(..self.level.len().min(BLOCK)).collect();
             if self.explore(&block).is_err() {
@@ -200,7 +207,7 @@ impl<S: System> Search<'_, S> {
         let mut row = self.space.row(&self.space.rules.initial());
         let fingerprint = self.crew.workers[0].fingerprint(&self.space, &row);
         let shard = self.shards[shard_of(fingerprint)].get_mut().unwrap_or_else(PoisonError::into_inner);
-        let entered = shard.insert_all(&[(fingerprint, ())], |(), id| {
+        let entered = shard.insert_all(&[Arrival { fingerprint, of: (0, 0), asleep: 0 }], |_, id| {
             row.push(id);
             NONE
         });
@@ -244,10 +251,17 @@ impl<S: System> Search<'_, S> {
         entered
     }
 
+    fn shards_mut(&mut self) -> impl Iterator<Item = &mut Shard> {
+        self.shards.iter_mut().map(|shard| shard.get_mut().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// Works out what follows each row.
     fn expand(&mut self, block: &[Rows]) -> Vec<Chunk> {
         let next = AtomicUsize::new(0);
         let (space, spare) = (&self.space, Mutex::new(&mut self.spare));
+        let shards =
+            self.shards.iter_mut().map(|shard| &*shard.get_mut().unwrap_or_else(PoisonError::into_inner));
+        let shards: Vec<&Shard> = shards.collect();
         self.crew.together(block.len(), |worker| {
             let mut row = Vec::new();
             loop {
@@ -255,6 +269,8 @@ impl<S: System> Search<'_, S> {
                 let Some(rows) = block.get(piece) else { return };
                 let mut chunk = lock(&spare).pop().unwrap_or_default();
                 chunk.clear();
+                let ids = (0..rows.len()).map(|number| rows.last(number));
+                chunk.asleep.extend(ids.map(|id| shards[id as usize % SHARDS].asleep(id)));
                 for number in 0..rows.len() {
                     rows.get(number, &mut row);
                     chunk.states.push(row.pop().expect("a row ends with its state's number"));
@@ -282,7 +298,7 @@ impl<S: System> Search<'_, S> {
                 let Some(shard) = shards.get(number) else { return };
                 let mut shard = lock(shard);
                 for chunk in chunks {
-                    let entered = shard.insert_all(&chunk.fingerprints[number], |(successor, row), id| {
+                    let entered = shard.insert_all(&chunk.arrivals[number], |(successor, row), id| {
                         chunk.new[successor as usize].store(id, Ordering::Relaxed);
                         chunk.states[usize::from(row)]
                     });
@@ -394,7 +410,7 @@ impl<S: System> Worker<S> {
             orbits,
             menus: Menus::new(13),
             caches: Caches::new(),
-            recent: Recent::new(15),
+            recent: Arrived::new(15),
             verdicts: Cache::new(15),
             settled: Recent::new(20),
             done: Vec::new(),
@@ -406,26 +422,26 @@ impl<S: System> Worker<S> {
     /// Adds what follows a row.
     fn expand(&mut self, space: &Space<'_, S>, row: &[u32], fingerprint: u64, chunk: &mut Chunk) {
         let Self { menus, caches, recent, orbits, .. } = self;
+        let asleep = chunk.asleep[chunk.states.len() - 1];
         let mut found = Vec::new();
-        let mut add = |fingerprint, successor| {
-            if recent.knows(fingerprint) {
+        let mut add = |fingerprint, successor, asleep| {
+            if recent.knows(fingerprint, asleep) {
                 chunk.repeated += 1;
                 return;
             }
-            recent.add(fingerprint);
             match orbits {
-                None => chunk.add(fingerprint, successor),
+                None => chunk.add(fingerprint, successor, asleep),
                 Some(_) => found.push(successor),
             }
         };
-        Expansion { space, caches, row, fingerprint, found: &mut add }.all(menus);
+        Expansion { space, caches, row, fingerprint, asleep, found: &mut add }.all(menus);
         let mut next = Vec::new();
         let Some(orbits) = orbits else { return };
         for successor in found {
             next.clear();
             next.extend_from_slice(row);
             successor.apply(space, caches, &mut next);
-            chunk.add(orbits.fingerprint(space, &next), successor);
+            chunk.add(orbits.fingerprint(space, &next), successor, 0);
         }
     }
 
@@ -440,18 +456,20 @@ impl<S: System> Worker<S> {
 
 impl Chunk {
     /// Adds what follows the last of the piece's states so far.
-    fn add(&mut self, fingerprint: u64, mut successor: Successor) {
+    fn add(&mut self, fingerprint: u64, mut successor: Successor, asleep: Asleep) {
         successor.row = (self.states.len() - 1) as u16;
         let number = self.successors.len() as u32;
-        self.fingerprints[shard_of(fingerprint)].push((fingerprint, (number, successor.row)));
+        let arrival = Arrival { fingerprint, of: (number, successor.row), asleep };
+        self.arrivals[shard_of(fingerprint)].push(arrival);
         self.successors.push(successor);
     }
 
     fn clear(&mut self) {
         self.states.clear();
+        self.asleep.clear();
         self.successors.clear();
-        self.fingerprints.resize_with(SHARDS, Vec::new);
-        self.fingerprints.iter_mut().for_each(Vec::clear);
+        self.arrivals.resize_with(SHARDS, Vec::new);
+        self.arrivals.iter_mut().for_each(Vec::clear);
         self.new.clear();
         self.rows.clear();
         self.repeated = 0;

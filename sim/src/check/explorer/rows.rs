@@ -54,6 +54,13 @@ impl Rows {
         }
     }
 
+    /// The last number of a row.
+    pub fn last(&self, number: usize) -> u32 {
+        let width = self.widths.last().map_or(0, |&width| usize::from(width));
+        let end = (number + 1) * self.stride;
+        self.bytes[end - width..end].iter().rev().fold(0, |value, &byte| value << 8 | u32::from(byte))
+    }
+
     /// Adds all of another's rows behind these.
     pub fn append(&mut self, other: &Self) {
         if self.widths == other.widths {
@@ -112,6 +119,7 @@ mod tests {
         for i in 0..200 {
             rows.get(i, &mut read);
             assert_eq!(read, row(i as u32));
+            assert_eq!(rows.last(i), i as u32 % 2);
         }
     }
 }

@@ -134,6 +134,7 @@ impl Choice {
 struct KnownPacket<N: Node> {
     hash: u64,
     place: usize,
+    from: usize,
     packet: Packet<N>,
 }
 
@@ -357,6 +358,11 @@ impl<'r, S: System> Space<'r, S> {
         self.packets.get(packet).hash
     }
 
+    /// The place that has sent a packet.
+    pub fn sender_of(&self, packet: u32) -> usize {
+        self.packets.get(packet).from
+    }
+
     /// What is under way in an inbox.
     pub fn packets_in(&self, place: usize, inbox: u32) -> impl Iterator<Item = &Packet<NodeOf<S>>> {
         self.inboxes[place].get(inbox).packets.iter().map(|&packet| &self.packets.get(packet).packet)
@@ -523,8 +529,8 @@ impl<'r, S: System> Space<'r, S> {
 
     fn packet(&self, packet: Packet<NodeOf<S>>) -> u32 {
         let hash = hash_of_packet(&packet);
-        let place = self.rules.place(packet.to);
-        let make = || KnownPacket { hash, place, packet: packet.clone() };
+        let (place, from) = (self.rules.place(packet.to), self.rules.place(packet.from));
+        let make = || KnownPacket { hash, place, from, packet: packet.clone() };
         self.packets.intern(hash, |known| known.packet == packet, make)
     }
 

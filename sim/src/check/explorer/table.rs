@@ -1,7 +1,9 @@
-//! The states that were seen: a fingerprint and the number of the state before, and nothing else for each.
+//! The states that were seen: for each a fingerprint, the number of the state before, and who is asleep.
 //!
 //! The table is cut into shards by fingerprint. One thread at a time works on a shard, so that no word of it
 //! is ever written by two, and the order in which states enter a shard is the order of the search.
+
+use super::sleep::Asleep;
 
 /// How many shards there are: two to the power of this.
 const SHARD_BITS: u32 = 6;
@@ -31,11 +33,30 @@ pub struct Shard {
     index: Vec<u32>,
     pages: Vec<Box<Page>>,
     len: usize,
+    /// Where the level that is being found begins.
+    level: usize,
 }
 
 struct Page {
     fingerprints: [u64; PAGE],
     parents: [StateId; PAGE],
+    asleep: [Asleep; PAGE],
+}
+
+/// A state that is found.
+#[derive(Clone, Copy)]
+pub struct Arrival {
+    pub fingerprint: u64,
+    /// Two words for the caller.
+    pub of: (u32, u16),
+    /// Who need not take a step from here, as far as this way here goes.
+    pub asleep: Asleep,
+}
+
+/// A state's place in its shard.
+enum Entry {
+    Known(usize),
+    New(usize),
 }
 
 /// The table is full.
@@ -45,35 +66,57 @@ pub struct Full;
 impl Shard {
     /// The empty shard with this number.
     pub fn new(number: usize) -> Self {
-        Self { number: number as u32, index: vec![0; 64], pages: Vec::new(), len: 0 }
+        Self { number: number as u32, index: vec![0; 64], pages: Vec::new(), len: 0, level: 0 }
     }
 
-    /// Adds states in this order, each with words for the caller; tells `new` of those that were not there,
-    /// which answers with the number of the state before.
-    pub fn insert_all<T: Copy>(
+    /// What is new from now on is of the next level.
+    pub fn begin_level(&mut self) {
+        self.level = self.len;
+    }
+
+    /// Adds states in this order; tells `new` of those that were not there, which answers with the number of the
+    /// state before. In a state of this level sleeps whoever sleeps along any of the ways to it.
+    pub fn insert_all(
         &mut self,
-        states: &[(u64, T)],
-        mut new: impl FnMut(T, StateId) -> StateId,
+        states: &[Arrival],
+        mut new: impl FnMut((u32, u16), StateId) -> StateId,
     ) -> Result<(), Full> {
         // Memory is slow to answer but answers many questions at once: first ask for all of a group.
         for group in states.chunks(16) {
-            let mut known = [false; 16];
+            let mut known = [None; 16];
             let mut words = [0; 16];
-            for (word, (fingerprint, _)) in words.iter_mut().zip(group) {
-                *word = self.index[self.start(*fingerprint)];
+            for (word, state) in words.iter_mut().zip(group) {
+                *word = self.index[self.start(state.fingerprint)];
             }
-            for ((known, word), (fingerprint, _)) in known.iter_mut().zip(words).zip(group) {
-                *known = self.holds(word, *fingerprint);
+            for ((known, word), state) in known.iter_mut().zip(words).zip(group) {
+                *known = self.named(word, state.fingerprint);
             }
-            for (known, (fingerprint, of)) in known.into_iter().zip(group) {
-                if !known && let Some(id) = self.insert(*fingerprint)? {
-                    let parent = new(*of, id);
-                    let local = (id >> SHARD_BITS) as usize;
-                    self.pages[local / PAGE].parents[local % PAGE] = parent;
+            for (known, state) in known.into_iter().zip(group) {
+                let entry = match known {
+                    Some(local) => Entry::Known(local),
+                    None => self.insert(state.fingerprint)?,
+                };
+                match entry {
+                    Entry::Known(local) if local >= self.level => {
+                        self.pages[local / PAGE].asleep[local % PAGE] |= state.asleep;
+                    }
+                    Entry::Known(_) => {}
+                    Entry::New(local) => {
+                        let parent = new(state.of, (local as u32) << SHARD_BITS | self.number);
+                        let page = &mut self.pages[local / PAGE];
+                        page.parents[local % PAGE] = parent;
+                        page.asleep[local % PAGE] = state.asleep;
+                    }
                 }
             }
         }
         Ok(())
+    }
+
+    /// Who need not take a step from a state.
+    pub fn asleep(&self, id: StateId) -> Asleep {
+        let local = (id >> SHARD_BITS) as usize;
+        self.pages[local / PAGE].asleep[local % PAGE]
     }
 
     /// The fingerprint and the parent of a state.
@@ -87,22 +130,23 @@ impl Shard {
         fingerprint as usize & (self.index.len() - 1)
     }
 
-    fn holds(&self, word: u32, fingerprint: u64) -> bool {
-        word >> LOCAL_BITS == tag(fingerprint) && word & LOCAL_MASK != 0 && {
-            let local = (word & LOCAL_MASK) as usize - 1;
-            self.pages[local / PAGE].fingerprints[local % PAGE] == fingerprint
+    /// The place of the state that a word of the index names, if it is this one.
+    fn named(&self, word: u32, fingerprint: u64) -> Option<usize> {
+        if word >> LOCAL_BITS != tag(fingerprint) || word & LOCAL_MASK == 0 {
+            return None;
         }
+        let local = (word & LOCAL_MASK) as usize - 1;
+        (self.pages[local / PAGE].fingerprints[local % PAGE] == fingerprint).then_some(local)
     }
 
-    /// The state's number, if it is new.
-    fn insert(&mut self, fingerprint: u64) -> Result<Option<StateId>, Full> {
+    fn insert(&mut self, fingerprint: u64) -> Result<Entry, Full> {
         if self.len >= self.limit() {
             self.grow();
         }
         let mut at = self.start(fingerprint);
         while self.index[at] != 0 {
-            if self.holds(self.index[at], fingerprint) {
-                return Ok(None);
+            if let Some(local) = self.named(self.index[at], fingerprint) {
+                return Ok(Entry::Known(local));
             }
             at = (at + 1) & (self.index.len() - 1);
         }
@@ -111,12 +155,13 @@ impl Shard {
         }
         let local = self.len;
         if local.is_multiple_of(PAGE) {
-            self.pages.push(Box::new(Page { fingerprints: [0; PAGE], parents: [0; PAGE] }));
+            let page = Page { fingerprints: [0; PAGE], parents: [0; PAGE], asleep: [0; PAGE] };
+            self.pages.push(Box::new(page));
         }
         self.pages[local / PAGE].fingerprints[local % PAGE] = fingerprint;
         self.index[at] = word(fingerprint, local);
         self.len += 1;
-        Ok(Some((local as u32) << SHARD_BITS | self.number))
+        Ok(Entry::New(local))
     }
 
     /// How many states the index takes before it grows: from six to eight tenths, another share in each
@@ -160,11 +205,12 @@ mod tests {
         let mut shard = Shard::new(5);
         let fingerprint =
             |i: u64| i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> SHARD_BITS | 5 << (64 - SHARD_BITS);
-        let states: Vec<_> = (0..50_000).map(|i| (fingerprint(i), i as u32)).collect();
+        let state = |i: u64| Arrival { fingerprint: fingerprint(i), of: (i as u32, 0), asleep: 0 };
+        let states: Vec<_> = (0..50_000).map(state).collect();
         let mut ids = Vec::new();
         for _ in 0..2 {
             shard
-                .insert_all(&states, |i, id| {
+                .insert_all(&states, |(i, _), id| {
                     ids.push(id);
                     i
                 })
@@ -174,5 +220,20 @@ mod tests {
         for (i, id) in ids.iter().enumerate() {
             assert_eq!(shard.get(*id), (fingerprint(i as u64), i as u32));
         }
+    }
+
+    /// Ways to a state of a former level tell nothing.
+    #[test]
+    fn who_sleeps_is_who_sleeps_along_a_way_of_the_level() {
+        let mut shard = Shard::new(0);
+        let arrive = |shard: &mut Shard, asleep| {
+            let states = [Arrival { fingerprint: 7, of: (0, 0), asleep }];
+            shard.insert_all(&states, |_, _| 0).expect("there is room");
+            shard.asleep(0)
+        };
+        assert_eq!(arrive(&mut shard, 0b001), 0b001);
+        assert_eq!(arrive(&mut shard, 0b100), 0b101);
+        shard.begin_level();
+        assert_eq!(arrive(&mut shard, 0b010), 0b101);
     }
 }

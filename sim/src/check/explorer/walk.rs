@@ -15,7 +15,7 @@ use rand_chacha::rand_core::{RngCore, SeedableRng};
 use super::crew::Crew;
 use super::expansion::{Expansion, Successor};
 use super::space::Space;
-use super::table::{SHARDS, Shard, shard_of};
+use super::table::{Arrival, SHARDS, Shard, shard_of};
 use super::{NONE, PAUSE, Worker, broken, lock, path};
 use crate::check::{Broken, CheckOptions, CheckProgress, Found, resident_memory_bytes};
 use crate::system::System;
@@ -132,13 +132,14 @@ impl<S: System> Walks<'_, S> {
             let spent = space.budgets.get(row[row.len() - 1]).spent;
             let (mut faults, mut others) = (Vec::new(), Vec::new());
             let Worker { menus, caches, .. } = worker;
-            let found = |fingerprint, successor: Successor| {
+            let found = |fingerprint, successor: Successor, _| {
                 let after = space.budgets.get(successor.budget).spent;
                 let is_fault = Spent { asked: spent.asked, ..after } != spent;
                 let to = if is_fault { &mut faults } else { &mut others };
                 to.push((fingerprint, successor));
             };
-            Expansion { space, caches, row: &row, fingerprint: way[way.len() - 1], found }.all(menus);
+            let fingerprint = way[way.len() - 1];
+            Expansion { space, caches, row: &row, fingerprint, asleep: 0, found }.all(menus);
             let is_fault = others.is_empty() || !faults.is_empty() && rng.next_u32() % rarely == 0;
             let from = if is_fault { faults } else { others };
             if from.is_empty() {
@@ -154,7 +155,8 @@ impl<S: System> Walks<'_, S> {
     /// What is broken in a state, if anything is.
     fn judge(&self, row: &[u32], fingerprint: u64, worker: &mut Worker<S>) -> Option<Broken> {
         let space = &self.space;
-        let _ = lock(&self.shards[shard_of(fingerprint)]).insert_all(&[(fingerprint, ())], |(), _| {
+        let here = Arrival { fingerprint, of: (0, 0), asleep: 0 };
+        let _ = lock(&self.shards[shard_of(fingerprint)]).insert_all(&[here], |_, _| {
             self.states.fetch_add(1, Ordering::Relaxed);
             NONE
         });

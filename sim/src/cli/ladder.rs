@@ -1,0 +1,92 @@
+//! Several checks, one after the other, in one table: a ladder of ever larger spaces (`--deep`), or every model once
+//! (`all`).
+
+use std::time::Instant;
+
+use serde::Serialize;
+use serde_json::json;
+
+use super::args::{CheckArgs, Format};
+use super::signals::Signals;
+use super::{check_exit_code, find_model, output, run_check, save};
+use crate::check::{CheckReport, Explorer};
+use crate::suite::{ModelArgs, Suite};
+
+/// One check of the table.
+#[derive(Serialize)]
+struct Rung {
+    /// What the command line would say.
+    check: String,
+    #[serde(flatten)]
+    report: CheckReport,
+}
+
+/// Climbs. What one check finds does not keep the next from being done; the first that is no proof decides the
+/// exit code.
+pub fn climb(suite: &Suite, args: &CheckArgs, format: Format) -> Result<u8, String> {
+    if args.space.model_args() != ModelArgs::default() || args.without.is_some() {
+        return Err(
+            "`all` and --deep say themselves how large each model is: leave nodes and budgets out".into()
+        );
+    }
+    if args.capsule.is_some() {
+        return Err(
+            "--capsule FILE is for one check: with `all` and --deep each counterexample has its own".into()
+        );
+    }
+    let rungs = rungs(suite, args)?;
+    let lines: Vec<_> = rungs.iter().map(|(name, space)| format!("{name}{space}")).collect();
+    let width = lines.iter().map(String::len).max().unwrap_or(0);
+    let mut options = args.options();
+    let signals = if options.explorer == Explorer::Own { Some(Signals::catch()?) } else { None };
+    if let Some(signals) = &signals {
+        options.stop = signals.stop.clone();
+    }
+    let started = Instant::now();
+    let mut done = Vec::new();
+    let mut code = 0;
+    if format == Format::Text {
+        output::rungs_begin(width);
+    }
+    for ((name, space), check) in rungs.into_iter().zip(lines) {
+        if signals.as_ref().is_some_and(Signals::stopped) {
+            break;
+        }
+        let model = find_model(suite, name)?;
+        let (report, found) = run_check(model, space, options.clone());
+        if code == 0 {
+            code = check_exit_code(&report);
+        }
+        if format == Format::Text {
+            output::rung(&check, width, &report);
+        }
+        if let Some(found) = found {
+            output::text(&found.story);
+            let capsule = if args.no_capsule { None } else { save(model, &found, None) };
+            if let Some(path) = capsule {
+                output::text(output::lines_to_paste(&suite.program(), name, &path).trim_end());
+            }
+        }
+        done.push(Rung { check, report });
+    }
+    if format == Format::Json {
+        let passed = code == 0 && done.iter().all(|rung| rung.report.is_proof());
+        output::json(&json!({ "passed": passed, "checks": done, "wall_s": started.elapsed().as_secs_f64() }));
+    }
+    Ok(code)
+}
+
+fn rungs<'s>(suite: &'s Suite, args: &'s CheckArgs) -> Result<Vec<(&'s str, ModelArgs)>, String> {
+    let is_asked = |name: &str| args.name == "all" || args.name == name;
+    if args.name != "all" {
+        find_model(suite, &args.name)?;
+    }
+    if !args.deep {
+        return Ok(suite.models.iter().map(|model| (model.name(), ModelArgs::default())).collect());
+    }
+    let rungs: Vec<_> = suite.ladder.iter().filter(|(name, _)| is_asked(name)).copied().collect();
+    if rungs.is_empty() {
+        return Err(format!("there is no ladder for {:?}", args.name));
+    }
+    Ok(rungs)
+}
