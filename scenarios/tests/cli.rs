@@ -215,6 +215,23 @@ fn all_models_and_whole_ladders_are_checked_in_one_table() {
     assert!(line(10).contains("not exhausted: --max-states 300000"), "{text}");
 }
 
+/// Another process goes on where the first was stopped.
+#[test]
+fn a_check_goes_on_from_its_checkpoint() {
+    let file = std::env::temp_dir().join(format!("coalmine-checkpoint-{}", std::process::id()));
+    let line = format!("check rollout --timeouts 0 --checkpoint {} --format json", file.display());
+    let whole = coalmine("check rollout --timeouts 0 --format json").exits(0).json();
+    let first = coalmine(&format!("{line} --max-states 2000")).exits(0).json();
+    assert_eq!(first["exhausted"], false);
+    let second = coalmine(&line).exits(0).json();
+    for field in ["exhausted", "states", "unique_states", "depth", "properties"] {
+        assert_eq!(second[field], whole[field], "{field}");
+    }
+    let refused = coalmine(&line.replace("--timeouts 0", "--timeouts 1")).exits(2).stderr();
+    assert!(refused.contains("its `limits` is") && refused.contains("coalmine-checkpoint"), "{refused}");
+    std::fs::remove_file(file).expect("it is ours");
+}
+
 /// Every budget is a flag, and what was explored is said with the verdict.
 #[test]
 fn budgets_are_flags_and_are_said_with_the_verdict() {

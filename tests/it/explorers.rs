@@ -1,6 +1,8 @@
 //! Our explorer and stateright's visit the same worlds: the same states, steps, depth and verdicts on every
 //! model and every planted bug, with any number of threads, also where a bound stops them.
 
+use std::path::Path;
+
 use coalmine::{counter, register, rollout, twophase};
 use coalmine_core::rollout::mistake::Mistake;
 use coalmine_sim::check::{CheckOptions, CheckReport, Explorer, Reductions};
@@ -194,6 +196,89 @@ fn memory_and_a_signal_stop_the_search_and_say_so() {
     let stopped = of(options);
     assert_eq!(stopped.stopped_by.as_deref(), Some("Ctrl-C"));
     assert!(!stopped.is_proof() && stopped.unique_states > 0);
+}
+
+/// A search that is stopped, and goes on elsewhere with another number of threads, ends like one that was never
+/// stopped.
+#[test]
+fn a_search_goes_on_from_its_checkpoint() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let late =
+        ModelArgs { drops: Some(0), timeouts: Some(0), disk: Some(Disk::Async), ..ModelArgs::default() };
+    let guess = space_of(Mistake::ResolverGuesses);
+    let gone = ModelArgs { without: Some(2), ..late };
+    let five = ModelArgs { nodes: Some(5), ..ModelArgs::default() };
+    let searches: [(&str, Box<dyn AnyModel>, ModelArgs, Reductions); 5] = [
+        ("late", Box::new(rollout::model()), late, Reductions::USUAL),
+        ("full", Box::new(rollout::model()), late, Reductions::NONE),
+        ("gone", Box::new(rollout::model()), gone, Reductions::USUAL),
+        ("guess", Box::new(model_of(Mistake::ResolverGuesses)), guess, Reductions::USUAL),
+        ("orbits", Box::new(twophase::model()), five, Reductions { symmetry: true, ..Reductions::USUAL }),
+    ];
+    for (name, model, args, reductions) in searches {
+        let path = folder.path().join(name);
+        let of = |threads, checkpoint: Option<&Path>, max_states| CheckOptions {
+            checkpoint: checkpoint.map(Path::to_owned),
+            max_states,
+            reductions,
+            settle: true,
+            ..own(threads)
+        };
+        let (whole, story) = explore(&*model, args, of(1, None, None));
+        let mut sittings = 0;
+        let (last, told) = loop {
+            let max = whole.states * (sittings + 1) / 4;
+            let threads = 1 + sittings % 3;
+            let stop = (sittings < 3).then_some(max);
+            let (report, told) = explore(&*model, args, of(threads, Some(&path), stop));
+            assert_eq!(report.error, None, "{name}");
+            sittings += 1;
+            if report.stopped_by.as_deref().is_none_or(|why| !why.contains("--max-states")) {
+                break (report, told);
+            }
+        };
+        assert!(sittings >= 2, "{name} came to its end in {sittings} sittings");
+        assert_eq!(all_but_cost(&last), all_but_cost(&whole), "{name}");
+        assert_eq!(told, story, "{name}");
+    }
+}
+
+/// A file that is damaged, or of something else, is refused by what is wrong with it, and nothing is lost.
+#[test]
+fn a_checkpoint_that_does_not_fit_is_refused() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("search");
+    let of = |model: &dyn AnyModel, args, path: &Path| {
+        let stop = CheckOptions { max_states: Some(3_000), checkpoint: Some(path.to_owned()), ..own(1) };
+        explore(model, args, stop).0
+    };
+    let args = ModelArgs { timeouts: Some(0), ..ModelArgs::default() };
+    assert_eq!(of(&rollout::model(), args, &path).error, None);
+    let sound = std::fs::read(&path).expect("it was written");
+    let refused = |model: &dyn AnyModel, args, words: &str| {
+        let report = of(model, args, &path);
+        let why = report.error.clone().unwrap_or_default();
+        assert!(why.contains(words) && why.contains("search"), "{why:?} instead of {words:?}");
+        assert!(!report.is_proof() && report.unique_states == 0, "{report:#?}");
+    };
+    let larger = ModelArgs { crashes: Some(2), ..args };
+    refused(&rollout::model(), larger, "its `limits` is");
+    refused(&twophase::model(), ModelArgs::default(), "another");
+    refused(&model_of(Mistake::VoteBeforeDurable), args, "does not do what it did");
+    assert_eq!(std::fs::read(&path).expect("it is there"), sound, "what does not fit is left alone");
+    for at in [0, 9, sound.len() / 2, sound.len() - 1] {
+        let mut damaged = sound.clone();
+        damaged[at] ^= 1;
+        std::fs::write(&path, damaged).expect("it is ours");
+        refused(&rollout::model(), args, "not a sound checkpoint");
+    }
+    for len in [0, 7, sound.len() - 1] {
+        std::fs::write(&path, &sound[..len]).expect("it is ours");
+        refused(&rollout::model(), args, "not a sound checkpoint");
+    }
+    let nowhere = folder.path().join("search/below/a/file");
+    let report = of(&rollout::model(), args, &nowhere);
+    assert!(report.error.is_some_and(|why| why.contains("the checkpoint")), "a file is no folder");
 }
 
 /// Both find it; ours tells the same story with any number of threads, and stateright finds nothing nearer.

@@ -14,6 +14,7 @@ mod reference;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
@@ -73,6 +74,9 @@ pub struct CheckReport {
     pub peak_memory_bytes: u64,
     /// How long it took, in seconds.
     pub wall_s: f64,
+    /// Why the checkpoint could not be read, so that nothing was done; or not be written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
 }
 
 impl CheckReport {
@@ -158,6 +162,8 @@ pub struct CheckOptions {
     pub walks: Option<Range<u64>>,
     /// How many threads search.
     pub threads: usize,
+    /// Keep the search in this file, and go on from it if it is there. Only a search of our own engine can.
+    pub checkpoint: Option<PathBuf>,
     /// Stop, unexhausted, after this many steps (and what was begun with them).
     pub max_states: Option<usize>,
     /// Stop, unexhausted, at paths of this many states.
@@ -176,6 +182,7 @@ impl Default for CheckOptions {
             settle: true,
             walks: None,
             threads: 1,
+            checkpoint: None,
             max_states: None,
             max_depth: None,
             memory_limit: None,
@@ -211,6 +218,17 @@ struct Found<S: System> {
     stopped_by: Option<String>,
     /// What is broken, and how to get there.
     broken: Option<(Broken, Vec<Action<NodeOf<S>>>)>,
+    /// What is wrong with the checkpoint.
+    error: Option<String>,
+}
+
+impl<S: System> Found<S> {
+    /// Nothing was done.
+    fn nothing(why: String) -> Self {
+        let stopped_by = Some("its checkpoint".into());
+        let (steps, states, depth, seen) = (0, 0, 0, 0);
+        Self { steps, states, depth, runs: None, seen, stopped_by, broken: None, error: Some(why) }
+    }
 }
 
 /// What a search ends with.
@@ -243,7 +261,7 @@ pub fn check<S: System>(
         Explorer::Own => conclude(
             &rules,
             match &options.walks {
-                None => explorer::explore(&rules, options, progress),
+                None => explorer::explore(name, &rules, options, progress).unwrap_or_else(Found::nothing),
                 Some(seeds) => explorer::walk(&rules, options, seeds, progress),
             },
         ),
@@ -299,6 +317,7 @@ fn conclude<S: System>(
         handler_runs: found.runs,
         peak_memory_bytes: memory_bytes("VmHWM:"),
         wall_s: started.elapsed().as_secs_f64(),
+        error: found.error,
     };
     let counterexample = found.broken.map(|(broken, path)| match broken {
         Broken::Invariant(number) => Counterexample {

@@ -50,6 +50,7 @@ pub fn explore<S: System, T>(
     let too_deep = options.max_depth.filter(|&max| checker.max_depth() >= max);
     let stopped_by = too_many.or(too_deep.map(|max| format!("--depth {max}")));
     let found = Found {
+        error: None,
         steps,
         states: checker.unique_state_count(),
         depth: checker.max_depth(),

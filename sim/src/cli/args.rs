@@ -370,6 +370,9 @@ pub struct CheckArgs {
     /// length of counterexamples may vary; else nothing depends on it but the time.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
+    /// Keep the search in this file, every five minutes and when it is stopped, and go on from it if it is there.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["walk", "deep"])]
+    pub checkpoint: Option<PathBuf>,
     /// Stop, unexhausted, after so many steps.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     pub max_states: Option<u64>,
@@ -421,6 +424,7 @@ impl CheckArgs {
             max_states: self.max_states.and_then(|max| usize::try_from(max).ok()),
             max_depth: self.depth.and_then(|max| usize::try_from(max).ok()),
             memory_limit: self.memory_limit,
+            checkpoint: self.checkpoint.clone(),
             ..CheckOptions::default()
         }
     }

@@ -29,6 +29,9 @@ pub fn climb(suite: &Suite, args: &CheckArgs, format: Format) -> Result<u8, Stri
             "`all` and --deep say themselves how large each model is: leave nodes and budgets out".into()
         );
     }
+    if args.checkpoint.is_some() {
+        return Err("--checkpoint FILE is for one check".into());
+    }
     if args.capsule.is_some() {
         return Err(
             "--capsule FILE is for one check: with `all` and --deep each counterexample has its own".into()

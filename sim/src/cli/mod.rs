@@ -89,6 +89,9 @@ fn check(suite: &Suite, args: &CheckArgs, format: Format) -> Result<u8, String> 
     }
     let model = find_model(suite, &args.name)?;
     let mut options = args.options();
+    if options.explorer == Explorer::Stateright && options.checkpoint.is_some() {
+        return Err("--checkpoint is for our own engine; stateright cannot go on".into());
+    }
     if options.explorer == Explorer::Own {
         let signals = Signals::catch()?;
         options.stop = signals.stop;
@@ -96,6 +99,9 @@ fn check(suite: &Suite, args: &CheckArgs, format: Format) -> Result<u8, String> 
     let space = ModelArgs { without: args.without, ..args.space.model_args() };
     model.check_args(space)?;
     let (report, found) = run_check(model, space, options);
+    if let Some(why) = report.error.as_ref().filter(|_| report.states == 0) {
+        return Err(why.clone());
+    }
     let story = found.as_ref().map(|found| found.story.as_str());
     let capsule = found.as_ref().filter(|_| !args.no_capsule);
     let capsule = capsule.and_then(|found| save(model, found, args.capsule.clone()));
@@ -113,7 +119,10 @@ fn check(suite: &Suite, args: &CheckArgs, format: Format) -> Result<u8, String> 
             output::json(&Checked { report: &report, capsule: capsule.as_deref() });
         }
     }
-    Ok(check_exit_code(&report))
+    match report.error {
+        Some(why) => Err(why),
+        None => Ok(check_exit_code(&report)),
+    }
 }
 
 /// Serves the Explorer until a signal.

@@ -34,7 +34,7 @@ use std::sync::Arc;
 use coalmine_core::disk::LossyDisk;
 use coalmine_core::host::Host;
 use coalmine_core::node::{Node, NodeId};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub use self::rules::{Action, CrashPoint, Disk, Kept, Limits, Network, Rules, Step, Transition};
 use self::shared::Shared;
@@ -91,7 +91,7 @@ impl<N: Node> Ord for Packet<N> {
 }
 
 /// How much of each budget is used up.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Spent {
     /// Crashes so far, other than wipes.
     pub crashes: u8,

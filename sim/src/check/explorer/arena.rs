@@ -94,6 +94,12 @@ impl<T> Interner<T> {
     pub fn get(&self, id: u32) -> &T {
         self.values.get(id)
     }
+
+    /// All values, in the order of their numbers.
+    pub fn all(&self) -> impl Iterator<Item = &T> {
+        let len = self.ids.read().unwrap_or_else(PoisonError::into_inner).len();
+        (0..len as u32).map(|id| self.values.get(id))
+    }
 }
 
 /// Remembers results for as long as there is room: what is computed for a key takes the place of an older

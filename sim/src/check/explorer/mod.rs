@@ -20,6 +20,7 @@
 //! counterexample is as short as any.
 
 mod arena;
+mod checkpoint;
 mod costs;
 mod crew;
 mod expansion;
@@ -32,11 +33,15 @@ mod table;
 mod walk;
 
 use std::collections::VecDeque;
+use std::path::Path;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use serde_json::json;
+
 use self::arena::{Arrived, Cache, Menus, Recent};
+use self::checkpoint::{Progress, Saved};
 use self::crew::Crew;
 use self::expansion::{Caches, Expansion, Successor};
 use self::orbit::Orbits;
@@ -44,7 +49,7 @@ use self::rows::{ROWS, Rows};
 use self::sleep::Asleep;
 use self::space::Space;
 use self::table::{Arrival, Full, SHARDS, Shard, StateId, shard_of};
-use super::{Broken, CheckOptions, CheckProgress, Found, resident_memory_bytes};
+use super::{Broken, CheckOptions, CheckProgress, Found, Reductions, resident_memory_bytes};
 use crate::system::{NodeOf, System};
 use crate::world::{Action, Rules, World};
 
@@ -52,6 +57,8 @@ use crate::world::{Action, Rules, World};
 const BLOCK: usize = 32;
 /// How often the progress is told.
 const PAUSE: Duration = Duration::from_millis(50);
+/// How often a search is saved, if it is.
+const SAVE_EVERY: Duration = Duration::from_secs(300);
 /// No state.
 const NONE: StateId = StateId::MAX;
 
@@ -59,12 +66,13 @@ pub use self::walk::walk;
 
 pub use self::settle::settles;
 
-/// Searches everything.
+/// Searches everything; goes on from a checkpoint, if there is one. `Err` says what is wrong with it.
 pub fn explore<S: System>(
+    name: &str,
     rules: &Rules<S>,
     options: &CheckOptions,
     progress: &mut dyn FnMut(CheckProgress),
-) -> Found<S> {
+) -> Result<Found<S>, String> {
     let reductions = options.reductions.together(options, orbits(rules, options).is_some());
     let mut search = Search {
         space: Space::new(rules, reductions),
@@ -81,12 +89,30 @@ pub fn explore<S: System>(
         level: VecDeque::new(),
         next: Vec::new(),
         spare: Vec::new(),
+        is_full: false,
     };
-    let stopped_by = search.run(options, progress);
+    let identity = identity(name, rules, reductions, options);
+    let saved = options.checkpoint.as_deref().map(|path| checkpoint::load(path, &identity, &search.space));
+    match saved.transpose()?.flatten() {
+        Some(saved) => search.go_on(saved),
+        None => search.begin(),
+    }
+    let mut saved = Ok(Instant::now());
+    let mut save = |search: &mut Search<'_, S>, after: Duration| {
+        let Some(path) = &options.checkpoint else { return };
+        if saved.as_ref().is_ok_and(|saved: &Instant| saved.elapsed() >= after) {
+            saved = search.save(path, &identity).map(|()| Instant::now());
+        }
+    };
+    let stopped_by = search.run(options, progress, &mut |search| save(search, SAVE_EVERY));
+    if search.broken.is_none() && !search.is_full {
+        save(&mut search, Duration::ZERO);
+    }
+    let error = saved.err();
     // What must always hold comes first.
     let unsettled = search.unsettled.map(|state| (state, Broken::Settling));
     let broken = search.broken.take().or(unsettled).map(|(state, broken)| (broken, search.path(state)));
-    Found {
+    Ok(Found {
         steps: search.steps,
         states: search.states,
         depth: search.depth + usize::from(!search.next.is_empty()),
@@ -94,7 +120,27 @@ pub fn explore<S: System>(
         seen: search.seen,
         stopped_by,
         broken,
-    }
+        error,
+    })
+}
+
+/// What must be the same for a search to go on from a checkpoint.
+fn identity<S: System>(
+    name: &str,
+    rules: &Rules<S>,
+    reductions: Reductions,
+    options: &CheckOptions,
+) -> serde_json::Map<String, serde_json::Value> {
+    let fields = [
+        ("version", json!(env!("CARGO_PKG_VERSION"))),
+        ("model", json!(name)),
+        ("nodes", json!(rules.members.len())),
+        ("operations", json!(rules.operations)),
+        ("limits", json!(rules.limits)),
+        ("reductions", json!(reductions)),
+        ("settle", json!(options.settle)),
+    ];
+    fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 struct Search<'r, S: System> {
@@ -119,6 +165,8 @@ struct Search<'r, S: System> {
     next: Vec<Rows>,
     /// Room that can be used again.
     spare: Vec<Chunk>,
+    /// Whether the table was full: then not all of the last block was entered.
+    is_full: bool,
 }
 
 /// What one thread remembers, and what it has done.
@@ -159,8 +207,12 @@ struct Chunk {
 
 impl<S: System> Search<'_, S> {
     /// Searches; says what stopped it before everything was visited.
-    fn run(&mut self, options: &CheckOptions, progress: &mut dyn FnMut(CheckProgress)) -> Option<String> {
-        self.begin();
+    fn run(
+        &mut self,
+        options: &CheckOptions,
+        progress: &mut dyn FnMut(CheckProgress),
+        after_block: &mut dyn FnMut(&mut Self),
+    ) -> Option<String> {
         let mut told = Instant::now();
         while self.broken.is_none() {
             if self.level.is_empty() {
@@ -176,6 +228,7 @@ impl<S: System> Search<'_, S> {
             }
             let block: Vec<_> = self.level.drain(..self.level.len().min(BLOCK)).collect();
             if self.explore(&block).is_err() {
+                self.is_full = true;
                 return Some("a full table".into());
             }
             if told.elapsed() >= PAUSE {
@@ -189,6 +242,9 @@ impl<S: System> Search<'_, S> {
             }
             if self.level.is_empty() && self.next.is_empty() {
                 continue;
+            }
+            if self.broken.is_none() {
+                after_block(self);
             }
             if let Some(max) = options.max_states.filter(|&max| self.steps >= max) {
                 return Some(format!("--max-states {max}"));
@@ -223,6 +279,34 @@ impl<S: System> Search<'_, S> {
         if self.settle && self.space.settle(&row, settled).is_err() {
             (self.unsettled, self.settle) = (Some(id), false);
         }
+    }
+
+    /// Takes up what another process left.
+    fn go_on(&mut self, saved: Saved) {
+        let Progress { steps, states, depth, seen, settle, unsettled } = saved.progress;
+        (self.steps, self.states, self.depth, self.seen) = (steps, states, depth, seen);
+        (self.settle, self.unsettled) = (self.settle && settle, unsettled);
+        self.shards = saved.shards.into_iter().map(Mutex::new).collect();
+        (self.level, self.next) = (saved.level.into(), saved.next);
+    }
+
+    fn save(
+        &mut self,
+        path: &Path,
+        identity: &serde_json::Map<String, serde_json::Value>,
+    ) -> Result<(), String> {
+        let progress = Progress {
+            steps: self.steps,
+            states: self.states,
+            depth: self.depth,
+            seen: self.seen,
+            settle: self.settle,
+            unsettled: self.unsettled,
+        };
+        let rows = [self.level.iter().collect::<Vec<_>>(), self.next.iter().collect()];
+        let shards =
+            self.shards.iter_mut().map(|shard| &*shard.get_mut().unwrap_or_else(PoisonError::into_inner));
+        checkpoint::save(path, identity, &self.space, progress, shards, [&rows[0], &rows[1]])
     }
 
     /// Explores a block, whatever number of threads there is in the same order.

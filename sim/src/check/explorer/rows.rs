@@ -1,5 +1,9 @@
 //! States that wait to be explored: rows of small numbers, each column as wide as its largest number needs.
 
+use std::io::{self, Read, Write};
+
+use super::checkpoint::{read_number, unsound, write_number};
+
 /// So many rows are explored by one thread in one go.
 pub const ROWS: usize = 512;
 
@@ -59,6 +63,33 @@ impl Rows {
         let width = self.widths.last().map_or(0, |&width| usize::from(width));
         let end = (number + 1) * self.stride;
         self.bytes[end - width..end].iter().rev().fold(0, |value, &byte| value << 8 | u32::from(byte))
+    }
+
+    /// Writes them as they are.
+    pub fn write(&self, out: &mut impl Write) -> io::Result<()> {
+        write_number(out, self.widths.len() as u64)?;
+        out.write_all(&self.widths)?;
+        write_number(out, self.len as u64)?;
+        out.write_all(&self.bytes)
+    }
+
+    /// Reads what was written.
+    pub fn read(input: &mut impl Read) -> io::Result<Self> {
+        let take = |input: &mut dyn Read, len: u64| {
+            let mut bytes = Vec::new();
+            input.take(len).read_to_end(&mut bytes)?;
+            if bytes.len() as u64 == len { Ok(bytes) } else { Err(unsound("it ends too early")) }
+        };
+        let columns = read_number(input)?;
+        let widths = take(input, columns)?;
+        if widths.iter().any(|width| ![0, 1, 2, 4].contains(width)) {
+            return Err(unsound("a column has no width"));
+        }
+        let stride = widths.iter().map(|&width| usize::from(width)).sum();
+        let len = usize::try_from(read_number(input)?).ok().filter(|&len| len <= ROWS);
+        let len = len.ok_or_else(|| unsound("too many rows in one piece"))?;
+        let bytes = take(input, (len * stride) as u64)?;
+        Ok(Self { widths, stride, bytes, len })
     }
 
     /// Adds all of another's rows behind these.

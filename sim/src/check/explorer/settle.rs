@@ -90,7 +90,7 @@ impl<S: System> Space<'_, S> {
                 let fires = |kind| matches!(kind, OfferKind::Fire { number: it, .. } if it == number);
                 let offer = self.offers(local).iter().find(|offer| fires(offer.kind));
                 let offer = offer.expect("what is armed may fire");
-                self.go(row, place, self.outcomes_of_offer(place, local, offer), NO_PACKET);
+                self.go(row, place, self.outcomes_of_offer(place, row[place], offer), NO_PACKET);
             }
         }
     }
@@ -107,7 +107,7 @@ impl<S: System> Space<'_, S> {
             let local = self.places[place].get(row[place]);
             let mut offers = self.offers(local).iter();
             let Some(free) = offers.find(|offer| offer.kind == OfferKind::Free) else { return };
-            self.take(row, place, self.outcomes_of_offer(place, local, free), NO_PACKET);
+            self.take(row, place, self.outcomes_of_offer(place, row[place], free), NO_PACKET);
         }
     }
 

@@ -13,6 +13,7 @@ use std::sync::{OnceLock, PoisonError, RwLock};
 use coalmine_core::node::{Effect, Node, NodeId};
 use coalmine_core::observation::History;
 use foldhash::fast::FixedState;
+use serde::{Deserialize, Serialize};
 
 use super::arena::Interner;
 use super::costs::{Costs, KINDS_OF_COSTS, number};
@@ -39,11 +40,11 @@ pub struct Space<'r, S: System> {
     payable: Costs,
     /// By place: what may be there.
     pub places: Vec<Interner<Local<NodeOf<S>>>>,
-    packets: Interner<KnownPacket<NodeOf<S>>>,
+    pub packets: Interner<KnownPacket<NodeOf<S>>>,
     /// By place: what may be under way to it.
     pub inboxes: Vec<Interner<Packets>>,
     sends: Interner<Sent>,
-    facts: Interner<Facts<NodeOf<S>>>,
+    pub facts: Interner<Facts<NodeOf<S>>>,
     pub histories: Interner<Past<S::History>>,
     /// What was spent, and which links are cut.
     pub budgets: Interner<Budget>,
@@ -60,12 +61,40 @@ type Handlers = RwLock<HashMap<(u32, Cause), u32, FixedState>>;
 pub struct Local<N: Node> {
     pub hash: u64,
     pub slot: Slot<N>,
+    /// Where it comes from. None: it is where all begins.
+    pub origin: OnceLock<Origin>,
     /// What may happen here by itself; worked out when it is asked for.
     offers: OnceLock<Box<[Offer]>>,
 }
 
+/// Where a local state comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// The local state before; its number is lower.
+    pub before: u32,
+    pub cause: OriginCause,
+    /// Which of the outcomes.
+    pub outcome: u32,
+}
+
+/// What led to a local state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OriginCause {
+    /// The packet with this number.
+    Packet(u32),
+    /// The request with this number.
+    Request(u32),
+    /// The offer with this number.
+    Offer(u32),
+    /// The member is gone for ever.
+    Gone,
+}
+
 /// Something that may happen at a place by itself.
 pub struct Offer {
+    /// Which of the offers of its local state.
+    number: u32,
     pub kind: OfferKind,
     outcomes: OnceLock<u32>,
 }
@@ -131,11 +160,12 @@ impl Choice {
     }
 }
 
-struct KnownPacket<N: Node> {
+/// A packet, and which places it goes from and to.
+pub struct KnownPacket<N: Node> {
     hash: u64,
     place: usize,
     from: usize,
-    packet: Packet<N>,
+    pub packet: Packet<N>,
 }
 
 /// Packets for one place, in the order of their hashes, without repetitions.
@@ -149,15 +179,18 @@ pub struct Packets {
 /// What a step sends: to which places which packets, by the number these would have as an inbox.
 type Sent = Box<[(usize, u32)]>;
 
-struct Facts<N: Node> {
-    node: NodeId,
-    facts: Vec<N::Fact>,
+/// What a node observes in a step.
+pub struct Facts<N: Node> {
+    pub node: NodeId,
+    pub facts: Vec<N::Fact>,
 }
 
 /// All facts so far.
 pub struct Past<H> {
     pub hash: u64,
     pub history: H,
+    /// The history before, and what was observed. None: nothing was.
+    pub origin: OnceLock<(u32, u32)>,
 }
 
 /// What was spent and which links are cut.
@@ -280,7 +313,7 @@ impl<'r, S: System> Space<'r, S> {
             if !costs.are_in(self.payable) {
                 continue;
             }
-            push(self.outcomes_of_offer(place, local, offer), NO_PACKET, costs);
+            push(self.outcomes_of_offer(place, slot, offer), NO_PACKET, costs);
         }
     }
 
@@ -295,23 +328,28 @@ impl<'r, S: System> Space<'r, S> {
     /// What may happen at a place by itself, in order.
     pub fn offers<'a>(&self, local: &'a Local<NodeOf<S>>) -> &'a [Offer] {
         local.offers.get_or_init(|| {
-            let offer = |kind| Offer { kind, outcomes: OnceLock::new() };
+            let offer = |kind| Offer { number: 0, kind, outcomes: OnceLock::new() };
             let Some(host) = &local.slot.host else { return [offer(OfferKind::Free)].into() };
             let timers = host.timers().iter().enumerate().map(|(number, timer)| {
                 let is_periodic = self.rules.system.is_periodic(timer);
                 offer(OfferKind::Fire { number, is_periodic })
             });
             let flush = (local.slot.disk.unsynced() > 0).then(|| offer(OfferKind::Free));
-            timers.chain(flush).chain([offer(OfferKind::Crash)]).collect()
+            let offers = timers.chain(flush).chain([offer(OfferKind::Crash)]);
+            (0..).zip(offers).map(|(number, offer)| Offer { number, ..offer }).collect()
         })
     }
 
-    /// What comes of an offer.
-    pub fn outcomes_of_offer(&self, place: usize, local: &Local<NodeOf<S>>, offer: &Offer) -> &[Outcome] {
+    /// What comes of an offer of a local state.
+    pub fn outcomes_of_offer(&self, place: usize, before: u32, offer: &Offer) -> &[Outcome] {
+        let local = self.places[place].get(before);
+        let cause = OriginCause::Offer(offer.number);
         let id = *offer.outcomes.get_or_init(|| {
             let host = local.slot.host.as_ref();
             let step = match (offer.kind, host) {
-                (OfferKind::Crash, _) => return self.keep(self.crashes_at_rest(place, &local.slot)),
+                (OfferKind::Crash, _) => {
+                    return self.keep(place, before, cause, self.crashes_at_rest(place, &local.slot));
+                }
                 (OfferKind::Free, None) => Step::Boot,
                 (OfferKind::Free, Some(_)) => Step::Flush,
                 (OfferKind::Fire { number, .. }, host) => {
@@ -319,7 +357,7 @@ impl<'r, S: System> Space<'r, S> {
                     Step::Fire(timer.expect("timers fire at nodes that are up").clone())
                 }
             };
-            self.keep(self.run(place, &local.slot, &step))
+            self.keep(place, before, cause, self.run(place, &local.slot, &step))
         });
         self.outcomes.get(id)
     }
@@ -343,7 +381,11 @@ impl<'r, S: System> Space<'r, S> {
             let same = Outcome { slot, hash: local.hash, sends: NOTHING, facts: NOTHING, crash: None };
             outcomes.push(same);
         }
-        let id = self.keep(outcomes);
+        let origin = match cause {
+            Cause::Packet(packet) => OriginCause::Packet(packet),
+            Cause::Request(index) => OriginCause::Request(index),
+        };
+        let id = self.keep(place, slot, origin, outcomes);
         handlers.write().unwrap_or_else(PoisonError::into_inner).insert(key, id);
         id
     }
@@ -404,13 +446,17 @@ impl<'r, S: System> Space<'r, S> {
     }
 
     /// A history that has seen more.
-    pub fn observe(&self, past: u32, facts: u32) -> u32 {
+    pub fn observe(&self, past: u32, observed: u32) -> u32 {
         let mut history = self.histories.get(past).history.clone();
-        let Facts { node, facts } = self.facts.get(facts);
+        let Facts { node, facts } = self.facts.get(observed);
         for fact in facts {
             history.observe(*node, fact);
         }
-        self.past(history)
+        let after = self.past(history);
+        if past < after {
+            let _ = self.histories.get(after).origin.set((past, observed)); // the first is as good as any
+        }
+        after
     }
 
     /// The budgets once all this is paid.
@@ -487,10 +533,12 @@ impl<'r, S: System> Space<'r, S> {
     }
 
     /// The same place, but down.
-    pub fn crashed(&self, place: usize, slot: u32) -> u32 {
-        let mut slot = self.places[place].get(slot).slot.clone();
+    pub fn crashed(&self, place: usize, before: u32) -> u32 {
+        let mut slot = self.places[place].get(before).slot.clone();
         slot.crash(Kept::Unsynced(0));
-        self.local(place, slot).0
+        let slot = self.local(place, slot).0;
+        self.remember(place, slot, Origin { before, cause: OriginCause::Gone, outcome: 0 });
+        slot
     }
 
     fn outcome(&self, place: usize, way: Way<NodeOf<S>>) -> Outcome {
@@ -515,19 +563,55 @@ impl<'r, S: System> Space<'r, S> {
         Outcome { slot, hash, sends, facts: self.told(node, facts), crash }
     }
 
-    fn keep(&self, outcomes: Vec<Outcome>) -> u32 {
+    fn keep(&self, place: usize, before: u32, cause: OriginCause, outcomes: Vec<Outcome>) -> u32 {
+        for (outcome, after) in (0..).zip(&outcomes) {
+            self.remember(place, after.slot, Origin { before, cause, outcome });
+        }
         let key = |outcome: &Outcome| (outcome.hash, outcome.sends, outcome.facts, outcome.crash.is_some());
         let hash = fingerprint(&outcomes.iter().map(key).collect::<Vec<_>>());
         self.outcomes.intern(hash, |known| **known == *outcomes, || outcomes.clone().into())
     }
 
+    /// Remembers where a local state comes from, if it comes from one that was there before it.
+    fn remember(&self, place: usize, slot: u32, origin: Origin) {
+        if origin.before < slot {
+            let _ = self.places[place].get(slot).origin.set(origin); // the first is as good as any
+        }
+    }
+
+    /// The local state that comes from there; `new` tells the numbers of packets.
+    pub fn again(
+        &self,
+        place: usize,
+        origin: Origin,
+        new: impl Fn(u32) -> Result<u32, String>,
+    ) -> Result<Option<u32>, String> {
+        let Origin { before, cause, outcome } = origin;
+        let outcomes = match cause {
+            OriginCause::Gone => return Ok(Some(self.crashed(place, before))),
+            OriginCause::Packet(packet) => self.outcomes_of_cause(place, before, Cause::Packet(new(packet)?)),
+            OriginCause::Request(index) if (index as usize) < self.rules.requests.len() => {
+                self.outcomes_of_cause(place, before, Cause::Request(index))
+            }
+            OriginCause::Request(_) => return Ok(None),
+            OriginCause::Offer(number) => {
+                let offers = self.offers(self.places[place].get(before));
+                let Some(offer) = offers.get(number as usize) else { return Ok(None) };
+                let outcomes = self.outcomes_of_offer(place, before, offer);
+                return Ok(outcomes.get(outcome as usize).map(|outcome| outcome.slot));
+            }
+        };
+        Ok(self.outcomes(outcomes).get(outcome as usize).map(|outcome| outcome.slot))
+    }
+
     fn local(&self, place: usize, slot: Slot<NodeOf<S>>) -> (u32, u64) {
         let hash = hash_of_slot(place, &slot);
-        let make = || Local { hash, slot: slot.clone(), offers: OnceLock::new() };
+        let make = || Local { hash, slot: slot.clone(), origin: OnceLock::new(), offers: OnceLock::new() };
         (self.places[place].intern(hash, |known| known.slot == slot, make), hash)
     }
 
-    fn packet(&self, packet: Packet<NodeOf<S>>) -> u32 {
+    /// The number of a packet.
+    pub fn packet(&self, packet: Packet<NodeOf<S>>) -> u32 {
         let hash = hash_of_packet(&packet);
         let (place, from) = (self.rules.place(packet.to), self.rules.place(packet.from));
         let make = || KnownPacket { hash, place, from, packet: packet.clone() };
@@ -535,7 +619,7 @@ impl<'r, S: System> Space<'r, S> {
     }
 
     /// Packets as an inbox.
-    fn inbox(&self, place: usize, mut packets: Vec<u32>) -> u32 {
+    pub fn inbox(&self, place: usize, mut packets: Vec<u32>) -> u32 {
         let known = |id: u32| self.packets.get(id);
         packets.sort_unstable_by(|&a, &b| {
             let (a, b) = (known(a), known(b));
@@ -563,7 +647,8 @@ impl<'r, S: System> Space<'r, S> {
         self.sends.intern(fingerprint(&hashes), |known| **known == *sent, || sent.clone().into())
     }
 
-    fn told(&self, node: NodeId, facts: Vec<<NodeOf<S> as Node>::Fact>) -> u32 {
+    /// The number of what a node observes.
+    pub fn told(&self, node: NodeId, facts: Vec<<NodeOf<S> as Node>::Fact>) -> u32 {
         if facts.is_empty() {
             return NOTHING;
         }
@@ -574,11 +659,12 @@ impl<'r, S: System> Space<'r, S> {
 
     fn past(&self, history: S::History) -> u32 {
         let hash = hash_of_history(&history);
-        let make = || Past { hash, history: history.clone() };
+        let make = || Past { hash, history: history.clone(), origin: OnceLock::new() };
         self.histories.intern(hash, |known| known.history == history, make)
     }
 
-    fn budget(&self, spent: Spent, cut: Directions) -> u32 {
+    /// The number of what was spent and cut.
+    pub fn budget(&self, spent: Spent, cut: Directions) -> u32 {
         let hash = hash_of(Part::Budget, &(spent, &cut));
         let make = || Budget {
             hash,

@@ -3,6 +3,9 @@
 //! The table is cut into shards by fingerprint. One thread at a time works on a shard, so that no word of it
 //! is ever written by two, and the order in which states enter a shard is the order of the search.
 
+use std::io::{self, Read, Write};
+
+use super::checkpoint::{read_number, unsound, write_number};
 use super::sleep::Asleep;
 
 /// How many shards there are: two to the power of this.
@@ -111,6 +114,37 @@ impl Shard {
             }
         }
         Ok(())
+    }
+
+    /// Writes all but the index.
+    pub fn write(&self, out: &mut impl Write) -> io::Result<()> {
+        write_number(out, self.len as u64)?;
+        write_number(out, self.level as u64)?;
+        for local in 0..self.len {
+            let (page, at) = (&self.pages[local / PAGE], local % PAGE);
+            out.write_all(&page.fingerprints[at].to_le_bytes())?;
+            out.write_all(&page.parents[at].to_le_bytes())?;
+            out.write_all(&page.asleep[at].to_le_bytes())?;
+        }
+        Ok(())
+    }
+
+    /// Reads what was written.
+    pub fn read(number: usize, input: &mut impl Read) -> io::Result<Self> {
+        let mut shard = Self::new(number);
+        let (len, level) = (read_number(input)?, read_number(input)?);
+        for _ in 0..len {
+            let mut bytes = [0; 14];
+            input.read_exact(&mut bytes)?;
+            let [f @ .., p0, p1, p2, p3, a0, a1] = bytes;
+            let entry = shard.insert(u64::from_le_bytes(f)).map_err(|Full| unsound("a table is too full"))?;
+            let Entry::New(local) = entry else { return Err(unsound("a state is there twice")) };
+            let page = &mut shard.pages[local / PAGE];
+            page.parents[local % PAGE] = u32::from_le_bytes([p0, p1, p2, p3]);
+            page.asleep[local % PAGE] = u16::from_le_bytes([a0, a1]);
+        }
+        shard.level = usize::try_from(level).map_err(|_| unsound("a level begins nowhere"))?;
+        Ok(shard)
     }
 
     /// Who need not take a step from a state.

@@ -88,6 +88,7 @@ pub fn walk<S: System>(
         depth: walks.depth.into_inner(),
         runs: Some(walks.space.runs()),
         seen: walks.seen.into_inner(),
+        error: None,
         stopped_by: Some(stopped_by),
         broken: failed.map(|(_, broken, way)| {
             (broken, path(&walks.space, &way, &mut |row| walks.space.fingerprint(row)))
