@@ -86,6 +86,11 @@ pub trait Node: Clone + Eq + Hash + Debug + Send + Sync + Sized + 'static {
     /// Takes one event.
     fn on(&mut self, config: &Self::Config, event: Event<Self>, cx: &mut Context<'_, Self>);
 
+    /// Whether this answer means "not yet": whoever gets it asks again later, as after HTTP's 503.
+    fn is_not_yet(_reply: &Self::Reply) -> bool {
+        false
+    }
+
     /// Puts a piece of the vocabulary into words, for stories. The default is its `Debug` form.
     fn tell(word: Word<'_, Self>) -> String {
         match word {

@@ -138,7 +138,7 @@ pub enum Happens<N: Node> {
         /// Whom.
         to: NodeId,
         /// The request's name.
-        id: RequestId,
+        id: Piece<RequestId>,
         /// What is asked.
         request: Piece<N::Request>,
     },
@@ -309,7 +309,7 @@ fn step_of<S: System>(rules: &Rules<S>, action: &Action<NodeOf<S>>) -> PathStep<
                 Step::Fire(timer) => Happens::Fire { node, timer: Piece(timer.clone()) },
                 Step::Ask(index) => {
                     let asked = &rules.requests[*index];
-                    Happens::Ask { to: asked.to, id: asked.id, request: Piece(asked.request.clone()) }
+                    Happens::Ask { to: asked.to, id: Piece(asked.id), request: Piece(asked.request.clone()) }
                 }
                 Step::Flush => Happens::Flush { node },
             }
@@ -398,7 +398,7 @@ fn action_of<S: System>(rules: &Rules<S>, step: &PathStep<NodeOf<S>>) -> Result<
             let packet = packet(from, to, message)?;
             (member(to)?, Step::Deliver { packet, again: *copy_stays })
         }
-        Happens::Ask { to, id, request } => {
+        Happens::Ask { to, id: Piece(id), request } => {
             let is_it =
                 |it: &crate::system::Operation<_>| (it.to, it.id, &it.request) == (*to, *id, &request.0);
             let index = rules.requests.iter().position(is_it);
@@ -471,4 +471,23 @@ fn tell_possible<S: System>(rules: &Rules<S>, possible: &[Transition<S>]) -> Str
         out += " nothing";
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// TOML's numbers end at half of what a client may call itself.
+    #[test]
+    fn the_largest_numbers_come_back() {
+        #[derive(Debug, PartialEq, Serialize, Deserialize)]
+        struct Asked {
+            id: Piece<RequestId>,
+        }
+        for client in [7, u64::MAX] {
+            let asked = Asked { id: Piece(RequestId { client, sequence: 1 }) };
+            let text = toml::to_string(&asked).expect("every piece can be written");
+            assert_eq!(toml::from_str::<Asked>(&text), Ok(asked), "{text}");
+        }
+    }
 }

@@ -257,3 +257,27 @@ fn count_register<S: Server>(
     let found = reachable(&model.rules(args), changes_something);
     assert_eq!(found, theirs, "{} with {args:?}, without idle deliveries", model.name);
 }
+
+/// The ladder: check, distinct states, steps, depth, and what depends on the machine.
+#[test]
+fn the_ladder_is_as_the_document_says() {
+    let suite = coalmine::suite();
+    let rows = table("The ladder");
+    let rungs: Vec<_> = suite.ladder.iter().map(|(model, space)| format!("{model}{space}")).collect();
+    assert_eq!(rows.iter().map(|row| row[0].as_str()).collect::<Vec<_>>(), rungs);
+    let mut counted = 0;
+    for (row, (model, space)) in rows.iter().zip(&suite.ladder) {
+        assert_eq!(row[6], "proof", "{row:?}");
+        if number(&row[1]) > 5 * FEW_STATES {
+            continue;
+        }
+        let model = suite.find_model(model).expect("a model of the ladder");
+        let options = CheckOptions { threads: 2, ..CheckOptions::default() };
+        let (report, _) = model.check(*space, options, &mut |_| {});
+        assert!(report.is_proof(), "{report:#?}");
+        let counts = [report.unique_states, report.states, report.depth];
+        assert_eq!(counts, [number(&row[1]), number(&row[2]), number(&row[3])], "{row:?}");
+        counted += 1;
+    }
+    assert!(counted >= 9, "only {counted} rows are counted");
+}

@@ -84,7 +84,8 @@ fn faults_are_seen_in_the_story() {
     let story = |name: &str, engine| {
         run(&folder("plans").join(format!("{name}.toml")), engine).outcome.story.unwrap_or_default()
     };
-    let shows: [(&str, &[&str]); 11] = [
+    let shows: [(&str, &[&str]); 12] = [
+        ("asked-too-early", &["client ← n1: c1/1 accepted c1/1"]),
         ("clock-jump", &["aborted 1.1: no vote from"]),
         ("slow-disk", &["aborted 1.1: no vote from n2 in time"]),
         ("failed-sync", &["STOPS: journal: the disk could not sync"]),

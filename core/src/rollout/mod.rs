@@ -150,6 +150,10 @@ impl Node for RolloutNode {
         }
     }
 
+    fn is_not_yet(reply: &Reply) -> bool {
+        matches!(reply, Reply::Joining(_))
+    }
+
     fn tell(word: Word<'_, Self>) -> String {
         tell::tell(word)
     }

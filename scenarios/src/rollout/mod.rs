@@ -154,16 +154,15 @@ pub fn ladder() -> Vec<ModelArgs> {
         ModelArgs { periodic: one, ..quiet },
         // Members that turn unhealthy refuse.
         ModelArgs { unhealthy: one, retries: one, ..quiet },
+        ModelArgs { drops: one, ..four },
         ModelArgs { drops: one, cuts: one, timeouts: one, ..quiet },
         // A coordinator and a participant crash, or one of them twice.
         ModelArgs { crashes: Some(2), ..quiet },
         ModelArgs { timeouts: one, disk: Some(Disk::Async), ..quiet },
+        ModelArgs { disk: Some(Disk::Async), ..four },
+        ModelArgs { operations: Some(2), ..four },
         // Two rounds of questions: there are resolvers, and they decide.
         ModelArgs { timeouts: Some(2), ..quiet },
-        ModelArgs { drops: one, ..four },
-        ModelArgs { operations: Some(2), ..four },
-        ModelArgs { disk: Some(Disk::Async), ..four },
-        ModelArgs { timeouts: one, drops: one, ..four },
     ]
 }
 

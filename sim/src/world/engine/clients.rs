@@ -74,9 +74,13 @@ impl<S: System> Engine<'_, S> {
         }
     }
 
-    /// A client is answered.
+    /// A client is answered; if that means "not yet", it asks again.
     pub(super) fn answered(&mut self, client: usize, reply: &<NodeOf<S> as Node>::Reply) {
         let it = &mut self.clients[client];
+        if !it.answered && NodeOf::<S>::is_not_yet(reply) {
+            let again = Task::Retry { client, attempt: it.attempt };
+            return self.agenda.add(self.now + CLIENT_PAUSE, again);
+        }
         if !std::mem::replace(&mut it.answered, true) {
             let what = format!("{} {}", it.id, NodeOf::<S>::tell(Word::Reply(reply)));
             let from = self.places[it.to].id;
