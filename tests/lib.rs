@@ -226,6 +226,23 @@ pub fn name_of(mistake: Mistake) -> &'static str {
     }
 }
 
+/// What they do, in a sentence.
+fn about(mistake: Mistake) -> &'static str {
+    match mistake {
+        Mistake::ResolverGuesses => "The resolver decides ABORT because all it can reach are in doubt.",
+        Mistake::PresumesCommit => "A coordinator that restarts and finds no decision presumes COMMIT.",
+        Mistake::VoteBeforeDurable => "A vote is sent before it is durable.",
+        Mistake::ForgetsVote => "A vote is kept in memory only.",
+        Mistake::ReusesTxid => {
+            "A coordinator that restarts names its transactions like those of its former life."
+        }
+        Mistake::CountsAnyVote => "Votes are counted whatever transaction they are for.",
+        Mistake::DecidesBeforeDurable => "A decision is told before it is durable.",
+        Mistake::CatchUpFromDoubt => "A node in doubt lets others catch up with what it voted for.",
+        Mistake::JoinsUnasked => "A node that has lost its disk goes on at once.",
+    }
+}
+
 /// A small space in which a mistake shows.
 pub fn space_of(mistake: Mistake) -> ModelArgs {
     let quiet = ModelArgs { crashes: Some(0), drops: Some(0), timeouts: Some(0), ..ModelArgs::default() };
@@ -246,9 +263,9 @@ pub fn space_of(mistake: Mistake) -> ModelArgs {
 /// All of them.
 pub fn suite() -> Suite {
     let suite = Mistake::ALL.into_iter().fold(Suite::default(), |suite, mistake| {
-        let name = name_of(mistake);
-        let suite = suite.scenario(Scenario { name, ..chaos_of(mistake) });
-        suite.model(ModelDef { name, ..model_of(mistake) })
+        let (name, about) = (name_of(mistake), about(mistake));
+        let suite = suite.scenario(Scenario { name, about, ..chaos_of(mistake) });
+        suite.model(ModelDef { name, about, ..model_of(mistake) })
     });
     suite.scenario(dice()).model(patient_register()).model(blocked_together()).model(model())
 }

@@ -277,10 +277,10 @@ pub struct ShrinkArgs {
 #[derive(Debug, Args)]
 pub struct SpaceArgs {
     /// How many nodes there are, as the model counts them.
-    #[arg(long, alias = "resource-managers", value_parser = clap::value_parser!(u32).range(1..=64))]
+    #[arg(long, visible_alias = "resource-managers", value_parser = clap::value_parser!(u32).range(1..=64))]
     pub nodes: Option<u32>,
     /// How many requests clients send.
-    #[arg(long, alias = "rollouts", value_parser = clap::value_parser!(u32).range(0..=64))]
+    #[arg(long, visible_alias = "rollouts", value_parser = clap::value_parser!(u32).range(0..=64))]
     pub operations: Option<u32>,
     /// How many crashes there may be in one run, at any point of any step.
     #[arg(long)]

@@ -108,6 +108,9 @@ fn check(suite: &Suite, args: &CheckArgs, format: Format) -> Result<u8, String> 
     match format {
         Format::Text => {
             output::check(&report, story);
+            if let Some(file) = args.checkpoint.as_ref().filter(|_| !report.exhausted && found.is_none()) {
+                output::text(&format!("kept in {}: the same line goes on from there", file.display()));
+            }
             if let Some(path) = &capsule {
                 output::text(output::lines_to_paste(&suite.program(), model.name(), path).trim_end());
             }

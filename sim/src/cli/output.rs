@@ -204,8 +204,12 @@ pub fn check(report: &CheckReport, story: Option<&str>) {
     let (model, operations, limits) = (&report.model, report.operations, report.limits.tell());
     println!("{BOLD}{model}{BOLD:#}  {DIM}{operations} requests, {limits}{DIM:#}");
     for (name, property) in &report.properties {
-        let good = matches!(property, Property::Holds | Property::Witnessed);
-        println!("  {} {name}: {}", mark(good), tell_property(*property, report.exhausted));
+        let mark = match property {
+            Property::Missing if !report.exhausted => "–".into(), // it may be seen yet
+            Property::Holds | Property::Witnessed => mark(true),
+            Property::Violated | Property::Missing => mark(false),
+        };
+        println!("  {mark} {name}: {}", tell_property(*property, report.exhausted));
     }
     let end = match &report.stopped_by {
         None => format!("{GOOD}exhausted{GOOD:#}"),

@@ -8,7 +8,7 @@ use super::args::{Format, PlanArgs, ReplayArgs, ShrinkArgs};
 use super::signals::Signals;
 use super::{VIOLATED, find_scenario, output};
 use crate::capsule::{Expected, File};
-use crate::run::Engine;
+use crate::run::{Engine, Verdict};
 use crate::suite::{AnyScenario, FileOutcome, Shrunk, Suite};
 use crate::trace::html;
 
@@ -55,11 +55,15 @@ pub fn replay(suite: &Suite, args: &ReplayArgs, format: Format) -> Result<u8, St
         output::note(&format!("the recordings are in {}", folder.display()));
     }
     let digest = format!("{:016x}", outcome.digest);
+    let is_said = expected.is_some();
     let surprise = expected.filter(|expected| Expected::of(&outcome.verdict) != *expected);
     match format {
         Format::Text => {
             let story = if args.everything { &outcome.whole_story } else { &outcome.story };
             output::story(story.as_deref().unwrap_or_default(), &outcome, &digest);
+            if is_said && surprise.is_none() && outcome.verdict != Verdict::Passed {
+                output::text("as the file says");
+            }
         }
         Format::Json => output::json(&json!({
             (if outcome.turns.is_some() { "model" } else { "scenario" }): name,

@@ -129,9 +129,7 @@ pub fn load<S: System>(
         Err(why) => return Err(format!("cannot read the checkpoint {}: {why}", path.display())),
     };
     let saved = read(file, search, space);
-    saved
-        .map(Some)
-        .map_err(|why| format!("{}: {why}; name another --checkpoint, or remove it", path.display()))
+    saved.map(Some).map_err(|why| format!("{}: {why}; name another --checkpoint", path.display()))
 }
 
 fn read<S: System>(
