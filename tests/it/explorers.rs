@@ -4,10 +4,13 @@
 use std::path::Path;
 
 use coalmine::{counter, register, rollout, twophase};
+use coalmine_core::node::{Context, Event, Node, NodeId, RequestId};
+use coalmine_core::observation::Invariant;
 use coalmine_core::rollout::mistake::Mistake;
 use coalmine_sim::check::{CheckOptions, CheckReport, Explorer, Reductions};
-use coalmine_sim::suite::{AnyModel, ModelArgs};
-use coalmine_sim::world::Disk;
+use coalmine_sim::suite::{AnyModel, ModelArgs, ModelDef};
+use coalmine_sim::system::{Operation, System};
+use coalmine_sim::world::{Disk, Limits};
 use coalmine_tests::{model_of, space_of};
 
 fn explore(model: &dyn AnyModel, args: ModelArgs, options: CheckOptions) -> (CheckReport, Option<String>) {
@@ -100,12 +103,67 @@ fn what_is_left_out_changes_no_verdict() {
     }
 }
 
+/// A node that knows whether it was asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+struct Asked(bool);
+
+impl Node for Asked {
+    type Config = ();
+    type Message = ();
+    type Timer = ();
+    type Record = ();
+    type Request = ();
+    type Reply = ();
+    type View = ();
+    type Fact = ();
+
+    fn start(_: &(), _: &[()], _: &mut Context<'_, Self>) -> Self {
+        Self::default()
+    }
+
+    fn on(&mut self, _: &(), event: Event<Self>, cx: &mut Context<'_, Self>) {
+        if let Event::Request { id, .. } = event {
+            self.0 = true;
+            cx.reply(id, ());
+        }
+    }
+}
+
+/// A client that asks the last member first.
+#[derive(Debug)]
+struct Errands;
+
+impl System for Errands {
+    type Node = Asked;
+    type History = ();
+
+    fn members(&self) -> Vec<(NodeId, ())> {
+        (1..=3).map(|id| (NodeId(id), ())).collect()
+    }
+
+    fn operations(&self) -> Vec<Operation<Asked>> {
+        let ask =
+            |(sequence, to)| Operation { to: NodeId(to), id: RequestId { client: 1, sequence }, request: () };
+        [(1, 3), (2, 1)].map(ask).into()
+    }
+
+    fn invariants(&self) -> Vec<Invariant<Asked, ()>> {
+        Vec::new()
+    }
+}
+
+fn errands() -> ModelDef<Errands> {
+    let about = "A client asks one member, then another.";
+    ModelDef { name: "errands", about, system: |_, _| Errands, size: (3, 2), limits: Limits::NONE }
+}
+
 /// Sleep sets leave out steps, but no state, and no state is found later.
 #[test]
 fn who_sleeps_hides_no_state() {
     let quiet = ModelArgs { nodes: Some(3), operations: Some(2), ..ModelArgs::default() };
     let late = ModelArgs { crashes: Some(1), timeouts: Some(1), disk: Some(Disk::Async), ..quiet };
-    let others: [(Box<dyn AnyModel>, ModelArgs); 3] = [
+    let others: [(Box<dyn AnyModel>, ModelArgs); 4] = [
+        (Box::new(errands()), ModelArgs::default()),
         (Box::new(register::paxos()), quiet),
         (Box::new(register::abd()), ModelArgs { nodes: Some(2), ..quiet }),
         (Box::new(counter::model()), ModelArgs { drops: Some(1), nodes: Some(2), ..late }),
