@@ -545,9 +545,13 @@ impl<S: System> ModelDef<S> {
             disk: args.disk.unwrap_or(self.limits.disk),
             network: self.limits.network,
         };
+        Rules::new(self.system_of(args), limits)
+    }
+
+    /// The system in this size.
+    fn system_of(&self, args: ModelArgs) -> S {
         let (nodes, operations) = self.size;
-        let system = (self.system)(args.nodes.unwrap_or(nodes), args.operations.unwrap_or(operations));
-        Rules::new(system, limits)
+        (self.system)(args.nodes.unwrap_or(nodes), args.operations.unwrap_or(operations))
     }
 }
 
@@ -596,11 +600,10 @@ impl<S: System> AnyModel for ModelDef<S> {
     }
 
     fn check_args(&self, args: ModelArgs) -> Result<(), String> {
-        let (nodes, operations) = self.size;
-        let system = (self.system)(args.nodes.unwrap_or(nodes), args.operations.unwrap_or(operations));
+        let members = member_ids(&self.system_of(args));
         match args.without {
-            Some(gone) if !member_ids(&system).contains(&NodeId(gone)) => {
-                Err(format!("without n{gone}: the system has {} members, from n1", system.members().len()))
+            Some(gone) if !members.contains(&NodeId(gone)) => {
+                Err(format!("without n{gone}: the system has {} members, from n1", members.len()))
             }
             Some(_) | None => Ok(()),
         }
@@ -636,7 +639,6 @@ impl<S: System> AnyModel for ModelDef<S> {
     }
 
     fn verify(&self, files: &[PathBuf], page: bool) -> Result<Verified, String> {
-        let (nodes, operations) = self.size;
-        verify::verify(&(self.system)(nodes, operations), self.name, self.about, files, page)
+        verify::verify(&self.system_of(ModelArgs::default()), self.name, self.about, files, page)
     }
 }

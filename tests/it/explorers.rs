@@ -321,7 +321,7 @@ fn a_checkpoint_that_does_not_fit_is_refused() {
     };
     let larger = ModelArgs { crashes: Some(2), ..args };
     refused(&rollout::model(), larger, "its `limits` is");
-    refused(&twophase::model(), ModelArgs::default(), "another");
+    refused(&twophase::model(), ModelArgs::default(), "it is of another search: its `limits`");
     refused(&model_of(Mistake::VoteBeforeDurable), args, "does not do what it did");
     assert_eq!(std::fs::read(&path).expect("it is there"), sound, "what does not fit is left alone");
     for at in [0, 9, sound.len() / 2, sound.len() - 1] {

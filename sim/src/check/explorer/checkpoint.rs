@@ -8,7 +8,7 @@
 //! does not come to the same is another node than the one that was searched, and the file is refused.
 //!
 //! ```text
-//! head and parts, as JSON | fingerprints, parents, who is asleep | rows | digest of all that (XXH3)
+//! head, as JSON | parts, as JSON | fingerprints, parents, who is asleep | rows | digest of all that (XXH3)
 //! ```
 //!
 //! Each piece begins with its length in bytes, eight of them, little-endian.
@@ -18,6 +18,7 @@ use std::io::{self, BufReader, BufWriter, Read, Seek, Write};
 use std::path::Path;
 
 use coalmine_core::node::{Node, NodeId};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
 
@@ -63,14 +64,13 @@ pub struct Saved {
     pub next: Vec<Rows>,
 }
 
+/// What can be read of any search, whatever its parts are.
 #[derive(Serialize, Deserialize)]
-#[serde(bound = "")]
-struct Head<N: Node> {
+struct Head {
     format: u32,
     /// What must be the same in order to go on.
     search: serde_json::Map<String, serde_json::Value>,
     progress: Progress,
-    parts: Parts<N>,
 }
 
 const FORMAT: u32 = 1;
@@ -98,10 +98,8 @@ pub fn save<'a, S: System>(
             std::fs::create_dir_all(folder)?;
         }
         let mut out = Digesting { inner: BufWriter::new(File::create(&part)?), digest: Xxh3::new() };
-        let head = Head { format: FORMAT, search: search.clone(), progress, parts: space.parts() };
-        let head = serde_json::to_vec(&head)?;
-        write_number(&mut out, head.len() as u64)?;
-        out.write_all(&head)?;
+        write_json(&mut out, &Head { format: FORMAT, search: search.clone(), progress })?;
+        write_json(&mut out, &space.parts())?;
         for shard in shards {
             shard.write(&mut out)?;
         }
@@ -146,9 +144,7 @@ fn read<S: System>(
         return Err("not a sound checkpoint: its end does not fit the rest".into());
     }
     input.rewind().map_err(damaged)?;
-    let head_len = read_number(&mut input).map_err(damaged)?;
-    let head: Head<NodeOf<S>> = serde_json::from_reader(input.by_ref().take(head_len))
-        .map_err(|why| format!("not a sound checkpoint: {why}"))?;
+    let head: Head = read_json(&mut input).map_err(damaged)?;
     if head.format != FORMAT {
         return Err(format!("its format is {}, this program writes {FORMAT}", head.format));
     }
@@ -158,7 +154,7 @@ fn read<S: System>(
             return Err(format!("it is of another search: its `{field}` is {theirs}, this one's is {ours}"));
         }
     }
-    let numbers = space.restore(head.parts)?;
+    let numbers = space.restore(read_json(&mut input).map_err(damaged)?)?;
     let shards = (0..SHARDS).map(|number| Shard::read(number, &mut input)).collect::<Result<_, _>>();
     let shards = shards.map_err(damaged)?;
     let mut rows = || -> Result<Vec<Rows>, String> {
@@ -290,6 +286,17 @@ impl<W: Write> Write for Digesting<W> {
     fn flush(&mut self) -> io::Result<()> {
         self.inner.flush()
     }
+}
+
+fn write_json(out: &mut impl Write, value: &impl Serialize) -> io::Result<()> {
+    let json = serde_json::to_vec(value)?;
+    write_number(out, json.len() as u64)?;
+    out.write_all(&json)
+}
+
+fn read_json<T: DeserializeOwned>(input: &mut impl Read) -> io::Result<T> {
+    let len = read_number(input)?;
+    Ok(serde_json::from_reader(input.take(len))?)
 }
 
 /// Writes a number: eight bytes, little-endian.

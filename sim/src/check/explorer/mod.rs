@@ -224,7 +224,7 @@ impl<S: System> Search<'_, S> {
                 }
                 self.level.extend(self.next.drain(..));
                 self.depth += 1;
-                self.shards_mut().for_each(Shard::begin_level);
+                self.shards.iter_mut().for_each(|shard| unlocked(shard).begin_level());
             }
             let block: Vec<_> = self.level.drain(..self.level.len().min(BLOCK)).collect();
             if self.explore(&block).is_err() {
@@ -262,7 +262,7 @@ impl<S: System> Search<'_, S> {
     fn begin(&mut self) {
         let mut row = self.space.row(&self.space.rules.initial());
         let fingerprint = self.crew.workers[0].fingerprint(&self.space, &row);
-        let shard = self.shards[shard_of(fingerprint)].get_mut().unwrap_or_else(PoisonError::into_inner);
+        let shard = unlocked(&mut self.shards[shard_of(fingerprint)]);
         let entered = shard.insert_all(&[Arrival { fingerprint, of: (0, 0), asleep: 0 }], |_, id| {
             row.push(id);
             NONE
@@ -304,8 +304,7 @@ impl<S: System> Search<'_, S> {
             unsettled: self.unsettled,
         };
         let rows = [self.level.iter().collect::<Vec<_>>(), self.next.iter().collect()];
-        let shards =
-            self.shards.iter_mut().map(|shard| &*shard.get_mut().unwrap_or_else(PoisonError::into_inner));
+        let shards = self.shards.iter_mut().map(|shard| &*unlocked(shard));
         checkpoint::save(path, identity, &self.space, progress, shards, [&rows[0], &rows[1]])
     }
 
@@ -335,17 +334,11 @@ impl<S: System> Search<'_, S> {
         entered
     }
 
-    fn shards_mut(&mut self) -> impl Iterator<Item = &mut Shard> {
-        self.shards.iter_mut().map(|shard| shard.get_mut().unwrap_or_else(PoisonError::into_inner))
-    }
-
     /// Works out what follows each row.
     fn expand(&mut self, block: &[Rows]) -> Vec<Chunk> {
         let next = AtomicUsize::new(0);
         let (space, spare) = (&self.space, Mutex::new(&mut self.spare));
-        let shards =
-            self.shards.iter_mut().map(|shard| &*shard.get_mut().unwrap_or_else(PoisonError::into_inner));
-        let shards: Vec<&Shard> = shards.collect();
+        let shards: Vec<&Shard> = self.shards.iter_mut().map(|shard| &*unlocked(shard)).collect();
         self.crew.together(block.len(), |worker| {
             let mut row = Vec::new();
             loop {
@@ -486,6 +479,11 @@ fn broken(invariants: u64) -> Option<Broken> {
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What nobody else can hold at the moment.
+fn unlocked<T>(mutex: &mut Mutex<T>) -> &mut T {
+    mutex.get_mut().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl<S: System> Worker<S> {
