@@ -2,6 +2,7 @@
 //!
 //! ```sh
 //! cargo bench --package coalmine-sim --bench engines [-- --quick] [--rounds N] [--format json]
+//! cargo bench --package coalmine-sim --bench engines -- --only engine_world --rounds 500   # for a profiler
 //! ```
 //!
 //! On the left `rollout-chaos`. In the middle and on the right the same traffic for everybody (see
@@ -51,6 +52,16 @@ impl Contender {
             Self::BareMadsim => "madsim 0.2.34, bare",
             Self::MadsimEngine => "engine madsim",
             Self::WorldEngine => "engine world",
+        }
+    }
+
+    /// Its name on the command line.
+    fn id(self) -> &'static str {
+        match self {
+            Self::Turmoil => "turmoil",
+            Self::BareMadsim => "bare_madsim",
+            Self::MadsimEngine => "engine_madsim",
+            Self::WorldEngine => "engine_world",
         }
     }
 
@@ -128,7 +139,7 @@ struct Chaos {
 }
 
 fn main() -> ExitCode {
-    let (mut size, mut json) = (FULL, false);
+    let (mut size, mut json, mut only) = (FULL, false, None);
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         match arg.as_str() {
@@ -143,8 +154,24 @@ fn main() -> ExitCode {
                 Some("text") => json = false,
                 _ => return usage("--format takes text or json"),
             },
+            "--only" => {
+                match args.next().and_then(|name| CONTENDERS.into_iter().find(|it| it.id() == name)) {
+                    Some(contender) => only = Some(contender),
+                    None => return usage("--only takes turmoil, bare_madsim, engine_madsim or engine_world"),
+                }
+            }
             other => return usage(&format!("{other} is unknown")),
         }
+    }
+    if let Some(contender) = only {
+        let times = (0..size.rounds).map(|_| contender.carry(size.traffic).as_secs_f64() * 1e3).collect();
+        println!(
+            "{}: {:.2} ms, median of {} rounds",
+            contender.name(),
+            median(times).unwrap_or(f64::NAN),
+            size.rounds
+        );
+        return ExitCode::SUCCESS;
     }
     let rows = measure(size);
     if json {
@@ -156,7 +183,7 @@ fn main() -> ExitCode {
 }
 
 fn usage(why: &str) -> ExitCode {
-    eprintln!("error: {why}\nusage: engines [--quick] [--rounds N] [--format text|json]");
+    eprintln!("error: {why}\nusage: engines [--quick] [--rounds N] [--only CONTENDER] [--format text|json]");
     ExitCode::from(2)
 }
 
