@@ -23,7 +23,8 @@ use crate::node::{Choose, Context, Effect, Event, Node};
 pub struct Host<N: Node> {
     node: N,
     incarnation: u64,
-    timers: BTreeSet<N::Timer>,
+    /// The timers that are armed, in order.
+    timers: Vec<N::Timer>,
     held: VecDeque<Held<N>>,
     written: u64,
     durable: u64,
@@ -53,7 +54,7 @@ impl<N: Node> Host<N> {
         let mut host = Self {
             node,
             incarnation,
-            timers: BTreeSet::new(),
+            timers: Vec::new(),
             held: VecDeque::new(),
             written: on_disk,
             durable: on_disk,
@@ -65,6 +66,7 @@ impl<N: Node> Host<N> {
 
     /// Gives the node one event and appends to `out` what may leave now. A timer that is not armed (it was
     /// cancelled while its firing was under way) is ignored.
+    #[inline]
     pub fn step(
         &mut self,
         config: &N::Config,
@@ -73,13 +75,15 @@ impl<N: Node> Host<N> {
         out: &mut Vec<Effect<N>>,
     ) {
         if let Event::Timer(timer) = &event
-            && !self.timers.remove(timer)
+            && !disarm(&mut self.timers, timer)
         {
             return;
         }
         assert!(!matches!(event, Event::Durable(_)), "only the host itself tells a node what is durable");
         self.run(config, event, choose, out);
-        self.release(config, choose, out);
+        if !self.held.is_empty() {
+            self.release(config, choose, out);
+        }
     }
 
     /// The first `upto` records of the journal are durable: releases what waited for them. An answer to a
@@ -109,10 +113,11 @@ impl<N: Node> Host<N> {
         effect: impl Fn(&Effect<N>) -> Effect<N>,
     ) -> Self {
         let held = self.held.iter().map(|held| Held { after: held.after, effect: effect(&held.effect) });
+        let timers: BTreeSet<_> = self.timers.iter().map(timer).collect();
         Self {
             node,
             incarnation: self.incarnation,
-            timers: self.timers.iter().map(timer).collect(),
+            timers: timers.into_iter().collect(),
             held: held.collect(),
             written: self.written,
             durable: self.durable,
@@ -130,7 +135,7 @@ impl<N: Node> Host<N> {
     }
 
     /// The timers that are armed.
-    pub fn timers(&self) -> &BTreeSet<N::Timer> {
+    pub fn timers(&self) -> &[N::Timer] {
         &self.timers
     }
 
@@ -158,7 +163,9 @@ impl<N: Node> Host<N> {
     ) {
         let before = out.len();
         self.node.on(config, event, &mut Context::new(self.incarnation, choose, out));
-        self.route(before, out);
+        if out.len() > before {
+            self.route(before, out);
+        }
     }
 
     /// Sends each effect from `before` on its way: what goes to the disk, into the timer table or out stays in
@@ -166,6 +173,21 @@ impl<N: Node> Host<N> {
     fn route(&mut self, before: usize, out: &mut Vec<Effect<N>>) {
         let Self { timers, held, written, durable, .. } = self;
         let mut shut = *written > *durable || !held.is_empty();
+        let mut before = before;
+        if !shut {
+            // Most steps only send and arm timers.
+            for effect in &out[before..] {
+                match effect {
+                    Effect::Send { .. } | Effect::Reply { .. } | Effect::Publish(_) | Effect::Observe(_) => {}
+                    Effect::SetTimer { timer, .. } => arm(timers, timer),
+                    Effect::Append(_) | Effect::CancelTimer(_) | Effect::WhenDurable(_) => break,
+                }
+                before += 1;
+            }
+            if before == out.len() {
+                return;
+            }
+        }
         let written = Cell::from_mut(written);
         let stays_behind = |effect: &mut Effect<N>| match effect {
             Effect::Append(_) => {
@@ -174,10 +196,10 @@ impl<N: Node> Host<N> {
                 false
             }
             Effect::SetTimer { timer, .. } => {
-                timers.insert(timer.clone());
+                arm(timers, timer);
                 false
             }
-            Effect::CancelTimer(timer) => !timers.remove(timer),
+            Effect::CancelTimer(timer) => !disarm(timers, timer),
             // A token always passes through the queue: its answer is a step of its own.
             Effect::WhenDurable(_) => {
                 shut = true;
@@ -209,4 +231,19 @@ impl<N: Node> Host<N> {
             }
         }
     }
+}
+
+fn arm<T: Ord + Clone>(timers: &mut Vec<T>, timer: &T) {
+    if let Err(place) = timers.binary_search(timer) {
+        timers.insert(place, timer.clone());
+    }
+}
+
+/// Whether it was armed.
+fn disarm<T: Ord>(timers: &mut Vec<T>, timer: &T) -> bool {
+    let place = timers.binary_search(timer);
+    if let Ok(place) = place {
+        timers.remove(place);
+    }
+    place.is_ok()
 }

@@ -60,7 +60,7 @@ fn ask(request: Request) {
             let upto = host.written();
             host.synced(&config, 1, upto, &mut |_| 0, &mut out);
         }
-        for timer in host.timers().clone() {
+        for timer in host.timers().to_vec() {
             host.step(&config, Event::Timer(timer), &mut |_| 0, &mut out);
         }
         replies.extend(out.drain(..).filter_map(|effect| match effect {

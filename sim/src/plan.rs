@@ -38,6 +38,13 @@ pub struct Links {
     pub delay_ms: u32,
 }
 
+impl Links {
+    /// Whether frames pass untouched.
+    pub fn are_calm(&self) -> bool {
+        self.loss_permille == 0 && self.duplicate_permille == 0 && self.delay_permille == 0
+    }
+}
+
 /// One step of a plan: one key says when, one says what.
 ///
 /// ```toml

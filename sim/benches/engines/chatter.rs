@@ -3,9 +3,11 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use coalmine_core::codec::frame;
 use coalmine_core::node::{Context, Event, Node, NodeId};
 use coalmine_core::observation::{Invariant, Observation, Witness};
 use coalmine_real::face::Face;
+use coalmine_real::transport::Envelope;
 use coalmine_sim::plan::Plan;
 use coalmine_sim::run::{Engine, RunOptions, Verdict};
 use coalmine_sim::scenario::Scenario;
@@ -18,8 +20,15 @@ use crate::traffic::{FRAME_BYTES, LAST_WORDS, PERIOD, Traffic};
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Config {
     peers: Vec<NodeId>,
-    /// So long that the whole frame has [`FRAME_BYTES`].
-    text: String,
+    /// So large that the whole frame has [`FRAME_BYTES`].
+    beat: Beat,
+}
+
+/// What it says: as much as most heartbeats do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Beat {
+    version: u64,
+    digest: u64,
 }
 
 /// Its state: how often it has spoken, and how much it has heard.
@@ -35,7 +44,7 @@ pub struct Tick;
 
 impl Node for Chatterer {
     type Config = Config;
-    type Message = String;
+    type Message = Beat;
     type Timer = Tick;
     type Record = ();
     type Request = ();
@@ -53,7 +62,7 @@ impl Node for Chatterer {
             Event::Timer(Tick) => {
                 self.spoken += 1;
                 for &peer in &config.peers {
-                    cx.send(peer, config.text.clone());
+                    cx.send(peer, config.beat);
                 }
                 cx.set_timer(Tick, PERIOD);
             }
@@ -76,8 +85,12 @@ impl<const NODES: u32> System for Chatter<NODES> {
     fn members(&self) -> Vec<(NodeId, Config)> {
         let config = |me: NodeId| {
             let peers = (1..=NODES).map(NodeId).filter(|peer| *peer != me).collect();
-            let envelope = format!(r#"0000{{"from":{},"message":""}}"#, me.0).len();
-            Config { peers, text: "x".repeat(FRAME_BYTES - envelope) }
+            let mut beat = Beat { version: 1, digest: 10_u64.pow(9) };
+            while frame::encode(&Envelope { from: me, message: beat }).is_ok_and(|it| it.len() < FRAME_BYTES)
+            {
+                beat.version *= 10;
+            }
+            Config { peers, beat }
         };
         (1..=NODES).map(|id| (NodeId(id), config(NodeId(id)))).collect()
     }

@@ -21,6 +21,10 @@ pub struct Mood {
     /// What took effect so far.
     pub effects: Effects,
     directions: BTreeMap<(NodeId, NodeId), Direction>,
+    /// Whether every frame passes untouched.
+    calm: bool,
+    /// Whether any connection ever broke.
+    has_resets: bool,
 }
 
 /// What the plan did to one direction; the same done twice must be undone twice.
@@ -60,7 +64,7 @@ impl Mood {
     /// A network that draws from this seed.
     pub fn new(seed: u64, links: Links) -> Self {
         let (rng, effects, directions) = (Stream::Network.of(seed), Effects::default(), BTreeMap::new());
-        Self { rng, links, effects, directions }
+        Self { rng, links, effects, directions, calm: links.are_calm(), has_resets: false }
     }
 
     /// Makes trouble on these directions, or takes it back. Troubles add up.
@@ -74,12 +78,14 @@ impl Mood {
                 Trouble::Slow(ms) => it.slower_ms = step(it.slower_ms, ms),
             }
         }
+        self.feel();
     }
 
     /// Breaks the connections that carry these directions.
     pub fn reset(&mut self, directions: &Directions) {
         for &direction in directions {
             self.directions.entry(direction).or_default().resets += 1;
+            self.has_resets = true;
         }
     }
 
@@ -89,6 +95,22 @@ impl Mood {
         for direction in self.directions.values_mut() {
             *direction = Direction { resets: direction.resets, ..Direction::default() };
         }
+        self.feel();
+    }
+
+    /// Whether any connection ever broke.
+    pub fn has_resets(&self) -> bool {
+        self.has_resets
+    }
+
+    fn feel(&mut self) {
+        let untroubled = |it: &Direction| it.cuts == 0 && it.clogs == 0 && it.slower_ms == 0;
+        self.calm = self.links.are_calm() && self.directions.values().all(untroubled);
+    }
+
+    /// Whether every frame passes untouched: its [fate](Self::fate) need not be asked for, it draws nothing.
+    pub fn is_calm(&self) -> bool {
+        self.calm
     }
 
     /// What the plan did to a direction.
@@ -103,8 +125,14 @@ impl Mood {
 
     /// Draws how long a packet is under way.
     pub fn latency(&mut self) -> Duration {
-        let spread = LATENCY.end - LATENCY.start;
-        LATENCY.start + Duration::from_nanos(self.rng.below(spread.as_nanos() as u64))
+        Duration::from_nanos(self.latency_nanos())
+    }
+
+    /// The same in nanoseconds.
+    pub fn latency_nanos(&mut self) -> u64 {
+        const LEAST: u64 = LATENCY.start.as_nanos() as u64;
+        const SPREAD: u64 = LATENCY.end.as_nanos() as u64 - LEAST;
+        LEAST + self.rng.below(SPREAD)
     }
 
     /// Draws what becomes of a frame.

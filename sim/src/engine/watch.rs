@@ -111,6 +111,25 @@ impl<S: System> Watch<S> {
         self.check_budget();
     }
 
+    /// Whether there is anything to [judge](Self::judge).
+    pub fn has_invariants(&self) -> bool {
+        !self.invariants.is_empty()
+    }
+
+    /// The same for a message, if it is certain which send it comes from.
+    pub fn takes_sent(&mut self, at: Duration, node: NodeId, event: &Event<NodeOf<S>>, send: u64) {
+        if self.closed {
+            return;
+        }
+        self.trace.takes_sent(at, node, event, send);
+        self.check_budget();
+    }
+
+    /// Whether the plan may do something when a node takes an event.
+    pub fn has_triggers(&self) -> bool {
+        !self.triggers.is_empty()
+    }
+
     /// Writes down what it did.
     pub fn did(&mut self, effects: &[Effect<NodeOf<S>>]) {
         if !self.closed {

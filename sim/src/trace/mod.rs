@@ -1,19 +1,26 @@
 //! What happened in a run, step by step: kept for a story, and digested in any case.
 
+pub mod digest;
 pub mod html;
 pub mod text;
 
-use std::hash::{BuildHasher, Hash, Hasher};
+use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
 use coalmine_core::codec::journal::Torn;
 use coalmine_core::node::{Effect, Event, Node, NodeId};
-use foldhash::quality::{FixedState, FoldHasher};
 
+use self::digest::Digest;
 use crate::faults::Fault;
 
 /// What becomes of a message that is delivered to a node that is down.
 pub const NOBODY_THERE: &str = "finds nobody there";
+
+/// In the digest: what follows is what a node did, and how much, not the time of the next entry.
+const DID: u64 = 1 << 63;
+
+/// In the digest: this is the number of a send, not the beginning of another entry.
+const SENT: u64 = 1 << 63;
 
 /// How long each step of a path takes, where there is no clock: its number is its time.
 pub const TURN: Duration = Duration::from_millis(1);
@@ -181,7 +188,7 @@ pub struct Trace<N: Node> {
     /// When the last of them was.
     pub last: Duration,
     /// Takes in all that happens, piece by piece and never cloned.
-    digest: FoldHasher<'static>,
+    digest: Digest,
 }
 
 impl<N: Node> Trace<N> {
@@ -192,7 +199,7 @@ impl<N: Node> Trace<N> {
             events: 0,
             sends: 0,
             last: Duration::ZERO,
-            digest: FixedState::with_seed(0).build_hasher(),
+            digest: Digest::default(),
         }
     }
 
@@ -209,6 +216,19 @@ impl<N: Node> Trace<N> {
     /// [`did`](Self::did), right after.
     pub fn takes(&mut self, at: Duration, node: NodeId, event: &Event<N>, send: Option<u64>) {
         self.count(at, &(b's', node, event));
+        self.keep(at, node, event, send);
+    }
+
+    /// The same for the message of this send. Who takes it and what it says is in the digest since it was sent, so that
+    /// its number is enough.
+    #[inline]
+    pub fn takes_sent(&mut self, at: Duration, node: NodeId, event: &Event<N>, send: u64) {
+        self.count(at, &(SENT | send));
+        self.keep(at, node, event, Some(send));
+    }
+
+    #[inline]
+    fn keep(&mut self, at: Duration, node: NodeId, event: &Event<N>, send: Option<u64>) {
         if let Some(entries) = &mut self.entries {
             let what = Happening::Stepped { node, event: event.clone(), effects: Vec::new() };
             entries.push(Entry { at, what, send, state: None });
@@ -217,7 +237,13 @@ impl<N: Node> Trace<N> {
 
     /// Adds what a node did about the event that it has just taken.
     pub fn did(&mut self, did: &[Effect<N>]) {
-        did.hash(&mut self.digest);
+        if did.is_empty() {
+            return;
+        }
+        (DID | did.len() as u64).hash(&mut self.digest);
+        for effect in did {
+            effect.hash(&mut self.digest);
+        }
         self.count_sends(did);
         if let Some(Entry { what: Happening::Stepped { effects, .. }, .. }) =
             self.entries.as_mut().and_then(|entries| entries.last_mut())
@@ -226,10 +252,11 @@ impl<N: Node> Trace<N> {
         }
     }
 
+    #[inline]
     fn count(&mut self, at: Duration, what: &impl Hash) {
         self.events += 1;
         self.last = at;
-        (at, what).hash(&mut self.digest);
+        ((at.as_nanos() as u64).min(DID - 1), what).hash(&mut self.digest);
     }
 
     fn count_sends(&mut self, effects: &[Effect<N>]) {
@@ -237,6 +264,7 @@ impl<N: Node> Trace<N> {
     }
 
     /// Adds the node after the last entry to it, if entries are kept. It is no part of the digest.
+    #[inline]
     pub fn show(&mut self, node: &N) {
         if let Some(last) = self.entries.as_mut().and_then(|entries| entries.last_mut()) {
             last.state = Some(format!("{node:#?}"));
@@ -251,5 +279,82 @@ impl<N: Node> Trace<N> {
     /// The digest of all that happened: equal for equal runs, in any process.
     pub fn digest(&self) -> u64 {
         self.digest.finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use coalmine_core::counter::{Counter, Message, Record, Timer};
+
+    use super::*;
+
+    /// What happens in a small run.
+    #[derive(Clone)]
+    struct Run {
+        at: Duration,
+        node: NodeId,
+        event: Event<Counter>,
+        did: Vec<Effect<Counter>>,
+        sent: u64,
+        wire: Vec<u8>,
+        what: Happening<Counter>,
+    }
+
+    impl Run {
+        fn digest(&self) -> u64 {
+            let mut trace = Trace::new(false);
+            trace.takes(self.at, self.node, &self.event, None);
+            trace.did(&self.did);
+            trace.takes_sent(self.at, self.node, &self.event, self.sent);
+            trace.did(&[]);
+            trace.wire(self.node, NodeId(9), &self.wire);
+            trace.push(self.at, &self.what, None);
+            trace.digest()
+        }
+    }
+
+    #[test]
+    fn whatever_changes_changes_the_digest() {
+        let node = NodeId(1);
+        let send = |to, message| Effect::Send { to: NodeId(to), message };
+        let run = Run {
+            at: Duration::from_millis(5),
+            node,
+            event: Event::Timer(Timer::Resend),
+            did: vec![Effect::Append(Record::Number(1)), send(2, Message::Add)],
+            sent: 0,
+            wire: vec![0, 0, 0, 1, 7],
+            what: Happening::Synced { node, upto: 1, effects: vec![send(2, Message::Added(3))] },
+        };
+        let with = |change: fn(&mut Run)| {
+            let mut other = run.clone();
+            change(&mut other);
+            other.digest()
+        };
+        let digests = [
+            run.digest(),
+            with(|it| it.at += Duration::from_nanos(1)),
+            with(|it| it.node = NodeId(2)),
+            with(|it| it.event = Event::Message { from: NodeId(2), message: Message::Add }),
+            with(|it| it.event = Event::Message { from: NodeId(2), message: Message::Added(0) }),
+            with(|it| it.event = Event::Message { from: NodeId(3), message: Message::Added(0) }),
+            with(|it| it.did.clear()),
+            with(|it| it.did.swap(0, 1)),
+            with(|it| it.did[0] = Effect::Append(Record::Number(2))),
+            with(|it| it.did[1] = Effect::Send { to: NodeId(3), message: Message::Add }),
+            with(|it| it.did[1] = Effect::Send { to: NodeId(2), message: Message::Added(0) }),
+            with(|it| it.sent = 1),
+            with(|it| it.wire[4] = 8),
+            with(|it| it.wire.push(0)),
+            with(|it| it.what = Happening::Synced { node: it.node, upto: 1, effects: Vec::new() }),
+            with(|it| it.what = Happening::Synced { node: it.node, upto: 2, effects: Vec::new() }),
+            with(|it| it.what = Happening::Stopped { node: it.node, why: "the disk".into() }),
+            with(|it| it.what = Happening::Stopped { node: it.node, why: "the disk!".into() }),
+            with(|it| it.what = Happening::Healed),
+        ];
+        assert_eq!(digests.iter().collect::<BTreeSet<_>>().len(), digests.len(), "{digests:x?}");
+        assert_eq!(run.digest(), run.clone().digest());
     }
 }

@@ -353,7 +353,7 @@ impl<'r, S: System> Space<'r, S> {
                 (OfferKind::Free, None) => Step::Boot,
                 (OfferKind::Free, Some(_)) => Step::Flush,
                 (OfferKind::Fire { number, .. }, host) => {
-                    let timer = host.and_then(|host| host.timers().iter().nth(number));
+                    let timer = host.and_then(|host| host.timers().get(number));
                     Step::Fire(timer.expect("timers fire at nodes that are up").clone())
                 }
             };

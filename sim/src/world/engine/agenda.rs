@@ -4,95 +4,262 @@ use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 use std::time::Duration;
 
-/// A heap of tasks. The tasks stay where they are; only their keys are sifted.
+use slab::Slab;
+
+/// The time, and what is to happen by time. Times are in nanoseconds: all that lies 584 years ahead comes then.
+/// The tasks stay where they are; only numbers are moved.
 pub struct Agenda<T> {
-    heap: BinaryHeap<Reverse<Key>>,
-    tasks: Vec<Option<T>>,
-    free: Vec<usize>,
-    planned: u64,
+    queue: Queue<Due>,
+    tasks: Slab<T>,
 }
 
-/// When a task is due, and where it is. Keys are compared by the first alone: no two tasks have the same number.
-struct Key {
-    /// The time in nanoseconds (all that lies 584 years ahead comes then), and below it the task's number: one
-    /// integer is compared without a branch.
-    due: u128,
-    place: usize,
+/// Something that is on the agenda.
+#[derive(Clone, Copy, Debug)]
+pub enum Due {
+    /// The frame of this number sets out.
+    Leave(u32),
+    /// The frame of this number arrives.
+    Arrive(u32),
+    /// The task of this number is to be done.
+    Task(u32),
 }
 
-impl Key {
-    fn new(at: Duration, number: u64, place: usize) -> Self {
-        let nanos = u64::try_from(at.as_nanos()).unwrap_or(u64::MAX);
-        Self { due: u128::from(nanos) << 64 | u128::from(number), place }
-    }
-
-    fn at(&self) -> Duration {
-        Duration::from_nanos((self.due >> 64) as u64)
+impl<T> Default for Agenda<T> {
+    fn default() -> Self {
+        Self { queue: Queue::default(), tasks: Slab::new() }
     }
 }
 
-impl Ord for Key {
+impl<T> Agenda<T> {
+    /// What time it is: that of what was taken out last.
+    pub fn now(&self) -> u64 {
+        self.queue.now
+    }
+
+    /// The same as time since the beginning.
+    pub fn time(&self) -> Duration {
+        Duration::from_nanos(self.queue.now)
+    }
+
+    /// Plans a task for so much later.
+    pub fn after(&mut self, delay: Duration, task: T) {
+        let task = self.tasks.insert(task) as u32;
+        self.frame_after(delay, Due::Task(task));
+    }
+
+    /// Plans something for so much later.
+    pub fn frame_after(&mut self, delay: Duration, due: Due) {
+        let delay = u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX);
+        self.add(self.queue.now.saturating_add(delay), due);
+    }
+
+    /// Plans something. What should have happened already happens now.
+    pub fn add(&mut self, at: u64, due: Due) {
+        self.queue.push(at, due);
+    }
+
+    /// Takes out what is next. It is its time now.
+    pub fn pop(&mut self) -> Option<Due> {
+        self.queue.pop()
+    }
+
+    /// The task of this number.
+    pub fn task(&self, number: u32) -> &T {
+        &self.tasks[number as usize]
+    }
+
+    /// Takes out the task of this number.
+    pub fn take(&mut self, number: u32) -> T {
+        self.tasks.remove(number as usize)
+    }
+}
+
+/// A queue by time; items of one time keep their order. A calendar (Brown, *Calendar Queues*, CACM 1988) of days of
+/// 131 µs: what happens on one of the next days is noted there, in any order, and a day is sorted when it comes. What
+/// lies further ahead waits in a heap.
+struct Queue<T> {
+    /// The time of the last item that was taken out.
+    now: u64,
+    /// Which day it is, and what is left of it: sorted, the first item at the end.
+    today: u64,
+    rest: Vec<(u64, T)>,
+    /// The next days, each at its number modulo their count.
+    days: [Vec<(u64, T)>; DAYS as usize],
+    /// Which of these have items: bit `d` for the one at `d`.
+    busy: u64,
+    far: BinaryHeap<Reverse<Far<T>>>,
+    /// The day of the first far item; none if it is the greatest number.
+    next_far: u64,
+    /// Counts the far items.
+    counted: u64,
+}
+
+/// The calendar's days: as many as a word has bits.
+const DAYS: u64 = u64::BITS as u64;
+
+/// The day of a time: shorter than the shortest latency, so that a frame never arrives on the day on which it sets out.
+fn day(at: u64) -> u64 {
+    at >> 17
+}
+
+impl<T> Default for Queue<T> {
+    fn default() -> Self {
+        let (rest, days, far) = (Vec::new(), [const { Vec::new() }; DAYS as usize], BinaryHeap::new());
+        Self { now: 0, today: 0, rest, days, busy: 0, far, next_far: u64::MAX, counted: 0 }
+    }
+}
+
+impl<T> Queue<T> {
+    /// Puts an item in. What should have come out already comes out now.
+    #[inline]
+    fn push(&mut self, at: u64, item: T) {
+        let at = at.max(self.now);
+        match day(at) - self.today {
+            0 => {
+                let place = self.rest.partition_point(|(known, _)| *known > at);
+                self.rest.insert(place, (at, item));
+            }
+            1..DAYS => {
+                let place = day(at) % DAYS;
+                self.busy |= 1 << place;
+                self.days[place as usize].push((at, item));
+            }
+            DAYS.. => {
+                self.counted += 1;
+                self.next_far = self.next_far.min(day(at));
+                self.far.push(Reverse(Far { key: u128::from(at) << 64 | u128::from(self.counted), item }));
+            }
+        }
+    }
+
+    /// Takes out the first item.
+    #[inline]
+    fn pop(&mut self) -> Option<T> {
+        if self.rest.is_empty() {
+            self.begin_day();
+        }
+        let (at, item) = self.rest.pop()?;
+        self.now = at;
+        Some(item)
+    }
+
+    /// Goes on to the next day that has items, and sorts them.
+    fn begin_day(&mut self) {
+        let ahead = self.busy.rotate_right((self.today % DAYS) as u32).trailing_zeros();
+        let near = if self.busy == 0 { u64::MAX } else { self.today + u64::from(ahead) };
+        self.today = near.min(self.next_far);
+        if near < self.next_far {
+            self.turn_to(near);
+        } else if self.next_far < u64::MAX {
+            self.reach_far();
+            if near == self.today {
+                let mut far = std::mem::take(&mut self.rest);
+                self.turn_to(near);
+                // What was far was put in before what is near, as the days came closer.
+                far.append(&mut self.rest);
+                self.rest = far;
+            }
+        }
+        if self.rest.len() > 1 {
+            self.rest.reverse();
+            self.rest.sort_by_key(|(at, _)| Reverse(*at)); // stable
+        }
+    }
+
+    /// What is noted for this day is what is left of it.
+    fn turn_to(&mut self, day: u64) {
+        let place = day % DAYS;
+        self.busy &= !(1 << place);
+        std::mem::swap(&mut self.rest, &mut self.days[place as usize]);
+    }
+
+    /// Takes in what is far no longer.
+    fn reach_far(&mut self) {
+        while let Some(Reverse(far)) = self.far.peek() {
+            self.next_far = day(far.at());
+            if self.next_far > self.today {
+                return;
+            }
+            self.rest.extend(self.far.pop().map(|Reverse(far)| (far.at(), far.item)));
+        }
+        self.next_far = u64::MAX;
+    }
+}
+
+/// Something far. Compared by time and number alone, as one integer: no two have the same number.
+struct Far<T> {
+    key: u128,
+    item: T,
+}
+
+impl<T> Far<T> {
+    fn at(&self) -> u64 {
+        (self.key >> 64) as u64
+    }
+}
+
+impl<T> Ord for Far<T> {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.due.cmp(&other.due)
+        self.key.cmp(&other.key)
     }
 }
 
-impl PartialOrd for Key {
+impl<T> PartialOrd for Far<T> {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl PartialEq for Key {
+impl<T> PartialEq for Far<T> {
     fn eq(&self, other: &Self) -> bool {
-        self.due == other.due
+        self.key == other.key
     }
 }
 
-impl Eq for Key {}
-
-impl<T> Default for Agenda<T> {
-    fn default() -> Self {
-        Self { heap: BinaryHeap::new(), tasks: Vec::new(), free: Vec::new(), planned: 0 }
-    }
-}
-
-impl<T> Agenda<T> {
-    /// Plans a task.
-    pub fn add(&mut self, at: Duration, task: T) {
-        let place = match self.free.pop() {
-            Some(place) => {
-                self.tasks[place] = Some(task);
-                place
-            }
-            None => {
-                self.tasks.push(Some(task));
-                self.tasks.len() - 1
-            }
-        };
-        self.planned += 1;
-        self.heap.push(Reverse(Key::new(at, self.planned, place)));
-    }
-
-    /// Takes out the next task.
-    pub fn pop(&mut self) -> Option<(Duration, T)> {
-        let Reverse(key) = self.heap.pop()?;
-        self.free.push(key.place);
-        self.tasks[key.place].take().map(|task| (key.at(), task))
-    }
-}
+impl<T> Eq for Far<T> {}
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
-    #[test]
-    fn tasks_come_by_time_and_then_in_order() {
-        let mut agenda = Agenda::default();
-        for (at, task) in [(5, 'c'), (1, 'a'), (5, 'd'), (2, 'b')] {
-            agenda.add(Duration::from_secs(at), task);
+    proptest! {
+        /// Beside a list that is sorted stably, whatever is put in while others are taken out.
+        #[test]
+        fn items_come_by_time_and_then_in_order(
+            plan in prop::collection::vec(
+                (prop_oneof![0..8u64, 0..5_000u64, any::<u64>()], 0..300usize, prop_oneof![0..3usize, 0..300usize]),
+                0..20,
+            ),
+        ) {
+            let (mut queue, mut list, mut number) = (Queue::default(), Vec::new(), 0);
+            for (apart, items, pops) in plan {
+                for item in 0..items as u64 {
+                    let at = queue.now.saturating_add((item * 7919 % 101).saturating_mul(apart));
+                    queue.push(at, number);
+                    list.push((at, number));
+                    number += 1;
+                }
+                list.sort_by_key(|(at, _)| *at); // stable
+                for expected in list.drain(..pops.min(list.len())) {
+                    prop_assert_eq!(queue.pop().map(|item| (queue.now, item)), Some(expected));
+                }
+            }
+            for expected in list {
+                prop_assert_eq!(queue.pop().map(|item| (queue.now, item)), Some(expected));
+            }
+            prop_assert_eq!(queue.pop(), None);
         }
-        let order: String = std::iter::from_fn(|| agenda.pop()).map(|(_, task)| task).collect();
-        assert_eq!(order, "abcd");
+    }
+
+    #[test]
+    fn what_is_late_comes_at_once() {
+        let mut queue = Queue::default();
+        queue.push(7, 'a');
+        assert_eq!((queue.pop(), queue.now), (Some('a'), 7));
+        queue.push(7, 'b');
+        queue.push(3, 'c');
+        assert_eq!((queue.pop(), queue.pop(), queue.now), (Some('b'), Some('c'), 7));
     }
 }

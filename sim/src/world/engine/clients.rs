@@ -25,7 +25,7 @@ impl<S: System> Engine<'_, S> {
     pub(super) fn ask(&mut self, to: NodeId, id: RequestId, request: <NodeOf<S> as Node>::Request) {
         let what = format!("{id} {}", NodeOf::<S>::tell(Word::Request(&request)));
         self.push(&Happening::Asked { to, what });
-        let to = self.index[&to];
+        let to = self.place(to);
         self.clients.push(Client { to, id, request, attempt: 0, taken_by: None, answered: false });
         self.attempt(self.clients.len() - 1);
     }
@@ -34,8 +34,8 @@ impl<S: System> Engine<'_, S> {
         let it = &mut self.clients[client];
         it.attempt += 1;
         let again = Task::Retry { client, attempt: it.attempt };
-        self.agenda.add(self.now + self.mood.latency(), Task::Request { client });
-        self.agenda.add(self.now + CLIENT_TIMEOUT + CLIENT_PAUSE, again);
+        self.agenda.after(self.mood.latency(), Task::Request { client });
+        self.agenda.after(CLIENT_TIMEOUT + CLIENT_PAUSE, again);
     }
 
     /// A client asks again, unless it was answered or has asked again meanwhile.
@@ -55,7 +55,7 @@ impl<S: System> Engine<'_, S> {
         }
         if place.host.is_none() {
             let again = Task::Retry { client, attempt: it.attempt };
-            return self.agenda.add(self.now + CLIENT_PAUSE, again);
+            return self.agenda.after(CLIENT_PAUSE, again);
         }
         it.taken_by = Some(place.life);
         let (to, id, request) = (it.to, it.id, it.request.clone());
@@ -69,7 +69,7 @@ impl<S: System> Engine<'_, S> {
             if it.to == place && it.id == id && it.taken_by == Some(life) && !it.answered {
                 it.taken_by = None;
                 let answer = Task::Answer { client, reply: reply.clone() };
-                self.agenda.add(self.now + self.mood.latency(), answer);
+                self.agenda.after(self.mood.latency(), answer);
             }
         }
     }
@@ -79,7 +79,7 @@ impl<S: System> Engine<'_, S> {
         let it = &mut self.clients[client];
         if !it.answered && NodeOf::<S>::is_not_yet(reply) {
             let again = Task::Retry { client, attempt: it.attempt };
-            return self.agenda.add(self.now + CLIENT_PAUSE, again);
+            return self.agenda.after(CLIENT_PAUSE, again);
         }
         if !std::mem::replace(&mut it.answered, true) {
             let what = format!("{} {}", it.id, NodeOf::<S>::tell(Word::Reply(reply)));
@@ -93,7 +93,7 @@ impl<S: System> Engine<'_, S> {
         for (client, it) in self.clients.iter_mut().enumerate() {
             if it.to == place && it.taken_by.take().is_some() && !it.answered {
                 let again = Task::Retry { client, attempt: it.attempt };
-                self.agenda.add(self.now + CLIENT_PAUSE, again);
+                self.agenda.after(CLIENT_PAUSE, again);
             }
         }
     }

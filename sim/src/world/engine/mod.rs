@@ -10,7 +10,6 @@ mod clients;
 mod network;
 mod place;
 
-use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
@@ -21,9 +20,9 @@ use coalmine_core::node::{Delay, Effect, Event, Node, NodeId};
 use coalmine_core::observation::Observation;
 use rand_chacha::ChaCha8Rng;
 
-use self::agenda::Agenda;
+use self::agenda::{Agenda, Due};
 use self::clients::Client;
-use self::network::{Frame, Pipes};
+use self::network::Pipes;
 use self::place::{Armed, Place};
 use crate::engine::LOOK;
 use crate::engine::disk::{Crash, SYNC_FAILED, crash};
@@ -48,7 +47,8 @@ pub fn run<S: System>(
     let verdict = catch_unwind(AssertUnwindSafe(|| engine.drive()));
     let verdict = verdict.unwrap_or_else(|panic| Verdict::panicked(&*panic));
     engine.watch.effects.merge(&engine.mood.effects);
-    let mut report = engine.watch.finish(verdict, engine.now);
+    let now = engine.agenda.time();
+    let mut report = engine.watch.finish(verdict, now);
     report.wall = started.elapsed();
     report
 }
@@ -57,11 +57,10 @@ struct Engine<'a, S: System> {
     scenario: &'a Scenario<S>,
     system: S,
     watch: Watch<S>,
-    now: Duration,
     agenda: Agenda<Task<NodeOf<S>>>,
     places: Vec<Place<NodeOf<S>>>,
-    /// Where each member stands in `places`.
-    index: BTreeMap<NodeId, usize>,
+    /// How many places stand still.
+    paused: usize,
     mood: Mood,
     pipes: Pipes<NodeOf<S>>,
     clients: Vec<Client<NodeOf<S>>>,
@@ -76,16 +75,11 @@ struct Engine<'a, S: System> {
     healed: bool,
 }
 
-/// Something that is to happen.
+/// Something that is to happen, apart from frames.
 enum Task<N: Node> {
-    /// A frame sets out.
-    Leave(Frame<N>),
-    /// A frame arrives.
-    Arrive(Frame<N>),
-    /// A timer fires, if it is still armed.
+    /// The timer of this number fires, if it is still armed.
     Fire {
         place: usize,
-        timer: N::Timer,
         number: u64,
     },
     /// A sync is done.
@@ -113,7 +107,7 @@ enum Task<N: Node> {
         client: usize,
         attempt: u32,
     },
-    Do(Box<What<N>>),
+    Do(What<N>),
     Restart(usize),
     Undo(Undo),
     /// The safety phase ends.
@@ -135,7 +129,6 @@ impl<'a, S: System> Engine<'a, S> {
     fn new(scenario: &'a Scenario<S>, plan: &Plan<NodeOf<S>>, options: RunOptions) -> Self {
         let system = scenario.system_of(plan).expect("plans are checked");
         let members = system.members();
-        let index = members.iter().enumerate().map(|(place, (id, _))| (*id, place)).collect();
         let places: Vec<_> = members.into_iter().map(|(id, config)| Place::new(id, config)).collect();
         let heal_at = Duration::from_millis(plan.heal_at_ms);
         let mut engine = Self {
@@ -143,10 +136,9 @@ impl<'a, S: System> Engine<'a, S> {
             pipes: Pipes::new(places.len()),
             scenario,
             system,
-            now: Duration::ZERO,
             agenda: Agenda::default(),
             places,
-            index,
+            paused: 0,
             mood: Mood::new(options.seed, plan.links),
             clients: Vec::new(),
             disk_draws: Stream::Disk.of(options.seed),
@@ -162,10 +154,10 @@ impl<'a, S: System> Engine<'a, S> {
         }
         for step in &plan.steps {
             if let When::AtMs(at) = step.when {
-                engine.agenda.add(Duration::from_millis(at), Task::Do(Box::new(step.what.clone())));
+                engine.agenda.after(Duration::from_millis(at), Task::Do(step.what.clone()));
             }
         }
-        engine.agenda.add(heal_at, Task::Heal);
+        engine.agenda.after(heal_at, Task::Heal);
         engine
     }
 
@@ -175,25 +167,29 @@ impl<'a, S: System> Engine<'a, S> {
             if let Some(verdict) = self.watch.verdict() {
                 return verdict.clone();
             }
-            let (at, task) = self.agenda.pop().expect("healing and looking for convergence never end");
-            self.now = at;
-            self.perform(task);
+            let due = self.agenda.pop().expect("healing and looking for convergence never end");
+            if self.paused > 0
+                && let Some(place) = self.whom(due)
+                && self.places[place].paused
+            {
+                self.places[place].backlog.push(due);
+                continue;
+            }
+            match due {
+                Due::Leave(frame) => self.leave(frame),
+                Due::Arrive(frame) => self.arrive(frame),
+                Due::Task(task) => {
+                    let task = self.agenda.take(task);
+                    self.perform(task);
+                }
+            }
         }
     }
 
     fn perform(&mut self, task: Task<NodeOf<S>>) {
-        if let Some(place) = self.whom(&task)
-            && self.places[place].paused
-        {
-            return self.places[place].backlog.push(task);
-        }
         match task {
-            Task::Leave(frame) => self.leave(frame),
-            Task::Arrive(frame) => self.arrive(frame),
-            Task::Fire { place, timer, number } => {
-                let timers = &mut self.places[place].timers;
-                if timers.get(&timer).is_some_and(|armed| armed.number == number) {
-                    timers.remove(&timer);
+            Task::Fire { place, number } => {
+                if let Some(timer) = self.places[place].fire(number) {
                     self.step(place, Event::Timer(timer), None);
                 }
             }
@@ -202,7 +198,7 @@ impl<'a, S: System> Engine<'a, S> {
             Task::Request { client } => self.take_request(client),
             Task::Answer { client, reply } => self.answered(client, &reply),
             Task::Retry { client, attempt } => self.retry(client, attempt),
-            Task::Do(what) => match *what {
+            Task::Do(what) => match what {
                 What::Ask { to, id, request } => self.ask(to, id, request),
                 What::Fault(fault) => self.fault(fault),
             },
@@ -215,19 +211,22 @@ impl<'a, S: System> Engine<'a, S> {
             Task::Heal => self.heal(),
             Task::Look => match self.look() {
                 Some(verdict) => self.watch.decide(verdict),
-                None => self.agenda.add(self.now + LOOK, Task::Look),
+                None => self.agenda.after(LOOK, Task::Look),
             },
         }
     }
 
     /// The node that takes this in.
-    fn whom(&self, task: &Task<NodeOf<S>>) -> Option<usize> {
+    fn whom(&self, due: Due) -> Option<usize> {
+        let task = match due {
+            Due::Leave(_) => return None,
+            Due::Arrive(frame) => return Some(self.pipes.frames.of(frame).to as usize),
+            Due::Task(task) => self.agenda.task(task),
+        };
         match task {
-            Task::Arrive(frame) => Some(frame.to),
             Task::Fire { place, .. } | Task::Synced { place, .. } | Task::Boot { place, .. } => Some(*place),
             Task::Request { client } => Some(self.clients[*client].to),
-            Task::Leave(_)
-            | Task::Answer { .. }
+            Task::Answer { .. }
             | Task::Retry { .. }
             | Task::Do(_)
             | Task::Restart(_)
@@ -242,24 +241,34 @@ impl<'a, S: System> Engine<'a, S> {
     /// A node takes an event; if it is a message, the one that was sent under this number.
     fn step(&mut self, place: usize, event: Event<NodeOf<S>>, send: Option<u64>) {
         let me = self.places[place].id;
-        let pulled = self.watch.on_event(me, &event);
-        if pulled.iter().any(|what| crashes(what, me)) {
-            // The node stops before it does anything: as far as anybody can tell, it has done nothing.
-            self.watch.takes(self.now, me, &event, send);
-            self.watch.did(&[]);
+        if self.watch.has_triggers() {
+            self.pull_triggers(me, &event, send);
         }
-        self.do_all(pulled);
-        let Self { places, timer_draws, watch, .. } = self;
+        let Self { places, timer_draws, watch, agenda, .. } = self;
         let Place { host: Some(host), config, .. } = &mut places[place] else { return };
         let (sent, mut effects) = (watch.trace.sends, std::mem::take(&mut self.effects));
-        watch.takes(self.now, me, &event, send);
+        match send {
+            Some(send) => watch.takes_sent(agenda.time(), me, &event, send),
+            None => watch.takes(agenda.time(), me, &event, None),
+        }
         let recorded = watch.is_recording().then(|| event.clone());
         host.step(config, event, &mut choices(timer_draws, watch), &mut effects);
         watch.did(&effects);
         if let Some(event) = recorded {
-            watch.record(self.now, me, || Took::Event(event), &effects);
+            watch.record(agenda.time(), me, || Took::Event(event), &effects);
         }
         self.carry_out(place, effects, sent);
+    }
+
+    /// Does what the plan does when a node takes this event.
+    fn pull_triggers(&mut self, me: NodeId, event: &Event<NodeOf<S>>, send: Option<u64>) {
+        let pulled = self.watch.on_event(me, event);
+        if pulled.iter().any(|what| crashes(what, me)) {
+            // The node stops before it does anything: as far as anybody can tell, it has done nothing.
+            self.watch.takes(self.agenda.time(), me, event, send);
+            self.watch.did(&[]);
+        }
+        self.do_all(pulled);
     }
 
     /// A sync is done: what waited for it leaves.
@@ -277,11 +286,11 @@ impl<'a, S: System> Engine<'a, S> {
             self.push(&Happening::Synced { node: me, upto, effects: Vec::new() });
         }
         self.do_all(pulled);
-        let Self { places, timer_draws, watch, .. } = self;
+        let Self { places, timer_draws, watch, agenda, .. } = self;
         let Place { host: Some(host), config, .. } = &mut places[place] else { return };
         let mut effects = Vec::new();
         host.synced(config, life, upto, &mut choices(timer_draws, watch), &mut effects);
-        watch.record(self.now, me, || Took::Synced(upto), &effects);
+        watch.record(agenda.time(), me, || Took::Synced(upto), &effects);
         self.push_and_carry_out(place, Happening::Synced { node: me, upto, effects });
     }
 
@@ -295,14 +304,14 @@ impl<'a, S: System> Engine<'a, S> {
         match it.trouble.sync(disk_draws, &mut watch.effects) {
             Some(takes) => {
                 it.starting = true;
-                self.agenda.add(self.now + takes, Task::Boot { place, life: it.life });
+                self.agenda.after(takes, Task::Boot { place, life: it.life });
             }
             None => self.stop(place, format!("journal: {SYNC_FAILED}")),
         }
     }
 
     fn boot(&mut self, place: usize, life: u64) {
-        let Self { places, timer_draws, watch, .. } = self;
+        let Self { places, timer_draws, watch, agenda, .. } = self;
         let it = &mut places[place];
         if life != it.life {
             return;
@@ -318,7 +327,7 @@ impl<'a, S: System> Engine<'a, S> {
         let host = Host::boot(&it.config, journal, life, &mut choices(timer_draws, watch), &mut effects);
         it.host = Some(host);
         let took = || Took::Boot { life, journal: journal.to_vec(), torn };
-        watch.record(self.now, me, took, &effects);
+        watch.record(agenda.time(), me, took, &effects);
         watch.booted(me);
         self.push_and_carry_out(place, Happening::Booted { node: me, records, torn, effects });
     }
@@ -333,16 +342,34 @@ impl<'a, S: System> Engine<'a, S> {
     }
 
     /// Carries out what a node did, in order. Its sends are numbered from `number`.
-    fn carry_out(&mut self, place: usize, mut effects: Vec<Effect<NodeOf<S>>>, mut number: u64) {
+    #[inline]
+    fn carry_out(&mut self, place: usize, effects: Vec<Effect<NodeOf<S>>>, number: u64) {
         let Self { places, watch, .. } = self;
-        let me = places[place].id;
         if let Some(host) = &places[place].host {
-            watch.took(me, host.node(), &effects);
+            watch.took(places[place].id, host.node(), &effects);
         }
-        watch.judge(places.iter().map(Place::observe));
-        if watch.verdict().is_some() {
-            return;
+        if watch.has_invariants() {
+            watch.judge(places.iter().map(Place::observe));
+            if watch.verdict().is_some() {
+                return;
+            }
         }
+        if effects.is_empty() {
+            self.effects = effects;
+        } else if self.carry_out_effects(place, effects, number) {
+            self.watch.effects.count(FaultEffect::DiskFull);
+            return self.stop(place, "journal: no storage space".into());
+        }
+        self.start_sync(place);
+    }
+
+    /// Whether the disk was too full for it.
+    fn carry_out_effects(
+        &mut self,
+        place: usize,
+        mut effects: Vec<Effect<NodeOf<S>>>,
+        mut number: u64,
+    ) -> bool {
         let mut full = false;
         for effect in effects.drain(..) {
             match effect {
@@ -358,33 +385,31 @@ impl<'a, S: System> Engine<'a, S> {
                 }
                 Effect::Reply { to, reply } => self.reply(place, to, &reply),
                 Effect::SetTimer { timer, delay } => self.arm(place, timer, delay),
-                Effect::CancelTimer(timer) => {
-                    self.places[place].timers.remove(&timer);
-                }
+                Effect::CancelTimer(timer) => self.places[place].disarm(&timer),
                 Effect::Observe(_) | Effect::Publish(_) => {}
                 Effect::WhenDurable(_) => unreachable!("the host keeps tokens to itself"),
             }
         }
         self.effects = effects;
-        if full {
-            self.watch.effects.count(FaultEffect::DiskFull);
-            return self.stop(place, "journal: no storage space".into());
-        }
-        self.start_sync(place);
+        full
     }
 
     /// Syncs what was written since the last sync, unless one is under way.
+    #[inline]
     fn start_sync(&mut self, place: usize) {
+        if self.places[place].disk.unsynced() == 0 {
+            return;
+        }
         let Self { places, disk_draws, watch, .. } = self;
         let it = &mut places[place];
-        if it.syncing || it.disk.unsynced() == 0 {
+        if it.syncing {
             return;
         }
         match it.trouble.sync(disk_draws, &mut watch.effects) {
             Some(takes) => {
                 it.syncing = true;
                 let upto = it.disk.written().len();
-                self.agenda.add(self.now + takes, Task::Synced { place, life: it.life, upto });
+                self.agenda.after(takes, Task::Synced { place, life: it.life, upto });
             }
             None => self.stop(place, format!("journal: {SYNC_FAILED}")),
         }
@@ -394,18 +419,17 @@ impl<'a, S: System> Engine<'a, S> {
         let spread = (delay.max - delay.min).as_nanos() as u64;
         let delay = delay.min + Duration::from_nanos(self.timer_draws.below(spread + 1));
         self.armed += 1;
+        let (now, number) = (self.agenda.time(), self.armed);
         let it = &mut self.places[place];
-        let armed = Armed { at: it.clock.shows(self.now) + delay, number: self.armed };
-        it.timers.insert(timer.clone(), armed);
-        let at = self.now + it.clock.takes(delay);
-        self.agenda.add(at, Task::Fire { place, timer, number: armed.number });
+        it.arm(timer, Armed { at: it.clock.shows(now) + delay, number });
+        self.agenda.after(it.clock.takes(delay), Task::Fire { place, number });
     }
 
     // Faults.
 
     fn do_all(&mut self, pulled: Vec<What<NodeOf<S>>>) {
         for what in pulled {
-            self.perform(Task::Do(Box::new(what)));
+            self.perform(Task::Do(what));
         }
     }
 
@@ -415,24 +439,24 @@ impl<'a, S: System> Engine<'a, S> {
         }
         self.push(&Happening::Fault(fault.clone()));
         match fault {
-            Fault::Crash { node, down_ms } => self.crash(self.index[&node], down_ms, false),
-            Fault::Wipe { node, down_ms } => self.crash(self.index[&node], down_ms, true),
+            Fault::Crash { node, down_ms } => self.crash(self.place(node), down_ms, false),
+            Fault::Wipe { node, down_ms } => self.crash(self.place(node), down_ms, true),
             Fault::Pause { node, for_ms } => {
-                let place = self.index[&node];
+                let place = self.place(node);
                 if self.places[place].host.is_some() {
                     self.watch.effects.count(FaultEffect::Pause);
-                    self.places[place].paused = true;
+                    self.paused += usize::from(!std::mem::replace(&mut self.places[place].paused, true));
                     self.undo_later(for_ms, Undo::Pause(place));
                 }
             }
             Fault::Clock { node, percent, for_ms } => {
                 let effect = if percent < 100 { FaultEffect::ClockSlow } else { FaultEffect::ClockFast };
-                let place = self.index[&node];
+                let place = self.place(node);
                 self.touch_clock(place, Some(percent), 0, Some(effect));
                 self.undo_later(for_ms, Undo::Clock(place));
             }
             Fault::ClockJump { node, by_ms } => {
-                self.touch_clock(self.index[&node], None, by_ms, Some(FaultEffect::ClockJump));
+                self.touch_clock(self.place(node), None, by_ms, Some(FaultEffect::ClockJump));
             }
             Fault::Cut { from, to, both_ways, for_ms } => {
                 self.link_trouble(directions(&from, &to, both_ways), Trouble::Cut, for_ms);
@@ -453,17 +477,20 @@ impl<'a, S: System> Engine<'a, S> {
                 self.watch.effects.add(FaultEffect::ConnectionReset, broken.len() as u64);
             }
             Fault::SlowSync { node, delay_ms, for_ms } => {
-                let place = self.index[&node];
+                let place = self.place(node);
                 self.places[place].trouble.slower = Duration::from_millis(delay_ms);
                 self.undo_later(for_ms, Undo::SlowSync(place));
             }
-            Fault::FailSync { node } => self.places[self.index[&node]].trouble.fail_sync = true,
+            Fault::FailSync { node } => {
+                let place = self.place(node);
+                self.places[place].trouble.fail_sync = true;
+            }
             Fault::DiskFull { node, for_ms } => {
-                let place = self.index[&node];
+                let place = self.place(node);
                 self.places[place].trouble.full = true;
                 self.undo_later(for_ms, Undo::DiskFull(place));
             }
-            Fault::BitRot { node, permille } => self.rot(self.index[&node], permille),
+            Fault::BitRot { node, permille } => self.rot(self.place(node), permille),
         }
     }
 
@@ -481,7 +508,7 @@ impl<'a, S: System> Engine<'a, S> {
     }
 
     fn undo_later(&mut self, after_ms: u64, undo: Undo) {
-        self.agenda.add(self.now + Duration::from_millis(after_ms), Task::Undo(undo));
+        self.agenda.after(Duration::from_millis(after_ms), Task::Undo(undo));
     }
 
     fn link_trouble(&mut self, directions: Directions, trouble: Trouble, for_ms: u64) {
@@ -491,28 +518,31 @@ impl<'a, S: System> Engine<'a, S> {
 
     /// A node goes on; what has waited for it comes at once.
     fn resume(&mut self, place: usize) {
-        self.places[place].paused = false;
-        for task in std::mem::take(&mut self.places[place].backlog) {
-            self.agenda.add(self.now, task);
+        self.paused -= usize::from(std::mem::take(&mut self.places[place].paused));
+        for due in std::mem::take(&mut self.places[place].backlog) {
+            self.agenda.add(self.agenda.now(), due);
         }
     }
 
     /// Changes a clock: all timers that are armed follow it.
     fn touch_clock(&mut self, place: usize, percent: Option<u32>, jump_ms: u64, effect: Option<FaultEffect>) {
-        let Self { places, agenda, armed, now, watch, .. } = self;
+        let now = self.agenda.time();
+        let Self { places, agenda, armed, watch, .. } = self;
         let it = &mut places[place];
         if let Some(effect) = effect
             && it.host.is_some()
         {
             watch.effects.count(effect);
         }
-        it.clock.touch(*now, percent, Duration::from_millis(jump_ms));
-        let shown = it.clock.shows(*now);
-        for (timer, pending) in &mut it.timers {
+        it.clock.touch(now, percent, Duration::from_millis(jump_ms));
+        let shown = it.clock.shows(now);
+        for (_, pending) in &mut it.timers {
             *armed += 1;
             pending.number = *armed;
-            let at = *now + it.clock.takes(pending.at.saturating_sub(shown));
-            agenda.add(at, Task::Fire { place, timer: timer.clone(), number: *armed });
+            agenda.after(
+                it.clock.takes(pending.at.saturating_sub(shown)),
+                Task::Fire { place, number: *armed },
+            );
         }
     }
 
@@ -536,7 +566,7 @@ impl<'a, S: System> Engine<'a, S> {
             (it.torn, it.rotten) = (None, None);
         }
         if let Some(down_ms) = down_ms {
-            self.agenda.add(self.now + Duration::from_millis(down_ms), Task::Restart(place));
+            self.agenda.after(Duration::from_millis(down_ms), Task::Restart(place));
         }
     }
 
@@ -544,13 +574,19 @@ impl<'a, S: System> Engine<'a, S> {
     fn stop(&mut self, place: usize, why: String) {
         self.end_life(place);
         self.push(&Happening::Stopped { node: self.places[place].id, why });
-        self.agenda.add(self.now + Duration::from_millis(SUPERVISOR_MS), Task::Restart(place));
+        self.agenda.after(Duration::from_millis(SUPERVISOR_MS), Task::Restart(place));
     }
 
     fn end_life(&mut self, place: usize) -> Crash {
-        let Self { places, disk_draws, watch, .. } = self;
+        let Self { places, disk_draws, watch, pipes, agenda, .. } = self;
         let it = &mut places[place];
-        it.end_life();
+        self.paused -= usize::from(it.paused);
+        for due in it.end_life() {
+            match due {
+                Due::Leave(frame) | Due::Arrive(frame) => drop(pipes.frames.take(frame)),
+                Due::Task(task) => drop(agenda.take(task)),
+            }
+        }
         let (crash, torn) = crash(&mut it.disk, disk_draws, &mut watch.effects, |record| {
             let mut line = Vec::new();
             journal::encode(0, &record, &mut line);
@@ -585,13 +621,27 @@ impl<'a, S: System> Engine<'a, S> {
             self.restart(place);
         }
         self.healed = true;
-        self.agenda.add(self.now, Task::Look);
+        self.agenda.after(Duration::ZERO, Task::Look);
     }
 
     // The whole system.
 
+    /// Where a member stands in `places`, if it is one.
+    fn place_of(&self, id: NodeId) -> Option<usize> {
+        // Most systems number their members from 1.
+        let likely = (id.0 as usize).wrapping_sub(1);
+        if self.places.get(likely).is_some_and(|place| place.id == id) {
+            return Some(likely);
+        }
+        self.places.iter().position(|place| place.id == id)
+    }
+
+    fn place(&self, id: NodeId) -> usize {
+        self.place_of(id).expect("only members are spoken of: plans are checked")
+    }
+
     fn push(&mut self, what: &Happening<NodeOf<S>>) {
-        self.watch.push(self.now, what, None);
+        self.watch.push(self.agenda.time(), what, None);
     }
 
     /// Whether the system has come to rest.
@@ -603,7 +653,7 @@ impl<'a, S: System> Engine<'a, S> {
                 Ok(()) => Verdict::Passed,
                 Err(why) => Verdict::Violated { invariant: "expectation".into(), why },
             }),
-            Err(why) if self.now >= self.heal_at + self.converge_within => {
+            Err(why) if self.agenda.time() >= self.heal_at + self.converge_within => {
                 let within = self.converge_within.as_secs_f64();
                 Some(Verdict::NotConverged { why: format!("{within} s after all was healed, {why}") })
             }

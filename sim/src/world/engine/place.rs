@@ -1,6 +1,5 @@
 //! A place for a node: its host while it is up, its disk, its timers, its clock.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use coalmine_core::disk::LossyDisk;
@@ -8,7 +7,7 @@ use coalmine_core::host::Host;
 use coalmine_core::node::{Node, NodeId};
 use coalmine_core::observation::Observed;
 
-use super::Task;
+use super::agenda::Due;
 use crate::engine::clock::Hand;
 use crate::engine::disk::Trouble;
 
@@ -34,14 +33,14 @@ pub struct Place<N: Node> {
     pub torn: Option<(u64, u64)>,
     /// The record that has rotted, counted from 0.
     pub rotten: Option<usize>,
-    /// The timers that are armed.
-    pub timers: BTreeMap<N::Timer, Armed>,
+    /// The timers that are armed, in order.
+    pub timers: Vec<(N::Timer, Armed)>,
     /// What it takes for the time.
     pub clock: Hand,
     /// It stands still: what happens to it waits in the backlog.
     pub paused: bool,
     /// See `paused`.
-    pub backlog: Vec<Task<N>>,
+    pub backlog: Vec<Due>,
 }
 
 /// When a timer fires.
@@ -67,22 +66,41 @@ impl<N: Node> Place<N> {
             trouble: Trouble::default(),
             torn: None,
             rotten: None,
-            timers: BTreeMap::new(),
+            timers: Vec::new(),
             clock: Hand::default(),
             paused: false,
             backlog: Vec::new(),
         }
     }
 
-    /// The node is gone, with all that it had under way.
-    pub fn end_life(&mut self) {
+    /// Arms a timer, or arms it anew.
+    pub fn arm(&mut self, timer: N::Timer, armed: Armed) {
+        match self.timers.binary_search_by(|(known, _)| known.cmp(&timer)) {
+            Ok(at) => self.timers[at].1 = armed,
+            Err(at) => self.timers.insert(at, (timer, armed)),
+        }
+    }
+
+    /// Disarms a timer, if it is armed.
+    pub fn disarm(&mut self, timer: &N::Timer) {
+        self.timers.retain(|(known, _)| known != timer);
+    }
+
+    /// Disarms the timer of this number, which fires, if it is still armed.
+    pub fn fire(&mut self, number: u64) -> Option<N::Timer> {
+        let at = self.timers.iter().position(|(_, armed)| armed.number == number)?;
+        Some(self.timers.remove(at).0)
+    }
+
+    /// The node is gone, with all that it had under way. Returns what waited for it.
+    pub fn end_life(&mut self) -> Vec<Due> {
         self.host = None;
         self.life += 1;
         self.starting = false;
         self.syncing = false;
         self.timers.clear();
         self.paused = false;
-        self.backlog.clear();
+        std::mem::take(&mut self.backlog)
     }
 
     /// As invariants see it.
