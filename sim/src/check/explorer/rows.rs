@@ -13,9 +13,13 @@ pub struct Rows {
     /// How many bytes each column takes: 0, 1, 2 or 4.
     widths: Vec<u8>,
     stride: usize,
+    /// The rows, and a few bytes more: each number is read and written as four bytes, whatever its width.
     bytes: Vec<u8>,
     len: usize,
 }
+
+/// How many bytes follow the last row.
+const SPARE: usize = size_of::<u32>();
 
 impl Rows {
     /// How many rows there are.
@@ -28,41 +32,43 @@ impl Rows {
         if self.widths.len() != row.len() {
             self.widths.resize(row.len(), 0);
         }
-        if row.iter().zip(&self.widths).any(|(&value, &width)| width_of(value) > width) {
+        let too_wide =
+            row.iter().zip(&self.widths).fold(0, |bits, (value, &width)| bits | value & !mask(width));
+        if too_wide != 0 {
             let mut widths = self.widths.clone();
             for (width, &value) in widths.iter_mut().zip(row) {
                 *width = width_of(value).max(*width);
             }
             self.widen(widths);
         }
-        for (value, width) in row.iter().zip(&self.widths) {
-            self.bytes.extend_from_slice(&value.to_le_bytes()[..usize::from(*width)]);
-        }
+        let mut at = self.len * self.stride;
         self.len += 1;
+        self.bytes.resize(self.len * self.stride + SPARE, 0);
+        for (value, &width) in row.iter().zip(&self.widths) {
+            self.bytes[at..at + SPARE].copy_from_slice(&value.to_le_bytes());
+            at += usize::from(width);
+        }
     }
 
     /// Reads a row.
     pub fn get(&self, number: usize, row: &mut Vec<u32>) {
         row.clear();
-        let mut bytes = &self.bytes[number * self.stride..(number + 1) * self.stride];
-        for &width in &self.widths {
-            let (value, rest) = bytes.split_at(usize::from(width));
-            row.push(match *value {
-                [] => 0,
-                [a] => u32::from(a),
-                [a, b] => u32::from(u16::from_le_bytes([a, b])),
-                [a, b, c, d] => u32::from_le_bytes([a, b, c, d]),
-                _ => unreachable!("columns are 0, 1, 2 or 4 bytes wide"),
-            });
-            bytes = rest;
-        }
+        let mut at = number * self.stride;
+        row.extend(self.widths.iter().map(|&width| {
+            let value = self.number_at(at) & mask(width);
+            at += usize::from(width);
+            value
+        }));
+    }
+
+    fn number_at(&self, at: usize) -> u32 {
+        u32::from_le_bytes(self.bytes[at..at + SPARE].try_into().expect("they are four bytes"))
     }
 
     /// The last number of a row.
     pub fn last(&self, number: usize) -> u32 {
-        let width = self.widths.last().map_or(0, |&width| usize::from(width));
-        let end = (number + 1) * self.stride;
-        self.bytes[end - width..end].iter().rev().fold(0, |value, &byte| value << 8 | u32::from(byte))
+        let width = self.widths.last().copied().unwrap_or_default();
+        self.number_at((number + 1) * self.stride - usize::from(width)) & mask(width)
     }
 
     /// Writes them as they are.
@@ -70,7 +76,7 @@ impl Rows {
         write_number(out, self.widths.len() as u64)?;
         out.write_all(&self.widths)?;
         write_number(out, self.len as u64)?;
-        out.write_all(&self.bytes)
+        out.write_all(&self.bytes[..self.len * self.stride])
     }
 
     /// Reads what was written.
@@ -88,13 +94,15 @@ impl Rows {
         let stride = widths.iter().map(|&width| usize::from(width)).sum();
         let len = usize::try_from(read_number(input)?).ok().filter(|&len| len <= ROWS);
         let len = len.ok_or_else(|| unsound("too many rows in one piece"))?;
-        let bytes = take(input, (len * stride) as u64)?;
+        let mut bytes = take(input, (len * stride) as u64)?;
+        bytes.resize(len * stride + SPARE, 0);
         Ok(Self { widths, stride, bytes, len })
     }
 
     /// Adds all of another's rows behind these.
     pub fn append(&mut self, other: &Self) {
         if self.widths == other.widths {
+            self.bytes.truncate(self.len * self.stride);
             self.bytes.extend_from_slice(&other.bytes);
             self.len += other.len;
             return;
@@ -113,13 +121,23 @@ impl Rows {
 
     fn widen(&mut self, widths: Vec<u8>) {
         let stride = widths.iter().map(|&width| usize::from(width)).sum();
-        let mut wider = Self { widths, stride, bytes: Vec::with_capacity(self.len * stride), len: 0 };
+        let mut wider = Self { widths, stride, bytes: Vec::with_capacity(self.len * stride + SPARE), len: 0 };
         let mut row = Vec::new();
         for number in 0..self.len {
             self.get(number, &mut row);
             wider.push(&row);
         }
         *self = wider;
+    }
+}
+
+/// The bits that so many bytes hold.
+fn mask(width: u8) -> u32 {
+    match width {
+        0 => 0,
+        1 => 0xff,
+        2 => 0xffff,
+        _ => u32::MAX,
     }
 }
 
