@@ -161,8 +161,11 @@ impl<N: Node, R: Runtime, P: Probe<N>> Shell<N, R, P> {
                     Event::Request { id: asked.id, request: asked.request }
                 }
             };
-            host.step(&self.config, event.clone(), &mut choose, &mut out);
-            let verdict = self.probe.stepped(&event, &host, &out);
+            if self.probe.takes(&event).is_break() {
+                std::future::pending::<()>().await;
+            }
+            host.step(&self.config, event, &mut choose, &mut out);
+            let verdict = self.probe.stepped(&host, &out);
             self.carry_out(verdict, &mut drive, &mut out).await;
         }
     }
