@@ -21,10 +21,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::journal::{self, JournalError, Writer};
 use crate::probe::Probe;
 use crate::runtime::Runtime;
-use crate::transport::{self, Outbound};
+use crate::transport::Transport;
 
-/// How many messages and requests may wait for the node.
-const QUEUED_EVENTS: usize = 1024;
+/// How many requests may wait for the node.
+const QUEUED_REQUESTS: usize = 1024;
 
 /// Where a node stands in its cluster.
 #[derive(Clone, Debug)]
@@ -105,7 +105,7 @@ pub struct Shell<N: Node, R: Runtime, P: Probe<N>> {
 impl<N: Node, R: Runtime, P: Probe<N>> Shell<N, R, P> {
     /// A node that is not running yet, and the clients' way to it.
     pub fn new(runtime: R, config: N::Config, placement: Placement, probe: P) -> (Self, Handle<N>) {
-        let (requests_out, requests) = mpsc::channel(QUEUED_EVENTS);
+        let (requests_out, requests) = mpsc::channel(QUEUED_REQUESTS);
         let (view, view_out) = watch::channel(None);
         let handle = Handle { requests: requests_out, view: view_out };
         (Self { runtime, config, placement, probe, requests, view }, handle)
@@ -120,10 +120,8 @@ impl<N: Node, R: Runtime, P: Probe<N>> Shell<N, R, P> {
         let address = self.placement.control;
         let listener =
             runtime.listen(address).await.map_err(|error| ShellError::Listen { address, error })?;
-        let (messages_out, mut messages) = mpsc::channel(QUEUED_EVENTS);
-        let probe = self.probe.clone();
-        let complain = move |what| probe.complain(what);
-        runtime.spawn(transport::receive::<N, R>(runtime.clone(), listener, messages_out, complain));
+        let Placement { me, peers, .. } = &self.placement;
+        let transport = Transport::new(runtime.clone(), listener, *me, peers, self.probe.clone());
 
         let mut out = Vec::new();
         let life = u64::from(runtime.choose(u32::MAX)) << 32 | u64::from(runtime.choose(u32::MAX));
@@ -136,7 +134,7 @@ impl<N: Node, R: Runtime, P: Probe<N>> Shell<N, R, P> {
         let mut host = Host::boot(&self.config, &recovered.records, life, &mut choose, &mut out);
         let verdict = self.probe.booted(&recovered, &host, &out);
         let mut drive = Drive {
-            outbound: Outbound::start(&runtime, self.placement.me, &self.placement.peers),
+            transport,
             journal: journal::start_writer(&runtime, file, on_disk),
             written: on_disk,
             timers: Timers::default(),
@@ -155,7 +153,7 @@ impl<N: Node, R: Runtime, P: Probe<N>> Shell<N, R, P> {
                     self.carry_out(verdict, &mut drive, &mut out).await;
                     continue;
                 }
-                Some((from, message)) = messages.recv() => Event::Message { from, message },
+                (from, message) = drive.transport.next() => Event::Message { from, message },
                 Some(asked) = self.requests.recv() => {
                     drive.wait(asked.id, asked.answer);
                     Event::Request { id: asked.id, request: asked.request }
@@ -173,7 +171,7 @@ impl<N: Node, R: Runtime, P: Probe<N>> Shell<N, R, P> {
     async fn carry_out(
         &mut self,
         verdict: ControlFlow<()>,
-        drive: &mut Drive<N>,
+        drive: &mut Drive<N, R, P>,
         effects: &mut Vec<Effect<N>>,
     ) {
         if verdict.is_break() {
@@ -189,7 +187,7 @@ impl<N: Node, R: Runtime, P: Probe<N>> Shell<N, R, P> {
                     let _ = drive.journal.lines.send(line).await;
                 }
                 Effect::Send { to, message } => {
-                    if let Err(why) = drive.outbound.send(to, message) {
+                    if let Err(why) = drive.transport.send(to, message) {
                         self.probe.complain(format!("a message was lost: {why}"));
                     }
                 }
@@ -214,8 +212,8 @@ impl<N: Node, R: Runtime, P: Probe<N>> Shell<N, R, P> {
 }
 
 /// What the loop drives beside the host.
-struct Drive<N: Node> {
-    outbound: Outbound,
+struct Drive<N: Node, R: Runtime, P> {
+    transport: Transport<N, R, P>,
     journal: Writer,
     /// How many records were given to the journal.
     written: u64,
@@ -224,9 +222,9 @@ struct Drive<N: Node> {
     waiting: BTreeMap<RequestId, Vec<oneshot::Sender<N::Reply>>>,
 }
 
-impl<N: Node> Drive<N> {
+impl<N: Node, R: Runtime, P> Drive<N, R, P> {
     fn wait(&mut self, id: RequestId, answer: oneshot::Sender<N::Reply>) {
-        if self.waiting.len() >= QUEUED_EVENTS {
+        if self.waiting.len() >= QUEUED_REQUESTS {
             self.waiting.retain(|_, answers| answers.iter().any(|answer| !answer.is_closed()));
         }
         self.waiting.entry(id).or_default().push(answer);

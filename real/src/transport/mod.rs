@@ -4,28 +4,40 @@
 //! Nothing is promised: while a peer cannot be reached, what is sent to it is lost, and so is what was under
 //! way when a connection broke. Protocols send again what matters. In return nothing waits without bound:
 //! queues, frames and connections are limited, and a write that hangs ends its connection.
+//!
+//! **All of it is done by the node's own task.** A frame is written where it is sent, if its connection takes
+//! it; only what it does not take is queued. A message is read when the node has time for it: what it has no
+//! time for stays in the connection, and slows its sender down. So a frame passes through no queue and no other
+//! task on its way, and costs one wake-up.
+
+mod bells;
+mod incoming;
+mod outgoing;
 
 use std::collections::BTreeMap;
+use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use coalmine_core::codec::frame::{self, Decoder};
+use coalmine_core::codec::frame;
 use coalmine_core::node::{Node, NodeId};
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::io::AsyncRead;
 
-use crate::runtime::{Listener, Runtime};
+use self::bells::{Bell, Bells};
+use self::incoming::{Incoming, Listening};
+use self::outgoing::Outgoing;
+use crate::probe::Probe;
+use crate::runtime::Runtime;
 
-/// How many frames may wait for a peer; more are lost.
-const QUEUED_FRAMES: usize = 1024;
 /// How many connections are taken at a time.
 const MAX_CONNECTIONS: usize = 256;
-/// A write that takes longer ends its connection.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long to wait before connecting again: doubled from the first to the last.
 const RECONNECT: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
+/// How many bytes are read at a time.
+const ROOM_BYTES: usize = 16 * 1024;
 
 /// What a frame between nodes holds.
 #[derive(Debug, Serialize, Deserialize)]
@@ -37,123 +49,154 @@ pub struct Envelope<M> {
     pub message: M,
 }
 
-/// A message as it came in.
-pub(crate) type Inbound<N> = (NodeId, <N as Node>::Message);
+/// Something that is still under way.
+type Later<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
-/// The sending side: a queue and a task for each peer.
-pub(crate) struct Outbound {
-    me: NodeId,
-    queues: BTreeMap<NodeId, mpsc::Sender<Vec<u8>>>,
+/// What the node's task waits for here.
+#[derive(Clone, Copy)]
+enum Who {
+    Listener,
+    Peer(NodeId),
+    Connection(usize),
 }
 
-impl Outbound {
-    /// Starts a task for each peer.
-    pub(crate) fn start<R: Runtime>(runtime: &R, me: NodeId, peers: &BTreeMap<NodeId, SocketAddr>) -> Self {
-        let start = |(&id, &address): (&NodeId, &SocketAddr)| {
-            let (queue, frames) = mpsc::channel(QUEUED_FRAMES);
-            runtime.spawn(send_frames(runtime.clone(), address, frames));
-            (id, queue)
+/// A node's connections.
+pub(crate) struct Transport<N, R: Runtime, P> {
+    me: NodeId,
+    runtime: R,
+    probe: P,
+    bells: Bells<Who>,
+    peers: BTreeMap<NodeId, Outgoing<R>>,
+    listening: Option<Listening<R::Listener>>,
+    listeners_bell: Bell<Who>,
+    /// The connections that peers have opened, each at its place. A place is used again.
+    connections: Vec<Option<Incoming<R::Stream>>>,
+    /// What is read, on its way to a connection's decoder.
+    room: Vec<u8>,
+    node: std::marker::PhantomData<fn() -> N>,
+}
+
+impl<N: Node, R: Runtime, P: Probe<N>> Transport<N, R, P> {
+    /// Takes connections from now on, and opens its own when there is something to send. Complaints go to the
+    /// probe.
+    pub(crate) fn new(
+        runtime: R,
+        listener: R::Listener,
+        me: NodeId,
+        peers: &BTreeMap<NodeId, SocketAddr>,
+        probe: P,
+    ) -> Self {
+        let bells = Bells::new();
+        let listeners_bell = bells.hang(Who::Listener);
+        let peer = |(&id, &address): (&NodeId, &SocketAddr)| {
+            (id, Outgoing::new(runtime.clone(), address, bells.hang(Who::Peer(id))))
         };
-        Self { me, queues: peers.iter().map(start).collect() }
+        let peers = peers.iter().map(peer).collect();
+        let listening = Some(Listening::after(None, listener, runtime.clone()));
+        let (connections, room) = (Vec::new(), vec![0; ROOM_BYTES]);
+        let node = std::marker::PhantomData;
+        Self { me, runtime, probe, bells, peers, listening, listeners_bell, connections, room, node }
     }
 
     /// Sends a datagram. `Err` says why it was lost at once.
-    pub(crate) fn send<M: Serialize>(&self, to: NodeId, message: M) -> Result<(), String> {
-        let queue = self.queues.get(&to).ok_or_else(|| format!("{to} is not a peer"))?;
+    pub(crate) fn send(&mut self, to: NodeId, message: N::Message) -> Result<(), String> {
+        let peer = self.peers.get_mut(&to).ok_or_else(|| format!("{to} is not a peer"))?;
         let frame = frame::encode(&Envelope { from: self.me, message }).map_err(|e| e.to_string())?;
-        queue.try_send(frame).map_err(|_| format!("the queue to {to} is full"))
+        if peer.send(frame) { Ok(()) } else { Err(format!("the queue to {to} is full")) }
     }
-}
 
-async fn send_frames<R: Runtime>(runtime: R, to: SocketAddr, mut frames: mpsc::Receiver<Vec<u8>>) {
-    let mut pause = RECONNECT.0;
-    while let Some(frame) = frames.recv().await {
-        let Ok(stream) = runtime.connect(to).await else {
-            runtime.sleep(pause).await;
-            pause = (pause * 2).min(RECONNECT.1);
-            while frames.try_recv().is_ok() {} // what could not be sent is lost
-            continue;
-        };
-        pause = RECONNECT.0;
-        send_on_connection(&runtime, stream, frame, &mut frames).await;
+    /// The next message. May be dropped and called again. Nothing else moves while nobody waits here, except
+    /// what [`send`](Self::send) can do at once.
+    pub(crate) async fn next(&mut self) -> (NodeId, N::Message) {
+        poll_fn(|cx| self.poll_next(cx)).await
     }
-}
 
-/// Sends until the connection breaks or the node stops.
-async fn send_on_connection<R: Runtime>(
-    runtime: &R,
-    mut stream: R::Stream,
-    first: Vec<u8>,
-    frames: &mut mpsc::Receiver<Vec<u8>>,
-) {
-    let mut next = Some(first);
-    let mut byte = [0];
-    while let Some(frame) = next {
-        let write = async {
-            stream.write_all(&frame).await?;
-            stream.flush().await
-        };
-        let written = tokio::select! {
-            biased;
-            written = write => written.is_ok(),
-            () = runtime.sleep(WRITE_TIMEOUT) => false,
-        };
-        if !written {
-            return;
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<(NodeId, N::Message)> {
+        // What is left of the last round, then one more and not two: something that always calls must leave the
+        // rest of the task its turn.
+        if let Some(Envelope { from, message }) = self.answer_all() {
+            return Poll::Ready((from, message));
         }
-        next = tokio::select! {
-            biased;
-            frame = frames.recv() => frame,
-            _ = stream.read(&mut byte) => return, // peers never write here: it has closed the connection
-        };
-    }
-}
-
-/// Takes connections, and hands on the messages that come in on them.
-pub(crate) async fn receive<N: Node, R: Runtime>(
-    runtime: R,
-    mut listener: R::Listener,
-    messages: mpsc::Sender<Inbound<N>>,
-    complain: impl Fn(String) + Clone + Send + Sync + 'static,
-) {
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
-        let (stream, from) = match listener.accept().await {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                complain(format!("cannot accept a connection: {error}"));
-                runtime.sleep(RECONNECT.1).await; // such as too many open files: it may pass
-                continue;
-            }
-        };
-        let (messages, complain) = (messages.clone(), complain.clone());
-        runtime.spawn(async move {
-            if let Err(why) = receive_on_connection::<N>(stream, messages).await {
-                complain(format!("connection from {from} closed: {why}"));
-            }
-            drop(place);
-        });
-    }
-}
-
-async fn receive_on_connection<N: Node>(
-    mut stream: impl tokio::io::AsyncRead + Unpin,
-    messages: mpsc::Sender<Inbound<N>>,
-) -> Result<(), String> {
-    let mut decoder = Decoder::default();
-    let mut bytes = vec![0; 16 * 1024];
-    loop {
-        let Ok(length @ 1..) = stream.read(&mut bytes).await else {
-            return if decoder.is_between_frames() { Ok(()) } else { Err("it ended within a frame".into()) };
-        };
-        decoder.feed(&bytes[..length]);
-        while let Some(Envelope { from, message }) =
-            decoder.next_frame::<Envelope<N::Message>>().map_err(|e| e.to_string())?
-        {
-            if messages.send((from, message)).await.is_err() {
-                return Ok(()); // the node has stopped
-            }
+        self.bells.next_round(cx);
+        match self.answer_all() {
+            Some(Envelope { from, message }) => Poll::Ready((from, message)),
+            None => Poll::Pending,
         }
     }
+
+    /// Looks at everybody who has called in this round, until there is a message.
+    fn answer_all(&mut self) -> Option<Envelope<N::Message>> {
+        while let Some(who) = self.bells.next() {
+            match who {
+                Who::Listener => self.accept(),
+                Who::Peer(id) => {
+                    if let Some(peer) = self.peers.get_mut(&id) {
+                        peer.tend();
+                    }
+                }
+                Who::Connection(place) => {
+                    if let Some(envelope) = self.read(place) {
+                        return Some(envelope);
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    /// Takes connections while there are any, and places for them.
+    fn accept(&mut self) {
+        let cx = &mut Context::from_waker(self.listeners_bell.answer());
+        while let Some(Listening::Waiting(accepted)) = &mut self.listening {
+            let Poll::Ready((listener, accepted)) = accepted.as_mut().poll(cx) else { return };
+            let pause = match accepted {
+                Ok((stream, from)) => {
+                    place(&self.bells, &mut self.connections, stream, from);
+                    None
+                }
+                Err(error) => {
+                    self.probe.complain(format!("cannot accept a connection: {error}"));
+                    Some(RECONNECT.1) // such as too many open files: it may pass
+                }
+            };
+            let is_full = self.connections.iter().flatten().count() >= MAX_CONNECTIONS;
+            self.listening = Some(match is_full {
+                true => Listening::Full(listener),
+                false => Listening::after(pause, listener, self.runtime.clone()),
+            });
+        }
+    }
+
+    /// Reads the next message of a connection, if there is one.
+    fn read(&mut self, place: usize) -> Option<Envelope<N::Message>> {
+        let connection = self.connections[place].as_mut()?;
+        let Poll::Ready(read) = connection.next(&mut self.room) else { return None };
+        if let Ok(Some(envelope)) = read {
+            self.bells.again(connection.bell()); // there may be more
+            return Some(envelope);
+        }
+        self.connections[place] = None;
+        if let Err(why) = read {
+            self.probe.complain(why);
+        }
+        if let Some(Listening::Full(listener)) = self.listening.take_if(|it| matches!(it, Listening::Full(_))) {
+            self.listening = Some(Listening::after(None, listener, self.runtime.clone()));
+            self.listeners_bell.waker().wake_by_ref();
+        }
+        None
+    }
+}
+
+/// Gives a connection a place, and a bell that says which.
+fn place<S: AsyncRead + Unpin>(
+    bells: &Bells<Who>,
+    connections: &mut Vec<Option<Incoming<S>>>,
+    stream: S,
+    from: SocketAddr,
+) {
+    let place = connections.iter().position(Option::is_none).unwrap_or_else(|| {
+        connections.push(None);
+        connections.len() - 1
+    });
+    connections[place] = Some(Incoming::new(stream, from, bells.hang(Who::Connection(place))));
 }
