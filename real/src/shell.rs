@@ -146,7 +146,8 @@ impl<N: Node, R: Runtime, P: Probe<N>> Shell<N, R, P> {
             let event = tokio::select! {
                 biased;
                 timer = drive.timers.next(&runtime) => Event::Timer(timer),
-                Some(durable) = drive.journal.durable.recv() => {
+                // The disk has nothing to say but about what it was given.
+                Some(durable) = drive.journal.durable.recv(), if host.written() > host.durable() => {
                     let upto = durable.map_err(JournalError::Io)?;
                     host.synced(&self.config, life, upto, &mut choose, &mut out);
                     let verdict = self.probe.synced(upto, &host, &out);
@@ -236,34 +237,44 @@ type Sleep = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// The deadlines of the armed timers, and one sleep until the earliest.
 struct Timers<T> {
     deadlines: BTreeMap<T, Duration>,
+    /// The earliest. The loop asks for it at every event, and timers change more seldom.
+    first: Option<(Duration, T)>,
     sleep: Option<(Duration, Sleep)>,
 }
 
 impl<T> Default for Timers<T> {
     fn default() -> Self {
-        Self { deadlines: BTreeMap::new(), sleep: None }
+        Self { deadlines: BTreeMap::new(), first: None, sleep: None }
     }
 }
 
 impl<T: Ord + Clone> Timers<T> {
     fn arm(&mut self, timer: T, deadline: Duration) {
         self.deadlines.insert(timer, deadline);
+        self.find_first();
     }
 
     fn disarm(&mut self, timer: &T) {
-        self.deadlines.remove(timer);
+        if self.deadlines.remove(timer).is_some() {
+            self.find_first();
+        }
+    }
+
+    fn find_first(&mut self) {
+        let first = self.deadlines.iter().min_by_key(|&(_, deadline)| deadline);
+        self.first = first.map(|(timer, deadline)| (*deadline, timer.clone()));
     }
 
     /// Waits for the next timer and disarms it. May be dropped and called again.
     async fn next<R: Runtime>(&mut self, runtime: &R) -> T {
         loop {
-            let earliest = self.deadlines.iter().min_by_key(|&(_, deadline)| deadline);
-            let Some((timer, &deadline)) = earliest else { return std::future::pending().await };
+            let Some((deadline, timer)) = &self.first else { return std::future::pending().await };
+            let deadline = *deadline;
             if self.sleep.as_ref().is_none_or(|(until, _)| *until != deadline) {
                 let now = runtime.now();
                 if deadline <= now {
                     let timer = timer.clone();
-                    self.deadlines.remove(&timer);
+                    self.disarm(&timer);
                     return timer;
                 }
                 self.sleep = Some((deadline, Box::pin(runtime.sleep(deadline - now))));
