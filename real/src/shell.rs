@@ -5,11 +5,12 @@
 //! decided behind the [`Runtime`].
 
 use std::collections::BTreeMap;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use coalmine_core::codec::journal::encode;
@@ -18,6 +19,7 @@ use coalmine_core::node::{Effect, Event, Node, NodeId, RequestId};
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::call::Call;
 use crate::journal::{self, JournalError, Writer};
 use crate::probe::Probe;
 use crate::runtime::Runtime;
@@ -142,10 +144,11 @@ impl<N: Node, R: Runtime, P: Probe<N>> Shell<N, R, P> {
         };
         self.carry_out(verdict, &mut drive, &mut out).await;
 
+        let mut calls = Call::default();
         loop {
             let event = tokio::select! {
                 biased;
-                timer = drive.timers.next(&runtime) => Event::Timer(timer),
+                timer = poll_fn(|cx| drive.timers.poll_next(&runtime, cx)) => Event::Timer(timer),
                 // The disk has nothing to say but about what it was given.
                 Some(durable) = drive.journal.durable.recv(), if host.written() > host.durable() => {
                     let upto = durable.map_err(JournalError::Io)?;
@@ -155,7 +158,7 @@ impl<N: Node, R: Runtime, P: Probe<N>> Shell<N, R, P> {
                     continue;
                 }
                 (from, message) = drive.transport.next() => Event::Message { from, message },
-                Some(asked) = self.requests.recv() => {
+                Some(asked) = poll_fn(|cx| calls.poll(cx, |cx| self.requests.poll_recv(cx))) => {
                     drive.wait(asked.id, asked.answer);
                     Event::Request { id: asked.id, request: asked.request }
                 }
@@ -240,11 +243,12 @@ struct Timers<T> {
     /// The earliest. The loop asks for it at every event, and timers change more seldom.
     first: Option<(Duration, T)>,
     sleep: Option<(Duration, Sleep)>,
+    call: Call,
 }
 
 impl<T> Default for Timers<T> {
     fn default() -> Self {
-        Self { deadlines: BTreeMap::new(), first: None, sleep: None }
+        Self { deadlines: BTreeMap::new(), first: None, sleep: None, call: Call::default() }
     }
 }
 
@@ -265,22 +269,23 @@ impl<T: Ord + Clone> Timers<T> {
         self.first = first.map(|(timer, deadline)| (*deadline, timer.clone()));
     }
 
-    /// Waits for the next timer and disarms it. May be dropped and called again.
-    async fn next<R: Runtime>(&mut self, runtime: &R) -> T {
+    /// The next timer that fires; it is disarmed.
+    fn poll_next<R: Runtime>(&mut self, runtime: &R, cx: &Context<'_>) -> Poll<T> {
         loop {
-            let Some((deadline, timer)) = &self.first else { return std::future::pending().await };
+            let Some((deadline, timer)) = &self.first else { return Poll::Pending };
             let deadline = *deadline;
             if self.sleep.as_ref().is_none_or(|(until, _)| *until != deadline) {
                 let now = runtime.now();
                 if deadline <= now {
                     let timer = timer.clone();
                     self.disarm(&timer);
-                    return timer;
+                    return Poll::Ready(timer);
                 }
                 self.sleep = Some((deadline, Box::pin(runtime.sleep(deadline - now))));
+                self.call.look_again();
             }
             if let Some((_, sleep)) = &mut self.sleep {
-                sleep.await;
+                ready!(self.call.poll(cx, |cx| sleep.as_mut().poll(cx)));
                 self.sleep = None;
             }
         }
