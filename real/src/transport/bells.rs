@@ -64,11 +64,13 @@ impl<T: Copy + Send + Sync + 'static> Bells<T> {
         }
     }
 
-    /// Begins a round with all that have rung; whoever rings from now on wakes the task.
+    /// Begins a round with all that have rung, after the last one; whoever rings from now on wakes the task.
     pub(super) fn next_round(&mut self, cx: &Context<'_>) {
-        self.round.append(&mut self.again);
+        std::mem::swap(&mut self.round, &mut self.again);
         let mut shared = lock(&self.shared);
-        self.round.append(&mut shared.rung);
+        while let Some(whose) = shared.rung.pop_front() {
+            self.round.push_back(whose);
+        }
         if shared.task.as_ref().is_none_or(|task| !task.will_wake(cx.waker())) {
             shared.task = Some(cx.waker().clone());
         }

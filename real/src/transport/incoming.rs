@@ -48,11 +48,13 @@ pub(super) struct Incoming<S> {
     from: SocketAddr,
     bell: Bell<Who>,
     decoder: Decoder,
+    /// Nothing more will be read.
+    ended: bool,
 }
 
 impl<S: AsyncRead + Unpin> Incoming<S> {
     pub(super) fn new(stream: S, from: SocketAddr, bell: Bell<Who>) -> Self {
-        Self { stream, from, bell, decoder: Decoder::default() }
+        Self { stream, from, bell, decoder: Decoder::default(), ended: false }
     }
 
     pub(super) fn bell(&self) -> &Bell<Who> {
@@ -77,17 +79,30 @@ impl<S: AsyncRead + Unpin> Incoming<S> {
         &mut self,
         room: &mut [u8],
     ) -> Poll<Result<Option<Envelope<M>>, Option<FrameError>>> {
-        let cx = &mut Context::from_waker(self.bell.answer());
+        self.bell.answer();
         loop {
             if let Some(envelope) = self.decoder.next_frame().map_err(Some)? {
                 return Poll::Ready(Ok(Some(envelope)));
             }
-            let mut read = ReadBuf::new(room);
-            let result = ready!(Pin::new(&mut self.stream).poll_read(cx, &mut read));
-            if result.is_err() || read.filled().is_empty() {
+            if self.ended {
                 return Poll::Ready(if self.decoder.is_between_frames() { Ok(None) } else { Err(None) });
             }
-            self.decoder.feed(read.filled());
+            ready!(self.read(room));
         }
+    }
+
+    /// Whether nothing can be read now, so that it will call: then nobody has to look at it before.
+    pub(super) fn is_quiet(&mut self, room: &mut [u8]) -> bool {
+        self.decoder.is_between_frames() && !self.ended && self.read(room).is_pending()
+    }
+
+    /// Reads once.
+    fn read(&mut self, room: &mut [u8]) -> Poll<()> {
+        let cx = &mut Context::from_waker(self.bell.waker());
+        let mut read = ReadBuf::new(room);
+        let result = ready!(Pin::new(&mut self.stream).poll_read(cx, &mut read));
+        self.ended = result.is_err() || read.filled().is_empty();
+        self.decoder.feed(read.filled());
+        Poll::Ready(())
     }
 }

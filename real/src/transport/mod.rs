@@ -13,9 +13,12 @@
 mod bells;
 mod incoming;
 mod outgoing;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
+use std::marker::PhantomData;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -71,9 +74,11 @@ pub(crate) struct Transport<N, R: Runtime, P> {
     listeners_bell: Bell<Who>,
     /// The connections that peers have opened, each at its place. A place is used again.
     connections: Vec<Option<Incoming<R::Stream>>>,
+    /// The frame that is being sent.
+    frame: Vec<u8>,
     /// What is read, on its way to a connection's decoder.
     room: Vec<u8>,
-    node: std::marker::PhantomData<fn() -> N>,
+    node: PhantomData<fn() -> N>,
 }
 
 impl<N: Node, R: Runtime, P: Probe<N>> Transport<N, R, P> {
@@ -93,16 +98,27 @@ impl<N: Node, R: Runtime, P: Probe<N>> Transport<N, R, P> {
         };
         let peers = peers.iter().map(peer).collect();
         let listening = Some(Listening::after(None, listener, runtime.clone()));
-        let (connections, room) = (Vec::new(), vec![0; ROOM_BYTES]);
-        let node = std::marker::PhantomData;
-        Self { me, runtime, probe, bells, peers, listening, listeners_bell, connections, room, node }
+        Self {
+            me,
+            runtime,
+            probe,
+            bells,
+            peers,
+            listening,
+            listeners_bell,
+            connections: Vec::new(),
+            frame: Vec::new(),
+            room: vec![0; ROOM_BYTES],
+            node: PhantomData,
+        }
     }
 
     /// Sends a datagram. `Err` says why it was lost at once.
     pub(crate) fn send(&mut self, to: NodeId, message: N::Message) -> Result<(), String> {
         let peer = self.peers.get_mut(&to).ok_or_else(|| format!("{to} is not a peer"))?;
-        let frame = frame::encode(&Envelope { from: self.me, message }).map_err(|e| e.to_string())?;
-        if peer.send(frame) { Ok(()) } else { Err(format!("the queue to {to} is full")) }
+        frame::encode_into(&Envelope { from: self.me, message }, &mut self.frame)
+            .map_err(|e| e.to_string())?;
+        if peer.send(&self.frame) { Ok(()) } else { Err(format!("the queue to {to} is full")) }
     }
 
     /// The next message. May be dropped and called again. Nothing else moves while nobody waits here, except
@@ -172,14 +188,17 @@ impl<N: Node, R: Runtime, P: Probe<N>> Transport<N, R, P> {
         let connection = self.connections[place].as_mut()?;
         let Poll::Ready(read) = connection.next(&mut self.room) else { return None };
         if let Ok(Some(envelope)) = read {
-            self.bells.again(connection.bell()); // there may be more
+            if !connection.is_quiet(&mut self.room) {
+                self.bells.again(connection.bell());
+            }
             return Some(envelope);
         }
         self.connections[place] = None;
         if let Err(why) = read {
             self.probe.complain(why);
         }
-        if let Some(Listening::Full(listener)) = self.listening.take_if(|it| matches!(it, Listening::Full(_))) {
+        if let Some(Listening::Full(listener)) = self.listening.take_if(|it| matches!(it, Listening::Full(_)))
+        {
             self.listening = Some(Listening::after(None, listener, self.runtime.clone()));
             self.listeners_bell.waker().wake_by_ref();
         }

@@ -40,7 +40,7 @@ enum Link<S> {
 
 struct Open<S> {
     stream: S,
-    /// How much of the queue's first frame is written.
+    /// How much of the frame that is being written has gone.
     written: usize,
     /// Ends the connection, while a write hangs.
     timeout: Option<Later<()>>,
@@ -52,21 +52,25 @@ impl<R: Runtime> Outgoing<R> {
     }
 
     /// Sends a frame: at once, if the connection takes it. `false` if too many wait already.
-    pub(super) fn send(&mut self, frame: Vec<u8>) -> bool {
+    pub(super) fn send(&mut self, frame: &[u8]) -> bool {
+        if let Link::Open(open) = &mut self.link
+            && self.queue.is_empty()
+        {
+            match open.write(frame, &mut Context::from_waker(self.bell.waker())) {
+                Poll::Ready(Ok(())) => return true,
+                Poll::Ready(Err(_)) => {
+                    self.link = Link::Closed; // the frame is lost with the connection
+                    return true;
+                }
+                Poll::Pending => {} // what is written of it so far, `open` knows
+            }
+        }
         if self.queue.len() >= QUEUED_FRAMES {
             return false;
         }
-        self.queue.push_back(frame);
-        match &mut self.link {
-            // Only a frame that is first in the queue finds the connection idle.
-            Link::Open(open) if self.queue.len() == 1 => {
-                let cx = &mut Context::from_waker(self.bell.waker());
-                if open.write_queue(&mut self.queue, &self.runtime, cx).is_ready() {
-                    self.link = Link::Closed;
-                }
-            }
-            Link::Closed => self.tend(),
-            Link::Connecting(_) | Link::Pausing(_) | Link::Open(_) => {}
+        self.queue.push_back(frame.to_vec());
+        if self.queue.len() == 1 {
+            self.tend();
         }
         true
     }
@@ -147,13 +151,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Open<S> {
             if broken {
                 return Poll::Ready(());
             }
-            self.written = 0;
             self.timeout = None;
         }
         Poll::Pending
     }
 
-    /// Writes what is left of a frame.
+    /// Writes a frame, or what is left of it.
     fn write(&mut self, frame: &[u8], cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.written < frame.len() {
             match ready!(Pin::new(&mut self.stream).poll_write(cx, &frame[self.written..]))? {
@@ -161,6 +164,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Open<S> {
                 more => self.written += more,
             }
         }
-        Pin::new(&mut self.stream).poll_flush(cx)
+        ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
+        self.written = 0;
+        Poll::Ready(Ok(()))
     }
 }

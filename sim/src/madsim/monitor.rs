@@ -222,21 +222,25 @@ impl<S: System> State<S> {
         | Happening::Stepped { node, .. }
         | Happening::Synced { node, .. } = what
         {
-            self.sent(*node, what.effects(), number, now);
+            self.sent(*node, what.effects(), number);
         }
         self.stop_if_decided();
     }
 
     /// Writes down what a node has done about the event that it has just taken.
     fn did(&mut self, node: NodeId, effects: &[Effect<NodeOf<S>>]) {
-        let (now, number) = (self.clock.elapsed(), self.watch.trace.sends);
+        let number = self.watch.trace.sends;
         self.watch.did(effects);
-        self.sent(node, effects, number, now);
+        self.sent(node, effects, number);
         self.stop_if_decided();
     }
 
     /// Numbers what a node sends, from this number on.
-    fn sent(&self, node: NodeId, effects: &[Effect<NodeOf<S>>], mut number: u64, now: Duration) {
+    fn sent(&self, node: NodeId, effects: &[Effect<NodeOf<S>>], mut number: u64) {
+        if !self.numbers.are_kept() {
+            return;
+        }
+        let now = self.clock.elapsed();
         for effect in effects {
             if let Effect::Send { to, message } = effect {
                 let frame = || frame::encode(&Envelope { from: node, message }).unwrap_or_default();

@@ -99,7 +99,10 @@ impl Clock {
                 if self.touches() != touches {
                     return Poll::Ready(());
                 }
-                if !alarm.wakes(cx) && touched.as_mut().poll(cx).is_ready() {
+                if alarm.wakes(cx) {
+                    return alarm.rings(); // nobody else has polled this since
+                }
+                if touched.as_mut().poll(cx).is_ready() {
                     return Poll::Ready(());
                 }
                 alarm.poll(cx)
@@ -133,13 +136,15 @@ impl Alarm {
         self.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()))
     }
 
+    /// Whether it rings.
+    fn rings(&self) -> Poll<()> {
+        if self.sleep.is_elapsed() { Poll::Ready(()) } else { Poll::Pending }
+    }
+
     /// Whether it rings. If not, it wakes the task when it does.
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.sleep.is_elapsed() {
-            return Poll::Ready(());
-        }
         if self.wakes(cx) {
-            return Poll::Pending;
+            return self.rings();
         }
         self.waker = Some(cx.waker().clone());
         Pin::new(&mut self.sleep).poll(cx)
