@@ -1,5 +1,6 @@
 //! The run loop: one node, one [`Host`], one task. It takes events from the timers, the disk, the peers and
-//! the clients, one at a time, and carries out what the host releases, in order.
+//! the clients, one at a time, and carries out what the host releases, in order. Timers and the disk come
+//! first: however many messages arrive, neither waits for more than one of them.
 //!
 //! The loop decides nothing. What an effect means is decided in the host; what the network and the disk do is
 //! decided behind the [`Runtime`].
