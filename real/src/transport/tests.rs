@@ -135,22 +135,31 @@ async fn a_peer_that_does_not_read_costs_frames_and_no_time() {
 async fn what_is_sent_arrives_whole_and_in_order() {
     let peer = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let (mut transport, _, _) = transport(peer.local_addr().expect("it has an address")).await;
-    // More than the connection takes at once, so that writes stop in the middle of frames.
     let messages: Vec<_> = (0..200).map(|n| format!("{n} {}", "x".repeat(1 << 16))).collect();
     let sent: Vec<u8> = messages.iter().flat_map(|it| frame(1, it)).collect();
+    // The first is sent before there is a connection, the others when it is open: more than it takes at once,
+    // so that writes stop in the middle of a frame.
+    let mut messages = messages.into_iter();
+    transport.send(NodeId(2), messages.next().expect("it is the first")).expect("there is room");
+    let mut read = vec![0; sent.len()];
+    let first = frame(1, &format!("0 {}", "x".repeat(1 << 16))).len();
+    let connect = async {
+        let (mut stream, _) = peer.accept().await.expect("it works");
+        stream.read_exact(&mut read[..first]).await.expect("the first comes");
+        stream
+    };
+    let mut stream = tokio::select! {
+        biased;
+        (from, _) = transport.next() => panic!("{from} says nothing"),
+        stream = timeout(SOON, connect) => stream.expect("in time"),
+    };
     for message in messages {
         transport.send(NodeId(2), message).expect("there is room");
     }
-    let read = async {
-        let (mut stream, _) = peer.accept().await.expect("it works");
-        let mut read = vec![0; sent.len()];
-        stream.read_exact(&mut read).await.expect("all of it comes");
-        read
-    };
-    let read = tokio::select! {
+    tokio::select! {
         biased;
         (from, _) = transport.next() => panic!("{from} says nothing"),
-        read = timeout(SOON, read) => read.expect("in time"),
+        rest = timeout(SOON, stream.read_exact(&mut read[first..])) => rest.expect("in time").expect("it comes"),
     };
     assert!(read == sent, "other bytes have arrived");
 }
