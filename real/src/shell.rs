@@ -1,6 +1,7 @@
 //! The run loop: one node, one [`Host`], one task. It takes events from the timers, the disk, the peers and
-//! the clients, one at a time, and carries out what the host releases, in order. Timers and the disk come
-//! first: however many messages arrive, neither waits for more than one of them.
+//! the clients, one at a time, and carries out what the host releases, in order, but for answers to clients,
+//! which leave last. Timers and the disk come first: however many messages arrive, neither waits for more than
+//! one of them.
 //!
 //! The loop decides nothing. What an effect means is decided in the host; what the network and the disk do is
 //! decided behind the [`Runtime`].
@@ -182,6 +183,9 @@ impl<N: Node, R: Runtime, P: Probe<N>> Shell<N, R, P> {
         if verdict.is_break() {
             std::future::pending::<()>().await;
         }
+        // Clients are answered last: whoever is told that something has happened, and looks, must find it in the
+        // view, and other threads look while this one still writes frames.
+        let mut answers = Vec::new();
         for effect in effects.drain(..) {
             match effect {
                 Effect::Append(record) => {
@@ -197,9 +201,8 @@ impl<N: Node, R: Runtime, P: Probe<N>> Shell<N, R, P> {
                     }
                 }
                 Effect::Reply { to, reply } => {
-                    for answer in drive.waiting.remove(&to).into_iter().flatten() {
-                        let _ = answer.send(reply.clone()); // the client may have gone
-                    }
+                    let waiting = drive.waiting.remove(&to).into_iter().flatten();
+                    answers.extend(waiting.map(|answer| (answer, reply.clone())));
                 }
                 Effect::Publish(view) => {
                     self.view.send_replace(Some(Arc::new(view.0)));
@@ -212,6 +215,9 @@ impl<N: Node, R: Runtime, P: Probe<N>> Shell<N, R, P> {
                 Effect::Observe(_) => {} // the probe has seen it
                 Effect::WhenDurable(_) => unreachable!("the host keeps tokens to itself"),
             }
+        }
+        for (answer, reply) in answers {
+            let _ = answer.send(reply); // the client may have gone
         }
     }
 }
