@@ -14,6 +14,7 @@
 //! Reading order: [`runtime`], [`shell`], [`transport`], [`journal`], [`face`] and [`http`], [`probe`] and
 //! [`recorder`], then [`rollout`].
 
+mod call;
 pub mod face;
 pub mod http;
 pub mod journal;

@@ -18,8 +18,12 @@ pub trait Probe<N: Node>: Clone + Send + Sync + 'static {
     ) -> ControlFlow<()> {
         ControlFlow::Continue(())
     }
-    /// The node has taken an event.
-    fn stepped(&self, _event: &Event<N>, _host: &Host<N>, _effects: &[Effect<N>]) -> ControlFlow<()> {
+    /// The node is about to take an event, and to own it. If it is stopped, it never does.
+    fn takes(&self, _event: &Event<N>) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
+    /// The node has taken the event.
+    fn stepped(&self, _host: &Host<N>, _effects: &[Effect<N>]) -> ControlFlow<()> {
         ControlFlow::Continue(())
     }
     /// The disk has made records durable, which released these effects.
@@ -42,8 +46,11 @@ impl<N: Node, A: Probe<N>, B: Probe<N>> Probe<N> for (A, Option<B>) {
     ) -> ControlFlow<()> {
         both(self, |a| a.booted(journal, host, effects), |b| b.booted(journal, host, effects))
     }
-    fn stepped(&self, event: &Event<N>, host: &Host<N>, effects: &[Effect<N>]) -> ControlFlow<()> {
-        both(self, |a| a.stepped(event, host, effects), |b| b.stepped(event, host, effects))
+    fn takes(&self, event: &Event<N>) -> ControlFlow<()> {
+        both(self, |a| a.takes(event), |b| b.takes(event))
+    }
+    fn stepped(&self, host: &Host<N>, effects: &[Effect<N>]) -> ControlFlow<()> {
+        both(self, |a| a.stepped(host, effects), |b| b.stepped(host, effects))
     }
     fn synced(&self, upto: u64, host: &Host<N>, effects: &[Effect<N>]) -> ControlFlow<()> {
         both(self, |a| a.synced(upto, host, effects), |b| b.synced(upto, host, effects))

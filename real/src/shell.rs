@@ -1,15 +1,18 @@
 //! The run loop: one node, one [`Host`], one task. It takes events from the timers, the disk, the peers and
-//! the clients, one at a time, and carries out what the host releases, in order.
+//! the clients, one at a time, and carries out what the host releases, in order, but for answers to clients,
+//! which leave last. Timers and the disk come first: however many messages arrive, neither waits for more than
+//! one of them.
 //!
 //! The loop decides nothing. What an effect means is decided in the host; what the network and the disk do is
 //! decided behind the [`Runtime`].
 
 use std::collections::BTreeMap;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use coalmine_core::codec::journal::encode;
@@ -18,13 +21,14 @@ use coalmine_core::node::{Effect, Event, Node, NodeId, RequestId};
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::call::Call;
 use crate::journal::{self, JournalError, Writer};
 use crate::probe::Probe;
 use crate::runtime::Runtime;
-use crate::transport::{self, Outbound};
+use crate::transport::Transport;
 
-/// How many messages and requests may wait for the node.
-const QUEUED_EVENTS: usize = 1024;
+/// How many requests may wait for the node.
+const QUEUED_REQUESTS: usize = 1024;
 
 /// Where a node stands in its cluster.
 #[derive(Clone, Debug)]
@@ -105,7 +109,7 @@ pub struct Shell<N: Node, R: Runtime, P: Probe<N>> {
 impl<N: Node, R: Runtime, P: Probe<N>> Shell<N, R, P> {
     /// A node that is not running yet, and the clients' way to it.
     pub fn new(runtime: R, config: N::Config, placement: Placement, probe: P) -> (Self, Handle<N>) {
-        let (requests_out, requests) = mpsc::channel(QUEUED_EVENTS);
+        let (requests_out, requests) = mpsc::channel(QUEUED_REQUESTS);
         let (view, view_out) = watch::channel(None);
         let handle = Handle { requests: requests_out, view: view_out };
         (Self { runtime, config, placement, probe, requests, view }, handle)
@@ -120,10 +124,8 @@ impl<N: Node, R: Runtime, P: Probe<N>> Shell<N, R, P> {
         let address = self.placement.control;
         let listener =
             runtime.listen(address).await.map_err(|error| ShellError::Listen { address, error })?;
-        let (messages_out, mut messages) = mpsc::channel(QUEUED_EVENTS);
-        let probe = self.probe.clone();
-        let complain = move |what| probe.complain(what);
-        runtime.spawn(transport::receive::<N, R>(runtime.clone(), listener, messages_out, complain));
+        let Placement { me, peers, .. } = &self.placement;
+        let transport = Transport::new(runtime.clone(), listener, *me, peers, self.probe.clone());
 
         let mut out = Vec::new();
         let life = u64::from(runtime.choose(u32::MAX)) << 32 | u64::from(runtime.choose(u32::MAX));
@@ -136,7 +138,7 @@ impl<N: Node, R: Runtime, P: Probe<N>> Shell<N, R, P> {
         let mut host = Host::boot(&self.config, &recovered.records, life, &mut choose, &mut out);
         let verdict = self.probe.booted(&recovered, &host, &out);
         let mut drive = Drive {
-            outbound: Outbound::start(&runtime, self.placement.me, &self.placement.peers),
+            transport,
             journal: journal::start_writer(&runtime, file, on_disk),
             written: on_disk,
             timers: Timers::default(),
@@ -144,25 +146,30 @@ impl<N: Node, R: Runtime, P: Probe<N>> Shell<N, R, P> {
         };
         self.carry_out(verdict, &mut drive, &mut out).await;
 
+        let mut calls = Call::default();
         loop {
             let event = tokio::select! {
                 biased;
-                timer = drive.timers.next(&runtime) => Event::Timer(timer),
-                Some(durable) = drive.journal.durable.recv() => {
+                timer = poll_fn(|cx| drive.timers.poll_next(&runtime, cx)) => Event::Timer(timer),
+                // The disk has nothing to say but about what it was given.
+                Some(durable) = drive.journal.durable.recv(), if host.written() > host.durable() => {
                     let upto = durable.map_err(JournalError::Io)?;
                     host.synced(&self.config, life, upto, &mut choose, &mut out);
                     let verdict = self.probe.synced(upto, &host, &out);
                     self.carry_out(verdict, &mut drive, &mut out).await;
                     continue;
                 }
-                Some((from, message)) = messages.recv() => Event::Message { from, message },
-                Some(asked) = self.requests.recv() => {
+                (from, message) = drive.transport.next() => Event::Message { from, message },
+                Some(asked) = poll_fn(|cx| calls.poll(cx, |cx| self.requests.poll_recv(cx))) => {
                     drive.wait(asked.id, asked.answer);
                     Event::Request { id: asked.id, request: asked.request }
                 }
             };
-            host.step(&self.config, event.clone(), &mut choose, &mut out);
-            let verdict = self.probe.stepped(&event, &host, &out);
+            if self.probe.takes(&event).is_break() {
+                std::future::pending::<()>().await;
+            }
+            host.step(&self.config, event, &mut choose, &mut out);
+            let verdict = self.probe.stepped(&host, &out);
             self.carry_out(verdict, &mut drive, &mut out).await;
         }
     }
@@ -170,12 +177,15 @@ impl<N: Node, R: Runtime, P: Probe<N>> Shell<N, R, P> {
     async fn carry_out(
         &mut self,
         verdict: ControlFlow<()>,
-        drive: &mut Drive<N>,
+        drive: &mut Drive<N, R, P>,
         effects: &mut Vec<Effect<N>>,
     ) {
         if verdict.is_break() {
             std::future::pending::<()>().await;
         }
+        // Clients are answered last: whoever is told that something has happened, and looks, must find it in the
+        // view, and other threads look while this one still writes frames.
+        let mut answers = Vec::new();
         for effect in effects.drain(..) {
             match effect {
                 Effect::Append(record) => {
@@ -186,14 +196,13 @@ impl<N: Node, R: Runtime, P: Probe<N>> Shell<N, R, P> {
                     let _ = drive.journal.lines.send(line).await;
                 }
                 Effect::Send { to, message } => {
-                    if let Err(why) = drive.outbound.send(to, message) {
+                    if let Err(why) = drive.transport.send(to, message) {
                         self.probe.complain(format!("a message was lost: {why}"));
                     }
                 }
                 Effect::Reply { to, reply } => {
-                    for answer in drive.waiting.remove(&to).into_iter().flatten() {
-                        let _ = answer.send(reply.clone()); // the client may have gone
-                    }
+                    let waiting = drive.waiting.remove(&to).into_iter().flatten();
+                    answers.extend(waiting.map(|answer| (answer, reply.clone())));
                 }
                 Effect::Publish(view) => {
                     self.view.send_replace(Some(Arc::new(view.0)));
@@ -207,12 +216,15 @@ impl<N: Node, R: Runtime, P: Probe<N>> Shell<N, R, P> {
                 Effect::WhenDurable(_) => unreachable!("the host keeps tokens to itself"),
             }
         }
+        for (answer, reply) in answers {
+            let _ = answer.send(reply); // the client may have gone
+        }
     }
 }
 
 /// What the loop drives beside the host.
-struct Drive<N: Node> {
-    outbound: Outbound,
+struct Drive<N: Node, R: Runtime, P> {
+    transport: Transport<N, R, P>,
     journal: Writer,
     /// How many records were given to the journal.
     written: u64,
@@ -221,9 +233,9 @@ struct Drive<N: Node> {
     waiting: BTreeMap<RequestId, Vec<oneshot::Sender<N::Reply>>>,
 }
 
-impl<N: Node> Drive<N> {
+impl<N: Node, R: Runtime, P> Drive<N, R, P> {
     fn wait(&mut self, id: RequestId, answer: oneshot::Sender<N::Reply>) {
-        if self.waiting.len() >= QUEUED_EVENTS {
+        if self.waiting.len() >= QUEUED_REQUESTS {
             self.waiting.retain(|_, answers| answers.iter().any(|answer| !answer.is_closed()));
         }
         self.waiting.entry(id).or_default().push(answer);
@@ -235,40 +247,52 @@ type Sleep = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// The deadlines of the armed timers, and one sleep until the earliest.
 struct Timers<T> {
     deadlines: BTreeMap<T, Duration>,
+    /// The earliest. The loop asks for it at every event, and timers change more seldom.
+    first: Option<(Duration, T)>,
     sleep: Option<(Duration, Sleep)>,
+    call: Call,
 }
 
 impl<T> Default for Timers<T> {
     fn default() -> Self {
-        Self { deadlines: BTreeMap::new(), sleep: None }
+        Self { deadlines: BTreeMap::new(), first: None, sleep: None, call: Call::default() }
     }
 }
 
 impl<T: Ord + Clone> Timers<T> {
     fn arm(&mut self, timer: T, deadline: Duration) {
         self.deadlines.insert(timer, deadline);
+        self.find_first();
     }
 
     fn disarm(&mut self, timer: &T) {
-        self.deadlines.remove(timer);
+        if self.deadlines.remove(timer).is_some() {
+            self.find_first();
+        }
     }
 
-    /// Waits for the next timer and disarms it. May be dropped and called again.
-    async fn next<R: Runtime>(&mut self, runtime: &R) -> T {
+    fn find_first(&mut self) {
+        let first = self.deadlines.iter().min_by_key(|&(_, deadline)| deadline);
+        self.first = first.map(|(timer, deadline)| (*deadline, timer.clone()));
+    }
+
+    /// The next timer that fires; it is disarmed.
+    fn poll_next<R: Runtime>(&mut self, runtime: &R, cx: &Context<'_>) -> Poll<T> {
         loop {
-            let earliest = self.deadlines.iter().min_by_key(|&(_, deadline)| deadline);
-            let Some((timer, &deadline)) = earliest else { return std::future::pending().await };
+            let Some((deadline, timer)) = &self.first else { return Poll::Pending };
+            let deadline = *deadline;
             if self.sleep.as_ref().is_none_or(|(until, _)| *until != deadline) {
                 let now = runtime.now();
                 if deadline <= now {
                     let timer = timer.clone();
-                    self.deadlines.remove(&timer);
-                    return timer;
+                    self.disarm(&timer);
+                    return Poll::Ready(timer);
                 }
                 self.sleep = Some((deadline, Box::pin(runtime.sleep(deadline - now))));
+                self.call.look_again();
             }
             if let Some((_, sleep)) = &mut self.sleep {
-                sleep.await;
+                ready!(self.call.poll(cx, |cx| sleep.as_mut().poll(cx)));
                 self.sleep = None;
             }
         }

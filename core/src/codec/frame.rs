@@ -42,8 +42,15 @@ pub enum FrameError {
 /// One frame as bytes.
 pub fn encode(value: &impl Serialize) -> Result<Vec<u8>, FrameError> {
     let mut frame = Vec::with_capacity(ROOM_BYTES);
+    encode_into(value, &mut frame)?;
+    Ok(frame)
+}
+
+/// One frame as bytes, in place of what the buffer held.
+pub fn encode_into(value: &impl Serialize, frame: &mut Vec<u8>) -> Result<(), FrameError> {
+    frame.clear();
     frame.extend_from_slice(&[0; HEADER_BYTES]);
-    serde_json::to_writer(&mut frame, value).map_err(|source| FrameError::Body {
+    serde_json::to_writer(&mut *frame, value).map_err(|source| FrameError::Body {
         frame: 1,
         offset: 0,
         source,
@@ -54,7 +61,7 @@ pub fn encode(value: &impl Serialize) -> Result<Vec<u8>, FrameError> {
     }
     let header = u32::try_from(length).expect("the limit fits in 32 bits").to_be_bytes();
     frame[..HEADER_BYTES].copy_from_slice(&header);
-    Ok(frame)
+    Ok(())
 }
 
 /// Cuts a stream of bytes into frames. Holds at most one unfinished frame and one read's worth of bytes.

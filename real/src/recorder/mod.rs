@@ -84,7 +84,9 @@ struct Shared<N: Node> {
 struct State<N: Node> {
     /// `None` once nothing is recorded any more.
     queue: Option<SyncSender<Taken<N>>>,
-    /// What the node was told during the step that is under way.
+    /// The event of the step that is under way.
+    takes: Option<Event<N>>,
+    /// What the node was told during it.
     chose: Vec<u32>,
     /// Hears when the writer has ended.
     ended: Receiver<()>,
@@ -127,7 +129,7 @@ impl<N: Node> Recorder<N> {
             let _ = end.send(()); // whoever did not wait for it has gone
         };
         thread::Builder::new().name("recorder".into()).spawn(work)?;
-        let state = Mutex::new(State { queue: Some(queue), chose: Vec::new(), ended });
+        let state = Mutex::new(State { queue: Some(queue), takes: None, chose: Vec::new(), ended });
         Ok(Self(Arc::new(Shared { state, overflowed })))
     }
 
@@ -144,17 +146,19 @@ impl<N: Node> Recorder<N> {
     }
 
     fn record(&self, took: impl FnOnce() -> Took<N>, effects: &[Effect<N>]) -> ControlFlow<()> {
-        self.with(|state| {
-            let chose = std::mem::take(&mut state.chose);
-            let Some(queue) = &state.queue else { return };
-            let at = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-            if queue.try_send(Taken { at, took: took(), chose, effects: effects.to_vec() }).is_err() {
-                // If the writer has gone instead, nobody reads this.
-                self.0.overflowed.store(true, Ordering::Relaxed);
-                state.queue = None;
-            }
-        });
+        self.with(|state| self.add(state, took, effects));
         ControlFlow::Continue(())
+    }
+
+    fn add(&self, state: &mut State<N>, took: impl FnOnce() -> Took<N>, effects: &[Effect<N>]) {
+        let chose = std::mem::take(&mut state.chose);
+        let Some(queue) = &state.queue else { return };
+        let at = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        if queue.try_send(Taken { at, took: took(), chose, effects: effects.to_vec() }).is_err() {
+            // If the writer has gone instead, nobody reads this.
+            self.0.overflowed.store(true, Ordering::Relaxed);
+            state.queue = None;
+        }
     }
 }
 
@@ -168,8 +172,18 @@ impl<N: Node> Probe<N> for Recorder<N> {
         self.record(|| Took::boot(host.incarnation(), journal), effects)
     }
 
-    fn stepped(&self, event: &Event<N>, _host: &Host<N>, effects: &[Effect<N>]) -> ControlFlow<()> {
-        self.record(|| Took::Event(event.clone()), effects)
+    fn takes(&self, event: &Event<N>) -> ControlFlow<()> {
+        self.with(|state| state.takes = state.queue.is_some().then(|| event.clone()));
+        ControlFlow::Continue(())
+    }
+
+    fn stepped(&self, _host: &Host<N>, effects: &[Effect<N>]) -> ControlFlow<()> {
+        self.with(|state| {
+            if let Some(event) = state.takes.take() {
+                self.add(state, || Took::Event(event), effects);
+            }
+        });
+        ControlFlow::Continue(())
     }
 
     fn synced(&self, upto: u64, _host: &Host<N>, effects: &[Effect<N>]) -> ControlFlow<()> {

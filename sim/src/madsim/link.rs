@@ -4,7 +4,7 @@
 //!
 //! madsim's TCP opens a connection and refuses it where nobody listens. The frames travel beside it, in a
 //! [`Pipe`] from one task's hand to the other's: madsim has no faults of its own for them, and would take two
-//! wake-ups for each where one is enough.
+//! wake-ups for each where one is enough. A frame that finds its reader idle sets one timer, which wakes it.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use coalmine_core::node::NodeId;
 use madsim::net::TcpStream;
@@ -129,6 +129,7 @@ impl Network {
             held: BTreeMap::new(),
             counted: 0,
             alarm: None,
+            arrival: Alarm::new(&TimeHandle::current(), Duration::ZERO),
             stream,
         })
     }
@@ -138,7 +139,8 @@ impl Network {
         let Opened { direction, pipe } = self.with(|state| state.opened.remove(&from))?;
         lock(&pipe).accepted = true;
         let (clock, numbers) = (TimeHandle::current(), self.numbers.clone());
-        Some(FrameReader { pipe, clock, direction, numbers, read: 0, alarm: None })
+        let alarm = Alarm::new(&clock, Duration::ZERO);
+        Some(FrameReader { pipe, clock, direction, numbers, read: 0, alarm, awaits: None })
     }
 }
 
@@ -146,9 +148,11 @@ impl Network {
 #[derive(Default)]
 struct Pipe {
     /// Frames, and when each arrives. They keep their order.
-    frames: VecDeque<(Duration, Frame)>,
-    /// Who waits for a frame, while there is none.
+    frames: VecDeque<(Instant, Frame)>,
+    /// Who reads.
     reader: Option<Waker>,
+    /// The reader has seen that there is no frame.
+    reader_waits: bool,
     /// Who wants to know when the receiver has gone.
     writer: Option<Waker>,
     /// The receiver has taken the connection.
@@ -188,6 +192,8 @@ pub struct FrameWriter {
     counted: u64,
     /// Wakes the task for the first of them.
     alarm: Option<(Duration, Alarm)>,
+    /// Wakes the reader for the frame that sets out.
+    arrival: Alarm,
     /// The connection itself.
     stream: TcpStream,
 }
@@ -198,17 +204,22 @@ impl FrameWriter {
         if lock(&self.pipe).closed {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
-        self.check_reset()?;
-        self.let_go_due(cx);
-        if self.part.is_empty() && whole_frame(bytes) == Some(bytes.len()) {
-            self.send(bytes.to_vec());
-            return Poll::Ready(Ok(bytes.len()));
+        if !self.held.is_empty() {
+            self.check_reset()?;
+            self.let_go_due(cx);
         }
-        self.part.extend_from_slice(bytes);
-        while let Some(length) = whole_frame(&self.part) {
-            let rest = self.part.split_off(length);
-            let frame = std::mem::replace(&mut self.part, rest);
-            self.send(frame);
+        if self.part.is_empty() && whole_frame(bytes) == Some(bytes.len()) {
+            self.send(bytes.to_vec())?;
+        } else {
+            self.part.extend_from_slice(bytes);
+            while let Some(length) = whole_frame(&self.part) {
+                let rest = self.part.split_off(length);
+                let frame = std::mem::replace(&mut self.part, rest);
+                self.send(frame)?;
+            }
+        }
+        if !self.held.is_empty() {
+            self.let_go_due(cx);
         }
         Poll::Ready(Ok(bytes.len()))
     }
@@ -234,12 +245,25 @@ impl FrameWriter {
     }
 
     /// Decides what becomes of a frame, and lets it go if nothing holds it back.
-    fn send(&mut self, bytes: Vec<u8>) {
+    fn send(&mut self, bytes: Vec<u8>) -> io::Result<()> {
         let (from, to) = (self.from, self.to);
+        let decided = self.network.with(|State { mood, .. }| {
+            let direction = mood.direction(from, to);
+            if direction.resets != self.resets {
+                return None;
+            }
+            let fate = mood.fate(from, to);
+            let at_once = fate.copies == [Some(Duration::ZERO), None];
+            let passes = at_once && direction.clogs == 0 && direction.cuts == 0;
+            Some((fate, direction, passes.then(|| mood.latency())))
+        });
+        let Some((fate, direction, latency)) = decided else { return self.check_reset() };
         let frame = Frame { send: self.network.numbers.leaves((from, to), &bytes), bytes };
-        let (fate, direction) =
-            self.network.with(|State { mood, .. }| (mood.fate(from, to), mood.direction(from, to)));
         (self.network.watch)(from, to, fate.tell, &frame);
+        if let Some(latency) = latency {
+            self.depart(frame, latency);
+            return Ok(());
+        }
         let [first, second] = fate.copies;
         if let Some(delay) = second {
             self.set_out(frame.clone(), delay, direction);
@@ -247,6 +271,7 @@ impl FrameWriter {
         if let Some(delay) = first {
             self.set_out(frame, delay, direction);
         }
+        Ok(())
     }
 
     /// A frame sets out after so long.
@@ -285,11 +310,18 @@ impl FrameWriter {
             self.network.with(|state| state.mood.effects.count(Effect::FrameCutOff));
             return (self.network.watch)(self.from, self.to, "is cut off", &frame);
         }
-        let arrives = self.clock.elapsed() + self.network.with(|state| state.mood.latency());
-        let mut pipe = lock(&self.pipe);
-        if let Some(reader) = pipe.reader.take() {
-            // It waits for a frame; from now on, for this one.
-            let _ = Alarm::new(&self.clock, arrives).poll(&mut Context::from_waker(&reader));
+        let latency = self.network.with(|state| state.mood.latency());
+        self.depart(frame, latency);
+    }
+
+    /// A frame is under way.
+    fn depart(&mut self, frame: Frame, latency: Duration) {
+        let arrives = self.clock.now_instant() + latency;
+        let pipe = &mut *lock(&self.pipe);
+        if std::mem::take(&mut pipe.reader_waits)
+            && let Some(reader) = &pipe.reader
+        {
+            self.arrival.wake_at(arrives, reader); // it sleeps until then: one timer, one wake-up
         }
         pipe.frames.push_back((arrives, frame));
     }
@@ -328,26 +360,30 @@ pub struct FrameReader {
     numbers: Numbers,
     /// How many bytes of the first frame were read.
     read: usize,
-    /// Wakes the task when the first frame arrives.
-    alarm: Option<(Duration, Alarm)>,
+    /// Wakes the task when the first frame arrives, if it was read after others and is still under way.
+    alarm: Alarm,
+    /// For when the alarm is set.
+    awaits: Option<Instant>,
 }
 
 impl FrameReader {
     /// Reads what has arrived; nothing more comes once the sender has gone and all has arrived.
     pub fn read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let mut pipe = lock(&self.pipe);
+        let pipe = &mut *lock(&self.pipe);
         let Some((arrives, frame)) = pipe.frames.front() else {
             if pipe.closed {
                 return Poll::Ready(Ok(()));
             }
+            pipe.reader_waits = true;
             register(&mut pipe.reader, cx);
             return Poll::Pending;
         };
-        if *arrives > self.clock.elapsed() {
-            let alarm = self.alarm.take().filter(|(rings, _)| rings == arrives);
-            let (_, alarm) =
-                self.alarm.insert(alarm.unwrap_or_else(|| (*arrives, Alarm::new(&self.clock, *arrives))));
-            ready!(alarm.poll(cx));
+        if *arrives > self.clock.now_instant() {
+            if self.awaits != Some(*arrives) {
+                self.awaits = Some(*arrives);
+                self.alarm.set(*arrives);
+            }
+            ready!(self.alarm.poll(cx));
         }
         let rest = &frame.bytes[self.read..];
         let length = rest.len().min(buf.remaining());

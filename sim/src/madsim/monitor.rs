@@ -12,6 +12,7 @@ use coalmine_core::node::{Effect, Event, Node, NodeId};
 use coalmine_core::observation::{Observation, Observed};
 use coalmine_real::probe::Probe;
 use coalmine_real::transport::Envelope;
+use madsim::time::TimeHandle;
 use tokio::sync::mpsc;
 
 use super::link::Frame;
@@ -40,6 +41,9 @@ struct State<S: System> {
     places: Vec<Place<S>>,
     numbers: Numbers,
     orders: mpsc::UnboundedSender<Order<NodeOf<S>>>,
+    clock: TimeHandle,
+    /// The event of the step that is under way, if it is recorded.
+    recorded: Option<Event<NodeOf<S>>>,
 }
 
 struct Place<S: System> {
@@ -80,7 +84,9 @@ impl<S: System> Monitor<S> {
         let places = system.members().into_iter().map(place).collect();
         let watch = Watch::new(&*system, plan, options);
         let numbers = Numbers::new(options.keep_trace);
-        Self(Arc::new(Mutex::new(State { watch, places, system, numbers, orders })))
+        let clock = TimeHandle::current();
+        let state = State { watch, places, system, numbers, orders, clock, recorded: None };
+        Self(Arc::new(Mutex::new(state)))
     }
 
     fn with<T>(&self, work: impl FnOnce(&mut State<S>) -> T) -> T {
@@ -192,7 +198,8 @@ impl<S: System> Monitor<S> {
 
     /// The eye on one node. `crash` is called when a trigger crashes it.
     pub fn eye(&self, node: NodeId) -> Eye<S> {
-        Eye { monitor: self.clone(), node }
+        let place = self.with(|state| state.places.iter().position(|place| place.id == node));
+        Eye { monitor: self.clone(), node, place: place.expect("only members are watched") }
     }
 }
 
@@ -208,36 +215,32 @@ impl<S: System> State<S> {
 
     /// Writes down something about the message of this number.
     fn push_about(&mut self, what: &Happening<NodeOf<S>>, send: Option<u64>) {
-        let now = madsim::time::TimeHandle::current().elapsed();
+        let now = self.clock.elapsed();
         let number = self.watch.trace.sends;
         self.watch.push(now, what, send);
         if let Happening::Booted { node, .. }
         | Happening::Stepped { node, .. }
         | Happening::Synced { node, .. } = what
         {
-            self.sent(*node, what.effects(), number, now);
+            self.sent(*node, what.effects(), number);
         }
         self.stop_if_decided();
     }
 
-    /// Writes down that a node has taken an event.
-    fn stepped(
-        &mut self,
-        node: NodeId,
-        event: &Event<NodeOf<S>>,
-        effects: &[Effect<NodeOf<S>>],
-        send: Option<u64>,
-    ) {
-        let now = madsim::time::TimeHandle::current().elapsed();
+    /// Writes down what a node has done about the event that it has just taken.
+    fn did(&mut self, node: NodeId, effects: &[Effect<NodeOf<S>>]) {
         let number = self.watch.trace.sends;
-        self.watch.takes(now, node, event, send);
         self.watch.did(effects);
-        self.sent(node, effects, number, now);
+        self.sent(node, effects, number);
         self.stop_if_decided();
     }
 
     /// Numbers what a node sends, from this number on.
-    fn sent(&self, node: NodeId, effects: &[Effect<NodeOf<S>>], mut number: u64, now: Duration) {
+    fn sent(&self, node: NodeId, effects: &[Effect<NodeOf<S>>], mut number: u64) {
+        if !self.numbers.are_kept() {
+            return;
+        }
+        let now = self.clock.elapsed();
         for effect in effects {
             if let Effect::Send { to, message } = effect {
                 let frame = || frame::encode(&Envelope { from: node, message }).unwrap_or_default();
@@ -254,13 +257,13 @@ impl<S: System> State<S> {
         took: impl FnOnce() -> Took<NodeOf<S>>,
         effects: &[Effect<NodeOf<S>>],
     ) {
-        self.watch.record(madsim::time::TimeHandle::current().elapsed(), node, took, effects);
+        self.watch.record(self.clock.elapsed(), node, took, effects);
     }
 
     /// Takes in what a node did.
-    fn took(&mut self, node: NodeId, state: &NodeOf<S>, effects: &[Effect<NodeOf<S>>]) {
-        self.watch.took(node, state, effects);
-        let place = self.place(node);
+    fn took(&mut self, place: usize, state: &NodeOf<S>, effects: &[Effect<NodeOf<S>>]) {
+        let place = &mut self.places[place];
+        self.watch.took(place.id, state, effects);
         match &mut place.state {
             Some(known) if known == state => {}
             known => *known = Some(state.clone()),
@@ -303,11 +306,13 @@ impl<S: System> State<S> {
 pub struct Eye<S: System> {
     monitor: Monitor<S>,
     node: NodeId,
+    /// Where the node is among the monitor's places.
+    place: usize,
 }
 
 impl<S: System> Clone for Eye<S> {
     fn clone(&self) -> Self {
-        Self { monitor: self.monitor.clone(), node: self.node }
+        Self { monitor: self.monitor.clone(), node: self.node, place: self.place }
     }
 }
 
@@ -319,24 +324,19 @@ impl<S: System> Probe<NodeOf<S>> for Eye<S> {
         effects: &[Effect<NodeOf<S>>],
     ) -> ControlFlow<()> {
         self.monitor.with(|state| {
-            let place = state.place(self.node);
+            let place = &mut state.places[self.place];
             place.journal.clone_from(&journal.records);
             place.durable = journal.records.len();
             state.watch.booted(self.node);
             state.numbers.boots(self.node);
             state.push(&Happening::booted(self.node, journal.records.len(), journal.torn, effects));
             state.record(self.node, || Took::boot(host.incarnation(), journal), effects);
-            state.took(self.node, host.node(), effects);
+            state.took(self.place, host.node(), effects);
             state.flow()
         })
     }
 
-    fn stepped(
-        &self,
-        event: &Event<NodeOf<S>>,
-        host: &Host<NodeOf<S>>,
-        effects: &[Effect<NodeOf<S>>],
-    ) -> ControlFlow<()> {
+    fn takes(&self, event: &Event<NodeOf<S>>) -> ControlFlow<()> {
         self.monitor.with(|state| {
             let node = self.node;
             let send = match event {
@@ -344,15 +344,25 @@ impl<S: System> Probe<NodeOf<S>> for Eye<S> {
                 Event::Timer(_) | Event::Request { .. } | Event::Durable(_) => None,
             };
             let pulled = state.watch.on_event(node, event);
-            if state.pulled(node, pulled).is_break() {
-                // The node stops before it does anything: as far as anybody can tell, it has done nothing.
-                state.watch.forget_step();
-                state.stepped(node, event, &[], send);
-                return ControlFlow::Break(());
+            let flow = state.pulled(node, pulled);
+            state.watch.takes(state.clock.elapsed(), node, event, send);
+            if flow.is_break() {
+                // The node stops before it does anything.
+                state.did(node, &[]);
+            } else if state.watch.is_recording() {
+                state.recorded = Some(event.clone());
             }
-            state.stepped(node, event, effects, send);
-            state.record(node, || Took::Event(event.clone()), effects);
-            state.took(self.node, host.node(), effects);
+            flow
+        })
+    }
+
+    fn stepped(&self, host: &Host<NodeOf<S>>, effects: &[Effect<NodeOf<S>>]) -> ControlFlow<()> {
+        self.monitor.with(|state| {
+            state.did(self.node, effects);
+            if let Some(event) = state.recorded.take() {
+                state.record(self.node, || Took::Event(event), effects);
+            }
+            state.took(self.place, host.node(), effects);
             state.flow()
         })
     }
@@ -360,7 +370,7 @@ impl<S: System> Probe<NodeOf<S>> for Eye<S> {
     fn synced(&self, upto: u64, host: &Host<NodeOf<S>>, effects: &[Effect<NodeOf<S>>]) -> ControlFlow<()> {
         self.monitor.with(|state| {
             let State { watch, places, .. } = state;
-            let place = places.iter_mut().find(|place| place.id == self.node).expect("it is a member");
+            let place = &mut places[self.place];
             let pulled = watch.on_durable(self.node, &place.journal[place.durable..upto as usize]);
             place.durable = upto as usize;
             let flow = state.pulled(self.node, pulled);
@@ -371,7 +381,7 @@ impl<S: System> Probe<NodeOf<S>> for Eye<S> {
                 return flow;
             }
             state.record(self.node, || Took::Synced(upto), effects);
-            state.took(self.node, host.node(), effects);
+            state.took(self.place, host.node(), effects);
             state.flow()
         })
     }

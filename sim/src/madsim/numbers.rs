@@ -43,6 +43,11 @@ impl Numbers {
         Self(keep.then(Arc::default))
     }
 
+    /// Whether anybody asks.
+    pub fn are_kept(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// A node gives a frame to its transport.
     pub fn sent(
         &self,

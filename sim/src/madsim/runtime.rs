@@ -5,9 +5,10 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use coalmine_core::node::{Delay, NodeId};
 use coalmine_real::runtime::{Listener, Runtime};
@@ -47,6 +48,8 @@ pub struct Clock(Arc<Inner>);
 struct Inner {
     truly: TimeHandle,
     hand: Mutex<Hand>,
+    /// How often it was touched. Whoever sleeps looks here, without a lock, whenever it is polled.
+    touches: AtomicU64,
     touched: Notify,
 }
 
@@ -54,7 +57,7 @@ impl Default for Clock {
     /// A clock of the simulation that is running.
     fn default() -> Self {
         let (truly, hand, touched) = (TimeHandle::current(), Mutex::default(), Notify::new());
-        Self(Arc::new(Inner { truly, hand, touched }))
+        Self(Arc::new(Inner { truly, hand, touches: AtomicU64::new(0), touched }))
     }
 }
 
@@ -68,6 +71,7 @@ impl Clock {
     pub fn touch(&self, percent: Option<u32>, jump: Duration) {
         let truly = self.0.truly.elapsed();
         self.0.hand.lock().unwrap_or_else(PoisonError::into_inner).touch(truly, percent, jump);
+        self.0.touches.fetch_add(1, Ordering::Relaxed);
         self.0.touched.notify_waiters();
     }
 
@@ -75,12 +79,16 @@ impl Clock {
         *self.0.hand.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn touches(&self) -> u64 {
+        self.0.touches.load(Ordering::Relaxed)
+    }
+
     /// Waits until it shows so much more than now, whatever happens to it.
     async fn sleep(self, duration: Duration) {
         let until = self.now() + duration;
         loop {
             let mut touched = pin!(self.0.touched.notified());
-            let hand = self.hand();
+            let (hand, touches) = (self.hand(), self.touches());
             let truly = self.0.truly.elapsed();
             let left = until.saturating_sub(hand.shows(truly));
             if left.is_zero() {
@@ -88,10 +96,13 @@ impl Clock {
             }
             let mut alarm = Alarm::new(&self.0.truly, truly + hand.takes(left));
             poll_fn(|cx| {
-                if self.hand() != hand {
+                if self.touches() != touches {
                     return Poll::Ready(());
                 }
-                if !alarm.wakes(cx) && touched.as_mut().poll(cx).is_ready() {
+                if alarm.wakes(cx) {
+                    return alarm.rings(); // nobody else has polled this since
+                }
+                if touched.as_mut().poll(cx).is_ready() {
                     return Poll::Ready(());
                 }
                 alarm.poll(cx)
@@ -114,21 +125,37 @@ impl Alarm {
         Self { sleep: clock.sleep(at.saturating_sub(clock.elapsed())), waker: None }
     }
 
+    /// Rings at this moment instead, however soon that is.
+    pub fn set(&mut self, at: Instant) {
+        Pin::new(&mut self.sleep).reset(at);
+        self.waker = None;
+    }
+
     /// Whether it will wake this task.
     fn wakes(&self, cx: &Context<'_>) -> bool {
         self.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()))
     }
 
+    /// Whether it rings.
+    fn rings(&self) -> Poll<()> {
+        if self.sleep.is_elapsed() { Poll::Ready(()) } else { Poll::Pending }
+    }
+
     /// Whether it rings. If not, it wakes the task when it does.
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.sleep.is_elapsed() {
-            return Poll::Ready(());
-        }
         if self.wakes(cx) {
-            return Poll::Pending;
+            return self.rings();
         }
         self.waker = Some(cx.waker().clone());
         Pin::new(&mut self.sleep).poll(cx)
+    }
+
+    /// Wakes whoever this wakes at this moment, and never waits itself.
+    pub fn wake_at(&mut self, at: Instant, waker: &Waker) {
+        self.set(at);
+        if Pin::new(&mut self.sleep).poll(&mut Context::from_waker(waker)).is_ready() {
+            waker.wake_by_ref();
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use coalmine_core::codec::journal::{Recovered, Torn};
 use coalmine_core::host::Host;
-use coalmine_core::node::{Effect, Event, Node, Word};
+use coalmine_core::node::{Effect, Node, Word};
 use coalmine_core::rollout::RolloutNode;
 use coalmine_core::rollout::message::Record;
 use coalmine_real::http;
@@ -216,12 +216,7 @@ impl Probe<RolloutNode> for Log {
         self.facts(effects)
     }
 
-    fn stepped(
-        &self,
-        _event: &Event<RolloutNode>,
-        _host: &Host<RolloutNode>,
-        effects: &[Effect<RolloutNode>],
-    ) -> ControlFlow<()> {
+    fn stepped(&self, _host: &Host<RolloutNode>, effects: &[Effect<RolloutNode>]) -> ControlFlow<()> {
         self.facts(effects)
     }
 

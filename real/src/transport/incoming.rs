@@ -1,0 +1,108 @@
+//! What comes from peers: the connections that they have opened.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use coalmine_core::codec::frame::{Decoder, FrameError};
+use serde::de::DeserializeOwned;
+use tokio::io::{AsyncRead, ReadBuf};
+
+use super::bells::Bell;
+use super::{Envelope, Later, Who};
+use crate::runtime::{Listener, Runtime};
+
+/// What a listener has taken, and the listener.
+pub(super) type Accepted<L> = (L, io::Result<(<L as Listener>::Stream, SocketAddr)>);
+
+/// Who listens.
+pub(super) enum Listening<L: Listener> {
+    /// It waits for the next connection.
+    Waiting(Later<Accepted<L>>),
+    /// All places are taken; until one is free, nobody is let in.
+    Full(L),
+}
+
+impl<L: Listener> Listening<L> {
+    /// Waits for the next connection, after a while.
+    pub(super) fn after<R: Runtime<Listener = L, Stream = L::Stream>>(
+        pause: Option<Duration>,
+        mut listener: L,
+        runtime: R,
+    ) -> Self {
+        Self::Waiting(Box::pin(async move {
+            if let Some(pause) = pause {
+                runtime.sleep(pause).await;
+            }
+            let accepted = listener.accept().await;
+            (listener, accepted)
+        }))
+    }
+}
+
+/// A connection that a peer has opened.
+pub(super) struct Incoming<S> {
+    stream: S,
+    from: SocketAddr,
+    bell: Bell<Who>,
+    decoder: Decoder,
+    /// Nothing more will be read.
+    ended: bool,
+}
+
+impl<S: AsyncRead + Unpin> Incoming<S> {
+    pub(super) fn new(stream: S, from: SocketAddr, bell: Bell<Who>) -> Self {
+        Self { stream, from, bell, decoder: Decoder::default(), ended: false }
+    }
+
+    pub(super) fn bell(&self) -> &Bell<Who> {
+        &self.bell
+    }
+
+    /// The next message; nothing after the connection's end. `Err` says what is wrong with it; it is of no use
+    /// any more. What is read goes through `room`.
+    pub(super) fn next<M: DeserializeOwned>(
+        &mut self,
+        room: &mut [u8],
+    ) -> Poll<Result<Option<Envelope<M>>, String>> {
+        let why = match ready!(self.poll_next(room)) {
+            Ok(next) => return Poll::Ready(Ok(next)),
+            Err(Some(error)) => error.to_string(),
+            Err(None) => "it ended within a frame".into(),
+        };
+        Poll::Ready(Err(format!("connection from {} closed: {why}", self.from)))
+    }
+
+    fn poll_next<M: DeserializeOwned>(
+        &mut self,
+        room: &mut [u8],
+    ) -> Poll<Result<Option<Envelope<M>>, Option<FrameError>>> {
+        self.bell.answer();
+        loop {
+            if let Some(envelope) = self.decoder.next_frame().map_err(Some)? {
+                return Poll::Ready(Ok(Some(envelope)));
+            }
+            if self.ended {
+                return Poll::Ready(if self.decoder.is_between_frames() { Ok(None) } else { Err(None) });
+            }
+            ready!(self.read(room));
+        }
+    }
+
+    /// Whether nothing can be read now, so that it will call: then nobody has to look at it before.
+    pub(super) fn is_quiet(&mut self, room: &mut [u8]) -> bool {
+        self.decoder.is_between_frames() && !self.ended && self.read(room).is_pending()
+    }
+
+    /// Reads once.
+    fn read(&mut self, room: &mut [u8]) -> Poll<()> {
+        let cx = &mut Context::from_waker(self.bell.waker());
+        let mut read = ReadBuf::new(room);
+        let result = ready!(Pin::new(&mut self.stream).poll_read(cx, &mut read));
+        self.ended = result.is_err() || read.filled().is_empty();
+        self.decoder.feed(read.filled());
+        Poll::Ready(())
+    }
+}

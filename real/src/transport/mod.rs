@@ -1,0 +1,221 @@
+//! Datagrams on TCP. Each node keeps one connection to each peer, for what it sends; what it receives comes
+//! in on the connections that the others opened.
+//!
+//! Nothing is promised: while a peer cannot be reached, what is sent to it is lost, and so is what was under
+//! way when a connection broke. Protocols send again what matters. In return nothing waits without bound:
+//! queues, frames and connections are limited, and a write that hangs ends its connection.
+//!
+//! **All of it is done by the node's own task.** A frame is written where it is sent, if its connection takes
+//! it; only what it does not take is queued. A message is read when the node has time for it: what it has no
+//! time for stays in the connection, and slows its sender down. So a frame passes through no queue and no other
+//! task on its way, and costs one wake-up.
+
+mod bells;
+mod incoming;
+mod outgoing;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::future::{Future, poll_fn};
+use std::marker::PhantomData;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use coalmine_core::codec::frame;
+use coalmine_core::node::{Node, NodeId};
+use serde::{Deserialize, Serialize};
+use tokio::io::AsyncRead;
+
+use self::bells::{Bell, Bells};
+use self::incoming::{Incoming, Listening};
+use self::outgoing::Outgoing;
+use crate::probe::Probe;
+use crate::runtime::Runtime;
+
+/// How many connections are taken at a time.
+const MAX_CONNECTIONS: usize = 256;
+/// How long to wait before connecting again: doubled from the first to the last.
+const RECONNECT: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
+/// How many bytes are read at a time.
+const ROOM_BYTES: usize = 16 * 1024;
+
+/// What a frame between nodes holds.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Envelope<M> {
+    /// Who sends.
+    pub from: NodeId,
+    /// What.
+    pub message: M,
+}
+
+/// Something that is still under way.
+type Later<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// What the node's task waits for here.
+#[derive(Clone, Copy)]
+enum Who {
+    Listener,
+    Peer(NodeId),
+    Connection(usize),
+}
+
+/// A node's connections.
+pub(crate) struct Transport<N, R: Runtime, P> {
+    me: NodeId,
+    runtime: R,
+    probe: P,
+    bells: Bells<Who>,
+    peers: BTreeMap<NodeId, Outgoing<R>>,
+    listening: Option<Listening<R::Listener>>,
+    listeners_bell: Bell<Who>,
+    /// The connections that peers have opened, each at its place. A place is used again.
+    connections: Vec<Option<Incoming<R::Stream>>>,
+    /// The frame that is being sent.
+    frame: Vec<u8>,
+    /// What is read, on its way to a connection's decoder.
+    room: Vec<u8>,
+    node: PhantomData<fn() -> N>,
+}
+
+impl<N: Node, R: Runtime, P: Probe<N>> Transport<N, R, P> {
+    /// Takes connections from now on, and opens its own when there is something to send. Complaints go to the
+    /// probe.
+    pub(crate) fn new(
+        runtime: R,
+        listener: R::Listener,
+        me: NodeId,
+        peers: &BTreeMap<NodeId, SocketAddr>,
+        probe: P,
+    ) -> Self {
+        let bells = Bells::new();
+        let listeners_bell = bells.hang(Who::Listener);
+        let peer = |(&id, &address): (&NodeId, &SocketAddr)| {
+            (id, Outgoing::new(runtime.clone(), address, bells.hang(Who::Peer(id))))
+        };
+        let peers = peers.iter().map(peer).collect();
+        let listening = Some(Listening::after(None, listener, runtime.clone()));
+        Self {
+            me,
+            runtime,
+            probe,
+            bells,
+            peers,
+            listening,
+            listeners_bell,
+            connections: Vec::new(),
+            frame: Vec::new(),
+            room: vec![0; ROOM_BYTES],
+            node: PhantomData,
+        }
+    }
+
+    /// Sends a datagram. `Err` says why it was lost at once.
+    pub(crate) fn send(&mut self, to: NodeId, message: N::Message) -> Result<(), String> {
+        let peer = self.peers.get_mut(&to).ok_or_else(|| format!("{to} is not a peer"))?;
+        frame::encode_into(&Envelope { from: self.me, message }, &mut self.frame)
+            .map_err(|e| e.to_string())?;
+        if peer.send(&self.frame) { Ok(()) } else { Err(format!("the queue to {to} is full")) }
+    }
+
+    /// The next message. May be dropped and called again. Nothing else moves while nobody waits here, except
+    /// what [`send`](Self::send) can do at once.
+    pub(crate) async fn next(&mut self) -> (NodeId, N::Message) {
+        poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<(NodeId, N::Message)> {
+        // What is left of the last round, then one more and not two: something that always calls must leave the
+        // rest of the task its turn.
+        if let Some(Envelope { from, message }) = self.answer_all() {
+            return Poll::Ready((from, message));
+        }
+        self.bells.next_round(cx);
+        match self.answer_all() {
+            Some(Envelope { from, message }) => Poll::Ready((from, message)),
+            None => Poll::Pending,
+        }
+    }
+
+    /// Looks at everybody who has called in this round, until there is a message.
+    fn answer_all(&mut self) -> Option<Envelope<N::Message>> {
+        while let Some(who) = self.bells.next() {
+            match who {
+                Who::Listener => self.accept(),
+                Who::Peer(id) => {
+                    if let Some(peer) = self.peers.get_mut(&id) {
+                        peer.tend();
+                    }
+                }
+                Who::Connection(place) => {
+                    if let Some(envelope) = self.read(place) {
+                        return Some(envelope);
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    /// Takes connections while there are any, and places for them.
+    fn accept(&mut self) {
+        let cx = &mut Context::from_waker(self.listeners_bell.answer());
+        while let Some(Listening::Waiting(accepted)) = &mut self.listening {
+            let Poll::Ready((listener, accepted)) = accepted.as_mut().poll(cx) else { return };
+            let pause = match accepted {
+                Ok((stream, from)) => {
+                    place(&self.bells, &mut self.connections, stream, from);
+                    None
+                }
+                Err(error) => {
+                    self.probe.complain(format!("cannot accept a connection: {error}"));
+                    Some(RECONNECT.1) // such as too many open files: it may pass
+                }
+            };
+            let is_full = self.connections.iter().flatten().count() >= MAX_CONNECTIONS;
+            self.listening = Some(match is_full {
+                true => Listening::Full(listener),
+                false => Listening::after(pause, listener, self.runtime.clone()),
+            });
+        }
+    }
+
+    /// Reads the next message of a connection, if there is one.
+    fn read(&mut self, place: usize) -> Option<Envelope<N::Message>> {
+        let connection = self.connections[place].as_mut()?;
+        let Poll::Ready(read) = connection.next(&mut self.room) else { return None };
+        if let Ok(Some(envelope)) = read {
+            if !connection.is_quiet(&mut self.room) {
+                self.bells.again(connection.bell());
+            }
+            return Some(envelope);
+        }
+        self.connections[place] = None;
+        if let Err(why) = read {
+            self.probe.complain(why);
+        }
+        if let Some(Listening::Full(listener)) = self.listening.take_if(|it| matches!(it, Listening::Full(_)))
+        {
+            self.listening = Some(Listening::after(None, listener, self.runtime.clone()));
+            self.listeners_bell.waker().wake_by_ref();
+        }
+        None
+    }
+}
+
+/// Gives a connection a place, and a bell that says which.
+fn place<S: AsyncRead + Unpin>(
+    bells: &Bells<Who>,
+    connections: &mut Vec<Option<Incoming<S>>>,
+    stream: S,
+    from: SocketAddr,
+) {
+    let place = connections.iter().position(Option::is_none).unwrap_or_else(|| {
+        connections.push(None);
+        connections.len() - 1
+    });
+    connections[place] = Some(Incoming::new(stream, from, bells.hang(Who::Connection(place))));
+}

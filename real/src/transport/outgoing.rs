@@ -1,0 +1,171 @@
+//! What goes to one peer: a queue, and the connection that empties it.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::bells::Bell;
+use super::{Later, RECONNECT, Who};
+use crate::runtime::Runtime;
+
+/// How many frames may wait for a peer; more are lost.
+const QUEUED_FRAMES: usize = 1024;
+/// A write that takes longer ends its connection.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A peer, as far as frames go to it.
+pub(super) struct Outgoing<R: Runtime> {
+    runtime: R,
+    address: SocketAddr,
+    bell: Bell<Who>,
+    queue: VecDeque<Vec<u8>>,
+    link: Link<R::Stream>,
+    /// How long to wait when it cannot be reached the next time.
+    pause: Duration,
+}
+
+enum Link<S> {
+    /// There was nothing to send since the last connection ended.
+    Closed,
+    Connecting(Later<io::Result<S>>),
+    /// It could not be reached.
+    Pausing(Later<()>),
+    Open(Open<S>),
+}
+
+struct Open<S> {
+    stream: S,
+    /// How much of the frame that is being written has gone.
+    written: usize,
+    /// Ends the connection, while a write hangs.
+    timeout: Option<Later<()>>,
+}
+
+impl<R: Runtime> Outgoing<R> {
+    pub(super) fn new(runtime: R, address: SocketAddr, bell: Bell<Who>) -> Self {
+        Self { runtime, address, bell, queue: VecDeque::new(), link: Link::Closed, pause: RECONNECT.0 }
+    }
+
+    /// Sends a frame: at once, if the connection takes it. `false` if too many wait already.
+    pub(super) fn send(&mut self, frame: &[u8]) -> bool {
+        if let Link::Open(open) = &mut self.link
+            && self.queue.is_empty()
+        {
+            match open.write(frame, &mut Context::from_waker(self.bell.waker())) {
+                Poll::Ready(Ok(())) => return true,
+                Poll::Ready(Err(_)) => {
+                    self.link = Link::Closed; // the frame is lost with the connection
+                    return true;
+                }
+                Poll::Pending => {} // what is written of it so far, `open` knows
+            }
+        }
+        if self.queue.len() >= QUEUED_FRAMES {
+            return false;
+        }
+        self.queue.push_back(frame.to_vec());
+        if self.queue.len() == 1 {
+            self.tend();
+        }
+        true
+    }
+
+    /// Goes on with whatever is to be done. What that waits for rings this peer's bell.
+    pub(super) fn tend(&mut self) {
+        let waker = self.bell.answer().clone();
+        let _ = self.poll(&mut Context::from_waker(&waker));
+    }
+
+    /// Never ready.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            self.link = match &mut self.link {
+                Link::Closed if self.queue.is_empty() => return Poll::Pending,
+                Link::Closed => {
+                    let (runtime, address) = (self.runtime.clone(), self.address);
+                    Link::Connecting(Box::pin(async move { runtime.connect(address).await }))
+                }
+                Link::Connecting(connected) => match ready!(connected.as_mut().poll(cx)) {
+                    Ok(stream) => {
+                        self.pause = RECONNECT.0;
+                        Link::Open(Open { stream, written: 0, timeout: None })
+                    }
+                    Err(_) => Link::Pausing(Box::pin(self.runtime.sleep(self.pause))),
+                },
+                Link::Pausing(over) => {
+                    ready!(over.as_mut().poll(cx));
+                    self.pause = (self.pause * 2).min(RECONNECT.1);
+                    self.queue.clear(); // what could not be sent is lost
+                    Link::Closed
+                }
+                Link::Open(open) => {
+                    ready!(open.tend(&mut self.queue, &self.runtime, cx));
+                    Link::Closed
+                }
+            };
+        }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Open<S> {
+    /// Writes what waits, and watches for the peer's end. Ready when the connection has broken.
+    fn tend<R: Runtime>(
+        &mut self,
+        queue: &mut VecDeque<Vec<u8>>,
+        runtime: &R,
+        cx: &mut Context<'_>,
+    ) -> Poll<()> {
+        if self.write_queue(queue, runtime, cx).is_ready() {
+            return Poll::Ready(());
+        }
+        if !queue.is_empty() {
+            return Poll::Pending; // the write tells whether it is broken
+        }
+        // Peers never write here: if there is anything to read, it has closed the connection.
+        Pin::new(&mut self.stream).poll_read(cx, &mut ReadBuf::new(&mut [0])).map(|_| ())
+    }
+
+    /// Writes until nothing waits or the connection takes no more. Ready when it has broken; the frame that was
+    /// being written is lost.
+    fn write_queue<R: Runtime>(
+        &mut self,
+        queue: &mut VecDeque<Vec<u8>>,
+        runtime: &R,
+        cx: &mut Context<'_>,
+    ) -> Poll<()> {
+        while let Some(frame) = queue.front() {
+            let broken = match self.write(frame, cx) {
+                Poll::Ready(written) => written.is_err(),
+                Poll::Pending => {
+                    let timeout = || -> Later<()> { Box::pin(runtime.sleep(WRITE_TIMEOUT)) };
+                    ready!(self.timeout.get_or_insert_with(timeout).as_mut().poll(cx));
+                    true
+                }
+            };
+            queue.pop_front();
+            if broken {
+                return Poll::Ready(());
+            }
+            self.timeout = None;
+        }
+        Poll::Pending
+    }
+
+    /// Writes a frame, or what is left of it.
+    fn write(&mut self, frame: &[u8], cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.written < frame.len() {
+            match ready!(Pin::new(&mut self.stream).poll_write(cx, &frame[self.written..]))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                more => self.written += more,
+            }
+        }
+        ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
+        self.written = 0;
+        Poll::Ready(Ok(()))
+    }
+}
