@@ -48,16 +48,24 @@ struct LinkKind {
     kind: Option<String>,
 }
 
-/// What cargo knows of the workspace on this platform (other platforms' packages may not be downloaded).
+/// What cargo knows of the workspace on this platform. It needs no network where all is downloaded, which building does
+/// not always do.
 fn metadata() -> Metadata {
     let rustc = Command::new("rustc").arg("-vV").output().expect("rustc runs");
     let about = String::from_utf8(rustc.stdout).expect("UTF-8");
     let host = about.lines().find_map(|line| line.strip_prefix("host: ")).expect("rustc names its host");
-    let output = Command::new(env!("CARGO"))
-        .args(["metadata", "--offline", "--locked", "--format-version", "1", "--filter-platform", host])
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .output()
-        .expect("cargo runs");
+    let ask = |offline: &[&str]| {
+        Command::new(env!("CARGO"))
+            .args(["metadata", "--locked", "--format-version", "1", "--filter-platform", host])
+            .args(offline)
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .output()
+            .expect("cargo runs")
+    };
+    let mut output = ask(&["--offline"]);
+    if !output.status.success() {
+        output = ask(&[]);
+    }
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).expect("cargo's metadata")
 }
