@@ -116,8 +116,9 @@ impl<S: System> Watch<S> {
         !self.invariants.is_empty()
     }
 
-    /// The same for a message, if it is certain which send it comes from.
-    pub fn takes_sent(&mut self, at: Duration, node: NodeId, event: &Event<NodeOf<S>>, send: u64) {
+    /// The same for a message, if it is certain which send it comes from. The time is in nanoseconds.
+    #[inline]
+    pub fn takes_sent(&mut self, at: u64, node: NodeId, event: &Event<NodeOf<S>>, send: u64) {
         if self.closed {
             return;
         }

@@ -100,7 +100,7 @@ impl<S: System> Monitor<S> {
 
     /// The simulated time of the last event.
     pub fn now(&self) -> Duration {
-        self.with(|state| state.watch.trace.last)
+        self.with(|state| state.watch.trace.last())
     }
 
     /// Writes down what happened outside the nodes.

@@ -22,6 +22,10 @@ const DID: u64 = 1 << 63;
 /// In the digest: this is the number of a send, not the beginning of another entry.
 const SENT: u64 = 1 << 63;
 
+fn nanos(at: Duration) -> u64 {
+    at.as_nanos() as u64
+}
+
 /// How long each step of a path takes, where there is no clock: its number is its time.
 pub const TURN: Duration = Duration::from_millis(1);
 
@@ -185,8 +189,8 @@ pub struct Trace<N: Node> {
     pub events: u64,
     /// How many messages were sent in them.
     pub sends: u64,
-    /// When the last of them was.
-    pub last: Duration,
+    /// When the last of them was, in nanoseconds.
+    last: u64,
     /// Takes in all that happens, piece by piece and never cloned.
     digest: Digest,
 }
@@ -194,18 +198,12 @@ pub struct Trace<N: Node> {
 impl<N: Node> Trace<N> {
     /// An empty trace.
     pub fn new(keep: bool) -> Self {
-        Self {
-            entries: keep.then(Vec::new),
-            events: 0,
-            sends: 0,
-            last: Duration::ZERO,
-            digest: Digest::default(),
-        }
+        Self { entries: keep.then(Vec::new), events: 0, sends: 0, last: 0, digest: Digest::default() }
     }
 
     /// Adds what happened; if it is about a message, say which send.
     pub fn push(&mut self, at: Duration, what: &Happening<N>, send: Option<u64>) {
-        self.count(at, what);
+        self.count(nanos(at), what);
         self.count_sends(what.effects());
         if let Some(entries) = &mut self.entries {
             entries.push(Entry { at, what: what.clone(), send, state: None });
@@ -215,24 +213,30 @@ impl<N: Node> Trace<N> {
     /// Adds that a node takes an event. Nothing is cloned unless the entries are kept. What it does is added by
     /// [`did`](Self::did), right after.
     pub fn takes(&mut self, at: Duration, node: NodeId, event: &Event<N>, send: Option<u64>) {
-        self.count(at, &(b's', node, event));
+        self.count(nanos(at), &(b's', node, event));
         self.keep(at, node, event, send);
     }
 
     /// The same for the message of this send. Who takes it and what it says is in the digest since it was sent, so that
-    /// its number is enough.
+    /// its number is enough. The time is in nanoseconds.
     #[inline]
-    pub fn takes_sent(&mut self, at: Duration, node: NodeId, event: &Event<N>, send: u64) {
+    pub fn takes_sent(&mut self, at: u64, node: NodeId, event: &Event<N>, send: u64) {
         self.count(at, &(SENT | send));
-        self.keep(at, node, event, Some(send));
+        if self.entries.is_some() {
+            self.keep(Duration::from_nanos(at), node, event, Some(send));
+        }
     }
 
-    #[inline]
     fn keep(&mut self, at: Duration, node: NodeId, event: &Event<N>, send: Option<u64>) {
         if let Some(entries) = &mut self.entries {
             let what = Happening::Stepped { node, event: event.clone(), effects: Vec::new() };
             entries.push(Entry { at, what, send, state: None });
         }
+    }
+
+    /// When the last entry was.
+    pub fn last(&self) -> Duration {
+        Duration::from_nanos(self.last)
     }
 
     /// Adds what a node did about the event that it has just taken.
@@ -253,10 +257,10 @@ impl<N: Node> Trace<N> {
     }
 
     #[inline]
-    fn count(&mut self, at: Duration, what: &impl Hash) {
+    fn count(&mut self, at: u64, what: &impl Hash) {
         self.events += 1;
         self.last = at;
-        ((at.as_nanos() as u64).min(DID - 1), what).hash(&mut self.digest);
+        (at.min(DID - 1), what).hash(&mut self.digest);
     }
 
     fn count_sends(&mut self, effects: &[Effect<N>]) {
@@ -307,7 +311,7 @@ mod tests {
             let mut trace = Trace::new(false);
             trace.takes(self.at, self.node, &self.event, None);
             trace.did(&self.did);
-            trace.takes_sent(self.at, self.node, &self.event, self.sent);
+            trace.takes_sent(nanos(self.at), self.node, &self.event, self.sent);
             trace.did(&[]);
             trace.wire(self.node, NodeId(9), &self.wire);
             trace.push(self.at, &self.what, None);

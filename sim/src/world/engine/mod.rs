@@ -248,7 +248,7 @@ impl<'a, S: System> Engine<'a, S> {
         let Place { host: Some(host), config, .. } = &mut places[place] else { return };
         let (sent, mut effects) = (watch.trace.sends, std::mem::take(&mut self.effects));
         match send {
-            Some(send) => watch.takes_sent(agenda.time(), me, &event, send),
+            Some(send) => watch.takes_sent(agenda.now(), me, &event, send),
             None => watch.takes(agenda.time(), me, &event, None),
         }
         let recorded = watch.is_recording().then(|| event.clone());
