@@ -206,6 +206,8 @@ fn errors_in_files_name_the_file_and_the_place() {
             format!("{head}{plan}steps = [{{ at_ms = 1, fault = {{ crash = {{ node = 9 }} }} }}]"),
             "plan.steps[0]: n9 is not a member",
         ),
+        (format!("{head}{plan}members = 0\nsteps = []"), "plan.members: 0 is not in 1..=64"),
+        (format!("{head}{plan}members = 100000\nsteps = []"), "plan.members: 100000 is not in 1..=64"),
     ];
     for (text, expected) in cases {
         let why = complain(&text);
