@@ -341,6 +341,16 @@ fn help_is_there_for_every_subcommand() {
     }
 }
 
+/// The last seed is a seed like any other.
+#[test]
+fn the_plan_of_the_last_seed_can_be_printed() {
+    let seed = u64::MAX;
+    let text = coalmine(&format!("plan rollout-chaos --seed {seed}")).exits(0).stdout();
+    assert!(text.contains(&format!("seed = \"{seed}\"")), "{text}");
+    let json = coalmine(&format!("plan rollout-chaos --seed {seed} --format json")).exits(0).json();
+    assert_eq!(json["seed"], seed.to_string());
+}
+
 /// An example that does not work is worse than none.
 #[test]
 fn the_examples_in_the_help_are_sound() {
