@@ -286,7 +286,7 @@ fn a_space_in_which_nothing_happens_is_a_failure() {
 
 #[test]
 fn what_makes_no_sense_is_refused_by_name() {
-    let refused: [(&str, &[&str]); 18] = [
+    let refused: [(&str, &[&str]); 21] = [
         ("check rollout --without 4", &["without n4", "3 members"]),
         ("check all --nodes 3", &["leave nodes and budgets out"]),
         ("check paxos --deep", &["no ladder for \"paxos\""]),
@@ -302,6 +302,9 @@ fn what_makes_no_sense_is_refused_by_name() {
         ("replay rollout-calm --seed many", &["--seed", "many"]),
         ("sim all --sneeds 1", &["--sneeds", "--seeds"]),
         ("check twophase --resource-managers 0", &["0 is not in 1..=64"]),
+        ("check rollout --operations 64", &["64 requests", "3 that tell", "more than 64", "fewer"]),
+        ("check rollout --nodes 64", &["1 requests", "64 that tell", "more than 64", "fewer"]),
+        ("explore rollout --nodes 64", &["64 that tell", "more than 64"]),
         ("check rollout --crashes 300", &["--crashes", "300"]),
         ("list --format xml", &["--format", "xml", "json"]),
         ("swim", &["swim", "sim"]),
@@ -336,6 +339,16 @@ fn help_is_there_for_every_subcommand() {
             assert!(told.contains("Example") && told.contains(example), "{command}: {told}");
         }
     }
+}
+
+/// The last seed is a seed like any other.
+#[test]
+fn the_plan_of_the_last_seed_can_be_printed() {
+    let seed = u64::MAX;
+    let text = coalmine(&format!("plan rollout-chaos --seed {seed}")).exits(0).stdout();
+    assert!(text.contains(&format!("seed = \"{seed}\"")), "{text}");
+    let json = coalmine(&format!("plan rollout-chaos --seed {seed} --format json")).exits(0).json();
+    assert_eq!(json["seed"], seed.to_string());
 }
 
 /// An example that does not work is worse than none.

@@ -27,7 +27,7 @@ use coalmine_core::node::Node;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::path::PathCapsule;
+use crate::path::{PathCapsule, piece};
 use crate::plan::Plan;
 use crate::run::{Engine, Verdict};
 
@@ -47,8 +47,9 @@ pub struct Capsule<N: Node> {
     /// What runs it.
     #[serde(default)]
     pub engine: Engine,
-    /// What all is drawn from that the plan leaves open.
-    #[serde(default)]
+    /// What all is drawn from that the plan leaves open. TOML's numbers end at half of the seeds; the others are
+    /// strings.
+    #[serde(default, with = "piece")]
     pub seed: u64,
     /// The verdict it must give.
     #[serde(flatten)]

@@ -33,7 +33,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use coalmine_core::node::{Data, Node, NodeId, RequestId};
-use serde::de::{DeserializeOwned, Error};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
@@ -185,17 +185,37 @@ pub struct Piece<T>(pub T);
 
 impl<T: Data> Serialize for Piece<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        use serde::ser::Error;
-        let json = serde_json::to_value(&self.0).map_err(S::Error::custom)?;
-        let plain = without_nulls(json.clone());
-        let means_the_same = toml::Value::try_from(&plain).is_ok()
-            && serde_json::from_value::<T>(plain.clone()).is_ok_and(|it| it == self.0);
-        if means_the_same { plain.serialize(serializer) } else { json.to_string().serialize(serializer) }
+        piece::serialize(&self.0, serializer)
     }
 }
 
 impl<'de, T: DeserializeOwned> Deserialize<'de> for Piece<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        piece::deserialize(deserializer).map(Self)
+    }
+}
+
+/// The same for a field that is no [`Piece`]: `#[serde(with = "piece")]`.
+pub mod piece {
+    use serde::{de, ser};
+
+    use super::{
+        Data, Deserialize, DeserializeOwned, Deserializer, Serialize, Serializer, Value, without_nulls,
+    };
+
+    /// As data that TOML has words for.
+    pub fn serialize<T: Data, S: Serializer>(piece: &T, serializer: S) -> Result<S::Ok, S::Error> {
+        let json = serde_json::to_value(piece).map_err(ser::Error::custom)?;
+        let plain = without_nulls(json.clone());
+        let means_the_same = toml::Value::try_from(&plain).is_ok()
+            && serde_json::from_value::<T>(plain.clone()).is_ok_and(|it| it == *piece);
+        if means_the_same { plain.serialize(serializer) } else { json.to_string().serialize(serializer) }
+    }
+
+    /// From data, or JSON in a string.
+    pub fn deserialize<'de, T: DeserializeOwned, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<T, D::Error> {
         let value = Value::deserialize(deserializer)?;
         let text = value.as_str().map(ToOwned::to_owned);
         let plain = serde_json::from_value(value);
@@ -203,7 +223,7 @@ impl<'de, T: DeserializeOwned> Deserialize<'de> for Piece<T> {
             Some(text) => serde_json::from_str(&text).map_err(|_| why),
             None => Err(why),
         });
-        piece.map(Self).map_err(D::Error::custom)
+        piece.map_err(de::Error::custom)
     }
 }
 

@@ -5,6 +5,7 @@ use coalmine_core::node::{Node, NodeId, RequestId};
 use serde::{Deserialize, Serialize};
 
 use crate::faults::Fault;
+use crate::path::piece;
 
 /// The timeline of one run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,8 +99,10 @@ pub enum What<N: Node> {
         /// To whom.
         to: NodeId,
         /// The request's name.
+        #[serde(with = "piece")]
         id: RequestId,
         /// What is asked.
+        #[serde(with = "piece")]
         request: N::Request,
     },
     /// Something goes wrong.

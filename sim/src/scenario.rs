@@ -11,6 +11,9 @@ use crate::system::{NodeOf, System};
 /// What must be true once the run has converged; `Err` says what is not.
 pub type Expectation<S> = fn(&Observation<'_, NodeOf<S>, <S as System>::History>) -> Result<(), String>;
 
+/// How many members a plan may ask for, unless its scenario has more: every frame of a large cluster is work.
+const MOST_MEMBERS: u32 = 64;
+
 /// A scenario with its system.
 pub struct Scenario<S: System> {
     /// Its name on the command line.
@@ -35,8 +38,13 @@ impl<S: System> Scenario<S> {
     pub fn system_of(&self, plan: &Plan<NodeOf<S>>) -> Result<S, String> {
         let system = (self.system)();
         let Some(members) = plan.members else { return Ok(system) };
-        if system.members().len() == members as usize {
+        let own = system.members().len();
+        if own == members as usize {
             return Ok(system);
+        }
+        let most = MOST_MEMBERS.max(own as u32);
+        if !(1..=most).contains(&members) {
+            return Err(format!("plan.members: {members} is not in 1..={most}"));
         }
         let other = system.with_members(members);
         other.ok_or_else(|| format!("plan.members: this system cannot have {members} members"))

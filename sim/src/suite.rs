@@ -5,6 +5,7 @@ mod program;
 use std::collections::BTreeMap;
 use std::fmt::{self, Display};
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -333,6 +334,11 @@ fn page<S: System>(
     html::of_trace(about, report.trace.as_deref().unwrap_or_default())
 }
 
+/// How many nodes a model may have.
+pub const NODES: RangeInclusive<u32> = 1..=64;
+/// How many requests the clients of a model may send.
+pub const OPERATIONS: RangeInclusive<u32> = 0..=64;
+
 /// How large a model is to be, as far as the command line says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -450,7 +456,7 @@ impl<S: System> ModelDef<S> {
         let path = file.path().to_owned();
         let capsule: PathCapsule<NodeOf<S>> = file.parse_path()?;
         let at = |why: String| format!("{path}: {why}");
-        self.check_args(capsule.space).map_err(at)?;
+        self.check_args(capsule.space).map_err(|why| at(format!("space: {why}")))?;
         if capsule.model != self.name {
             return Err(at(format!("it is a path of the model {:?}, not of {:?}", capsule.model, self.name)));
         }
@@ -600,7 +606,15 @@ impl<S: System> AnyModel for ModelDef<S> {
     }
 
     fn check_args(&self, args: ModelArgs) -> Result<(), String> {
-        let members = member_ids(&self.system_of(args));
+        let sizes = [("nodes", args.nodes, NODES), ("operations", args.operations, OPERATIONS)];
+        for (name, size, range) in sizes {
+            if let Some(size) = size.filter(|size| !range.contains(size)) {
+                return Err(format!("{name}: {size} is not in {}..={}", range.start(), range.end()));
+            }
+        }
+        let system = self.system_of(args);
+        Rules::fits(&system)?;
+        let members = member_ids(&system);
         match args.without {
             Some(gone) if !members.contains(&NodeId(gone)) => {
                 Err(format!("without n{gone}: the system has {} members, from n1", members.len()))
@@ -621,7 +635,10 @@ impl<S: System> AnyModel for ModelDef<S> {
 
     fn explore(&self, args: ModelArgs, at: Option<File>, address: SocketAddr) -> Result<Serving, String> {
         let (rules, choices) = match at {
-            None => (self.rules(args), Vec::new()),
+            None => {
+                self.check_args(args)?;
+                (self.rules(args), Vec::new())
+            }
             Some(file) => {
                 let (_, rules, way) = self.find_path(file)?;
                 (rules, way.choices)

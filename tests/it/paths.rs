@@ -414,6 +414,10 @@ fn what_cannot_happen_is_refused_with_its_file_and_step() {
         // Files that make no sense.
         ("[space]", "typo = 1\n[space]", "unknown field `typo`"),
         ("crashes = 1", "crushes = 1", "unknown field `crushes`"),
+        ("nodes = 3", "nodes = 0", "space: nodes: 0 is not in 1..=64"),
+        ("nodes = 3", "nodes = 4000000000", "space: nodes: 4000000000 is not in 1..=64"),
+        ("operations = 1", "operations = 100", "space: operations: 100 is not in 0..=64"),
+        ("operations = 1", "operations = 64", "space: 64 requests of clients and 3 that tell"),
         ("verdict = \"violated\"", "", "missing field `verdict`"),
         ("model = \"hasty-voter\"", "model = \"nobody\"", "there is no model \"nobody\"; there are: "),
         ("model = \"hasty-voter\"", "", "the key `scenario` is missing (or `model`, for a counterexample)"),

@@ -140,6 +140,41 @@ fn a_printed_plan_replays_its_seed() {
     std::fs::remove_file(&path).expect("the file is ours");
 }
 
+/// TOML's numbers end at half of all seeds, and of what a client may call itself: the others are strings.
+#[test]
+fn the_largest_numbers_come_back() {
+    let most = u64::MAX;
+    let suite = coalmine::suite();
+    let calm = suite.find_scenario("rollout-calm").expect("it ships");
+    let path = std::env::temp_dir().join(format!("coalmine-most-{}.toml", std::process::id()));
+    let rerun = |text: &str| {
+        std::fs::write(&path, text).expect("a temporary file can be written");
+        run(&path, Engine::World).outcome
+    };
+    let plan = calm.plan(Engine::World, most);
+    assert!(plan.contains(&format!("seed = \"{most}\"")), "{plan}");
+    assert_eq!(rerun(&plan).digest, calm.run(Engine::World, most, false).digest);
+
+    let ask = "[[plan.steps]]\nat_ms = 1\n\
+               ask = { to = 1, request = { start_rollout = { model = 'v7', steps_bp = [10000], pause_ms = 0 } }, ";
+    let head = "scenario = 'rollout-calm'\nverdict = 'passed'\n\
+                [plan]\nheal_at_ms = 9000\nconverge_within_ms = 9000\n";
+    let asked = rerun(&format!("{head}{ask}id = '{{\"client\":{most},\"sequence\":1}}' }}"));
+    let story = asked.whole_story.expect("a story was asked for");
+    assert!(story.contains(&format!("c{most}/1")), "{story}");
+
+    let bug = chaos_of(Mistake::VoteBeforeDurable);
+    let failing = (0..2_000).map(|nth| most - nth);
+    let seed =
+        failing.into_iter().find(|&seed| bug.run(Engine::World, seed, false).verdict != Verdict::Passed);
+    let shrunk = bug.shrink(Engine::World, seed.expect("sweeps find it"), &mut |at| at.runs < 20);
+    std::fs::write(&path, shrunk.expect("the seed fails").capsule).expect("a temporary file can be written");
+    let file = File::read(&path).expect("a capsule can be read");
+    let FileOutcome { outcome, expected, .. } = bug.run_file(file, None, false).expect("it can be run");
+    assert_eq!(Expected::of(&outcome.verdict), expected);
+    std::fs::remove_file(&path).expect("the file is ours");
+}
+
 /// Whatever seed a planted bug is found by, what is left of its plan can be taken in at a glance.
 fn shrinks(mistake: Mistake, engine: Engine, failures: usize) {
     let chaos = chaos_of(mistake);
@@ -206,6 +241,8 @@ fn errors_in_files_name_the_file_and_the_place() {
             format!("{head}{plan}steps = [{{ at_ms = 1, fault = {{ crash = {{ node = 9 }} }} }}]"),
             "plan.steps[0]: n9 is not a member",
         ),
+        (format!("{head}{plan}members = 0\nsteps = []"), "plan.members: 0 is not in 1..=64"),
+        (format!("{head}{plan}members = 100000\nsteps = []"), "plan.members: 100000 is not in 1..=64"),
     ];
     for (text, expected) in cases {
         let why = complain(&text);

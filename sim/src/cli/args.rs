@@ -2,14 +2,15 @@
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::path::PathBuf;
 
+use clap::builder::RangedU64ValueParser;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::check::{CheckOptions, Explorer, Reductions};
 use crate::run::Engine;
-use crate::suite::{ModelArgs, Suite};
+use crate::suite::{ModelArgs, NODES, OPERATIONS, Suite};
 use crate::sweep::{Engines, Seeds, Shard};
 use crate::world::Disk;
 
@@ -277,10 +278,10 @@ pub struct ShrinkArgs {
 #[derive(Debug, Args)]
 pub struct SpaceArgs {
     /// How many nodes there are, as the model counts them.
-    #[arg(long, visible_alias = "resource-managers", value_parser = clap::value_parser!(u32).range(1..=64))]
+    #[arg(long, visible_alias = "resource-managers", value_parser = size(&NODES))]
     pub nodes: Option<u32>,
     /// How many requests clients send.
-    #[arg(long, visible_alias = "rollouts", value_parser = clap::value_parser!(u32).range(0..=64))]
+    #[arg(long, visible_alias = "rollouts", value_parser = size(&OPERATIONS))]
     pub operations: Option<u32>,
     /// How many crashes there may be in one run, at any point of any step.
     #[arg(long)]
@@ -312,6 +313,10 @@ pub struct SpaceArgs {
     /// Whether a record is durable as soon as it is written, or becomes so as an action of its own.
     #[arg(long, value_enum)]
     pub disk: Option<DiskArg>,
+}
+
+fn size(range: &RangeInclusive<u32>) -> RangedU64ValueParser<u32> {
+    RangedU64ValueParser::new().range(u64::from(*range.start())..=u64::from(*range.end()))
 }
 
 #[derive(Debug, Args)]

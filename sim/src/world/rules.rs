@@ -258,7 +258,24 @@ pub(crate) enum Cost {
 }
 
 impl<S: System> Rules<S> {
-    /// The rules for a system.
+    /// Whether there can be rules for a system: a world counts what was asked, and what was seen, in one word
+    /// each.
+    pub fn fits(system: &S) -> Result<(), String> {
+        let properties = system.invariants().len() + system.witnesses().len();
+        if properties > MAX_PROPERTIES {
+            return Err(format!("{properties} invariants and witnesses are more than {MAX_PROPERTIES}"));
+        }
+        let (operations, ailments) = (system.operations().len(), system.ailments().len());
+        if operations + ailments > MAX_REQUESTS {
+            return Err(format!(
+                "{operations} requests of clients and {ailments} that tell members they are unwell are more \
+                 than {MAX_REQUESTS} together: take fewer operations or nodes"
+            ));
+        }
+        Ok(())
+    }
+
+    /// The rules for a system that [fits](Self::fits).
     pub fn new(system: S, limits: Limits) -> Self {
         let (invariants, witnesses) = (system.invariants(), system.witnesses());
         assert!(invariants.len() + witnesses.len() <= MAX_PROPERTIES, "too many properties");
