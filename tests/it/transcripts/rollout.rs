@@ -224,7 +224,7 @@ impl Scene {
 
     fn fire_each(&mut self, id: NodeId) -> Act {
         let driver = self.driver()?;
-        let armed = driver.members[&id].host.as_ref().map(|host| host.timers().clone());
+        let armed = driver.members[&id].host.as_ref().map(|host| host.timers().to_vec());
         for timer in armed.unwrap_or_default() {
             driver.step(id, Event::Timer(timer))?;
             driver.deliver_all()?;
