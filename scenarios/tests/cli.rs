@@ -249,7 +249,11 @@ fn budgets_are_flags_and_are_said_with_the_verdict() {
     let verdict = coalmine("check rollout --timeouts 0 --drops 0 --format json").exits(0).json();
     assert_eq!(verdict["exhausted"], true);
     let told: Vec<_> = verdict["properties"].as_object().expect("properties").values().collect();
-    assert!(told.len() >= 10 && told.iter().all(|how| **how == "holds" || **how == "witnessed"), "{verdict}");
+    let fine = ["holds", "witnessed", "out_of_reach"];
+    assert!(told.len() >= 10 && told.iter().all(|how| fine.iter().any(|fine| *how == fine)), "{verdict}");
+    assert_eq!(verdict["lacks"]["catches-up"], "--heartbeats 1");
+    let text = coalmine("check rollout --timeouts 0 --drops 0").exits(0).stdout();
+    assert!(text.contains("catches-up: not seen in this space (needs --heartbeats 1)"), "{text}");
 }
 
 /// The counts of states are the same at any number of threads.

@@ -7,6 +7,7 @@ use coalmine_core::node::{Node, NodeId, RequestId};
 use coalmine_core::observation::{History, Invariant, Observation, Witness};
 
 use crate::symmetry::Symmetry;
+use crate::world::Limits;
 
 /// A cluster of one kind of node, what clients ask of it, and what must hold.
 pub trait System: Debug + Send + Sync + 'static {
@@ -66,6 +67,13 @@ pub trait System: Debug + Send + Sync + 'static {
     /// What must be seen in some run. Without any, a check of a space in which nothing happens is a proof.
     fn witnesses(&self) -> Vec<Witness<Self::Node, Self::History>> {
         Vec::new()
+    }
+
+    /// What must be allowed besides, as an option of the command line, before the witness of this name is to be
+    /// expected; `None` if it must be seen within these limits. A witness that nobody expects may be seen all the
+    /// same; if it is not, that is told and keeps no check from being a proof.
+    fn lacks(&self, _witness: &str, _limits: &Limits) -> Option<&'static str> {
+        None
     }
 
     /// Whether the system has come to rest once all faults are healed; `Err` says what is missing. If nobody

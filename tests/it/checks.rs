@@ -110,6 +110,45 @@ fn only_the_coordinator_can_block_the_others_and_only_all_of_them() {
     assert_eq!(why, "without n4: the system has 3 members, from n1");
 }
 
+/// What two-phase commit is made for: who is blocked recovers, who is behind catches up, a resolver decides. Where
+/// the budgets let that happen it must be seen; where they do not, what would is named, and it is no failure.
+#[test]
+fn blocked_nodes_recover_late_ones_catch_up_and_resolvers_decide() {
+    let of = |args: ModelArgs| {
+        let options = CheckOptions { threads: 2, ..CheckOptions::default() };
+        let (report, found) = rollout::model().check(args, options, &mut |_| {});
+        assert!(report.exhausted, "{report:#?}\n{}", found.map(|found| found.story).unwrap_or_default());
+        let how = ["recovers", "catches-up", "resolver-decides"].map(|name| report.properties[name]);
+        (how, report)
+    };
+    let (seen, beyond) = (Verdict::Witnessed, Verdict::OutOfReach);
+    let quiet = ModelArgs { crashes: Some(0), drops: Some(0), timeouts: Some(0), ..ModelArgs::default() };
+
+    let (how, report) = of(ModelArgs { crashes: Some(1), ..quiet });
+    assert_eq!(how, [seen, beyond, beyond]);
+    assert!(report.is_proof(), "{report:#?}");
+    let lacks = [("catches-up", "--heartbeats 1"), ("resolver-decides", "--timeouts 2")];
+    assert_eq!(report.lacks, lacks.into());
+
+    let (how, _) = of(ModelArgs { periodic: Some(1), ..quiet });
+    assert_eq!(how, [beyond, seen, beyond]);
+    for timeouts in [2, 3] {
+        let (how, _) = of(ModelArgs { timeouts: Some(timeouts), ..quiet });
+        assert_eq!(how, [beyond, beyond, seen], "{timeouts} time-outs");
+    }
+    let (how, report) = of(ModelArgs { nodes: Some(2), timeouts: Some(2), ..quiet });
+    assert_eq!((how, report.lacks["resolver-decides"]), ([beyond; 3], "--nodes 3"));
+}
+
+/// What the budgets allow must be seen: a protocol that never gets there is no proof.
+#[test]
+fn a_witness_in_reach_that_is_not_seen_fails_a_check() {
+    let args = ModelArgs { crashes: Some(1), operations: Some(0), ..ModelArgs::default() };
+    let (report, _) = rollout::model().check(args, CheckOptions::default(), &mut |_| {});
+    assert_eq!(report.properties["recovers"], Verdict::Missing);
+    assert!(report.exhausted && !report.is_proof(), "{report:#?}");
+}
+
 /// An empty space proves nothing, and must not pass for a proof.
 #[test]
 fn a_space_in_which_nothing_happens_is_no_proof() {

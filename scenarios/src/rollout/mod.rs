@@ -116,6 +116,18 @@ impl System for RolloutSystem {
         invariants::witnesses()
     }
 
+    fn lacks(&self, witness: &str, limits: &Limits) -> Option<&'static str> {
+        let is_few = |timeouts: u8| timeouts < 2;
+        match witness {
+            "recovers" if limits.crashes == 0 => Some("--crashes 1"),
+            "catches-up" if limits.periodic == 0 => Some("--heartbeats 1"),
+            // The first round of questions only asks; and who refuses is neither the coordinator nor who asks.
+            "resolver-decides" if limits.timeouts.is_some_and(is_few) => Some("--timeouts 2"),
+            "resolver-decides" if self.nodes < 3 => Some("--nodes 3"),
+            _ => None,
+        }
+    }
+
     fn converged(&self, now: &Observation<'_, RolloutNode, Ledger>) -> Result<(), String> {
         invariants::converged(now)
     }

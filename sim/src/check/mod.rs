@@ -36,6 +36,8 @@ pub enum Verdict {
     Witnessed,
     /// Nowhere true, in all states that were visited.
     Missing,
+    /// Nowhere true, and not to be expected within [these limits](System::lacks).
+    OutOfReach,
 }
 
 /// What a check found.
@@ -66,6 +68,9 @@ pub struct CheckReport {
     pub stopped_by: Option<String>,
     /// What was asked, and how it came out.
     pub properties: BTreeMap<&'static str, Verdict>,
+    /// By witness that is out of reach: what must be allowed for it.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub lacks: BTreeMap<&'static str, &'static str>,
     /// The odds that two of the states shared a fingerprint, so that one of them was not explored.
     pub collision_odds: f64,
     /// How often a node was run, if the engine counts that: far less often than there are steps.
@@ -80,9 +85,10 @@ pub struct CheckReport {
 }
 
 impl CheckReport {
-    /// Whether everything came out as it must: all visited, all invariants hold, all witnesses seen.
+    /// Whether everything came out as it must: all visited, all invariants hold, all witnesses seen that these
+    /// limits let be expected.
     pub fn is_proof(&self) -> bool {
-        let fine = |verdict: &Verdict| matches!(verdict, Verdict::Holds | Verdict::Witnessed);
+        let fine = |verdict: &Verdict| !matches!(verdict, Verdict::Violated | Verdict::Missing);
         self.exhausted && self.properties.values().all(fine)
     }
 
@@ -276,14 +282,23 @@ fn conclude<S: System>(
     started: Instant,
     found: Found<S>,
 ) -> (CheckReport, Option<Counterexample<S>>) {
-    let mut properties = BTreeMap::new();
+    let (mut properties, mut lacks) = (BTreeMap::new(), BTreeMap::new());
     for (bit, invariant) in rules.invariants.iter().enumerate() {
         let is_broken = found.seen & (1 << bit) != 0;
         properties.insert(invariant.name, if is_broken { Verdict::Violated } else { Verdict::Holds });
     }
     for (bit, witness) in rules.witnesses.iter().enumerate() {
         let is_seen = found.seen & (1 << (rules.invariants.len() + bit)) != 0;
-        properties.insert(witness.name, if is_seen { Verdict::Witnessed } else { Verdict::Missing });
+        let lack = rules.system.lacks(witness.name, &rules.limits).filter(|_| !is_seen);
+        lacks.extend(lack.map(|lack| (witness.name, lack)));
+        properties.insert(
+            witness.name,
+            match (is_seen, lack) {
+                (true, _) => Verdict::Witnessed,
+                (false, None) => Verdict::Missing,
+                (false, Some(_)) => Verdict::OutOfReach,
+            },
+        );
     }
     let reductions = match options.explorer {
         Explorer::Own => options.reductions.together(options, rules.system.symmetry().is_some()),
@@ -313,6 +328,7 @@ fn conclude<S: System>(
         exhausted: stopped_by.is_none(),
         stopped_by,
         properties,
+        lacks,
         collision_odds: collision_odds(found.states),
         handler_runs: found.runs,
         peak_memory_bytes: memory_bytes("VmHWM:"),

@@ -206,10 +206,12 @@ pub fn check(report: &CheckReport, story: Option<&str>) {
     for (name, property) in &report.properties {
         let mark = match property {
             Property::Missing if !report.exhausted => "–".into(), // it may be seen yet
+            Property::OutOfReach => "–".into(),
             Property::Holds | Property::Witnessed => mark(true),
             Property::Violated | Property::Missing => mark(false),
         };
-        println!("  {mark} {name}: {}", tell_property(*property, report.exhausted));
+        let lacks = report.lacks.get(name).map_or(String::new(), |lacks| format!(" (needs {lacks})"));
+        println!("  {mark} {name}: {}{lacks}", tell_property(*property, report.exhausted));
     }
     let end = match &report.stopped_by {
         None => format!("{GOOD}exhausted{GOOD:#}"),
@@ -278,6 +280,7 @@ fn tell_property(property: Property, exhausted: bool) -> &'static str {
         Property::Witnessed => "witnessed",
         Property::Missing if exhausted => "NEVER SEEN",
         Property::Missing => "not seen so far",
+        Property::OutOfReach => "not seen in this space",
     }
 }
 

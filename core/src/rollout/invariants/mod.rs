@@ -22,10 +22,10 @@ pub mod unanimous;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::RolloutNode;
-use super::message::{Fact, Outcome};
+use super::message::{AbortReason, Fact, Outcome, Record};
 use super::state::Txid;
 use crate::node::NodeId;
-use crate::observation::{History, Invariant, Observation, Witness};
+use crate::observation::{History, Invariant, Observation, Observed, Witness};
 
 /// The facts of a run, as far as the invariants ask about them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -160,7 +160,56 @@ pub fn witnesses() -> Vec<Witness<RolloutNode, Ledger>> {
                 now.up().filter_map(|(_, state)| state.committed().txid).any(in_doubt)
             },
         },
+        Witness {
+            name: "recovers",
+            about: "a participant that voted learns what the coordinator decided only after a crash",
+            seen: |now| {
+                let is_interrupted = |reason: &AbortReason| *reason == AbortReason::CoordinatorRestarted;
+                coordinator_aborted(now, is_interrupted)
+                    .any(|txid| now.nodes.iter().any(|node| decided(node, txid)))
+            },
+        },
+        Witness {
+            name: "catches-up",
+            about: "a node that was behind takes over what another one sends",
+            seen: |now| {
+                now.nodes.iter().flat_map(journal).any(|record| matches!(record, Record::Installed { .. }))
+            },
+        },
+        Witness {
+            name: "resolver-decides",
+            about: "a resolver tells the coordinator, which still collects votes, that the transaction cannot commit",
+            seen: |now| {
+                let is_resolved = |reason: &AbortReason| matches!(reason, AbortReason::Resolved { .. });
+                coordinator_aborted(now, is_resolved).next().is_some()
+            },
+        },
     ]
+}
+
+/// What is durable at a node, as far as anybody can see.
+fn journal<'a>(node: &'a Observed<'_, RolloutNode>) -> &'a [Record] {
+    node.durable.unwrap_or_default()
+}
+
+/// What the coordinator has aborted, durably, for such a reason.
+fn coordinator_aborted<'a>(
+    now: &'a Observation<'_, RolloutNode, Ledger>,
+    reason: impl Fn(&AbortReason) -> bool + 'a,
+) -> impl Iterator<Item = Txid> + 'a {
+    let coordinator = now.nodes.iter().filter(|node| node.id == node.config.coordinator);
+    coordinator.flat_map(journal).filter_map(move |record| {
+        let Record::Decided { txid, reason: Some(why), .. } = record else { return None };
+        reason(why).then_some(*txid)
+    })
+}
+
+/// Whether a participant voted for a transaction, and knows durably how it ended.
+fn decided(node: &Observed<'_, RolloutNode>, of: Txid) -> bool {
+    let mut records = journal(node).iter();
+    node.id != node.config.coordinator
+        && records.any(|record| matches!(record, Record::Voted { txid, .. } if *txid == of))
+        && records.any(|record| matches!(record, Record::Decided { txid, .. } if *txid == of))
 }
 
 /// Whether the cluster has come to rest: all nodes up, no doubt left, the same state everywhere, and that

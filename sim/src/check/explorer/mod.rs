@@ -131,6 +131,9 @@ fn identity<S: System>(
     reductions: Reductions,
     options: &CheckOptions,
 ) -> serde_json::Map<String, serde_json::Value> {
+    let invariants = rules.invariants.iter().map(|invariant| invariant.name);
+    let witnesses = rules.witnesses.iter().map(|witness| witness.name);
+    let properties: Vec<_> = invariants.chain(witnesses).collect();
     let fields = [
         ("version", json!(env!("CARGO_PKG_VERSION"))),
         ("model", json!(name)),
@@ -139,6 +142,7 @@ fn identity<S: System>(
         ("limits", json!(rules.limits)),
         ("reductions", json!(reductions)),
         ("settle", json!(options.settle)),
+        ("properties", json!(properties)), // what was seen is kept as a bit each
     ];
     fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
