@@ -68,7 +68,18 @@ pub struct Expected {
     pub invariant: Option<String>,
 }
 
+/// The verdicts that a run can come to.
+const VERDICTS: [&str; 4] = ["passed", "violated", "not_converged", "panicked"];
+
 impl Expected {
+    /// Whether a run can come to it; `Err` names the field.
+    pub fn check(&self) -> Result<(), String> {
+        if VERDICTS.contains(&self.verdict.as_str()) {
+            return Ok(());
+        }
+        Err(format!("verdict: there is no {:?}; there are: {}", self.verdict, VERDICTS.join(", ")))
+    }
+
     /// What stays the same of a verdict.
     pub fn of(verdict: &Verdict) -> Self {
         let invariant = match verdict {
@@ -161,7 +172,10 @@ impl File {
                 return Err(at(format!("plan.steps[{place}]: "), why));
             }
         }
-        serde_json::from_value(self.value).map_err(|why| format!("{}: {why}", self.path))
+        let capsule: Capsule<N> =
+            serde_json::from_value(self.value).map_err(|why| format!("{}: {why}", self.path))?;
+        capsule.expected.check().map_err(|why| format!("{}: {why}", self.path))?;
+        Ok(capsule)
     }
 }
 

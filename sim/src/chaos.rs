@@ -7,14 +7,13 @@
 //! Two faults are left out unless somebody asks for them, because few systems heal them by themselves: a disk
 //! that is wiped ([`Chaos::wipes`]), and a record that rots, from which a node refuses to start.
 
-mod variants;
-
 use coalmine_core::node::{Node, NodeId};
 use rand_chacha::ChaCha8Rng;
 
 use crate::faults::{Fault, Shape};
 use crate::plan::{Draw, Links, Plan, PlanStep, What, When};
 use crate::system::{NodeOf, System};
+use crate::variants;
 
 /// All that [a system's clients ask](System::operations), each at some time, under every kind of fault. It fits
 /// in the place of a [scenario's plan](crate::scenario::Scenario::plan).
@@ -118,10 +117,13 @@ struct Drawn<'a, N: Node> {
 }
 
 impl<N: Node> Drawn<'_, N> {
-    /// At some moment of the safety phase.
+    /// At some moment of the safety phase. What is drawn may do nothing, such as cutting nobody off: then it is
+    /// left out, but drawn all the same, so that the rest of the plan does not depend on it.
     fn fault(&mut self, fault: Fault) {
         let when = When::AtMs(self.rng.below(self.chaos.heal_at_ms));
-        self.steps.push(PlanStep { when, what: What::Fault(fault) });
+        if fault.check(&self.chaos.nodes).is_ok() {
+            self.steps.push(PlanStep { when, what: What::Fault(fault) });
+        }
     }
 
     fn node(&mut self) -> NodeId {
@@ -282,6 +284,18 @@ mod tests {
         assert!(wiped(&drawn(&chaos())).is_empty());
         let wiped = wiped(&drawn(&chaos().wipes([NodeId(5)])));
         assert!(wiped.len() > 100 && wiped.iter().all(|node| *node == NodeId(5)), "{wiped:?}");
+    }
+
+    #[test]
+    fn what_is_drawn_makes_sense() {
+        let chaos = chaos().aimed_at(&["Commit"], &["Collected"]).wipes([NodeId(5)]);
+        for nodes in [vec![NodeId(3)], chaos.nodes.clone()] {
+            let chaos = Chaos { nodes, wipes: vec![NodeId(3)], ..chaos.clone() };
+            for seed in 0..1_000 {
+                let plan = chaos.plan::<TwoPhase>(Vec::new(), &mut Stream::Plan.of(seed));
+                assert_eq!(plan.check(&chaos.nodes), Ok(()), "seed {seed}");
+            }
+        }
     }
 
     #[test]

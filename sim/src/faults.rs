@@ -21,6 +21,8 @@
 //! A node that stops by itself is started again by its supervisor, [`SUPERVISOR_MS`] later.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
+use std::ops::RangeInclusive;
 
 use coalmine_core::node::NodeId;
 use serde::{Deserialize, Serialize};
@@ -29,6 +31,25 @@ use crate::trace::text::names;
 
 /// How long a supervisor waits before it starts a node again that has stopped by itself.
 pub const SUPERVISOR_MS: u64 = 1_000;
+
+/// How long anything may take, or last: a day. What is not simulated by then would take for ever.
+pub const TIMES_MS: RangeInclusive<u64> = 0..=24 * 60 * 60 * 1_000;
+/// How fast a clock may run, in percent of the true speed.
+pub const PERCENT: RangeInclusive<u32> = 1..=10_000;
+/// So many of a thousand.
+pub const PERMILLE: RangeInclusive<u32> = 0..=1_000;
+
+/// Whether a field is in its range; `Err` names it.
+pub fn in_range<T: PartialOrd + Display>(
+    field: &str,
+    value: T,
+    range: RangeInclusive<T>,
+) -> Result<(), String> {
+    match range.contains(&value) {
+        true => Ok(()),
+        false => Err(format!("{field}: {value} is not in {}..={}", range.start(), range.end())),
+    }
+}
 
 /// Directed links.
 pub type Directions = BTreeSet<(NodeId, NodeId)>;
@@ -229,6 +250,53 @@ impl Fault {
                 Shape::MajorityRing => Vec::new(),
             },
             Self::Reset { a, b } => vec![*a, *b],
+        }
+    }
+
+    /// Whether it can do anything to these members; `Err` says which of its fields makes no sense.
+    pub fn check(&self, members: &[NodeId]) -> Result<(), String> {
+        let some_link = |links: Directions, field: &str| match links.is_empty() {
+            true => {
+                Err(format!("{field}: there is no link between these: name other senders than receivers"))
+            }
+            false => Ok(()),
+        };
+        match self {
+            Self::Crash { down_ms, .. } | Self::Wipe { down_ms, .. } => {
+                in_range("down_ms", down_ms.unwrap_or(0), TIMES_MS)
+            }
+            Self::Clock { percent, for_ms, .. } => {
+                in_range("percent", *percent, PERCENT).and(in_range("for_ms", *for_ms, TIMES_MS))
+            }
+            Self::ClockJump { by_ms, .. } => in_range("by_ms", *by_ms, TIMES_MS),
+            Self::Cut { from, to, both_ways, for_ms } => {
+                some_link(directions(from, to, *both_ways), "from, to")?;
+                in_range("for_ms", *for_ms, TIMES_MS)
+            }
+            Self::Clog { from, to, for_ms } => {
+                some_link(directions(from, to, false), "from, to")?;
+                in_range("for_ms", *for_ms, TIMES_MS)
+            }
+            Self::SlowLink { from, to, delay_ms, for_ms } => {
+                some_link(directions(from, to, false), "from, to")?;
+                in_range("delay_ms", *delay_ms, TIMES_MS).and(in_range("for_ms", *for_ms, TIMES_MS))
+            }
+            Self::Partition { shape, for_ms } => {
+                if let Shape::Halves { group } = shape {
+                    some_link(shape.cuts(members), "group")
+                        .map_err(|_| format!("group: {} of {} members", group.len(), members.len()))?;
+                }
+                in_range("for_ms", *for_ms, TIMES_MS)
+            }
+            Self::SlowSync { delay_ms, for_ms, .. } => {
+                in_range("delay_ms", *delay_ms, TIMES_MS).and(in_range("for_ms", *for_ms, TIMES_MS))
+            }
+            Self::Pause { for_ms, .. } | Self::DiskFull { for_ms, .. } => {
+                in_range("for_ms", *for_ms, TIMES_MS)
+            }
+            Self::BitRot { permille, .. } => in_range("permille", *permille, PERMILLE),
+            Self::Reset { a, b } if a == b => Err(format!("a, b: {a} has no connection to itself")),
+            Self::Reset { .. } | Self::FailSync { .. } => Ok(()),
         }
     }
 

@@ -26,5 +26,6 @@ pub mod symmetry;
 pub mod system;
 pub mod testing;
 pub mod trace;
+mod variants;
 pub mod verify;
 pub mod world;

@@ -256,7 +256,9 @@ impl<N: Node> PathCapsule<N> {
             serde_json::from_value(value).map_err(|why| why.to_string())?;
         let parse = |(place, step)| PathStep::parse(step).map_err(|why| format!("step {}: {why}", place + 1));
         let steps = steps.into_iter().enumerate().map(parse).collect::<Result<_, _>>()?;
-        Ok(Self { about, model, space, expected: Expected { verdict, invariant }, steps })
+        let expected = Expected { verdict, invariant };
+        expected.check()?;
+        Ok(Self { about, model, space, expected, steps })
     }
 
     /// As TOML, each step with a comment that tells it.

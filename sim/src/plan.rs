@@ -1,11 +1,12 @@
 //! What happens in one run, as plain data: what clients ask, what breaks, when. A plan can be written by
-//! hand or drawn from a seed.
+//! hand or drawn from a seed. One that says what cannot happen, or does nothing, is [refused](Plan::check).
 
 use coalmine_core::node::{Node, NodeId, RequestId};
 use serde::{Deserialize, Serialize};
 
-use crate::faults::Fault;
+use crate::faults::{Fault, PERMILLE, TIMES_MS, in_range};
 use crate::path::piece;
+use crate::variants;
 
 /// The timeline of one run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -132,22 +133,52 @@ impl<N: Node> Plan<N> {
         Self { steps: rest.collect(), ..self.clone() }
     }
 
-    /// Whether it names members only; `Err` names the step.
+    /// Whether it makes sense for these members; `Err` names the field, or the step and its field.
     pub fn check(&self, members: &[NodeId]) -> Result<(), String> {
+        let Links { loss_permille, duplicate_permille, delay_permille, delay_ms } = self.links;
+        in_range("plan.heal_at_ms", self.heal_at_ms, TIMES_MS)?;
+        in_range("plan.converge_within_ms", self.converge_within_ms, TIMES_MS)?;
+        in_range("plan.links.loss_permille", loss_permille, PERMILLE)?;
+        in_range("plan.links.duplicate_permille", duplicate_permille, PERMILLE)?;
+        in_range("plan.links.delay_permille", delay_permille, PERMILLE)?;
+        in_range("plan.links.delay_ms", u64::from(delay_ms), TIMES_MS)?;
         for (place, step) in self.steps.iter().enumerate() {
-            let mut named = match &step.what {
-                What::Ask { to, .. } => vec![*to],
-                What::Fault(fault) => fault.nodes(),
-            };
-            match step.when {
-                When::Received { node, .. } | When::Durable { node, .. } => named.push(node),
-                When::AtMs(_) => {}
-            }
-            if let Some(stranger) = named.iter().find(|node| !members.contains(node)) {
-                return Err(format!("plan.steps[{place}]: {stranger} is not a member of this system"));
-            }
+            self.check_step(step, members).map_err(|why| format!("plan.steps[{place}]: {why}"))?;
         }
         Ok(())
+    }
+
+    /// Whether a step can happen, and do anything; `Err` names the field.
+    pub fn check_step(&self, step: &PlanStep<N>, members: &[NodeId]) -> Result<(), String> {
+        let mut named = match &step.what {
+            What::Ask { to, .. } => vec![*to],
+            What::Fault(fault) => fault.nodes(),
+        };
+        match step.when {
+            When::Received { node, .. } | When::Durable { node, .. } => named.push(node),
+            When::AtMs(_) => {}
+        }
+        if let Some(stranger) = named.iter().find(|node| !members.contains(node)) {
+            return Err(format!("{stranger} is not a member of this system"));
+        }
+        match &step.when {
+            When::AtMs(at) if *at >= self.heal_at_ms => {
+                return Err(format!("at_ms: {at} is not before heal_at_ms, {}", self.heal_at_ms));
+            }
+            When::AtMs(_) => {}
+            When::Received { message, nth, .. } => {
+                known("received.message", message, &variants::of::<N::Message>())?;
+                in_range("received.nth", *nth, 1..=u32::MAX)?;
+            }
+            When::Durable { record, nth, .. } => {
+                known("durable.record", record, &variants::of::<N::Record>())?;
+                in_range("durable.nth", *nth, 1..=u32::MAX)?;
+            }
+        }
+        match &step.what {
+            What::Ask { .. } => Ok(()),
+            What::Fault(fault) => fault.check(members),
+        }
     }
 
     /// The same plan with one more step.
@@ -155,6 +186,14 @@ impl<N: Node> Plan<N> {
         self.steps.push(PlanStep { when, what });
         self
     }
+}
+
+/// Whether there is such a variant, as far as serde knows what there is.
+fn known(field: &str, name: &String, names: &[String]) -> Result<(), String> {
+    if names.is_empty() || names.contains(name) {
+        return Ok(());
+    }
+    Err(format!("{field}: there is no {name:?}; there are: {}", names.join(", ")))
 }
 
 /// The independent sources of randomness of one run: what is drawn from one leaves the others alone.

@@ -253,9 +253,13 @@ where
         let without_last = |plan: &Plan<_>| {
             let members = self.system_of(plan).ok()?.members();
             let ((last, _), rest) = members.split_last()?;
-            let plan = Plan { members: Some(u32::try_from(rest.len()).ok()?), ..plan.without(*last) };
+            let mut plan = Plan { members: Some(u32::try_from(rest.len()).ok()?), ..plan.without(*last) };
             let smaller = self.system_of(&plan).ok().filter(|_| !rest.is_empty())?;
-            plan.check(&member_ids(&smaller)).is_ok().then_some(plan)
+            let members = member_ids(&smaller);
+            // Among fewer members a step may do nothing any more.
+            plan.steps =
+                plan.steps.iter().filter(|it| plan.check_step(it, &members).is_ok()).cloned().collect();
+            plan.check(&members).is_ok().then_some(plan)
         };
         let simpler_requests = |request: &_| system.simpler_requests(request);
         let ways = Ways { without_last: &without_last, simpler_requests: &simpler_requests };

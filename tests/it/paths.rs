@@ -414,6 +414,11 @@ fn what_cannot_happen_is_refused_with_its_file_and_step() {
         // Files that make no sense.
         ("[space]", "typo = 1\n[space]", "unknown field `typo`"),
         ("crashes = 1", "crushes = 1", "unknown field `crushes`"),
+        (
+            "verdict = \"violated\"",
+            "verdict = \"violatd\"",
+            "verdict: there is no \"violatd\"; there are: passed,",
+        ),
         ("nodes = 3", "nodes = 0", "space: nodes: 0 is not in 1..=64"),
         ("nodes = 3", "nodes = 4000000000", "space: nodes: 4000000000 is not in 1..=64"),
         ("operations = 1", "operations = 100", "space: operations: 100 is not in 0..=64"),

@@ -57,6 +57,11 @@ fn plans_do_what_they_say() {
         ("hasty-clock", Effect::FrameSlowed),
         ("slow-clock", Effect::ClockSlow),
         ("slow-clock", Effect::FrameCutOff),
+        ("votes-cut-off", Effect::FrameCutOff),
+        ("participant-cut-off", Effect::FrameCutOff),
+        ("coordinator-against-the-rest", Effect::FrameCutOff),
+        ("bridge", Effect::FrameCutOff),
+        ("ring-of-majorities", Effect::FrameCutOff),
         ("clock-jump", Effect::ClockJump),
         ("slow-disk", Effect::SyncSlowed),
         ("failed-sync", Effect::SyncFailed),
@@ -245,6 +250,74 @@ fn errors_in_files_name_the_file_and_the_place() {
         (format!("{head}{plan}members = 100000\nsteps = []"), "plan.members: 100000 is not in 1..=64"),
     ];
     for (text, expected) in cases {
+        let why = complain(&text);
+        assert!(why.contains(expected) && why.contains("coalmine-bad"), "{why}");
+    }
+    // Steps that cannot happen, or do nothing.
+    let day = 86_400_000;
+    let plan = "[plan]\nheal_at_ms = 9000\nconverge_within_ms = 9000\n";
+    let crash = "fault = { crash = { node = 2 } }";
+    let steps = [
+        (
+            format!("received = {{ node = 2, message = 'PREPARE_REQ', nth = 1 }}, {crash}"),
+            "received.message: there is no \"PREPARE_REQ\"; there are: PrepareReq, PrepareResp, ".to_owned(),
+        ),
+        (
+            format!("durable = {{ node = 2, record = 'voted', nth = 1 }}, {crash}"),
+            "durable.record: there is no \"voted\"; there are: ".to_owned(),
+        ),
+        (
+            format!("received = {{ node = 2, message = 'PrepareReq', nth = 0 }}, {crash}"),
+            "received.nth: 0 is not in 1..=".to_owned(),
+        ),
+        (
+            format!("durable = {{ node = 2, record = 'Voted', nth = 0 }}, {crash}"),
+            "durable.nth: 0 is not in 1..=".to_owned(),
+        ),
+        (format!("at_ms = 9000, {crash}"), "at_ms: 9000 is not before heal_at_ms, 9000".to_owned()),
+    ];
+    let faults = [
+        ("crash = { node = 2, down_ms = 86400001 }", format!("down_ms: 86400001 is not in 0..={day}")),
+        ("pause = { node = 2, for_ms = 9223372036854775807 }", "for_ms: 9223372036854775807 is not".into()),
+        ("clock_jump = { node = 2, by_ms = 86400001 }", "by_ms: 86400001 is not in".into()),
+        ("clock = { node = 2, percent = 0, for_ms = 1 }", "percent: 0 is not in 1..=10000".into()),
+        ("clock = { node = 2, percent = 4294967295, for_ms = 1 }", "percent: 4294967295 is not in".into()),
+        ("bit_rot = { node = 2, permille = 1001 }", "permille: 1001 is not in 0..=1000".into()),
+        ("cut = { from = [], to = [1], both_ways = true, for_ms = 1 }", "from, to: there is no link".into()),
+        ("cut = { from = [1], to = [1], both_ways = true, for_ms = 1 }", "from, to: there is no link".into()),
+        ("clog = { from = [1], to = [], for_ms = 1 }", "from, to: there is no link".into()),
+        ("slow_link = { from = [], to = [], delay_ms = 1, for_ms = 1 }", "from, to: there is no link".into()),
+        (
+            "slow_link = { from = [1], to = [2], delay_ms = 86400001, for_ms = 1 }",
+            "delay_ms: 86400001 is not".into(),
+        ),
+        ("partition = { shape = { halves = { group = [] } }, for_ms = 1 }", "group: 0 of 3 members".into()),
+        ("reset = { a = 2, b = 2 }", "a, b: n2 has no connection to itself".into()),
+    ];
+    let faults = faults.map(|(fault, why)| (format!("at_ms = 1, fault = {{ {fault} }}"), why));
+    for (step, expected) in steps.into_iter().chain(faults) {
+        let why = complain(&format!("{head}{plan}steps = [{{ {step} }}]"));
+        assert!(
+            why.contains(&format!("coalmine-bad-{}.toml: plan.steps[0]: {expected}", std::process::id())),
+            "{why}"
+        );
+    }
+    let times = "heal_at_ms = 1\nconverge_within_ms = 1\n";
+    let whole = [
+        (
+            format!("{head}[plan]\n{}steps = []", times.replacen('1', "86400001", 1)),
+            "plan.heal_at_ms: 86400001",
+        ),
+        (
+            format!("{head}{plan}steps = []\n[plan.links]\nloss_permille = 5000"),
+            "plan.links.loss_permille: 5000",
+        ),
+        (
+            format!("{head}{plan}steps = []").replace("'passed'", "'pased'"),
+            "verdict: there is no \"pased\"; there are",
+        ),
+    ];
+    for (text, expected) in whole {
         let why = complain(&text);
         assert!(why.contains(expected) && why.contains("coalmine-bad"), "{why}");
     }

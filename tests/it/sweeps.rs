@@ -24,6 +24,8 @@ use serde_json::Value;
 struct Arithmetic {
     name: &'static str,
     fails: fn(u64) -> bool,
+    /// How it ends instead, in one engine or in both.
+    ends: fn(Engine, u64) -> Option<Verdict>,
     takes: Duration,
     build: u64,
 }
@@ -37,10 +39,11 @@ impl AnyScenario for Arithmetic {
         "Nothing but arithmetic."
     }
 
-    fn run(&self, _engine: Engine, seed: u64, _story: bool) -> Outcome {
+    fn run(&self, engine: Engine, seed: u64, _story: bool) -> Outcome {
         std::thread::sleep(self.takes);
         let why = || format!("seed {seed} is one of those");
         let verdict = if (self.fails)(seed) { Verdict::NotConverged { why: why() } } else { Verdict::Passed };
+        let verdict = (self.ends)(engine, seed).unwrap_or(verdict);
         Outcome {
             verdict,
             digest: seed ^ self.build,
@@ -83,7 +86,7 @@ impl AnyScenario for Arithmetic {
 }
 
 fn quick(fails: fn(u64) -> bool) -> Arithmetic {
-    Arithmetic { name: "quick", fails, takes: Duration::ZERO, build: 1 }
+    Arithmetic { name: "quick", fails, ends: |_, _| None, takes: Duration::ZERO, build: 1 }
 }
 
 fn options(seeds: std::ops::Range<u64>) -> SweepOptions {
@@ -452,11 +455,63 @@ mod processes {
 
     fn suite() -> Suite {
         let mut suite = Suite::default();
-        let slow = Arithmetic { name: "slow", fails: |_| false, takes: Duration::from_millis(2), build: 1 };
+        let slow = Arithmetic { name: "slow", takes: Duration::from_millis(2), ..quick(|_| false) };
         suite.scenarios.push(Box::new(slow));
         let failing = Arithmetic { name: "failing", fails: |seed| seed == 61, ..quick(one_in_seven) };
         suite.scenarios.push(Box::new(failing));
+        let two_minded = Arithmetic { name: "two-minded", ends: two_minded, ..quick(|_| false) };
+        suite.scenarios.push(Box::new(two_minded));
+        let panicking = Arithmetic { name: "panicking", ends: panicking, ..quick(|_| false) };
+        suite.scenarios.push(Box::new(panicking));
         suite
+    }
+
+    /// Each engine finds fault with a seed of its own.
+    fn two_minded(engine: Engine, seed: u64) -> Option<Verdict> {
+        let violated = || Verdict::Violated { invariant: "agreement".into(), why: "two minds".into() };
+        match (engine, seed) {
+            (Engine::World, 3) => Some(violated()),
+            (Engine::Madsim, 5) => Some(Verdict::NotConverged { why: "it ponders".into() }),
+            (Engine::Madsim | Engine::World, _) => None,
+        }
+    }
+
+    fn panicking(_: Engine, seed: u64) -> Option<Verdict> {
+        (seed == 4).then(|| Verdict::Panicked { message: "n2 divides by zero".into() })
+    }
+
+    #[test]
+    fn engines_that_differ_fail_the_sweep_and_the_line_names_the_engine_that_shows_it() {
+        let output = run("sim two-minded --seeds 0..5 --engine both --no-shrink");
+        let told = text(&output.stdout);
+        assert_eq!(output.status.code(), Some(1), "as the engine that fails has it: {told}");
+        let why =
+            "seed 3: the engines differ: under madsim passed; under world invariant agreement is violated";
+        assert!(told.contains(why) && told.contains("4 passed, 1 failed"), "{told}");
+        assert!(told.contains("-- replay two-minded --seed 3 --engine world\n"), "{told}");
+
+        let output = run("sim two-minded --seeds 4..7 --engine both --no-shrink");
+        let told = text(&output.stdout);
+        assert_eq!(output.status.code(), Some(3), "{told}");
+        assert!(told.contains("under madsim did not converge: it ponders; under world passed"), "{told}");
+        assert!(told.contains("-- replay two-minded --seed 5\n"), "{told}");
+
+        let output = run("sim two-minded --seeds 3..4 --engine both --no-shrink --format json");
+        let verdict = &last(&output)["failures"][0];
+        assert_eq!(verdict["verdict"], "engines_differ", "{verdict}");
+        assert_eq!(verdict["madsim"]["verdict"], "passed");
+        assert_eq!(verdict["world"]["verdict"], "violated");
+        assert_eq!(run("sim two-minded --seeds 0..5").status.code(), Some(0), "one engine alone");
+    }
+
+    #[test]
+    fn a_node_that_panics_has_an_exit_code_of_its_own() {
+        let output = run("sim panicking --seeds 0..10 --no-shrink");
+        let told = text(&output.stdout);
+        assert_eq!(output.status.code(), Some(4), "{told}");
+        assert!(told.contains("seed 4: panicked: n2 divides by zero"), "{told}");
+        assert!(told.contains("-- replay panicking --seed 4\n"), "{told}");
+        assert_eq!(run("replay panicking --seed 4").status.code(), Some(4));
     }
 
     /// Not a test but the process that the tests below start: this binary, as a command line.
