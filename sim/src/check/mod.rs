@@ -85,11 +85,16 @@ pub struct CheckReport {
 }
 
 impl CheckReport {
-    /// Whether everything came out as it must: all visited, all invariants hold, all witnesses seen that these
+    /// Whether nothing ever happens: there is no state but the first.
+    pub fn is_empty(&self) -> bool {
+        self.exhausted && self.unique_states <= 1
+    }
+
+    /// Whether everything came out as it must: something happens, all visited, all invariants hold, all witnesses seen that these
     /// limits let be expected.
     pub fn is_proof(&self) -> bool {
         let fine = |verdict: &Verdict| !matches!(verdict, Verdict::Violated | Verdict::Missing);
-        self.exhausted && self.properties.values().all(fine)
+        self.exhausted && !self.is_empty() && self.properties.values().all(fine)
     }
 
     /// The invariants that were broken.

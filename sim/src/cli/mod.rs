@@ -182,7 +182,7 @@ fn check_exit_code(report: &CheckReport) -> u8 {
     if report.violated().eq([SETTLES]) {
         return NO_CONVERGENCE;
     }
-    if !capped && report.properties.values().any(bad) { VIOLATED } else { 0 }
+    if !capped && (report.is_empty() || report.properties.values().any(bad)) { VIOLATED } else { 0 }
 }
 
 fn run_check(

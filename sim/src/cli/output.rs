@@ -217,6 +217,9 @@ pub fn check(report: &CheckReport, story: Option<&str>) {
         None => format!("{GOOD}exhausted{GOOD:#}"),
         Some(why) => format!("{BAD}not exhausted{BAD:#}: {why}"),
     };
+    if report.is_empty() {
+        println!("  {} {EMPTY}", mark(false));
+    }
     println!(
         "{end}, {} distinct states, {} steps, depth {}, {:.1} s, {} MiB at most",
         thousands(report.unique_states as u64),
@@ -230,6 +233,9 @@ pub fn check(report: &CheckReport, story: Option<&str>) {
     }
     println!("{DIM}the odds that two states shared a fingerprint: {:.0e}{DIM:#}", report.collision_odds);
 }
+
+/// What is wrong with a space of one state.
+const EMPTY: &str = "nothing ever happens: a space of one state proves nothing";
 
 /// The head of a table of checks, the first column as wide as this.
 pub fn rungs_begin(width: usize) {
@@ -255,6 +261,7 @@ pub fn rung(check: &str, width: usize, report: &CheckReport) {
         .collect();
     let verdict = match &report.stopped_by {
         _ if report.is_proof() => format!("{GOOD}proof{GOOD:#}"),
+        None if report.is_empty() => format!("{BAD}{EMPTY}{BAD:#}"),
         None => format!("{BAD}{}{BAD:#}", bad.join(", ")),
         Some(why) => format!("{BAD}not exhausted{BAD:#}: {why}"),
     };
@@ -318,6 +325,7 @@ impl Row {
     pub fn of_check(report: &CheckReport, story: Option<String>) -> Self {
         let verdict = match &report.stopped_by {
             None if report.is_proof() => "exhausted, all hold".into(),
+            None if report.is_empty() => EMPTY.into(),
             None => "exhausted, a witness is missing".into(),
             Some(why) => why.clone(),
         };
