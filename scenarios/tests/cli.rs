@@ -198,6 +198,23 @@ fn a_check_ends_with_its_verdict_as_json() {
     assert!(text.contains("exhausted, 288 distinct states"), "{text}");
 }
 
+/// Nothing passes for asked that was not.
+#[test]
+fn what_was_not_asked_is_said() {
+    for option in ["--symmetry", "--no-settle", "--engine stateright"] {
+        let line = format!("check twophase {option}");
+        let json = coalmine(&format!("{line} --format json")).exits(0).json();
+        assert_eq!(
+            (&json["settling_unasked"], &json["properties"]["settles"]),
+            (&option.into(), &Value::Null)
+        );
+        let text = coalmine(&line).exits(0).stdout();
+        assert!(text.contains(&format!("settles: not asked ({option})")), "{text}");
+    }
+    let json = coalmine("check twophase --format json").exits(0).json();
+    assert_eq!((&json["settling_unasked"], &json["properties"]["settles"]), (&Value::Null, &"holds".into()));
+}
+
 /// `all` is every model in its usual size; the ladder is what `--deep` says, capped here.
 #[test]
 fn all_models_and_whole_ladders_are_checked_in_one_table() {
@@ -290,7 +307,17 @@ fn a_space_in_which_nothing_happens_is_a_failure() {
 
 #[test]
 fn what_makes_no_sense_is_refused_by_name() {
-    let refused: [(&str, &[&str]); 18] = [
+    let refused: [(&str, &[&str]); 28] = [
+        ("check twophase --engine stateright --walk 0..9", &["--walk", "stateright does not walk"]),
+        ("check twophase --engine stateright --memory-limit 1GiB", &["--memory-limit", "own engine"]),
+        ("check twophase --engine stateright --symmetry", &["--symmetry", "own engine"]),
+        ("check twophase --engine stateright --without 1", &["--without", "own engine"]),
+        ("check twophase --engine stateright --full", &["--full", "own engine"]),
+        ("check twophase --engine stateright --no-sleep", &["--no-sleep", "own engine"]),
+        ("check all --engine stateright --memory-limit 1GiB", &["--memory-limit", "own engine"]),
+        ("check rollout --symmetry", &["--symmetry", "no members of rollout are interchangeable"]),
+        ("check all --symmetry", &["--symmetry", "no members of counter are interchangeable"]),
+        ("check twophase --symmetry --walk 0..9", &["--symmetry", "--walk", "cannot be used with"]),
         ("check rollout --without 4", &["without n4", "3 members"]),
         ("check all --nodes 3", &["leave nodes and budgets out"]),
         ("check paxos --deep", &["no ladder for \"paxos\""]),

@@ -68,6 +68,9 @@ pub struct CheckReport {
     pub stopped_by: Option<String>,
     /// What was asked, and how it came out.
     pub properties: BTreeMap<&'static str, Verdict>,
+    /// The option for which nobody asked whether states [settle](SETTLES); `None` if it was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub settling_unasked: Option<&'static str>,
     /// By witness that is out of reach: what must be allowed for it.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub lacks: BTreeMap<&'static str, &'static str>,
@@ -310,7 +313,13 @@ fn conclude<S: System>(
         Explorer::Stateright => Reductions::NONE,
     };
     let unsettled = matches!(found.broken, Some((Broken::Settling, _)));
-    if options.settle && options.explorer == Explorer::Own && !reductions.symmetry {
+    let settling_unasked = match options.explorer {
+        Explorer::Stateright => Some("--engine stateright"),
+        Explorer::Own if !options.settle => Some("--no-settle"),
+        Explorer::Own if reductions.symmetry => Some("--symmetry"),
+        Explorer::Own => None,
+    };
+    if settling_unasked.is_none() {
         properties.insert(SETTLES, if unsettled { Verdict::Violated } else { Verdict::Holds });
     }
     let broken = found.broken.as_ref().and_then(|(broken, _)| match broken {
@@ -333,6 +342,7 @@ fn conclude<S: System>(
         exhausted: stopped_by.is_none(),
         stopped_by,
         properties,
+        settling_unasked,
         lacks,
         collision_odds: collision_odds(found.states),
         handler_runs: found.runs,

@@ -349,8 +349,8 @@ pub struct CheckArgs {
     #[arg(long)]
     pub no_sleep: bool,
     /// Take worlds for one that differ only in who of the interchangeable members is who, where a model has some
-    /// (`twophase`).
-    #[arg(long)]
+    /// (`twophase`). Whether states settle is not asked then: a schedule tells members apart.
+    #[arg(long, conflicts_with = "walk")]
     pub symmetry: bool,
     /// Walk through the space at random, once for each of these seeds, `A..B`, instead of visiting all of it:
     /// for spaces that are too large. `--depth` says how long a walk may be (default: 1000 states).
@@ -407,6 +407,24 @@ pub enum DiskArg {
 }
 
 impl CheckArgs {
+    /// `Err` names what the engine would leave undone.
+    pub fn are_for_the_engine(&self) -> Result<(), String> {
+        let ours = [
+            (self.checkpoint.is_some(), "--checkpoint", "cannot go on"),
+            (self.walk.is_some(), "--walk", "does not walk so"),
+            (self.memory_limit.is_some(), "--memory-limit", "knows no such limit"),
+            (self.symmetry, "--symmetry", "is not told who is interchangeable"),
+            (self.without.is_some(), "--without", "does not ask whether all others come to rest"),
+            (self.full, "--full", "visits everything anyway"),
+            (self.no_sleep, "--no-sleep", "takes all steps anyway"),
+        ];
+        let asked = ours.into_iter().find(|(is_asked, ..)| *is_asked);
+        match asked.filter(|_| self.engine == ExplorerArg::Stateright) {
+            Some((_, option, why)) => Err(format!("{option} is for our own engine; stateright {why}")),
+            None => Ok(()),
+        }
+    }
+
     pub fn options(&self) -> CheckOptions {
         CheckOptions {
             explorer: match self.engine {

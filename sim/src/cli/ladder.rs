@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::args::{CheckArgs, Format};
 use super::signals::Signals;
-use super::{check_exit_code, find_model, output, run_check, save};
+use super::{check_exit_code, find_model, no_symmetry, output, run_check, save};
 use crate::check::{CheckReport, Explorer};
 use crate::suite::{ModelArgs, Suite};
 
@@ -37,7 +37,13 @@ pub fn climb(suite: &Suite, args: &CheckArgs, format: Format) -> Result<u8, Stri
             "--capsule FILE is for one check: with `all` and --deep each counterexample has its own".into()
         );
     }
+    args.are_for_the_engine()?;
     let rungs = rungs(suite, args)?;
+    for (name, space) in &rungs {
+        if args.symmetry && !find_model(suite, name)?.has_symmetry(*space) {
+            return Err(no_symmetry(name));
+        }
+    }
     let lines: Vec<_> = rungs.iter().map(|(name, space)| format!("{name}{space}")).collect();
     let width = lines.iter().map(String::len).max().unwrap_or(0);
     let mut options = args.options();

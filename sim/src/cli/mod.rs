@@ -89,15 +89,16 @@ fn check(suite: &Suite, args: &CheckArgs, format: Format) -> Result<u8, String> 
     }
     let model = find_model(suite, &args.name)?;
     let mut options = args.options();
-    if options.explorer == Explorer::Stateright && options.checkpoint.is_some() {
-        return Err("--checkpoint is for our own engine; stateright cannot go on".into());
-    }
+    args.are_for_the_engine()?;
     if options.explorer == Explorer::Own {
         let signals = Signals::catch()?;
         options.stop = signals.stop;
     }
     let space = ModelArgs { without: args.without, ..args.space.model_args() };
     model.check_args(space)?;
+    if args.symmetry && !model.has_symmetry(space) {
+        return Err(no_symmetry(model.name()));
+    }
     let (report, found) = run_check(model, space, options);
     if let Some(why) = report.error.as_ref().filter(|_| report.states == 0) {
         return Err(why.clone());
@@ -253,6 +254,10 @@ fn find_scenario<'a>(suite: &'a Suite, name: &str) -> Result<&'a dyn AnyScenario
 fn find_model<'a>(suite: &'a Suite, name: &str) -> Result<&'a dyn AnyModel, String> {
     let known = suite.models.iter().map(|model| model.name()).collect();
     suite.find_model(name).ok_or_else(|| unknown("model", name, known))
+}
+
+fn no_symmetry(model: &str) -> String {
+    format!("--symmetry: no members of {model} are interchangeable")
 }
 
 fn unknown(kind: &str, name: &str, known: Vec<&str>) -> String {

@@ -10,7 +10,7 @@ use comfy_table::{Cell, CellAlignment, Table, TableComponent};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
-use crate::check::{CheckReport, Verdict as Property};
+use crate::check::{CheckReport, SETTLES, Verdict as Property};
 use crate::faults::Effect;
 use crate::run::{Engine, Verdict};
 use crate::suite::{Outcome, Shrunk};
@@ -212,6 +212,9 @@ pub fn check(report: &CheckReport, story: Option<&str>) {
         };
         let lacks = report.lacks.get(name).map_or(String::new(), |lacks| format!(" (needs {lacks})"));
         println!("  {mark} {name}: {}{lacks}", tell_property(*property, report.exhausted));
+    }
+    if let Some(option) = report.settling_unasked {
+        println!("  – {SETTLES}: not asked ({option})");
     }
     let end = match &report.stopped_by {
         None => format!("{GOOD}exhausted{GOOD:#}"),
