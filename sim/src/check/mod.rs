@@ -40,6 +40,27 @@ pub enum Verdict {
     OutOfReach,
 }
 
+/// How a search ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum End {
+    /// Everything was visited.
+    Exhausted,
+    /// An invariant is broken.
+    Broken,
+    /// All random walks that were asked for were walked.
+    Walked,
+    /// A cap was reached.
+    Capped,
+    /// Somebody [asked](CheckOptions::stop) for an end.
+    Interrupted,
+}
+
+/// What a search says that somebody asked to end.
+pub(crate) const INTERRUPTED: &str = "interrupted";
+/// What a search says that has walked its walks.
+const WALKED: &str = "the end of its walks";
+
 /// What a check found.
 #[derive(Clone, Debug, Serialize)]
 pub struct CheckReport {
@@ -62,6 +83,8 @@ pub struct CheckReport {
     pub depth: usize,
     /// What was left out, because no verdict depends on it.
     pub reductions: Vec<&'static str>,
+    /// How the search ended.
+    pub end: End,
     /// Every reachable state was visited, but for what the reductions leave out.
     pub exhausted: bool,
     /// What ended the search before that.
@@ -328,6 +351,13 @@ fn conclude<S: System>(
         }
         Broken::Settling => None, // the search has gone on
     });
+    let end = match &found.stopped_by {
+        _ if broken.is_some() => End::Broken,
+        None => End::Exhausted,
+        Some(why) if why.starts_with(INTERRUPTED) => End::Interrupted,
+        Some(why) if why.starts_with(WALKED) => End::Walked,
+        Some(_) => End::Capped,
+    };
     let stopped_by = broken.or(found.stopped_by);
     let report = CheckReport {
         model: name.into(),
@@ -339,6 +369,7 @@ fn conclude<S: System>(
         unique_states: found.states,
         depth: found.depth,
         reductions: reductions.names(),
+        end,
         exhausted: stopped_by.is_none(),
         stopped_by,
         properties,

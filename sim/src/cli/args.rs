@@ -26,7 +26,8 @@ pub struct Cli {
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 all is well, 1 an invariant is violated (or a witness was never seen), 2 usage, \
-3 a run did not converge, 4 a node panicked, 5 a run was not deterministic, or a node differs from its recording.";
+3 a run did not converge, 4 a node panicked, 5 a run was not deterministic, or a node differs from its recording, \
+6 a check was stopped by a cap and has found nothing: no proof; 130 and 143 the same for Ctrl-C and SIGTERM.";
 
 /// Text for people, JSON for machines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -100,7 +101,9 @@ Stops after --runs runs, or at Ctrl-C, with the smallest plan so far. The capsul
     Shrink(ShrinkArgs),
     /// Explore every interleaving of a model within a fault budget.
     #[command(after_help = "\
-A verdict is a proof only if the space was exhausted. What is exhausted is the space of these budgets: so \
+A verdict is a proof only if the space was exhausted; only then, or at the end of a --walk, which claims to prove \
+nothing, is the exit code 0. If a cap (--max-states, --depth, --memory-limit) ended it before it found anything the \
+code is 6; 130 after Ctrl-C, 143 after SIGTERM. What is exhausted is the space of these budgets: so \
 many crashes, wipes, cuts, drops, duplicates, retries and timers that fire, of any node, at any moment, in any \
 order.
 

@@ -274,6 +274,12 @@ pub fn rung(check: &str, width: usize, report: &CheckReport) {
     );
 }
 
+/// The line of a check that was not done.
+pub fn skipped(check: &str, width: usize, why: &str) {
+    let numbers = vec![format!("{:>15}", "–"); 5].join(" | ");
+    println!("| {check:<width$} | {numbers} | {BAD}not done{BAD:#}: {why} |");
+}
+
 /// The lines that show a counterexample again, from the file that it was saved to.
 pub fn lines_to_paste(program: &str, model: &str, path: &Path) -> String {
     let file = path.display();
