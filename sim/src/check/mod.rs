@@ -97,7 +97,8 @@ pub struct CheckReport {
     /// By witness that is out of reach: what must be allowed for it.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub lacks: BTreeMap<&'static str, &'static str>,
-    /// The odds that two of the states shared a fingerprint, so that one of them was not explored.
+    /// The odds that two of the states shared a fingerprint, so that one of them was not explored. (Verdicts and
+    /// settled states are remembered by 64 bits, too, but a look-up compares one entry: that adds next to nothing.)
     pub collision_odds: f64,
     /// How often a node was run, if the engine counts that: far less often than there are steps.
     pub handler_runs: Option<u64>,

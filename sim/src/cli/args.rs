@@ -312,7 +312,9 @@ pub struct SpaceArgs {
     /// How many members may turn unhealthy, at any moment.
     #[arg(long)]
     pub unhealthy: Option<u8>,
-    /// Whether a record is durable as soon as it is written, or becomes so as an action of its own.
+    /// Whether a record is durable as soon as it is written, or becomes so as an action of its own. With `sync` no
+    /// crash loses a record that was written; with `async`, a larger space, it is also proven that nothing relies on
+    /// a record before it is durable.
     #[arg(long, value_enum)]
     pub disk: Option<DiskArg>,
 }
@@ -403,9 +405,9 @@ pub enum ExplorerArg {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum DiskArg {
-    /// Durable at once.
+    /// Durable at once: what a crash keeps is what was written before it.
     Sync,
-    /// Durable later; a crash keeps any prefix.
+    /// Durable later, one by one, with anything in between; a crash keeps any prefix of what was not yet durable.
     Async,
 }
 
