@@ -198,6 +198,17 @@ impl System for OneDice {
     }
 }
 
+/// A model without witnesses in which nothing happens, whatever the budgets; but that a node may crash.
+pub fn idle() -> ModelDef<impl System> {
+    ModelDef {
+        name: "idle",
+        about: "A node of which nobody asks anything.",
+        system: |_, _| OneDice,
+        size: (1, 0),
+        limits: coalmine_sim::world::Limits::NONE,
+    }
+}
+
 fn dice() -> Scenario<OneDice> {
     Scenario {
         name: "dice",

@@ -1,7 +1,8 @@
 //! The `coalmine` command line from outside: what it prints for people and for machines, what it refuses, and
 //! the exit codes that tell failures apart. Every test runs the binary itself, in a process of its own.
 
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -198,6 +199,23 @@ fn a_check_ends_with_its_verdict_as_json() {
     assert!(text.contains("exhausted, 288 distinct states"), "{text}");
 }
 
+/// Nothing passes for asked that was not.
+#[test]
+fn what_was_not_asked_is_said() {
+    for option in ["--symmetry", "--no-settle", "--engine stateright"] {
+        let line = format!("check twophase {option}");
+        let json = coalmine(&format!("{line} --format json")).exits(0).json();
+        assert_eq!(
+            (&json["settling_unasked"], &json["properties"]["settles"]),
+            (&option.into(), &Value::Null)
+        );
+        let text = coalmine(&line).exits(0).stdout();
+        assert!(text.contains(&format!("settles: not asked ({option})")), "{text}");
+    }
+    let json = coalmine("check twophase --format json").exits(0).json();
+    assert_eq!((&json["settling_unasked"], &json["properties"]["settles"]), (&Value::Null, &"holds".into()));
+}
+
 /// `all` is every model in its usual size; the ladder is what `--deep` says, capped here.
 #[test]
 fn all_models_and_whole_ladders_are_checked_in_one_table() {
@@ -206,7 +224,7 @@ fn all_models_and_whole_ladders_are_checked_in_one_table() {
     let names: Vec<_> =
         all["checks"].as_array().expect("checks").iter().map(|it| it["check"].clone()).collect();
     assert_eq!(names, ["twophase", "counter", "single-copy", "abd", "paxos", "rollout"]);
-    let text = coalmine("check twophase --deep --max-states 300000 --no-settle").exits(0).stdout();
+    let text = coalmine("check twophase --deep --max-states 300000 --no-settle").exits(6).stdout();
     let line = |nodes: u32| {
         let mut lines = text.lines();
         lines.find(|line| line.contains(&format!("twophase --nodes {nodes} "))).unwrap_or_default().to_owned()
@@ -221,7 +239,7 @@ fn a_check_goes_on_from_its_checkpoint() {
     let file = std::env::temp_dir().join(format!("coalmine-checkpoint-{}", std::process::id()));
     let line = format!("check rollout --timeouts 0 --checkpoint {} --format json", file.display());
     let whole = coalmine("check rollout --timeouts 0 --format json").exits(0).json();
-    let first = coalmine(&format!("{line} --max-states 2000")).exits(0).json();
+    let first = coalmine(&format!("{line} --max-states 2000")).exits(6).json();
     assert_eq!(first["exhausted"], false);
     let second = coalmine(&line).exits(0).json();
     for field in ["exhausted", "states", "unique_states", "depth", "properties"] {
@@ -279,6 +297,58 @@ fn a_capped_check_is_no_proof_and_says_why() {
     assert!(text.contains("holds so far") && !text.contains(": holds\n"), "{text}");
 }
 
+/// A machine that reads nothing but the exit code does not take a part for a proof, whatever cap it was that ended it,
+/// and one check or many. A walk was asked for so many walks, and has walked them.
+#[test]
+fn a_capped_check_has_an_exit_code_of_its_own() {
+    for cap in ["--max-states 100", "--depth 4", "--memory-limit 1KiB"] {
+        let one = coalmine(&format!("check rollout {cap} --format json")).exits(6).json();
+        assert_eq!((&one["end"], &one["exhausted"]), (&"capped".into(), &false.into()), "{cap}");
+        let all = coalmine(&format!("check all {cap} --format json")).exits(6).json();
+        assert_eq!(all["passed"], false, "{cap}");
+    }
+    let walked = coalmine("check rollout --walk 0..20 --format json").exits(0).json();
+    assert_eq!((&walked["end"], &walked["exhausted"]), (&"walked".into(), &false.into()));
+    coalmine("check rollout --walk 0..2000 --max-states 100").exits(6);
+    // What is wrong counts for more than a cap.
+    let wrong = "check rollout --nodes 2 --crashes 0 --wipes 2 --drops 0 --timeouts 0 --no-capsule";
+    coalmine(wrong).exits(3);
+    coalmine(&format!("{wrong} --max-states 20000")).exits(3);
+}
+
+/// Starts a check that takes long, and signals it when it has begun: once it has printed a line, or after a while.
+fn interrupted(line: &str, signal: &str) -> Ran {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_coalmine"));
+    command.args(line.split_whitespace()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = command.spawn().expect("the binary runs");
+    std::thread::sleep(Duration::from_secs(1));
+    let kill = Command::new("kill").args([signal, &child.id().to_string()]).status();
+    assert!(kill.expect("there is a kill").success());
+    Ran { line: line.into(), output: child.wait_with_output().expect("it ends") }
+}
+
+#[test]
+fn an_interrupted_check_says_by_what_and_does_not_pass() {
+    let long = "check rollout --nodes 4 --crashes 3 --timeouts 3 --no-settle --threads 1";
+    let check = interrupted(&format!("{long} --format json"), "-TERM").exits(128 + 15).json();
+    assert_eq!(
+        (&check["end"], &check["stopped_by"]),
+        (&"interrupted".into(), &"interrupted by SIGTERM".into())
+    );
+    let told = interrupted(long, "-INT").exits(128 + 2).stdout();
+    assert!(told.contains("not exhausted: interrupted by Ctrl-C"), "{told}");
+
+    let ladder = "check rollout --deep --threads 1";
+    let told = interrupted(ladder, "-INT").exits(128 + 2).stdout();
+    let last = told.lines().last().unwrap_or_default();
+    assert!(last.contains("rollout --crashes 1 --drops 0 --timeouts 2"), "{told}");
+    assert!(last.contains("not done: interrupted by Ctrl-C"), "{told}");
+    let ladder = interrupted(&format!("{ladder} --format json"), "-TERM").exits(128 + 15).json();
+    assert_eq!((&ladder["passed"], &ladder["stopped_by"]), (&false.into(), &"interrupted by SIGTERM".into()));
+    let [done, skipped] = ["checks", "skipped"].map(|list| ladder[list].as_array().expect("a list").len());
+    assert!(done > 0 && done + skipped == 12, "{ladder}");
+}
+
 #[test]
 fn a_space_in_which_nothing_happens_is_a_failure() {
     let verdict = coalmine("check rollout --operations 0 --crashes 0 --format json").exits(1).json();
@@ -290,7 +360,17 @@ fn a_space_in_which_nothing_happens_is_a_failure() {
 
 #[test]
 fn what_makes_no_sense_is_refused_by_name() {
-    let refused: [(&str, &[&str]); 21] = [
+    let refused: [(&str, &[&str]); 31] = [
+        ("check twophase --engine stateright --walk 0..9", &["--walk", "stateright does not walk"]),
+        ("check twophase --engine stateright --memory-limit 1GiB", &["--memory-limit", "own engine"]),
+        ("check twophase --engine stateright --symmetry", &["--symmetry", "own engine"]),
+        ("check twophase --engine stateright --without 1", &["--without", "own engine"]),
+        ("check twophase --engine stateright --full", &["--full", "own engine"]),
+        ("check twophase --engine stateright --no-sleep", &["--no-sleep", "own engine"]),
+        ("check all --engine stateright --memory-limit 1GiB", &["--memory-limit", "own engine"]),
+        ("check rollout --symmetry", &["--symmetry", "no members of rollout are interchangeable"]),
+        ("check all --symmetry", &["--symmetry", "no members of counter are interchangeable"]),
+        ("check twophase --symmetry --walk 0..9", &["--symmetry", "--walk", "cannot be used with"]),
         ("check rollout --without 4", &["without n4", "3 members"]),
         ("check all --nodes 3", &["leave nodes and budgets out"]),
         ("check paxos --deep", &["no ladder for \"paxos\""]),
@@ -363,8 +443,8 @@ fn the_examples_in_the_help_are_sound() {
         let examples = told.rsplit("Example").next().expect("an example");
         for line in examples.lines().filter_map(|line| line.find(command).map(|start| &line[start..])) {
             // A whole check would take long here; that its flags are understood is enough.
-            let capped = if command == "check" { " --max-states 10" } else { "" };
-            coalmine(&format!("{line}{capped}")).exits(0);
+            let (capped, code) = if command == "check" { (" --max-states 10", 6) } else { ("", 0) };
+            coalmine(&format!("{line}{capped}")).exits(code);
         }
     }
 }

@@ -573,6 +573,8 @@ pub trait AnyModel: Send + Sync {
     fn about(&self) -> &'static str;
     /// Whether there is such a model: `Err` says what is wrong with its size.
     fn check_args(&self, args: ModelArgs) -> Result<(), String>;
+    /// Whether some of its members are interchangeable.
+    fn has_symmetry(&self, args: ModelArgs) -> bool;
     /// Explores it. If an invariant is violated, the second part explains how.
     fn check(
         &self,
@@ -625,6 +627,10 @@ impl<S: System> AnyModel for ModelDef<S> {
             }
             Some(_) | None => Ok(()),
         }
+    }
+
+    fn has_symmetry(&self, args: ModelArgs) -> bool {
+        self.system_of(args).symmetry().is_some()
     }
 
     fn check(

@@ -64,7 +64,8 @@ pub trait System: Debug + Send + Sync + 'static {
     /// What must hold at every moment.
     fn invariants(&self) -> Vec<Invariant<Self::Node, Self::History>>;
 
-    /// What must be seen in some run. Without any, a check of a space in which nothing happens is a proof.
+    /// What must be seen in some run. Without any, a check of a space in which little happens is a proof; one in
+    /// which nothing does never is.
     fn witnesses(&self) -> Vec<Witness<Self::Node, Self::History>> {
         Vec::new()
     }

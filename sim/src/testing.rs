@@ -54,7 +54,8 @@ pub fn check(suite: &Suite, model: &str) {
     let (report, found) = found.check(ModelArgs::default(), options, &mut |_| {});
     if !report.is_proof() {
         let story = found.map(|found| found.story).unwrap_or_default();
-        panic!("{model}: {:?}\n{story}  {} check {model}", report.properties, suite.program());
+        let (properties, states) = (&report.properties, report.unique_states);
+        panic!("{model}: {properties:?} in {states} states\n{story}  {} check {model}", suite.program());
     }
 }
 

@@ -1,7 +1,7 @@
 //! The models, exhausted: counts that are known from elsewhere, and verdicts that are proofs.
 
 use coalmine::{rollout, twophase};
-use coalmine_sim::check::{CheckOptions, CheckReport, Reductions, SETTLES, Verdict};
+use coalmine_sim::check::{CheckOptions, CheckReport, Explorer, Reductions, SETTLES, Verdict};
 use coalmine_sim::suite::{AnyModel, ModelArgs};
 use coalmine_sim::world::Disk;
 
@@ -156,6 +156,25 @@ fn a_space_in_which_nothing_happens_is_no_proof() {
     let options = CheckOptions::default();
     let (report, _) = rollout::model().check(args, options, &mut |_| {});
     assert!(report.exhausted && !report.is_proof(), "{report:#?}");
+}
+
+/// Nor where there are no witnesses that could be missed, with either engine.
+#[test]
+fn a_space_of_one_state_is_no_proof() {
+    for explorer in [Explorer::Own, Explorer::Stateright] {
+        let of = |args| {
+            let options = CheckOptions { explorer, ..CheckOptions::default() };
+            coalmine_tests::idle().check(args, options, &mut |_| {}).0
+        };
+        let nothing = of(ModelArgs::default());
+        assert_eq!((nothing.exhausted, nothing.unique_states), (true, 1));
+        assert!(nothing.is_empty() && !nothing.is_proof(), "{nothing:#?}");
+        if explorer == Explorer::Stateright {
+            continue; // it does not search where there is nothing to ask
+        }
+        let something = of(ModelArgs { crashes: Some(1), ..ModelArgs::default() });
+        assert!(!something.is_empty() && something.is_proof(), "{something:#?}");
+    }
 }
 
 #[test]

@@ -252,7 +252,7 @@ fn memory_and_a_signal_stop_the_search_and_say_so() {
     let options = own(2);
     options.stop.store(true, std::sync::atomic::Ordering::Relaxed);
     let stopped = of(options);
-    assert_eq!(stopped.stopped_by.as_deref(), Some("Ctrl-C"));
+    assert_eq!(stopped.stopped_by.as_deref(), Some("interrupted"));
     assert!(!stopped.is_proof() && stopped.unique_states > 0);
 }
 

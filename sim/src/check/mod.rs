@@ -40,6 +40,27 @@ pub enum Verdict {
     OutOfReach,
 }
 
+/// How a search ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum End {
+    /// Everything was visited.
+    Exhausted,
+    /// An invariant is broken.
+    Broken,
+    /// All random walks that were asked for were walked.
+    Walked,
+    /// A cap was reached.
+    Capped,
+    /// Somebody [asked](CheckOptions::stop) for an end.
+    Interrupted,
+}
+
+/// What a search says that somebody asked to end.
+pub(crate) const INTERRUPTED: &str = "interrupted";
+/// What a search says that has walked its walks.
+const WALKED: &str = "the end of its walks";
+
 /// What a check found.
 #[derive(Clone, Debug, Serialize)]
 pub struct CheckReport {
@@ -62,16 +83,22 @@ pub struct CheckReport {
     pub depth: usize,
     /// What was left out, because no verdict depends on it.
     pub reductions: Vec<&'static str>,
+    /// How the search ended.
+    pub end: End,
     /// Every reachable state was visited, but for what the reductions leave out.
     pub exhausted: bool,
     /// What ended the search before that.
     pub stopped_by: Option<String>,
     /// What was asked, and how it came out.
     pub properties: BTreeMap<&'static str, Verdict>,
+    /// The option for which nobody asked whether states [settle](SETTLES); `None` if it was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub settling_unasked: Option<&'static str>,
     /// By witness that is out of reach: what must be allowed for it.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub lacks: BTreeMap<&'static str, &'static str>,
-    /// The odds that two of the states shared a fingerprint, so that one of them was not explored.
+    /// The odds that two of the states shared a fingerprint, so that one of them was not explored. (Verdicts and
+    /// settled states are remembered by 64 bits, too, but a look-up compares one entry: that adds next to nothing.)
     pub collision_odds: f64,
     /// How often a node was run, if the engine counts that: far less often than there are steps.
     pub handler_runs: Option<u64>,
@@ -85,11 +112,16 @@ pub struct CheckReport {
 }
 
 impl CheckReport {
-    /// Whether everything came out as it must: all visited, all invariants hold, all witnesses seen that these
+    /// Whether nothing ever happens: there is no state but the first.
+    pub fn is_empty(&self) -> bool {
+        self.exhausted && self.unique_states <= 1
+    }
+
+    /// Whether everything came out as it must: something happens, all visited, all invariants hold, all witnesses seen that these
     /// limits let be expected.
     pub fn is_proof(&self) -> bool {
         let fine = |verdict: &Verdict| !matches!(verdict, Verdict::Violated | Verdict::Missing);
-        self.exhausted && self.properties.values().all(fine)
+        self.exhausted && !self.is_empty() && self.properties.values().all(fine)
     }
 
     /// The invariants that were broken.
@@ -305,7 +337,13 @@ fn conclude<S: System>(
         Explorer::Stateright => Reductions::NONE,
     };
     let unsettled = matches!(found.broken, Some((Broken::Settling, _)));
-    if options.settle && options.explorer == Explorer::Own && !reductions.symmetry {
+    let settling_unasked = match options.explorer {
+        Explorer::Stateright => Some("--engine stateright"),
+        Explorer::Own if !options.settle => Some("--no-settle"),
+        Explorer::Own if reductions.symmetry => Some("--symmetry"),
+        Explorer::Own => None,
+    };
+    if settling_unasked.is_none() {
         properties.insert(SETTLES, if unsettled { Verdict::Violated } else { Verdict::Holds });
     }
     let broken = found.broken.as_ref().and_then(|(broken, _)| match broken {
@@ -314,6 +352,13 @@ fn conclude<S: System>(
         }
         Broken::Settling => None, // the search has gone on
     });
+    let end = match &found.stopped_by {
+        _ if broken.is_some() => End::Broken,
+        None => End::Exhausted,
+        Some(why) if why.starts_with(INTERRUPTED) => End::Interrupted,
+        Some(why) if why.starts_with(WALKED) => End::Walked,
+        Some(_) => End::Capped,
+    };
     let stopped_by = broken.or(found.stopped_by);
     let report = CheckReport {
         model: name.into(),
@@ -325,9 +370,11 @@ fn conclude<S: System>(
         unique_states: found.states,
         depth: found.depth,
         reductions: reductions.names(),
+        end,
         exhausted: stopped_by.is_none(),
         stopped_by,
         properties,
+        settling_unasked,
         lacks,
         collision_odds: collision_odds(found.states),
         handler_runs: found.runs,

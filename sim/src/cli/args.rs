@@ -27,7 +27,8 @@ pub struct Cli {
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 all is well, 1 an invariant is violated (or a witness was never seen), 2 usage, \
-3 a run did not converge, 4 a node panicked, 5 a run was not deterministic, or a node differs from its recording.";
+3 a run did not converge, 4 a node panicked, 5 a run was not deterministic, or a node differs from its recording, \
+6 a check was stopped by a cap and has found nothing: no proof; 130 and 143 the same for Ctrl-C and SIGTERM.";
 
 /// Text for people, JSON for machines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -101,7 +102,9 @@ Stops after --runs runs, or at Ctrl-C, with the smallest plan so far. The capsul
     Shrink(ShrinkArgs),
     /// Explore every interleaving of a model within a fault budget.
     #[command(after_help = "\
-A verdict is a proof only if the space was exhausted. What is exhausted is the space of these budgets: so \
+A verdict is a proof only if the space was exhausted; only then, or at the end of a --walk, which claims to prove \
+nothing, is the exit code 0. If a cap (--max-states, --depth, --memory-limit) ended it before it found anything the \
+code is 6; 130 after Ctrl-C, 143 after SIGTERM. What is exhausted is the space of these budgets: so \
 many crashes, wipes, cuts, drops, duplicates, retries and timers that fire, of any node, at any moment, in any \
 order.
 
@@ -310,7 +313,9 @@ pub struct SpaceArgs {
     /// How many members may turn unhealthy, at any moment.
     #[arg(long)]
     pub unhealthy: Option<u8>,
-    /// Whether a record is durable as soon as it is written, or becomes so as an action of its own.
+    /// Whether a record is durable as soon as it is written, or becomes so as an action of its own. With `sync` no
+    /// crash loses a record that was written; with `async`, a larger space, it is also proven that nothing relies on
+    /// a record before it is durable.
     #[arg(long, value_enum)]
     pub disk: Option<DiskArg>,
 }
@@ -354,8 +359,8 @@ pub struct CheckArgs {
     #[arg(long)]
     pub no_sleep: bool,
     /// Take worlds for one that differ only in who of the interchangeable members is who, where a model has some
-    /// (`twophase`).
-    #[arg(long)]
+    /// (`twophase`). Whether states settle is not asked then: a schedule tells members apart.
+    #[arg(long, conflicts_with = "walk")]
     pub symmetry: bool,
     /// Walk through the space at random, once for each of these seeds, `A..B`, instead of visiting all of it:
     /// for spaces that are too large. `--depth` says how long a walk may be (default: 1000 states).
@@ -405,13 +410,31 @@ pub enum ExplorerArg {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum DiskArg {
-    /// Durable at once.
+    /// Durable at once: what a crash keeps is what was written before it.
     Sync,
-    /// Durable later; a crash keeps any prefix.
+    /// Durable later, one by one, with anything in between; a crash keeps any prefix of what was not yet durable.
     Async,
 }
 
 impl CheckArgs {
+    /// `Err` names what the engine would leave undone.
+    pub fn are_for_the_engine(&self) -> Result<(), String> {
+        let ours = [
+            (self.checkpoint.is_some(), "--checkpoint", "cannot go on"),
+            (self.walk.is_some(), "--walk", "does not walk so"),
+            (self.memory_limit.is_some(), "--memory-limit", "knows no such limit"),
+            (self.symmetry, "--symmetry", "is not told who is interchangeable"),
+            (self.without.is_some(), "--without", "does not ask whether all others come to rest"),
+            (self.full, "--full", "visits everything anyway"),
+            (self.no_sleep, "--no-sleep", "takes all steps anyway"),
+        ];
+        let asked = ours.into_iter().find(|(is_asked, ..)| *is_asked);
+        match asked.filter(|_| self.engine == ExplorerArg::Stateright) {
+            Some((_, option, why)) => Err(format!("{option} is for our own engine; stateright {why}")),
+            None => Ok(()),
+        }
+    }
+
     pub fn options(&self) -> CheckOptions {
         CheckOptions {
             explorer: match self.engine {

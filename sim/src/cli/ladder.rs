@@ -8,8 +8,8 @@ use serde_json::json;
 
 use super::args::{CheckArgs, Format};
 use super::signals::Signals;
-use super::{check_exit_code, find_model, output, run_check, save};
-use crate::check::{CheckReport, Explorer};
+use super::{check_exit_code, find_model, interrupted_by, no_symmetry, output, run_check, save};
+use crate::check::{CheckReport, End, Explorer};
 use crate::suite::{ModelArgs, Suite};
 
 /// One check of the table.
@@ -21,8 +21,8 @@ struct Rung {
     report: CheckReport,
 }
 
-/// Climbs. What one check finds does not keep the next from being done; the first that is no proof decides the
-/// exit code.
+/// Climbs. What one check finds does not keep the next from being done. The first that found something wrong decides
+/// the exit code; if none did, the first that is no proof.
 pub fn climb(suite: &Suite, args: &CheckArgs, format: Format) -> Result<u8, String> {
     if args.space.model_args() != ModelArgs::default() || args.without.is_some() {
         return Err(
@@ -37,28 +37,42 @@ pub fn climb(suite: &Suite, args: &CheckArgs, format: Format) -> Result<u8, Stri
             "--capsule FILE is for one check: with `all` and --deep each counterexample has its own".into()
         );
     }
+    args.are_for_the_engine()?;
     let rungs = rungs(suite, args)?;
+    for (name, space) in &rungs {
+        if args.symmetry && !find_model(suite, name)?.has_symmetry(*space) {
+            return Err(no_symmetry(name));
+        }
+    }
     let lines: Vec<_> = rungs.iter().map(|(name, space)| format!("{name}{space}")).collect();
     let width = lines.iter().map(String::len).max().unwrap_or(0);
-    let mut options = args.options();
+    let options = args.options();
     let signals = if options.explorer == Explorer::Own { Some(Signals::catch()?) } else { None };
-    if let Some(signals) = &signals {
-        options.stop = signals.stop.clone();
-    }
     let started = Instant::now();
-    let mut done = Vec::new();
-    let mut code = 0;
+    let (mut done, mut skipped) = (Vec::new(), Vec::new());
+    let (mut wrong, mut no_proof) = (None, None);
     if format == Format::Text {
         output::rungs_begin(width);
     }
     for ((name, space), check) in rungs.into_iter().zip(lines) {
-        if signals.as_ref().is_some_and(Signals::stopped) {
-            break;
+        if let Some(signals) = signals.as_ref().filter(|signals| signals.stopped()) {
+            no_proof = no_proof.or(Some(signals.check_exit_code()));
+            if format == Format::Text {
+                output::skipped(&check, width, &interrupted_by(signals));
+            }
+            skipped.push(check);
+            continue;
         }
         let model = find_model(suite, name)?;
-        let (report, found) = run_check(model, space, options.clone());
-        if code == 0 {
-            code = check_exit_code(&report);
+        let (report, found) = run_check(model, space, options.clone(), signals.as_ref());
+        match check_exit_code(&report, signals.as_ref()) {
+            0 => {}
+            code if matches!(report.end, End::Capped | End::Interrupted)
+                && report.violated().next().is_none() =>
+            {
+                no_proof = no_proof.or(Some(code));
+            }
+            code => wrong = wrong.or(Some(code)),
         }
         if format == Format::Text {
             output::rung(&check, width, &report);
@@ -72,9 +86,15 @@ pub fn climb(suite: &Suite, args: &CheckArgs, format: Format) -> Result<u8, Stri
         }
         done.push(Rung { check, report });
     }
+    let code = wrong.or(no_proof).unwrap_or(0);
     if format == Format::Json {
-        let passed = code == 0 && done.iter().all(|rung| rung.report.is_proof());
-        output::json(&json!({ "passed": passed, "checks": done, "wall_s": started.elapsed().as_secs_f64() }));
+        let (passed, wall_s) = (code == 0, started.elapsed().as_secs_f64());
+        let mut said = json!({ "passed": passed, "checks": done, "wall_s": wall_s });
+        if let Some(signals) = signals.as_ref().filter(|_| !skipped.is_empty()) {
+            said["stopped_by"] = interrupted_by(signals).into();
+            said["skipped"] = skipped.into();
+        }
+        output::json(&said);
     }
     Ok(code)
 }

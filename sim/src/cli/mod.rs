@@ -14,6 +14,7 @@ mod verify;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::FromArgMatches;
@@ -23,13 +24,15 @@ use serde_json::json;
 use self::args::{CheckArgs, Cli, Command, ExploreArgs, Format};
 use self::signals::Signals;
 use crate::capsule::File;
-use crate::check::{CheckOptions, CheckReport, Explorer, SETTLES, Verdict as Property};
+use crate::check::{CheckOptions, CheckReport, End, Explorer, INTERRUPTED, SETTLES, Verdict as Property};
 use crate::suite::{AnyModel, AnyScenario, Explanation, Job, ModelArgs, Suite};
 use crate::sweep::{SweepOptions, SweepPart, twin};
 
 /// Exit code: an invariant is violated, or what should have been seen was not.
 const VIOLATED: u8 = 1;
 const NO_CONVERGENCE: u8 = 3;
+/// Exit code: nothing is wrong so far, but a cap ended a check before it was a proof.
+const NO_PROOF: u8 = 6;
 /// Exit code: the command line makes no sense.
 const USAGE: u8 = 2;
 
@@ -88,17 +91,15 @@ fn check(suite: &Suite, args: &CheckArgs, format: Format) -> Result<u8, String> 
         return ladder::climb(suite, args, format);
     }
     let model = find_model(suite, &args.name)?;
-    let mut options = args.options();
-    if options.explorer == Explorer::Stateright && options.checkpoint.is_some() {
-        return Err("--checkpoint is for our own engine; stateright cannot go on".into());
-    }
-    if options.explorer == Explorer::Own {
-        let signals = Signals::catch()?;
-        options.stop = signals.stop;
-    }
+    let options = args.options();
+    args.are_for_the_engine()?;
+    let signals = if options.explorer == Explorer::Own { Some(Signals::catch()?) } else { None };
     let space = ModelArgs { without: args.without, ..args.space.model_args() };
     model.check_args(space)?;
-    let (report, found) = run_check(model, space, options);
+    if args.symmetry && !model.has_symmetry(space) {
+        return Err(no_symmetry(model.name()));
+    }
+    let (report, found) = run_check(model, space, options, signals.as_ref());
     if let Some(why) = report.error.as_ref().filter(|_| report.states == 0) {
         return Err(why.clone());
     }
@@ -124,7 +125,7 @@ fn check(suite: &Suite, args: &CheckArgs, format: Format) -> Result<u8, String> 
     }
     match report.error {
         Some(why) => Err(why),
-        None => Ok(check_exit_code(&report)),
+        None => Ok(check_exit_code(&report, signals.as_ref())),
     }
 }
 
@@ -175,24 +176,36 @@ fn save(model: &dyn AnyModel, found: &Explanation, path: Option<PathBuf>) -> Opt
     }
 }
 
-fn check_exit_code(report: &CheckReport) -> u8 {
+/// What is wrong comes first; then 0 is for a proof, and for walks, which claim none and were all walked.
+fn check_exit_code(report: &CheckReport, signals: Option<&Signals>) -> u8 {
     let bad = |property: &Property| matches!(property, Property::Violated | Property::Missing);
-    // What was not reached before a cap is not missing; but a cap is no proof either, and says so.
-    let capped = report.stopped_by.is_some() && report.violated().next().is_none();
     if report.violated().eq([SETTLES]) {
         return NO_CONVERGENCE;
     }
-    if !capped && report.properties.values().any(bad) { VIOLATED } else { 0 }
+    if report.violated().next().is_some() {
+        return VIOLATED;
+    }
+    match report.end {
+        End::Exhausted if report.is_empty() || report.properties.values().any(bad) => VIOLATED,
+        End::Exhausted | End::Walked => 0, // what no walk came across is not missing
+        End::Broken => VIOLATED,
+        End::Capped => NO_PROOF,
+        End::Interrupted => signals.map_or(NO_PROOF, Signals::check_exit_code),
+    }
 }
 
 fn run_check(
     model: &dyn AnyModel,
     args: crate::suite::ModelArgs,
-    options: CheckOptions,
+    mut options: CheckOptions,
+    signals: Option<&Signals>,
 ) -> (CheckReport, Option<Explanation>) {
+    if let Some(signals) = signals {
+        options.stop = Arc::clone(&signals.stop);
+    }
     let spinner = output::spinner(model.name());
     let started = Instant::now();
-    let done = model.check(args, options, &mut |progress| {
+    let (mut report, found) = model.check(args, options, &mut |progress| {
         let rate = progress.unique_states as f64 / started.elapsed().as_secs_f64().max(0.001);
         let (states, depth) = (output::thousands(progress.unique_states as u64), progress.depth);
         let frontier = progress
@@ -203,7 +216,14 @@ fn run_check(
         spinner.tick();
     });
     spinner.finish_and_clear();
-    done
+    if let (End::Interrupted, Some(signals), Some(why)) = (report.end, signals, &mut report.stopped_by) {
+        *why = why.replacen(INTERRUPTED, &interrupted_by(signals), 1);
+    }
+    (report, found)
+}
+
+fn interrupted_by(signals: &Signals) -> String {
+    format!("{INTERRUPTED} by {}", signals.name())
 }
 
 /// The main job: every part, and one table of verdicts.
@@ -222,12 +242,12 @@ fn run(suite: &Suite, jobs: usize, format: Format) -> Result<u8, String> {
             Job::Check(name, args) => {
                 let options = CheckOptions { threads: jobs, ..CheckOptions::default() };
                 let model = find_model(suite, name)?;
-                let (report, found) = run_check(model, *args, options);
+                let (report, found) = run_check(model, *args, options, None);
                 let story = found.map(|found| match save(model, &found, None) {
                     Some(path) => found.story + &output::lines_to_paste(&suite.program(), name, &path),
                     None => found.story,
                 });
-                code = Some(check_exit_code(&report)).filter(|&code| code != 0).unwrap_or(code);
+                code = Some(check_exit_code(&report, None)).filter(|&code| code != 0).unwrap_or(code);
                 output::Row::of_check(&report, story)
             }
         };
@@ -253,6 +273,10 @@ fn find_scenario<'a>(suite: &'a Suite, name: &str) -> Result<&'a dyn AnyScenario
 fn find_model<'a>(suite: &'a Suite, name: &str) -> Result<&'a dyn AnyModel, String> {
     let known = suite.models.iter().map(|model| model.name()).collect();
     suite.find_model(name).ok_or_else(|| unknown("model", name, known))
+}
+
+fn no_symmetry(model: &str) -> String {
+    format!("--symmetry: no members of {model} are interchangeable")
 }
 
 fn unknown(kind: &str, name: &str, known: Vec<&str>) -> String {

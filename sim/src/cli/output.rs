@@ -10,7 +10,7 @@ use comfy_table::{Cell, CellAlignment, Table, TableComponent};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
-use crate::check::{CheckReport, Verdict as Property};
+use crate::check::{CheckReport, SETTLES, Verdict as Property};
 use crate::faults::Effect;
 use crate::run::{Engine, Verdict};
 use crate::suite::{Outcome, Shrunk};
@@ -213,10 +213,16 @@ pub fn check(report: &CheckReport, story: Option<&str>) {
         let lacks = report.lacks.get(name).map_or(String::new(), |lacks| format!(" (needs {lacks})"));
         println!("  {mark} {name}: {}{lacks}", tell_property(*property, report.exhausted));
     }
+    if let Some(option) = report.settling_unasked {
+        println!("  – {SETTLES}: not asked ({option})");
+    }
     let end = match &report.stopped_by {
         None => format!("{GOOD}exhausted{GOOD:#}"),
         Some(why) => format!("{BAD}not exhausted{BAD:#}: {why}"),
     };
+    if report.is_empty() {
+        println!("  {} {EMPTY}", mark(false));
+    }
     println!(
         "{end}, {} distinct states, {} steps, depth {}, {:.1} s, {} MiB at most",
         thousands(report.unique_states as u64),
@@ -230,6 +236,9 @@ pub fn check(report: &CheckReport, story: Option<&str>) {
     }
     println!("{DIM}the odds that two states shared a fingerprint: {:.0e}{DIM:#}", report.collision_odds);
 }
+
+/// What is wrong with a space of one state.
+const EMPTY: &str = "nothing ever happens: a space of one state proves nothing";
 
 /// The head of a table of checks, the first column as wide as this.
 pub fn rungs_begin(width: usize) {
@@ -255,6 +264,7 @@ pub fn rung(check: &str, width: usize, report: &CheckReport) {
         .collect();
     let verdict = match &report.stopped_by {
         _ if report.is_proof() => format!("{GOOD}proof{GOOD:#}"),
+        None if report.is_empty() => format!("{BAD}{EMPTY}{BAD:#}"),
         None => format!("{BAD}{}{BAD:#}", bad.join(", ")),
         Some(why) => format!("{BAD}not exhausted{BAD:#}: {why}"),
     };
@@ -262,6 +272,12 @@ pub fn rung(check: &str, width: usize, report: &CheckReport) {
         "| {check:<width$} | {} | {verdict} |",
         numbers.map(|number| format!("{number:>15}")).join(" | ")
     );
+}
+
+/// The line of a check that was not done.
+pub fn skipped(check: &str, width: usize, why: &str) {
+    let numbers = vec![format!("{:>15}", "–"); 5].join(" | ");
+    println!("| {check:<width$} | {numbers} | {BAD}not done{BAD:#}: {why} |");
 }
 
 /// The lines that show a counterexample again, from the file that it was saved to.
@@ -318,6 +334,7 @@ impl Row {
     pub fn of_check(report: &CheckReport, story: Option<String>) -> Self {
         let verdict = match &report.stopped_by {
             None if report.is_proof() => "exhausted, all hold".into(),
+            None if report.is_empty() => EMPTY.into(),
             None => "exhausted, a witness is missing".into(),
             Some(why) => why.clone(),
         };

@@ -49,7 +49,7 @@ use self::rows::{ROWS, Rows};
 use self::sleep::Asleep;
 use self::space::Space;
 use self::table::{Arrival, Full, SHARDS, Shard, StateId, shard_of};
-use super::{Broken, CheckOptions, CheckProgress, Found, Reductions, resident_memory_bytes};
+use super::{Broken, CheckOptions, CheckProgress, Found, INTERRUPTED, Reductions, resident_memory_bytes};
 use crate::system::{NodeOf, System};
 use crate::world::{Action, Rules, World};
 
@@ -257,7 +257,7 @@ impl<S: System> Search<'_, S> {
                 return Some(format!("memory (--memory-limit {limit} bytes)"));
             }
             if options.stop.load(Ordering::Relaxed) {
-                return Some("Ctrl-C".into());
+                return Some(INTERRUPTED.into());
             }
         }
         None

@@ -17,7 +17,7 @@ use super::expansion::{Expansion, Successor};
 use super::space::Space;
 use super::table::{Arrival, SHARDS, Shard, shard_of};
 use super::{NONE, PAUSE, Worker, broken, lock, path};
-use crate::check::{Broken, CheckOptions, CheckProgress, Found, resident_memory_bytes};
+use crate::check::{Broken, CheckOptions, CheckProgress, Found, INTERRUPTED, WALKED, resident_memory_bytes};
 use crate::system::System;
 use crate::world::{Rules, Spent};
 
@@ -45,7 +45,7 @@ pub fn walk<S: System>(
         failed: Mutex::new(None),
     };
     let mut told = Instant::now();
-    let mut stopped_by = format!("the end of its walks, seeds {}..{}", seeds.start, seeds.end);
+    let mut stopped_by = format!("{WALKED}, seeds {}..{}", seeds.start, seeds.end);
     let mut next = seeds.start;
     while next < seeds.end && lock(&walks.failed).is_none() {
         // All walks of a group end before the next begins: the seed that is told does not depend on the threads.
@@ -74,7 +74,7 @@ pub fn walk<S: System>(
         {
             format!("--max-states {max}")
         } else if options.stop.load(Ordering::Relaxed) {
-            "Ctrl-C".into()
+            INTERRUPTED.into()
         } else {
             continue;
         };
