@@ -145,6 +145,9 @@ impl<T> Queue<T> {
 
     /// Goes on to the next day that has items, and sorts them.
     fn begin_day(&mut self) {
+        if self.busy == 0 && self.far.is_empty() {
+            return;
+        }
         let ahead = self.busy.rotate_right((self.today % DAYS) as u32).trailing_zeros();
         let near = if self.busy == 0 { u64::MAX } else { self.today + u64::from(ahead) };
         self.today = near.min(self.next_far);
@@ -258,6 +261,7 @@ mod tests {
         let mut queue = Queue::default();
         queue.push(7, 'a');
         assert_eq!((queue.pop(), queue.now), (Some('a'), 7));
+        assert_eq!(queue.pop(), None);
         queue.push(7, 'b');
         queue.push(3, 'c');
         assert_eq!((queue.pop(), queue.pop(), queue.now), (Some('b'), Some('c'), 7));
