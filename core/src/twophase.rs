@@ -24,6 +24,8 @@ pub struct Config {
     pub me: NodeId,
     /// How many resource managers there are.
     pub resource_managers: u32,
+    /// How many of them must be prepared before the transaction manager commits: all, or it is a mistake.
+    pub needed: u32,
 }
 
 /// What is sent.
@@ -131,7 +133,7 @@ impl TwoPhase {
         match (&mut *self, message) {
             (Self::Collecting(prepared), Message::Prepared) => {
                 prepared.insert(from);
-                if prepared.len() == config.resource_managers as usize {
+                if prepared.len() == config.needed as usize {
                     cx.set_timer(Timer::ManagerCommit, WHENEVER);
                 }
             }

@@ -13,6 +13,15 @@ use coalmine_sim::world::{Limits, Network};
 pub struct TwoPhaseSystem {
     /// How many resource managers there are.
     pub resource_managers: u32,
+    /// How many of them the transaction manager waits for. Less than all is a mistake.
+    pub needed: u32,
+}
+
+impl TwoPhaseSystem {
+    /// With so many resource managers, all of which the transaction manager waits for.
+    pub fn new(resource_managers: u32) -> Self {
+        Self { resource_managers, needed: resource_managers }
+    }
 }
 
 /// The specification's world: no crashes, no disks, messages that are never consumed.
@@ -23,8 +32,8 @@ impl System for TwoPhaseSystem {
     type History = ();
 
     fn members(&self) -> Vec<(NodeId, Config)> {
-        let resource_managers = self.resource_managers;
-        (0..=resource_managers).map(NodeId).map(|me| (me, Config { me, resource_managers })).collect()
+        let Self { resource_managers, needed } = *self;
+        (0..=resource_managers).map(NodeId).map(|me| (me, Config { me, resource_managers, needed })).collect()
     }
 
     fn operations(&self) -> Vec<Operation<TwoPhase>> {
@@ -66,7 +75,7 @@ pub fn model() -> ModelDef<TwoPhaseSystem> {
     ModelDef {
         name: "twophase",
         about: "Lamport's TwoPhase, to be counted: 288, 8,832, 296,448 states for 3, 5, 7 resource managers.",
-        system: |resource_managers, _| TwoPhaseSystem { resource_managers },
+        system: |resource_managers, _| TwoPhaseSystem::new(resource_managers),
         size: (5, 0),
         limits: LIMITS,
     }

@@ -366,7 +366,7 @@ fn what_makes_no_sense_is_refused_by_name() {
         ("check twophase --engine stateright --symmetry", &["--symmetry", "own engine"]),
         ("check twophase --engine stateright --without 1", &["--without", "own engine"]),
         ("check twophase --engine stateright --full", &["--full", "own engine"]),
-        ("check twophase --engine stateright --no-sleep", &["--no-sleep", "own engine"]),
+        ("check twophase --engine stateright --visit idle", &["--visit", "own engine"]),
         ("check all --engine stateright --memory-limit 1GiB", &["--memory-limit", "own engine"]),
         ("check rollout --symmetry", &["--symmetry", "no members of rollout are interchangeable"]),
         ("check all --symmetry", &["--symmetry", "no members of counter are interchangeable"]),

@@ -18,7 +18,7 @@
 //! # 1. n1 → n2: PREPARE_REQ 1.1: v1 (v2 100%), and crashes after 1 of its effects
 //! [[steps]]
 //! deliver = { from = 1, to = 2, message = { … } }
-//! crash_after = 1             # of what others can see: records, messages and replies
+//! crash_after = 1             # of the effects of this step
 //!
 //! # 2. n2 starts
 //! [[steps]]
@@ -94,7 +94,7 @@ pub struct How {
     /// What the node is answered when it chooses.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub choices: Vec<u32>,
-    /// The node crashes after so many of the step's visible effects: records, messages and replies.
+    /// The node crashes after so many of the step's effects.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub crash_after: Option<usize>,
     /// So many unsynced records survive the crash.

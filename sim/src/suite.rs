@@ -464,7 +464,8 @@ impl<S: System> ModelDef<S> {
         if capsule.model != self.name {
             return Err(at(format!("it is a path of the model {:?}, not of {:?}", capsule.model, self.name)));
         }
-        let rules = self.rules(capsule.space);
+        let mut rules = self.rules(capsule.space);
+        rules.every_crash_point = true; // whatever the search left out that has found it
         let way = path::find(&rules, &capsule.steps).map_err(at)?;
         Ok((capsule, rules, way))
     }

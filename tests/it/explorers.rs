@@ -3,11 +3,12 @@
 
 use std::path::Path;
 
+use coalmine::twophase::TwoPhaseSystem;
 use coalmine::{counter, register, rollout, twophase};
 use coalmine_core::node::{Context, Event, Node, NodeId, RequestId};
 use coalmine_core::observation::Invariant;
 use coalmine_core::rollout::mistake::Mistake;
-use coalmine_sim::check::{CheckOptions, CheckReport, Explorer, Reductions};
+use coalmine_sim::check::{CheckOptions, CheckReport, Explorer, Reductions, SETTLES, Verdict};
 use coalmine_sim::suite::{AnyModel, ModelArgs, ModelDef};
 use coalmine_sim::system::{Operation, System};
 use coalmine_sim::world::{Disk, Limits};
@@ -19,7 +20,8 @@ fn explore(model: &dyn AnyModel, args: ModelArgs, options: CheckOptions) -> (Che
 }
 
 fn stateright() -> CheckOptions {
-    CheckOptions { explorer: Explorer::Stateright, ..CheckOptions::default() }
+    let reductions = Reductions::NONE;
+    CheckOptions { explorer: Explorer::Stateright, reductions, ..CheckOptions::default() }
 }
 
 /// Ours, visiting all that stateright visits.
@@ -85,22 +87,85 @@ fn both_explorers_visit_the_same_states() {
     }
 }
 
-/// What is left out changes the verdict on nothing: neither on a sound node nor, below, on a broken one.
+/// Every reduction alone, then all that a search does if nobody says.
+const REDUCTIONS: [Reductions; 5] = [
+    Reductions { idle: true, ..Reductions::NONE },
+    Reductions { losses: true, ..Reductions::NONE },
+    Reductions { crash_points: true, ..Reductions::NONE },
+    Reductions { sleep: true, ..Reductions::NONE },
+    Reductions::USUAL,
+];
+
+/// What is left out changes the verdict on nothing, also not on whether all states settle: neither on a sound node nor,
+/// below, on a broken one.
 #[test]
 fn what_is_left_out_changes_no_verdict() {
-    for (model, args) in spaces() {
-        let (full, _) = explore(&*model, args, own(1));
-        for threads in [1, 2] {
-            let reduced = CheckOptions { reductions: Reductions::USUAL, ..own(threads) };
-            let (reduced, _) = explore(&*model, args, reduced);
-            let words = format!("{} {args:?}", model.name());
-            assert_eq!(reduced.properties, full.properties, "{words}");
-            assert!(reduced.exhausted, "{words}");
-            assert!(reduced.unique_states <= full.unique_states, "{words}");
-            // A crash leaves packets behind that arrive at nobody.
-            assert!(full.limits.crashes == 0 || reduced.unique_states < full.unique_states, "{words}");
+    let gone = ModelArgs {
+        nodes: Some(2),
+        crashes: Some(0),
+        wipes: Some(2),
+        drops: Some(1),
+        timeouts: Some(0),
+        ..ModelArgs::default()
+    };
+    let unsettled: (Box<dyn AnyModel>, ModelArgs) = (Box::new(rollout::model()), gone);
+    let mut fewer = [0; REDUCTIONS.len()];
+    for (model, args) in spaces().into_iter().chain([unsettled]) {
+        let of = |reductions, threads| {
+            let options = CheckOptions { reductions, settle: true, ..own(threads) };
+            explore(&*model, args, options).0
+        };
+        let full = of(Reductions::NONE, 2);
+        assert_eq!(full.properties[SETTLES] == Verdict::Violated, args.wipes == Some(2), "{args:?}");
+        for (fewer, reductions) in fewer.iter_mut().zip(REDUCTIONS) {
+            for threads in [1, 2] {
+                let reduced = of(reductions, threads);
+                let words = format!("{} {args:?} {reductions:?}", model.name());
+                assert_eq!(reduced.properties, full.properties, "{words}");
+                assert!(reduced.exhausted, "{words}");
+                assert!(
+                    reduced.unique_states <= full.unique_states && reduced.states <= full.states,
+                    "{words}"
+                );
+                *fewer += usize::from(reduced.states < full.states);
+            }
         }
     }
+    assert!(fewer.into_iter().all(|spaces| spaces >= 4), "steps are left out in {fewer:?} searches");
+}
+
+/// A transaction manager that does not wait for all is found out as soon among orbits as among states.
+#[test]
+fn who_is_who_hides_no_mistake() {
+    let hasty = ModelDef {
+        system: |nodes, _| TwoPhaseSystem { needed: nodes - 1, ..TwoPhaseSystem::new(nodes) },
+        ..twophase::model()
+    };
+    let rash = ModelDef {
+        system: |nodes, _| TwoPhaseSystem { needed: 1, ..TwoPhaseSystem::new(nodes) },
+        ..twophase::model()
+    };
+    for model in [hasty, rash] {
+        for nodes in 2..=6 {
+            let args = ModelArgs { nodes: Some(nodes), ..ModelArgs::default() };
+            let of = |symmetry, threads| {
+                let reductions = Reductions { symmetry, ..Reductions::USUAL };
+                let (report, story) = explore(&model, args, CheckOptions { reductions, ..own(threads) });
+                let violated: Vec<_> = report.violated().collect();
+                assert_eq!(violated, ["consistent"], "{nodes} resource managers, symmetry {symmetry}");
+                (report.unique_states, length(&story.expect("a violation comes with its story")))
+            };
+            let ((states, shortest), (orbits, length)) = (of(false, 1), of(true, 1));
+            assert_eq!(length, shortest, "{nodes} resource managers");
+            assert!(nodes < 4 || orbits < states, "{orbits} orbits of {states} states");
+            assert_eq!(of(true, 2), (orbits, length));
+        }
+    }
+}
+
+/// How many steps a story has.
+fn length(story: &str) -> usize {
+    story.lines().filter(|line| line.get(4..6) == Some(". ")).count()
 }
 
 /// A node that knows whether it was asked.
@@ -173,7 +238,7 @@ fn who_sleeps_hides_no_state() {
         for losses in [false, true] {
             let words = format!("{} {args:?}, losses left out: {losses}", model.name());
             let explored = |sleep, threads| {
-                let reductions = Reductions { losses, sleep, symmetry: false };
+                let reductions = Reductions { idle: losses, losses, sleep, ..Reductions::NONE };
                 explore(&*model, args, CheckOptions { reductions, ..own(threads) }).0
             };
             let (awake, asleep) = (explored(false, 1), explored(true, 1));
@@ -353,12 +418,16 @@ fn both_find(mistake: Mistake, args: ModelArgs) {
     for threads in [2, 3] {
         assert_eq!(told(threads), (all_but_cost(&report), story.clone()), "{threads} threads");
     }
-    let reduced = CheckOptions { reductions: Reductions::USUAL, ..own(2) };
-    let (reduced, short) = explore(&model, args, reduced);
     let violated = |report: &CheckReport| report.violated().collect::<Vec<_>>();
-    assert_eq!(violated(&reduced), violated(&report));
-    let length = |story: &str| story.lines().filter(|line| line.get(4..6) == Some(". ")).count();
-    assert_eq!(short.as_deref().map(length), Some(length(&story)), "{short:?} instead of\n{story}");
+    for reductions in REDUCTIONS {
+        let (reduced, short) = explore(&model, args, CheckOptions { reductions, ..own(2) });
+        assert_eq!(violated(&reduced), violated(&report), "{reductions:?}");
+        let short = short.expect("a violation comes with its story");
+        // A crash behind the last effect that anybody can see is a step of its own then.
+        let crashes = short.matches("CRASHES").count() * usize::from(reductions.crash_points);
+        let lengths = length(&story)..=length(&story) + crashes;
+        assert!(lengths.contains(&length(&short)), "{reductions:?}: {short}instead of\n{story}");
+    }
     // A state at the bound is not judged by stateright, so the bound is the length in states.
     let steps = length(&story);
     let nearer = CheckOptions { max_depth: Some(steps + 1), ..stateright() };

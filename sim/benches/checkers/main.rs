@@ -102,7 +102,7 @@ fn main() -> ExitCode {
     let patience = Duration::from_secs(args.patience);
     let size = match args.quick {
         true => Size { rounds: 1, patience, resource_managers: 7, actors: 5 },
-        false => Size { rounds: args.rounds, patience, resource_managers: 9, actors: 7 },
+        false => Size { rounds: args.rounds, patience, resource_managers: 9, actors: 8 },
     };
     let tables = measure(size);
     match args.format {
@@ -136,9 +136,11 @@ fn measure(size: Size) -> Tables {
             assert_eq!(measured.counts.distinct, states, "{job:?}");
         }
     }
-    let left_out = [LeftOut::Usual, LeftOut::Losses, LeftOut::Orders, LeftOut::Nothing];
-    let rollouts = left_out.map(|left_out| [1, 2].map(|threads| Job::Rollout { left_out, threads }));
-    let rollout = in_turns(size, rollouts.into_iter().flatten());
+    let whole = [LeftOut::Usual, LeftOut::Nothing].map(|left_out| [(left_out, 1), (left_out, 2)]);
+    let alone = LeftOut::ALONE.map(|left_out| (left_out, 1));
+    let rollouts = whole.into_iter().flatten().chain(alone);
+    let rollouts = rollouts.map(|(left_out, threads)| Job::Rollout { left_out, threads });
+    let rollout = in_turns(size, rollouts);
     let planted = own::planted().into_iter().map(|planted| Job::Planted { planted, threads: 2 });
     Tables { two_phase, rollout, planted: in_turns(size, planted) }
 }
@@ -147,19 +149,15 @@ impl Job {
     /// How many distinct states it must come across, if others have counted them.
     fn known_states(self) -> Option<usize> {
         match self {
-            Self::Own {
-                left_out: LeftOut::Usual | LeftOut::Nothing | LeftOut::Losses | LeftOut::Orders,
-                resource_managers,
-                ..
-            }
-            | Self::ByHand { resource_managers, .. }
-            | Self::Spin { resource_managers } => {
-                KNOWN.iter().find(|(of, _)| *of == resource_managers).map(|(_, states)| *states)
-            }
             Self::Own { left_out: LeftOut::Names, .. }
             | Self::Actors { .. }
             | Self::Rollout { .. }
             | Self::Planted { .. } => None,
+            Self::Own { resource_managers, .. }
+            | Self::ByHand { resource_managers, .. }
+            | Self::Spin { resource_managers } => {
+                KNOWN.iter().find(|(of, _)| *of == resource_managers).map(|(_, states)| *states)
+            }
         }
     }
 }

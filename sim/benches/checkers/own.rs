@@ -15,25 +15,47 @@ use crate::job::{Counterexample, Counts};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LeftOut {
-    /// What it leaves out if nobody says: losses and orders.
+    /// What it leaves out if nobody says.
     Usual,
     Nothing,
-    /// Only what takes away.
+    /// Only steps that change nothing but what is under way or left of a budget.
+    Idle,
+    /// Only losses.
     Losses,
+    /// Only crash points that make no difference.
+    CrashPoints,
     /// Only orders of steps that make no difference.
     Orders,
-    /// What takes away, and who is who.
+    /// The usual, but who is who instead of orders.
     Names,
 }
 
 impl LeftOut {
+    /// Each alone.
+    pub const ALONE: [Self; 4] = [Self::Idle, Self::Losses, Self::CrashPoints, Self::Orders];
+
+    /// In words.
+    pub fn tell(self) -> &'static str {
+        match self {
+            Self::Usual => "the usual",
+            Self::Nothing => "nothing",
+            Self::Idle => "idle steps",
+            Self::Losses => "losses",
+            Self::CrashPoints => "crash points",
+            Self::Orders => "orders",
+            Self::Names => "who is who",
+        }
+    }
+
     fn reductions(self) -> Reductions {
         match self {
             Self::Usual => Reductions::USUAL,
             Self::Nothing => Reductions::NONE,
+            Self::Idle => Reductions { idle: true, ..Reductions::NONE },
             Self::Losses => Reductions { losses: true, ..Reductions::NONE },
+            Self::CrashPoints => Reductions { crash_points: true, ..Reductions::NONE },
             Self::Orders => Reductions { sleep: true, ..Reductions::NONE },
-            Self::Names => Reductions { losses: true, symmetry: true, ..Reductions::NONE },
+            Self::Names => Reductions { sleep: false, symmetry: true, ..Reductions::USUAL },
         }
     }
 }

@@ -149,16 +149,25 @@ pub enum Explorer {
     Stateright,
 }
 
-/// What is left out of a search because no verdict depends on it. Only our own engine leaves anything out.
+/// What is left out of a search because no verdict depends on it. stateright leaves out nothing but crash points.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Reductions {
-    /// Leaves out whatever only takes away: a delivery that changes nothing (also one at a node that is down),
-    /// a loss, a cut, a healing, a budget spent for nothing.
+    /// Leaves out steps that change nothing but what is under way or left of a budget: a delivery that changes nothing
+    /// (also one at a node that is down), a timer or a request that comes to nothing.
     ///
     /// What a world can do, the same world with more packets under way and less spent can do as well: nothing
     /// ever forces a delivery, so a packet that is lost is a packet that does not arrive. Neither invariants
     /// nor witnesses see packets and budgets. So whatever is seen after such a step is also seen without it.
+    pub idle: bool,
+    /// Leaves out losses, cuts and healings, for the same reason.
     pub losses: bool,
+    /// Leaves out crashes within a step that differ in nothing that outlives the node: a crash falls before all of a
+    /// step's effects, before each further record, message or reply, or after the step. Timers and publications that
+    /// happened before it are gone either way, and facts belong to the effect before them. (Between facts with which
+    /// a step begins and its first message nothing crashes: the same with the message under way can do as much.) A
+    /// counterexample may be a step longer for each crash: that behind the last effect that outlives the node is a
+    /// step of its own.
+    pub crash_points: bool,
     /// Leaves out orders of steps that make no difference, by sleep sets (Godefroid, *Partial-Order Methods for
     /// the Verification of Concurrent Systems*, LNCS 1032, 1996, §5): all states are visited, by shortest
     /// paths, but along fewer steps. `explorer/sleep.rs` says which, and why. Not together with `symmetry`.
@@ -170,9 +179,11 @@ pub struct Reductions {
 
 impl Reductions {
     /// Everything is visited.
-    pub const NONE: Self = Self { losses: false, sleep: false, symmetry: false };
+    pub const NONE: Self =
+        Self { idle: false, losses: false, crash_points: false, sleep: false, symmetry: false };
     /// What a search leaves out if nobody says.
-    pub const USUAL: Self = Self { losses: true, sleep: true, symmetry: false };
+    pub const USUAL: Self =
+        Self { idle: true, losses: true, crash_points: true, sleep: true, symmetry: false };
 
     /// Those that a search of a system can do together: orbits are counted awake.
     fn together(self, options: &CheckOptions, has_symmetry: bool) -> Self {
@@ -182,7 +193,13 @@ impl Reductions {
 
     /// Their names.
     pub fn names(self) -> Vec<&'static str> {
-        let names = [(self.losses, "losses"), (self.sleep, "sleep"), (self.symmetry, "symmetry")];
+        let names = [
+            (self.idle, "idle steps"),
+            (self.losses, "losses"),
+            (self.crash_points, "crash points"),
+            (self.sleep, "orders"),
+            (self.symmetry, "symmetry"),
+        ];
         names.into_iter().filter_map(|(is_on, name)| is_on.then_some(name)).collect()
     }
 }
@@ -288,11 +305,12 @@ pub const SETTLES: &str = "settles";
 /// Explores a system within limits.
 pub fn check<S: System>(
     name: &str,
-    rules: Rules<S>,
+    mut rules: Rules<S>,
     options: &CheckOptions,
     progress: &mut dyn FnMut(CheckProgress),
 ) -> (CheckReport, Option<Counterexample<S>>) {
     forget_peak_memory();
+    rules.every_crash_point = !options.reductions.crash_points;
     let started = Instant::now();
     let conclude = |rules: &Rules<S>, found| conclude(name, rules, options, started, found);
     match options.explorer {
@@ -334,7 +352,9 @@ fn conclude<S: System>(
     }
     let reductions = match options.explorer {
         Explorer::Own => options.reductions.together(options, rules.system.symmetry().is_some()),
-        Explorer::Stateright => Reductions::NONE,
+        Explorer::Stateright => {
+            Reductions { crash_points: options.reductions.crash_points, ..Reductions::NONE }
+        }
     };
     let unsettled = matches!(found.broken, Some((Broken::Settling, _)));
     let settling_unasked = match options.explorer {

@@ -350,14 +350,12 @@ pub struct CheckArgs {
     /// What explores.
     #[arg(long, value_enum, default_value_t = ExplorerArg::Own)]
     pub engine: ExplorerArg,
-    /// Visit also what no verdict depends on: deliveries that change nothing, losses, cuts. (What may be lost
-    /// may as well never arrive, and nothing ever has to arrive.) stateright always does.
+    /// Visit everything, also what no verdict depends on. stateright always does.
     #[arg(long)]
     pub full: bool,
-    /// Take also steps that lead where another order of the same steps leads. (What is left out otherwise are
-    /// steps, never states: see sleep sets.)
-    #[arg(long)]
-    pub no_sleep: bool,
+    /// Visit also these kinds of what no verdict depends on.
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "KINDS", conflicts_with = "full")]
+    pub visit: Vec<LeftOut>,
     /// Take worlds for one that differ only in who of the interchangeable members is who, where a model has some
     /// (`twophase`). Whether states settle is not asked then: a schedule tells members apart.
     #[arg(long, conflicts_with = "walk")]
@@ -408,6 +406,19 @@ pub enum ExplorerArg {
     Stateright,
 }
 
+/// What a check leaves out unless it is told otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LeftOut {
+    /// Steps that change nothing but what is under way or left of a budget: a delivery at a node that is down.
+    Idle,
+    /// Losses, cuts and healings: what may be lost may as well never arrive, and nothing ever has to arrive.
+    Losses,
+    /// Crashes within a step that differ in nothing that outlives the node: before and after it arms a timer.
+    CrashPoints,
+    /// Steps that lead where another order of the same steps leads (sleep sets). No state is left out by them.
+    Orders,
+}
+
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum DiskArg {
     /// Durable at once: what a crash keeps is what was written before it.
@@ -426,12 +437,26 @@ impl CheckArgs {
             (self.symmetry, "--symmetry", "is not told who is interchangeable"),
             (self.without.is_some(), "--without", "does not ask whether all others come to rest"),
             (self.full, "--full", "visits everything anyway"),
-            (self.no_sleep, "--no-sleep", "takes all steps anyway"),
+            (!self.visit.is_empty(), "--visit", "visits everything anyway"),
         ];
         let asked = ours.into_iter().find(|(is_asked, ..)| *is_asked);
         match asked.filter(|_| self.engine == ExplorerArg::Stateright) {
             Some((_, option, why)) => Err(format!("{option} is for our own engine; stateright {why}")),
             None => Ok(()),
+        }
+    }
+
+    fn reductions(&self) -> Reductions {
+        if self.full || self.engine == ExplorerArg::Stateright {
+            return Reductions { symmetry: self.symmetry, ..Reductions::NONE };
+        }
+        let leave_out = |kind| !self.visit.contains(&kind);
+        Reductions {
+            idle: leave_out(LeftOut::Idle),
+            losses: leave_out(LeftOut::Losses),
+            crash_points: leave_out(LeftOut::CrashPoints),
+            sleep: leave_out(LeftOut::Orders),
+            symmetry: self.symmetry,
         }
     }
 
@@ -441,11 +466,7 @@ impl CheckArgs {
                 ExplorerArg::Own => Explorer::Own,
                 ExplorerArg::Stateright => Explorer::Stateright,
             },
-            reductions: Reductions {
-                losses: !self.full,
-                sleep: !self.full && !self.no_sleep,
-                symmetry: self.symmetry,
-            },
+            reductions: self.reductions(),
             settle: !self.no_settle,
             walks: self.walk.as_ref().map(|seeds| self.shard.map_or(seeds.clone(), |shard| shard.of(seeds))),
             threads: self.threads.map_or_else(super::cores, usize::from),

@@ -126,6 +126,10 @@ pub struct Rules<S: System> {
     pub(crate) operations: usize,
     pub(crate) invariants: Vec<Invariant<NodeOf<S>, S::History>>,
     pub(crate) witnesses: Vec<Witness<NodeOf<S>, S::History>>,
+    /// Whether a crash may also fall where it makes no difference: see [`Reductions::crash_points`].
+    ///
+    /// [`Reductions::crash_points`]: crate::check::Reductions::crash_points
+    pub(crate) every_crash_point: bool,
 }
 
 /// Something that happens.
@@ -192,7 +196,7 @@ pub enum Step<N: Node> {
 /// Where in a step a crash falls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CrashPoint {
-    /// How many of the step's visible effects (writes, sends, replies) still happen.
+    /// How many of the step's effects still happen.
     pub after: usize,
     /// What survives of what the disk holds then.
     pub kept: Kept,
@@ -283,7 +287,8 @@ impl<S: System> Rules<S> {
         let operations = requests.len();
         requests.extend(system.ailments());
         assert!(requests.len() <= MAX_REQUESTS, "too many requests");
-        Self { members, requests, operations, invariants, witnesses, system, limits }
+        let every_crash_point = false;
+        Self { members, requests, operations, invariants, witnesses, system, limits, every_crash_point }
     }
 
     /// The world before anything has happened: every node has just booted on its
@@ -477,8 +482,9 @@ impl<S: System> Rules<S> {
         }
     }
 
-    /// Every point of a step at which a crash makes a difference: before all visible effects and after each
-    /// but the last; the crash after the last is an action of its own.
+    /// Every point of a step at which a crash makes a difference: before all effects, and before each further one that
+    /// is [visible](is_visible). What is not visible is gone with the node, whether it happened or not. The crash after
+    /// the last effect is an action of its own.
     fn crash_points(
         &self,
         crashes: Crashes,
@@ -486,13 +492,17 @@ impl<S: System> Rules<S> {
         effects: &[Effect<NodeOf<S>>],
         mut each: impl FnMut(CrashPoint),
     ) {
-        let visible: Vec<_> = effects.iter().filter(|effect| is_visible(effect)).collect();
-        for after in 0..visible.len() {
-            if after > 0 && self.limits.disk == Disk::Async && matches!(visible[after - 1], Effect::Append(_))
-            {
+        let mut is_first = true;
+        for (after, effect) in effects.iter().enumerate() {
+            // A fact only tells what the effect before it has done: there is no moment between the two.
+            let is_told_of = after > 0 && matches!(effect, Effect::Observe(_));
+            if !is_told_of && (self.every_crash_point || is_visible(effect)) {
+                let after = if std::mem::take(&mut is_first) { 0 } else { after };
+                kept(crashes, unsynced, |kept| each(CrashPoint { after, kept }));
+            }
+            if self.limits.disk == Disk::Async && matches!(effect, Effect::Append(_)) {
                 unsynced += 1;
             }
-            kept(crashes, unsynced, |kept| each(CrashPoint { after, kept }));
         }
     }
 
@@ -610,7 +620,7 @@ impl<S: System> Rules<S> {
         let Some(point) = crash else {
             return Way { choices, crash, slot: ran.slot.clone(), effects: ran.effects.clone() };
         };
-        let effects = up_to_crash(&ran.effects, point.after);
+        let effects = ran.effects[..point.after.min(ran.effects.len())].to_vec();
         let mut slot = Slot { host: None, disk: ran.disk_before.clone(), lives: ran.slot.lives };
         for effect in &effects {
             if let Effect::Append(record) = effect {
@@ -831,24 +841,9 @@ fn tell_kept(kept: Kept) -> String {
     }
 }
 
+/// Whether anybody can tell after a crash that it happened: it is on the disk, or on its way to somebody.
 fn is_visible<N: Node>(effect: &Effect<N>) -> bool {
     matches!(effect, Effect::Append(_) | Effect::Send { .. } | Effect::Reply { .. })
-}
-
-/// The effects up to and with the `after`th visible one.
-fn up_to_crash<N: Node>(effects: &[Effect<N>], after: usize) -> Vec<Effect<N>> {
-    let mut seen = 0;
-    let before_crash = |effect: &&Effect<N>| {
-        if seen == after && (after == 0 || is_visible(effect)) {
-            return false;
-        }
-        if is_visible(effect) {
-            seen += 1;
-        }
-        seen <= after
-    };
-    // With no visible effect left nothing happens at all; otherwise the facts behind the last one do.
-    effects.iter().take_while(before_crash).cloned().collect()
 }
 
 impl Kept {

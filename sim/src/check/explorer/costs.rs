@@ -36,6 +36,11 @@ impl Costs {
         self.0 & !others.0 == 0
     }
 
+    /// Whether this is among them.
+    pub fn have(self, cost: Cost) -> bool {
+        Self::of(cost).are_in(self)
+    }
+
     /// One after the other.
     pub fn iter(self) -> impl Iterator<Item = Cost> {
         KINDS.into_iter().filter(move |&cost| Self::of(cost).are_in(self))

@@ -129,7 +129,7 @@ impl<S: System, F: FnMut(u64, Successor, Asleep)> Expansion<'_, '_, S, F> {
                 let key = [slot, index as u32, u32::MAX - place as u32];
                 let is_repeated = now.spent.asked & (1 << index) != 0;
                 for choice in menus.get(key, |menu| space.answers(place, slot, index, menu)) {
-                    if space.reductions.losses && is_repeated && choice.is_nothing(slot) {
+                    if space.reductions.idle && is_repeated && choice.is_nothing(slot) {
                         continue;
                     }
                     if choice.costs.are_in(now.affordable) {
@@ -166,7 +166,7 @@ impl<S: System, F: FnMut(u64, Successor, Asleep)> Expansion<'_, '_, S, F> {
             only_takes_away &= with == inbox;
             hash = hash.wrapping_add(added);
         }
-        if only_takes_away && space.reductions.losses {
+        if only_takes_away && space.may_leave_out(choice) {
             return;
         }
         let may_wait = may_wait && (choice.facts == NOTHING || !S::History::IS_ORDERED);

@@ -18,7 +18,7 @@
 //! would lead from `s` to some `u` of the same level as `t`, and `a` from `u` to `v`. But `a` is of a higher place
 //! than `b`, and there is none. So it is awake, and `v` is found.
 //!
-//! What [`Reductions::losses`](crate::check::Reductions) leaves out is the same before and after such a step, as it
+//! What the other [reductions](crate::check::Reductions) leave out is the same before and after such a step, as it
 //! depends on the place and on what it has under way itself.
 //!
 //! [`IS_ORDERED`]: coalmine_core::observation::History::IS_ORDERED

@@ -273,6 +273,11 @@ impl<'r, S: System> Space<'r, S> {
         self.rules.judge(slots, &self.histories.get(row[2 * self.places.len()]).history)
     }
 
+    /// Whether a step that only takes away may be left out.
+    pub fn may_leave_out(&self, choice: &Choice) -> bool {
+        if choice.costs.have(Cost::Drop) { self.reductions.losses } else { self.reductions.idle }
+    }
+
     /// Whether a node is up.
     pub fn is_up(&self, place: usize, slot: u32) -> bool {
         self.places[place].get(slot).slot.host.is_some()
@@ -288,7 +293,7 @@ impl<'r, S: System> Space<'r, S> {
             let choices = outcomes.iter().map(|outcome| Choice::of(outcome, local.hash, takes, costs));
             let may_skip = |choice: &Choice| {
                 let is_free = choice.takes == NO_PACKET && choice.costs == Costs::NONE;
-                choice.is_nothing(slot) && (is_free || self.reductions.losses)
+                choice.is_nothing(slot) && (is_free || self.may_leave_out(choice))
             };
             menu.extend(choices.filter(|choice| !may_skip(choice)));
         };
@@ -300,7 +305,7 @@ impl<'r, S: System> Space<'r, S> {
             if !stays && local.slot.host.is_some() && limits.duplicates > 0 {
                 push(outcomes, NO_PACKET, Costs::of(Cost::Duplicate));
             }
-            if limits.drops > 0 {
+            if limits.drops > 0 && !self.reductions.losses {
                 push(&[nothing], packet, Costs::of(Cost::Drop));
             }
         }
