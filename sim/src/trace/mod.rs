@@ -240,15 +240,19 @@ impl<N: Node> Trace<N> {
     }
 
     /// Adds what a node did about the event that it has just taken.
+    #[inline]
     pub fn did(&mut self, did: &[Effect<N>]) {
-        if did.is_empty() {
-            return;
+        if !did.is_empty() {
+            self.did_something(did);
         }
+    }
+
+    fn did_something(&mut self, did: &[Effect<N>]) {
         (DID | did.len() as u64).hash(&mut self.digest);
         for effect in did {
             effect.hash(&mut self.digest);
+            self.sends += u64::from(matches!(effect, Effect::Send { .. }));
         }
-        self.count_sends(did);
         if let Some(Entry { what: Happening::Stepped { effects, .. }, .. }) =
             self.entries.as_mut().and_then(|entries| entries.last_mut())
         {

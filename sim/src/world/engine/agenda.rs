@@ -74,18 +74,18 @@ impl<T> Agenda<T> {
     }
 }
 
-/// A queue by time; items of one time keep their order. A calendar (Brown, *Calendar Queues*, CACM 1988) of days of
-/// 131 µs: what happens on one of the next days is noted there, in any order, and a day is sorted when it comes. What
-/// lies further ahead waits in a heap.
+/// A queue by time; items of one time keep their order. A calendar (Brown, *Calendar Queues*, CACM 1988): what happens
+/// on one of the next days is noted there, in any order, and a day is sorted when it comes. What lies further ahead
+/// waits in a heap.
 struct Queue<T> {
     /// The time of the last item that was taken out.
     now: u64,
-    /// Which day it is, and what is left of it: sorted, the first item at the end.
+    /// Which day it is.
     today: u64,
-    rest: Vec<(u64, T)>,
-    /// The next days, each at its number modulo their count.
+    /// This day and the next ones, each at its number modulo their count. What is left of this day is sorted, the first
+    /// item at the end.
     days: [Vec<(u64, T)>; DAYS as usize],
-    /// Which of these have items: bit `d` for the one at `d`.
+    /// Which of the next days have items: bit `d` for the one at `d`.
     busy: u64,
     far: BinaryHeap<Reverse<Far<T>>>,
     /// The day of the first far item; none if it is the greatest number.
@@ -97,15 +97,16 @@ struct Queue<T> {
 /// The calendar's days: as many as a word has bits.
 const DAYS: u64 = u64::BITS as u64;
 
-/// The day of a time: shorter than the shortest latency, so that a frame never arrives on the day on which it sets out.
+/// The day of a time. A day has 2 ms: short beside what most frames and timers take, so that little is added to a day
+/// that has begun; and the calendar's 134 ms are more than most of them take.
 fn day(at: u64) -> u64 {
-    at >> 17
+    at >> 21
 }
 
 impl<T> Default for Queue<T> {
     fn default() -> Self {
-        let (rest, days, far) = (Vec::new(), [const { Vec::new() }; DAYS as usize], BinaryHeap::new());
-        Self { now: 0, today: 0, rest, days, busy: 0, far, next_far: u64::MAX, counted: 0 }
+        let (days, far) = ([const { Vec::new() }; DAYS as usize], BinaryHeap::new());
+        Self { now: 0, today: 0, days, busy: 0, far, next_far: u64::MAX, counted: 0 }
     }
 }
 
@@ -114,78 +115,80 @@ impl<T> Queue<T> {
     #[inline]
     fn push(&mut self, at: u64, item: T) {
         let at = at.max(self.now);
-        match day(at) - self.today {
-            0 => {
-                let place = self.rest.partition_point(|(known, _)| *known > at);
-                self.rest.insert(place, (at, item));
-            }
-            1..DAYS => {
-                let place = day(at) % DAYS;
-                self.busy |= 1 << place;
-                self.days[place as usize].push((at, item));
-            }
-            DAYS.. => {
-                self.counted += 1;
-                self.next_far = self.next_far.min(day(at));
-                self.far.push(Reverse(Far { key: u128::from(at) << 64 | u128::from(self.counted), item }));
-            }
+        if (1..DAYS).contains(&(day(at) - self.today)) {
+            let place = day(at) % DAYS;
+            self.busy |= 1 << place;
+            self.days[place as usize].push((at, item));
+        } else {
+            self.push_elsewhere(at, item);
+        }
+    }
+
+    /// The same for this day, and for days that are far.
+    #[inline(never)]
+    fn push_elsewhere(&mut self, at: u64, item: T) {
+        if day(at) == self.today {
+            let rest = self.noted_today();
+            let place = rest.partition_point(|(known, _)| *known > at);
+            rest.insert(place, (at, item));
+        } else {
+            self.counted += 1;
+            self.next_far = self.next_far.min(day(at));
+            self.far.push(Reverse(Far { key: u128::from(at) << 64 | u128::from(self.counted), item }));
         }
     }
 
     /// Takes out the first item.
     #[inline]
     fn pop(&mut self) -> Option<T> {
-        if self.rest.is_empty() {
-            self.begin_day();
-        }
-        let (at, item) = self.rest.pop()?;
+        let (at, item) = match self.noted_today().pop() {
+            Some(first) => first,
+            None => {
+                self.begin_day();
+                self.noted_today().pop()?
+            }
+        };
         self.now = at;
         Some(item)
     }
 
+    fn noted_today(&mut self) -> &mut Vec<(u64, T)> {
+        &mut self.days[(self.today % DAYS) as usize]
+    }
+
     /// Goes on to the next day that has items, and sorts them.
     fn begin_day(&mut self) {
-        if self.busy == 0 && self.far.is_empty() {
-            return;
-        }
-        let ahead = self.busy.rotate_right((self.today % DAYS) as u32).trailing_zeros();
-        let near = if self.busy == 0 { u64::MAX } else { self.today + u64::from(ahead) };
+        let near = match self.busy {
+            0 if self.far.is_empty() => return,
+            0 => u64::MAX,
+            busy => self.today + u64::from(busy.rotate_right((self.today % DAYS) as u32).trailing_zeros()),
+        };
         self.today = near.min(self.next_far);
-        if near < self.next_far {
-            self.turn_to(near);
-        } else if self.next_far < u64::MAX {
+        self.busy &= !(1 << (self.today % DAYS));
+        if self.today == self.next_far {
             self.reach_far();
-            if near == self.today {
-                let mut far = std::mem::take(&mut self.rest);
-                self.turn_to(near);
-                // What was far was put in before what is near, as the days came closer.
-                far.append(&mut self.rest);
-                self.rest = far;
-            }
         }
-        if self.rest.len() > 1 {
-            self.rest.reverse();
-            self.rest.sort_by_key(|(at, _)| Reverse(*at)); // stable
+        let noted = self.noted_today();
+        if noted.len() > 1 {
+            noted.reverse();
+            noted.sort_by_key(|(at, _)| Reverse(*at)); // stable
         }
     }
 
-    /// What is noted for this day is what is left of it.
-    fn turn_to(&mut self, day: u64) {
-        let place = day % DAYS;
-        self.busy &= !(1 << place);
-        std::mem::swap(&mut self.rest, &mut self.days[place as usize]);
-    }
-
-    /// Takes in what is far no longer.
+    /// Takes in what is far no longer: before what was noted for its day, as that was put in later, when the day had
+    /// come closer.
     fn reach_far(&mut self) {
-        while let Some(Reverse(far)) = self.far.peek() {
-            self.next_far = day(far.at());
-            if self.next_far > self.today {
-                return;
-            }
-            self.rest.extend(self.far.pop().map(|Reverse(far)| (far.at(), far.item)));
-        }
+        let later = std::mem::take(self.noted_today());
         self.next_far = u64::MAX;
+        while let Some(Reverse(first)) = self.far.peek() {
+            if day(first.at()) > self.today {
+                self.next_far = day(first.at());
+                break;
+            }
+            let Some(Reverse(far)) = self.far.pop() else { break };
+            self.noted_today().push((far.at(), far.item));
+        }
+        self.noted_today().extend(later);
     }
 }
 

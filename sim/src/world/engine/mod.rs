@@ -68,7 +68,7 @@ struct Engine<'a, S: System> {
     timer_draws: ChaCha8Rng,
     /// Numbers the timers.
     armed: u64,
-    /// Empty: room for what a node does.
+    /// What the node has done that takes a step; else empty.
     effects: Vec<Effect<NodeOf<S>>>,
     heal_at: Duration,
     converge_within: Duration,
@@ -239,29 +239,30 @@ impl<'a, S: System> Engine<'a, S> {
     // Nodes.
 
     /// A node takes an event; if it is a message, the one that was sent under this number.
+    #[inline(always)]
     fn step(&mut self, place: usize, event: Event<NodeOf<S>>, send: Option<u64>) {
-        let me = self.places[place].id;
         if self.watch.has_triggers() {
-            self.pull_triggers(me, &event, send);
+            self.pull_triggers(place, &event, send);
         }
-        let Self { places, timer_draws, watch, agenda, .. } = self;
-        let Place { host: Some(host), config, .. } = &mut places[place] else { return };
-        let (sent, mut effects) = (watch.trace.sends, std::mem::take(&mut self.effects));
+        let Self { places, timer_draws, watch, agenda, effects, .. } = self;
+        let Place { host: Some(host), id, config, .. } = &mut places[place] else { return };
+        let (me, sent) = (*id, watch.trace.sends);
         match send {
             Some(send) => watch.takes_sent(agenda.now(), me, &event, send),
             None => watch.takes(agenda.time(), me, &event, None),
         }
         let recorded = watch.is_recording().then(|| event.clone());
-        host.step(config, event, &mut choices(timer_draws, watch), &mut effects);
-        watch.did(&effects);
+        host.step(config, event, &mut choices(timer_draws, watch), effects);
+        watch.did(effects);
         if let Some(event) = recorded {
-            watch.record(agenda.time(), me, || Took::Event(event), &effects);
+            watch.record(agenda.time(), me, || Took::Event(event), effects);
         }
-        self.carry_out(place, effects, sent);
+        self.carry_out(place, sent);
     }
 
     /// Does what the plan does when a node takes this event.
-    fn pull_triggers(&mut self, me: NodeId, event: &Event<NodeOf<S>>, send: Option<u64>) {
+    fn pull_triggers(&mut self, place: usize, event: &Event<NodeOf<S>>, send: Option<u64>) {
+        let me = self.places[place].id;
         let pulled = self.watch.on_event(me, event);
         if pulled.iter().any(|what| crashes(what, me)) {
             // The node stops before it does anything: as far as anybody can tell, it has done nothing.
@@ -337,26 +338,25 @@ impl<'a, S: System> Engine<'a, S> {
         let sent = self.watch.trace.sends;
         self.push(&what);
         if let Happening::Booted { effects, .. } | Happening::Synced { effects, .. } = what {
-            self.carry_out(place, effects, sent);
+            self.effects = effects;
+            self.carry_out(place, sent);
         }
     }
 
     /// Carries out what a node did, in order. Its sends are numbered from `number`.
-    #[inline]
-    fn carry_out(&mut self, place: usize, effects: Vec<Effect<NodeOf<S>>>, number: u64) {
-        let Self { places, watch, .. } = self;
-        if let Some(host) = &places[place].host {
-            watch.took(places[place].id, host.node(), &effects);
+    #[inline(always)]
+    fn carry_out(&mut self, place: usize, number: u64) {
+        let Self { places, watch, effects, .. } = self;
+        if let Place { host: Some(host), id, .. } = &places[place] {
+            watch.took(*id, host.node(), effects);
         }
         if watch.has_invariants() {
             watch.judge(places.iter().map(Place::observe));
             if watch.verdict().is_some() {
-                return;
+                return effects.clear();
             }
         }
-        if effects.is_empty() {
-            self.effects = effects;
-        } else if self.carry_out_effects(place, effects, number) {
+        if !effects.is_empty() && self.carry_out_effects(place, number) {
             self.watch.effects.count(FaultEffect::DiskFull);
             return self.stop(place, "journal: no storage space".into());
         }
@@ -364,13 +364,10 @@ impl<'a, S: System> Engine<'a, S> {
     }
 
     /// Whether the disk was too full for it.
-    fn carry_out_effects(
-        &mut self,
-        place: usize,
-        mut effects: Vec<Effect<NodeOf<S>>>,
-        mut number: u64,
-    ) -> bool {
+    #[inline(never)] // most steps have no effects
+    fn carry_out_effects(&mut self, place: usize, mut number: u64) -> bool {
         let mut full = false;
+        let mut effects = std::mem::take(&mut self.effects);
         for effect in effects.drain(..) {
             match effect {
                 Effect::Append(record) => {

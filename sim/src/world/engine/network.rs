@@ -44,7 +44,7 @@ impl<N: Node> Frames<N> {
         self.messages[number as usize].take().expect("a frame is taken once")
     }
 
-    #[inline]
+    #[inline(always)]
     fn add(&mut self, frame: Frame, message: N::Message) -> u32 {
         if let Some(number) = self.free.pop() {
             self.frames[number as usize] = frame;
