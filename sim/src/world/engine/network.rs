@@ -78,6 +78,7 @@ impl<N: Node> Pipes<N> {
 
 impl<S: System> Engine<'_, S> {
     /// A node sends a message: the one of this number.
+    #[inline(always)]
     pub(super) fn send(
         &mut self,
         place: usize,
@@ -96,7 +97,12 @@ impl<S: System> Engine<'_, S> {
             let frame = self.pipes.frames.add(frame, message);
             return self.set_out(place, receiver, frame);
         }
-        let fate = self.mood.fate(from, to);
+        self.send_in_trouble(frame, to, message);
+    }
+
+    /// The same if frames do not always pass.
+    fn send_in_trouble(&mut self, frame: Frame, to: NodeId, message: <NodeOf<S> as Node>::Message) {
+        let fate = self.mood.fate(frame.from, to);
         if fate.tell != PASSED {
             self.tell_fate(frame, &message, fate.tell);
         }
@@ -132,6 +138,7 @@ impl<S: System> Engine<'_, S> {
     }
 
     /// A frame is under way now, behind those that set out before it.
+    #[inline(always)]
     fn set_out(&mut self, from: usize, to: usize, frame: u32) {
         let last = &mut self.pipes.last[from * self.pipes.places + to];
         *last = (self.agenda.now() + self.mood.latency_nanos()).max(*last);
