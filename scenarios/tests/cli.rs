@@ -85,7 +85,18 @@ fn a_sweep_ends_with_its_sums_as_json() {
     names.retain(|name| *name != "failures");
     assert_eq!(
         names,
-        ["effects", "engine", "events", "failed", "passed", "scenario", "seeds", "simulated_s", "wall_s"]
+        [
+            "effects",
+            "engine",
+            "events",
+            "failed",
+            "never_exercised",
+            "passed",
+            "scenario",
+            "seeds",
+            "simulated_s",
+            "wall_s"
+        ]
     );
     assert_eq!(sum["scenario"], "rollout-chaos");
     assert_eq!(sum["engine"], "madsim");
@@ -122,6 +133,11 @@ fn what_was_never_exercised_is_named() {
         let never: Vec<_> = text.lines().filter(|line| line.contains("never exercised")).collect();
         assert!(never.len() == 1 && never[0].contains("bit rot"), "{text}");
         assert!(!never[0].contains("crash"), "{text}");
+        // Machines are told the same.
+        let json = coalmine(&format!("{args} --format json")).exits(0).json();
+        let named = json["never_exercised"].as_array().expect("a list");
+        assert_eq!(named.len(), never[0].split(", ").count(), "{json}");
+        assert!(named.contains(&"bit_rot".into()) && json["effects"]["bit_rot"].is_null(), "{json}");
     }
 }
 
@@ -468,6 +484,51 @@ fn nothing_is_coloured_where_nobody_looks() {
             "coalmine {line}: {stdout}{stderr}"
         );
     }
+}
+
+/// A plan as JSON is the same plan, and its run says which seed it was.
+#[test]
+fn a_plan_may_be_json() {
+    let file = std::env::temp_dir().join(format!("coalmine-plan-{}.json", std::process::id()));
+    let name = file.display();
+    let seed = u64::MAX - 7;
+    let plan = coalmine(&format!("plan rollout-chaos --seed {seed} --format json")).exits(0).stdout();
+    std::fs::write(&file, &plan).expect("a temporary file can be written");
+    let drawn = coalmine(&format!("replay rollout-chaos --seed {seed} --format json")).exits(0).json();
+    let read = coalmine(&format!("replay {name} --format json")).exits(0).json();
+    for field in ["digest", "seed", "scenario", "unused_steps"] {
+        assert!(!read[field].is_null() && read[field] == drawn[field], "{field}: {read} and {drawn}");
+    }
+    for (from, to, why) in [
+        ("{", "", "trailing characters"),
+        ("\"heal_at_ms\"", "\"heel_at_ms\"", "unknown field `heel_at_ms`"),
+        ("\"scenario\"", "\"scenery\"", "the key `scenario` is missing"),
+    ] {
+        std::fs::write(&file, plan.replacen(from, to, 1)).expect("a temporary file can be written");
+        let told = coalmine(&format!("replay {name}")).exits(2).stderr();
+        assert!(told.contains(&format!("{name}: ")) && told.contains(why), "{told}");
+    }
+    std::fs::remove_file(&file).expect("the file is ours");
+}
+
+/// A file whose steps do not all take place says so, in words and in numbers.
+#[test]
+fn steps_that_are_not_carried_out_are_told() {
+    let file = std::env::temp_dir().join(format!("coalmine-unused-{}.toml", std::process::id()));
+    let text = include_str!("../plans/bridge.toml").to_owned()
+        + "[[plan.steps]]\nreceived = { node = 2, message = 'DecisionReq', nth = 50 }\n\
+           fault = { reset = { a = 1, b = 2 } }\n";
+    std::fs::write(&file, text).expect("a temporary file can be written");
+    let told = coalmine(&format!("replay {}", file.display())).exits(0).stdout();
+    let step =
+        "plan.steps[2] (when n2 gets DecisionReq, 50 times: the connections between n1 and n2 are reset)";
+    assert_eq!(told.lines().last(), Some(format!("not carried out: {step}").as_str()), "{told}");
+    let json = coalmine(&format!("replay {} --format json", file.display())).exits(0).json();
+    assert_eq!((&json["unused_steps"], &json["seed"]), (&vec![2].into(), &1.into()));
+    std::fs::remove_file(&file).expect("the file is ours");
+
+    let told = coalmine("replay scenarios/plans/bridge.toml").exits(0).stdout();
+    assert!(!told.contains("not carried out"), "{told}");
 }
 
 #[test]

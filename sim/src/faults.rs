@@ -220,6 +220,22 @@ impl Shape {
         let pairs = (0..members.len()).flat_map(|a| (0..members.len()).map(move |b| (a, b)));
         pairs.filter(|&(a, b)| a != b && !reaches(a, b)).map(|(a, b)| (members[a], members[b])).collect()
     }
+
+    /// Whether it cuts anything among these members; `Err` names the field.
+    fn check(&self, members: &[NodeId]) -> Result<(), String> {
+        if !self.cuts(members).is_empty() {
+            return Ok(());
+        }
+        let (name, least) = match self {
+            Self::Halves { group } => {
+                return Err(format!("group: {} of {} members", group.len(), members.len()));
+            }
+            Self::Isolate { .. } => ("isolate", 2),
+            Self::MajorityRing => ("majority_ring", 3),
+            Self::Bridge { .. } => ("bridge", 3),
+        };
+        Err(format!("shape: {name} cuts nothing among {} members, it takes {least}", members.len()))
+    }
 }
 
 /// The directed links from one group to another.
@@ -282,10 +298,7 @@ impl Fault {
                 in_range("delay_ms", *delay_ms, TIMES_MS).and(in_range("for_ms", *for_ms, TIMES_MS))
             }
             Self::Partition { shape, for_ms } => {
-                if let Shape::Halves { group } = shape {
-                    some_link(shape.cuts(members), "group")
-                        .map_err(|_| format!("group: {} of {} members", group.len(), members.len()))?;
-                }
+                shape.check(members)?;
                 in_range("for_ms", *for_ms, TIMES_MS)
             }
             Self::SlowSync { delay_ms, for_ms, .. } => {

@@ -77,7 +77,7 @@ fn a_counterexample_replays_from_its_file() {
     for (number, (name, args)) in bugs().into_iter().enumerate() {
         let found = explained(name, args);
         let file = Temporary::new(&format!("bug-{number}"), &found.capsule);
-        let FileOutcome { outcome, engine, expected } = file.run(&suite).expect("it can be walked");
+        let FileOutcome { outcome, engine, expected, .. } = file.run(&suite).expect("it can be walked");
         assert_eq!(engine, Engine::World);
         assert_eq!(Expected::of(&outcome.verdict), expected, "{}", found.capsule);
         assert_eq!((&*expected.verdict, &expected.invariant), ("violated", &Some(found.invariant)));

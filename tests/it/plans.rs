@@ -23,6 +23,11 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
+/// A file of one test.
+fn temporary(name: &str) -> PathBuf {
+    std::env::temp_dir().join(format!("coalmine-{name}-{}.toml", std::process::id()))
+}
+
 const ENGINES: [Engine; 2] = [Engine::Madsim, Engine::World];
 
 fn run(path: &Path, engine: Engine) -> FileOutcome {
@@ -38,12 +43,74 @@ fn every_plan_gives_the_verdict_it_names() {
     assert!(plans.len() >= 13 && !capsules.is_empty(), "{plans:?}, {capsules:?}");
     for path in plans.into_iter().chain(capsules) {
         for engine in ENGINES {
-            let FileOutcome { outcome, expected, .. } = run(&path, engine);
+            let FileOutcome { outcome, expected, unused, .. } = run(&path, engine);
             let story = outcome.story.unwrap_or_default();
             let place = path.display();
             assert_eq!(Expected::of(&outcome.verdict), expected, "{place} under {engine}:\n{story}");
+            assert!(unused.is_empty(), "{place} under {engine}: {unused:?}");
         }
     }
+}
+
+/// What a file says and a run does not come to is named, with its place.
+#[test]
+fn steps_that_are_not_carried_out_are_named() {
+    let path = temporary("unused");
+    let steps = [
+        "at_ms = 1\nask = { to = 1, id = { client = 1, sequence = 1 }, \
+         request = { start_rollout = { model = 'v2', steps_bp = [10000] } } }",
+        "at_ms = 500\nfault = { crash = { node = 2, down_ms = 4000 } }",
+        "at_ms = 600\nfault = { crash = { node = 2 } }",
+        "at_ms = 700\nfault = { wipe = { node = 2 } }",
+        "at_ms = 800\nfault = { pause = { node = 2, for_ms = 100 } }",
+        "received = { node = 3, message = 'PrepareReq', nth = 1 }\nfault = { reset = { a = 1, b = 3 } }",
+        "durable = { node = 3, record = 'Voted', nth = 9 }\nfault = { fail_sync = { node = 3 } }",
+        "at_ms = 8999\nfault = { pause = { node = 2, for_ms = 100 } }",
+    ];
+    let steps = steps.map(|step| format!("[[plan.steps]]\n{step}\n"));
+    let head = "scenario = 'rollout-chaos'\nverdict = 'passed'\n\
+                [plan]\nheal_at_ms = 9000\nconverge_within_ms = 9000\n";
+    std::fs::write(&path, head.to_owned() + &steps.concat()).expect("a temporary file can be written");
+    for engine in ENGINES {
+        let FileOutcome { outcome, unused, .. } = run(&path, engine);
+        assert_eq!(outcome.unused_steps, Some(vec![2, 3, 4, 6]), "{engine}: {:?}", outcome.story);
+        let told = [
+            "plan.steps[2] (at 0.6 s: n2 crashes)",
+            "plan.steps[3] (at 0.7 s: n2 crashes and loses its disk)",
+            "plan.steps[4] (at 0.8 s: n2 stands still for 0.1 s)",
+            "plan.steps[6] (when Voted is on the disk of n3, 9 times: the next sync of n3's disk fails)",
+        ];
+        assert_eq!(unused, told, "{engine}");
+    }
+    std::fs::remove_file(&path).expect("the file is ours");
+}
+
+/// A verdict ends a run, and the rest of its plan or path does not take place.
+#[test]
+fn what_comes_after_the_verdict_is_not_carried_out() {
+    let path = temporary("after");
+    let after = |text: &str, step: &str| {
+        std::fs::write(&path, format!("{text}\n{step}\n")).expect("a temporary file can be written");
+        File::read(&path).expect("it can be read")
+    };
+    let bug = chaos_of(Mistake::VoteBeforeDurable);
+    for engine in ENGINES {
+        let mut seeds = (0..5_000).filter(|&seed| bug.run(engine, seed, false).verdict != Verdict::Passed);
+        let shrunk = bug.shrink(engine, seeds.next().expect("sweeps find it"), &mut |_| true);
+        let shrunk = shrunk.expect("the seed fails");
+        let step = "[[plan.steps]]\nat_ms = 39999\nfault = { crash = { node = 1 } }";
+        let outcome = bug.run_file(after(&shrunk.capsule, step), None, false).expect("it can be run").outcome;
+        assert_eq!(Expected::of(&outcome.verdict), shrunk.expected);
+        assert_eq!(outcome.unused_steps, Some(vec![shrunk.at.steps]), "{engine}:\n{}", shrunk.capsule);
+    }
+
+    let capsule = include_str!("../specimens/capsules/guessing-resolver.toml");
+    let file = after(capsule, "[[steps]]\nboot = { node = 1 }");
+    let FileOutcome { outcome, unused, .. } =
+        coalmine_tests::suite().run_file(file, None, false).expect("it can be walked");
+    assert_eq!((outcome.turns, outcome.unused_steps), (Some(8), Some(vec![8])));
+    assert_eq!(unused, ["steps[8] (n1 starts)"]);
+    std::fs::remove_file(&path).expect("the file is ours");
 }
 
 /// What each plan is there to show did take effect, in both engines.
@@ -136,7 +203,7 @@ fn chaos_exercises_every_fault_it_may_draw() {
 fn a_printed_plan_replays_its_seed() {
     let suite = coalmine::suite();
     let chaos = suite.find_scenario("rollout-chaos").expect("it ships");
-    let path = std::env::temp_dir().join(format!("coalmine-plan-{}.toml", std::process::id()));
+    let path = temporary("plan");
     for (engine, seed) in ENGINES.into_iter().flat_map(|engine| [0, 7, 23].map(|seed| (engine, seed))) {
         std::fs::write(&path, chaos.plan(engine, seed)).expect("a temporary file can be written");
         let outcome = run(&path, engine).outcome;
@@ -151,7 +218,7 @@ fn the_largest_numbers_come_back() {
     let most = u64::MAX;
     let suite = coalmine::suite();
     let calm = suite.find_scenario("rollout-calm").expect("it ships");
-    let path = std::env::temp_dir().join(format!("coalmine-most-{}.toml", std::process::id()));
+    let path = temporary("most");
     let rerun = |text: &str| {
         std::fs::write(&path, text).expect("a temporary file can be written");
         run(&path, Engine::World).outcome
@@ -192,11 +259,11 @@ fn shrinks(mistake: Mistake, engine: Engine, failures: usize) {
         assert!(shrunk.at.steps <= 6, "seed {seed}, {} runs:\n{capsule}", shrunk.at.runs);
         assert!(!capsule.contains("pause_ms = 3000"), "a rollout without pauses does as well:\n{capsule}");
         // The capsule is a file that gives the same verdict, in this variant and in no other.
-        let path = std::env::temp_dir().join(format!("coalmine-capsule-{}-{seed}.toml", std::process::id()));
+        let path = temporary(&format!("capsule-{seed}"));
         std::fs::write(&path, &shrunk.capsule).expect("a temporary file can be written");
         let read = || File::read(&path).expect("a capsule can be read");
         let run = chaos.run_file(read(), None, false).expect("a capsule can be run");
-        let FileOutcome { outcome, expected, engine: named } = run;
+        let FileOutcome { outcome, expected, engine: named, .. } = run;
         assert_eq!(named, engine, "it names its engine");
         assert_eq!(Expected::of(&outcome.verdict), expected);
         assert_eq!(expected, shrunk.expected);
@@ -223,7 +290,7 @@ fn a_hasty_voter_shrinks_to_six_steps() {
 
 #[test]
 fn errors_in_files_name_the_file_and_the_place() {
-    let path = std::env::temp_dir().join(format!("coalmine-bad-{}.toml", std::process::id()));
+    let path = temporary("bad");
     let suite = coalmine::suite();
     let chaos = suite.find_scenario("rollout-chaos").expect("it ships");
     let complain = |text: &str| {
@@ -301,6 +368,20 @@ fn errors_in_files_name_the_file_and_the_place() {
             why.contains(&format!("coalmine-bad-{}.toml: plan.steps[0]: {expected}", std::process::id())),
             "{why}"
         );
+    }
+    for (shape, members, least) in
+        [("'majority_ring'", 2, 3), ("{ bridge = { node = 1 } }", 2, 3), ("{ isolate = { node = 1 } }", 1, 2)]
+    {
+        let step = format!("at_ms = 1, fault = {{ partition = {{ shape = {shape}, for_ms = 1 }} }}");
+        let text = |members| format!("{head}{plan}members = {members}\nsteps = [{{ {step} }}]");
+        let why = complain(&text(members));
+        let name = shape.trim_matches(|c: char| !c.is_alphabetic()).split(' ').next().expect("a word");
+        let expected =
+            format!("plan.steps[0]: shape: {name} cuts nothing among {members} members, it takes {least}");
+        assert!(why.contains(&expected) && why.contains("coalmine-bad"), "{why}");
+        std::fs::write(&path, text(least)).expect("a temporary file can be written");
+        let file = File::read(&path).expect("it can be read");
+        chaos.run_file(file, Some(Engine::World), false).expect("so many members are enough");
     }
     let times = "heal_at_ms = 1\nconverge_within_ms = 1\n";
     let whole = [

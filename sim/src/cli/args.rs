@@ -81,7 +81,9 @@ Example: merge shard-*.json")]
     #[command(after_help = "\
 Example: replay SCENARIO --seed 7
 
-A file says which verdict it must give; another one is told, and exits with the verdict's code or 1.")]
+A file says which verdict it must give; another one is told, and exits with the verdict's code or 1. Its steps that \
+were not carried out are named by their places, from 0: those after the verdict, those whose message or record never \
+came, and crashes, wipes and pauses of a node that was down.")]
     Replay(ReplayArgs),
     /// Execute recorded nodes again: each must do what it did, and the history must keep the invariants.
     #[command(after_help = "\

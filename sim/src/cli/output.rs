@@ -137,7 +137,7 @@ pub fn never_exercised(report: &SweepReport) {
 }
 
 /// A story and how it ended.
-pub fn story(story: &str, outcome: &Outcome, digest: &str) {
+pub fn story(story: &str, outcome: &Outcome) {
     print_story(story);
     let good = outcome.verdict == Verdict::Passed;
     println!("{} {}", mark(good), outcome.verdict.tell());
@@ -147,7 +147,7 @@ pub fn story(story: &str, outcome: &Outcome, digest: &str) {
         Some(1) => "a path of 1 step, walked".into(),
         Some(turns) => format!("a path of {turns} steps, walked"),
     };
-    println!("{DIM}digest {digest}, {took} in {wall_ms:.1} ms{DIM:#}");
+    println!("{DIM}digest {:016x}, {took} in {wall_ms:.1} ms{DIM:#}", outcome.digest);
 }
 
 /// The story of recordings, and what came of executing them again.
