@@ -365,6 +365,19 @@ fn an_interrupted_check_says_by_what_and_does_not_pass() {
     assert!(done > 0 && done + skipped == 12, "{ladder}");
 }
 
+/// The main job stops too, says what it did not do, and does not pass.
+#[test]
+fn an_interrupted_main_job_says_what_is_not_done() {
+    let told = interrupted("run --jobs 1", "-INT").exits(128 + 2).stdout();
+    assert!(told.contains("interrupted") && told.contains("not done: interrupted by Ctrl-C"), "{told}");
+    assert!(told.contains("failed after") && !told.contains("all is well"), "{told}");
+    let json = interrupted("run --jobs 1 --format json", "-TERM").exits(128 + 15).json();
+    let jobs = json["jobs"].as_array().expect("a list");
+    let not_done = |job: &&Value| job["verdict"] == "not done: interrupted by SIGTERM";
+    assert!(json["passed"] == false && jobs.iter().filter(not_done).count() > 0, "{json}");
+    assert!(jobs.len() >= SCENARIOS, "nothing is left out: {json}");
+}
+
 #[test]
 fn a_space_in_which_nothing_happens_is_a_failure() {
     let verdict = coalmine("check rollout --operations 0 --crashes 0 --format json").exits(1).json();
@@ -425,19 +438,21 @@ fn help_is_there_for_every_subcommand() {
     let help = coalmine("--help").exits(0).stdout();
     assert!(help.contains("Exit codes: 0 all is well"), "{help}");
     for (command, example) in [
-        ("list", None),
-        ("sim", Some("sim rollout-chaos --seeds")),
-        ("replay", Some("replay rollout-chaos --seed")),
-        ("check", Some("check rollout --nodes")),
-        ("explore", Some("explore rollout --nodes")),
-        ("run", None),
+        ("list", "list --format json"),
+        ("sim", "sim rollout-chaos --seeds"),
+        ("merge", "merge shard-*.json"),
+        ("replay", "replay rollout-chaos --seed"),
+        ("verify", "verify recorded"),
+        ("plan", "plan rollout-chaos --seed"),
+        ("shrink", "shrink rollout-chaos --seed"),
+        ("check", "check rollout --nodes"),
+        ("explore", "explore rollout --nodes"),
+        ("run", "run --jobs"),
     ] {
         assert!(help.lines().any(|line| line.trim_start().starts_with(command)), "{command}: {help}");
         let told = coalmine(&format!("{command} --help")).exits(0).stdout();
         assert!(told.contains(&format!("Usage: cargo coalmine {command}")), "{told}");
-        if let Some(example) = example {
-            assert!(told.contains("Example") && told.contains(example), "{command}: {told}");
-        }
+        assert!(told.contains("Example") && told.contains(example), "{command}: {told}");
     }
 }
 
@@ -454,7 +469,7 @@ fn the_plan_of_the_last_seed_can_be_printed() {
 /// An example that does not work is worse than none.
 #[test]
 fn the_examples_in_the_help_are_sound() {
-    for command in ["sim", "replay", "check"] {
+    for command in ["list", "sim", "replay", "check"] {
         let told = coalmine(&format!("{command} --help")).exits(0).stdout();
         let examples = told.rsplit("Example").next().expect("an example");
         for line in examples.lines().filter_map(|line| line.find(command).map(|start| &line[start..])) {

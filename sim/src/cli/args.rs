@@ -59,6 +59,10 @@ pub fn command(suite: &Suite) -> clap::Command {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// List the scenarios and models, each with one sentence.
+    #[command(after_help = "\
+What is listed as a scenario is for sim, replay, plan and shrink; a model is for check and explore.
+
+Example: list --format json")]
     List,
     /// Answers another process that checks determinism.
     #[command(hide = true)]
@@ -121,6 +125,11 @@ Serves stateright's Explorer until Ctrl-C. With --at it opens where a counterexa
 Example: explore MODEL --nodes 2")]
     Explore(ExploreArgs),
     /// The main job: sweep all scenarios, check the models, print one table of verdicts.
+    #[command(after_help = "\
+Ctrl-C ends it early: the table tells what is known by then, and what is not done; the exit code is 130, or that of \
+what was found.
+
+Example: run --jobs 2")]
     Run(JobsArgs),
 }
 
