@@ -238,6 +238,51 @@ impl Shape {
     }
 }
 
+/// What cuts links. Each is counted by itself, so that a shape which no frame ever ran into is seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "see `Fault::Cut` and `Shape`")]
+pub enum CutKind {
+    OneWay,
+    BothWays,
+    Isolate,
+    Halves,
+    MajorityRing,
+    Bridge,
+}
+
+impl CutKind {
+    /// All of them, in order.
+    pub const ALL: [Self; 6] =
+        [Self::OneWay, Self::BothWays, Self::Isolate, Self::Halves, Self::MajorityRing, Self::Bridge];
+
+    /// That of a cut between two groups.
+    pub fn of_cut(both_ways: bool) -> Self {
+        if both_ways { Self::BothWays } else { Self::OneWay }
+    }
+
+    /// That of a partition.
+    pub fn of_shape(shape: &Shape) -> Self {
+        match shape {
+            Shape::Isolate { .. } => Self::Isolate,
+            Shape::Halves { .. } => Self::Halves,
+            Shape::MajorityRing => Self::MajorityRing,
+            Shape::Bridge { .. } => Self::Bridge,
+        }
+    }
+
+    /// What a frame that runs into it counts as.
+    pub fn effect(self) -> Effect {
+        match self {
+            Self::OneWay => Effect::FrameCutOneWay,
+            Self::BothWays => Effect::FrameCutBothWays,
+            Self::Isolate => Effect::FrameCutByIsolation,
+            Self::Halves => Effect::FrameCutByHalves,
+            Self::MajorityRing => Effect::FrameCutByMajorityRing,
+            Self::Bridge => Effect::FrameCutByBridge,
+        }
+    }
+}
+
 /// The directed links from one group to another.
 pub fn directions(from: &[NodeId], to: &[NodeId], both_ways: bool) -> Directions {
     let pairs = from.iter().flat_map(|&a| to.iter().map(move |&b| (a, b))).filter(|(a, b)| a != b);
@@ -400,7 +445,12 @@ pub enum Effect {
     FrameLost,
     FrameDuplicated,
     FrameDelayed,
-    FrameCutOff,
+    FrameCutOneWay,
+    FrameCutBothWays,
+    FrameCutByIsolation,
+    FrameCutByHalves,
+    FrameCutByMajorityRing,
+    FrameCutByBridge,
     FrameClogged,
     FrameSlowed,
     ConnectionReset,
@@ -422,11 +472,16 @@ pub enum Effect {
 
 impl Effect {
     /// All of them.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 26] = [
         Self::FrameLost,
         Self::FrameDuplicated,
         Self::FrameDelayed,
-        Self::FrameCutOff,
+        Self::FrameCutOneWay,
+        Self::FrameCutBothWays,
+        Self::FrameCutByIsolation,
+        Self::FrameCutByHalves,
+        Self::FrameCutByMajorityRing,
+        Self::FrameCutByBridge,
         Self::FrameClogged,
         Self::FrameSlowed,
         Self::ConnectionReset,
@@ -445,16 +500,19 @@ impl Effect {
         Self::BitRot,
         Self::Restart,
     ];
-}
 
-impl Effect {
     /// In words.
     pub fn name(&self) -> &'static str {
         match self {
             Self::FrameLost => "frame lost",
             Self::FrameDuplicated => "frame duplicated",
             Self::FrameDelayed => "frame delayed",
-            Self::FrameCutOff => "frame cut off",
+            Self::FrameCutOneWay => "frame cut off one way",
+            Self::FrameCutBothWays => "frame cut off both ways",
+            Self::FrameCutByIsolation => "frame cut off from one node",
+            Self::FrameCutByHalves => "frame cut off between halves",
+            Self::FrameCutByMajorityRing => "frame cut off in a ring of majorities",
+            Self::FrameCutByBridge => "frame cut off beside a bridge",
             Self::FrameClogged => "frame clogged",
             Self::FrameSlowed => "frame slowed",
             Self::ConnectionReset => "connection reset",

@@ -21,7 +21,7 @@ use super::monitor::{Monitor, Order};
 use super::runtime::{Clock, SimRuntime};
 use crate::engine::network::Trouble;
 use crate::engine::{CLIENT_PAUSE, CLIENT_TIMEOUT, LOOK};
-use crate::faults::{Directions, Effect, Fault, SUPERVISOR_MS, directions};
+use crate::faults::{CutKind, Directions, Effect, Fault, SUPERVISOR_MS, directions};
 use crate::plan::{Plan, Stream, What, When};
 use crate::run::{RunOptions, Verdict};
 use crate::scenario::Scenario;
@@ -235,11 +235,13 @@ where
             }
             Fault::ClockJump { node, by_ms } => self.touch_clock(node, None, by_ms, Effect::ClockJump),
             Fault::Cut { from, to, both_ways, for_ms } => {
-                self.link_trouble(directions(&from, &to, both_ways), Trouble::Cut, for_ms);
+                let cut = Trouble::Cut(CutKind::of_cut(both_ways));
+                self.link_trouble(directions(&from, &to, both_ways), cut, for_ms);
             }
             Fault::Partition { shape, for_ms } => {
                 let members: Vec<_> = self.nodes.keys().copied().collect();
-                self.link_trouble(shape.cuts(&members), Trouble::Cut, for_ms);
+                let cut = Trouble::Cut(CutKind::of_shape(&shape));
+                self.link_trouble(shape.cuts(&members), cut, for_ms);
             }
             Fault::Clog { from, to, for_ms } => {
                 self.link_trouble(directions(&from, &to, false), Trouble::Clog, for_ms);

@@ -28,7 +28,7 @@ use crate::engine::LOOK;
 use crate::engine::disk::{Crash, SYNC_FAILED, crash};
 use crate::engine::network::{Mood, Trouble};
 use crate::engine::watch::{Pulled, Watch, crashes};
-use crate::faults::{Directions, Effect as FaultEffect, Fault, SUPERVISOR_MS, directions};
+use crate::faults::{CutKind, Directions, Effect as FaultEffect, Fault, SUPERVISOR_MS, directions};
 use crate::plan::{Draw, Plan, Stream, What, When};
 use crate::run::{RunOptions, RunReport, Verdict};
 use crate::scenario::Scenario;
@@ -468,11 +468,13 @@ impl<'a, S: System> Engine<'a, S> {
                 self.touch_clock(self.place(node), None, by_ms, Some(FaultEffect::ClockJump));
             }
             Fault::Cut { from, to, both_ways, for_ms } => {
-                self.link_trouble(directions(&from, &to, both_ways), Trouble::Cut, for_ms);
+                let cut = Trouble::Cut(CutKind::of_cut(both_ways));
+                self.link_trouble(directions(&from, &to, both_ways), cut, for_ms);
             }
             Fault::Partition { shape, for_ms } => {
                 let members: Vec<_> = self.places.iter().map(|place| place.id).collect();
-                self.link_trouble(shape.cuts(&members), Trouble::Cut, for_ms);
+                let cut = Trouble::Cut(CutKind::of_shape(&shape));
+                self.link_trouble(shape.cuts(&members), cut, for_ms);
             }
             Fault::Clog { from, to, for_ms } => {
                 self.link_trouble(directions(&from, &to, false), Trouble::Clog, for_ms);
