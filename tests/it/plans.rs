@@ -1,6 +1,7 @@
 //! Plans as files: every one that ships gives the verdict it names; every kind of fault really happens; what
 //! fails is made small.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use coalmine_core::rollout::mistake::Mistake;
@@ -9,7 +10,7 @@ use coalmine_sim::faults::{CutKind, Effect, Effects};
 use coalmine_sim::run::{Engine, Verdict};
 use coalmine_sim::suite::{AnyScenario, FileOutcome};
 
-use coalmine_tests::chaos_of;
+use coalmine_tests::{chaos_of, name_of};
 
 fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios").join(name)
@@ -251,45 +252,76 @@ fn the_largest_numbers_come_back() {
     std::fs::remove_file(&path).expect("the file is ours");
 }
 
-/// Whatever seed a planted bug is found by, what is left of its plan can be taken in at a glance.
-fn shrinks(mistake: Mistake, engine: Engine, failures: usize) {
+/// Whatever seed a planted bug is found by, what is left of its plan can be taken in at a glance, and breaks the same
+/// invariant.
+fn shrinks(mistake: Mistake, engine: Engine, seed: u64) -> String {
     let chaos = chaos_of(mistake);
-    let failing = (0..5_000).filter(|&seed| chaos.run(engine, seed, false).verdict != Verdict::Passed);
-    let mut shrunken = 0;
-    for seed in failing.take(failures) {
-        shrunken += 1;
-        let shrunk = chaos.shrink(engine, seed, &mut |_| true).expect("the seed fails");
-        let capsule = &shrunk.capsule;
-        assert!(shrunk.at.steps <= 6, "seed {seed}, {} runs:\n{capsule}", shrunk.at.runs);
-        assert!(!capsule.contains("pause_ms = 3000"), "a rollout without pauses does as well:\n{capsule}");
-        // The capsule is a file that gives the same verdict, in this variant and in no other.
-        let path = temporary(&format!("capsule-{seed}"));
-        std::fs::write(&path, &shrunk.capsule).expect("a temporary file can be written");
-        let read = || File::read(&path).expect("a capsule can be read");
-        let run = chaos.run_file(read(), None, false).expect("a capsule can be run");
-        let FileOutcome { outcome, expected, engine: named, .. } = run;
-        assert_eq!(named, engine, "it names its engine");
-        assert_eq!(Expected::of(&outcome.verdict), expected);
-        assert_eq!(expected, shrunk.expected);
-        let sound = coalmine::suite();
-        let sound = sound.find_scenario("rollout-chaos").expect("it ships");
-        let run = sound.run_file(read(), None, false).expect("a capsule can be run");
-        assert_eq!(run.outcome.verdict, Verdict::Passed, "the sound node survives the same plan");
-        std::fs::remove_file(&path).expect("the file is ours");
+    let found = Expected::of(&chaos.run(engine, seed, false).verdict);
+    let shrunk = chaos.shrink(engine, seed, &mut |_| true).expect("the seed fails");
+    let capsule = &shrunk.capsule;
+    assert!(shrunk.at.steps <= 6, "{mistake:?}, seed {seed}, {} runs:\n{capsule}", shrunk.at.runs);
+    // The capsule is a file that gives the same verdict, in this variant and in no other.
+    let path = temporary(&format!("{}-{engine}-{seed}", name_of(mistake)));
+    std::fs::write(&path, &shrunk.capsule).expect("a temporary file can be written");
+    let read = || File::read(&path).expect("a capsule can be read");
+    let run = chaos.run_file(read(), None, false).expect("a capsule can be run");
+    assert_eq!(run.engine, engine, "it names its engine");
+    assert_eq!(Expected::of(&run.outcome.verdict), found, "{mistake:?}, seed {seed}:\n{capsule}");
+    assert_eq!((&run.expected, &shrunk.expected), (&found, &found));
+    let sound = coalmine::suite();
+    let sound = sound.find_scenario("rollout-chaos").expect("it ships");
+    let run = sound.run_file(read(), None, false).expect("a capsule can be run");
+    assert_eq!(run.outcome.verdict, Verdict::Passed, "the sound node survives the same plan");
+    std::fs::remove_file(&path).expect("the file is ours");
+    shrunk.capsule
+}
+
+/// The first seeds that find a mistake, at most so many.
+fn failing(mistake: Mistake, engine: Engine, seeds: Range<u64>, most: usize) -> Vec<u64> {
+    let chaos = chaos_of(mistake);
+    seeds.filter(|&seed| chaos.run(engine, seed, false).verdict != Verdict::Passed).take(most).collect()
+}
+
+#[test]
+fn every_mistake_shrinks_to_six_steps() {
+    for mistake in Mistake::ALL {
+        let (seeds, most) = match mistake {
+            // A disk is lost at the one right moment by one seed in thirty thousand: this is about the first.
+            Mistake::JoinsUnasked => (15_000..16_000, 1),
+            Mistake::ResolverGuesses
+            | Mistake::PresumesCommit
+            | Mistake::VoteBeforeDurable
+            | Mistake::ForgetsVote
+            | Mistake::ReusesTxid
+            | Mistake::CountsAnyVote
+            | Mistake::DecidesBeforeDurable
+            | Mistake::CatchUpFromDoubt => (0..3_000, 3),
+        };
+        let found = failing(mistake, Engine::World, seeds, most);
+        assert_eq!(found.len(), most, "{mistake:?} is found by {found:?}");
+        for seed in found {
+            shrinks(mistake, Engine::World, seed);
+        }
     }
-    assert_eq!(shrunken, failures);
+}
+
+/// Some fail by the chance that a dozen steps make: to leave steps out is not enough for them.
+#[test]
+fn what_hangs_on_chance_shrinks_to_six_steps() {
+    let seeds =
+        [(Mistake::ForgetsVote, 315), (Mistake::ForgetsVote, 2_305), (Mistake::CatchUpFromDoubt, 612)];
+    for (mistake, seed) in seeds {
+        shrinks(mistake, Engine::World, seed);
+    }
 }
 
 #[test]
-fn a_guessing_resolver_shrinks_to_six_steps() {
-    shrinks(Mistake::ResolverGuesses, Engine::Madsim, 1);
-    shrinks(Mistake::ResolverGuesses, Engine::World, 3);
-}
-
-#[test]
-fn a_hasty_voter_shrinks_to_six_steps() {
-    shrinks(Mistake::VoteBeforeDurable, Engine::Madsim, 1);
-    shrinks(Mistake::VoteBeforeDurable, Engine::World, 3);
+fn mistakes_shrink_to_six_steps_under_madsim_too() {
+    for mistake in [Mistake::ResolverGuesses, Mistake::VoteBeforeDurable] {
+        let found = failing(mistake, Engine::Madsim, 0..5_000, 1);
+        let capsule = shrinks(mistake, Engine::Madsim, *found.first().expect("sweeps find it"));
+        assert!(!capsule.contains("pause_ms = 3000"), "a rollout without pauses does as well:\n{capsule}");
+    }
 }
 
 #[test]
