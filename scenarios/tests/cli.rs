@@ -85,7 +85,18 @@ fn a_sweep_ends_with_its_sums_as_json() {
     names.retain(|name| *name != "failures");
     assert_eq!(
         names,
-        ["effects", "engine", "events", "failed", "passed", "scenario", "seeds", "simulated_s", "wall_s"]
+        [
+            "effects",
+            "engine",
+            "events",
+            "failed",
+            "never_exercised",
+            "passed",
+            "scenario",
+            "seeds",
+            "simulated_s",
+            "wall_s"
+        ]
     );
     assert_eq!(sum["scenario"], "rollout-chaos");
     assert_eq!(sum["engine"], "madsim");
@@ -122,6 +133,11 @@ fn what_was_never_exercised_is_named() {
         let never: Vec<_> = text.lines().filter(|line| line.contains("never exercised")).collect();
         assert!(never.len() == 1 && never[0].contains("bit rot"), "{text}");
         assert!(!never[0].contains("crash"), "{text}");
+        // Machines are told the same.
+        let json = coalmine(&format!("{args} --format json")).exits(0).json();
+        let named = json["never_exercised"].as_array().expect("a list");
+        assert_eq!(named.len(), never[0].split(", ").count(), "{json}");
+        assert!(named.contains(&"bit_rot".into()) && json["effects"]["bit_rot"].is_null(), "{json}");
     }
 }
 
@@ -349,6 +365,19 @@ fn an_interrupted_check_says_by_what_and_does_not_pass() {
     assert!(done > 0 && done + skipped == 12, "{ladder}");
 }
 
+/// The main job stops too, says what it did not do, and does not pass.
+#[test]
+fn an_interrupted_main_job_says_what_is_not_done() {
+    let told = interrupted("run --jobs 1", "-INT").exits(128 + 2).stdout();
+    assert!(told.contains("interrupted") && told.contains("not done: interrupted by Ctrl-C"), "{told}");
+    assert!(told.contains("failed after") && !told.contains("all is well"), "{told}");
+    let json = interrupted("run --jobs 1 --format json", "-TERM").exits(128 + 15).json();
+    let jobs = json["jobs"].as_array().expect("a list");
+    let not_done = |job: &&Value| job["verdict"] == "not done: interrupted by SIGTERM";
+    assert!(json["passed"] == false && jobs.iter().filter(not_done).count() > 0, "{json}");
+    assert!(jobs.len() >= SCENARIOS, "nothing is left out: {json}");
+}
+
 #[test]
 fn a_space_in_which_nothing_happens_is_a_failure() {
     let verdict = coalmine("check rollout --operations 0 --crashes 0 --format json").exits(1).json();
@@ -409,19 +438,21 @@ fn help_is_there_for_every_subcommand() {
     let help = coalmine("--help").exits(0).stdout();
     assert!(help.contains("Exit codes: 0 all is well"), "{help}");
     for (command, example) in [
-        ("list", None),
-        ("sim", Some("sim rollout-chaos --seeds")),
-        ("replay", Some("replay rollout-chaos --seed")),
-        ("check", Some("check rollout --nodes")),
-        ("explore", Some("explore rollout --nodes")),
-        ("run", None),
+        ("list", "list --format json"),
+        ("sim", "sim rollout-chaos --seeds"),
+        ("merge", "merge shard-*.json"),
+        ("replay", "replay rollout-chaos --seed"),
+        ("verify", "verify recorded"),
+        ("plan", "plan rollout-chaos --seed"),
+        ("shrink", "shrink rollout-chaos --seed"),
+        ("check", "check rollout --nodes"),
+        ("explore", "explore rollout --nodes"),
+        ("run", "run --jobs"),
     ] {
         assert!(help.lines().any(|line| line.trim_start().starts_with(command)), "{command}: {help}");
         let told = coalmine(&format!("{command} --help")).exits(0).stdout();
         assert!(told.contains(&format!("Usage: cargo coalmine {command}")), "{told}");
-        if let Some(example) = example {
-            assert!(told.contains("Example") && told.contains(example), "{command}: {told}");
-        }
+        assert!(told.contains("Example") && told.contains(example), "{command}: {told}");
     }
 }
 
@@ -438,7 +469,7 @@ fn the_plan_of_the_last_seed_can_be_printed() {
 /// An example that does not work is worse than none.
 #[test]
 fn the_examples_in_the_help_are_sound() {
-    for command in ["sim", "replay", "check"] {
+    for command in ["list", "sim", "replay", "check"] {
         let told = coalmine(&format!("{command} --help")).exits(0).stdout();
         let examples = told.rsplit("Example").next().expect("an example");
         for line in examples.lines().filter_map(|line| line.find(command).map(|start| &line[start..])) {
@@ -468,6 +499,51 @@ fn nothing_is_coloured_where_nobody_looks() {
             "coalmine {line}: {stdout}{stderr}"
         );
     }
+}
+
+/// A plan as JSON is the same plan, and its run says which seed it was.
+#[test]
+fn a_plan_may_be_json() {
+    let file = std::env::temp_dir().join(format!("coalmine-plan-{}.json", std::process::id()));
+    let name = file.display();
+    let seed = u64::MAX - 7;
+    let plan = coalmine(&format!("plan rollout-chaos --seed {seed} --format json")).exits(0).stdout();
+    std::fs::write(&file, &plan).expect("a temporary file can be written");
+    let drawn = coalmine(&format!("replay rollout-chaos --seed {seed} --format json")).exits(0).json();
+    let read = coalmine(&format!("replay {name} --format json")).exits(0).json();
+    for field in ["digest", "seed", "scenario", "unused_steps"] {
+        assert!(!read[field].is_null() && read[field] == drawn[field], "{field}: {read} and {drawn}");
+    }
+    for (from, to, why) in [
+        ("{", "", "trailing characters"),
+        ("\"heal_at_ms\"", "\"heel_at_ms\"", "unknown field `heel_at_ms`"),
+        ("\"scenario\"", "\"scenery\"", "the key `scenario` is missing"),
+    ] {
+        std::fs::write(&file, plan.replacen(from, to, 1)).expect("a temporary file can be written");
+        let told = coalmine(&format!("replay {name}")).exits(2).stderr();
+        assert!(told.contains(&format!("{name}: ")) && told.contains(why), "{told}");
+    }
+    std::fs::remove_file(&file).expect("the file is ours");
+}
+
+/// A file whose steps do not all take place says so, in words and in numbers.
+#[test]
+fn steps_that_are_not_carried_out_are_told() {
+    let file = std::env::temp_dir().join(format!("coalmine-unused-{}.toml", std::process::id()));
+    let text = include_str!("../plans/bridge.toml").to_owned()
+        + "[[plan.steps]]\nreceived = { node = 2, message = 'DecisionReq', nth = 50 }\n\
+           fault = { reset = { a = 1, b = 2 } }\n";
+    std::fs::write(&file, text).expect("a temporary file can be written");
+    let told = coalmine(&format!("replay {}", file.display())).exits(0).stdout();
+    let step =
+        "plan.steps[2] (when n2 gets DecisionReq, 50 times: the connections between n1 and n2 are reset)";
+    assert_eq!(told.lines().last(), Some(format!("not carried out: {step}").as_str()), "{told}");
+    let json = coalmine(&format!("replay {} --format json", file.display())).exits(0).json();
+    assert_eq!((&json["unused_steps"], &json["seed"]), (&vec![2].into(), &1.into()));
+    std::fs::remove_file(&file).expect("the file is ours");
+
+    let told = coalmine("replay scenarios/plans/bridge.toml").exits(0).stdout();
+    assert!(!told.contains("not carried out"), "{told}");
 }
 
 #[test]

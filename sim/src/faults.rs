@@ -220,6 +220,67 @@ impl Shape {
         let pairs = (0..members.len()).flat_map(|a| (0..members.len()).map(move |b| (a, b)));
         pairs.filter(|&(a, b)| a != b && !reaches(a, b)).map(|(a, b)| (members[a], members[b])).collect()
     }
+
+    /// Whether it cuts anything among these members; `Err` names the field.
+    fn check(&self, members: &[NodeId]) -> Result<(), String> {
+        if !self.cuts(members).is_empty() {
+            return Ok(());
+        }
+        let (name, least) = match self {
+            Self::Halves { group } => {
+                return Err(format!("group: {} of {} members", group.len(), members.len()));
+            }
+            Self::Isolate { .. } => ("isolate", 2),
+            Self::MajorityRing => ("majority_ring", 3),
+            Self::Bridge { .. } => ("bridge", 3),
+        };
+        Err(format!("shape: {name} cuts nothing among {} members, it takes {least}", members.len()))
+    }
+}
+
+/// What cuts links. Each is counted by itself, so that a shape which no frame ever ran into is seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "see `Fault::Cut` and `Shape`")]
+pub enum CutKind {
+    OneWay,
+    BothWays,
+    Isolate,
+    Halves,
+    MajorityRing,
+    Bridge,
+}
+
+impl CutKind {
+    /// All of them, in order.
+    pub const ALL: [Self; 6] =
+        [Self::OneWay, Self::BothWays, Self::Isolate, Self::Halves, Self::MajorityRing, Self::Bridge];
+
+    /// That of a cut between two groups.
+    pub fn of_cut(both_ways: bool) -> Self {
+        if both_ways { Self::BothWays } else { Self::OneWay }
+    }
+
+    /// That of a partition.
+    pub fn of_shape(shape: &Shape) -> Self {
+        match shape {
+            Shape::Isolate { .. } => Self::Isolate,
+            Shape::Halves { .. } => Self::Halves,
+            Shape::MajorityRing => Self::MajorityRing,
+            Shape::Bridge { .. } => Self::Bridge,
+        }
+    }
+
+    /// What a frame that runs into it counts as.
+    pub fn effect(self) -> Effect {
+        match self {
+            Self::OneWay => Effect::FrameCutOneWay,
+            Self::BothWays => Effect::FrameCutBothWays,
+            Self::Isolate => Effect::FrameCutByIsolation,
+            Self::Halves => Effect::FrameCutByHalves,
+            Self::MajorityRing => Effect::FrameCutByMajorityRing,
+            Self::Bridge => Effect::FrameCutByBridge,
+        }
+    }
 }
 
 /// The directed links from one group to another.
@@ -282,10 +343,7 @@ impl Fault {
                 in_range("delay_ms", *delay_ms, TIMES_MS).and(in_range("for_ms", *for_ms, TIMES_MS))
             }
             Self::Partition { shape, for_ms } => {
-                if let Shape::Halves { group } = shape {
-                    some_link(shape.cuts(members), "group")
-                        .map_err(|_| format!("group: {} of {} members", group.len(), members.len()))?;
-                }
+                shape.check(members)?;
                 in_range("for_ms", *for_ms, TIMES_MS)
             }
             Self::SlowSync { delay_ms, for_ms, .. } => {
@@ -387,7 +445,12 @@ pub enum Effect {
     FrameLost,
     FrameDuplicated,
     FrameDelayed,
-    FrameCutOff,
+    FrameCutOneWay,
+    FrameCutBothWays,
+    FrameCutByIsolation,
+    FrameCutByHalves,
+    FrameCutByMajorityRing,
+    FrameCutByBridge,
     FrameClogged,
     FrameSlowed,
     ConnectionReset,
@@ -409,11 +472,16 @@ pub enum Effect {
 
 impl Effect {
     /// All of them.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 26] = [
         Self::FrameLost,
         Self::FrameDuplicated,
         Self::FrameDelayed,
-        Self::FrameCutOff,
+        Self::FrameCutOneWay,
+        Self::FrameCutBothWays,
+        Self::FrameCutByIsolation,
+        Self::FrameCutByHalves,
+        Self::FrameCutByMajorityRing,
+        Self::FrameCutByBridge,
         Self::FrameClogged,
         Self::FrameSlowed,
         Self::ConnectionReset,
@@ -432,16 +500,19 @@ impl Effect {
         Self::BitRot,
         Self::Restart,
     ];
-}
 
-impl Effect {
     /// In words.
     pub fn name(&self) -> &'static str {
         match self {
             Self::FrameLost => "frame lost",
             Self::FrameDuplicated => "frame duplicated",
             Self::FrameDelayed => "frame delayed",
-            Self::FrameCutOff => "frame cut off",
+            Self::FrameCutOneWay => "frame cut off one way",
+            Self::FrameCutBothWays => "frame cut off both ways",
+            Self::FrameCutByIsolation => "frame cut off from one node",
+            Self::FrameCutByHalves => "frame cut off between halves",
+            Self::FrameCutByMajorityRing => "frame cut off in a ring of majorities",
+            Self::FrameCutByBridge => "frame cut off beside a bridge",
             Self::FrameClogged => "frame clogged",
             Self::FrameSlowed => "frame slowed",
             Self::ConnectionReset => "connection reset",

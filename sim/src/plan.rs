@@ -1,7 +1,7 @@
 //! What happens in one run, as plain data: what clients ask, what breaks, when. A plan can be written by
 //! hand or drawn from a seed. One that says what cannot happen, or does nothing, is [refused](Plan::check).
 
-use coalmine_core::node::{Node, NodeId, RequestId};
+use coalmine_core::node::{Node, NodeId, RequestId, Word};
 use serde::{Deserialize, Serialize};
 
 use crate::faults::{Fault, PERMILLE, TIMES_MS, in_range};
@@ -91,6 +91,20 @@ pub enum When {
     },
 }
 
+impl When {
+    /// In words.
+    pub fn tell(&self) -> String {
+        let times = |nth: u32| if nth <= 1 { String::new() } else { format!(", {nth} times") };
+        match self {
+            Self::AtMs(at) => format!("at {} s", *at as f64 / 1000.0),
+            Self::Received { node, message, nth } => format!("when {node} gets {message}{}", times(*nth)),
+            Self::Durable { node, record, nth } => {
+                format!("when {record} is on the disk of {node}{}", times(*nth))
+            }
+        }
+    }
+}
+
 /// What a step of a plan does.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(bound = "", rename_all = "snake_case", deny_unknown_fields)]
@@ -108,6 +122,25 @@ pub enum What<N: Node> {
     },
     /// Something goes wrong.
     Fault(Fault),
+}
+
+impl<N: Node> What<N> {
+    /// In words.
+    pub fn tell(&self) -> String {
+        match self {
+            Self::Fault(fault) => fault.tell(),
+            Self::Ask { to, id, request } => {
+                format!("a client asks {to}: {id} {}", N::tell(Word::Request(request)))
+            }
+        }
+    }
+}
+
+impl<N: Node> PlanStep<N> {
+    /// In words.
+    pub fn tell(&self) -> String {
+        format!("{}: {}", self.when.tell(), self.what.tell())
+    }
 }
 
 impl<N: Node> Plan<N> {

@@ -181,6 +181,10 @@ pub struct RunReport<N: Node> {
     pub wall: Duration,
     /// Which faults took effect, and how often.
     pub effects: Effects,
+    /// The steps of the plan, by their places in it, that were not carried out. A step is used once its time
+    /// has come, or its trigger was pulled, before the verdict; and if it crashes, wipes or pauses a node, that node
+    /// was up. `None` if a panic took away what was known.
+    pub unused_steps: Option<Vec<usize>>,
     /// The trace, if it was kept.
     pub trace: Option<Vec<Entry<N>>>,
     /// The recordings, if they were asked for.
@@ -196,6 +200,7 @@ impl<N: Node> RunReport<N> {
             simulated: Duration::ZERO,
             wall: Duration::ZERO,
             effects: Effects::default(),
+            unused_steps: None,
             trace: None,
             recordings: BTreeMap::new(),
         }

@@ -3,17 +3,22 @@
 //! Delta debugging (Zeller, Hildebrandt, *Simplifying and Isolating Failure-Inducing Input*, TSE 2002) over the
 //! steps of the plan: chunks of steps are left out, in halves, quarters, and so on down to single steps. Then
 //! what is left is made simpler: fewer members, no noise on the links, shorter times, simpler requests where
-//! the system knows some. A candidate that does not fail the same way is forgotten, so the search may be stopped at any moment
+//! the system knows some. Where still more is left than can be taken in at a glance, faults are aimed: they fall at a
+//! message or a record, and no longer at a time. A candidate that does not fail the same way is forgotten, so the search may be stopped at any moment
 //! with what it has.
 //!
 //! Deleting a step leaves all other draws alone, because the plan, the network, the disks and the timers draw
 //! from separate streams.
 
-use coalmine_core::node::Node;
+use coalmine_core::node::{Node, NodeId};
 
 use crate::capsule::Expected;
 use crate::faults::Fault;
 use crate::plan::{Links, Plan, PlanStep, What, When};
+use crate::variants;
+
+/// So many steps can be taken in at a glance.
+const GLANCE: usize = 6;
 
 /// Where a search stands.
 #[derive(Clone, Copy, Debug)]
@@ -57,6 +62,9 @@ pub fn shrink<N: Node>(
         leave_out(&mut search, &mut fails);
         leave_members_out(&mut search, ways, &mut fails);
         simplify(&mut search, ways, &mut fails);
+        if search.best.steps.len() > GLANCE {
+            aim(&mut search, &mut fails);
+        }
         if search.stopped || search.best == before {
             return (search.best, search.at);
         }
@@ -140,6 +148,38 @@ fn simplify<N: Node>(
             }
         }
     }
+}
+
+/// Aims one fault that has its time. Such a fault may fall at its moment only by the chance that all other steps make,
+/// and then none of them can go. First without other faults, then among them: they may go after that.
+fn aim<N: Node>(search: &mut Search<N>, fails: &mut impl FnMut(&mut Search<N>, &Plan<N>) -> bool) {
+    for alone in [true, false] {
+        for place in 0..search.best.steps.len() {
+            let PlanStep { when: When::AtMs(_), what: What::Fault(fault) } = &search.best.steps[place] else {
+                continue;
+            };
+            for when in fault.nodes().into_iter().flat_map(moments::<N>) {
+                let mut candidate = search.best.clone();
+                candidate.steps[place].when = when;
+                if alone {
+                    let aimed = candidate.steps[place].clone();
+                    candidate.steps.retain(|it| *it == aimed || matches!(it.what, What::Ask { .. }));
+                }
+                if search.stopped || fails(search, &candidate) {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Moments at which something may happen to a node, rather than at a time.
+fn moments<N: Node>(node: NodeId) -> impl Iterator<Item = When> {
+    let (messages, records) = (variants::of::<N::Message>(), variants::of::<N::Record>());
+    (1..=3).flat_map(move |nth| {
+        let taken = messages.clone().into_iter().map(move |message| When::Received { node, message, nth });
+        taken.chain(records.clone().into_iter().map(move |record| When::Durable { node, record, nth }))
+    })
 }
 
 /// Steps that say the same with less.
@@ -249,6 +289,24 @@ mod tests {
         let ways = Ways { without_last: &without_last, ..NO_WAYS };
         let (least, _) = shrink(plan, &expected, &ways, run, |_| true);
         assert_eq!(least.members, Some(7));
+    }
+
+    #[test]
+    fn what_hangs_on_chance_is_aimed() {
+        let message = variants::of::<<TwoPhase as Node>::Message>().remove(0);
+        let right = When::Received { node: NodeId(3), message, nth: 2 };
+        // Any step that is missing moves the others off the one right moment.
+        let run = |plan: &Plan<TwoPhase>| {
+            let all = plan.steps.len() == 9 && plan.steps.iter().all(|it| matches!(it.when, When::AtMs(_)));
+            let violated = all || plan.steps.iter().any(|step| step.when == right && names(step, 3));
+            Expected { verdict: if violated { "violated" } else { "passed" }.into(), invariant: None }
+        };
+        let mut plan = Plan::quiet([]);
+        plan.steps = (1..=9).map(|id| crash(id, 1_000 + u64::from(id) * 37)).collect();
+        let expected = run(&plan);
+        let (least, at) = shrink(plan, &expected, &NO_WAYS, run, |_| true);
+        assert_eq!(least.steps.iter().map(|step| &step.when).collect::<Vec<_>>(), [&right]);
+        assert!(at.runs < 500, "{} runs", at.runs);
     }
 
     #[test]

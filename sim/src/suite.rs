@@ -163,6 +163,9 @@ pub struct Outcome {
     pub wall: Duration,
     /// Which faults took effect, and how often.
     pub effects: Effects,
+    /// The steps of the plan or the path, counted from 0, that were not carried out: see
+    /// [`RunReport::unused_steps`].
+    pub unused_steps: Option<Vec<usize>>,
     /// What happened, in words.
     pub story: Option<String>,
     /// The same with all that every run is full of.
@@ -180,6 +183,10 @@ pub struct FileOutcome {
     pub outcome: Outcome,
     /// The engine that ran it.
     pub engine: Engine,
+    /// The seed that it was run under; a path needs none.
+    pub seed: Option<u64>,
+    /// The steps that were not carried out, in words.
+    pub unused: Vec<String>,
     /// The verdict it must give.
     pub expected: Expected,
 }
@@ -234,7 +241,9 @@ where
         checked.map_err(|why| format!("{path}: {why}"))?;
         let engine = engine.unwrap_or(capsule.engine);
         let outcome = run_plan(self, engine, &capsule.plan, capsule.seed, story);
-        Ok(FileOutcome { outcome, engine, expected: capsule.expected })
+        let tell = |&step: &usize| format!("plan.steps[{step}] ({})", capsule.plan.steps[step].tell());
+        let unused = outcome.unused_steps.iter().flatten().map(tell).collect();
+        Ok(FileOutcome { outcome, engine, seed: Some(capsule.seed), unused, expected: capsule.expected })
     }
 
     fn shrink(&self, engine: Engine, seed: u64, go_on: &mut dyn FnMut(Shrinking) -> bool) -> Option<Shrunk> {
@@ -306,6 +315,7 @@ where
         turns: None,
         wall: report.wall,
         effects: report.effects,
+        unused_steps: report.unused_steps,
         recordings: report.recordings,
     }
 }
@@ -537,9 +547,11 @@ impl<S: System> ModelDef<S> {
             turns: Some(turns),
             wall: report.wall,
             effects: report.effects.clone(),
+            unused_steps: None,
             recordings: BTreeMap::new(),
         }
     }
+
     /// The rules of the model in this size.
     pub fn rules(&self, args: ModelArgs) -> Rules<S> {
         let limits = Limits {
@@ -662,8 +674,18 @@ impl<S: System> AnyModel for ModelDef<S> {
         let (capsule, rules, way) = self.find_path(file)?;
         let report = self.walk(&rules, &way.actions, story);
         let about = if capsule.about.is_empty() { self.about } else { &capsule.about };
-        let outcome = self.outcome(&rules, about, &report);
-        Ok(FileOutcome { outcome, engine: Engine::World, expected: capsule.expected })
+        // A path is walked step by step, to its end or to a verdict.
+        let unused = turn(report.simulated) as usize..way.actions.len();
+        let outcome =
+            Outcome { unused_steps: Some(unused.clone().collect()), ..self.outcome(&rules, about, &report) };
+        let unused = unused.map(|step| format!("steps[{step}] ({})", rules.tell(&way.actions[step])));
+        Ok(FileOutcome {
+            outcome,
+            engine: Engine::World,
+            seed: None,
+            unused: unused.collect(),
+            expected: capsule.expected,
+        })
     }
 
     fn verify(&self, files: &[PathBuf], page: bool) -> Result<Verified, String> {

@@ -12,6 +12,7 @@ use coalmine_core::node::{Context, Event, Node, NodeId, RequestId, Word};
 use coalmine_core::observation::{Invariant, Observation, Witness};
 use coalmine_sim::capsule::{Expected, File};
 use coalmine_sim::check::CheckOptions;
+use coalmine_sim::faults::Effect;
 use coalmine_sim::path::{Happens, PathCapsule, find, steps_of};
 use coalmine_sim::run::{Engine, Verdict};
 use coalmine_sim::suite::{Explanation, FileOutcome, ModelArgs, Suite};
@@ -77,7 +78,7 @@ fn a_counterexample_replays_from_its_file() {
     for (number, (name, args)) in bugs().into_iter().enumerate() {
         let found = explained(name, args);
         let file = Temporary::new(&format!("bug-{number}"), &found.capsule);
-        let FileOutcome { outcome, engine, expected } = file.run(&suite).expect("it can be walked");
+        let FileOutcome { outcome, engine, expected, .. } = file.run(&suite).expect("it can be walked");
         assert_eq!(engine, Engine::World);
         assert_eq!(Expected::of(&outcome.verdict), expected, "{}", found.capsule);
         assert_eq!((&*expected.verdict, &expected.invariant), ("violated", &Some(found.invariant)));
@@ -294,6 +295,8 @@ fn cuts_losses_and_duplicates_are_told_and_drawn() {
         ],
     );
     let told = walk(&rules, &path, true);
+    let cut_off = [Effect::FrameCutOneWay, Effect::FrameCutBothWays].map(|cut| told.effects.of(cut));
+    assert_eq!(cut_off, [0, 1], "{:?}", told.effects);
     let entries = told.trace.expect("it was kept");
     let text = story(&entries, |_| false, Style { everything: true, in_turns: true });
     for words in [

@@ -1,15 +1,16 @@
 //! Plans as files: every one that ships gives the verdict it names; every kind of fault really happens; what
 //! fails is made small.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use coalmine_core::rollout::mistake::Mistake;
 use coalmine_sim::capsule::{Expected, File};
-use coalmine_sim::faults::{Effect, Effects};
+use coalmine_sim::faults::{CutKind, Effect, Effects};
 use coalmine_sim::run::{Engine, Verdict};
 use coalmine_sim::suite::{AnyScenario, FileOutcome};
 
-use coalmine_tests::chaos_of;
+use coalmine_tests::{chaos_of, name_of};
 
 fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios").join(name)
@@ -21,6 +22,11 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     files.retain(|path| path.extension().is_some_and(|ending| ending == "toml" || ending == "json"));
     files.sort();
     files
+}
+
+/// A file of one test.
+fn temporary(name: &str) -> PathBuf {
+    std::env::temp_dir().join(format!("coalmine-{name}-{}.toml", std::process::id()))
 }
 
 const ENGINES: [Engine; 2] = [Engine::Madsim, Engine::World];
@@ -38,12 +44,74 @@ fn every_plan_gives_the_verdict_it_names() {
     assert!(plans.len() >= 13 && !capsules.is_empty(), "{plans:?}, {capsules:?}");
     for path in plans.into_iter().chain(capsules) {
         for engine in ENGINES {
-            let FileOutcome { outcome, expected, .. } = run(&path, engine);
+            let FileOutcome { outcome, expected, unused, .. } = run(&path, engine);
             let story = outcome.story.unwrap_or_default();
             let place = path.display();
             assert_eq!(Expected::of(&outcome.verdict), expected, "{place} under {engine}:\n{story}");
+            assert!(unused.is_empty(), "{place} under {engine}: {unused:?}");
         }
     }
+}
+
+/// What a file says and a run does not come to is named, with its place.
+#[test]
+fn steps_that_are_not_carried_out_are_named() {
+    let path = temporary("unused");
+    let steps = [
+        "at_ms = 1\nask = { to = 1, id = { client = 1, sequence = 1 }, \
+         request = { start_rollout = { model = 'v2', steps_bp = [10000] } } }",
+        "at_ms = 500\nfault = { crash = { node = 2, down_ms = 4000 } }",
+        "at_ms = 600\nfault = { crash = { node = 2 } }",
+        "at_ms = 700\nfault = { wipe = { node = 2 } }",
+        "at_ms = 800\nfault = { pause = { node = 2, for_ms = 100 } }",
+        "received = { node = 3, message = 'PrepareReq', nth = 1 }\nfault = { reset = { a = 1, b = 3 } }",
+        "durable = { node = 3, record = 'Voted', nth = 9 }\nfault = { fail_sync = { node = 3 } }",
+        "at_ms = 8999\nfault = { pause = { node = 2, for_ms = 100 } }",
+    ];
+    let steps = steps.map(|step| format!("[[plan.steps]]\n{step}\n"));
+    let head = "scenario = 'rollout-chaos'\nverdict = 'passed'\n\
+                [plan]\nheal_at_ms = 9000\nconverge_within_ms = 9000\n";
+    std::fs::write(&path, head.to_owned() + &steps.concat()).expect("a temporary file can be written");
+    for engine in ENGINES {
+        let FileOutcome { outcome, unused, .. } = run(&path, engine);
+        assert_eq!(outcome.unused_steps, Some(vec![2, 3, 4, 6]), "{engine}: {:?}", outcome.story);
+        let told = [
+            "plan.steps[2] (at 0.6 s: n2 crashes)",
+            "plan.steps[3] (at 0.7 s: n2 crashes and loses its disk)",
+            "plan.steps[4] (at 0.8 s: n2 stands still for 0.1 s)",
+            "plan.steps[6] (when Voted is on the disk of n3, 9 times: the next sync of n3's disk fails)",
+        ];
+        assert_eq!(unused, told, "{engine}");
+    }
+    std::fs::remove_file(&path).expect("the file is ours");
+}
+
+/// A verdict ends a run, and the rest of its plan or path does not take place.
+#[test]
+fn what_comes_after_the_verdict_is_not_carried_out() {
+    let path = temporary("after");
+    let after = |text: &str, step: &str| {
+        std::fs::write(&path, format!("{text}\n{step}\n")).expect("a temporary file can be written");
+        File::read(&path).expect("it can be read")
+    };
+    let bug = chaos_of(Mistake::VoteBeforeDurable);
+    for engine in ENGINES {
+        let mut seeds = (0..5_000).filter(|&seed| bug.run(engine, seed, false).verdict != Verdict::Passed);
+        let shrunk = bug.shrink(engine, seeds.next().expect("sweeps find it"), &mut |_| true);
+        let shrunk = shrunk.expect("the seed fails");
+        let step = "[[plan.steps]]\nat_ms = 39999\nfault = { crash = { node = 1 } }";
+        let outcome = bug.run_file(after(&shrunk.capsule, step), None, false).expect("it can be run").outcome;
+        assert_eq!(Expected::of(&outcome.verdict), shrunk.expected);
+        assert_eq!(outcome.unused_steps, Some(vec![shrunk.at.steps]), "{engine}:\n{}", shrunk.capsule);
+    }
+
+    let capsule = include_str!("../specimens/capsules/guessing-resolver.toml");
+    let file = after(capsule, "[[steps]]\nboot = { node = 1 }");
+    let FileOutcome { outcome, unused, .. } =
+        coalmine_tests::suite().run_file(file, None, false).expect("it can be walked");
+    assert_eq!((outcome.turns, outcome.unused_steps), (Some(8), Some(vec![8])));
+    assert_eq!(unused, ["steps[8] (n1 starts)"]);
+    std::fs::remove_file(&path).expect("the file is ours");
 }
 
 /// What each plan is there to show did take effect, in both engines.
@@ -56,12 +124,12 @@ fn plans_do_what_they_say() {
         ("hasty-clock", Effect::ClockFast),
         ("hasty-clock", Effect::FrameSlowed),
         ("slow-clock", Effect::ClockSlow),
-        ("slow-clock", Effect::FrameCutOff),
-        ("votes-cut-off", Effect::FrameCutOff),
-        ("participant-cut-off", Effect::FrameCutOff),
-        ("coordinator-against-the-rest", Effect::FrameCutOff),
-        ("bridge", Effect::FrameCutOff),
-        ("ring-of-majorities", Effect::FrameCutOff),
+        ("slow-clock", Effect::FrameCutByIsolation),
+        ("votes-cut-off", Effect::FrameCutOneWay),
+        ("participant-cut-off", Effect::FrameCutBothWays),
+        ("coordinator-against-the-rest", Effect::FrameCutByHalves),
+        ("bridge", Effect::FrameCutByBridge),
+        ("ring-of-majorities", Effect::FrameCutByMajorityRing),
         ("clock-jump", Effect::ClockJump),
         ("slow-disk", Effect::SyncSlowed),
         ("failed-sync", Effect::SyncFailed),
@@ -79,6 +147,10 @@ fn plans_do_what_they_say() {
         for engine in ENGINES {
             let effects = run(&folder("plans").join(format!("{name}.toml")), engine).outcome.effects;
             assert!(effects.of(effect) > 0, "{name} under {engine} should show {effect:?}: {effects:?}");
+            // Each shape is a kind of its own.
+            let cuts = CutKind::ALL.map(CutKind::effect);
+            let others = cuts.iter().filter(|cut| **cut != effect && cuts.contains(&effect));
+            assert!(others.clone().all(|cut| effects.of(*cut) == 0), "{name} under {engine}: {effects:?}");
         }
     }
 }
@@ -126,8 +198,8 @@ fn chaos_exercises_every_fault_it_may_draw() {
         for seed in 0..120 {
             effects.merge(&chaos.run(engine, seed, false).effects);
         }
-        // This the rollout cannot heal by itself; see the scenario.
-        assert_eq!(effects.never(), [Effect::BitRot], "{engine}: {effects:?}");
+        // Cuts of both ways are drawn as partitions. What rots the rollout cannot heal by itself; see the scenario.
+        assert_eq!(effects.never(), [Effect::FrameCutBothWays, Effect::BitRot], "{engine}: {effects:?}");
     }
 }
 
@@ -136,7 +208,7 @@ fn chaos_exercises_every_fault_it_may_draw() {
 fn a_printed_plan_replays_its_seed() {
     let suite = coalmine::suite();
     let chaos = suite.find_scenario("rollout-chaos").expect("it ships");
-    let path = std::env::temp_dir().join(format!("coalmine-plan-{}.toml", std::process::id()));
+    let path = temporary("plan");
     for (engine, seed) in ENGINES.into_iter().flat_map(|engine| [0, 7, 23].map(|seed| (engine, seed))) {
         std::fs::write(&path, chaos.plan(engine, seed)).expect("a temporary file can be written");
         let outcome = run(&path, engine).outcome;
@@ -151,7 +223,7 @@ fn the_largest_numbers_come_back() {
     let most = u64::MAX;
     let suite = coalmine::suite();
     let calm = suite.find_scenario("rollout-calm").expect("it ships");
-    let path = std::env::temp_dir().join(format!("coalmine-most-{}.toml", std::process::id()));
+    let path = temporary("most");
     let rerun = |text: &str| {
         std::fs::write(&path, text).expect("a temporary file can be written");
         run(&path, Engine::World).outcome
@@ -180,50 +252,81 @@ fn the_largest_numbers_come_back() {
     std::fs::remove_file(&path).expect("the file is ours");
 }
 
-/// Whatever seed a planted bug is found by, what is left of its plan can be taken in at a glance.
-fn shrinks(mistake: Mistake, engine: Engine, failures: usize) {
+/// Whatever seed a planted bug is found by, what is left of its plan can be taken in at a glance, and breaks the same
+/// invariant.
+fn shrinks(mistake: Mistake, engine: Engine, seed: u64) -> String {
     let chaos = chaos_of(mistake);
-    let failing = (0..5_000).filter(|&seed| chaos.run(engine, seed, false).verdict != Verdict::Passed);
-    let mut shrunken = 0;
-    for seed in failing.take(failures) {
-        shrunken += 1;
-        let shrunk = chaos.shrink(engine, seed, &mut |_| true).expect("the seed fails");
-        let capsule = &shrunk.capsule;
-        assert!(shrunk.at.steps <= 6, "seed {seed}, {} runs:\n{capsule}", shrunk.at.runs);
-        assert!(!capsule.contains("pause_ms = 3000"), "a rollout without pauses does as well:\n{capsule}");
-        // The capsule is a file that gives the same verdict, in this variant and in no other.
-        let path = std::env::temp_dir().join(format!("coalmine-capsule-{}-{seed}.toml", std::process::id()));
-        std::fs::write(&path, &shrunk.capsule).expect("a temporary file can be written");
-        let read = || File::read(&path).expect("a capsule can be read");
-        let run = chaos.run_file(read(), None, false).expect("a capsule can be run");
-        let FileOutcome { outcome, expected, engine: named } = run;
-        assert_eq!(named, engine, "it names its engine");
-        assert_eq!(Expected::of(&outcome.verdict), expected);
-        assert_eq!(expected, shrunk.expected);
-        let sound = coalmine::suite();
-        let sound = sound.find_scenario("rollout-chaos").expect("it ships");
-        let run = sound.run_file(read(), None, false).expect("a capsule can be run");
-        assert_eq!(run.outcome.verdict, Verdict::Passed, "the sound node survives the same plan");
-        std::fs::remove_file(&path).expect("the file is ours");
+    let found = Expected::of(&chaos.run(engine, seed, false).verdict);
+    let shrunk = chaos.shrink(engine, seed, &mut |_| true).expect("the seed fails");
+    let capsule = &shrunk.capsule;
+    assert!(shrunk.at.steps <= 6, "{mistake:?}, seed {seed}, {} runs:\n{capsule}", shrunk.at.runs);
+    // The capsule is a file that gives the same verdict, in this variant and in no other.
+    let path = temporary(&format!("{}-{engine}-{seed}", name_of(mistake)));
+    std::fs::write(&path, &shrunk.capsule).expect("a temporary file can be written");
+    let read = || File::read(&path).expect("a capsule can be read");
+    let run = chaos.run_file(read(), None, false).expect("a capsule can be run");
+    assert_eq!(run.engine, engine, "it names its engine");
+    assert_eq!(Expected::of(&run.outcome.verdict), found, "{mistake:?}, seed {seed}:\n{capsule}");
+    assert_eq!((&run.expected, &shrunk.expected), (&found, &found));
+    let sound = coalmine::suite();
+    let sound = sound.find_scenario("rollout-chaos").expect("it ships");
+    let run = sound.run_file(read(), None, false).expect("a capsule can be run");
+    assert_eq!(run.outcome.verdict, Verdict::Passed, "the sound node survives the same plan");
+    std::fs::remove_file(&path).expect("the file is ours");
+    shrunk.capsule
+}
+
+/// The first seeds that find a mistake, at most so many.
+fn failing(mistake: Mistake, engine: Engine, seeds: Range<u64>, most: usize) -> Vec<u64> {
+    let chaos = chaos_of(mistake);
+    seeds.filter(|&seed| chaos.run(engine, seed, false).verdict != Verdict::Passed).take(most).collect()
+}
+
+#[test]
+fn every_mistake_shrinks_to_six_steps() {
+    for mistake in Mistake::ALL {
+        let (seeds, most) = match mistake {
+            // A disk is lost at the one right moment by one seed in thirty thousand: this is about the first.
+            Mistake::JoinsUnasked => (15_000..16_000, 1),
+            Mistake::ResolverGuesses
+            | Mistake::PresumesCommit
+            | Mistake::VoteBeforeDurable
+            | Mistake::ForgetsVote
+            | Mistake::ReusesTxid
+            | Mistake::CountsAnyVote
+            | Mistake::DecidesBeforeDurable
+            | Mistake::CatchUpFromDoubt => (0..3_000, 3),
+        };
+        let found = failing(mistake, Engine::World, seeds, most);
+        assert_eq!(found.len(), most, "{mistake:?} is found by {found:?}");
+        for seed in found {
+            shrinks(mistake, Engine::World, seed);
+        }
     }
-    assert_eq!(shrunken, failures);
+}
+
+/// Some fail by the chance that a dozen steps make: to leave steps out is not enough for them.
+#[test]
+fn what_hangs_on_chance_shrinks_to_six_steps() {
+    let seeds =
+        [(Mistake::ForgetsVote, 315), (Mistake::ForgetsVote, 2_305), (Mistake::CatchUpFromDoubt, 612)];
+    for (mistake, seed) in seeds {
+        shrinks(mistake, Engine::World, seed);
+    }
 }
 
 #[test]
-fn a_guessing_resolver_shrinks_to_six_steps() {
-    shrinks(Mistake::ResolverGuesses, Engine::Madsim, 1);
-    shrinks(Mistake::ResolverGuesses, Engine::World, 3);
-}
-
-#[test]
-fn a_hasty_voter_shrinks_to_six_steps() {
-    shrinks(Mistake::VoteBeforeDurable, Engine::Madsim, 1);
-    shrinks(Mistake::VoteBeforeDurable, Engine::World, 3);
+fn mistakes_shrink_to_six_steps_under_madsim_too() {
+    for mistake in [Mistake::ResolverGuesses, Mistake::VoteBeforeDurable] {
+        let found = failing(mistake, Engine::Madsim, 0..5_000, 1);
+        let capsule = shrinks(mistake, Engine::Madsim, *found.first().expect("sweeps find it"));
+        assert!(!capsule.contains("pause_ms = 3000"), "a rollout without pauses does as well:\n{capsule}");
+    }
 }
 
 #[test]
 fn errors_in_files_name_the_file_and_the_place() {
-    let path = std::env::temp_dir().join(format!("coalmine-bad-{}.toml", std::process::id()));
+    let path = temporary("bad");
     let suite = coalmine::suite();
     let chaos = suite.find_scenario("rollout-chaos").expect("it ships");
     let complain = |text: &str| {
@@ -301,6 +404,20 @@ fn errors_in_files_name_the_file_and_the_place() {
             why.contains(&format!("coalmine-bad-{}.toml: plan.steps[0]: {expected}", std::process::id())),
             "{why}"
         );
+    }
+    for (shape, members, least) in
+        [("'majority_ring'", 2, 3), ("{ bridge = { node = 1 } }", 2, 3), ("{ isolate = { node = 1 } }", 1, 2)]
+    {
+        let step = format!("at_ms = 1, fault = {{ partition = {{ shape = {shape}, for_ms = 1 }} }}");
+        let text = |members| format!("{head}{plan}members = {members}\nsteps = [{{ {step} }}]");
+        let why = complain(&text(members));
+        let name = shape.trim_matches(|c: char| !c.is_alphabetic()).split(' ').next().expect("a word");
+        let expected =
+            format!("plan.steps[0]: shape: {name} cuts nothing among {members} members, it takes {least}");
+        assert!(why.contains(&expected) && why.contains("coalmine-bad"), "{why}");
+        std::fs::write(&path, text(least)).expect("a temporary file can be written");
+        let file = File::read(&path).expect("it can be read");
+        chaos.run_file(file, Some(Engine::World), false).expect("so many members are enough");
     }
     let times = "heal_at_ms = 1\nconverge_within_ms = 1\n";
     let whole = [

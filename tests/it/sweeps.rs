@@ -52,6 +52,7 @@ impl AnyScenario for Arithmetic {
             turns: None,
             wall: self.takes,
             effects: Effects::default(),
+            unused_steps: None,
             story: None,
             whole_story: None,
             page: None,

@@ -59,6 +59,10 @@ pub fn command(suite: &Suite) -> clap::Command {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// List the scenarios and models, each with one sentence.
+    #[command(after_help = "\
+What is listed as a scenario is for sim, replay, plan and shrink; a model is for check and explore.
+
+Example: list --format json")]
     List,
     /// Answers another process that checks determinism.
     #[command(hide = true)]
@@ -81,7 +85,9 @@ Example: merge shard-*.json")]
     #[command(after_help = "\
 Example: replay SCENARIO --seed 7
 
-A file says which verdict it must give; another one is told, and exits with the verdict's code or 1.")]
+A file says which verdict it must give; another one is told, and exits with the verdict's code or 1. Its steps that \
+were not carried out are named by their places, from 0: those after the verdict, those whose message or record never \
+came, and crashes, wipes and pauses of a node that was down.")]
     Replay(ReplayArgs),
     /// Execute recorded nodes again: each must do what it did, and the history must keep the invariants.
     #[command(after_help = "\
@@ -119,6 +125,11 @@ Serves stateright's Explorer until Ctrl-C. With --at it opens where a counterexa
 Example: explore MODEL --nodes 2")]
     Explore(ExploreArgs),
     /// The main job: sweep all scenarios, check the models, print one table of verdicts.
+    #[command(after_help = "\
+Ctrl-C ends it early: the table tells what is known by then, and what is not done; the exit code is 130, or that of \
+what was found.
+
+Example: run --jobs 2")]
     Run(JobsArgs),
 }
 

@@ -226,43 +226,60 @@ fn interrupted_by(signals: &Signals) -> String {
     format!("{INTERRUPTED} by {}", signals.name())
 }
 
-/// The main job: every part, and one table of verdicts.
+/// The main job: every part, and one table of verdicts. A signal ends it: what is left is not done. The first part that
+/// found something wrong decides the exit code; if none did, the first that is no proof.
 fn run(suite: &Suite, jobs: usize, format: Format) -> Result<u8, String> {
     let started = Instant::now();
+    let signals = Signals::catch()?;
     let mut rows = Vec::new();
-    let mut code = 0;
+    let (mut wrong, mut no_proof) = (None, None);
     for job in &suite.main_job {
-        let row = match job {
-            Job::Sweep(name, seeds) => {
-                let options = SweepOptions { jobs, max_failures: 10, ..SweepOptions::of(0..*seeds) };
-                let report = sweep::show(find_scenario(suite, name)?, &options, &SweepPart::default())?;
-                code = report.failures.first().map_or(code, |failure| failure.verdict.exit_code());
-                output::Row::of_sweep(&suite.program(), &report)
-            }
-            Job::Check(name, args) => {
-                let options = CheckOptions { threads: jobs, ..CheckOptions::default() };
-                let model = find_model(suite, name)?;
-                let (report, found) = run_check(model, *args, options, None);
-                let story = found.map(|found| match save(model, &found, None) {
-                    Some(path) => found.story + &output::lines_to_paste(&suite.program(), name, &path),
-                    None => found.story,
-                });
-                code = Some(check_exit_code(&report, None)).filter(|&code| code != 0).unwrap_or(code);
-                output::Row::of_check(&report, story)
-            }
+        let (row, code) = if signals.stopped() {
+            (output::Row::not_done(job, &interrupted_by(&signals)), signals.check_exit_code())
+        } else {
+            run_job(suite, job, jobs, &signals)?
         };
         rows.push(row);
+        match code {
+            0 => {}
+            NO_PROOF.. => no_proof = no_proof.or(Some(code)),
+            code => wrong = wrong.or(Some(code)),
+        }
     }
+    let code = wrong.or(no_proof).unwrap_or(0);
     match format {
         Format::Text => output::table(&rows, started.elapsed()),
         Format::Json => {
-            let passed = code == 0;
-            output::json(
-                &json!({ "passed": passed, "jobs": rows, "wall_s": started.elapsed().as_secs_f64() }),
-            );
+            let (passed, wall_s) = (code == 0, started.elapsed().as_secs_f64());
+            output::json(&json!({ "passed": passed, "jobs": rows, "wall_s": wall_s }));
         }
     }
     Ok(code)
+}
+
+/// A part of the main job: its row of the table, and its exit code.
+fn run_job(suite: &Suite, job: &Job, jobs: usize, signals: &Signals) -> Result<(output::Row, u8), String> {
+    match job {
+        Job::Sweep(name, seeds) => {
+            let options = SweepOptions { jobs, max_failures: 10, ..SweepOptions::of(0..*seeds) };
+            let part = SweepPart { stop: Arc::clone(&signals.stop), ..SweepPart::default() };
+            let report = sweep::show(find_scenario(suite, name)?, &options, &part)?;
+            let unfinished = if report.interrupted { signals.check_exit_code() } else { 0 };
+            let code = report.failures.first().map_or(unfinished, |failure| failure.verdict.exit_code());
+            Ok((output::Row::of_sweep(&suite.program(), &report), code))
+        }
+        Job::Check(name, args) => {
+            let options = CheckOptions { threads: jobs, ..CheckOptions::default() };
+            let model = find_model(suite, name)?;
+            let (report, found) = run_check(model, *args, options, Some(signals));
+            let story = found.map(|found| match save(model, &found, None) {
+                Some(path) => found.story + &output::lines_to_paste(&suite.program(), name, &path),
+                None => found.story,
+            });
+            let code = check_exit_code(&report, Some(signals));
+            Ok((output::Row::of_check(&report, story), code))
+        }
+    }
 }
 
 fn find_scenario<'a>(suite: &'a Suite, name: &str) -> Result<&'a dyn AnyScenario, String> {

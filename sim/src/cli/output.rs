@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::check::{CheckReport, SETTLES, Verdict as Property};
 use crate::faults::Effect;
 use crate::run::{Engine, Verdict};
-use crate::suite::{Outcome, Shrunk};
+use crate::suite::{Job, Outcome, Shrunk};
 use crate::sweep::merge::ALL;
 use crate::sweep::{Failure, SweepReport};
 use crate::verify::{Verified, Violated};
@@ -137,7 +137,7 @@ pub fn never_exercised(report: &SweepReport) {
 }
 
 /// A story and how it ended.
-pub fn story(story: &str, outcome: &Outcome, digest: &str) {
+pub fn story(story: &str, outcome: &Outcome) {
     print_story(story);
     let good = outcome.verdict == Verdict::Passed;
     println!("{} {}", mark(good), outcome.verdict.tell());
@@ -147,7 +147,7 @@ pub fn story(story: &str, outcome: &Outcome, digest: &str) {
         Some(1) => "a path of 1 step, walked".into(),
         Some(turns) => format!("a path of {turns} steps, walked"),
     };
-    println!("{DIM}digest {digest}, {took} in {wall_ms:.1} ms{DIM:#}");
+    println!("{DIM}digest {:016x}, {took} in {wall_ms:.1} ms{DIM:#}", outcome.digest);
 }
 
 /// The story of recordings, and what came of executing them again.
@@ -316,7 +316,14 @@ pub struct Row {
 
 impl Row {
     pub fn of_sweep(program: &str, report: &SweepReport) -> Self {
-        let passed = report.failed.is_empty();
+        let passed = report.failed.is_empty() && !report.interrupted;
+        let verdict = match report.failed.len() {
+            0 if report.interrupted => {
+                format!("interrupted, {} seeds are left", report.size() - report.ran())
+            }
+            0 => "all pass".into(),
+            failed => format!("{failed} seeds fail"),
+        };
         let story = report.failures.first().map(|failure| {
             format!("{}\n  {}", failure.verdict.tell(), replay_failure(program, report, failure))
         });
@@ -325,9 +332,25 @@ impl Row {
             name: report.scenario.clone(),
             passed,
             covered: format!("{} seeds, {:.0} s simulated", thousands(report.passed), report.simulated_s),
-            verdict: if passed { "all pass".into() } else { format!("{} seeds fail", report.failed.len()) },
+            verdict,
             wall_s: report.wall_s,
             story,
+        }
+    }
+
+    pub fn not_done(job: &Job, why: &str) -> Self {
+        let (what, name) = match job {
+            Job::Sweep(name, _) => ("sim", name),
+            Job::Check(name, _) => ("check", name),
+        };
+        Self {
+            what: what.into(),
+            name: (*name).into(),
+            passed: false,
+            covered: "nothing".into(),
+            verdict: format!("not done: {why}"),
+            wall_s: 0.0,
+            story: None,
         }
     }
 

@@ -9,25 +9,27 @@ use super::signals::Signals;
 use super::{VIOLATED, find_scenario, output};
 use crate::capsule::{Expected, File};
 use crate::run::{Engine, Verdict};
-use crate::suite::{AnyScenario, FileOutcome, Shrunk, Suite};
+use crate::suite::{AnyScenario, FileOutcome, Outcome, Shrunk, Suite};
 use crate::trace::html;
 
 /// Runs a seed or a file again, and tells the story.
 pub fn replay(suite: &Suite, args: &ReplayArgs, format: Format) -> Result<u8, String> {
     let is_file = args.name.ends_with(".toml") || args.name.ends_with(".json");
     let wanted = args.engine.map(Engine::from);
-    let (name, seed, mut outcome, engine, expected) = match (is_file, args.seed) {
+    let (name, mut outcome, engine, seed, unused, expected) = match (is_file, args.seed) {
         (true, Some(_)) => return Err("a file has its own seed: --seed is for a scenario".into()),
         (true, None) => {
             let file = File::read(Path::new(&args.name))?;
             let name = file.model().map_or_else(|| file.scenario(), Ok)?.to_owned();
-            let FileOutcome { outcome, engine, expected } = suite.run_file(file, wanted, true)?;
-            (name, None, outcome, engine, Some(expected))
+            let FileOutcome { outcome, engine, seed, unused, expected } =
+                suite.run_file(file, wanted, true)?;
+            (name, outcome, engine, seed, unused, Some(expected))
         }
         (false, Some(seed)) => {
             let scenario = find_scenario(suite, &args.name)?;
             let engine = wanted.unwrap_or_default();
-            (args.name.clone(), Some(seed), scenario.run(engine, seed, true), engine, None)
+            let outcome = scenario.run(engine, seed, true);
+            (args.name.clone(), outcome, engine, Some(seed), Vec::new(), None)
         }
         (false, None) => {
             find_scenario(suite, &args.name)?;
@@ -36,7 +38,7 @@ pub fn replay(suite: &Suite, args: &ReplayArgs, format: Format) -> Result<u8, St
     };
     if let (Some(file), Some(page)) = (&args.html, &mut outcome.page) {
         let program = suite.program();
-        page.replay = Some(match seed {
+        page.replay = Some(match args.seed {
             Some(seed) => output::replay_line(&program, &args.name, seed, engine),
             None => format!("{program} replay {}", args.name),
         });
@@ -54,31 +56,20 @@ pub fn replay(suite: &Suite, args: &ReplayArgs, format: Format) -> Result<u8, St
         }
         output::note(&format!("the recordings are in {}", folder.display()));
     }
-    let digest = format!("{:016x}", outcome.digest);
     let is_said = expected.is_some();
     let surprise = expected.filter(|expected| Expected::of(&outcome.verdict) != *expected);
     match format {
         Format::Text => {
             let story = if args.everything { &outcome.whole_story } else { &outcome.story };
-            output::story(story.as_deref().unwrap_or_default(), &outcome, &digest);
+            output::story(story.as_deref().unwrap_or_default(), &outcome);
             if is_said && surprise.is_none() && outcome.verdict != Verdict::Passed {
                 output::text("as the file says");
             }
+            if !unused.is_empty() {
+                output::text(&format!("not carried out: {}", unused.join("; ")));
+            }
         }
-        Format::Json => output::json(&json!({
-            (if outcome.turns.is_some() { "model" } else { "scenario" }): name,
-            "engine": engine,
-            "seed": seed,
-            "digest": digest,
-            "verdict": outcome.verdict.name(),
-            "why": outcome.verdict.why(),
-            "as_expected": surprise.is_none(),
-            "events": outcome.events,
-            "effects": outcome.effects,
-            "simulated_s": outcome.turns.is_none().then_some(outcome.simulated.as_secs_f64()),
-            "steps": outcome.turns,
-            "wall_s": outcome.wall.as_secs_f64(),
-        })),
+        Format::Json => output::json(&replayed(&name, engine, seed, &outcome, surprise.is_none())),
     }
     let code = outcome.verdict.exit_code();
     Ok(match surprise {
@@ -88,6 +79,36 @@ pub fn replay(suite: &Suite, args: &ReplayArgs, format: Format) -> Result<u8, St
         }
         None => code,
     })
+}
+
+/// A run for machines.
+fn replayed(
+    name: &str,
+    engine: Engine,
+    seed: Option<u64>,
+    outcome: &Outcome,
+    as_expected: bool,
+) -> serde_json::Value {
+    let mut told = json!({
+        (if outcome.turns.is_some() { "model" } else { "scenario" }): name,
+        "engine": engine,
+        "digest": format!("{:016x}", outcome.digest),
+        "verdict": outcome.verdict.name(),
+        "why": outcome.verdict.why(),
+        "as_expected": as_expected,
+        "events": outcome.events,
+        "effects": outcome.effects,
+        "simulated_s": outcome.turns.is_none().then_some(outcome.simulated.as_secs_f64()),
+        "steps": outcome.turns,
+        "wall_s": outcome.wall.as_secs_f64(),
+    });
+    if let Some(seed) = seed {
+        told["seed"] = json!(seed);
+    }
+    if let Some(steps) = &outcome.unused_steps {
+        told["unused_steps"] = json!(steps);
+    }
+    told
 }
 
 /// Prints the plan of a seed.

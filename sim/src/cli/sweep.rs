@@ -5,9 +5,12 @@ use std::io::BufReader;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use serde::Serialize;
+
 use super::args::{Format, MergeArgs, SimArgs};
 use super::signals::Signals;
 use super::{USAGE, find_scenario, output, plans};
+use crate::faults::Effect;
 use crate::run::Verdict;
 use crate::suite::{AnyScenario, Suite};
 use crate::sweep::merge::{self, ALL, MergeError};
@@ -94,10 +97,20 @@ fn shrink_first(
     Some(path.display().to_string())
 }
 
+/// A report for machines.
+#[derive(Serialize)]
+struct Told<'a> {
+    #[serde(flatten)]
+    report: &'a SweepReport,
+    never_exercised: Vec<Effect>,
+}
+
 fn print(suite: &Suite, report: &SweepReport, format: Format) {
     match format {
         Format::Text => output::sweep(&suite.program(), report),
-        Format::Json => output::json(report),
+        Format::Json => {
+            output::json(&Told { report, never_exercised: report.effects.never() });
+        }
     }
 }
 

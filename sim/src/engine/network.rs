@@ -8,7 +8,7 @@ use coalmine_core::node::NodeId;
 use rand_chacha::ChaCha8Rng;
 
 use crate::engine::LATENCY;
-use crate::faults::{Directions, Effect, Effects};
+use crate::faults::{CutKind, Directions, Effect, Effects};
 use crate::plan::{Draw, Links, Stream};
 
 /// What becomes of frames that arrive untouched.
@@ -31,7 +31,7 @@ pub struct Mood {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Direction {
     /// Frames are lost.
-    pub cuts: u32,
+    pub cuts: Cuts,
     /// Frames are held.
     pub clogs: u32,
     /// Frames take so much longer.
@@ -40,11 +40,22 @@ pub struct Direction {
     pub resets: u64,
 }
 
+/// How many cuts of each kind there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cuts([u32; CutKind::ALL.len()]);
+
+impl Cuts {
+    /// Whether there are any.
+    pub fn any(self) -> bool {
+        self != Self::default()
+    }
+}
+
 /// Something that a plan does to directions, and may undo.
 #[derive(Clone, Copy, Debug)]
 pub enum Trouble {
     /// Frames are lost.
-    Cut,
+    Cut(CutKind),
     /// Frames are held.
     Clog,
     /// Frames take longer.
@@ -73,7 +84,10 @@ impl Mood {
             let it = self.directions.entry(direction).or_default();
             let step = |n: u64, by: u64| if begin { n + by } else { n.saturating_sub(by) };
             match trouble {
-                Trouble::Cut => it.cuts = step(it.cuts.into(), 1) as u32,
+                Trouble::Cut(kind) => {
+                    let cuts = &mut it.cuts.0[kind as usize];
+                    *cuts = step((*cuts).into(), 1) as u32;
+                }
                 Trouble::Clog => it.clogs = step(it.clogs.into(), 1) as u32,
                 Trouble::Slow(ms) => it.slower_ms = step(it.slower_ms, ms),
             }
@@ -104,7 +118,7 @@ impl Mood {
     }
 
     fn feel(&mut self) {
-        let untroubled = |it: &Direction| it.cuts == 0 && it.clogs == 0 && it.slower_ms == 0;
+        let untroubled = |it: &Direction| !it.cuts.any() && it.clogs == 0 && it.slower_ms == 0;
         self.calm = self.links.are_calm() && self.directions.values().all(untroubled);
     }
 
@@ -120,7 +134,14 @@ impl Mood {
 
     /// Whether frames pass.
     pub fn passes(&self, from: NodeId, to: NodeId) -> bool {
-        self.direction(from, to).cuts == 0
+        !self.direction(from, to).cuts.any()
+    }
+
+    /// A frame ran into these cuts: it counts for each kind that would have kept it.
+    pub fn cut_off(&mut self, cuts: Cuts) {
+        for (kind, cuts) in CutKind::ALL.into_iter().zip(cuts.0) {
+            self.effects.add(kind.effect(), (cuts > 0).into());
+        }
     }
 
     /// Draws how long a packet is under way.
@@ -161,5 +182,35 @@ impl Mood {
             _ => "is held back",
         };
         Fate { tell, copies }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::faults::directions;
+
+    /// A frame that runs into several cuts counts for each of them, as long as it lasts.
+    #[test]
+    fn each_kind_of_cut_counts_by_itself() {
+        let (a, b) = (NodeId(1), NodeId(2));
+        let mut mood = Mood::new(1, Links::default());
+        let both = directions(&[a], &[b], true);
+        let counted = |from: NodeId, to: NodeId, mood: &mut Mood| {
+            mood.effects = Effects::default();
+            mood.cut_off(mood.direction(from, to).cuts);
+            CutKind::ALL.map(CutKind::effect).into_iter().filter(|cut| mood.effects.of(*cut) == 1).collect()
+        };
+        let none: Vec<Effect> = counted(a, b, &mut mood);
+        assert!(none.is_empty() && mood.passes(a, b));
+        mood.trouble(&both, Trouble::Cut(CutKind::Bridge), true);
+        mood.trouble(&directions(&[a], &[b], false), Trouble::Cut(CutKind::OneWay), true);
+        assert_eq!(counted(a, b, &mut mood), [Effect::FrameCutOneWay, Effect::FrameCutByBridge]);
+        assert_eq!(counted(b, a, &mut mood), [Effect::FrameCutByBridge]);
+        mood.trouble(&both, Trouble::Cut(CutKind::Bridge), false);
+        assert_eq!(counted(a, b, &mut mood), [Effect::FrameCutOneWay]);
+        assert!(mood.passes(b, a) && !mood.passes(a, b) && !mood.is_calm());
+        mood.heal();
+        assert!(mood.passes(a, b) && mood.is_calm());
     }
 }

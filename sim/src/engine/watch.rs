@@ -26,6 +26,8 @@ pub struct Watch<S: System> {
     /// Who has booted at least once.
     booted: BTreeSet<NodeId>,
     triggers: Vec<Trigger<NodeOf<S>>>,
+    /// The steps of the plan that were not carried out so far.
+    unused: BTreeSet<usize>,
     max_events: u64,
     verdict: Option<Verdict>,
     closed: bool,
@@ -36,17 +38,26 @@ pub struct Watch<S: System> {
 }
 
 struct Trigger<N: Node> {
+    step: usize,
     when: When,
     seen: u32,
     what: What<N>,
 }
 
+/// Steps of the plan that are due now, each with its place in the plan.
+pub type Pulled<N> = Vec<(usize, What<N>)>;
+
 impl<S: System> Watch<S> {
     /// Watches a system through a plan.
     pub fn new(system: &S, plan: &Plan<NodeOf<S>>, options: RunOptions) -> Self {
-        let triggered = plan.steps.iter().filter(|step| !matches!(step.when, When::AtMs(_)));
-        let triggers =
-            triggered.map(|step| Trigger { when: step.when.clone(), seen: 0, what: step.what.clone() });
+        let steps = plan.steps.iter().enumerate();
+        let triggered = steps.filter(|(_, step)| !matches!(step.when, When::AtMs(_)));
+        let triggers = triggered.map(|(place, step)| Trigger {
+            step: place,
+            when: step.when.clone(),
+            seen: 0,
+            what: step.what.clone(),
+        });
         Self {
             trace: Trace::new(options.keep_trace),
             effects: Effects::default(),
@@ -54,6 +65,7 @@ impl<S: System> Watch<S> {
             invariants: system.invariants(),
             booted: BTreeSet::new(),
             triggers: triggers.collect(),
+            unused: (0..plan.steps.len()).collect(),
             max_events: options.max_events,
             verdict: None,
             closed: false,
@@ -197,8 +209,22 @@ impl<S: System> Watch<S> {
         &self.history
     }
 
+    /// A step of the plan is carried out now, and so it is [used](RunReport::unused_steps), unless it does
+    /// something to a node's life and there is none.
+    pub fn carries_out(&mut self, step: usize, what: &What<NodeOf<S>>, is_up: impl FnOnce(NodeId) -> bool) {
+        let living = match what {
+            What::Fault(Fault::Crash { node, .. } | Fault::Wipe { node, .. } | Fault::Pause { node, .. }) => {
+                Some(*node)
+            }
+            What::Fault(_) | What::Ask { .. } => None,
+        };
+        if living.is_none_or(is_up) {
+            self.unused.remove(&step);
+        }
+    }
+
     /// What the plan does when a node takes this event.
-    pub fn on_event(&mut self, me: NodeId, event: &Event<NodeOf<S>>) -> Vec<What<NodeOf<S>>> {
+    pub fn on_event(&mut self, me: NodeId, event: &Event<NodeOf<S>>) -> Pulled<NodeOf<S>> {
         let Event::Message { message: received, .. } = event else { return Vec::new() };
         if self.triggers.is_empty() {
             return Vec::new();
@@ -211,11 +237,7 @@ impl<S: System> Watch<S> {
     }
 
     /// What the plan does when these records have become durable at a node.
-    pub fn on_durable(
-        &mut self,
-        me: NodeId,
-        records: &[<NodeOf<S> as Node>::Record],
-    ) -> Vec<What<NodeOf<S>>> {
+    pub fn on_durable(&mut self, me: NodeId, records: &[<NodeOf<S> as Node>::Record]) -> Pulled<NodeOf<S>> {
         if self.triggers.is_empty() {
             return Vec::new();
         }
@@ -228,7 +250,7 @@ impl<S: System> Watch<S> {
         })
     }
 
-    fn pull(&mut self, is_it: impl Fn(&When) -> u32) -> Vec<What<NodeOf<S>>> {
+    fn pull(&mut self, is_it: impl Fn(&When) -> u32) -> Pulled<NodeOf<S>> {
         let mut pulled = Vec::new();
         self.triggers.retain_mut(|trigger| {
             let nth = match &trigger.when {
@@ -237,7 +259,7 @@ impl<S: System> Watch<S> {
             };
             trigger.seen += is_it(&trigger.when);
             if trigger.seen >= nth {
-                pulled.push(trigger.what.clone());
+                pulled.push((trigger.step, trigger.what.clone()));
             }
             trigger.seen < nth
         });
@@ -265,14 +287,15 @@ impl<S: System> Watch<S> {
             trace: self.trace.entries.take(),
             recordings: self.recordings.take().map(Recordings::into_files).unwrap_or_default(),
             effects: std::mem::take(&mut self.effects),
+            unused_steps: Some(self.unused.iter().copied().collect()),
         }
     }
 }
 
-/// Whether this crashes the node on the spot.
-pub fn crashes<N: Node>(what: &What<N>, me: NodeId) -> bool {
-    match what {
+/// Whether one of these crashes the node on the spot.
+pub fn crashes<N: Node>(pulled: &Pulled<N>, me: NodeId) -> bool {
+    pulled.iter().any(|(_, what)| match what {
         What::Fault(Fault::Crash { node, .. } | Fault::Wipe { node, .. }) => *node == me,
         What::Fault(_) | What::Ask { .. } => false,
-    }
+    })
 }

@@ -21,7 +21,7 @@ use super::monitor::{Monitor, Order};
 use super::runtime::{Clock, SimRuntime};
 use crate::engine::network::Trouble;
 use crate::engine::{CLIENT_PAUSE, CLIENT_TIMEOUT, LOOK};
-use crate::faults::{Directions, Effect, Fault, SUPERVISOR_MS, directions};
+use crate::faults::{CutKind, Directions, Effect, Fault, SUPERVISOR_MS, directions};
 use crate::plan::{Plan, Stream, What, When};
 use crate::run::{RunOptions, Verdict};
 use crate::scenario::Scenario;
@@ -43,7 +43,8 @@ struct Cluster<S: System> {
 }
 
 enum Task<N: Node> {
-    Do(What<N>),
+    /// A step of the plan, and its place in it.
+    Do(usize, What<N>),
     Restart(NodeId),
     Undo(Undo),
 }
@@ -70,9 +71,9 @@ where
     let (orders_out, mut orders) = mpsc::unbounded_channel();
     let monitor = Monitor::new(Arc::clone(&system), plan, options, orders_out);
     let mut cluster = Cluster::start(&*system, plan, options, monitor.clone());
-    for step in &plan.steps {
+    for (place, step) in plan.steps.iter().enumerate() {
         if let When::AtMs(at) = step.when {
-            cluster.later(Duration::from_millis(at), Task::Do(step.what.clone()));
+            cluster.later(Duration::from_millis(at), Task::Do(place, step.what.clone()));
         }
     }
 
@@ -180,7 +181,7 @@ where
             tokio::select! {
                 biased;
                 Some(order) = orders.recv() => match order {
-                    Order::Do(what) => self.perform(what),
+                    Order::Do(step, what) => self.perform(step, what),
                     Order::Stopped(node) => {
                         let at = clock.elapsed() + Duration::from_millis(SUPERVISOR_MS);
                         self.later(at, Task::Restart(node));
@@ -193,7 +194,7 @@ where
             while self.agenda.first_key_value().is_some_and(|(&(at, _), _)| at <= now) {
                 if let Some((_, task)) = self.agenda.pop_first() {
                     match task {
-                        Task::Do(what) => self.perform(what),
+                        Task::Do(step, what) => self.perform(step, what),
                         Task::Restart(node) => self.restart(node),
                         Task::Undo(undo) => self.undo(undo),
                     }
@@ -205,7 +206,8 @@ where
         }
     }
 
-    fn perform(&mut self, what: What<NodeOf<S>>) {
+    fn perform(&mut self, step: usize, what: What<NodeOf<S>>) {
+        self.monitor.carries_out(step, &what);
         match what {
             What::Ask { to, id, request } => self.ask(to, id, request),
             What::Fault(fault) => {
@@ -233,11 +235,13 @@ where
             }
             Fault::ClockJump { node, by_ms } => self.touch_clock(node, None, by_ms, Effect::ClockJump),
             Fault::Cut { from, to, both_ways, for_ms } => {
-                self.link_trouble(directions(&from, &to, both_ways), Trouble::Cut, for_ms);
+                let cut = Trouble::Cut(CutKind::of_cut(both_ways));
+                self.link_trouble(directions(&from, &to, both_ways), cut, for_ms);
             }
             Fault::Partition { shape, for_ms } => {
                 let members: Vec<_> = self.nodes.keys().copied().collect();
-                self.link_trouble(shape.cuts(&members), Trouble::Cut, for_ms);
+                let cut = Trouble::Cut(CutKind::of_shape(&shape));
+                self.link_trouble(shape.cuts(&members), cut, for_ms);
             }
             Fault::Clog { from, to, for_ms } => {
                 self.link_trouble(directions(&from, &to, false), Trouble::Clog, for_ms);
@@ -332,7 +336,7 @@ where
         self.monitor.disarm();
         self.network.heal();
         Disks::current().heal();
-        self.agenda.retain(|_, task| matches!(task, Task::Restart(_) | Task::Do(What::Ask { .. })));
+        self.agenda.retain(|_, task| matches!(task, Task::Restart(_) | Task::Do(_, What::Ask { .. })));
         for (node, (handle, clock)) in &self.nodes {
             clock.touch(Some(100), Duration::ZERO);
             Handle::current().resume(handle.id());

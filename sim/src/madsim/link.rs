@@ -254,7 +254,7 @@ impl FrameWriter {
             }
             let fate = mood.fate(from, to);
             let at_once = fate.copies == [Some(Duration::ZERO), None];
-            let passes = at_once && direction.clogs == 0 && direction.cuts == 0;
+            let passes = at_once && direction.clogs == 0 && !direction.cuts.any();
             Some((fate, direction, passes.then(|| mood.latency())))
         });
         let Some((fate, direction, latency)) = decided else { return self.check_reset() };
@@ -306,8 +306,8 @@ impl FrameWriter {
 
     /// A frame sets out, unless the direction is cut.
     fn let_go(&mut self, frame: Frame, direction: Direction) {
-        if direction.cuts > 0 {
-            self.network.with(|state| state.mood.effects.count(Effect::FrameCutOff));
+        if direction.cuts.any() {
+            self.network.with(|state| state.mood.cut_off(direction.cuts));
             return (self.network.watch)(self.from, self.to, "is cut off", &frame);
         }
         let latency = self.network.with(|state| state.mood.latency());

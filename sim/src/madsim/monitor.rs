@@ -19,7 +19,7 @@ use super::link::Frame;
 use super::numbers::Numbers;
 use crate::engine::disk::Crash;
 use crate::engine::network::PASSED;
-use crate::engine::watch::{Watch, crashes};
+use crate::engine::watch::{Pulled, Watch, crashes};
 use crate::faults::{Effect as FaultEffect, Effects};
 use crate::plan::{Plan, What};
 use crate::run::{RunOptions, RunReport, Verdict};
@@ -64,8 +64,8 @@ impl<S: System> Place<S> {
 
 /// What the monitor asks of the one who drives the run.
 pub enum Order<N: Node> {
-    /// A trigger was pulled.
-    Do(What<N>),
+    /// The trigger of a step of the plan was pulled.
+    Do(usize, What<N>),
     /// A node has stopped by itself.
     Stopped(NodeId),
     /// There is a verdict: stop.
@@ -178,6 +178,13 @@ impl<S: System> Monitor<S> {
         })
     }
 
+    /// A step of the plan is carried out now.
+    pub fn carries_out(&self, step: usize, what: &What<NodeOf<S>>) {
+        self.with(|State { watch, places, .. }| {
+            watch.carries_out(step, what, |id| places.iter().any(|it| it.id == id && it.state.is_some()));
+        });
+    }
+
     /// What was decided about the run so far.
     pub fn verdict(&self) -> Option<Verdict> {
         self.with(|state| state.watch.verdict().cloned())
@@ -288,10 +295,10 @@ impl<S: System> State<S> {
     }
 
     /// Hands on what the plan does now, and says whether the node is to stop on the spot.
-    fn pulled(&mut self, node: NodeId, pulled: Vec<What<NodeOf<S>>>) -> ControlFlow<()> {
-        let stops = self.watch.verdict().is_some() || pulled.iter().any(|what| crashes(what, node));
-        for what in pulled {
-            let _ = self.orders.send(Order::Do(what));
+    fn pulled(&mut self, node: NodeId, pulled: Pulled<NodeOf<S>>) -> ControlFlow<()> {
+        let stops = self.watch.verdict().is_some() || crashes(&pulled, node);
+        for (step, what) in pulled {
+            let _ = self.orders.send(Order::Do(step, what));
         }
         if stops { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }

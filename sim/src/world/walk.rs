@@ -8,12 +8,12 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use coalmine_core::codec::frame;
-use coalmine_core::node::{Effect, Event, Node, Word};
+use coalmine_core::node::{Effect, Event, Node, NodeId, Word};
 use coalmine_real::transport::Envelope;
 
 use super::{Action, CrashPoint, Disk, Kept, Network, Packet, Rules, Step, World};
 use crate::engine::watch::Watch;
-use crate::faults::{Effect as FaultEffect, Fault};
+use crate::faults::{CutKind, Effect as FaultEffect, Fault, directions};
 use crate::plan::Plan;
 use crate::run::{RunOptions, RunReport, Verdict};
 use crate::system::{NodeOf, System};
@@ -34,6 +34,7 @@ pub fn walk<S: System>(
         world: rules.before_boot(),
         watch: Watch::new(&rules.system, &Plan::quiet([]), options),
         sends: BTreeMap::new(),
+        cuts: BTreeMap::new(),
         now: Duration::ZERO,
     };
     for place in 0..rules.members.len() {
@@ -60,6 +61,8 @@ struct Walker<'a, S: System> {
     watch: Watch<S>,
     /// Which send each packet under way comes from.
     sends: BTreeMap<Packet<NodeOf<S>>, u64>,
+    /// What cut each link last.
+    cuts: BTreeMap<(NodeId, NodeId), CutKind>,
     now: Duration,
 }
 
@@ -100,6 +103,9 @@ impl<S: System> Walker<'_, S> {
             Action::Cut { from, to, both_ways } => {
                 let (from, to, both_ways) = (*from, *to, *both_ways);
                 self.push(&Happening::Cut { from, to, both_ways });
+                let kind = CutKind::of_cut(both_ways);
+                let cut = directions(&[from], &[to], both_ways);
+                self.cuts.extend(cut.into_iter().map(|direction| (direction, kind)));
                 let is_cut = |packet: &Packet<_>| next.cut.contains(&(packet.from, packet.to));
                 let sends = std::mem::take(&mut self.sends);
                 let (gone, left): (BTreeMap<_, _>, _) =
@@ -229,7 +235,9 @@ impl<S: System> Walker<'_, S> {
     }
 
     fn cut_off(&mut self, packet: &Packet<NodeOf<S>>, send: Option<u64>) {
-        self.watch.effects.count(FaultEffect::FrameCutOff);
+        if let Some(kind) = self.cuts.get(&(packet.from, packet.to)) {
+            self.watch.effects.count(kind.effect());
+        }
         self.tell_fate(packet, send, "is cut off");
     }
 

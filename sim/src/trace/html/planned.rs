@@ -49,31 +49,22 @@ fn item<N: Node>(
         When::AtMs(at) => (Duration::from_millis(at), Duration::from_millis(at) + GRAIN),
         When::Received { .. } | When::Durable { .. } => (Duration::ZERO, Duration::MAX),
     };
-    let (what, fault, step_of) = match &step.what {
+    let (fault, happened) = match &step.what {
         What::Fault(fault) => {
-            let happened = find(since, until, &|what| matches!(what, Happening::Fault(it) if it == fault));
-            (fault.tell(), true, happened)
+            (true, find(since, until, &|what| matches!(what, Happening::Fault(it) if it == fault)))
         }
         What::Ask { to, id, request } => {
             let asked = format!("{id} {}", N::tell(Word::Request(request)));
             let is_it = |what: &Happening<N>| matches!(what, Happening::Asked { to: whom, what } if whom == to && *what == asked);
-            (format!("a client asks {to}: {asked}"), false, find(since, until, &is_it))
+            (false, find(since, until, &is_it))
         }
     };
-    let (when, at_ns) = match &step.when {
-        When::AtMs(at) => (None, Some(at * 1_000_000)),
-        When::Received { node, message, nth } => {
-            (Some(format!("when {node} gets {message}{}", tell_nth(*nth))), None)
-        }
-        When::Durable { node, record, nth } => {
-            (Some(format!("when {record} is on the disk of {node}{}", tell_nth(*nth))), None)
-        }
+    let at_ns = match step.when {
+        When::AtMs(at) => Some(at * 1_000_000),
+        When::Received { .. } | When::Durable { .. } => None,
     };
-    PlanItem { when, at_ns, what, fault, step: step_of }
-}
-
-fn tell_nth(nth: u32) -> String {
-    if nth <= 1 { String::new() } else { format!(", {nth} times") }
+    let when = at_ns.is_none().then(|| step.when.tell());
+    PlanItem { when, at_ns, what: step.what.tell(), fault, step: happened }
 }
 
 fn tell_links(links: Links) -> Option<String> {

@@ -27,8 +27,8 @@ use self::place::{Armed, Place};
 use crate::engine::LOOK;
 use crate::engine::disk::{Crash, SYNC_FAILED, crash};
 use crate::engine::network::{Mood, Trouble};
-use crate::engine::watch::{Watch, crashes};
-use crate::faults::{Directions, Effect as FaultEffect, Fault, SUPERVISOR_MS, directions};
+use crate::engine::watch::{Pulled, Watch, crashes};
+use crate::faults::{CutKind, Directions, Effect as FaultEffect, Fault, SUPERVISOR_MS, directions};
 use crate::plan::{Draw, Plan, Stream, What, When};
 use crate::run::{RunOptions, RunReport, Verdict};
 use crate::scenario::Scenario;
@@ -55,6 +55,7 @@ pub fn run<S: System>(
 
 struct Engine<'a, S: System> {
     scenario: &'a Scenario<S>,
+    plan: &'a Plan<NodeOf<S>>,
     system: S,
     watch: Watch<S>,
     agenda: Agenda<Task<NodeOf<S>>>,
@@ -107,7 +108,8 @@ enum Task<N: Node> {
         client: usize,
         attempt: u32,
     },
-    Do(What<N>),
+    /// The time of a step of the plan has come.
+    Do(usize),
     Restart(usize),
     Undo(Undo),
     /// The safety phase ends.
@@ -126,7 +128,7 @@ enum Undo {
 }
 
 impl<'a, S: System> Engine<'a, S> {
-    fn new(scenario: &'a Scenario<S>, plan: &Plan<NodeOf<S>>, options: RunOptions) -> Self {
+    fn new(scenario: &'a Scenario<S>, plan: &'a Plan<NodeOf<S>>, options: RunOptions) -> Self {
         let system = scenario.system_of(plan).expect("plans are checked");
         let members = system.members();
         let places: Vec<_> = members.into_iter().map(|(id, config)| Place::new(id, config)).collect();
@@ -135,6 +137,7 @@ impl<'a, S: System> Engine<'a, S> {
             watch: Watch::new(&system, plan, options),
             pipes: Pipes::new(places.len()),
             scenario,
+            plan,
             system,
             agenda: Agenda::default(),
             places,
@@ -152,9 +155,9 @@ impl<'a, S: System> Engine<'a, S> {
         for place in 0..engine.places.len() {
             engine.restart(place);
         }
-        for step in &plan.steps {
+        for (place, step) in plan.steps.iter().enumerate() {
             if let When::AtMs(at) = step.when {
-                engine.agenda.after(Duration::from_millis(at), Task::Do(step.what.clone()));
+                engine.agenda.after(Duration::from_millis(at), Task::Do(place));
             }
         }
         engine.agenda.after(heal_at, Task::Heal);
@@ -198,10 +201,7 @@ impl<'a, S: System> Engine<'a, S> {
             Task::Request { client } => self.take_request(client),
             Task::Answer { client, reply } => self.answered(client, &reply),
             Task::Retry { client, attempt } => self.retry(client, attempt),
-            Task::Do(what) => match what {
-                What::Ask { to, id, request } => self.ask(to, id, request),
-                What::Fault(fault) => self.fault(fault),
-            },
+            Task::Do(step) => self.carry_out_step(step, self.plan.steps[step].what.clone()),
             Task::Restart(place) => self.restart(place),
             Task::Undo(undo) => {
                 if !self.healed {
@@ -264,7 +264,7 @@ impl<'a, S: System> Engine<'a, S> {
     fn pull_triggers(&mut self, place: usize, event: &Event<NodeOf<S>>, send: Option<u64>) {
         let me = self.places[place].id;
         let pulled = self.watch.on_event(me, event);
-        if pulled.iter().any(|what| crashes(what, me)) {
+        if crashes(&pulled, me) {
             // The node stops before it does anything: as far as anybody can tell, it has done nothing.
             self.watch.takes(self.agenda.time(), me, event, send);
             self.watch.did(&[]);
@@ -283,7 +283,7 @@ impl<'a, S: System> Engine<'a, S> {
         *syncing = false;
         let pulled = self.watch.on_durable(me, &disk.written()[before..upto]);
         let upto = upto as u64;
-        if pulled.iter().any(|what| crashes(what, me)) {
+        if crashes(&pulled, me) {
             self.push(&Happening::Synced { node: me, upto, effects: Vec::new() });
         }
         self.do_all(pulled);
@@ -422,11 +422,20 @@ impl<'a, S: System> Engine<'a, S> {
         self.agenda.after(it.clock.takes(delay), Task::Fire { place, number });
     }
 
-    // Faults.
+    // The plan.
 
-    fn do_all(&mut self, pulled: Vec<What<NodeOf<S>>>) {
-        for what in pulled {
-            self.perform(Task::Do(what));
+    fn do_all(&mut self, pulled: Pulled<NodeOf<S>>) {
+        for (step, what) in pulled {
+            self.carry_out_step(step, what);
+        }
+    }
+
+    fn carry_out_step(&mut self, step: usize, what: What<NodeOf<S>>) {
+        let Self { places, watch, .. } = self;
+        watch.carries_out(step, &what, |id| places.iter().any(|it| it.id == id && it.host.is_some()));
+        match what {
+            What::Ask { to, id, request } => self.ask(to, id, request),
+            What::Fault(fault) => self.fault(fault),
         }
     }
 
@@ -456,11 +465,13 @@ impl<'a, S: System> Engine<'a, S> {
                 self.touch_clock(self.place(node), None, by_ms, Some(FaultEffect::ClockJump));
             }
             Fault::Cut { from, to, both_ways, for_ms } => {
-                self.link_trouble(directions(&from, &to, both_ways), Trouble::Cut, for_ms);
+                let cut = Trouble::Cut(CutKind::of_cut(both_ways));
+                self.link_trouble(directions(&from, &to, both_ways), cut, for_ms);
             }
             Fault::Partition { shape, for_ms } => {
                 let members: Vec<_> = self.places.iter().map(|place| place.id).collect();
-                self.link_trouble(shape.cuts(&members), Trouble::Cut, for_ms);
+                let cut = Trouble::Cut(CutKind::of_shape(&shape));
+                self.link_trouble(shape.cuts(&members), cut, for_ms);
             }
             Fault::Clog { from, to, for_ms } => {
                 self.link_trouble(directions(&from, &to, false), Trouble::Clog, for_ms);

@@ -7,7 +7,7 @@ use coalmine_real::transport::Envelope;
 use super::Engine;
 use super::agenda::Due;
 use crate::engine::network::PASSED;
-use crate::faults::{Directions, Effect as FaultEffect};
+use crate::faults::Directions;
 use crate::system::{NodeOf, System};
 use crate::trace::Happening;
 
@@ -129,8 +129,8 @@ impl<S: System> Engine<'_, S> {
         if direction.clogs > 0 {
             return self.pipes.held.push(number);
         }
-        if direction.cuts > 0 {
-            self.mood.effects.count(FaultEffect::FrameCutOff);
+        if direction.cuts.any() {
+            self.mood.cut_off(direction.cuts);
             let message = self.pipes.frames.take(number);
             return self.tell_fate(frame, &message, "is cut off");
         }
