@@ -19,6 +19,8 @@ use crate::runtime::{Listener, Runtime};
 const MAX_CONNECTIONS: usize = 1024;
 /// A connection that lives longer is closed after its current request.
 const MAX_CONNECTION_LIFE: Duration = Duration::from_secs(600);
+/// How long it may take to end that request, or to begin one: then it is cut off.
+const MAX_GOODBYE: Duration = Duration::from_secs(30);
 /// The longest answer a client takes, in bytes.
 const MAX_ANSWER_BYTES: usize = 4 << 20;
 
@@ -42,7 +44,11 @@ pub async fn serve<R: Runtime>(runtime: R, mut listener: R::Listener, router: Ro
                 _ = connection.as_mut() => {} // a client's error is the client's
                 () = clock.sleep(MAX_CONNECTION_LIFE) => {
                     connection.as_mut().graceful_shutdown();
-                    let _ = connection.await;
+                    tokio::select! {
+                        biased;
+                        _ = connection => {}
+                        () = clock.sleep(MAX_GOODBYE) => {}
+                    }
                 }
             }
             drop(place);
@@ -114,4 +120,31 @@ async fn exchange<R: Runtime>(
     let body =
         Limited::new(body, MAX_ANSWER_BYTES).collect().await.map_err(|error| broken(error.to_string()))?;
     Ok(Response::from_parts(head, body.to_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+
+    use super::*;
+    use crate::tokio_runtime::TokioRuntime;
+
+    /// Whoever never ends a request does not keep a place for ever. (Time passes as soon as nobody does anything.)
+    #[tokio::test(start_paused = true)]
+    async fn half_a_request_is_cut_off_in_the_end() {
+        let runtime = TokioRuntime::new("");
+        let listener = runtime.listen("127.0.0.1:0".parse().expect("an address")).await.expect("a free port");
+        let address = Listener::local_addr(&listener).expect("it listens");
+        let server = tokio::spawn(serve(runtime, listener, Router::new()));
+        let mut stream = TcpStream::connect(address).await.expect("somebody listens");
+        stream.write_all(b"POST /predict HTTP/1.1\r\ncontent-le").await.expect("somebody reads");
+        let began = tokio::time::Instant::now();
+        let mut answer = Vec::new();
+        let most = MAX_CONNECTION_LIFE + MAX_GOODBYE + Duration::from_secs(1);
+        let end = tokio::time::timeout(most, stream.read_to_end(&mut answer)).await;
+        assert!(end.is_ok(), "the connection is still there after {:?}", began.elapsed());
+        assert!(began.elapsed() >= MAX_CONNECTION_LIFE, "it was cut off after {:?}", began.elapsed());
+        server.abort();
+    }
 }

@@ -3,11 +3,11 @@
 //! | file | name | promise | source |
 //! | --- | --- | --- | --- |
 //! | [`one_outcome`] | `one-outcome` | no transaction both commits and aborts | AC1, AC2 |
-//! | [`one_state`] | `one-state-per-version` | no two nodes hold different states for one version | design §6 |
+//! | [`one_state`] | `one-state-per-version` | no two nodes hold different states for one version | rules 1 and 3 of [`rollout`](super) |
 //! | [`unanimous`] | `unanimous` | nobody commits without every member's vote | AC3 |
 //! | [`monotonic`] | `versions-only-grow` | what a node said it committed, it still has | AC2, durability |
 //! | [`promises`] | `promises-kept` | a node that restarts knows all it promised | R\* §2, forced writes |
-//! | [`no_alarm`] | `no-split-brain` | no node has cause for a split-brain alarm | design §6 |
+//! | [`no_alarm`] | `no-split-brain` | no node has cause for a split-brain alarm | rule 8 of [`rollout`](super) |
 //!
 //! AC1–AC4: Bernstein, Hadzilacos, Goodman, *Concurrency Control and Recovery in Database Systems*
 //! (1987), §7.3. R\*: Mohan, Lindsay, Obermarck, TODS 11(4), 1986.

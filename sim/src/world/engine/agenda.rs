@@ -44,11 +44,11 @@ impl<T> Agenda<T> {
     /// Plans a task for so much later.
     pub fn after(&mut self, delay: Duration, task: T) {
         let task = self.tasks.insert(task) as u32;
-        self.frame_after(delay, Due::Task(task));
+        self.due_after(delay, Due::Task(task));
     }
 
     /// Plans something for so much later.
-    pub fn frame_after(&mut self, delay: Duration, due: Due) {
+    pub fn due_after(&mut self, delay: Duration, due: Due) {
         let delay = u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX);
         self.add(self.queue.now.saturating_add(delay), due);
     }

@@ -109,14 +109,14 @@ impl<S: System> Engine<'_, S> {
         let [first, second] = fate.copies;
         if let Some(delay) = second {
             let copy = self.pipes.frames.add(frame, message.clone());
-            self.agenda.frame_after(delay, Due::Leave(copy));
+            self.agenda.due_after(delay, Due::Leave(copy));
         }
         if let Some(delay) = first {
             let frame = self.pipes.frames.add(frame, message);
             if delay.is_zero() {
                 self.leave(frame);
             } else {
-                self.agenda.frame_after(delay, Due::Leave(frame));
+                self.agenda.due_after(delay, Due::Leave(frame));
             }
         }
     }
