@@ -18,7 +18,7 @@ fn shipped(name: &str, seed: u64) -> Page {
 }
 
 /// The first run in which the planted bug shows.
-fn guessing_resolver() -> Page {
+pub fn guessing_resolver() -> Page {
     let scenario = chaos_of(Mistake::ResolverGuesses);
     let broken = (0..3_000)
         .find(|&seed| matches!(scenario.run(Engine::Madsim, seed, false).verdict, Verdict::Violated { .. }));
@@ -317,7 +317,7 @@ fn what_periodic_timers_cause_is_quiet_unless_something_comes_of_it() {
 }
 
 /// A page of any size that no engine made: two nodes that greet each other, one of them crashing now and then.
-fn synthetic(size: usize) -> Page {
+pub fn synthetic(size: usize) -> Page {
     let mut page = Page {
         title: "synthetic".into(),
         subtitle: "Two nodes greet each other for a very long time.".into(),

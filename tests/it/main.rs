@@ -3,7 +3,7 @@
 //! * [`transcripts`]: situations of a protocol, written as scripts, told as stories.
 //! * [`codecs`]: frames, journals and JSON against hostile bytes.
 //! * [`host`]: the promises of the one interpreter of effects.
-//! * [`html`]: a run as a page for a browser.
+//! * [`html`], [`browser`]: a run as a page, and the page in a browser.
 //! * [`scenarios`], [`checks`]: what ships passes, and is counted; a seed is a seed, wherever it runs.
 //! * [`models`]: the checker counts as many states as others do.
 //! * [`paths`]: counterexamples replay from their files; the Explorer opens where one ends.
@@ -14,6 +14,7 @@
 //! * [`specimens`]: bugs planted on purpose are found by the sweep and by the checker.
 //! * [`purity`]: what the core may depend on, and what must never reach production.
 
+mod browser;
 mod checks;
 mod codecs;
 mod conformance;

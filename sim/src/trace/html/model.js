@@ -164,6 +164,7 @@ function placeFlights() {
     const top = flight.sent === null ? undefined : middle(flight.sent);
     const ends = flight.received.map(middle).filter(y => y !== undefined);
     const bends = flight.touches.map(touch => [middle(touch.step), touch.what]).filter(([y]) => y !== undefined);
+    if (top === undefined && !ends.length && !bends.length) return; // nothing of it is on the page
     // What arrives at a step that is folded away is folded away too.
     if (flight.received.length ? !ends.length : flightIsFolded(flight)) return;
     const begin = top === undefined ? Math.min(...ends, ...bends.map(([y]) => y)) - 24 : top;

@@ -1,0 +1,83 @@
+// Uses a page as a reader would, and leaves what it saw in the document. The page's own script has run by then.
+addEventListener('load', async () => {
+  const seen = {};
+  const rest = () => new Promise(done => setTimeout(done, 40));
+  const press = key => document.body.dispatchEvent(new KeyboardEvent('keydown', { key, bubbles: true, cancelable: true }));
+  const click = what => document.querySelector(`[data-toggle="${what}"]`).click();
+  const chosen = () => Number((document.querySelector('#rows .chosen') || { dataset: {} }).dataset.step);
+  const scrollTo = async top => {
+    scroller.scrollTop = top;
+    scroller.dispatchEvent(new Event('scroll')); // nobody draws frames here, and so nobody else says it
+    await rest();
+  };
+  const inSight = () => [...document.querySelectorAll('#rows [data-step]')].map(row => Number(row.dataset.step));
+  /// Every step that is drawn somewhere on the page.
+  const drawn = async () => {
+    const steps = new Set(), before = scroller.scrollTop;
+    for (let top = 0; top < scroller.scrollHeight; top += scroller.clientHeight) {
+      await scrollTo(top);
+      inSight().forEach(step => steps.add(step));
+    }
+    await scrollTo(before);
+    return [...steps].sort((a, b) => a - b);
+  };
+  const find = async text => {
+    const field = document.getElementById('search');
+    field.value = text;
+    field.dispatchEvent(new Event('input', { bubbles: true }));
+    await rest();
+    return document.querySelector('#find .hits').textContent;
+  };
+
+  try {
+    const { word, lane, name, large } = JSON.parse(document.getElementById('asked').textContent);
+    seen.banner = document.getElementById('banner').className;
+    const wrong = document.querySelector('#rows .violation');
+    seen.violation = wrong && [Number(wrong.dataset.step), wrong.querySelector('.chip.bad').textContent];
+    seen.arrows = document.querySelectorAll('#diagram path, #diagram line').length;
+
+    seen.found = await find(word);
+    document.getElementById('search').dispatchEvent(new KeyboardEvent('keydown', { key: 'Enter', bubbles: true }));
+    seen.hit = [chosen(), document.querySelectorAll('#rows .chosen mark').length];
+    await find('');
+    press('e');
+    seen.end = chosen();
+
+    if (large) {
+      press('End');
+      seen.last = chosen();
+      press('Home');
+      seen.first = chosen();
+      for (let i = 0; i < 100; i++) press('j');
+      seen.walked = chosen();
+      await scrollTo(scroller.scrollHeight / 2);
+      seen.middle = inSight();
+    } else {
+      seen.shown = await drawn();
+      press('q');
+      seen.all = await drawn();
+      press('q');
+      for (const [filter, what] of Object.entries({ withoutLane: `lane ${lane}`, withoutName: `name ${name}`, withoutTimers: 'sort timer' })) {
+        click(what);
+        seen[filter] = await drawn();
+        click(what);
+      }
+      seen.again = await drawn();
+      seen.walk = [];
+      press('Home');
+      for (let i = 0; i < 30; i++, press('j')) {
+        const heads = [...document.querySelectorAll('#panel h3')].map(head => head.textContent);
+        const state = heads.some(head => /^What .*(knows|changes in|changed in)/.test(head));
+        seen.walk.push([chosen(), state, document.getElementById('panel').textContent]);
+      }
+      press('k');
+      seen.back = chosen();
+    }
+  } catch (error) {
+    errors.push(String(error));
+  }
+  const out = document.createElement('pre');
+  out.id = 'seen';
+  out.textContent = JSON.stringify({ ...seen, errors });
+  document.body.append(out);
+});
