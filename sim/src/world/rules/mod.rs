@@ -1,0 +1,463 @@
+//! How one world becomes the next: what may happen, and what comes of it. [`steps`] says how a node may take a step,
+//! [`limits`] how much of everything may happen, [`tell`] what it is called.
+
+mod limits;
+mod steps;
+mod tell;
+
+use std::fmt;
+
+use coalmine_core::disk::LossyDisk;
+use coalmine_core::host::Host;
+use coalmine_core::node::{Effect, Node, NodeId};
+use coalmine_core::observation::{History, Invariant, Observation, Observed, Witness};
+
+pub(crate) use self::limits::Cost;
+pub use self::limits::{Disk, Limits, Network};
+pub(crate) use self::steps::{Crashes, Way, kept};
+use super::shared::Shared;
+use super::{Packet, Slot, Spent, World};
+use crate::faults::Directions;
+use crate::system::{ConfigOf, NodeOf, Operation, System};
+
+/// How many invariants and witnesses a system may have together: one bit each.
+pub const MAX_PROPERTIES: usize = 32;
+
+/// How many requests of clients a system may have: one bit each.
+pub const MAX_REQUESTS: usize = 64;
+
+/// A system under limits: all that a step depends on besides the world.
+pub struct Rules<S: System> {
+    /// The system.
+    pub system: S,
+    /// The limits.
+    pub limits: Limits,
+    pub(crate) members: Vec<(NodeId, ConfigOf<S>)>,
+    /// What clients ask, then what they tell of a member's bad health.
+    pub(crate) requests: Vec<Operation<NodeOf<S>>>,
+    /// How many of the requests are operations.
+    pub(crate) operations: usize,
+    pub(crate) invariants: Vec<Invariant<NodeOf<S>, S::History>>,
+    pub(crate) witnesses: Vec<Witness<NodeOf<S>, S::History>>,
+    /// Whether a crash may also fall where it makes no difference: see [`Reductions::crash_points`].
+    ///
+    /// [`Reductions::crash_points`]: crate::check::Reductions::crash_points
+    pub(crate) every_crash_point: bool,
+}
+
+/// Something that happens.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Action<N: Node> {
+    /// A node takes an event, or boots, or its disk makes a record durable; what it chooses is `choices`.
+    Step {
+        /// The node's place.
+        place: usize,
+        /// What happens to it.
+        step: Step<N>,
+        /// What it is answered when it chooses, in order.
+        choices: Vec<u32>,
+        /// The node crashes during the step.
+        crash: Option<CrashPoint>,
+    },
+    /// A packet is lost.
+    Drop(Packet<N>),
+    /// A node that does nothing at the moment crashes.
+    Crash {
+        /// The node's place.
+        place: usize,
+        /// What survives.
+        kept: Kept,
+    },
+    /// A link is cut.
+    Cut {
+        /// From whom nothing arrives any more.
+        from: NodeId,
+        /// At whom.
+        to: NodeId,
+        /// Whether the other direction is cut, too.
+        both_ways: bool,
+    },
+    /// A link is healed.
+    Heal {
+        /// From whom messages arrive again.
+        from: NodeId,
+        /// At whom.
+        to: NodeId,
+    },
+}
+
+/// What happens to a node in a step.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Step<N: Node> {
+    /// It (re)starts.
+    Boot,
+    /// A packet arrives; with `again` a copy stays under way.
+    Deliver {
+        /// The packet.
+        packet: Packet<N>,
+        /// Whether a copy stays.
+        again: bool,
+    },
+    /// A timer fires.
+    Fire(N::Timer),
+    /// The request with this number in the list is sent, for the first time or again.
+    Ask(usize),
+    /// The next unsynced record becomes durable.
+    Flush,
+}
+
+/// Where in a step a crash falls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct CrashPoint {
+    /// How many of the step's effects still happen.
+    pub after: usize,
+    /// What survives of what the disk holds then.
+    pub kept: Kept,
+}
+
+/// What a crash leaves on the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kept {
+    /// All that is durable, and so many of the unsynced records.
+    Unsynced(usize),
+    /// Nothing: the node gets a new disk.
+    Nothing,
+}
+
+/// An action and the world it leads to.
+pub struct Transition<S: System> {
+    /// What happens.
+    pub action: Action<NodeOf<S>>,
+    /// What comes of it.
+    pub next: World<S>,
+}
+
+impl<S: System> Rules<S> {
+    /// Whether there can be rules for a system: a world counts what was asked, and what was seen, in one word
+    /// each.
+    pub fn fits(system: &S) -> Result<(), String> {
+        let properties = system.invariants().len() + system.witnesses().len();
+        if properties > MAX_PROPERTIES {
+            return Err(format!("{properties} invariants and witnesses are more than {MAX_PROPERTIES}"));
+        }
+        let (operations, ailments) = (system.operations().len(), system.ailments().len());
+        if operations + ailments > MAX_REQUESTS {
+            return Err(format!(
+                "{operations} requests of clients and {ailments} that tell members they are unwell are more \
+                 than {MAX_REQUESTS} together: take fewer operations or nodes"
+            ));
+        }
+        Ok(())
+    }
+
+    /// The rules for a system that [fits](Self::fits).
+    pub fn new(system: S, limits: Limits) -> Self {
+        let (invariants, witnesses) = (system.invariants(), system.witnesses());
+        assert!(invariants.len() + witnesses.len() <= MAX_PROPERTIES, "too many properties");
+        let (members, mut requests) = (system.members(), system.operations());
+        let operations = requests.len();
+        requests.extend(system.ailments());
+        assert!(requests.len() <= MAX_REQUESTS, "too many requests");
+        let every_crash_point = false;
+        Self { members, requests, operations, invariants, witnesses, system, limits, every_crash_point }
+    }
+
+    /// The world before anything has happened: every node has just booted on its
+    /// [first disk](System::first_disk).
+    pub fn initial(&self) -> World<S> {
+        let boots = (0..self.members.len()).map(Self::boot);
+        boots.fold(self.before_boot(), |world, boot| self.apply(&world, &boot).0)
+    }
+
+    /// A node starts.
+    pub(crate) fn boot(place: usize) -> Action<NodeOf<S>> {
+        Action::Step { place, step: Step::Boot, choices: Vec::new(), crash: None }
+    }
+
+    /// The world in which no node has booted yet.
+    pub(crate) fn before_boot(&self) -> World<S> {
+        let down = |(id, _): &(NodeId, _)| {
+            let mut disk = LossyDisk::default();
+            self.system.first_disk(*id).into_iter().for_each(|record| disk.append(record));
+            disk.sync(disk.written().len());
+            Slot { host: None, disk, lives: 0 }
+        };
+        World {
+            members: self.members.iter().map(|(id, _)| *id).collect(),
+            slots: self.members.iter().map(|member| Shared::new(down(member))).collect(),
+            packets: Vec::new(),
+            cut: Directions::new(),
+            history: Shared::new(S::History::default()),
+            spent: Spent::default(),
+            verdict: 0,
+        }
+    }
+
+    /// All that may happen next, in a fixed order.
+    pub fn successors(&self, world: &World<S>, out: &mut Vec<Transition<S>>) {
+        let spent = &world.spent;
+        for packet in &world.packets {
+            let place = self.place(packet.to);
+            let deliver = |again| Step::Deliver { packet: (**packet).clone(), again };
+            self.step(world, place, deliver(false), out);
+            let up = world.slots[place].host.is_some();
+            if up && self.limits.network == Network::Datagrams && self.can_pay(spent, Cost::Duplicate) {
+                self.step(world, place, deliver(true), out);
+            }
+            if self.can_pay(spent, Cost::Drop) {
+                self.push(world, Action::Drop((**packet).clone()), out);
+            }
+        }
+        for (place, slot) in world.slots.iter().enumerate() {
+            let Some(host) = &slot.host else {
+                self.step(world, place, Step::Boot, out);
+                continue;
+            };
+            for timer in host.timers() {
+                if self.may_fire(spent, self.system.is_periodic(timer)) {
+                    self.step(world, place, Step::Fire(timer.clone()), out);
+                }
+            }
+            if slot.disk.unsynced() > 0 {
+                self.step(world, place, Step::Flush, out);
+            }
+            kept(self.crashes(spent), slot.disk.unsynced(), |kept| {
+                self.push(world, Action::Crash { place, kept }, out);
+            });
+        }
+        for (index, request) in self.requests.iter().enumerate() {
+            let place = self.place(request.to);
+            if self.may_ask(spent, index) && world.slots[place].host.is_some() {
+                self.step(world, place, Step::Ask(index), out);
+            }
+        }
+        for &(from, to) in &world.cut {
+            self.push(world, Action::Heal { from, to }, out);
+        }
+        if self.can_pay(spent, Cost::Cut) {
+            self.cuts(&world.cut, |cut| self.push(world, cut, out));
+        }
+    }
+
+    /// Every link that may be cut besides those that are.
+    pub(crate) fn cuts(&self, cut: &Directions, mut each: impl FnMut(Action<NodeOf<S>>)) {
+        for &(from, _) in &self.members {
+            for &(to, _) in self.members.iter().filter(|(to, _)| *to != from) {
+                if cut.contains(&(from, to)) {
+                    continue;
+                }
+                each(Action::Cut { from, to, both_ways: false });
+                if from < to && !cut.contains(&(to, from)) {
+                    each(Action::Cut { from, to, both_ways: true });
+                }
+            }
+        }
+    }
+
+    /// One action. The effects are those that happened.
+    pub fn apply(&self, world: &World<S>, action: &Action<NodeOf<S>>) -> (World<S>, Vec<Effect<NodeOf<S>>>) {
+        let mut next = world.clone();
+        let mut happened = Vec::new();
+        match action {
+            Action::Drop(packet) => {
+                next.remove(packet);
+                self.pay(&mut next.spent, Cost::Drop);
+            }
+            Action::Crash { place, kept } => {
+                let mut slot = (*world.slots[*place]).clone();
+                slot.crash(*kept);
+                next.slots[*place] = Shared::new(slot);
+                self.pay(&mut next.spent, kept.cost());
+            }
+            Action::Step { place, step, choices, crash } => {
+                self.begin(&mut next, step);
+                if let Some(ran) = self.run(&world.slots[*place], *place, step, choices) {
+                    let way = self.finish(&ran, choices.clone(), *crash);
+                    happened.clone_from(&way.effects);
+                    self.take(&mut next, *place, way);
+                }
+            }
+            Action::Cut { from, to, both_ways } => {
+                next.cut(*from, *to);
+                if *both_ways {
+                    next.cut(*to, *from);
+                }
+                self.pay(&mut next.spent, Cost::Cut);
+            }
+            Action::Heal { from, to } => {
+                next.cut.remove(&(*from, *to));
+            }
+        }
+        next.verdict = self.judge_world(&next);
+        (next, happened)
+    }
+
+    /// A step in all its ways.
+    fn step(&self, world: &World<S>, place: usize, step: Step<NodeOf<S>>, out: &mut Vec<Transition<S>>) {
+        let mut begun = world.clone();
+        self.begin(&mut begun, &step);
+        let slot = &world.slots[place];
+        if slot.host.is_none() && step != Step::Boot {
+            let action = Action::Step { place, step, choices: Vec::new(), crash: None };
+            return self.offer(world, action, begun, out); // nobody is there to take it
+        }
+        self.ways(slot, place, &step, self.crashes(&world.spent), |way| {
+            let (choices, crash) = (way.choices.clone(), way.crash);
+            let mut next = begun.clone();
+            self.take(&mut next, place, way);
+            self.offer(world, Action::Step { place, step: step.clone(), choices, crash }, next, out);
+        });
+    }
+
+    fn push(&self, world: &World<S>, action: Action<NodeOf<S>>, out: &mut Vec<Transition<S>>) {
+        let (next, _) = self.apply(world, &action);
+        self.offer(world, action, next, out);
+    }
+
+    /// What changes nothing is not a transition.
+    fn offer(
+        &self,
+        world: &World<S>,
+        action: Action<NodeOf<S>>,
+        mut next: World<S>,
+        out: &mut Vec<Transition<S>>,
+    ) {
+        if next != *world {
+            next.verdict = self.judge_world(&next);
+            out.push(Transition { action, next });
+        }
+    }
+
+    /// What becomes of the world when a step goes this way.
+    fn take(&self, next: &mut World<S>, place: usize, way: Way<NodeOf<S>>) {
+        let me = self.members[place].0;
+        let mut history = None;
+        for effect in way.effects {
+            match effect {
+                Effect::Send { to, message } => next.insert(Packet { from: me, to, message }),
+                Effect::Observe(fact) => {
+                    history.get_or_insert_with(|| (*next.history).clone()).observe(me, &fact);
+                }
+                Effect::Append(_)
+                | Effect::Reply { .. }
+                | Effect::Publish(_)
+                | Effect::SetTimer { .. }
+                | Effect::CancelTimer(_) => {}
+                Effect::WhenDurable(_) => unreachable!("the host keeps tokens to itself"),
+            }
+        }
+        if let Some(history) = history {
+            next.history = Shared::new(history);
+        }
+        next.slots[place] = Shared::new(way.slot);
+        if let Some(point) = way.crash {
+            self.pay(&mut next.spent, point.kept.cost());
+        }
+    }
+
+    /// What a step takes from the network and from the budgets, whoever takes it.
+    fn begin(&self, next: &mut World<S>, step: &Step<NodeOf<S>>) {
+        if let Step::Deliver { packet, again: false } = step
+            && self.limits.network == Network::Datagrams
+        {
+            next.remove(packet);
+        }
+        if let Some(cost) = self.cost(step) {
+            self.pay(&mut next.spent, cost);
+        }
+    }
+
+    pub(crate) fn place(&self, id: NodeId) -> usize {
+        self.members.iter().position(|(member, _)| *member == id).unwrap_or_else(|| {
+            panic!("{id} is not a member of the system, but is sent to");
+        })
+    }
+
+    /// The world as invariants see it.
+    pub fn observe<'a>(&'a self, world: &'a World<S>) -> Observation<'a, NodeOf<S>, S::History> {
+        self.observe_parts(world.slots.iter().map(|slot| &**slot), &world.history)
+    }
+
+    fn observe_parts<'a>(
+        &'a self,
+        slots: impl Iterator<Item = &'a Slot<NodeOf<S>>>,
+        history: &'a S::History,
+    ) -> Observation<'a, NodeOf<S>, S::History> {
+        let nodes = self.members.iter().zip(slots).map(|((id, config), slot)| Observed {
+            id: *id,
+            config,
+            state: slot.host.as_ref().map(Host::node),
+            durable: Some(slot.disk.durable()),
+        });
+        Observation { nodes: nodes.collect(), history }
+    }
+
+    fn judge_world(&self, world: &World<S>) -> u64 {
+        self.judge(world.slots.iter().map(|slot| &**slot), &world.history)
+    }
+
+    /// Which invariants are broken and which witnesses are seen, a bit each.
+    pub(crate) fn judge<'a>(
+        &'a self,
+        slots: impl Iterator<Item = &'a Slot<NodeOf<S>>>,
+        history: &'a S::History,
+    ) -> u64 {
+        let now = self.observe_parts(slots, history);
+        let broken = self.invariants.iter().map(|invariant| (invariant.check)(&now).is_err());
+        let seen = self.witnesses.iter().map(|witness| (witness.seen)(&now));
+        broken.chain(seen).enumerate().fold(0, |bits, (i, bit)| bits | (u64::from(bit) << i))
+    }
+
+    /// Whether the system has come to rest.
+    pub(crate) fn converged<'a>(
+        &'a self,
+        slots: impl Iterator<Item = &'a Slot<NodeOf<S>>>,
+        history: &'a S::History,
+    ) -> Result<(), String> {
+        let now = self.observe_parts(slots, history);
+        match self.limits.without {
+            None => self.system.converged(&now),
+            Some(gone) => self.system.goes_on_without(gone, &now),
+        }
+    }
+}
+
+impl<S: System> World<S> {
+    fn cut(&mut self, from: NodeId, to: NodeId) {
+        self.cut.insert((from, to));
+        self.packets.retain(|packet| (packet.from, packet.to) != (from, to));
+    }
+
+    /// A packet that equals one under way adds nothing: to deliver it twice is a duplicate, and costs. Over
+    /// a link that is cut nothing gets under way.
+    fn insert(&mut self, packet: Packet<NodeOf<S>>) {
+        if self.cut.contains(&(packet.from, packet.to)) {
+            return;
+        }
+        let packet = Shared::new(packet);
+        if let Err(at) = self.packets.binary_search(&packet) {
+            self.packets.insert(at, packet);
+        }
+    }
+
+    fn remove(&mut self, packet: &Packet<NodeOf<S>>) {
+        let at = self.packets.iter().position(|there| **there == *packet);
+        self.packets.remove(at.expect("only packets under way are delivered or lost"));
+    }
+}
+
+impl<S: System> Clone for Transition<S> {
+    fn clone(&self) -> Self {
+        Self { action: self.action.clone(), next: self.next.clone() }
+    }
+}
+impl<S: System> PartialEq for Transition<S> {
+    fn eq(&self, other: &Self) -> bool {
+        self.action == other.action
+    }
+}
+impl<S: System> fmt::Debug for Transition<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.action.fmt(f)
+    }
+}

@@ -1,0 +1,232 @@
+//! The ways a step of a node may go: what it chooses, and where in the step it crashes. They follow from the node's own
+//! place alone.
+
+use coalmine_core::disk::LossyDisk;
+use coalmine_core::host::Host;
+use coalmine_core::node::{Effect, Event, Node};
+
+use super::limits::Disk;
+use super::{CrashPoint, Kept, Rules, Step};
+use crate::system::{ConfigOf, NodeOf, Operation, System};
+use crate::world::{Packet, Slot};
+
+/// What one step of a node did.
+pub(super) struct Ran<N: Node> {
+    slot: Slot<N>,
+    /// The disk without what this step wrote: where a crash within the step begins to count.
+    disk_before: LossyDisk<N::Record>,
+    /// All effects in program order; a record that the disk has made durable at once follows its write.
+    effects: Vec<Effect<N>>,
+    /// For each question the node asked: how many answers there were.
+    asked: Vec<u32>,
+}
+
+/// One of the ways in which a step of a node may go: what it chooses, whether it crashes. Follows from the
+/// node's own place alone, so the same step from the same place goes the same ways in every world.
+pub(crate) struct Way<N: Node> {
+    pub choices: Vec<u32>,
+    pub crash: Option<CrashPoint>,
+    /// What becomes of the place.
+    pub slot: Slot<N>,
+    /// What happened, in order.
+    pub effects: Vec<Effect<N>>,
+}
+
+/// Which crashes the budgets still allow.
+#[derive(Clone, Copy)]
+pub(crate) struct Crashes {
+    pub crash: bool,
+    pub wipe: bool,
+}
+
+impl<S: System> Rules<S> {
+    /// All the ways a step of a place may go: every choice, and a crash at every point of it. None if nobody
+    /// is there to take it.
+    pub(crate) fn ways(
+        &self,
+        slot: &Slot<NodeOf<S>>,
+        place: usize,
+        step: &Step<NodeOf<S>>,
+        crashes: Crashes,
+        mut each: impl FnMut(Way<NodeOf<S>>),
+    ) {
+        let mut choices = Vec::new();
+        while let Some(ran) = self.run(slot, place, step, &choices) {
+            choices.resize(ran.asked.len(), 0);
+            self.crash_points(crashes, ran.disk_before.unsynced(), &ran.effects, |point| {
+                each(self.finish(&ran, choices.clone(), Some(point)));
+            });
+            each(self.finish(&ran, choices.clone(), None));
+            // The next script in order: raise the last answer that can be raised, drop what follows.
+            while choices.last().is_some_and(|&last| last + 1 == ran.asked[choices.len() - 1]) {
+                choices.pop();
+            }
+            let Some(last) = choices.last_mut() else { return };
+            *last += 1;
+        }
+    }
+
+    /// Every point of a step at which a crash makes a difference: before all effects, and before each further one that
+    /// is [visible](is_visible). What is not visible is gone with the node, whether it happened or not. The crash after
+    /// the last effect is an action of its own.
+    fn crash_points(
+        &self,
+        crashes: Crashes,
+        mut unsynced: usize,
+        effects: &[Effect<NodeOf<S>>],
+        mut each: impl FnMut(CrashPoint),
+    ) {
+        let mut is_first = true;
+        for (after, effect) in effects.iter().enumerate() {
+            // A fact only tells what the effect before it has done: there is no moment between the two.
+            let is_told_of = after > 0 && matches!(effect, Effect::Observe(_));
+            if !is_told_of && (self.every_crash_point || is_visible(effect)) {
+                let after = if std::mem::take(&mut is_first) { 0 } else { after };
+                kept(crashes, unsynced, |kept| each(CrashPoint { after, kept }));
+            }
+            if self.limits.disk == Disk::Async && matches!(effect, Effect::Append(_)) {
+                unsynced += 1;
+            }
+        }
+    }
+
+    /// Runs a node through a step, on a copy. `None` if nobody is there to take it.
+    pub(super) fn run(
+        &self,
+        slot: &Slot<NodeOf<S>>,
+        place: usize,
+        step: &Step<NodeOf<S>>,
+        choices: &[u32],
+    ) -> Option<Ran<NodeOf<S>>> {
+        if slot.host.is_none() && *step != Step::Boot {
+            return None;
+        }
+        let mut slot = slot.clone();
+        let config = &self.members[place].1;
+        let mut asked = Vec::new();
+        let mut choose = |n| {
+            asked.push(n);
+            choices.get(asked.len() - 1).copied().unwrap_or(0)
+        };
+        let mut out = Vec::new();
+        if let Step::Flush = step {
+            let upto = slot.disk.durable().len() + 1;
+            slot.disk.sync(upto);
+        }
+        let disk_before = slot.disk.clone();
+        if let Step::Boot = step {
+            slot.lives += 1;
+            let host = Host::boot(config, slot.disk.written(), slot.lives, &mut choose, &mut out);
+            slot.host = Some(host);
+        } else if let Step::Flush = step {
+            let upto = slot.disk.durable().len() as u64;
+            slot.host.as_mut()?.synced(config, slot.lives, upto, &mut choose, &mut out);
+        } else {
+            let event = self.event(step);
+            slot.host.as_mut()?.step(config, event, &mut choose, &mut out);
+        }
+        self.flush_at_once(&mut slot, config, &mut out, &mut choose);
+        Some(Ran { slot, disk_before, effects: out, asked })
+    }
+
+    fn event(&self, step: &Step<NodeOf<S>>) -> Event<NodeOf<S>> {
+        match step {
+            Step::Deliver { packet: Packet { from, message, .. }, .. } => {
+                Event::Message { from: *from, message: message.clone() }
+            }
+            Step::Fire(timer) => Event::Timer(timer.clone()),
+            Step::Ask(index) => {
+                let Operation { id, request, .. } = self.requests[*index].clone();
+                Event::Request { id, request }
+            }
+            Step::Boot | Step::Flush => unreachable!("no event of the node"),
+        }
+    }
+
+    /// Writes the records among the effects to the disk. With [`Disk::Sync`] each becomes durable before
+    /// anything that follows it in the program, so the effects it releases are put right behind it.
+    fn flush_at_once(
+        &self,
+        slot: &mut Slot<NodeOf<S>>,
+        config: &ConfigOf<S>,
+        effects: &mut Vec<Effect<NodeOf<S>>>,
+        mut choose: &mut dyn FnMut(u32) -> u32,
+    ) {
+        if self.limits.disk == Disk::Async {
+            for effect in effects.iter() {
+                if let Effect::Append(record) = effect {
+                    slot.disk.append(record.clone());
+                }
+            }
+            return;
+        }
+        let Some(host) = &mut slot.host else { return };
+        let is_write = |effect: &Effect<_>| matches!(effect, Effect::Append(_));
+        let (mut writes, mut ordered): (Vec<_>, Vec<_>) = effects.drain(..).partition(is_write);
+        while !writes.is_empty() {
+            let write = writes.remove(0);
+            if let Effect::Append(record) = &write {
+                slot.disk.append(record.clone());
+            }
+            ordered.push(write);
+            let upto = slot.disk.written().len();
+            slot.disk.sync(upto);
+            let mut released = Vec::new();
+            host.synced(config, slot.lives, upto as u64, &mut choose, &mut released);
+            for effect in released {
+                if is_write(&effect) { writes.push(effect) } else { ordered.push(effect) }
+            }
+        }
+        *effects = ordered;
+    }
+
+    /// What happens in a step: all of it, or what comes before a crash.
+    pub(super) fn finish(
+        &self,
+        ran: &Ran<NodeOf<S>>,
+        choices: Vec<u32>,
+        crash: Option<CrashPoint>,
+    ) -> Way<NodeOf<S>> {
+        let Some(point) = crash else {
+            return Way { choices, crash, slot: ran.slot.clone(), effects: ran.effects.clone() };
+        };
+        let effects = ran.effects[..point.after.min(ran.effects.len())].to_vec();
+        let mut slot = Slot { host: None, disk: ran.disk_before.clone(), lives: ran.slot.lives };
+        for effect in &effects {
+            if let Effect::Append(record) = effect {
+                slot.disk.append(record.clone());
+            }
+        }
+        if self.limits.disk == Disk::Sync {
+            let all = slot.disk.written().len();
+            slot.disk.sync(all);
+        }
+        slot.crash(point.kept);
+        Way { choices, crash, slot, effects }
+    }
+}
+
+/// Everything that a crash may leave of a disk with so many unsynced records.
+pub(crate) fn kept(crashes: Crashes, unsynced: usize, mut each: impl FnMut(Kept)) {
+    if crashes.crash {
+        (0..=unsynced).for_each(|keep| each(Kept::Unsynced(keep)));
+    }
+    if crashes.wipe {
+        each(Kept::Nothing);
+    }
+}
+
+/// Whether anybody can tell after a crash that it happened: it is on the disk, or on its way to somebody.
+fn is_visible<N: Node>(effect: &Effect<N>) -> bool {
+    matches!(effect, Effect::Append(_) | Effect::Send { .. } | Effect::Reply { .. })
+}
+
+impl<N: Node> Slot<N> {
+    pub(crate) fn crash(&mut self, kept: Kept) {
+        match kept {
+            Kept::Unsynced(keep) => drop(self.disk.crash(keep)),
+            Kept::Nothing => self.disk.wipe(),
+        }
+        self.host = None;
+    }
+}
