@@ -1,5 +1,5 @@
-//! How one world becomes the next: what may happen, and what comes of it. [`steps`] says how a node may take a step,
-//! [`limits`] how much of everything may happen, [`tell`] what it is called.
+//! How one world becomes the next: what may happen, and what comes of it. `steps` says how a node may take a step,
+//! `limits` how much of everything may happen, `tell` what it is called.
 
 mod limits;
 mod steps;
