@@ -209,7 +209,7 @@ fn a_check_ends_with_its_verdict_as_json() {
     let properties =
         [("aborts", "witnessed"), ("commits", "witnessed"), ("consistent", "holds"), ("settles", "holds")];
     assert_eq!(verdict["properties"], properties.into_iter().collect::<Value>());
-    assert!(is_positive(&verdict["states"]) && is_positive(&verdict["wall_s"]), "{verdict}");
+    assert!(is_positive(&verdict["steps"]) && is_positive(&verdict["wall_s"]), "{verdict}");
 
     let text = coalmine(line.trim_end_matches(" --format json")).exits(0).stdout();
     assert!(text.contains("exhausted, 288 distinct states"), "{text}");
@@ -240,13 +240,13 @@ fn all_models_and_whole_ladders_are_checked_in_one_table() {
     let names: Vec<_> =
         all["checks"].as_array().expect("checks").iter().map(|it| it["check"].clone()).collect();
     assert_eq!(names, ["twophase", "counter", "single-copy", "abd", "paxos", "rollout"]);
-    let text = coalmine("check twophase --deep --max-states 300000 --no-settle").exits(6).stdout();
+    let text = coalmine("check twophase --deep --max-steps 300000 --no-settle").exits(6).stdout();
     let line = |nodes: u32| {
         let mut lines = text.lines();
         lines.find(|line| line.contains(&format!("twophase --nodes {nodes} "))).unwrap_or_default().to_owned()
     };
     assert!(line(3).contains("288") && line(3).contains("| proof |"), "{text}");
-    assert!(line(10).contains("not exhausted: --max-states 300000"), "{text}");
+    assert!(line(10).contains("not exhausted: --max-steps 300000"), "{text}");
 }
 
 /// Another process goes on where the first was stopped.
@@ -255,10 +255,10 @@ fn a_check_goes_on_from_its_checkpoint() {
     let file = std::env::temp_dir().join(format!("coalmine-checkpoint-{}", std::process::id()));
     let line = format!("check rollout --timeouts 0 --checkpoint {} --format json", file.display());
     let whole = coalmine("check rollout --timeouts 0 --format json").exits(0).json();
-    let first = coalmine(&format!("{line} --max-states 2000")).exits(6).json();
+    let first = coalmine(&format!("{line} --max-steps 2000")).exits(6).json();
     assert_eq!(first["exhausted"], false);
     let second = coalmine(&line).exits(0).json();
-    for field in ["exhausted", "states", "unique_states", "depth", "properties"] {
+    for field in ["exhausted", "steps", "unique_states", "depth", "properties"] {
         assert_eq!(second[field], whole[field], "{field}");
     }
     let refused = coalmine(&line.replace("--timeouts 0", "--timeouts 1")).exits(2).stderr();
@@ -271,7 +271,7 @@ fn a_check_goes_on_from_its_checkpoint() {
 fn budgets_are_flags_and_are_said_with_the_verdict() {
     let all =
         "--nodes 2 --rollouts 2 --crashes 0 --drops 1 --dups 1 --timeouts 0 --heartbeats 1 --disk async";
-    let verdict = coalmine(&format!("check rollout {all} --max-states 3000 --format json")).json();
+    let verdict = coalmine(&format!("check rollout {all} --max-steps 3000 --format json")).json();
     let limits = &verdict["limits"];
     assert_eq!((&verdict["nodes"], &verdict["operations"]), (&2.into(), &2.into()));
     let expected = [("crashes", 0), ("drops", 1), ("duplicates", 1), ("timeouts", 0), ("periodic", 1)];
@@ -303,13 +303,13 @@ fn counts_do_not_depend_on_the_number_of_threads() {
 /// Only an exhausted space proves anything: a capped search says that it is none, and what stopped it.
 #[test]
 fn a_capped_check_is_no_proof_and_says_why() {
-    let verdict = coalmine("check rollout --max-states 2000 --format json").json();
+    let verdict = coalmine("check rollout --max-steps 2000 --format json").json();
     assert_eq!(verdict["exhausted"], false);
     let why = verdict["stopped_by"].as_str().expect("a reason");
-    assert!(why.contains("--max-states 2000"), "{why}");
+    assert!(why.contains("--max-steps 2000"), "{why}");
 
-    let text = coalmine("check rollout --max-states 2000").stdout();
-    assert!(text.contains("not exhausted: --max-states 2000"), "{text}");
+    let text = coalmine("check rollout --max-steps 2000").stdout();
+    assert!(text.contains("not exhausted: --max-steps 2000"), "{text}");
     assert!(text.contains("holds so far") && !text.contains(": holds\n"), "{text}");
 }
 
@@ -317,7 +317,7 @@ fn a_capped_check_is_no_proof_and_says_why() {
 /// and one check or many. A walk was asked for so many walks, and has walked them.
 #[test]
 fn a_capped_check_has_an_exit_code_of_its_own() {
-    for cap in ["--max-states 100", "--depth 4", "--memory-limit 1KiB"] {
+    for cap in ["--max-steps 100", "--depth 4", "--memory-limit 1KiB"] {
         let one = coalmine(&format!("check rollout {cap} --format json")).exits(6).json();
         assert_eq!((&one["end"], &one["exhausted"]), (&"capped".into(), &false.into()), "{cap}");
         let all = coalmine(&format!("check all {cap} --format json")).exits(6).json();
@@ -325,11 +325,11 @@ fn a_capped_check_has_an_exit_code_of_its_own() {
     }
     let walked = coalmine("check rollout --walk 0..20 --format json").exits(0).json();
     assert_eq!((&walked["end"], &walked["exhausted"]), (&"walked".into(), &false.into()));
-    coalmine("check rollout --walk 0..2000 --max-states 100").exits(6);
+    coalmine("check rollout --walk 0..2000 --max-steps 100").exits(6);
     // What is wrong counts for more than a cap.
     let wrong = "check rollout --nodes 2 --crashes 0 --wipes 2 --drops 0 --timeouts 0 --no-capsule";
     coalmine(wrong).exits(3);
-    coalmine(&format!("{wrong} --max-states 20000")).exits(3);
+    coalmine(&format!("{wrong} --max-steps 20000")).exits(3);
 }
 
 /// Starts a check that takes long, and signals it when it has begun: once it has printed a line, or after a while.
@@ -474,7 +474,7 @@ fn the_examples_in_the_help_are_sound() {
         let examples = told.rsplit("Example").next().expect("an example");
         for line in examples.lines().filter_map(|line| line.find(command).map(|start| &line[start..])) {
             // A whole check would take long here; that its flags are understood is enough.
-            let (capped, code) = if command == "check" { (" --max-states 10", 6) } else { ("", 0) };
+            let (capped, code) = if command == "check" { (" --max-steps 10", 6) } else { ("", 0) };
             coalmine(&format!("{line}{capped}")).exits(code);
         }
     }

@@ -42,7 +42,7 @@ fn two_phase_of_seven_on_two_threads_has_the_known_number_of_states() {
 fn the_rollout_holds_with_a_crash_and_a_loss() {
     let args = ModelArgs { timeouts: Some(0), ..ModelArgs::default() };
     let report = check(&rollout::model(), args, 2);
-    assert_eq!((report.states, report.unique_states), (114_360, 26_261));
+    assert_eq!((report.steps, report.unique_states), (114_360, 26_261));
 }
 
 #[test]
@@ -50,7 +50,7 @@ fn the_rollout_holds_with_a_disk_that_syncs_late() {
     let args =
         ModelArgs { drops: Some(0), timeouts: Some(0), disk: Some(Disk::Async), ..ModelArgs::default() };
     let report = check(&rollout::model(), args, 2);
-    assert_eq!((report.states, report.unique_states), (125_443, 31_451));
+    assert_eq!((report.steps, report.unique_states), (125_443, 31_451));
 }
 
 #[test]
@@ -64,7 +64,7 @@ fn the_rollout_holds_with_a_lost_disk() {
         ..ModelArgs::default()
     };
     let report = check_with_wipes(args);
-    assert_eq!((report.states, report.unique_states), (466_037, 111_744));
+    assert_eq!((report.steps, report.unique_states), (466_037, 111_744));
 }
 
 /// The checker found it: both nodes lose their disks, and the coordinator presumed ABORT for what its former
@@ -80,7 +80,7 @@ fn nothing_is_presumed_about_what_a_lost_disk_decided() {
         ..ModelArgs::default()
     };
     let report = check_with_wipes(args);
-    assert_eq!((report.states, report.unique_states), (79_304, 29_374));
+    assert_eq!((report.steps, report.unique_states), (79_304, 29_374));
 }
 
 /// If a participant never comes back nobody waits for it. If the coordinator never does, the others may wait, but
@@ -180,9 +180,9 @@ fn a_space_of_one_state_is_no_proof() {
 
 #[test]
 fn a_cap_is_named_and_is_no_proof() {
-    let options = CheckOptions { max_states: Some(1_000), ..CheckOptions::default() };
+    let options = CheckOptions { max_steps: Some(1_000), ..CheckOptions::default() };
     let (report, _) = rollout::model().check(ModelArgs::default(), options, &mut |_| {});
-    assert_eq!(report.stopped_by.as_deref(), Some("--max-states 1000"));
+    assert_eq!(report.stopped_by.as_deref(), Some("--max-steps 1000"));
     assert!(!report.exhausted && !report.is_proof());
 }
 
@@ -193,7 +193,7 @@ fn the_rollout_holds_with_cuts_retries_and_bad_health() {
     let of = |args| {
         let (report, found) = rollout::model().check(args, full(), &mut |_| {});
         assert!(report.exhausted, "{report:#?}\n{}", found.map(|found| found.story).unwrap_or_default());
-        (report.states, report.unique_states)
+        (report.steps, report.unique_states)
     };
     assert_eq!(of(quiet), (26, 18));
     assert_eq!(of(ModelArgs { cuts: Some(1), ..quiet }), (662, 246));

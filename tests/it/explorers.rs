@@ -30,7 +30,7 @@ fn own(threads: usize) -> CheckOptions {
 }
 
 fn counts(report: &CheckReport) -> (usize, usize, usize) {
-    (report.states, report.unique_states, report.depth)
+    (report.steps, report.unique_states, report.depth)
 }
 
 /// Everything that a report says, whatever was spent for it.
@@ -82,7 +82,7 @@ fn both_explorers_visit_the_same_states() {
             assert_eq!(all_but_cost(&report), all_but_cost(&reference), "{words}");
             assert!(report.exhausted, "{words}");
             let runs = report.handler_runs.expect("our own explorer counts them");
-            assert!((1..report.states as u64).contains(&runs), "{words}: a node was run {runs} times");
+            assert!((1..report.steps as u64).contains(&runs), "{words}: a node was run {runs} times");
         }
     }
 }
@@ -124,10 +124,10 @@ fn what_is_left_out_changes_no_verdict() {
                 assert_eq!(reduced.properties, full.properties, "{words}");
                 assert!(reduced.exhausted, "{words}");
                 assert!(
-                    reduced.unique_states <= full.unique_states && reduced.states <= full.states,
+                    reduced.unique_states <= full.unique_states && reduced.steps <= full.steps,
                     "{words}"
                 );
-                *fewer += usize::from(reduced.states < full.states);
+                *fewer += usize::from(reduced.steps < full.steps);
             }
         }
     }
@@ -246,8 +246,8 @@ fn who_sleeps_hides_no_state() {
                 (report.unique_states, report.depth, report.exhausted, report.properties.clone())
             };
             assert_eq!(seen(&asleep), seen(&awake), "{words}");
-            assert!(asleep.states <= awake.states, "{words}");
-            saved += usize::from(asleep.states * 4 < awake.states * 3);
+            assert!(asleep.steps <= awake.steps, "{words}");
+            saved += usize::from(asleep.steps * 4 < awake.steps * 3);
             for threads in [2, 3] {
                 assert_eq!(all_but_cost(&explored(true, threads)), all_but_cost(&asleep), "{words}");
             }
@@ -297,9 +297,9 @@ fn both_explorers_stop_at_the_same_depth() {
 #[test]
 fn a_bound_stops_our_explorer_at_the_same_state_with_any_number_of_threads() {
     let stop = |threads, max| {
-        let options = CheckOptions { max_states: Some(max), ..own(threads) };
+        let options = CheckOptions { max_steps: Some(max), ..own(threads) };
         let (report, _) = explore(&rollout::model(), ModelArgs::default(), options);
-        assert_eq!(report.stopped_by, Some(format!("--max-states {max}")));
+        assert_eq!(report.stopped_by, Some(format!("--max-steps {max}")));
         all_but_cost(&report)
     };
     for max in [10, 5_000, 50_000] {
@@ -340,9 +340,9 @@ fn a_search_goes_on_from_its_checkpoint() {
     ];
     for (name, model, args, reductions) in searches {
         let path = folder.path().join(name);
-        let of = |threads, checkpoint: Option<&Path>, max_states| CheckOptions {
+        let of = |threads, checkpoint: Option<&Path>, max_steps| CheckOptions {
             checkpoint: checkpoint.map(Path::to_owned),
-            max_states,
+            max_steps,
             reductions,
             settle: true,
             ..own(threads)
@@ -350,13 +350,13 @@ fn a_search_goes_on_from_its_checkpoint() {
         let (whole, story) = explore(&*model, args, of(1, None, None));
         let mut sittings = 0;
         let (last, told) = loop {
-            let max = whole.states * (sittings + 1) / 4;
+            let max = whole.steps * (sittings + 1) / 4;
             let threads = 1 + sittings % 3;
             let stop = (sittings < 3).then_some(max);
             let (report, told) = explore(&*model, args, of(threads, Some(&path), stop));
             assert_eq!(report.error, None, "{name}");
             sittings += 1;
-            if report.stopped_by.as_deref().is_none_or(|why| !why.contains("--max-states")) {
+            if report.stopped_by.as_deref().is_none_or(|why| !why.contains("--max-steps")) {
                 break (report, told);
             }
         };
@@ -372,7 +372,7 @@ fn a_checkpoint_that_does_not_fit_is_refused() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("search");
     let of = |model: &dyn AnyModel, args, path: &Path| {
-        let stop = CheckOptions { max_states: Some(3_000), checkpoint: Some(path.to_owned()), ..own(1) };
+        let stop = CheckOptions { max_steps: Some(3_000), checkpoint: Some(path.to_owned()), ..own(1) };
         explore(model, args, stop).0
     };
     let args = ModelArgs { timeouts: Some(0), ..ModelArgs::default() };

@@ -55,7 +55,7 @@ fn check(model: &dyn AnyModel, args: ModelArgs) -> CheckReport {
         assert!(report.exhausted, "{report:#?}\n{}", found.map(|found| found.story).unwrap_or_default());
         report
     });
-    let counts = |report: &CheckReport| (report.states, report.unique_states, report.depth);
+    let counts = |report: &CheckReport| (report.steps, report.unique_states, report.depth);
     assert_eq!(counts(&ours), counts(&reference), "{} with {args:?}", model.name());
     ours
 }
@@ -275,7 +275,7 @@ fn the_ladder_is_as_the_document_says() {
         let options = CheckOptions { threads: 2, ..CheckOptions::default() };
         let (report, _) = model.check(*space, options, &mut |_| {});
         assert!(report.is_proof(), "{report:#?}");
-        let counts = [report.unique_states, report.states, report.depth];
+        let counts = [report.unique_states, report.steps, report.depth];
         assert_eq!(counts, [number(&row[1]), number(&row[2]), number(&row[3])], "{row:?}");
         counted += 1;
     }

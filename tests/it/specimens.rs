@@ -34,7 +34,7 @@ fn sweep_finds(mistake: Mistake, invariants: &[&str], words: &[&str]) {
 
 /// The checker finds it; the shortest counterexample is a golden transcript.
 fn check_finds(mistake: Mistake, name: &str, args: ModelArgs) {
-    let options = CheckOptions { max_states: Some(20_000_000), ..CheckOptions::default() };
+    let options = CheckOptions { max_steps: Some(20_000_000), ..CheckOptions::default() };
     let (report, found) = model_of(mistake).check(args, options, &mut |_| {});
     assert!(report.properties.values().any(|property| *property == Property::Violated), "{report:?}");
     assert!(!report.exhausted);

@@ -158,7 +158,7 @@ fn search<S: System>(
 fn counts(report: &CheckReport) -> Counts {
     Counts {
         distinct: report.unique_states,
-        steps: report.states,
+        steps: report.steps,
         handler_runs: report.handler_runs,
         counterexample: None,
     }

@@ -75,7 +75,7 @@ pub struct CheckReport {
     /// How many clients' requests there are.
     pub operations: usize,
     /// How many steps were taken.
-    pub states: usize,
+    pub steps: usize,
     /// How many distinct states they led to.
     pub unique_states: usize,
     /// The longest of the shortest paths, counted in states (with stateright and more than one thread it may
@@ -220,7 +220,7 @@ pub struct CheckOptions {
     /// Keep the search in this file, and go on from it if it is there. Only a search of our own engine can.
     pub checkpoint: Option<PathBuf>,
     /// Stop, unexhausted, after this many steps (and what was begun with them).
-    pub max_states: Option<usize>,
+    pub max_steps: Option<usize>,
     /// Stop, unexhausted, at paths of this many states.
     pub max_depth: Option<usize>,
     /// Stop, unexhausted, once the process uses so many bytes. Only our own engine looks.
@@ -238,7 +238,7 @@ impl Default for CheckOptions {
             walks: None,
             threads: 1,
             checkpoint: None,
-            max_states: None,
+            max_steps: None,
             max_depth: None,
             memory_limit: None,
             stop: Arc::default(),
@@ -386,7 +386,7 @@ fn conclude<S: System>(
         limits: rules.limits,
         nodes: rules.members.len(),
         operations: rules.operations,
-        states: found.steps,
+        steps: found.steps,
         unique_states: found.states,
         depth: found.depth,
         reductions: reductions.names(),

@@ -16,7 +16,7 @@ pub fn explore<S: System, T>(
     conclude: impl FnOnce(&Rules<S>, Found<S>) -> T,
 ) -> T {
     let mut builder = rules.checker().threads(options.threads).finish_when(HasDiscoveries::AnyFailures);
-    if let Some(max) = options.max_states {
+    if let Some(max) = options.max_steps {
         builder = builder.target_state_count(max);
     }
     if let Some(max) = options.max_depth {
@@ -46,7 +46,7 @@ pub fn explore<S: System, T>(
         ))
     });
     let steps = checker.state_count();
-    let too_many = options.max_states.filter(|&max| steps >= max).map(|max| format!("--max-states {max}"));
+    let too_many = options.max_steps.filter(|&max| steps >= max).map(|max| format!("--max-steps {max}"));
     let too_deep = options.max_depth.filter(|&max| checker.max_depth() >= max);
     let stopped_by = too_many.or(too_deep.map(|max| format!("--depth {max}")));
     let found = Found {

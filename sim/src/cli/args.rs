@@ -109,7 +109,7 @@ Stops after --runs runs, or at Ctrl-C, with the smallest plan so far. The capsul
     /// Explore every interleaving of a model within a fault budget.
     #[command(after_help = "\
 A verdict is a proof only if the space was exhausted; only then, or at the end of a --walk, which claims to prove \
-nothing, is the exit code 0. If a cap (--max-states, --depth, --memory-limit) ended it before it found anything the \
+nothing, is the exit code 0. If a cap (--max-steps, --depth, --memory-limit) ended it before it found anything the \
 code is 6; 130 after Ctrl-C, 143 after SIGTERM. What is exhausted is the space of these budgets: so \
 many crashes, wipes, cuts, drops, duplicates, retries and timers that fire, of any node, at any moment, in any \
 order.
@@ -394,7 +394,7 @@ pub struct CheckArgs {
     pub checkpoint: Option<PathBuf>,
     /// Stop, unexhausted, after so many steps.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
-    pub max_states: Option<u64>,
+    pub max_steps: Option<u64>,
     /// Stop, unexhausted, at paths of so many states.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     pub depth: Option<u32>,
@@ -481,7 +481,7 @@ impl CheckArgs {
             settle: !self.no_settle,
             walks: self.walk.as_ref().map(|seeds| self.shard.map_or(seeds.clone(), |shard| shard.of(seeds))),
             threads: self.threads.map_or_else(super::cores, usize::from),
-            max_states: self.max_states.and_then(|max| usize::try_from(max).ok()),
+            max_steps: self.max_steps.and_then(|max| usize::try_from(max).ok()),
             max_depth: self.depth.and_then(|max| usize::try_from(max).ok()),
             memory_limit: self.memory_limit,
             checkpoint: self.checkpoint.clone(),

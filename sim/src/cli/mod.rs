@@ -100,7 +100,7 @@ fn check(suite: &Suite, args: &CheckArgs, format: Format) -> Result<u8, String> 
         return Err(no_symmetry(model.name()));
     }
     let (report, found) = run_check(model, space, options, signals.as_ref());
-    if let Some(why) = report.error.as_ref().filter(|_| report.states == 0) {
+    if let Some(why) = report.error.as_ref().filter(|_| report.steps == 0) {
         return Err(why.clone());
     }
     let story = found.as_ref().map(|found| found.story.as_str());

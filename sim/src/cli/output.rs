@@ -226,7 +226,7 @@ pub fn check(report: &CheckReport, story: Option<&str>) {
     println!(
         "{end}, {} distinct states, {} steps, depth {}, {:.1} s, {} MiB at most",
         thousands(report.unique_states as u64),
-        thousands(report.states as u64),
+        thousands(report.steps as u64),
         report.depth,
         report.wall_s,
         report.peak_memory_bytes >> 20,
@@ -252,7 +252,7 @@ pub fn rungs_begin(width: usize) {
 pub fn rung(check: &str, width: usize, report: &CheckReport) {
     let numbers = [
         thousands(report.unique_states as u64),
-        thousands(report.states as u64),
+        thousands(report.steps as u64),
         report.depth.to_string(),
         format!("{:.1}", report.wall_s),
         (report.peak_memory_bytes >> 20).to_string(),

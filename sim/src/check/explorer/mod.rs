@@ -250,8 +250,8 @@ impl<S: System> Search<'_, S> {
             if self.broken.is_none() {
                 after_block(self);
             }
-            if let Some(max) = options.max_states.filter(|&max| self.steps >= max) {
-                return Some(format!("--max-states {max}"));
+            if let Some(max) = options.max_steps.filter(|&max| self.steps >= max) {
+                return Some(format!("--max-steps {max}"));
             }
             if let Some(limit) = options.memory_limit.filter(|&limit| resident_memory_bytes() >= limit) {
                 return Some(format!("memory (--memory-limit {limit} bytes)"));

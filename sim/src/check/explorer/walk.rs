@@ -70,9 +70,9 @@ pub fn walk<S: System>(
         let full = options.memory_limit.filter(|&limit| resident_memory_bytes() >= limit);
         let stop = if let Some(limit) = full {
             format!("memory (--memory-limit {limit} bytes)")
-        } else if let Some(max) = options.max_states.filter(|&max| walks.steps.load(Ordering::Relaxed) >= max)
+        } else if let Some(max) = options.max_steps.filter(|&max| walks.steps.load(Ordering::Relaxed) >= max)
         {
-            format!("--max-states {max}")
+            format!("--max-steps {max}")
         } else if options.stop.load(Ordering::Relaxed) {
             INTERRUPTED.into()
         } else {
