@@ -8,8 +8,8 @@ use std::sync::{OnceLock, PoisonError, RwLock};
 
 use foldhash::fast::FixedState;
 
+use super::parts::Choice;
 use super::sleep::Asleep;
-use super::space::Choice;
 
 /// The first segment's size; each next one is twice as large.
 const FIRST: usize = 64;

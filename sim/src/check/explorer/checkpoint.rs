@@ -22,8 +22,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
 
+use super::parts::Origin;
 use super::rows::Rows;
-use super::space::{Origin, Space};
+use super::space::Space;
 use super::table::{SHARDS, Shard, StateId};
 use crate::faults::Directions;
 use crate::system::{NodeOf, System};

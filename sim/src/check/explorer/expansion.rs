@@ -3,8 +3,9 @@
 use coalmine_core::observation::History;
 
 use super::arena::{Cache, Menus};
+use super::parts::{Choice, NO_PACKET, NOTHING};
 use super::sleep::{self, Asleep};
-use super::space::{Choice, NO_PACKET, NOTHING, Space};
+use super::space::Space;
 use crate::system::System;
 use crate::world::rules::Cost;
 

@@ -25,6 +25,7 @@ mod costs;
 mod crew;
 mod expansion;
 mod orbit;
+mod parts;
 mod rows;
 mod settle;
 mod sleep;

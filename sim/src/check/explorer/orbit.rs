@@ -10,7 +10,8 @@ use std::collections::HashMap;
 use coalmine_core::node::NodeId;
 use foldhash::fast::FixedState;
 
-use super::space::{Space, hash_of_history, hash_of_packet, hash_of_slot};
+use super::parts::{hash_of_history, hash_of_packet, hash_of_slot};
+use super::space::Space;
 use crate::symmetry::{Names, Symmetry};
 use crate::system::{NodeOf, System};
 use crate::world::shared::fingerprint;

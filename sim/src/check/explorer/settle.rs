@@ -4,7 +4,8 @@
 //! rest are known to settle, whoever comes across them later: most searches end after a round.
 
 use super::arena::Recent;
-use super::space::{Cause, NO_PACKET, NOTHING, OfferKind, Outcome, Space};
+use super::parts::{Cause, NO_PACKET, NOTHING, OfferKind, Outcome};
+use super::space::Space;
 use crate::check::Reductions;
 use crate::system::System;
 use crate::world::{Rules, World};

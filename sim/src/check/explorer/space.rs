@@ -6,29 +6,25 @@
 //! content and never of its number, so the fingerprint of what comes next follows from what changed.
 
 use std::collections::HashMap;
-use std::hash::Hash;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{OnceLock, PoisonError, RwLock};
 
 use coalmine_core::node::{Effect, Node, NodeId};
 use coalmine_core::observation::History;
 use foldhash::fast::FixedState;
-use serde::{Deserialize, Serialize};
 
 use super::arena::Interner;
 use super::costs::{Costs, KINDS_OF_COSTS, number};
+use super::parts::{
+    Budget, Cause, Choice, Facts, KnownPacket, Local, NO_PACKET, NOTHING, Offer, OfferKind, Origin,
+    OriginCause, Outcome, Packets, Part, Past, Sent, hash_of, hash_of_history, hash_of_packet, hash_of_slot,
+};
 use crate::check::Reductions;
 use crate::faults::Directions;
 use crate::system::{NodeOf, System};
 use crate::world::rules::{Cost, Crashes, Kept, Way, kept};
 use crate::world::shared::fingerprint;
 use crate::world::{Action, Network, Packet, Rules, Slot, Spent, Step, World};
-
-/// The number of no packets, and of no facts.
-pub const NOTHING: u32 = 0;
-
-/// The number of no packet.
-pub const NO_PACKET: u32 = u32::MAX;
 
 /// A system, taken apart.
 pub struct Space<'r, S: System> {
@@ -56,155 +52,6 @@ pub struct Space<'r, S: System> {
 
 /// By local state and event: the number of the list of outcomes.
 type Handlers = RwLock<HashMap<(u32, Cause), u32, FixedState>>;
-
-/// What may be at a place.
-pub struct Local<N: Node> {
-    pub hash: u64,
-    pub slot: Slot<N>,
-    /// Where it comes from. None: it is where all begins.
-    pub origin: OnceLock<Origin>,
-    /// What may happen here by itself; worked out when it is asked for.
-    offers: OnceLock<Box<[Offer]>>,
-}
-
-/// Where a local state comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Origin {
-    /// The local state before; its number is lower.
-    pub before: u32,
-    pub cause: OriginCause,
-    /// Which of the outcomes.
-    pub outcome: u32,
-}
-
-/// What led to a local state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum OriginCause {
-    /// The packet with this number.
-    Packet(u32),
-    /// The request with this number.
-    Request(u32),
-    /// The offer with this number.
-    Offer(u32),
-    /// The member is gone for ever.
-    Gone,
-}
-
-/// Something that may happen at a place by itself.
-pub struct Offer {
-    /// Which of the offers of its local state.
-    number: u32,
-    pub kind: OfferKind,
-    outcomes: OnceLock<u32>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OfferKind {
-    /// A boot, or a record that becomes durable.
-    Free,
-    /// A timer fires: the one with this number.
-    Fire { number: usize, is_periodic: bool },
-    /// A crash while nothing happens.
-    Crash,
-}
-
-/// What reaches a place from outside.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Cause {
-    /// The packet with this number.
-    Packet(u32),
-    /// The request with this number.
-    Request(u32),
-}
-
-/// What may become of a place in a step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Outcome {
-    /// The place's next local state, and its hash.
-    pub slot: u32,
-    pub hash: u64,
-    /// What is sent.
-    pub sends: u32,
-    /// What is observed.
-    pub facts: u32,
-    /// Whether it crashes, and how: [`Cost::Crash`] or [`Cost::Wipe`].
-    pub crash: Option<Cost>,
-}
-
-/// Something that may happen at a place, whoever brings it about, and what comes of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Choice {
-    /// The place's next local state, and what it adds to the fingerprint.
-    pub slot: u32,
-    pub hash: u64,
-    /// What is sent.
-    pub sends: u32,
-    /// What is observed.
-    pub facts: u32,
-    /// The packet that is taken from the network.
-    pub takes: u32,
-    pub costs: Costs,
-}
-
-impl Choice {
-    fn of(outcome: &Outcome, before: u64, takes: u32, costs: Costs) -> Self {
-        let Outcome { slot, hash, sends, facts, crash } = *outcome;
-        let costs = crash.map_or(costs, |crash| costs.and(Costs::of(crash)));
-        Self { slot, hash: hash.wrapping_sub(before), sends, facts, takes, costs }
-    }
-
-    /// Whether it leaves a place in this state as it was, and nobody learns of it.
-    pub fn is_nothing(&self, slot: u32) -> bool {
-        (self.slot, self.sends, self.facts) == (slot, NOTHING, NOTHING)
-    }
-}
-
-/// A packet, and which places it goes from and to.
-pub struct KnownPacket<N: Node> {
-    hash: u64,
-    place: usize,
-    from: usize,
-    pub packet: Packet<N>,
-}
-
-/// Packets for one place, in the order of their hashes, without repetitions.
-#[derive(Clone, Debug, Default)]
-pub struct Packets {
-    /// The sum of the packets' hashes.
-    pub hash: u64,
-    pub packets: Box<[u32]>,
-}
-
-/// What a step sends: to which places which packets, by the number these would have as an inbox.
-type Sent = Box<[(usize, u32)]>;
-
-/// What a node observes in a step.
-pub struct Facts<N: Node> {
-    pub node: NodeId,
-    pub facts: Vec<N::Fact>,
-}
-
-/// All facts so far.
-pub struct Past<H> {
-    pub hash: u64,
-    pub history: H,
-    /// The history before, and what was observed. None: nothing was.
-    pub origin: OnceLock<(u32, u32)>,
-}
-
-/// What was spent and which links are cut.
-pub struct Budget {
-    pub hash: u64,
-    pub spent: Spent,
-    pub cut: Directions,
-    /// What may still be paid.
-    pub affordable: Costs,
-    /// By cost: what it comes to.
-    after: Box<[OnceLock<u32>]>,
-    /// What cutting or healing a link comes to, for every link in order.
-    links: OnceLock<Box<[u32]>>,
-}
 
 impl<'r, S: System> Space<'r, S> {
     pub fn new(rules: &'r Rules<S>, reductions: Reductions) -> Self {
@@ -681,31 +528,4 @@ impl<'r, S: System> Space<'r, S> {
         };
         self.budgets.intern(hash, |known| known.spent == spent && known.cut == cut, make)
     }
-}
-
-#[derive(Hash)]
-enum Part {
-    Place,
-    Packet,
-    History,
-    Budget,
-}
-
-/// What a place adds to a fingerprint.
-pub fn hash_of_slot<N: Node>(place: usize, slot: &Slot<N>) -> u64 {
-    hash_of(Part::Place, &(place, slot))
-}
-
-/// What a packet adds to a fingerprint.
-pub fn hash_of_packet<N: Node>(packet: &Packet<N>) -> u64 {
-    hash_of(Part::Packet, packet)
-}
-
-/// What a history adds to a fingerprint.
-pub fn hash_of_history(history: &impl Hash) -> u64 {
-    hash_of(Part::History, history)
-}
-
-fn hash_of(part: Part, value: &impl Hash) -> u64 {
-    fingerprint(&(part, value))
 }
