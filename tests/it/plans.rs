@@ -308,8 +308,12 @@ fn every_mistake_shrinks_to_six_steps() {
 /// Some fail by the chance that a dozen steps make: to leave steps out is not enough for them.
 #[test]
 fn what_hangs_on_chance_shrinks_to_six_steps() {
-    let seeds =
-        [(Mistake::ForgetsVote, 315), (Mistake::ForgetsVote, 2_305), (Mistake::CatchUpFromDoubt, 612)];
+    let seeds = [
+        (Mistake::ForgetsVote, 315),
+        (Mistake::ForgetsVote, 2_305),
+        (Mistake::CatchUpFromDoubt, 612),
+        (Mistake::CountsAnyVote, 3_514),
+    ];
     for (mistake, seed) in seeds {
         shrinks(mistake, Engine::World, seed);
     }
