@@ -254,7 +254,7 @@ where
             return None;
         }
         let expected = Expected::of(&first.verdict);
-        let run = |plan: &Plan<_>| {
+        let run = |plan: &Plan<_>, seed: u64| {
             let options = RunOptions::of(seed);
             Expected::of(&self.run_plan(engine, plan, options).verdict)
         };
@@ -272,10 +272,10 @@ where
         };
         let simpler_requests = |request: &_| system.simpler_requests(request);
         let ways = Ways { without_last: &without_last, simpler_requests: &simpler_requests };
-        let (plan, at) = shrink::shrink(plan, &expected, &ways, run, go_on);
+        let ((plan, own), at) = shrink::shrink((plan, seed), &expected, &ways, run, go_on);
         let about = format!("Shrunk from seed {seed} of {}: {}", self.name, first.verdict.tell());
         let scenario = self.name.into();
-        let capsule = Capsule { about, scenario, engine, seed, expected: expected.clone(), plan };
+        let capsule = Capsule { about, scenario, engine, seed: own, expected: expected.clone(), plan };
         Some(Shrunk { capsule: capsule.to_toml(), expected, steps_before, at })
     }
 

@@ -285,7 +285,7 @@ fn failing(mistake: Mistake, engine: Engine, seeds: Range<u64>, most: usize) -> 
 #[test]
 fn every_mistake_shrinks_to_six_steps() {
     for mistake in Mistake::ALL {
-        let (seeds, most) = match mistake {
+        let (seeds, least) = match mistake {
             // A disk is lost at the one right moment by one seed in thirty thousand: this is about the first.
             Mistake::JoinsUnasked => (15_000..16_000, 1),
             Mistake::ResolverGuesses
@@ -297,8 +297,8 @@ fn every_mistake_shrinks_to_six_steps() {
             | Mistake::DecidesBeforeDurable
             | Mistake::CatchUpFromDoubt => (0..3_000, 3),
         };
-        let found = failing(mistake, Engine::World, seeds, most);
-        assert_eq!(found.len(), most, "{mistake:?} is found by {found:?}");
+        let found = failing(mistake, Engine::World, seeds, 10);
+        assert!(found.len() >= least, "{mistake:?} is found by {found:?}");
         for seed in found {
             shrinks(mistake, Engine::World, seed);
         }
@@ -308,8 +308,12 @@ fn every_mistake_shrinks_to_six_steps() {
 /// Some fail by the chance that a dozen steps make: to leave steps out is not enough for them.
 #[test]
 fn what_hangs_on_chance_shrinks_to_six_steps() {
-    let seeds =
-        [(Mistake::ForgetsVote, 315), (Mistake::ForgetsVote, 2_305), (Mistake::CatchUpFromDoubt, 612)];
+    let seeds = [
+        (Mistake::ForgetsVote, 315),
+        (Mistake::ForgetsVote, 2_305),
+        (Mistake::CatchUpFromDoubt, 612),
+        (Mistake::CountsAnyVote, 3_514),
+    ];
     for (mistake, seed) in seeds {
         shrinks(mistake, Engine::World, seed);
     }
@@ -317,10 +321,13 @@ fn what_hangs_on_chance_shrinks_to_six_steps() {
 
 #[test]
 fn mistakes_shrink_to_six_steps_under_madsim_too() {
-    for mistake in [Mistake::ResolverGuesses, Mistake::VoteBeforeDurable] {
+    // The last is met by too few seeds for an engine that runs bytes.
+    for mistake in Mistake::ALL.into_iter().filter(|mistake| *mistake != Mistake::JoinsUnasked) {
         let found = failing(mistake, Engine::Madsim, 0..5_000, 1);
         let capsule = shrinks(mistake, Engine::Madsim, *found.first().expect("sweeps find it"));
-        assert!(!capsule.contains("pause_ms = 3000"), "a rollout without pauses does as well:\n{capsule}");
+        let is_simple = !capsule.contains("pause_ms = 3000");
+        let may_wait = !matches!(mistake, Mistake::ResolverGuesses | Mistake::VoteBeforeDurable);
+        assert!(is_simple || may_wait, "a rollout without pauses does as well:\n{capsule}");
     }
 }
 
