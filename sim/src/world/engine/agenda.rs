@@ -260,6 +260,17 @@ mod tests {
     }
 
     #[test]
+    fn what_was_put_in_first_comes_first_however_far_it_was() {
+        let [soon, later] = [50, 100].map(|days| days << 21);
+        let mut queue = Queue::default();
+        queue.push(later, 'b');
+        queue.push(soon, 'a');
+        assert_eq!((queue.pop(), queue.now), (Some('a'), soon));
+        queue.push(later, 'c'); // it is far no longer
+        assert_eq!((queue.pop(), queue.pop(), queue.now), (Some('b'), Some('c'), later));
+    }
+
+    #[test]
     fn what_is_late_comes_at_once() {
         let mut queue = Queue::default();
         queue.push(7, 'a');
