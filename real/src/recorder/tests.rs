@@ -13,6 +13,9 @@ use coalmine_core::rollout::message::Request;
 
 use super::*;
 
+/// How long the disk stands still at most: a test whose node waits for it fails then, and does not hang.
+const STILL: Duration = Duration::from_secs(90);
+
 /// A file in memory on a disk that stands still until it is told to go on, and holds so many bytes.
 struct Slow {
     written: Arc<Mutex<Vec<u8>>>,
@@ -27,7 +30,7 @@ impl Write for Slow {
         if !written.is_empty()
             && let Some(go_on) = self.go_on.take()
         {
-            let _ = go_on.recv();
+            let _ = go_on.recv_timeout(STILL);
         }
         if written.len() + bytes.len() > self.holds {
             return Err(io::ErrorKind::StorageFull.into());
