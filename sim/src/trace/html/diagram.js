@@ -178,6 +178,7 @@ function drawDiagram(traced) {
   }
   for (const band of bands) parts.push(wall(band, top, bottom));
   const flights = flightsBetween(top, bottom), labels = [];
+  labels.lost = new Map();
   for (const place of flights) parts.push(arrow(place, traced, labels));
   for (let r = rowAt(top); r < rows.length && rows[r].y < bottom; r++) {
     if (!rows[r].gap) parts.push(glyph(rows[r].step));
@@ -239,7 +240,7 @@ function arrow(place, traced, labels) {
       out += line(...from, x, y, 'broken');
       marks.push(down ? faultMark('down', x, y)
         : `<circle cx="${x}" cy="${y}" r="4" fill="var(--paper)" stroke="${paint}" stroke-width="1.5"/>`);
-      labels.push(tag(x - side * 8, y + 14, flight, side, isTraced || own));
+      tagLost(x - side * 8, y + 14, flight, side, isTraced || own, labels);
     }
     return out + marks.join('');
   }
@@ -269,11 +270,18 @@ function tip([xa, ya], [xb, yb]) {
 const head = (x, y, dx, dy, paint) =>
   `<path class="head" fill="${paint}" d="M${x} ${y}L${x - dx * 8 - dy * 3.6} ${y - dy * 8 + dx * 3.6}L${x - dx * 8 + dy * 3.6} ${y - dy * 8 - dx * 3.6}Z"/>`;
 
+/// One word for all of a kind that leaves at a step and never arrives, below its sender if there are several.
+function tagLost(x, y, flight, side, strong, labels) {
+  const kind = `${flight.sent} ${label(flight)}`, known = labels.lost.get(kind);
+  if (known !== undefined) labels[known] = tag(laneX[flight.from], y, flight, 0, strong);
+  else labels.lost.set(kind, labels.push(tag(x, y, flight, side, strong)) - 1);
+}
+
 /// The message's word beside the arrow's tip, on the side it comes from.
 function tag(x, y, flight, side, strong) {
   if (Math.abs(laneX[flight.from] - laneX[flight.to]) < 84) return '';
   const text = run.lanes[flight.from].client || run.lanes[flight.to].client ? '' : label(flight);
-  return `<text class="label${strong ? ' traced' : ''}" x="${x}" y="${y}" text-anchor="${side > 0 ? 'end' : 'start'}">${esc(text)}</text>`;
+  return `<text class="label${strong ? ' traced' : ''}" x="${x}" y="${y}" text-anchor="${['start', 'middle', 'end'][side + 1]}">${esc(text)}</text>`;
 }
 
 function faultMark(fate, x, y) {
