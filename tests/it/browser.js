@@ -36,6 +36,11 @@ addEventListener('load', async () => {
     seen.violation = wrong && [Number(wrong.dataset.step), wrong.querySelector('.chip.bad').textContent];
     seen.arrows = document.querySelectorAll('#diagram path, #diagram line').length;
 
+    const words = [...document.querySelectorAll('#diagram .label')].map(word => [word.textContent, word.getBoundingClientRect()]);
+    const meet = (a, b) => a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
+    seen.collisions = words.flatMap(([text, box], i) =>
+      words.slice(i + 1).filter(([, other]) => meet(box, other)).map(([other]) => `${text} and ${other}`));
+
     seen.found = await find(word);
     document.getElementById('search').dispatchEvent(new KeyboardEvent('keydown', { key: 'Enter', bubbles: true }));
     seen.hit = [chosen(), document.querySelectorAll('#rows .chosen mark').length];

@@ -4,6 +4,7 @@
 use std::io::Write;
 use std::process::Command;
 
+use coalmine_sim::capsule::File;
 use coalmine_sim::trace::html::{Kind, Page, Step, render};
 use serde::Deserialize;
 use serde_json::json;
@@ -27,6 +28,8 @@ struct Seen {
     banner: String,
     violation: Option<(usize, String)>,
     arrows: usize,
+    /// Words of the diagram that are written one over the other.
+    collisions: Vec<String>,
     found: String,
     hit: (usize, usize),
     end: usize,
@@ -110,6 +113,7 @@ fn a_page_does_what_its_reader_asks() {
     let chip = format!("✗ {}", page.ending.headline);
     assert_eq!((&*seen.banner, seen.violation, seen.end), ("bad", Some((end, chip)), end));
     assert!(seen.arrows > 10, "{} lines are drawn", seen.arrows);
+    assert_eq!(seen.collisions, [""; 0], "words lie one over the other");
 
     // What went wrong is shown whatever the filters say.
     let steps = |is_shown: &dyn Fn(&Step) -> bool| -> Vec<_> {
@@ -160,4 +164,17 @@ fn a_page_of_ten_thousand_steps_can_be_used() {
     // Only what is in sight is drawn.
     assert!((10..200).contains(&seen.middle.len()), "{} steps", seen.middle.len());
     assert!(seen.middle.iter().all(|step| (4_000..6_000).contains(step)), "{:?}", seen.middle);
+}
+
+/// What leaves both ways at once, and never arrives, is named once.
+#[test]
+fn a_counterexample_can_be_read() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/specimens/capsules/guessing-resolver.toml");
+    let file = File::read(file.as_ref()).expect("it is ours");
+    let walked = coalmine_tests::suite().run_file(file, None, true).expect("it can be walked");
+    let page = walked.outcome.page.expect("a page was asked for");
+    let asked = json!({ "lane": 2, "name": "PrepareReq", "word": "DECISION_REQ", "large": false });
+    let Some(seen) = open(&page, &asked) else { return };
+    assert_eq!((seen.errors.len(), &*seen.banner), (0, "bad"), "{:?}", seen.errors);
+    assert_eq!(seen.collisions, [""; 0], "words lie one over the other");
 }
