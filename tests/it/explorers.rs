@@ -110,7 +110,7 @@ fn what_is_left_out_changes_no_verdict() {
     };
     let unsettled: (Box<dyn AnyModel>, ModelArgs) = (Box::new(rollout::model()), gone);
     let mut fewer = [0; REDUCTIONS.len()];
-    for (model, args) in spaces().into_iter().chain([unsettled]) {
+    for (model, args) in spaces().into_iter().chain(others()).chain([unsettled]) {
         let of = |reductions, threads| {
             let options = CheckOptions { reductions, settle: true, ..own(threads) };
             explore(&*model, args, options).0
@@ -222,19 +222,23 @@ fn errands() -> ModelDef<Errands> {
     ModelDef { name: "errands", about, system: |_, _| Errands, size: (3, 2), limits: Limits::NONE }
 }
 
-/// Sleep sets leave out steps, but no state, and no state is found later.
-#[test]
-fn who_sleeps_hides_no_state() {
+/// Of every other model one that is small.
+fn others() -> [(Box<dyn AnyModel>, ModelArgs); 4] {
     let quiet = ModelArgs { nodes: Some(3), operations: Some(2), ..ModelArgs::default() };
     let late = ModelArgs { crashes: Some(1), timeouts: Some(1), disk: Some(Disk::Async), ..quiet };
-    let others: [(Box<dyn AnyModel>, ModelArgs); 4] = [
+    [
         (Box::new(errands()), ModelArgs::default()),
         (Box::new(register::paxos()), quiet),
         (Box::new(register::abd()), ModelArgs { nodes: Some(2), ..quiet }),
         (Box::new(counter::model()), ModelArgs { drops: Some(1), nodes: Some(2), ..late }),
-    ];
+    ]
+}
+
+/// Sleep sets leave out steps, but no state, and no state is found later.
+#[test]
+fn who_sleeps_hides_no_state() {
     let mut saved = 0;
-    for (model, args) in spaces().into_iter().chain(others) {
+    for (model, args) in spaces().into_iter().chain(others()) {
         for losses in [false, true] {
             let words = format!("{} {args:?}, losses left out: {losses}", model.name());
             let explored = |sleep, threads| {

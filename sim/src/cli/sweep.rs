@@ -17,7 +17,7 @@ use crate::sweep::merge::{self, ALL, MergeError};
 use crate::sweep::{Failure, SweepOptions, SweepPart, SweepReport, sweep_part};
 
 /// How many plans are run to make the first failure of a sweep small.
-const SHRINK_RUNS: u64 = 1_000;
+const SHRINK_RUNS: u64 = 2_000;
 
 /// Runs scenarios under many seeds.
 pub fn sim(suite: &Suite, args: &SimArgs, format: Format) -> Result<u8, String> {
