@@ -111,27 +111,22 @@ fn what_is_left_out_changes_no_verdict() {
     let unsettled: (Box<dyn AnyModel>, ModelArgs) = (Box::new(rollout::model()), gone);
     let mut fewer = [0; REDUCTIONS.len()];
     for (model, args) in spaces().into_iter().chain(others()).chain([unsettled]) {
-        let of = |reductions, threads| {
-            let options = CheckOptions { reductions, settle: true, ..own(threads) };
+        let of = |reductions| {
+            let options = CheckOptions { reductions, settle: true, ..own(2) };
             explore(&*model, args, options).0
         };
-        let full = of(Reductions::NONE, 2);
+        let full = of(Reductions::NONE);
         assert_eq!(full.properties[SETTLES] == Verdict::Violated, args.wipes == Some(2), "{args:?}");
         for (fewer, reductions) in fewer.iter_mut().zip(REDUCTIONS) {
-            for threads in [1, 2] {
-                let reduced = of(reductions, threads);
-                let words = format!("{} {args:?} {reductions:?}", model.name());
-                assert_eq!(reduced.properties, full.properties, "{words}");
-                assert!(reduced.exhausted, "{words}");
-                assert!(
-                    reduced.unique_states <= full.unique_states && reduced.steps <= full.steps,
-                    "{words}"
-                );
-                *fewer += usize::from(reduced.steps < full.steps);
-            }
+            let reduced = of(reductions);
+            let words = format!("{} {args:?} {reductions:?}", model.name());
+            assert_eq!(reduced.properties, full.properties, "{words}");
+            assert!(reduced.exhausted, "{words}");
+            assert!(reduced.unique_states <= full.unique_states && reduced.steps <= full.steps, "{words}");
+            *fewer += usize::from(reduced.steps < full.steps);
         }
     }
-    assert!(fewer.into_iter().all(|spaces| spaces >= 4), "steps are left out in {fewer:?} searches");
+    assert!(fewer.into_iter().all(|spaces| spaces >= 3), "steps are left out in {fewer:?} searches");
 }
 
 /// A transaction manager that does not wait for all is found out as soon among orbits as among states.
