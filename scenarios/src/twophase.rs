@@ -74,7 +74,8 @@ impl System for TwoPhaseSystem {
 pub fn model() -> ModelDef<TwoPhaseSystem> {
     ModelDef {
         name: "twophase",
-        about: "Lamport's TwoPhase, to be counted: 288, 8,832, 296,448 states for 3, 5, 7 resource managers.",
+        about: "Lamport's TwoPhase, to be counted: 288, 8,832, 296,448 states for 3, 5, 7 resource managers. It has no \
+                disk: a crash breaks it.",
         system: |resource_managers, _| TwoPhaseSystem::new(resource_managers),
         size: (5, 0),
         limits: LIMITS,

@@ -118,7 +118,7 @@ impl File {
         let value = match path.extension().and_then(|ending| ending.to_str()) {
             Some("toml") => toml::from_str(&text).map_err(|why| format!("{name}: {why}")),
             Some("json") => serde_json::from_str(&text).map_err(|why| format!("{name}: {why}")),
-            _ => Err(format!("{name}: a plan is a .toml or .json file")),
+            _ => Err(format!("{name}: a plan or a path is a .toml or .json file")),
         };
         Ok(Self { path: name, value: value? })
     }
@@ -171,6 +171,13 @@ impl File {
                 );
                 return Err(at(format!("plan.steps[{place}]: "), why));
             }
+        }
+        if let Some(plan) = self.value.get("plan")
+            && let Err(why) = serde_path_to_error::deserialize::<_, Plan<N>>(plan)
+        {
+            let place = why.path().to_string();
+            let place = if place == "." { "plan".into() } else { format!("plan.{place}") };
+            return Err(at(format!("{place}: "), why.into_inner().to_string()));
         }
         let capsule: Capsule<N> =
             serde_json::from_value(self.value).map_err(|why| format!("{}: {why}", self.path))?;

@@ -437,6 +437,14 @@ fn errors_in_files_name_the_file_and_the_place() {
             "plan.links.loss_permille: 5000",
         ),
         (
+            format!("{head}{plan}steps = []\n[plan.links]\nloss_permille = -5"),
+            "plan.links.loss_permille: invalid value: integer `-5`, expected u32",
+        ),
+        (
+            format!("{head}{plan}steps = [{{ at_ms = 1, fault = {{ crash = {{ node = 'x' }} }} }}]"),
+            "plan.steps[0]: invalid type: string \"x\", expected u32",
+        ),
+        (
             format!("{head}{plan}steps = []").replace("'passed'", "'pased'"),
             "verdict: there is no \"pased\"; there are",
         ),

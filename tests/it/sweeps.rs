@@ -566,7 +566,7 @@ mod processes {
         let file = folder.file("sweep.json");
         let args = format!("sim slow --seeds 0..400 --jobs 2 --checkpoint {}", file.display());
         let output = interrupted(&format!("{args} --format json"), &file, "-INT");
-        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        assert_eq!(output.status.code(), Some(128 + 2), "{}", text(&output.stderr));
         let part = last(&output);
         assert_eq!(part["interrupted"], true);
         let passed = part["passed"].as_u64().expect("a number");

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::args::{CheckArgs, Format};
 use super::signals::Signals;
-use super::{check_exit_code, find_model, interrupted_by, no_symmetry, output, run_check, save};
+use super::{exit_code, find_model, interrupted_by, no_symmetry, output, run_check, save};
 use crate::check::{CheckReport, End, Explorer};
 use crate::suite::{ModelArgs, Suite};
 
@@ -56,7 +56,7 @@ pub fn climb(suite: &Suite, args: &CheckArgs, format: Format) -> Result<u8, Stri
     }
     for ((name, space), check) in rungs.into_iter().zip(lines) {
         if let Some(signals) = signals.as_ref().filter(|signals| signals.stopped()) {
-            no_proof = no_proof.or(Some(signals.check_exit_code()));
+            no_proof = no_proof.or(Some(signals.exit_code()));
             if format == Format::Text {
                 output::skipped(&check, width, &interrupted_by(signals));
             }
@@ -65,7 +65,7 @@ pub fn climb(suite: &Suite, args: &CheckArgs, format: Format) -> Result<u8, Stri
         }
         let model = find_model(suite, name)?;
         let (report, found) = run_check(model, space, options.clone(), signals.as_ref());
-        match check_exit_code(&report, signals.as_ref()) {
+        match exit_code(&report, signals.as_ref()) {
             0 => {}
             code if matches!(report.end, End::Capped | End::Interrupted)
                 && report.violated().next().is_none() =>

@@ -125,7 +125,7 @@ fn check(suite: &Suite, args: &CheckArgs, format: Format) -> Result<u8, String> 
     }
     match report.error {
         Some(why) => Err(why),
-        None => Ok(check_exit_code(&report, signals.as_ref())),
+        None => Ok(exit_code(&report, signals.as_ref())),
     }
 }
 
@@ -177,7 +177,7 @@ fn save(model: &dyn AnyModel, found: &Explanation, path: Option<PathBuf>) -> Opt
 }
 
 /// What is wrong comes first; then 0 is for a proof, and for walks, which claim none and were all walked.
-fn check_exit_code(report: &CheckReport, signals: Option<&Signals>) -> u8 {
+fn exit_code(report: &CheckReport, signals: Option<&Signals>) -> u8 {
     let bad = |property: &Property| matches!(property, Property::Violated | Property::Missing);
     if report.violated().eq([SETTLES]) {
         return NO_CONVERGENCE;
@@ -190,7 +190,7 @@ fn check_exit_code(report: &CheckReport, signals: Option<&Signals>) -> u8 {
         End::Exhausted | End::Walked => 0, // what no walk came across is not missing
         End::Broken => VIOLATED,
         End::Capped => NO_PROOF,
-        End::Interrupted => signals.map_or(NO_PROOF, Signals::check_exit_code),
+        End::Interrupted => signals.map_or(NO_PROOF, Signals::exit_code),
     }
 }
 
@@ -235,7 +235,7 @@ fn run(suite: &Suite, jobs: usize, format: Format) -> Result<u8, String> {
     let (mut wrong, mut no_proof) = (None, None);
     for job in &suite.main_job {
         let (row, code) = if signals.stopped() {
-            (output::Row::not_done(job, &interrupted_by(&signals)), signals.check_exit_code())
+            (output::Row::not_done(job, &interrupted_by(&signals)), signals.exit_code())
         } else {
             run_job(suite, job, jobs, &signals)?
         };
@@ -264,7 +264,7 @@ fn run_job(suite: &Suite, job: &Job, jobs: usize, signals: &Signals) -> Result<(
             let options = SweepOptions { jobs, max_failures: 10, ..SweepOptions::of(0..*seeds) };
             let part = SweepPart { stop: Arc::clone(&signals.stop), ..SweepPart::default() };
             let report = sweep::show(find_scenario(suite, name)?, &options, &part)?;
-            let unfinished = if report.interrupted { signals.check_exit_code() } else { 0 };
+            let unfinished = if report.interrupted { signals.exit_code() } else { 0 };
             let code = report.failures.first().map_or(unfinished, |failure| failure.verdict.exit_code());
             Ok((output::Row::of_sweep(&suite.program(), &report), code))
         }
@@ -276,7 +276,7 @@ fn run_job(suite: &Suite, job: &Job, jobs: usize, signals: &Signals) -> Result<(
                 Some(path) => found.story + &output::lines_to_paste(&suite.program(), name, &path),
                 None => found.story,
             });
-            let code = check_exit_code(&report, Some(signals));
+            let code = exit_code(&report, Some(signals));
             Ok((output::Row::of_check(&report, story), code))
         }
     }

@@ -296,7 +296,8 @@ fn tell_property(property: Property, exhausted: bool) -> &'static str {
         Property::Witnessed => "witnessed",
         Property::Missing if exhausted => "NEVER SEEN",
         Property::Missing => "not seen so far",
-        Property::OutOfReach => "not seen in this space",
+        Property::OutOfReach if exhausted => "not seen in this space",
+        Property::OutOfReach => "not seen so far",
     }
 }
 

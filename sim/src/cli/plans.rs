@@ -74,7 +74,11 @@ pub fn replay(suite: &Suite, args: &ReplayArgs, format: Format) -> Result<u8, St
     let code = outcome.verdict.exit_code();
     Ok(match surprise {
         Some(expected) => {
-            output::error(&format!("{} should give another verdict: {expected}", args.name));
+            output::error(&format!(
+                "{}: the verdict should be {expected}, but is {}",
+                args.name,
+                Expected::of(&outcome.verdict)
+            ));
             if code == 0 { VIOLATED } else { code }
         }
         None => code,

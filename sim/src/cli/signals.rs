@@ -40,15 +40,9 @@ impl Signals {
         if self.terminated.load(Ordering::Relaxed) { "SIGTERM" } else { "Ctrl-C" }
     }
 
-    /// The exit code of a check that was interrupted and has found nothing: 128 and the signal's number, as the
-    /// shell has it. A part of a space proves nothing of the whole, whoever stopped it.
-    pub fn check_exit_code(&self) -> u8 {
-        128 + if self.terminated.load(Ordering::Relaxed) { SIGTERM } else { SIGINT } as u8
-    }
-
-    /// The exit code of a sweep that was interrupted and has found nothing. Whoever pressed Ctrl-C knows; a
-    /// scheduler that sent SIGTERM must not take a part for the whole.
+    /// The exit code of what was interrupted and has found nothing: 128 and the signal's number, as the shell has it.
+    /// A part proves nothing of the whole, whoever stopped it.
     pub fn exit_code(&self) -> u8 {
-        if self.terminated.load(Ordering::Relaxed) { 128 + SIGTERM as u8 } else { 0 }
+        128 + if self.terminated.load(Ordering::Relaxed) { SIGTERM } else { SIGINT } as u8
     }
 }

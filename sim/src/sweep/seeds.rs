@@ -40,7 +40,10 @@ impl FromStr for Seeds {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let number = |text: &str| text.trim().parse::<u64>().map_err(|why| format!("{text:?}: {why}"));
+        let number = |text: &str| {
+            let number = text.trim().parse::<u64>();
+            number.map_err(|why| format!("{text:?}: {why}; seeds are one number, or A..B, such as 0..500"))
+        };
         let (start, end) = match text.split_once("..") {
             Some((start, end)) => (number(start)?, number(end)?),
             None => {

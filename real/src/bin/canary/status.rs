@@ -113,7 +113,7 @@ fn tell_window(window: &Window) -> String {
             let percent = (rate * 10_000.0).round() / 100.0;
             format!("p95 {p95} ms, {percent}% errors, {} samples", window.samples)
         }
-        _ => "no requests".into(),
+        _ => "no requests in the last window".into(),
     }
 }
 

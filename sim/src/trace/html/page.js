@@ -276,6 +276,7 @@ function legend() {
     + item(line(1, 26) + faultMark('lost', 28, 15), 'lost by the network')
     + item(line(1, 26) + faultMark('cut_off', 28, 15), 'stopped by a cut between the two')
     + item(line(1, 34) + faultMark('down', 36, 15), 'lost because one of the two is down')
+    + item(line(1, 26) + `<circle cx="28" cy="15" r="4" fill="var(--paper)" stroke="${c}" stroke-width="1.5"/>`, 'it does not arrive before the run ends: it is still under way, or its connection is gone')
     + item(faultMark('held_back', 23, 11), 'held back, so that later ones overtake it')
     + item(faultMark('doubled', 23, 11), 'arrives twice')
     + item(mark('message', 23, 11, c), 'a node gets a message or a request')
