@@ -496,7 +496,8 @@ impl<S: System> ModelDef<S> {
         let rules = self.rules(args);
         let report = self.walk(&rules, path, true);
         let steps = path::steps_of(&rules, path);
-        let about = format!("A counterexample of {} steps, found by the checker.", steps.len());
+        let length = if steps.len() == 1 { "one step".into() } else { format!("{} steps", steps.len()) };
+        let about = format!("A counterexample of {length}, found by the checker.");
         let expected = Expected::of(&report.verdict);
         let invariant = expected.invariant.as_ref().unwrap_or(&expected.verdict).clone();
         let capsule = PathCapsule {

@@ -62,7 +62,8 @@ impl<S: System> Space<'_, S> {
             self.round(&mut row);
         }
         let but = self.rules.limits.without.map_or(String::new(), |gone| format!(", but {gone} is down"));
-        Err(format!("{missing} after {ROUNDS} rounds in which everything is healed{but}"))
+        let round = "in each of which what is under way arrives and every timer fires";
+        Err(format!("{missing} after {ROUNDS} rounds, {round}; all is healed{but}"))
     }
 
     fn converged(&self, row: &[u32]) -> Result<(), String> {
