@@ -172,15 +172,16 @@ impl File {
                 return Err(at(format!("plan.steps[{place}]: "), why));
             }
         }
-        if let Some(plan) = self.value.get("plan")
-            && let Err(why) = serde_path_to_error::deserialize::<_, Plan<N>>(plan)
-        {
-            let place = why.path().to_string();
-            let place = if place == "." { "plan".into() } else { format!("plan.{place}") };
-            return Err(at(format!("{place}: "), why.into_inner().to_string()));
-        }
-        let capsule: Capsule<N> =
-            serde_json::from_value(self.value).map_err(|why| format!("{}: {why}", self.path))?;
+        let capsule = Capsule::<N>::deserialize(&self.value).map_err(|why| {
+            // serde forgets places within flattened ones, so the plan is asked alone.
+            match self.value.get("plan").map(serde_path_to_error::deserialize::<_, Plan<N>>) {
+                Some(Err(why)) if why.path().iter().next().is_none() => {
+                    at("plan: ".into(), why.into_inner().to_string())
+                }
+                Some(Err(why)) => at(format!("plan.{}: ", why.path()), why.inner().to_string()),
+                Some(Ok(_)) | None => at(String::new(), why.to_string()),
+            }
+        })?;
         capsule.expected.check().map_err(|why| format!("{}: {why}", self.path))?;
         Ok(capsule)
     }

@@ -3,9 +3,10 @@
 //! Delta debugging (Zeller, Hildebrandt, *Simplifying and Isolating Failure-Inducing Input*, TSE 2002) over the
 //! steps of the plan: chunks of steps are left out, in halves, quarters, and so on down to single steps. Then
 //! what is left is made simpler: fewer members, no noise on the links, shorter times, simpler requests where
-//! the system knows some. Where still more is left than can be taken in at a glance, the failure hangs on chance: then other
-//! seeds are tried, and faults are aimed, so that they fall at a message or a record and no longer at a time. A candidate that does not fail the same way is forgotten, so the search may be stopped at any moment
-//! with what it has.
+//! the system knows some. Where still more is left than can be taken in at a glance, the failure hangs on chance:
+//! then other seeds are tried, and faults are aimed, so that they fall at a message or a record and no longer at a
+//! time. A candidate that does not fail the same way is forgotten, so the search may be stopped at any moment with
+//! what it has.
 //!
 //! Deleting a step leaves all other draws alone, because the plan, the network, the disks and the timers draw
 //! from separate streams.

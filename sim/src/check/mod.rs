@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use serde::Serialize;
@@ -58,8 +58,6 @@ pub enum End {
 
 /// What a search says that somebody asked to end.
 pub(crate) const INTERRUPTED: &str = "interrupted";
-/// What a search says that has walked its walks.
-const WALKED: &str = "the end of its walks";
 
 /// What a check found.
 #[derive(Clone, Debug, Serialize)]
@@ -257,6 +255,32 @@ pub struct CheckProgress {
     pub frontier: Option<usize>,
 }
 
+/// What ended a search before everything was visited.
+struct Stop {
+    end: End,
+    why: String,
+}
+
+impl Stop {
+    fn capped(why: impl Into<String>) -> Self {
+        Self { end: End::Capped, why: why.into() }
+    }
+}
+
+impl CheckOptions {
+    /// Whether a search that has taken so many steps must end.
+    fn stop_after(&self, steps: usize) -> Option<Stop> {
+        if let Some(max) = self.max_steps.filter(|&max| steps >= max) {
+            return Some(Stop::capped(format!("--max-steps {max}")));
+        }
+        if let Some(limit) = self.memory_limit.filter(|&limit| resident_memory_bytes() >= limit) {
+            return Some(Stop::capped(format!("memory (--memory-limit {limit} bytes)")));
+        }
+        let is_asked = self.stop.load(Ordering::Relaxed);
+        is_asked.then(|| Stop { end: End::Interrupted, why: INTERRUPTED.into() })
+    }
+}
+
 /// What an engine found.
 struct Found<S: System> {
     /// How many steps were taken.
@@ -270,7 +294,7 @@ struct Found<S: System> {
     /// Which bits of a verdict were seen anywhere.
     seen: u64,
     /// What ended the search before everything was visited, if no invariant did.
-    stopped_by: Option<String>,
+    stopped_by: Option<Stop>,
     /// What is broken, and how to get there.
     broken: Option<(Broken, Vec<Action<NodeOf<S>>>)>,
     /// What is wrong with the checkpoint.
@@ -280,7 +304,7 @@ struct Found<S: System> {
 impl<S: System> Found<S> {
     /// Nothing was done.
     fn nothing(why: String) -> Self {
-        let stopped_by = Some("its checkpoint".into());
+        let stopped_by = Some(Stop::capped("its checkpoint"));
         let (steps, states, depth, seen) = (0, 0, 0, 0);
         Self { steps, states, depth, runs: None, seen, stopped_by, broken: None, error: Some(why) }
     }
@@ -372,14 +396,11 @@ fn conclude<S: System>(
         }
         Broken::Settling => None, // the search has gone on
     });
-    let end = match &found.stopped_by {
-        _ if broken.is_some() => End::Broken,
-        None => End::Exhausted,
-        Some(why) if why.starts_with(INTERRUPTED) => End::Interrupted,
-        Some(why) if why.starts_with(WALKED) => End::Walked,
-        Some(_) => End::Capped,
+    let (end, stopped_by) = match (broken, found.stopped_by) {
+        (Some(broken), _) => (End::Broken, Some(broken)),
+        (None, Some(Stop { end, why })) => (end, Some(why)),
+        (None, None) => (End::Exhausted, None),
     };
-    let stopped_by = broken.or(found.stopped_by);
     let report = CheckReport {
         model: name.into(),
         explorer: options.explorer,

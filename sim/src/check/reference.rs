@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use stateright::{Checker, HasDiscoveries, Model};
 
-use super::{Broken, CheckOptions, CheckProgress, Found};
+use super::{Broken, CheckOptions, CheckProgress, Found, Stop};
 use crate::system::System;
 use crate::world::Rules;
 
@@ -48,7 +48,7 @@ pub fn explore<S: System, T>(
     let steps = checker.state_count();
     let too_many = options.max_steps.filter(|&max| steps >= max).map(|max| format!("--max-steps {max}"));
     let too_deep = options.max_depth.filter(|&max| checker.max_depth() >= max);
-    let stopped_by = too_many.or(too_deep.map(|max| format!("--depth {max}")));
+    let stopped_by = too_many.or(too_deep.map(|max| format!("--depth {max}"))).map(Stop::capped);
     let found = Found {
         error: None,
         steps,

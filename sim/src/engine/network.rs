@@ -8,7 +8,7 @@ use coalmine_core::node::NodeId;
 use rand_chacha::ChaCha8Rng;
 
 use crate::engine::LATENCY;
-use crate::faults::{CutKind, Directions, Effect, Effects};
+use crate::faults::{CutKind, Directions, Effect, Effects, Fault, directions};
 use crate::plan::{Draw, Links, Stream};
 
 /// What becomes of frames that arrive untouched.
@@ -60,6 +60,36 @@ pub enum Trouble {
     Clog,
     /// Frames take longer.
     Slow(u64),
+}
+
+impl Trouble {
+    /// What a fault does to which directions between these members, and for how many milliseconds, if it is one of
+    /// links that lasts.
+    pub fn of(fault: &Fault, members: &[NodeId]) -> Option<(Directions, Self, u64)> {
+        Some(match fault {
+            Fault::Cut { from, to, both_ways, for_ms } => {
+                let cut = Self::Cut(CutKind::of_cut(*both_ways));
+                (directions(from, to, *both_ways), cut, *for_ms)
+            }
+            Fault::Partition { shape, for_ms } => {
+                (shape.cuts(members), Self::Cut(CutKind::of_shape(shape)), *for_ms)
+            }
+            Fault::Clog { from, to, for_ms } => (directions(from, to, false), Self::Clog, *for_ms),
+            Fault::SlowLink { from, to, delay_ms, for_ms } => {
+                (directions(from, to, false), Self::Slow(*delay_ms), *for_ms)
+            }
+            Fault::Crash { .. }
+            | Fault::Wipe { .. }
+            | Fault::Pause { .. }
+            | Fault::Clock { .. }
+            | Fault::ClockJump { .. }
+            | Fault::Reset { .. }
+            | Fault::SlowSync { .. }
+            | Fault::FailSync { .. }
+            | Fault::DiskFull { .. }
+            | Fault::BitRot { .. } => return None,
+        })
+    }
 }
 
 /// What becomes of a frame.
@@ -188,7 +218,6 @@ impl Mood {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::faults::directions;
 
     /// A frame that runs into several cuts counts for each of them, as long as it lasts.
     #[test]

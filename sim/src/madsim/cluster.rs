@@ -21,7 +21,7 @@ use super::monitor::{Monitor, Order};
 use super::runtime::{Clock, SimRuntime};
 use crate::engine::network::Trouble;
 use crate::engine::{CLIENT_PAUSE, CLIENT_TIMEOUT, LOOK};
-use crate::faults::{CutKind, Directions, Effect, Fault, SUPERVISOR_MS, directions};
+use crate::faults::{Directions, Effect, Fault, SUPERVISOR_MS, directions};
 use crate::plan::{Plan, Stream, What, When};
 use crate::run::{RunOptions, Verdict};
 use crate::scenario::Scenario;
@@ -234,20 +234,11 @@ where
                 self.undo_later(for_ms, Undo::Clock(node));
             }
             Fault::ClockJump { node, by_ms } => self.touch_clock(node, None, by_ms, Effect::ClockJump),
-            Fault::Cut { from, to, both_ways, for_ms } => {
-                let cut = Trouble::Cut(CutKind::of_cut(both_ways));
-                self.link_trouble(directions(&from, &to, both_ways), cut, for_ms);
-            }
-            Fault::Partition { shape, for_ms } => {
+            Fault::Cut { .. } | Fault::Partition { .. } | Fault::Clog { .. } | Fault::SlowLink { .. } => {
                 let members: Vec<_> = self.nodes.keys().copied().collect();
-                let cut = Trouble::Cut(CutKind::of_shape(&shape));
-                self.link_trouble(shape.cuts(&members), cut, for_ms);
-            }
-            Fault::Clog { from, to, for_ms } => {
-                self.link_trouble(directions(&from, &to, false), Trouble::Clog, for_ms);
-            }
-            Fault::SlowLink { from, to, delay_ms, for_ms } => {
-                self.link_trouble(directions(&from, &to, false), Trouble::Slow(delay_ms), for_ms);
+                if let Some((directions, trouble, for_ms)) = Trouble::of(&fault, &members) {
+                    self.link_trouble(directions, trouble, for_ms);
+                }
             }
             Fault::Reset { a, b } => self.network.reset(&directions(&[a], &[b], true)),
             Fault::SlowSync { node, delay_ms, for_ms } => {

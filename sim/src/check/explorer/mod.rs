@@ -50,7 +50,7 @@ use self::rows::{ROWS, Rows};
 use self::sleep::Asleep;
 use self::space::Space;
 use self::table::{Arrival, Full, SHARDS, Shard, StateId, shard_of};
-use super::{Broken, CheckOptions, CheckProgress, Found, INTERRUPTED, Reductions, resident_memory_bytes};
+use super::{Broken, CheckOptions, CheckProgress, Found, Reductions, Stop};
 use crate::system::{NodeOf, System};
 use crate::world::{Action, Rules, World};
 
@@ -217,7 +217,7 @@ impl<S: System> Search<'_, S> {
         options: &CheckOptions,
         progress: &mut dyn FnMut(CheckProgress),
         after_block: &mut dyn FnMut(&mut Self),
-    ) -> Option<String> {
+    ) -> Option<Stop> {
         let mut told = Instant::now();
         while self.broken.is_none() {
             if self.level.is_empty() {
@@ -225,7 +225,7 @@ impl<S: System> Search<'_, S> {
                     return None;
                 }
                 if let Some(depth) = options.max_depth.filter(|&depth| self.depth + 1 >= depth) {
-                    return Some(format!("--depth {depth}"));
+                    return Some(Stop::capped(format!("--depth {depth}")));
                 }
                 self.level.extend(self.next.drain(..));
                 self.depth += 1;
@@ -234,7 +234,7 @@ impl<S: System> Search<'_, S> {
             let block: Vec<_> = self.level.drain(..self.level.len().min(BLOCK)).collect();
             if self.explore(&block).is_err() {
                 self.is_full = true;
-                return Some("a full table".into());
+                return Some(Stop::capped("a full table"));
             }
             if told.elapsed() >= PAUSE {
                 told = Instant::now();
@@ -251,14 +251,8 @@ impl<S: System> Search<'_, S> {
             if self.broken.is_none() {
                 after_block(self);
             }
-            if let Some(max) = options.max_steps.filter(|&max| self.steps >= max) {
-                return Some(format!("--max-steps {max}"));
-            }
-            if let Some(limit) = options.memory_limit.filter(|&limit| resident_memory_bytes() >= limit) {
-                return Some(format!("memory (--memory-limit {limit} bytes)"));
-            }
-            if options.stop.load(Ordering::Relaxed) {
-                return Some(INTERRUPTED.into());
+            if let Some(stop) = options.stop_after(self.steps) {
+                return Some(stop);
             }
         }
         None

@@ -17,7 +17,7 @@ use super::expansion::{Expansion, Successor};
 use super::space::Space;
 use super::table::{Arrival, SHARDS, Shard, shard_of};
 use super::{NONE, PAUSE, Worker, broken, lock, path};
-use crate::check::{Broken, CheckOptions, CheckProgress, Found, INTERRUPTED, WALKED, resident_memory_bytes};
+use crate::check::{Broken, CheckOptions, CheckProgress, End, Found, Stop};
 use crate::system::System;
 use crate::world::{Rules, Spent};
 
@@ -45,7 +45,8 @@ pub fn walk<S: System>(
         failed: Mutex::new(None),
     };
     let mut told = Instant::now();
-    let mut stopped_by = format!("{WALKED}, seeds {}..{}", seeds.start, seeds.end);
+    let all = format!("the end of its walks, seeds {}..{}", seeds.start, seeds.end);
+    let mut stopped_by = Stop { end: End::Walked, why: all };
     let mut next = seeds.start;
     while next < seeds.end && lock(&walks.failed).is_none() {
         // All walks of a group end before the next begins: the seed that is told does not depend on the threads.
@@ -67,19 +68,11 @@ pub fn walk<S: System>(
             told = Instant::now();
             progress(CheckProgress { unique_states, depth, frontier: None });
         }
-        let full = options.memory_limit.filter(|&limit| resident_memory_bytes() >= limit);
-        let stop = if let Some(limit) = full {
-            format!("memory (--memory-limit {limit} bytes)")
-        } else if let Some(max) = options.max_steps.filter(|&max| walks.steps.load(Ordering::Relaxed) >= max)
-        {
-            format!("--max-steps {max}")
-        } else if options.stop.load(Ordering::Relaxed) {
-            INTERRUPTED.into()
-        } else {
-            continue;
-        };
-        stopped_by = format!("{stop}, after the walks of seeds {}..{next}", seeds.start);
-        break;
+        if let Some(Stop { end, why }) = options.stop_after(walks.steps.load(Ordering::Relaxed)) {
+            let why = format!("{why}, after the walks of seeds {}..{next}", seeds.start);
+            stopped_by = Stop { end, why };
+            break;
+        }
     }
     let failed = lock(&walks.failed).take();
     Found {

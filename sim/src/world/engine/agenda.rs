@@ -2,6 +2,7 @@
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
+use std::collections::binary_heap::PeekMut;
 use std::time::Duration;
 
 use slab::Slab;
@@ -87,9 +88,8 @@ struct Queue<T> {
     days: [Vec<(u64, T)>; DAYS as usize],
     /// Which of the next days have items: bit `d` for the one at `d`.
     busy: u64,
+    /// Those that come on a later day than the calendar has.
     far: BinaryHeap<Reverse<Far<T>>>,
-    /// The day of the first far item; none if it is the greatest number.
-    next_far: u64,
     /// Counts the far items.
     counted: u64,
 }
@@ -106,7 +106,7 @@ fn day(at: u64) -> u64 {
 impl<T> Default for Queue<T> {
     fn default() -> Self {
         let (days, far) = ([const { Vec::new() }; DAYS as usize], BinaryHeap::new());
-        Self { now: 0, today: 0, days, busy: 0, far, next_far: u64::MAX, counted: 0 }
+        Self { now: 0, today: 0, days, busy: 0, far, counted: 0 }
     }
 }
 
@@ -133,7 +133,6 @@ impl<T> Queue<T> {
             rest.insert(place, (at, item));
         } else {
             self.counted += 1;
-            self.next_far = self.next_far.min(day(at));
             self.far.push(Reverse(Far { key: u128::from(at) << 64 | u128::from(self.counted), item }));
         }
     }
@@ -158,14 +157,13 @@ impl<T> Queue<T> {
 
     /// Goes on to the next day that has items, and sorts them.
     fn begin_day(&mut self) {
-        let near = match self.busy {
-            0 if self.far.is_empty() => return,
-            0 => u64::MAX,
-            busy => self.today + u64::from(busy.rotate_right((self.today % DAYS) as u32).trailing_zeros()),
-        };
-        self.today = near.min(self.next_far);
+        let ahead = self.busy.rotate_right((self.today % DAYS) as u32).trailing_zeros();
+        let near = (self.busy != 0).then(|| self.today + u64::from(ahead));
+        let far = self.far.peek().map(|Reverse(first)| day(first.at()));
+        let Some(next) = near.into_iter().chain(far).min() else { return };
+        self.today = next;
         self.busy &= !(1 << (self.today % DAYS));
-        if self.today == self.next_far {
+        if far == Some(next) {
             self.reach_far();
         }
         let noted = self.noted_today();
@@ -178,17 +176,16 @@ impl<T> Queue<T> {
     /// Takes in what is far no longer: before what was noted for its day, as that was put in later, when the day had
     /// come closer.
     fn reach_far(&mut self) {
-        let later = std::mem::take(self.noted_today());
-        self.next_far = u64::MAX;
-        while let Some(Reverse(first)) = self.far.peek() {
-            if day(first.at()) > self.today {
-                self.next_far = day(first.at());
-                break;
-            }
-            let Some(Reverse(far)) = self.far.pop() else { break };
-            self.noted_today().push((far.at(), far.item));
+        let Self { today, days, far, .. } = self;
+        let noted = &mut days[(*today % DAYS) as usize];
+        let later = std::mem::take(noted);
+        while let Some(first) = far.peek_mut()
+            && day(first.0.at()) == *today
+        {
+            let Reverse(far) = PeekMut::pop(first);
+            noted.push((far.at(), far.item));
         }
-        self.noted_today().extend(later);
+        noted.extend(later);
     }
 }
 

@@ -9,7 +9,7 @@ use super::place::Place;
 use super::{Engine, Task};
 use crate::engine::disk::{Crash, crash};
 use crate::engine::network::Trouble;
-use crate::faults::{CutKind, Directions, Effect as FaultEffect, Fault, SUPERVISOR_MS, directions};
+use crate::faults::{Directions, Effect as FaultEffect, Fault, SUPERVISOR_MS, directions};
 use crate::system::System;
 use crate::trace::Happening;
 
@@ -48,20 +48,11 @@ impl<S: System> Engine<'_, S> {
             Fault::ClockJump { node, by_ms } => {
                 self.touch_clock(self.place(node), None, by_ms, Some(FaultEffect::ClockJump));
             }
-            Fault::Cut { from, to, both_ways, for_ms } => {
-                let cut = Trouble::Cut(CutKind::of_cut(both_ways));
-                self.link_trouble(directions(&from, &to, both_ways), cut, for_ms);
-            }
-            Fault::Partition { shape, for_ms } => {
+            Fault::Cut { .. } | Fault::Partition { .. } | Fault::Clog { .. } | Fault::SlowLink { .. } => {
                 let members: Vec<_> = self.places.iter().map(|place| place.id).collect();
-                let cut = Trouble::Cut(CutKind::of_shape(&shape));
-                self.link_trouble(shape.cuts(&members), cut, for_ms);
-            }
-            Fault::Clog { from, to, for_ms } => {
-                self.link_trouble(directions(&from, &to, false), Trouble::Clog, for_ms);
-            }
-            Fault::SlowLink { from, to, delay_ms, for_ms } => {
-                self.link_trouble(directions(&from, &to, false), Trouble::Slow(delay_ms), for_ms);
+                if let Some((directions, trouble, for_ms)) = Trouble::of(&fault, &members) {
+                    self.link_trouble(directions, trouble, for_ms);
+                }
             }
             Fault::Reset { a, b } => {
                 let broken = directions(&[a], &[b], true);
