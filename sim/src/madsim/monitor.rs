@@ -19,7 +19,7 @@ use super::link::Frame;
 use super::numbers::Numbers;
 use crate::engine::disk::Crash;
 use crate::engine::network::PASSED;
-use crate::engine::watch::{Pulled, Watch, crashes};
+use crate::engine::watch::{Pulled, Watch, crashes, note_told_early};
 use crate::faults::{Effect as FaultEffect, Effects};
 use crate::plan::{Plan, What};
 use crate::run::{RunOptions, RunReport, Verdict};
@@ -54,12 +54,15 @@ struct Place<S: System> {
     /// What its journal holds, as far as it was written.
     journal: Vec<<NodeOf<S> as Node>::Record>,
     durable: usize,
+    /// What it has told too early, if it ever did.
+    told_early: Option<Box<str>>,
 }
 
 impl<S: System> Place<S> {
     fn observe(&self) -> Observed<'_, NodeOf<S>> {
         let durable = Some(&self.journal[..self.durable]);
-        Observed { id: self.id, config: &self.config, state: self.state.as_ref(), durable }
+        let (state, told_early) = (self.state.as_ref(), self.told_early.as_deref());
+        Observed { id: self.id, config: &self.config, state, durable, told_early }
     }
 }
 
@@ -81,7 +84,14 @@ impl<S: System> Monitor<S> {
         options: RunOptions,
         orders: mpsc::UnboundedSender<Order<NodeOf<S>>>,
     ) -> Self {
-        let place = |(id, config)| Place { id, config, state: None, journal: Vec::new(), durable: 0 };
+        let place = |(id, config)| Place {
+            id,
+            config,
+            state: None,
+            journal: Vec::new(),
+            durable: 0,
+            told_early: None,
+        };
         let places = system.members().into_iter().map(place).collect();
         let watch = Watch::new(&*system, plan, options);
         let numbers = Numbers::new(options.keep_trace);
@@ -285,6 +295,8 @@ impl<S: System> State<S> {
     /// Takes in what a node did.
     fn took(&mut self, place: usize, state: &NodeOf<S>, effects: &[Effect<NodeOf<S>>]) {
         let place = &mut self.places[place];
+        let Place { told_early, config, journal, durable, .. } = place;
+        note_told_early(told_early, config, effects, &journal[..*durable]);
         self.watch.took(place.id, state, effects);
         match &mut place.state {
             Some(known) if known == state => {}

@@ -27,7 +27,7 @@ use self::place::{Armed, Place};
 use crate::engine::LOOK;
 use crate::engine::disk::SYNC_FAILED;
 use crate::engine::network::Mood;
-use crate::engine::watch::{Pulled, Watch, crashes};
+use crate::engine::watch::{Pulled, Watch, crashes, note_told_early};
 use crate::faults::Effect as FaultEffect;
 use crate::plan::{Draw, Plan, Stream, What, When};
 use crate::run::{RunOptions, RunReport, Verdict};
@@ -334,7 +334,8 @@ impl<'a, S: System> Engine<'a, S> {
     #[inline(always)]
     fn carry_out(&mut self, place: usize, number: u64) {
         let Self { places, watch, effects, system, .. } = self;
-        if let Place { host: Some(host), id, .. } = &places[place] {
+        if let Place { host: Some(host), id, config, disk, told_early, .. } = &mut places[place] {
+            note_told_early(told_early, config, effects, disk.durable());
             watch.took(*id, host.node(), effects);
         }
         if watch.has_to_judge() {
