@@ -30,3 +30,5 @@ pub mod trace;
 mod variants;
 pub mod verify;
 pub mod world;
+
+pub(crate) use coalmine_real::{files, paste};

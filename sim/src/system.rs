@@ -5,6 +5,7 @@ use std::fmt::Debug;
 
 use coalmine_core::node::{Node, NodeId, RequestId};
 use coalmine_core::observation::{History, Invariant, Observation, Witness};
+use coalmine_core::told;
 
 use crate::symmetry::Symmetry;
 use crate::world::Limits;
@@ -104,6 +105,13 @@ pub trait System: Debug + Send + Sync + 'static {
             None => Ok(()),
         }
     }
+}
+
+/// All that must hold at every moment: what the system says, and that nobody [tells too early](told::write_ahead).
+pub fn invariants_of<S: System>(system: &S) -> Vec<Invariant<S::Node, S::History>> {
+    let mut invariants = system.invariants();
+    invariants.extend(told::write_ahead());
+    invariants
 }
 
 /// One request of a client.

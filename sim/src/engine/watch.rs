@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use coalmine_core::codec::recording::{Step, Took};
-use coalmine_core::node::{Effect, Event, Node, NodeId, RequestId, Word, variant_name};
+use coalmine_core::node::{Effect, Event, Node, NodeId, Published, RequestId, Word, variant_name};
 use coalmine_core::observation::{History, Invariant, Observation, Observed};
+use coalmine_core::told::told_early;
 
 use super::clients::Clients;
 use super::liveness::{Liveness, Rest};
@@ -16,7 +17,7 @@ use crate::panics::Panic;
 use crate::plan::{Plan, What, When};
 use crate::run::{RunOptions, RunReport, Verdict};
 use crate::scenario::Expectation;
-use crate::system::{NodeOf, System};
+use crate::system::{NodeOf, System, invariants_of};
 use crate::trace::{Happening, Trace};
 
 /// What is known of a run so far.
@@ -70,7 +71,7 @@ impl<S: System> Watch<S> {
             trace: Trace::new(options.keep_trace),
             effects: Effects::default(),
             history: S::History::default(),
-            invariants: system.invariants(),
+            invariants: invariants_of(system),
             booted: BTreeSet::new(),
             triggers: triggers.collect(),
             unused: (0..plan.steps.len()).collect(),
@@ -187,11 +188,21 @@ impl<S: System> Watch<S> {
         self.learned(node, effects);
     }
 
-    /// Takes in the facts among what a node did.
+    /// Takes in what the history hears of what a node did.
     pub fn learned(&mut self, node: NodeId, effects: &[Effect<NodeOf<S>>]) {
         for effect in effects {
-            if let Effect::Observe(fact) = effect {
-                self.history.observe(node, fact);
+            match effect {
+                Effect::Observe(fact) => self.history.observe(node, fact),
+                Effect::Reply { to, reply } if S::History::HEARS_REPLIES => {
+                    self.history.replied(node, *to, reply);
+                }
+                Effect::Publish(Published(view)) => self.history.published(node, view),
+                Effect::Reply { .. }
+                | Effect::Append(_)
+                | Effect::Send { .. }
+                | Effect::SetTimer { .. }
+                | Effect::CancelTimer(_)
+                | Effect::WhenDurable(_) => {}
             }
         }
     }
@@ -407,4 +418,16 @@ pub fn crashes<N: Node>(pulled: &Pulled<N>, me: NodeId) -> bool {
         }
         What::Fault(_) | What::Ask { .. } => false,
     })
+}
+
+/// Notes in `early` what among these effects is [told too early](coalmine_core::told), while so much is durable.
+pub fn note_told_early<N: Node>(
+    early: &mut Option<Box<str>>,
+    config: &N::Config,
+    effects: &[Effect<N>],
+    durable: &[N::Record],
+) {
+    if early.is_none() && N::rests_on().is_some() {
+        *early = effects.iter().find_map(|effect| told_early(config, effect, durable));
+    }
 }

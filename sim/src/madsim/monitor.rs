@@ -21,7 +21,7 @@ use super::numbers::Numbers;
 use super::survive::Tell;
 use crate::engine::disk::Crash;
 use crate::engine::network::PASSED;
-use crate::engine::watch::{Pulled, Watch, crashes};
+use crate::engine::watch::{Pulled, Watch, crashes, note_told_early};
 use crate::faults::{CrashKind, Effect as FaultEffect, Effects};
 use crate::panics::Panic;
 use crate::plan::{Plan, What};
@@ -67,12 +67,15 @@ struct Place<S: System> {
     durable: usize,
     /// How many bytes of the file that is.
     durable_bytes: u64,
+    /// What it has told too early, if it ever did.
+    told_early: Option<Box<str>>,
 }
 
 impl<S: System> Place<S> {
     fn observe(&self) -> Observed<'_, NodeOf<S>> {
         let durable = Some(&self.journal[..self.durable]);
-        Observed { id: self.id, config: &self.config, state: self.state.as_ref(), durable }
+        let (state, told_early) = (self.state.as_ref(), self.told_early.as_deref());
+        Observed { id: self.id, config: &self.config, state, durable, told_early }
     }
 
     /// How many of its first `upto` records there are in a file of so many bytes that begins with those that are durable,
@@ -117,6 +120,7 @@ impl<S: System> Monitor<S> {
             journal: Vec::new(),
             durable: 0,
             durable_bytes: 0,
+            told_early: None,
         };
         let places = system.members().into_iter().map(place).collect();
         let watch = Watch::new(&*system, plan, options);
@@ -347,6 +351,8 @@ impl<S: System> State<S> {
     /// Takes in what a node did.
     fn took(&mut self, place: usize, state: &NodeOf<S>, effects: &[Effect<NodeOf<S>>]) {
         let place = &mut self.places[place];
+        let Place { told_early, config, journal, durable, .. } = place;
+        note_told_early(told_early, config, effects, &journal[..*durable]);
         self.watch.took(place.id, state, effects);
         match &mut place.state {
             Some(known) if known == state => {}

@@ -26,7 +26,7 @@ use crate::engine::LOOK;
 use crate::engine::disk::SYNC_FAILED;
 use crate::engine::faults::{End, Lasting, end};
 use crate::engine::network::Mood;
-use crate::engine::watch::{Pulled, Watch, crashes};
+use crate::engine::watch::{Pulled, Watch, crashes, note_told_early};
 use crate::faults::{Effect as FaultEffect, Fault};
 use crate::panics::catch;
 use crate::plan::{Draw, Plan, Stream, What, When};
@@ -346,7 +346,8 @@ impl<'a, S: System> Engine<'a, S> {
     #[inline(always)]
     fn carry_out(&mut self, place: usize, number: u64) {
         let Self { places, watch, effects, system, .. } = self;
-        if let Place { host: Some(host), id, .. } = &places[place] {
+        if let Place { host: Some(host), id, config, disk, told_early, .. } = &mut places[place] {
+            note_told_early(told_early, config, effects, disk.durable());
             watch.took(*id, host.node(), effects);
         }
         if watch.has_to_judge() {
