@@ -16,8 +16,10 @@
 
 mod call;
 pub mod face;
+pub mod files;
 pub mod http;
 pub mod journal;
+pub mod paste;
 pub mod probe;
 pub mod recorder;
 pub mod rollout;

@@ -14,6 +14,7 @@ pub mod cli;
 pub mod engine;
 pub mod faults;
 pub mod madsim;
+pub mod panics;
 pub mod path;
 pub mod plan;
 pub mod prelude;
@@ -29,3 +30,5 @@ pub mod trace;
 mod variants;
 pub mod verify;
 pub mod world;
+
+pub(crate) use coalmine_real::{files, paste};

@@ -27,6 +27,7 @@ use self::seeds::SeedSet;
 use self::twin::{Answer, Twins};
 use crate::capsule::Expected;
 use crate::faults::Effects;
+use crate::panics::Panic;
 use crate::run::{Difference, Engine, Verdict};
 use crate::suite::{AnyScenario, Outcome};
 
@@ -279,7 +280,7 @@ impl Sitting<'_> {
             None => Ok(Answer::of(self.scenario, engine, seed, steps)),
         };
         match ask(false) {
-            Err(message) => Some(Verdict::Panicked { message }),
+            Err(message) => Some(Verdict::Panicked(Panic::without_place(message))),
             Ok(there) if there.digest == here => None,
             Ok(there) => {
                 let digests = [here, there.digest].map(|digest| format!("{digest:016x}"));
@@ -356,7 +357,7 @@ fn run_in(engines: Engines, run: impl Fn(Engine) -> Outcome) -> Outcome {
 /// The verdict of two engines. That one of them is not deterministic says more than that they differ.
 fn both(madsim: Verdict, world: Verdict) -> Verdict {
     let differs = |verdict: &Verdict| matches!(verdict, Verdict::NotDeterministic { .. });
-    if Expected::of(&madsim) == Expected::of(&world) || differs(&madsim) {
+    if Expected::of(&madsim).is_like(&Expected::of(&world)) || differs(&madsim) {
         madsim
     } else if differs(&world) {
         world
