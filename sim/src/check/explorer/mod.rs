@@ -290,7 +290,7 @@ impl<S: System> Search<'_, S> {
         if self.settle {
             match self.crew.workers[0].settles(&self.space, &row, self.settle_rounds) {
                 Ok(()) => {}
-                Err(Unsettled::Never(_)) => self.unsettled = Some(id),
+                Err(Unsettled::Never { .. }) => self.unsettled = Some(id),
                 Err(Unsettled::Unknown(why)) => self.not_known = Some((id, why)),
             }
             self.settle = self.unsettled.is_none() && self.not_known.is_none();
@@ -438,7 +438,7 @@ impl<S: System> Search<'_, S> {
                     if settle && chunk.unsettled.is_none() && chunk.not_known.is_none() {
                         match worker.settles(space, &row, rounds) {
                             Ok(()) => {}
-                            Err(Unsettled::Never(_)) => chunk.unsettled = Some(id),
+                            Err(Unsettled::Never { .. }) => chunk.unsettled = Some(id),
                             Err(Unsettled::Unknown(why)) => chunk.not_known = Some((id, why)),
                         }
                     }

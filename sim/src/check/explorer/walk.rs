@@ -128,7 +128,7 @@ impl<S: System> Walks<'_, S> {
             if broken.is_none() && settle {
                 match worker.settles(space, &row, self.settle_rounds) {
                     Ok(()) => {}
-                    Err(Unsettled::Never(_)) => broken = Some(Broken::Settling),
+                    Err(Unsettled::Never { .. }) => broken = Some(Broken::Settling),
                     Err(Unsettled::Unknown(why)) => {
                         settle = false;
                         keep_lowest(&self.not_known, (seed, why, way.clone()));
