@@ -1,0 +1,597 @@
+//! A plain checker, to compare with. It is written from the words of the contract (`core/src/node.rs`) and of the
+//! world (`sim/src/world/mod.rs`), keeps every state as a whole, tries all that may happen one by one, and shares
+//! no code with what it is compared with: of the table it reads the data, and interprets them itself.
+
+#![allow(missing_docs, reason = "it is to be short, and its names are the world's")]
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use crate::table::{Did, Fact, Message, On, Reaction, Record, TableNode, Timer};
+use crate::view::View;
+use crate::{FACTS, Spec};
+
+/// A node that is up: its memory, its timers, and what waits until so many records are durable.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Up {
+    pub node: TableNode,
+    pub timers: BTreeSet<Timer>,
+    /// Each with the request that it is about.
+    pub held: VecDeque<(usize, Did, Option<usize>)>,
+}
+
+/// A node and its disk, of which the first records are durable.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Place {
+    pub up: Option<Up>,
+    pub disk: Vec<Record>,
+    pub durable: usize,
+    pub lives: u64,
+}
+
+/// What budgets are for; each has its number.
+pub const CRASH: usize = 0;
+pub const WIPE: usize = 1;
+pub const CUT: usize = 2;
+pub const DROP: usize = 3;
+pub const DUPLICATE: usize = 4;
+pub const TIMEOUT: usize = 5;
+pub const PERIODIC: usize = 6;
+pub const RETRY: usize = 7;
+pub const UNHEALTHY: usize = 8;
+
+/// From, to, what.
+pub type Packet = (usize, usize, Message);
+
+/// The whole system.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct State {
+    pub places: Vec<Place>,
+    pub packets: BTreeSet<Packet>,
+    pub cut: BTreeSet<(usize, usize)>,
+    pub told: Vec<(usize, Fact)>,
+    pub spent: [u8; 9],
+    pub asked: BTreeSet<usize>,
+}
+
+/// What happens to a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Step {
+    Boot,
+    Flush,
+    Deliver { packet: Packet, stays: bool },
+    Fire(Timer),
+    Ask(usize),
+}
+
+/// What happens. A crash keeps so many records that are not durable, or nothing at all.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Action {
+    Step { place: usize, step: Step, answers: Vec<u32>, crash: Option<(usize, Option<usize>)> },
+    Crash { place: usize, keeps: Option<usize> },
+    Drop(Packet),
+    Cut { from: usize, to: usize, both: bool },
+    Heal { from: usize, to: usize },
+}
+
+/// One way in which a step may go, before anything crashes.
+struct Way {
+    answers: Vec<u32>,
+    place: Place,
+    effects: Vec<Did>,
+}
+
+/// A step of one node, under way.
+struct Run<'a> {
+    plain: &'a Plain<'a>,
+    me: usize,
+    place: Place,
+    answers: &'a [u32],
+    asked: usize,
+    /// How many answers the first question has for which there is none.
+    open: Option<u32>,
+    out: Vec<Did>,
+}
+
+impl Run<'_> {
+    /// The node takes an event; what it does goes where it belongs.
+    fn take(&mut self, on: On, sender: Option<usize>, client: Option<usize>) {
+        let Self { plain, me, place, answers, asked, open, .. } = self;
+        let choose = &mut |n| {
+            *asked += 1;
+            let answer = answers.get(*asked - 1).copied();
+            if answer.is_none() {
+                open.get_or_insert(n);
+            }
+            answer.unwrap_or(0)
+        };
+        let (table, members) = (&plain.spec.members[*me], plain.spec.members.len());
+        let reaction = Reaction { table, members, life: place.lives, on, sender, choose };
+        let up = place.up.as_mut().expect("only who is up takes anything");
+        for did in up.node.react(reaction) {
+            self.route(did, client);
+        }
+    }
+
+    fn up(&mut self) -> &mut Up {
+        self.place.up.as_mut().expect("only who is up does anything")
+    }
+
+    /// Records go to the disk and timers into the table at once; the rest waits for all that was written before it, and
+    /// for all that waits already.
+    fn route(&mut self, did: Did, client: Option<usize>) {
+        let written = self.place.disk.len();
+        let waits = written > self.place.durable || !self.up().held.is_empty();
+        match did {
+            Did::Append(record) => self.place.disk.push(record),
+            Did::Arm(timer) => drop(self.up().timers.insert(timer)),
+            Did::Disarm(timer) if self.up().timers.remove(&timer) => {}
+            Did::Disarm(_) => return,
+            Did::Send(..) | Did::Reply | Did::Publish(_) | Did::Observe(_) if !waits => {}
+            Did::Reply => return self.up().held.push_back((written, did, client)),
+            Did::Send(..) | Did::Observe(_) | Did::WhenDurable(_) => {
+                return self.up().held.push_back((written, did, None));
+            }
+            // Two views that wait are the same: they only leave.
+            Did::Publish(_) => return self.up().held.push_back((written, Did::Publish(0), None)),
+        }
+        self.out.push(did);
+    }
+
+    /// What waits no longer leaves, in order.
+    fn release(&mut self) {
+        let durable = self.place.durable;
+        while self.up().held.front().is_some_and(|held| held.0 <= durable) {
+            match self.up().held.pop_front() {
+                Some((_, Did::WhenDurable(token), _)) => self.take(On::Durable(token), None, None),
+                Some((_, did, _)) => self.out.push(did),
+                None => {}
+            }
+        }
+    }
+
+    /// A disk that is not late makes each record durable before anything that follows it.
+    fn sync_at_once(&mut self) {
+        let is_write = |did: &Did| matches!(did, Did::Append(_));
+        let (writes, mut order): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.out).into_iter().partition(is_write);
+        let mut writes = VecDeque::from(writes);
+        while let Some(write) = writes.pop_front() {
+            order.push(write);
+            self.place.durable += 1;
+            self.release();
+            for did in std::mem::take(&mut self.out) {
+                if is_write(&did) { writes.push_back(did) } else { order.push(did) }
+            }
+        }
+        self.out = order;
+    }
+}
+
+/// Whether states settle, as far as it is known.
+pub type Settled = BTreeMap<State, Option<(bool, bool)>>;
+
+/// How many states the runs from one may come through.
+const MOST_ROUNDS: usize = 500;
+
+/// The checker of one system.
+pub struct Plain<'a> {
+    pub spec: &'a Spec,
+    /// By budget; none is no limit.
+    limits: [Option<u8>; 9],
+}
+
+impl<'a> Plain<'a> {
+    pub fn new(spec: &'a Spec) -> Self {
+        let of = &spec.budgets;
+        let some = [
+            of.crashes,
+            of.wipes,
+            of.cuts,
+            of.drops,
+            of.duplicates,
+            0,
+            of.periodic,
+            of.retries,
+            of.unhealthy,
+        ];
+        let mut limits = some.map(Some);
+        limits[TIMEOUT] = of.timeouts;
+        Self { spec, limits }
+    }
+
+    fn may(&self, state: &State, budget: usize) -> bool {
+        self.limits[budget].is_none_or(|limit| state.spent[budget] < limit)
+    }
+
+    fn pay(&self, state: &mut State, budget: usize) {
+        if self.limits[budget].is_some() {
+            state.spent[budget] += 1;
+        }
+    }
+
+    /// All that may be at the beginning: everybody has booted.
+    pub fn initial(&self) -> Vec<State> {
+        let mut state = State { places: vec![Place::default(); self.spec.members.len()], ..State::default() };
+        for place in 0..self.spec.members.len() {
+            let way = self.ways(&state.places[place], place, Step::Boot).remove(0);
+            self.happens(&mut state, place, way.place, &way.effects);
+        }
+        vec![state]
+    }
+
+    /// Everything that a step of a node may come to, by what it chooses.
+    fn ways(&self, before: &Place, me: usize, step: Step) -> Vec<Way> {
+        let mut scripts = vec![Vec::new()];
+        let mut ways = Vec::new();
+        while let Some(answers) = scripts.pop() {
+            let mut run = Run {
+                plain: self,
+                me,
+                place: before.clone(),
+                answers: &answers,
+                asked: 0,
+                open: None,
+                out: vec![],
+            };
+            match step {
+                Step::Boot => {
+                    run.place.lives += 1;
+                    let (node, found) = TableNode::boot(&run.place.disk);
+                    run.place.up = Some(Up { node, ..Up::default() });
+                    run.take(found, None, None);
+                }
+                Step::Flush => run.place.durable += 1,
+                Step::Deliver { packet: (from, _, message), .. } => {
+                    run.take(On::Message(message), Some(from), None)
+                }
+                Step::Fire(timer) => {
+                    run.up().timers.remove(&timer);
+                    run.take(On::Timer(timer), None, None);
+                }
+                Step::Ask(index) => {
+                    let asks = self.spec.asks.iter().chain(&self.spec.ailments);
+                    let ask = asks.skip(index).next().expect("it is asked");
+                    run.take(On::Request(ask.request), None, Some(index));
+                }
+            }
+            run.release();
+            if !self.spec.budgets.late_disk {
+                run.sync_at_once();
+            }
+            match run.open {
+                None => ways.push(Way { place: run.place, effects: run.out, answers }),
+                Some(n) => {
+                    scripts.extend((0..n).rev().map(|answer| [answers.as_slice(), &[answer]].concat()))
+                }
+            }
+        }
+        ways
+    }
+
+    /// A node is left like this, and this much of what it does has happened.
+    fn happens(&self, state: &mut State, place: usize, after: Place, effects: &[Did]) {
+        for effect in effects {
+            match *effect {
+                Did::Send(Some(to), message) if !state.cut.contains(&(place, to)) => {
+                    state.packets.insert((place, to, message));
+                }
+                Did::Observe(fact) => {
+                    let is_full = |of: &mut dyn Iterator<Item = &(usize, Fact)>| of.count() >= FACTS;
+                    let ordered = self.spec.ordered;
+                    if !is_full(&mut state.told.iter().filter(|it| ordered || it.0 == place)) {
+                        state.told.push((place, fact));
+                        if !ordered {
+                            state.told.sort_by_key(|it| it.0);
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        state.places[place] = after;
+    }
+
+    /// What is left of a place when it crashes.
+    fn crashed(mut place: Place, keeps: Option<usize>) -> Place {
+        place.up = None;
+        place.disk.truncate(keeps.map_or(0, |keeps| place.durable + keeps));
+        place.durable = place.disk.len();
+        place
+    }
+
+    /// Everything that a crash may keep, and what it costs.
+    fn crashes(&self, state: &State, unsynced: usize) -> Vec<(Option<usize>, usize)> {
+        let some = (0..=unsynced).map(|keeps| (Some(keeps), CRASH));
+        some.chain([(None, WIPE)]).filter(|(_, budget)| self.may(state, *budget)).collect()
+    }
+
+    /// A step of a node in all its ways: whole, and ended by a crash before any effect. A fact only tells what the
+    /// effect before it has done, so nothing comes between the two.
+    fn step(&self, state: &State, begun: &State, place: usize, step: Step, out: &mut Vec<(Action, State)>) {
+        let before = &state.places[place];
+        for Way { answers, place: after, effects } in self.ways(before, place, step) {
+            for at in (0..effects.len()).filter(|&at| at == 0 || !matches!(effects[at], Did::Observe(_))) {
+                let mut left = Place { lives: after.lives, ..before.clone() };
+                left.durable += usize::from(step == Step::Flush);
+                for effect in &effects[..at] {
+                    if let Did::Append(record) = effect {
+                        left.disk.push(*record);
+                        left.durable += usize::from(!self.spec.budgets.late_disk);
+                    }
+                }
+                for (keeps, budget) in self.crashes(state, left.disk.len() - left.durable) {
+                    let mut next = begun.clone();
+                    self.happens(&mut next, place, Self::crashed(left.clone(), keeps), &effects[..at]);
+                    self.pay(&mut next, budget);
+                    out.push((
+                        Action::Step { place, step, answers: answers.clone(), crash: Some((at, keeps)) },
+                        next,
+                    ));
+                }
+            }
+            let mut next = begun.clone();
+            self.happens(&mut next, place, after, &effects);
+            out.push((Action::Step { place, step, answers, crash: None }, next));
+        }
+    }
+
+    /// All that may happen next.
+    pub fn successors(&self, state: &State) -> Vec<(Action, State)> {
+        let mut all = Vec::new();
+        let is_up = |place: usize| state.places[place].up.is_some();
+        let paid = |budget: usize| {
+            let mut next = state.clone();
+            self.pay(&mut next, budget);
+            next
+        };
+        for &packet in &state.packets {
+            let mut taken = state.clone();
+            if !self.spec.budgets.persistent {
+                taken.packets.remove(&packet);
+            }
+            let (_, to, _) = packet;
+            let step = |stays| Step::Deliver { packet, stays };
+            if is_up(to) {
+                self.step(state, &taken, to, step(false), &mut all);
+                if !self.spec.budgets.persistent && self.may(state, DUPLICATE) {
+                    self.step(state, &paid(DUPLICATE), to, step(true), &mut all);
+                }
+            } else {
+                let lost = Action::Step { place: to, step: step(false), answers: vec![], crash: None };
+                all.push((lost, taken));
+            }
+            if self.may(state, DROP) {
+                let mut next = paid(DROP);
+                next.packets.remove(&packet);
+                all.push((Action::Drop(packet), next));
+            }
+        }
+        for (place, it) in state.places.iter().enumerate() {
+            let Some(up) = &it.up else {
+                self.step(state, state, place, Step::Boot, &mut all);
+                continue;
+            };
+            for &timer in &up.timers {
+                let budget = if timer == Timer::Beat { PERIODIC } else { TIMEOUT };
+                if self.may(state, budget) {
+                    self.step(state, &paid(budget), place, Step::Fire(timer), &mut all);
+                }
+            }
+            if it.durable < it.disk.len() {
+                self.step(state, state, place, Step::Flush, &mut all);
+            }
+            for (keeps, budget) in self.crashes(state, it.disk.len() - it.durable) {
+                let mut next = paid(budget);
+                next.places[place] = Self::crashed(it.clone(), keeps);
+                all.push((Action::Crash { place, keeps }, next));
+            }
+        }
+        self.requests(state, &mut all);
+        self.links(state, &mut all);
+        all.retain(|(_, next)| next != state);
+        all
+    }
+
+    /// A client asks one thing after the other, and again within its budget; bad health comes in any order.
+    fn requests(&self, state: &State, all: &mut Vec<(Action, State)>) {
+        let (asks, ailments) = (&self.spec.asks, &self.spec.ailments);
+        for (index, ask) in asks.iter().chain(ailments).enumerate() {
+            let place = usize::from(ask.to) % self.spec.members.len();
+            let is_asked = state.asked.contains(&index);
+            let earlier = |of: usize| asks[of].client == ask.client && !state.asked.contains(&of);
+            let budget = match (index < asks.len(), is_asked) {
+                (true, true) => Some(RETRY),
+                (true, false) if (0..index).any(earlier) => continue,
+                (true, false) => None,
+                (false, true) => continue,
+                (false, false) => Some(UNHEALTHY),
+            };
+            if state.places[place].up.is_none() || budget.is_some_and(|budget| !self.may(state, budget)) {
+                continue;
+            }
+            let mut begun = state.clone();
+            begun.asked.insert(index);
+            budget.into_iter().for_each(|budget| self.pay(&mut begun, budget));
+            self.step(state, &begun, place, Step::Ask(index), all);
+        }
+    }
+
+    fn links(&self, state: &State, all: &mut Vec<(Action, State)>) {
+        for &(from, to) in &state.cut {
+            let mut next = state.clone();
+            next.cut.remove(&(from, to));
+            all.push((Action::Heal { from, to }, next));
+        }
+        let n = self.spec.members.len();
+        let pairs = (0..n).flat_map(|from| (0..n).map(move |to| (from, to)));
+        for (from, to) in pairs.filter(|link| link.0 != link.1 && !state.cut.contains(link)) {
+            for both in [false, true] {
+                if !self.may(state, CUT) || both && (from > to || state.cut.contains(&(to, from))) {
+                    continue;
+                }
+                let mut next = state.clone();
+                self.pay(&mut next, CUT);
+                next.cut.extend([(from, to)].into_iter().chain(both.then_some((to, from))));
+                next.packets.retain(|&(from, to, _)| !next.cut.contains(&(from, to)));
+                all.push((Action::Cut { from, to, both }, next));
+            }
+        }
+    }
+
+    /// All states within the budgets, each with its distance; none if there are more than so many.
+    pub fn visit(&self, most: usize) -> Option<BTreeMap<State, usize>> {
+        let mut known = BTreeMap::new();
+        let mut queue: VecDeque<State> = VecDeque::new();
+        for state in self.initial() {
+            if known.insert(state.clone(), 0).is_none() {
+                queue.push_back(state);
+            }
+        }
+        while let Some(state) = queue.pop_front() {
+            let distance = known[&state] + 1;
+            for (_, next) in self.successors(&state) {
+                if !known.contains_key(&next) {
+                    known.insert(next.clone(), distance);
+                    queue.push_back(next);
+                }
+            }
+            if known.len() > most {
+                return None;
+            }
+        }
+        Some(known)
+    }
+
+    /// Whether a state may settle, and whether it may not. A run of rounds ends in a cycle, and it settles if all states
+    /// of the cycle have converged. In which order a round lets messages arrive, and what nodes choose, is not
+    /// prescribed: everything is tried. None: there is too much of it.
+    pub fn settles(&self, state: &State, known: &mut Settled) -> Option<(bool, bool)> {
+        let mut healed =
+            State { spent: [0; 9], asked: BTreeSet::new(), cut: BTreeSet::new(), ..state.clone() };
+        if let Some(gone) = self.spec.gone() {
+            healed.places[gone] = Self::crashed(healed.places[gone].clone(), Some(0));
+        }
+        let mut all = self.run_of(&healed, known)?;
+        if self.spec.budgets.drops > 0 || self.spec.budgets.cuts > 0 {
+            let lost = self.run_of(&State { packets: BTreeSet::new(), ..healed }, known)?;
+            all = (all.0 && lost.0, all.1 || lost.1);
+        }
+        Some(all)
+    }
+
+    fn run_of(&self, from: &State, known: &mut Settled) -> Option<(bool, bool)> {
+        if let Some(known) = known.get(from) {
+            return *known;
+        }
+        let mut graph: BTreeMap<State, BTreeSet<State>> = BTreeMap::new();
+        let mut todo = vec![from.clone()];
+        while let Some(state) = todo.pop() {
+            if !graph.contains_key(&state) {
+                let next = self.round(&state).filter(|_| graph.len() < MOST_ROUNDS);
+                let Some(next) = next else {
+                    known.insert(from.clone(), None);
+                    return None;
+                };
+                todo.extend(next.iter().cloned());
+                graph.insert(state, next);
+            }
+        }
+        let rests = |state: &State| self.spec.is_at_rest(&Self::view(state));
+        let comes_back = |state: &State, through: &dyn Fn(&State) -> bool| {
+            let (mut seen, mut todo) = (BTreeSet::new(), vec![state]);
+            while let Some(at) = todo.pop() {
+                todo.extend(graph[at].iter().filter(|next| through(next) && seen.insert(*next)));
+            }
+            seen.contains(state)
+        };
+        let may = graph.keys().any(|state| rests(state) && comes_back(state, &rests));
+        let may_not = graph.keys().any(|state| !rests(state) && comes_back(state, &|_| true));
+        known.insert(from.clone(), Some((may, may_not)));
+        Some((may, may_not))
+    }
+
+    /// Who is down starts and disks sync; what is under way arrives, at one place after the other; timers fire.
+    fn round(&self, state: &State) -> Option<BTreeSet<State>> {
+        let n = state.places.len();
+        let mut begun = BTreeSet::from([state.clone()]);
+        for place in 0..n {
+            begun = begun.into_iter().flat_map(|state| self.quiet(state, place)).collect();
+        }
+        let mut ends = BTreeSet::new();
+        for state in begun {
+            let mut now = BTreeSet::from([state.clone()]);
+            for place in 0..n {
+                let here: Vec<_> = state.packets.iter().copied().filter(|packet| packet.1 == place).collect();
+                if here.len() > 4 {
+                    return None;
+                }
+                now = now.into_iter().flat_map(|state| self.in_any_order(&state, &here)).collect();
+            }
+            for place in 0..n {
+                now = now.iter().flat_map(|state| self.timers_fire(state, place)).collect();
+            }
+            ends.extend(now);
+        }
+        Some(ends)
+    }
+
+    fn in_any_order(&self, state: &State, packets: &[Packet]) -> BTreeSet<State> {
+        let mut ends = BTreeSet::new();
+        for &packet in packets {
+            let rest: Vec<_> = packets.iter().copied().filter(|it| *it != packet).collect();
+            let mut taken = state.clone();
+            if !self.spec.budgets.persistent {
+                taken.packets.remove(&packet);
+            }
+            let step = Step::Deliver { packet, stays: false };
+            for next in self.goes(taken, packet.1, step) {
+                ends.extend(self.in_any_order(&next, &rest));
+            }
+        }
+        if packets.is_empty() { BTreeSet::from([state.clone()]) } else { ends }
+    }
+
+    fn timers_fire(&self, state: &State, place: usize) -> BTreeSet<State> {
+        let armed =
+            |state: &State| state.places[place].up.as_ref().map(|up| up.timers.clone()).unwrap_or_default();
+        let mut now = BTreeSet::from([state.clone()]);
+        for timer in armed(state) {
+            let fire = |state: State| match armed(&state).contains(&timer) {
+                true => self.goes(state, place, Step::Fire(timer)),
+                false => vec![state],
+            };
+            now = now.into_iter().flat_map(fire).collect();
+        }
+        now
+    }
+
+    /// A whole step of a place, in all ways, and what happens by itself after it.
+    fn goes(&self, state: State, place: usize, step: Step) -> Vec<State> {
+        if state.places[place].up.is_none() && step != Step::Boot {
+            return self.quiet(state, place);
+        }
+        let ways = self.ways(&state.places[place], place, step).into_iter();
+        let ends = ways.flat_map(|way| {
+            let mut next = state.clone();
+            self.happens(&mut next, place, way.place, &way.effects);
+            self.quiet(next, place)
+        });
+        ends.collect()
+    }
+
+    /// What happens by itself at a place: who is down starts, and disks sync.
+    fn quiet(&self, state: State, place: usize) -> Vec<State> {
+        let it = &state.places[place];
+        match self.spec.gone() == Some(place) {
+            false if it.up.is_none() => self.goes(state, place, Step::Boot),
+            false if it.durable < it.disk.len() => self.goes(state, place, Step::Flush),
+            true | false => vec![state],
+        }
+    }
+
+    /// What can be seen of a state.
+    pub fn view(state: &State) -> View {
+        let node = |it: &Place| (it.up.as_ref().map(|up| up.node.clone()), it.disk[..it.durable].to_vec());
+        View { nodes: state.places.iter().map(node).collect(), told: state.told.clone() }
+    }
+}
