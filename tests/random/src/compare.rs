@@ -46,7 +46,7 @@ impl Known {
     /// Explores a system. None: it is too large.
     pub fn of(plain: &Plain<'_>) -> Option<Self> {
         let states = plain.visit(MOST)?;
-        let views: Seen = states.keys().map(Plain::view).collect();
+        let views: Seen = states.keys().chain(&plain.beginning()).map(Plain::view).collect();
         let nearest = |number| {
             let comes = states.iter().filter(|(state, _)| plain.spec.has_come(number, &Plain::view(state)));
             comes.map(|(_, distance)| *distance).min()

@@ -219,6 +219,18 @@ impl<'a> Plain<'a> {
         vec![state]
     }
 
+    /// What is there while they boot.
+    pub fn beginning(&self) -> Vec<State> {
+        let mut state = State { places: vec![Place::default(); self.spec.members.len()], ..State::default() };
+        let mut all = Vec::new();
+        for place in 0..self.spec.members.len() {
+            let way = self.ways(&state.places[place], place, Step::Boot).remove(0);
+            self.happens(&mut state, place, way.place, &way.effects);
+            all.push(state.clone());
+        }
+        all
+    }
+
     /// Everything that a step of a node may come to, by what it chooses.
     fn ways(&self, before: &Place, me: usize, step: Step) -> Vec<Way> {
         let mut scripts = vec![Vec::new()];
