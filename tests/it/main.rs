@@ -12,6 +12,7 @@
 //! * [`sweeps`]: parts of a sweep, in time and in space, add up to the whole.
 //! * [`conformance`]: the real, the simulated and the explored cluster write the same journals.
 //! * [`recordings`]: what was recorded does the same again, and what was changed is found.
+//! * [`settling`]: whether nodes come to rest is decided.
 //! * [`specimens`]: bugs planted on purpose are found by the sweep and by the checker.
 //! * [`purity`]: what the core may depend on, and what must never reach production.
 
@@ -29,6 +30,7 @@ mod purity;
 mod recordings;
 mod runs;
 mod scenarios;
+mod settling;
 mod specimens;
 mod sweeps;
 mod transcripts;

@@ -8,7 +8,8 @@ use coalmine_sim::check::{
 };
 use coalmine_sim::world::{self, Kept, Rules, World};
 
-use crate::plain::{self, Plain, State};
+use crate::plain::{Plain, Settled};
+use crate::state::{self as plain, State};
 use crate::system::{Mode, NEVER, Tables};
 use crate::table::TableNode;
 use crate::view::{Seen, View};
@@ -38,27 +39,27 @@ pub struct Known {
     pub views: Seen,
     /// By what must never be seen: the shortest way to it.
     never: Vec<Option<usize>>,
-    /// Whether some state may not settle, and whether some cannot. None: it is not known.
-    unsettled: Option<(bool, bool)>,
+    /// Whether every state settles. None: it is not known.
+    settles: Option<bool>,
 }
 
 impl Known {
     /// Explores a system. None: it is too large.
     pub fn of(plain: &Plain<'_>) -> Option<Self> {
-        let states = plain.visit(MOST)?;
-        let views: Seen = states.keys().chain(&plain.beginning()).map(Plain::view).collect();
+        let all = plain.visit(MOST)?;
+        // Before all boots nothing has happened, and nobody looks.
+        let first = plain.before_boot();
+        let views: Seen = all.keys().filter(|state| **state != first).map(State::view).collect();
         let nearest = |number| {
-            let comes = states.iter().filter(|(state, _)| plain.spec.has_come(number, &Plain::view(state)));
+            let comes = all.iter().filter(|(state, _)| **state != first && plain.spec.has_come(number, &state.view()));
             comes.map(|(_, distance)| *distance).min()
         };
         let never = (0..plain.spec.never.len()).map(nearest).collect();
-        let mut settled = plain::Settled::new();
+        let states: BTreeMap<_, _> = all.into_iter().filter(|(state, _)| !plain.is_starting(state)).collect();
+        let mut settled = Settled::new();
         let each = states.keys().map(|state| plain.settles(state, &mut settled));
-        let unsettled = each.collect::<Option<Vec<_>>>().map(|all| {
-            let may_not = all.iter().any(|(_, may_not)| *may_not);
-            (may_not, all.iter().any(|(may, _)| !may))
-        });
-        Some(Self { states, views, never, unsettled })
+        let settles = each.collect::<Option<Vec<_>>>().map(|all| all.into_iter().all(|settles| settles));
+        Some(Self { states, views, never, settles })
     }
 }
 
@@ -92,7 +93,7 @@ pub fn compare(spec: &Spec) -> Result<Option<Agreed>, String> {
     Ok(Some(Agreed {
         states: known.states.len(),
         violated: known.never.iter().any(Option::is_some),
-        settles: known.unsettled.and_then(|(may, must)| if may == must { Some(!may) } else { None }),
+        settles: known.settles,
     }))
 }
 
@@ -188,16 +189,13 @@ impl<const ORDERED: bool> Compared<'_, ORDERED> {
         report: &CheckReport,
         found: Option<Counterexample<Tables<ORDERED>>>,
     ) -> Result<(), String> {
-        let is_unsettled = report.properties[SETTLES] == Verdict::Violated;
-        if let Some((may, must)) = self.known.unsettled {
-            same(&format!("{who}: settles"), !is_unsettled, if may == must { !may } else { !is_unsettled })?;
-        }
-        let Some(found) = found else { return same(&format!("{who}: settles"), is_unsettled, false) };
+        let settles = report.properties[SETTLES] == Verdict::Holds;
+        same(&format!("{who}: settles"), settles, self.known.settles.unwrap_or(settles))?;
+        let Some(found) = found else { return same(&format!("{who}: settles"), settles, true) };
         let end = self.replay(&found).map_err(|why| format!("{who}: {why}"))?;
-        let fate = self.plain.settles(&end, &mut plain::Settled::new());
-        match fate {
-            Some((_, false)) => Err(format!("{who}: does not settle, but it does from {end:?}")),
-            Some((_, true)) | None => Ok(()),
+        match self.plain.settles(&end, &mut Settled::new()) {
+            Some(true) => Err(format!("{who}: does not settle, but it does from {end:?}")),
+            Some(false) | None => Ok(()),
         }
     }
 
@@ -210,28 +208,47 @@ impl<const ORDERED: bool> Compared<'_, ORDERED> {
         let number = NEVER.iter().position(|name| *name == found.invariant);
         let number = number.ok_or_else(|| format!("{who}: {} is violated", found.invariant))?;
         let end = self.replay(&found).map_err(|why| format!("{who}: {why}"))?;
-        if !self.spec.has_come(number, &Plain::view(&end)) {
+        if !self.spec.has_come(number, &end.view()) {
             return Err(format!("{who}: {} is not seen at the end of its path: {end:?}", found.invariant));
         }
         if options.reductions == Reductions::NONE {
             let nearest = self.known.never.iter().flatten().min().copied();
-            same(&format!("{who}: length"), Some(found.path.len()), nearest)?;
+            same(&format!("{who}: length"), Some(found.path.len() - self.boots(&found)), nearest)?;
         }
         Ok(())
     }
 
     /// Walks a path by the plain reference.
     fn replay(&self, found: &Counterexample<Tables<ORDERED>>) -> Result<State, String> {
-        let mut state = self.plain.initial().remove(0);
+        let mut state = self.plain.before_boot();
+        if self.boots(found) == 0 {
+            let plainly = |place| {
+                plain::Action::Step { place, step: plain::Step::Boot, answers: Vec::new(), crash: None }
+            };
+            for place in 0..self.spec.members.len() {
+                state = self.takes(&state, &plainly(place))?;
+            }
+        }
         for (number, action) in found.path.iter().enumerate() {
-            let wanted = plain_action(action);
-            let mut possible = self.plain.successors(&state).into_iter();
-            let next = possible.find(|(action, _)| *action == wanted);
-            let (_, next) =
-                next.ok_or_else(|| format!("step {number} cannot be: {wanted:?} from {state:?}"))?;
-            state = next;
+            state = self.takes(&state, &plain_action(action)).map_err(|why| format!("step {number}: {why}"))?;
         }
         Ok(state)
+    }
+
+    /// Where an action leads. Answers that are not given are 0.
+    fn takes(&self, state: &State, wanted: &plain::Action) -> Result<State, String> {
+        let possible = self.plain.successors(state).into_iter().find(|(action, _)| action.means(wanted));
+        possible.map(|(_, next)| next).ok_or_else(|| format!("{wanted:?} cannot be from {state:?}"))
+    }
+
+    /// How many first boots a path tells.
+    fn boots(&self, found: &Counterexample<Tables<ORDERED>>) -> usize {
+        let boot = |action: &&world::Action<TableNode>| {
+            matches!(action, world::Action::Step { step: world::Step::Boot, .. })
+        };
+        let first = found.path.iter().take_while(boot).count();
+        let late = usize::from(self.spec.budgets.late_boots).min(self.spec.members.len() - 1);
+        first.min(self.spec.members.len() - late)
     }
 }
 

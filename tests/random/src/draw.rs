@@ -138,6 +138,7 @@ fn budgets() -> impl Strategy<Value = Budgets> {
                     6 => of.periodic = amount,
                     7 => of.retries = amount,
                     8 => of.unhealthy = amount,
+                    10 => of.late_boots = amount,
                     _ => of.timeouts = None,
                 }
             }

@@ -16,6 +16,7 @@ pub mod compare;
 pub mod draw;
 pub mod plain;
 pub mod runs;
+pub mod state;
 pub mod system;
 pub mod table;
 mod tell;
@@ -86,6 +87,7 @@ pub enum Sight {
 
 /// How much may happen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 #[allow(missing_docs, reason = "as in the limits of the checker")]
 pub struct Budgets {
     pub crashes: u8,
@@ -98,6 +100,7 @@ pub struct Budgets {
     pub periodic: u8,
     pub retries: u8,
     pub unhealthy: u8,
+    pub late_boots: u8,
     /// Who is down for ever when it is asked whether the system settles.
     pub without: Option<u8>,
     /// Whether records are durable late.

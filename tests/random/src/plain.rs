@@ -1,77 +1,16 @@
 //! A plain checker, to compare with. It is written from the words of the contract (`core/src/node.rs`) and of the
 //! world (`sim/src/world/mod.rs`), keeps every state as a whole, tries all that may happen one by one, and shares
-//! no code with what it is compared with: of the table it reads the data, and interprets them itself.
-
-#![allow(missing_docs, reason = "it is to be short, and its names are the world's")]
+//! no code with what it is compared with: only what a table says is read by the same words. It tells how far each state is,
+//! what can be seen of it, and whether it settles.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use crate::table::{Did, Fact, Message, On, Reaction, Record, TableNode, Timer};
+use crate::state::{
+    Action, CRASH, CUT, DROP, DUPLICATE, PERIODIC, Packet, Place, RETRY, State, Step, TIMEOUT, UNHEALTHY, Up, WIPE,
+};
+use crate::table::{Did, Fact, On, Reaction, TableNode, Timer};
 use crate::view::View;
 use crate::{FACTS, Spec};
-
-/// A node that is up: its memory, its timers, and what waits until so many records are durable.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Up {
-    pub node: TableNode,
-    pub timers: BTreeSet<Timer>,
-    /// Each with the request that it is about.
-    pub held: VecDeque<(usize, Did, Option<usize>)>,
-}
-
-/// A node and its disk, of which the first records are durable.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Place {
-    pub up: Option<Up>,
-    pub disk: Vec<Record>,
-    pub durable: usize,
-    pub lives: u64,
-}
-
-/// What budgets are for; each has its number.
-pub const CRASH: usize = 0;
-pub const WIPE: usize = 1;
-pub const CUT: usize = 2;
-pub const DROP: usize = 3;
-pub const DUPLICATE: usize = 4;
-pub const TIMEOUT: usize = 5;
-pub const PERIODIC: usize = 6;
-pub const RETRY: usize = 7;
-pub const UNHEALTHY: usize = 8;
-
-/// From, to, what.
-pub type Packet = (usize, usize, Message);
-
-/// The whole system.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct State {
-    pub places: Vec<Place>,
-    pub packets: BTreeSet<Packet>,
-    pub cut: BTreeSet<(usize, usize)>,
-    pub told: Vec<(usize, Fact)>,
-    pub spent: [u8; 9],
-    pub asked: BTreeSet<usize>,
-}
-
-/// What happens to a node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Step {
-    Boot,
-    Flush,
-    Deliver { packet: Packet, stays: bool },
-    Fire(Timer),
-    Ask(usize),
-}
-
-/// What happens. A crash keeps so many records that are not durable, or nothing at all.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Action {
-    Step { place: usize, step: Step, answers: Vec<u32>, crash: Option<(usize, Option<usize>)> },
-    Crash { place: usize, keeps: Option<usize> },
-    Drop(Packet),
-    Cut { from: usize, to: usize, both: bool },
-    Heal { from: usize, to: usize },
-}
 
 /// One way in which a step may go, before anything crashes.
 struct Way {
@@ -168,10 +107,10 @@ impl Run<'_> {
 }
 
 /// Whether states settle, as far as it is known.
-pub type Settled = BTreeMap<State, Option<(bool, bool)>>;
+pub type Settled = BTreeMap<State, Option<bool>>;
 
-/// How many states the runs from one may come through.
-const MOST_ROUNDS: usize = 500;
+/// How many states rounds may lead to, before nobody knows.
+const MOST_ROUNDS: usize = 200;
 
 /// The checker of one system.
 pub struct Plain<'a> {
@@ -209,26 +148,16 @@ impl<'a> Plain<'a> {
         }
     }
 
-    /// All that may be at the beginning: everybody has booted.
-    pub fn initial(&self) -> Vec<State> {
-        let mut state = State { places: vec![Place::default(); self.spec.members.len()], ..State::default() };
-        for place in 0..self.spec.members.len() {
-            let way = self.ways(&state.places[place], place, Step::Boot).remove(0);
-            self.happens(&mut state, place, way.place, &way.effects);
-        }
-        vec![state]
+    /// Before anything has happened.
+    pub fn before_boot(&self) -> State {
+        State { places: vec![Place::default(); self.spec.members.len()], ..State::default() }
     }
 
-    /// What is there while they boot.
-    pub fn beginning(&self) -> Vec<State> {
-        let mut state = State { places: vec![Place::default(); self.spec.members.len()], ..State::default() };
-        let mut all = Vec::new();
-        for place in 0..self.spec.members.len() {
-            let way = self.ways(&state.places[place], place, Step::Boot).remove(0);
-            self.happens(&mut state, place, way.place, &way.effects);
-            all.push(state.clone());
-        }
-        all
+    /// Whether nothing may happen but first boots, until so many members have had theirs.
+    pub fn is_starting(&self, state: &State) -> bool {
+        let booted = state.places.iter().filter(|place| place.lives > 0).count();
+        let late = usize::from(self.spec.budgets.late_boots).min(state.places.len() - 1);
+        booted + late < state.places.len()
     }
 
     /// Everything that a step of a node may come to, by what it chooses.
@@ -350,6 +279,11 @@ impl<'a> Plain<'a> {
     /// All that may happen next.
     pub fn successors(&self, state: &State) -> Vec<(Action, State)> {
         let mut all = Vec::new();
+        if self.is_starting(state) {
+            let places = (0..state.places.len()).filter(|&place| state.places[place].lives == 0);
+            places.for_each(|place| self.step(state, state, place, Step::Boot, &mut all));
+            return all;
+        }
         let is_up = |place: usize| state.places[place].up.is_some();
         let paid = |budget: usize| {
             let mut next = state.clone();
@@ -450,17 +384,13 @@ impl<'a> Plain<'a> {
         }
     }
 
-    /// All states within the budgets, each with its distance; none if there are more than so many.
+    /// All states within the budgets, each with its distance from where all have started; none if there are more than
+    /// so many.
     pub fn visit(&self, most: usize) -> Option<BTreeMap<State, usize>> {
-        let mut known = BTreeMap::new();
-        let mut queue: VecDeque<State> = VecDeque::new();
-        for state in self.initial() {
-            if known.insert(state.clone(), 0).is_none() {
-                queue.push_back(state);
-            }
-        }
+        let mut known = BTreeMap::from([(self.before_boot(), 0)]);
+        let mut queue = VecDeque::from([self.before_boot()]);
         while let Some(state) = queue.pop_front() {
-            let distance = known[&state] + 1;
+            let distance = known[&state] + usize::from(!self.is_starting(&state));
             for (_, next) in self.successors(&state) {
                 if !known.contains_key(&next) {
                     known.insert(next.clone(), distance);
@@ -474,103 +404,121 @@ impl<'a> Plain<'a> {
         Some(known)
     }
 
-    /// Whether a state may settle, and whether it may not. A run of rounds ends in a cycle, and it settles if all states
-    /// of the cycle have converged. In which order a round lets messages arrive, and what nodes choose, is not
-    /// prescribed: everything is tried. None: there is too much of it.
-    pub fn settles(&self, state: &State, known: &mut Settled) -> Option<(bool, bool)> {
-        let mut healed =
-            State { spent: [0; 9], asked: BTreeSet::new(), cut: BTreeSet::new(), ..state.clone() };
+    /// Whether a state settles, whatever is lost of what is under way. None: that takes too long.
+    pub fn settles(&self, state: &State, known: &mut Settled) -> Option<bool> {
+        let mut healed = State { spent: [0; 9], asked: BTreeSet::new(), cut: BTreeSet::new(), ..state.clone() };
         if let Some(gone) = self.spec.gone() {
             healed.places[gone] = Self::crashed(healed.places[gone].clone(), Some(0));
         }
-        let mut all = self.run_of(&healed, known)?;
-        if self.spec.budgets.drops > 0 || self.spec.budgets.cuts > 0 {
-            let lost = self.run_of(&State { packets: BTreeSet::new(), ..healed }, known)?;
-            all = (all.0 && lost.0, all.1 || lost.1);
+        let mut all = true;
+        for lost in self.losses(state) {
+            let packets = healed.packets.difference(&lost).copied().collect();
+            all &= self.comes_to_rest(&State { packets, ..healed.clone() }, known)?;
         }
         Some(all)
     }
 
-    fn run_of(&self, from: &State, known: &mut Settled) -> Option<(bool, bool)> {
+    /// What is lost in turn: of few messages every part; of more all, all of a kind, all on a link if links may be cut,
+    /// and as many as may be dropped. What was lost before has been asked for where it was under way.
+    fn losses(&self, state: &State) -> Vec<BTreeSet<Packet>> {
+        let of = &self.spec.budgets;
+        let packets: Vec<_> = state.packets.iter().copied().collect();
+        let up_to = |most: u32| {
+            let sets = (0..1_u32 << packets.len().min(20)).filter(move |set| set.count_ones() <= most);
+            let lost = |set: u32| (0..packets.len()).filter(move |at| set >> at & 1 == 1).map(|at| packets[at]);
+            sets.map(|set| lost(set).collect()).collect::<Vec<BTreeSet<_>>>()
+        };
+        if of.drops == 0 && of.cuts == 0 {
+            return up_to(0);
+        } else if state.spent[DROP] + state.spent[CUT] > 0 {
+            return up_to(of.drops.saturating_sub(state.spent[DROP]).into());
+        } else if packets.len() <= 4 {
+            return up_to(4);
+        }
+        let mut all = up_to(of.drops.max(1).into());
+        let mut alike = |is: &dyn Fn(&Packet, &Packet) -> bool| {
+            all.extend(packets.iter().map(|a| packets.iter().copied().filter(|b| is(a, b)).collect()));
+        };
+        alike(&|_, _| true);
+        alike(&|a, b| a.2 == b.2);
+        alike(&|a, b| of.cuts > 0 && (a.0, a.1) == (b.0, b.1));
+        all
+    }
+
+    /// Time goes in rounds, each of which may go in several ways if nodes choose. Where no way leads out of some states
+    /// any more, all must be at rest, in each of them and after each step between.
+    fn comes_to_rest(&self, from: &State, known: &mut Settled) -> Option<bool> {
         if let Some(known) = known.get(from) {
             return *known;
         }
-        let mut graph: BTreeMap<State, BTreeSet<State>> = BTreeMap::new();
+        let mut rounds: BTreeMap<State, BTreeSet<(State, bool)>> = BTreeMap::new();
         let mut todo = vec![from.clone()];
         while let Some(state) = todo.pop() {
-            if !graph.contains_key(&state) {
-                let next = self.round(&state).filter(|_| graph.len() < MOST_ROUNDS);
-                let Some(next) = next else {
-                    known.insert(from.clone(), None);
-                    return None;
-                };
-                todo.extend(next.iter().cloned());
-                graph.insert(state, next);
+            if !rounds.contains_key(&state) && rounds.len() < MOST_ROUNDS {
+                let next = self.round(&state);
+                todo.extend(next.iter().map(|(next, _)| next.clone()));
+                rounds.insert(state, next);
+            } else if !rounds.contains_key(&state) {
+                known.insert(from.clone(), None);
+                return None;
             }
         }
-        let rests = |state: &State| self.spec.is_at_rest(&Self::view(state));
-        let comes_back = |state: &State, through: &dyn Fn(&State) -> bool| {
-            let (mut seen, mut todo) = (BTreeSet::new(), vec![state]);
+        let leads_to = |state: &'_ State| {
+            let (mut seen, mut todo) = (BTreeSet::new(), vec![state.clone()]);
             while let Some(at) = todo.pop() {
-                todo.extend(graph[at].iter().filter(|next| through(next) && seen.insert(*next)));
+                todo.extend(rounds[&at].iter().map(|it| it.0.clone()).filter(|next| seen.insert(next.clone())));
             }
-            seen.contains(state)
+            seen
         };
-        let may = graph.keys().any(|state| rests(state) && comes_back(state, &rests));
-        let may_not = graph.keys().any(|state| !rests(state) && comes_back(state, &|_| true));
-        known.insert(from.clone(), Some((may, may_not)));
-        Some((may, may_not))
+        let reach: BTreeMap<&State, BTreeSet<State>> = rounds.keys().map(|state| (state, leads_to(state))).collect();
+        let never_leaves = |state: &State| reach[state].iter().all(|next| reach[next].contains(state));
+        let is_calm = |state: &State| self.is_at_rest(state) && rounds[state].iter().all(|(_, calm)| *calm);
+        let settles = rounds.keys().all(|state| !never_leaves(state) || is_calm(state));
+        known.insert(from.clone(), Some(settles));
+        Some(settles)
     }
 
-    /// Who is down starts and disks sync; what is under way arrives, at one place after the other; timers fire.
-    fn round(&self, state: &State) -> Option<BTreeSet<State>> {
-        let n = state.places.len();
-        let mut begun = BTreeSet::from([state.clone()]);
-        for place in 0..n {
-            begun = begun.into_iter().flat_map(|state| self.quiet(state, place)).collect();
-        }
-        let mut ends = BTreeSet::new();
-        for state in begun {
-            let mut now = BTreeSet::from([state.clone()]);
-            for place in 0..n {
-                let here: Vec<_> = state.packets.iter().copied().filter(|packet| packet.1 == place).collect();
-                if here.len() > 4 {
-                    return None;
-                }
-                now = now.into_iter().flat_map(|state| self.in_any_order(&state, &here)).collect();
-            }
-            for place in 0..n {
-                now = now.iter().flat_map(|state| self.timers_fire(state, place)).collect();
-            }
-            ends.extend(now);
-        }
-        Some(ends)
+    fn is_at_rest(&self, state: &State) -> bool {
+        self.spec.is_at_rest(&state.view())
     }
 
-    fn in_any_order(&self, state: &State, packets: &[Packet]) -> BTreeSet<State> {
-        let mut ends = BTreeSet::new();
-        for &packet in packets {
-            let rest: Vec<_> = packets.iter().copied().filter(|it| *it != packet).collect();
-            let mut taken = state.clone();
-            if !self.spec.budgets.persistent {
-                taken.packets.remove(&packet);
-            }
-            let step = Step::Deliver { packet, stays: false };
-            for next in self.goes(taken, packet.1, step) {
-                ends.extend(self.in_any_order(&next, &rest));
-            }
+    /// Who is down restarts and disks sync; what is under way arrives, by receiver, sender and message; timers fire.
+    /// Each end comes with whether all was at rest after each step.
+    fn round(&self, state: &State) -> BTreeSet<(State, bool)> {
+        let each = |now: BTreeSet<(State, bool)>, f: &dyn Fn(State, bool) -> Vec<(State, bool)>| {
+            now.into_iter().flat_map(|(state, calm)| f(state, calm)).collect::<BTreeSet<_>>()
+        };
+        let places = 0..state.places.len();
+        let mut begun = BTreeSet::from([(state.clone(), true)]);
+        for place in places.clone() {
+            begun = each(begun, &|state, calm| self.quiet(state, calm, place));
         }
-        if packets.is_empty() { BTreeSet::from([state.clone()]) } else { ends }
+        each(begun, &|state, calm| {
+            let mut under_way: Vec<_> = state.packets.iter().copied().collect();
+            under_way.sort_by_key(|&(from, to, message)| (to, from, message));
+            let mut now = BTreeSet::from([(state, calm)]);
+            for packet in under_way {
+                now = each(now, &|mut state, calm| {
+                    if !self.spec.budgets.persistent {
+                        state.packets.remove(&packet);
+                    }
+                    self.goes(state, calm, packet.1, Step::Deliver { packet, stays: false })
+                });
+            }
+            for place in places.clone() {
+                now = each(now, &|state, calm| self.timers_fire(state, calm, place));
+            }
+            now.into_iter().collect()
+        })
     }
 
-    fn timers_fire(&self, state: &State, place: usize) -> BTreeSet<State> {
-        let armed =
-            |state: &State| state.places[place].up.as_ref().map(|up| up.timers.clone()).unwrap_or_default();
-        let mut now = BTreeSet::from([state.clone()]);
-        for timer in armed(state) {
-            let fire = |state: State| match armed(&state).contains(&timer) {
-                true => self.goes(state, place, Step::Fire(timer)),
-                false => vec![state],
+    fn timers_fire(&self, state: State, calm: bool, place: usize) -> Vec<(State, bool)> {
+        let armed = |state: &State| state.places[place].up.as_ref().map(|up| up.timers.clone()).unwrap_or_default();
+        let mut now = vec![(state, calm)];
+        for timer in armed(&now[0].0) {
+            let fire = |(state, calm)| match armed(&state).contains(&timer) {
+                true => self.goes(state, calm, place, Step::Fire(timer)),
+                false => vec![(state, calm)],
             };
             now = now.into_iter().flat_map(fire).collect();
         }
@@ -578,32 +526,28 @@ impl<'a> Plain<'a> {
     }
 
     /// A whole step of a place, in all ways, and what happens by itself after it.
-    fn goes(&self, state: State, place: usize, step: Step) -> Vec<State> {
+    fn goes(&self, state: State, calm: bool, place: usize, step: Step) -> Vec<(State, bool)> {
         if state.places[place].up.is_none() && step != Step::Boot {
-            return self.quiet(state, place);
+            let calm = calm && self.is_at_rest(&state);
+            return self.quiet(state, calm, place);
         }
         let ways = self.ways(&state.places[place], place, step).into_iter();
         let ends = ways.flat_map(|way| {
             let mut next = state.clone();
             self.happens(&mut next, place, way.place, &way.effects);
-            self.quiet(next, place)
+            let calm = calm && self.is_at_rest(&next);
+            self.quiet(next, calm, place)
         });
         ends.collect()
     }
 
     /// What happens by itself at a place: who is down starts, and disks sync.
-    fn quiet(&self, state: State, place: usize) -> Vec<State> {
+    fn quiet(&self, state: State, calm: bool, place: usize) -> Vec<(State, bool)> {
         let it = &state.places[place];
         match self.spec.gone() == Some(place) {
-            false if it.up.is_none() => self.goes(state, place, Step::Boot),
-            false if it.durable < it.disk.len() => self.goes(state, place, Step::Flush),
-            true | false => vec![state],
+            false if it.up.is_none() => self.goes(state, calm, place, Step::Boot),
+            false if it.durable < it.disk.len() => self.goes(state, calm, place, Step::Flush),
+            true | false => vec![(state, calm)],
         }
-    }
-
-    /// What can be seen of a state.
-    pub fn view(state: &State) -> View {
-        let node = |it: &Place| (it.up.as_ref().map(|up| up.node.clone()), it.disk[..it.durable].to_vec());
-        View { nodes: state.places.iter().map(node).collect(), told: state.told.clone() }
     }
 }

@@ -102,6 +102,7 @@ impl Display for Budgets {
             (periodic, "heartbeats"),
             (retries, "retries"),
             (unhealthy, "unhealthy"),
+            (late_boots, "late boots"),
         ];
         let some = some.iter().filter(|(budget, _)| **budget > 0);
         let some: String = some.map(|(budget, of)| format!("{budget} {of}, ")).collect();
