@@ -28,26 +28,32 @@ pub struct Tally {
     pub settled: u64,
     /// How many do not.
     pub unsettled: u64,
+    /// How many runs of engines were compared.
+    pub runs: u64,
+    /// How many of them under madsim.
+    pub madsim: u64,
 }
 
 impl Tally {
     fn add(&mut self, agreed: Option<Agreed>) {
         self.drawn += 1;
-        let Some(Agreed { states, violated, settles }) = agreed else { return };
+        let Some(Agreed { states, violated, settles, runs }) = agreed else { return };
         self.exhausted += 1;
         self.states += states as u64;
         self.lively += u64::from(states > 10);
         self.violated += u64::from(violated);
         self.settled += u64::from(settles == Some(true));
         self.unsettled += u64::from(settles == Some(false));
+        self.runs += runs.compared;
+        self.madsim += runs.madsim;
     }
 
     /// In a line.
     pub fn tell(&self) -> String {
-        let Self { drawn, exhausted, states, lively, violated, settled, unsettled } = self;
+        let Self { drawn, exhausted, states, lively, violated, settled, unsettled, runs, madsim } = self;
         format!(
             "{drawn} systems: {exhausted} exhausted ({states} states, {lively} with more than ten), {violated} violated, \
-             {settled} settle, {unsettled} do not"
+             {settled} settle, {unsettled} do not; {runs} runs, {madsim} of them under madsim"
         )
     }
 }
@@ -64,8 +70,8 @@ pub struct Disagreement {
 }
 
 /// Explores a system; a panic of an explorer is a disagreement as well.
-pub fn explore(spec: &Spec) -> Result<Option<Agreed>, String> {
-    let explored = catch_unwind(AssertUnwindSafe(|| compare(spec)));
+pub fn explore(spec: &Spec, number: u64) -> Result<Option<Agreed>, String> {
+    let explored = catch_unwind(AssertUnwindSafe(|| compare(spec, number)));
     explored.unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
         let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
@@ -92,7 +98,7 @@ pub fn search(
                     if number >= numbers.end || found.lock().expect(lock).is_some() {
                         return;
                     }
-                    match explore(&draw(seed, number).current()) {
+                    match explore(&draw(seed, number).current(), number) {
                         Ok(agreed) => {
                             let mut tally = tally.lock().expect(lock);
                             tally.add(agreed);
@@ -130,7 +136,7 @@ fn shrink(seed: u64, number: u64, mut why: String) -> (Spec, String) {
     while goes_on && tries > 0 && Instant::now() < until {
         tries -= 1;
         let spec = tree.current();
-        match explore(&spec) {
+        match explore(&spec, number) {
             Err(other) if kind(&other) == wanted => {
                 (smallest, why) = (spec, other);
                 goes_on = tree.simplify();

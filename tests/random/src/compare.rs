@@ -9,6 +9,7 @@ use coalmine_sim::check::{
 use coalmine_sim::world::{self, Kept, Rules, World};
 
 use crate::plain::{Plain, Settled};
+use crate::runs::Runs;
 use crate::state::{self as plain, State};
 use crate::system::{Mode, NEVER, Tables};
 use crate::table::TableNode;
@@ -29,6 +30,8 @@ pub struct Agreed {
     pub violated: bool,
     /// Whether every state settles; none if that hangs on what is not prescribed.
     pub settles: Option<bool>,
+    /// What its runs came to.
+    pub runs: Runs,
 }
 
 /// What the plain reference knows.
@@ -51,7 +54,11 @@ impl Known {
         let first = plain.before_boot();
         let views: Seen = all.keys().filter(|state| **state != first).map(State::view).collect();
         let nearest = |number| {
-            let comes = all.iter().filter(|(state, _)| **state != first && plain.spec.has_come(number, &state.view()));
+            let looks = |state: &State| crate::plain::EXPLORES_BOOTS || !plain.is_starting(state);
+            let comes = all
+                .iter()
+                .filter(|(state, _)| looks(state))
+                .filter(|(state, _)| **state != first && plain.spec.has_come(number, &state.view()));
             comes.map(|(_, distance)| *distance).min()
         };
         let never = (0..plain.spec.never.len()).map(nearest).collect();
@@ -81,7 +88,8 @@ fn searches() -> Vec<Reductions> {
 }
 
 /// What all agree on; none if there are too many states. `Err` says who disagrees about what.
-pub fn compare(spec: &Spec) -> Result<Option<Agreed>, String> {
+/// The number says under which seeds it runs.
+pub fn compare(spec: &Spec, number: u64) -> Result<Option<Agreed>, String> {
     let plain = Plain::new(spec);
     let Some(known) = Known::of(&plain) else { return Ok(None) };
     if spec.ordered {
@@ -89,11 +97,12 @@ pub fn compare(spec: &Spec) -> Result<Option<Agreed>, String> {
     } else {
         all_agree::<false>(&plain, &known)?
     }
-    crate::runs::stay_within(spec, &known)?;
+    let runs = crate::runs::stay_within(spec, number)?;
     Ok(Some(Agreed {
         states: known.states.len(),
         violated: known.never.iter().any(Option::is_some),
         settles: known.settles,
+        runs,
     }))
 }
 
@@ -222,15 +231,19 @@ impl<const ORDERED: bool> Compared<'_, ORDERED> {
     fn replay(&self, found: &Counterexample<Tables<ORDERED>>) -> Result<State, String> {
         let mut state = self.plain.before_boot();
         if self.boots(found) == 0 {
-            let plainly = |place| {
-                plain::Action::Step { place, step: plain::Step::Boot, answers: Vec::new(), crash: None }
+            let plainly = |place| plain::Action::Step {
+                place,
+                step: plain::Step::Boot,
+                answers: Vec::new(),
+                crash: None,
             };
             for place in 0..self.spec.members.len() {
                 state = self.takes(&state, &plainly(place))?;
             }
         }
         for (number, action) in found.path.iter().enumerate() {
-            state = self.takes(&state, &plain_action(action)).map_err(|why| format!("step {number}: {why}"))?;
+            state =
+                self.takes(&state, &plain_action(action)).map_err(|why| format!("step {number}: {why}"))?;
         }
         Ok(state)
     }
@@ -243,6 +256,9 @@ impl<const ORDERED: bool> Compared<'_, ORDERED> {
 
     /// How many first boots a path tells.
     fn boots(&self, found: &Counterexample<Tables<ORDERED>>) -> usize {
+        if !crate::plain::EXPLORES_BOOTS {
+            return 0;
+        }
         let boot = |action: &&world::Action<TableNode>| {
             matches!(action, world::Action::Step { step: world::Step::Boot, .. })
         };
@@ -254,6 +270,18 @@ impl<const ORDERED: bool> Compared<'_, ORDERED> {
 
 fn same<T: PartialEq + std::fmt::Debug>(what: &str, here: T, plain: T) -> Result<(), String> {
     if here == plain { Ok(()) } else { Err(format!("{what}: {here:?}, but plainly {plain:?}")) }
+}
+
+/// A set that may miss something.
+pub fn at_most<T: Ord + std::fmt::Debug>(
+    what: &str,
+    here: &BTreeSet<T>,
+    plain: &BTreeSet<T>,
+) -> Result<(), String> {
+    match here.difference(plain).next() {
+        None => Ok(()),
+        Some(more) => Err(format!("{what}: too much, such as {more:?}")),
+    }
 }
 
 /// Two sets that must be the same.

@@ -6,10 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::state::{
-    Action, CRASH, CUT, DROP, DUPLICATE, PERIODIC, Packet, Place, RETRY, State, Step, TIMEOUT, UNHEALTHY, Up, WIPE,
+    Action, CRASH, CUT, DROP, DUPLICATE, PERIODIC, Packet, Place, RETRY, State, Step, TIMEOUT, UNHEALTHY, Up,
+    WIPE,
 };
 use crate::table::{Did, Fact, On, Reaction, TableNode, Timer};
-use crate::view::View;
 use crate::{FACTS, Spec};
 
 /// One way in which a step may go, before anything crashes.
@@ -105,6 +105,9 @@ impl Run<'_> {
         self.out = order;
     }
 }
+
+/// Whether the checker explores first boots yet.
+pub const EXPLORES_BOOTS: bool = false;
 
 /// Whether states settle, as far as it is known.
 pub type Settled = BTreeMap<State, Option<bool>>;
@@ -282,6 +285,18 @@ impl<'a> Plain<'a> {
         if self.is_starting(state) {
             let places = (0..state.places.len()).filter(|&place| state.places[place].lives == 0);
             places.for_each(|place| self.step(state, state, place, Step::Boot, &mut all));
+            if !EXPLORES_BOOTS {
+                let first =
+                    (0..state.places.len()).find(|&place| state.places[place].lives == 0).unwrap_or(0);
+                all.retain(|(action, _)| {
+                    action.means(&Action::Step {
+                        place: first,
+                        step: Step::Boot,
+                        answers: vec![],
+                        crash: None,
+                    })
+                });
+            }
             return all;
         }
         let is_up = |place: usize| state.places[place].up.is_some();
@@ -406,7 +421,8 @@ impl<'a> Plain<'a> {
 
     /// Whether a state settles, whatever is lost of what is under way. None: that takes too long.
     pub fn settles(&self, state: &State, known: &mut Settled) -> Option<bool> {
-        let mut healed = State { spent: [0; 9], asked: BTreeSet::new(), cut: BTreeSet::new(), ..state.clone() };
+        let mut healed =
+            State { spent: [0; 9], asked: BTreeSet::new(), cut: BTreeSet::new(), ..state.clone() };
         if let Some(gone) = self.spec.gone() {
             healed.places[gone] = Self::crashed(healed.places[gone].clone(), Some(0));
         }
@@ -425,7 +441,8 @@ impl<'a> Plain<'a> {
         let packets: Vec<_> = state.packets.iter().copied().collect();
         let up_to = |most: u32| {
             let sets = (0..1_u32 << packets.len().min(20)).filter(move |set| set.count_ones() <= most);
-            let lost = |set: u32| (0..packets.len()).filter(move |at| set >> at & 1 == 1).map(|at| packets[at]);
+            let lost =
+                |set: u32| (0..packets.len()).filter(move |at| set >> at & 1 == 1).map(|at| packets[at]);
             sets.map(|set| lost(set).collect()).collect::<Vec<BTreeSet<_>>>()
         };
         if of.drops == 0 && of.cuts == 0 {
@@ -466,11 +483,14 @@ impl<'a> Plain<'a> {
         let leads_to = |state: &'_ State| {
             let (mut seen, mut todo) = (BTreeSet::new(), vec![state.clone()]);
             while let Some(at) = todo.pop() {
-                todo.extend(rounds[&at].iter().map(|it| it.0.clone()).filter(|next| seen.insert(next.clone())));
+                todo.extend(
+                    rounds[&at].iter().map(|it| it.0.clone()).filter(|next| seen.insert(next.clone())),
+                );
             }
             seen
         };
-        let reach: BTreeMap<&State, BTreeSet<State>> = rounds.keys().map(|state| (state, leads_to(state))).collect();
+        let reach: BTreeMap<&State, BTreeSet<State>> =
+            rounds.keys().map(|state| (state, leads_to(state))).collect();
         let never_leaves = |state: &State| reach[state].iter().all(|next| reach[next].contains(state));
         let is_calm = |state: &State| self.is_at_rest(state) && rounds[state].iter().all(|(_, calm)| *calm);
         let settles = rounds.keys().all(|state| !never_leaves(state) || is_calm(state));
@@ -513,7 +533,8 @@ impl<'a> Plain<'a> {
     }
 
     fn timers_fire(&self, state: State, calm: bool, place: usize) -> Vec<(State, bool)> {
-        let armed = |state: &State| state.places[place].up.as_ref().map(|up| up.timers.clone()).unwrap_or_default();
+        let armed =
+            |state: &State| state.places[place].up.as_ref().map(|up| up.timers.clone()).unwrap_or_default();
         let mut now = vec![(state, calm)];
         for timer in armed(&now[0].0) {
             let fire = |(state, calm)| match armed(&state).contains(&timer) {
