@@ -2,8 +2,9 @@
 //!
 //! * [`transcripts`]: situations of a protocol, written as scripts, told as stories.
 //! * [`codecs`]: frames, journals and JSON against hostile bytes.
+//! * [`durations`], [`edges`]: how long a timer may take; what is found is told whatever cannot be kept.
 //! * [`host`]: the promises of the one interpreter of effects.
-//! * [`html`], [`browser`]: a run as a page, and the page in a browser.
+//! * [`html`], [`browser`], [`thin`]: a run as a page, the page in a browser, and one of a long run.
 //! * [`scenarios`], [`checks`]: what ships passes, and is counted; a seed is a seed, wherever it runs.
 //! * [`models`]: the checker counts as many states as others do.
 //! * [`paths`]: counterexamples replay from their files; the Explorer opens where one ends.
@@ -18,6 +19,8 @@ mod browser;
 mod checks;
 mod codecs;
 mod conformance;
+mod durations;
+mod edges;
 mod explorers;
 mod host;
 mod html;
@@ -29,5 +32,6 @@ mod recordings;
 mod scenarios;
 mod specimens;
 mod sweeps;
+mod thin;
 mod transcripts;
 mod two_phase_commit;
