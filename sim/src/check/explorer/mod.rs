@@ -99,20 +99,28 @@ pub fn explore<S: System>(
     let saved = options.checkpoint.as_deref().map(|path| checkpoint::load(path, &identity, &search.space));
     match saved.transpose()?.flatten() {
         Some(saved) => search.go_on(saved),
-        None => search.begin(),
+        None => {
+            search.begin();
+            // Before hours of work and not after it: a file that cannot be written is best known at once.
+            if let Some(path) = &options.checkpoint {
+                search.save(path, &identity)?;
+            }
+        }
     }
-    let mut saved = Ok(Instant::now());
+    let mut saved = (Instant::now(), Ok(()));
     let mut save = |search: &mut Search<'_, S>, after: Duration| {
         let Some(path) = &options.checkpoint else { return };
-        if saved.as_ref().is_ok_and(|saved: &Instant| saved.elapsed() >= after) {
-            saved = search.save(path, &identity).map(|()| Instant::now());
+        if saved.0.elapsed() >= after {
+            // Whatever became of it: a disk that is full may have room again.
+            let result = search.save(path, &identity);
+            saved = (Instant::now(), result);
         }
     };
     let stopped_by = search.run(options, progress, &mut |search| save(search, SAVE_EVERY));
     if search.broken.is_none() && !search.is_full {
         save(&mut search, Duration::ZERO);
     }
-    let error = saved.err();
+    let error = saved.1.err();
     // What must always hold comes first.
     let unsettled = search.unsettled.map(|state| (state, Broken::Settling));
     let broken = search.broken.take().or(unsettled).map(|(state, broken)| (broken, search.path(state)));
