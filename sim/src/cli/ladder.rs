@@ -12,7 +12,7 @@ use super::{
     NO_PROOF, UNHEARD, exit_code, find_model, interrupted_by, no_symmetry, output, run_check, save,
     warn_of_capsules,
 };
-use crate::check::{CheckReport, End, Explorer};
+use crate::check::{CheckReport, Explorer};
 use crate::suite::{ModelArgs, Suite};
 
 /// One check of the table.
