@@ -457,7 +457,8 @@ pub enum ExplorerArg {
 /// What a check leaves out unless it is told otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LeftOut {
-    /// Steps that change nothing but what is under way or left of a budget: a delivery at a node that is down.
+    /// Steps that change nothing but what is left of a budget; with --no-settle also those that change nothing but
+    /// what is under way, such as a delivery at a node that is down.
     Idle,
     /// Losses, cuts and healings: what may be lost may as well never arrive, and nothing ever has to arrive.
     Losses,
