@@ -24,6 +24,8 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::told::RestsOn;
+
 /// A member of a cluster. Small numbers, given by the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -89,6 +91,13 @@ pub trait Node: Clone + Eq + Hash + Debug + Send + Sync + Sized + 'static {
     /// Whether this answer means "not yet": whoever gets it asks again later, as after HTTP's 503.
     fn is_not_yet(_reply: &Self::Reply) -> bool {
         false
+    }
+
+    /// Which words rest on which records, if the protocol says so: every world then asks it about each word
+    /// that leaves, with the records that are durable at that moment (see [`crate::told`]). A node without
+    /// records has nothing to say here.
+    fn rests_on() -> Option<RestsOn<Self>> {
+        None
     }
 
     /// Puts a piece of the vocabulary into words, for stories. The default is its `Debug` form.

@@ -87,7 +87,7 @@ impl Expected {
             Verdict::Violated { invariant, .. } => Some(invariant.clone()),
             Verdict::Passed
             | Verdict::NotConverged { .. }
-            | Verdict::Panicked { .. }
+            | Verdict::Panicked(_)
             | Verdict::EnginesDiffer { .. }
             | Verdict::NotDeterministic { .. } => None,
         };

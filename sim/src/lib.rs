@@ -17,6 +17,7 @@ pub mod cli;
 pub mod engine;
 pub mod faults;
 pub mod madsim;
+pub mod panics;
 pub mod path;
 pub mod plan;
 pub mod prelude;

@@ -5,6 +5,7 @@
 //! * [`durations`], [`edges`]: how long a timer may take; what is found is told whatever cannot be kept.
 //! * [`host`]: the promises of the one interpreter of effects.
 //! * [`html`], [`browser`], [`thin`]: a run as a page, the page in a browser, and one of a long run.
+//! * [`runs`]: what both engines promise about every run.
 //! * [`scenarios`], [`checks`]: what ships passes, and is counted; a seed is a seed, wherever it runs.
 //! * [`models`]: the checker counts as many states as others do.
 //! * [`paths`]: counterexamples replay from their files; the Explorer opens where one ends.
@@ -29,6 +30,7 @@ mod paths;
 mod plans;
 mod purity;
 mod recordings;
+mod runs;
 mod scenarios;
 mod specimens;
 mod sweeps;

@@ -8,8 +8,8 @@ use coalmine_core::codec::frame;
 use coalmine_core::codec::journal::Recovered;
 use coalmine_core::codec::recording::Took;
 use coalmine_core::host::Host;
-use coalmine_core::node::{Effect, Event, Node, NodeId};
-use coalmine_core::observation::{Observation, Observed};
+use coalmine_core::node::{Effect, Event, Node, NodeId, RequestId};
+use coalmine_core::observation::Observed;
 use coalmine_real::probe::Probe;
 use coalmine_real::transport::Envelope;
 use madsim::time::TimeHandle;
@@ -19,10 +19,11 @@ use super::link::Frame;
 use super::numbers::Numbers;
 use crate::engine::disk::Crash;
 use crate::engine::network::PASSED;
-use crate::engine::watch::{Pulled, Watch, crashes};
+use crate::engine::watch::{Pulled, Watch, crashes, note_told_early};
 use crate::faults::{Effect as FaultEffect, Effects};
 use crate::plan::{Plan, What};
 use crate::run::{RunOptions, RunReport, Verdict};
+use crate::scenario::Expectation;
 use crate::system::{ConfigOf, NodeOf, System};
 use crate::trace::Happening;
 
@@ -53,12 +54,15 @@ struct Place<S: System> {
     /// What its journal holds, as far as it was written.
     journal: Vec<<NodeOf<S> as Node>::Record>,
     durable: usize,
+    /// What it has told too early, if it ever did.
+    told_early: Option<Box<str>>,
 }
 
 impl<S: System> Place<S> {
     fn observe(&self) -> Observed<'_, NodeOf<S>> {
         let durable = Some(&self.journal[..self.durable]);
-        Observed { id: self.id, config: &self.config, state: self.state.as_ref(), durable }
+        let (state, told_early) = (self.state.as_ref(), self.told_early.as_deref());
+        Observed { id: self.id, config: &self.config, state, durable, told_early }
     }
 }
 
@@ -80,7 +84,14 @@ impl<S: System> Monitor<S> {
         options: RunOptions,
         orders: mpsc::UnboundedSender<Order<NodeOf<S>>>,
     ) -> Self {
-        let place = |(id, config)| Place { id, config, state: None, journal: Vec::new(), durable: 0 };
+        let place = |(id, config)| Place {
+            id,
+            config,
+            state: None,
+            journal: Vec::new(),
+            durable: 0,
+            told_early: None,
+        };
         let places = system.members().into_iter().map(place).collect();
         let watch = Watch::new(&*system, plan, options);
         let numbers = Numbers::new(options.keep_trace);
@@ -190,12 +201,26 @@ impl<S: System> Monitor<S> {
         self.with(|state| state.watch.verdict().cloned())
     }
 
-    /// Asks something about the whole system.
-    pub fn ask<T>(&self, question: impl FnOnce(&S, &Observation<'_, NodeOf<S>, S::History>) -> T) -> T {
-        self.with(|state| {
-            let nodes = state.places.iter().map(Place::observe).collect();
-            question(&state.system, &Observation { nodes, history: state.watch.history() })
+    /// A client begins to ask. Returns its number.
+    pub fn asked(&self, to: NodeId, id: RequestId, request: &<NodeOf<S> as Node>::Request) -> usize {
+        self.with(|State { watch, system, clock, .. }| {
+            watch.asked(system, clock.elapsed(), (to, id), request)
         })
+    }
+
+    /// The client of this number is answered.
+    pub fn answered(&self, client: usize, what: &str) {
+        self.with(|state| {
+            state.watch.answered(state.clock.elapsed(), client, what);
+            state.stop_if_decided();
+        });
+    }
+
+    /// Looks whether the system has come to rest.
+    pub fn look(&self, expect: Expectation<S>) {
+        self.with(|State { watch, system, clock, places, .. }| {
+            watch.look(system, expect, clock.elapsed(), places.iter().map(Place::observe));
+        });
     }
 
     /// The end of the run.
@@ -270,6 +295,8 @@ impl<S: System> State<S> {
     /// Takes in what a node did.
     fn took(&mut self, place: usize, state: &NodeOf<S>, effects: &[Effect<NodeOf<S>>]) {
         let place = &mut self.places[place];
+        let Place { told_early, config, journal, durable, .. } = place;
+        note_told_early(told_early, config, effects, &journal[..*durable]);
         self.watch.took(place.id, state, effects);
         match &mut place.state {
             Some(known) if known == state => {}
@@ -285,6 +312,9 @@ impl<S: System> State<S> {
 
     fn judge(&mut self) {
         self.watch.judge(self.places.iter().map(Place::observe));
+        if self.watch.is_at_rest() {
+            self.watch.stays(&self.system, self.places.iter().map(Place::observe));
+        }
         self.stop_if_decided();
     }
 

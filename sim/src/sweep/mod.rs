@@ -27,6 +27,7 @@ use self::seeds::SeedSet;
 use self::twin::{Answer, Twins};
 use crate::capsule::Expected;
 use crate::faults::Effects;
+use crate::panics::Panic;
 use crate::path::{piece, pieces};
 use crate::run::{Difference, Engine, Verdict};
 use crate::suite::{AnyScenario, Outcome};
@@ -286,7 +287,7 @@ impl Sitting<'_> {
             None => Ok(Answer::of(self.scenario, engine, seed, steps)),
         };
         match ask(false) {
-            Err(message) => Some(Verdict::Panicked { message }),
+            Err(message) => Some(Verdict::Panicked(Panic::without_place(message))),
             Ok(there) if there.digest == here => None,
             Ok(there) => {
                 let digests = [here, there.digest].map(|digest| format!("{digest:016x}"));

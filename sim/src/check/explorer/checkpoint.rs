@@ -18,6 +18,7 @@ use std::io::{self, BufReader, BufWriter, Read, Seek, Write};
 use std::path::Path;
 
 use coalmine_core::node::{Node, NodeId};
+use coalmine_core::told::Heard;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
@@ -39,7 +40,7 @@ struct Parts<N: Node> {
     packets: Vec<(NodeId, NodeId, N::Message)>,
     /// By place: packets.
     inboxes: Vec<Vec<Vec<u32>>>,
-    facts: Vec<(NodeId, Vec<N::Fact>)>,
+    facts: Vec<(NodeId, Vec<Heard<N>>)>,
     /// Fingerprint; the history before, and what was observed.
     histories: Vec<(u64, Option<(u32, u32)>)>,
     budgets: Vec<(Spent, Directions)>,

@@ -4,6 +4,7 @@ use std::hash::Hash;
 use std::sync::OnceLock;
 
 use coalmine_core::node::{Node, NodeId};
+use coalmine_core::told::Heard;
 use serde::{Deserialize, Serialize};
 
 use super::costs::Costs;
@@ -140,10 +141,10 @@ pub struct Packets {
 /// What a step sends: to which places which packets, by the number these would have as an inbox.
 pub type Sent = Box<[(usize, u32)]>;
 
-/// What a node observes in a step.
+/// What the history hears of a node's step.
 pub struct Facts<N: Node> {
     pub node: NodeId,
-    pub facts: Vec<N::Fact>,
+    pub facts: Vec<Heard<N>>,
 }
 
 /// All facts so far.

@@ -84,7 +84,7 @@ fn ending(verdict: &Verdict, steps: &[Step]) -> Ending {
         Verdict::Passed => ("passed".into(), None),
         Verdict::Violated { invariant, why } => (format!("{invariant} is violated"), Some(why.clone())),
         Verdict::NotConverged { why } => ("did not converge".into(), Some(why.clone())),
-        Verdict::Panicked { message } => ("panicked".into(), Some(message.clone())),
+        Verdict::Panicked(panic) => ("panicked".into(), Some(panic.to_string())),
         Verdict::EnginesDiffer { .. } => ("the engines differ".into(), Some(verdict.tell())),
         Verdict::NotDeterministic { digests: [a, b], .. } => {
             ("not deterministic".into(), Some(format!("two runs of one seed have the digests {a} and {b}")))
@@ -218,6 +218,7 @@ impl<'a, N: Node> Reader<'a, N> {
                     self.bands.begin(fault, self.steps.len(), at);
                 }
             }
+            Happening::Noted(what) => step.text.clone_from(what),
             Happening::Cut { from, to, both_ways } => {
                 step.text = tell_cut(*from, *to, *both_ways);
                 self.bands.cut(*from, *to, *both_ways, self.steps.len(), at);
