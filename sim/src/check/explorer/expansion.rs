@@ -131,7 +131,7 @@ impl<S: System, F: FnMut(u64, Successor, Asleep)> Expansion<'_, '_, S, F> {
             let menu = menus.get([slot, inbox, place as u32], |menu| space.menu(place, slot, inbox, menu));
             for choice in menu {
                 if choice.costs.are_in(now.affordable) {
-                    self.step(place, choice, space.pay_all(budget, choice.costs), true);
+                    self.step(place, choice, space.pay_all(budget, choice.costs), true, false);
                 }
             }
         }
@@ -142,13 +142,14 @@ impl<S: System, F: FnMut(u64, Successor, Asleep)> Expansion<'_, '_, S, F> {
             if !is_asleep && space.is_up(place, slot) && space.rules.may_ask(&now.spent, index) {
                 let key = [slot, index as u32, u32::MAX - place as u32];
                 let is_repeated = now.spent.asked & (1 << index) != 0;
+                let opens = !is_repeated && space.rules.is_followed(index);
                 for choice in menus.get(key, |menu| space.answers(place, slot, index, menu)) {
                     if space.reductions.idle && is_repeated && choice.is_nothing(slot) {
                         continue;
                     }
                     if choice.costs.are_in(now.affordable) {
                         let asked = space.pay(budget, Cost::Ask(index));
-                        self.step(place, choice, space.pay_all(asked, choice.costs), false);
+                        self.step(place, choice, space.pay_all(asked, choice.costs), false, opens);
                     }
                 }
             }
@@ -161,8 +162,8 @@ impl<S: System, F: FnMut(u64, Successor, Asleep)> Expansion<'_, '_, S, F> {
     }
 
     /// What comes of one thing that happens at a place. It may come before or after what happens elsewhere, unless it
-    /// makes that possible.
-    fn step(&mut self, place: usize, choice: &Choice, budget: u32, may_wait: bool) {
+    /// makes that possible; and it may come to nothing, but if it `opens` the way for a client's next request.
+    fn step(&mut self, place: usize, choice: &Choice, budget: u32, may_wait: bool, opens: bool) {
         let space = self.space;
         let places = space.places.len();
         let mut hash = choice.hash;
@@ -180,7 +181,7 @@ impl<S: System, F: FnMut(u64, Successor, Asleep)> Expansion<'_, '_, S, F> {
             only_takes_away &= with == inbox;
             hash = hash.wrapping_add(added);
         }
-        if only_takes_away && space.may_leave_out(choice) {
+        if only_takes_away && !opens && space.may_leave_out(choice) {
             return;
         }
         let may_wait = may_wait && (choice.facts == NOTHING || !S::History::IS_ORDERED);
