@@ -47,7 +47,7 @@ use self::crew::Crew;
 use self::expansion::{Caches, Expansion, Successor};
 use self::orbit::Orbits;
 use self::rows::{ROWS, Rows};
-use self::settle::{MOST_ROUNDS, Settled, Settling};
+use self::settle::{MOST_ROUNDS, Settled, Settling, Tried};
 use self::sleep::Asleep;
 use self::space::Space;
 use self::table::{Arrival, Full, SHARDS, Shard, StateId, shard_of};
@@ -77,7 +77,7 @@ pub fn explore<S: System>(
 ) -> Result<Found<S>, String> {
     let reductions = options.reductions.together(options, orbits(rules, options).is_some());
     let mut search = Search {
-        space: Space::new(rules, reductions),
+        space: Space::new(rules, reductions).settling(options.settle && !reductions.symmetry),
         shards: (0..SHARDS).map(|number| Mutex::new(Shard::new(number))).collect(),
         crew: Crew::new(options.threads, || orbits(rules, options)),
         invariants: (1 << rules.invariants.len()) - 1,
@@ -99,20 +99,28 @@ pub fn explore<S: System>(
     let saved = options.checkpoint.as_deref().map(|path| checkpoint::load(path, &identity, &search.space));
     match saved.transpose()?.flatten() {
         Some(saved) => search.go_on(saved),
-        None => search.begin(),
+        None => {
+            search.begin();
+            // Before hours of work and not after it: a file that cannot be written is best known at once.
+            if let Some(path) = &options.checkpoint {
+                search.save(path, &identity)?;
+            }
+        }
     }
-    let mut saved = Ok(Instant::now());
+    let mut saved = (Instant::now(), Ok(()));
     let mut save = |search: &mut Search<'_, S>, after: Duration| {
         let Some(path) = &options.checkpoint else { return };
-        if saved.as_ref().is_ok_and(|saved: &Instant| saved.elapsed() >= after) {
-            saved = search.save(path, &identity).map(|()| Instant::now());
+        if saved.0.elapsed() >= after {
+            // Whatever became of it: a disk that is full may have room again.
+            let result = search.save(path, &identity);
+            saved = (Instant::now(), result);
         }
     };
     let stopped_by = search.run(options, progress, &mut |search| save(search, SAVE_EVERY));
     if search.broken.is_none() && !search.is_full {
         save(&mut search, Duration::ZERO);
     }
-    let error = saved.err();
+    let error = saved.1.err();
     // What must always hold comes first.
     let unsettled = search.unsettled.map(|state| (state, Broken::Settling));
     let broken = search.broken.take().or(unsettled).map(|(state, broken)| (broken, search.path(state)));
@@ -194,6 +202,7 @@ struct Worker<S: System> {
     recent: Arrived,
     verdicts: Cache<u64, u64>,
     settled: Settled,
+    tried: Tried,
     done: Vec<(usize, Chunk)>,
 }
 
@@ -515,6 +524,7 @@ impl<S: System> Worker<S> {
             recent: Arrived::new(15),
             verdicts: Cache::new(15),
             settled: Settled::new(),
+            tried: Tried::new(),
             done: Vec::new(),
         }
     }
@@ -549,8 +559,8 @@ impl<S: System> Worker<S> {
 
     /// Whether the system settles from a row.
     fn settles(&mut self, space: &Space<'_, S>, row: &[u32], patience: usize) -> Result<(), Unsettled> {
-        let Self { caches, settled, .. } = self;
-        Settling { space, caches, settled, patience }.of(row)
+        let Self { caches, settled, tried, .. } = self;
+        Settling { space, caches, settled, tried, patience }.of(row)
     }
 
     /// What tells a row from others: of all that are one but for names, the same.
