@@ -380,6 +380,8 @@ pub struct ModelArgs {
     /// See [`Limits`].
     pub unhealthy: Option<u8>,
     /// See [`Limits`].
+    pub late_boots: Option<u8>,
+    /// See [`Limits`].
     pub without: Option<u32>,
     /// See [`Limits`].
     pub disk: Option<Disk>,
@@ -398,6 +400,7 @@ impl Display for ModelArgs {
             ("heartbeats", self.periodic),
             ("retries", self.retries),
             ("unhealthy", self.unhealthy),
+            ("late-boots", self.late_boots),
         ];
         let sizes = [("nodes", self.nodes), ("operations", self.operations)];
         let budgets = budgets.map(|(name, budget)| (name, budget.map(u32::from)));
@@ -444,6 +447,7 @@ impl<S: System> ModelDef<S> {
             periodic,
             retries,
             unhealthy,
+            late_boots,
             without,
             disk,
             ..
@@ -460,6 +464,7 @@ impl<S: System> ModelDef<S> {
             periodic: Some(periodic),
             retries: Some(retries),
             unhealthy: Some(unhealthy),
+            late_boots: Some(late_boots),
             without: without.map(|NodeId(number)| number),
             disk: Some(disk),
         }
@@ -565,6 +570,7 @@ impl<S: System> ModelDef<S> {
             periodic: args.periodic.unwrap_or(self.limits.periodic),
             retries: args.retries.unwrap_or(self.limits.retries),
             unhealthy: args.unhealthy.unwrap_or(self.limits.unhealthy),
+            late_boots: args.late_boots.unwrap_or(self.limits.late_boots),
             without: args.without.map(NodeId).or(self.limits.without),
             disk: args.disk.unwrap_or(self.limits.disk),
             network: self.limits.network,
@@ -665,7 +671,7 @@ impl<S: System> AnyModel for ModelDef<S> {
             }
             Some(file) => {
                 let (_, rules, way) = self.find_path(file)?;
-                (rules, way.choices)
+                (Rules { from_boot: true, ..rules }, way.choices)
             }
         };
         explore::serve(rules, &choices, address)

@@ -5,6 +5,7 @@
 //! * [`host`]: the promises of the one interpreter of effects.
 //! * [`html`], [`browser`]: a run as a page, and the page in a browser.
 //! * [`scenarios`], [`checks`]: what ships passes, and is counted; a seed is a seed, wherever it runs.
+//! * [`boots`]: how all begins: every choice, crash and order of first boots.
 //! * [`models`]: the checker counts as many states as others do.
 //! * [`paths`]: counterexamples replay from their files; the Explorer opens where one ends.
 //! * [`plans`]: plans and capsules as files; every fault happens; failures shrink.
@@ -14,6 +15,7 @@
 //! * [`specimens`]: bugs planted on purpose are found by the sweep and by the checker.
 //! * [`purity`]: what the core may depend on, and what must never reach production.
 
+mod boots;
 mod browser;
 mod checks;
 mod codecs;

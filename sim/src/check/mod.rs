@@ -132,7 +132,7 @@ impl CheckReport {
 pub struct Counterexample<S: System> {
     /// Which invariant, or [`SETTLES`].
     pub invariant: &'static str,
-    /// What happens.
+    /// What happens, beginning [there](Rules::start_of).
     pub path: Vec<Action<NodeOf<S>>>,
 }
 
@@ -295,7 +295,7 @@ struct Found<S: System> {
     seen: u64,
     /// What ended the search before everything was visited, if no invariant did.
     stopped_by: Option<Stop>,
-    /// What is broken, and how to get there.
+    /// What is broken, and how to get there, all boots included.
     broken: Option<(Broken, Vec<Action<NodeOf<S>>>)>,
     /// What is wrong with the checkpoint.
     error: Option<String>,
@@ -423,19 +423,21 @@ fn conclude<S: System>(
         wall_s: started.elapsed().as_secs_f64(),
         error: found.error,
     };
-    let counterexample = found.broken.map(|(broken, path)| match broken {
-        Broken::Invariant(number) => Counterexample {
-            invariant: rules.invariants[number].name,
-            path: up_to_where_it_breaks(rules, number, path),
-        },
-        Broken::Settling => Counterexample { invariant: SETTLES, path },
+    let counterexample = found.broken.map(|(broken, path)| {
+        let (invariant, path) = match broken {
+            Broken::Invariant(number) => {
+                (rules.invariants[number].name, up_to_where_it_breaks(rules, number, path))
+            }
+            Broken::Settling => (SETTLES, path),
+        };
+        Counterexample { invariant, path: rules.without_plain_boots(path) }
     });
     (report, counterexample)
 }
 
 /// Whether the system settles at the end of a path: see [`SETTLES`].
 pub fn settles_after<S: System>(rules: &Rules<S>, path: &[Action<NodeOf<S>>]) -> Result<(), String> {
-    let end = path.iter().fold(rules.initial(), |world, action| rules.apply(&world, action).0);
+    let end = path.iter().fold(rules.start_of(path), |world, action| rules.apply(&world, action).0);
     explorer::settles(rules, &end)
 }
 
@@ -445,7 +447,7 @@ fn up_to_where_it_breaks<S: System>(
     invariant: usize,
     mut path: Vec<Action<NodeOf<S>>>,
 ) -> Vec<Action<NodeOf<S>>> {
-    let mut world: World<S> = rules.initial();
+    let mut world: World<S> = rules.start_of(&path);
     let breaks = |action: &Action<_>| {
         let is_broken = world.breaks(invariant);
         world = rules.apply(&world, action).0;

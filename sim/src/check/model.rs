@@ -16,7 +16,13 @@ impl<S: System> Model for Rules<S> {
     type Action = Transition<S>;
 
     fn init_states(&self) -> Vec<World<S>> {
-        vec![self.initial()]
+        if self.from_boot {
+            return vec![self.before_boot()];
+        }
+        let mut starts: Vec<_> = self.starts().worlds.into_iter().map(|(world, _)| world).collect();
+        let plain = self.plain_start();
+        starts.sort_by_key(|start| *start != plain); // what a person looks at first
+        starts
     }
 
     fn actions(&self, world: &World<S>, actions: &mut Vec<Transition<S>>) {

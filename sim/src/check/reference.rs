@@ -15,6 +15,14 @@ pub fn explore<S: System, T>(
     progress: &mut dyn FnMut(CheckProgress),
     conclude: impl FnOnce(&Rules<S>, Found<S>) -> T,
 ) -> T {
+    let starts = rules.starts();
+    if let Some((bits, path)) = starts.broken {
+        let (steps, states) = (path.len(), path.len());
+        let broken = Some((Broken::Invariant(bits.trailing_zeros() as usize), path));
+        let (seen, depth) = (starts.seen, 0);
+        let found = Found { error: None, steps, states, depth, runs: None, seen, stopped_by: None, broken };
+        return conclude(&rules, found);
+    }
     let mut builder = rules.checker().threads(options.threads).finish_when(HasDiscoveries::AnyFailures);
     if let Some(max) = options.max_steps {
         builder = builder.target_state_count(max);
@@ -37,13 +45,13 @@ pub fn explore<S: System, T>(
     let names = rules.invariants.iter().map(|invariant| invariant.name);
     let names = names.chain(rules.witnesses.iter().map(|witness| witness.name));
     let bits = names.enumerate().map(|(bit, name)| u64::from(found.contains_key(name)) << bit);
-    let seen = bits.fold(0, |seen, bit| seen | bit);
+    let seen = bits.fold(starts.seen, |seen, bit| seen | bit);
     let broken = rules.invariants.iter().enumerate().find_map(|(place, invariant)| {
         let path = found.get(invariant.name)?.clone();
-        Some((
-            Broken::Invariant(place),
-            path.into_actions().into_iter().map(|transition| transition.action).collect(),
-        ))
+        let first = path.clone().into_states().into_iter().next();
+        let (_, way) = starts.worlds.iter().find(|(world, _)| Some(world) == first.as_ref())?;
+        let actions = path.into_actions().into_iter().map(|transition| transition.action);
+        Some((Broken::Invariant(place), way.iter().cloned().chain(actions).collect()))
     });
     let steps = checker.state_count();
     let too_many = options.max_steps.filter(|&max| steps >= max).map(|max| format!("--max-steps {max}"));

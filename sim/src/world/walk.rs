@@ -11,6 +11,7 @@ use coalmine_core::codec::frame;
 use coalmine_core::node::{Effect, Event, Node, NodeId, Word};
 use coalmine_real::transport::Envelope;
 
+use super::rules::tells_boots;
 use super::{Action, CrashPoint, Disk, Kept, Network, Packet, Rules, Step, World};
 use crate::engine::watch::Watch;
 use crate::faults::{CutKind, Effect as FaultEffect, Fault, directions};
@@ -19,7 +20,7 @@ use crate::run::{RunOptions, RunReport, Verdict};
 use crate::system::{NodeOf, System};
 use crate::trace::{Happening, NOBODY_THERE, TURN};
 
-/// Walks a path from the beginning, to its end or to the first state that breaks an invariant. Every action must
+/// Walks a path from [where it begins](Rules::start_of), to its end or to the first state that breaks an invariant. Every action must
 /// be one that may happen where it is taken.
 pub fn walk<S: System>(
     rules: &Rules<S>,
@@ -37,10 +38,12 @@ pub fn walk<S: System>(
         cuts: BTreeMap::new(),
         now: Duration::ZERO,
     };
-    for place in 0..rules.members.len() {
-        walker.take(&Rules::<S>::boot(place));
+    if !tells_boots(path) {
+        for boot in rules.plain_boots() {
+            walker.take(&boot);
+            walker.judge();
+        }
     }
-    walker.judge();
     for action in path {
         if walker.watch.verdict().is_some() {
             break;

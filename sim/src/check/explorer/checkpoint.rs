@@ -53,6 +53,7 @@ pub struct Progress {
     pub states: usize,
     pub depth: usize,
     pub seen: u64,
+    pub boots: usize,
     pub settle: bool,
     pub unsettled: Option<StateId>,
 }
@@ -74,7 +75,7 @@ struct Head {
     progress: Progress,
 }
 
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// New numbers for old.
 struct Numbers {
@@ -225,7 +226,7 @@ impl<S: System> Space<'_, S> {
         });
         let inboxes = inboxes.collect::<Result<_, String>>()?;
         let facts: Vec<u32> = parts.facts.into_iter().map(|(node, facts)| self.told(node, facts)).collect();
-        let first = self.row(&self.rules.initial());
+        let first = self.row(&self.rules.before_boot());
         let mut histories = Vec::new();
         for (hash, origin) in parts.histories {
             let history = match origin {

@@ -147,6 +147,25 @@ impl<S: System, F: FnMut(u64, Successor, Asleep)> Expansion<'_, '_, S, F> {
         }
     }
 
+    /// All first boots that may happen, and nothing else.
+    pub fn boots(&mut self, menus: &mut Menus) {
+        let space = self.space;
+        let places = space.places.len();
+        let budget = self.row[2 * places + 1];
+        let now = space.budgets.get(budget);
+        for (place, &slot) in self.row[..places].iter().enumerate() {
+            if space.places[place].get(slot).slot.lives > 0 {
+                continue;
+            }
+            let key = [slot, NOTHING, place as u32];
+            for choice in menus.get(key, |menu| space.menu(place, slot, NOTHING, menu)) {
+                if choice.costs.are_in(now.affordable) {
+                    self.step(place, choice, space.pay_all(budget, choice.costs), false);
+                }
+            }
+        }
+    }
+
     /// What comes of one thing that happens at a place. It may come before or after what happens elsewhere, unless it
     /// makes that possible.
     fn step(&mut self, place: usize, choice: &Choice, budget: u32, may_wait: bool) {

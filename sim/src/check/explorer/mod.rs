@@ -79,11 +79,12 @@ pub fn explore<S: System>(
         space: Space::new(rules, reductions),
         shards: (0..SHARDS).map(|number| Mutex::new(Shard::new(number))).collect(),
         crew: Crew::new(options.threads, || orbits(rules, options)),
-        invariants: (1 << rules.invariants.len()) - 1,
+        invariants: rules.bad(),
         steps: 0,
         states: 0,
         depth: 0,
         seen: 0,
+        boots: rules.first_boots(),
         settle: options.settle && !reductions.symmetry,
         unsettled: None,
         broken: None,
@@ -158,6 +159,8 @@ struct Search<'r, S: System> {
     states: usize,
     depth: usize,
     seen: u64,
+    /// How many members have still to boot before anything else happens: so many levels.
+    boots: usize,
     /// Whether every state must settle; as soon as one does not, no other is asked.
     settle: bool,
     /// The first state that does not.
@@ -224,11 +227,12 @@ impl<S: System> Search<'_, S> {
                 if self.next.is_empty() {
                     return None;
                 }
-                if let Some(depth) = options.max_depth.filter(|&depth| self.depth + 1 >= depth) {
+                let is_too_deep = |&depth: &usize| self.boots == 0 && self.depth + 1 >= depth;
+                if let Some(depth) = options.max_depth.filter(is_too_deep) {
                     return Some(Stop::capped(format!("--depth {depth}")));
                 }
                 self.level.extend(self.next.drain(..));
-                self.depth += 1;
+                self.depth += usize::from(self.boots == 0);
                 self.shards.iter_mut().for_each(|shard| unlocked(shard).begin_level());
             }
             let block: Vec<_> = self.level.drain(..self.level.len().min(BLOCK)).collect();
@@ -245,6 +249,14 @@ impl<S: System> Search<'_, S> {
                     frontier: Some(frontier),
                 });
             }
+            if self.level.is_empty() && self.boots > 0 {
+                self.boots -= 1;
+                if self.boots == 0 {
+                    // Counts begin where all may begin to happen.
+                    self.states = self.next.iter().map(Rows::len).sum();
+                    self.steps = self.states;
+                }
+            }
             if self.level.is_empty() && self.next.is_empty() {
                 continue;
             }
@@ -259,7 +271,7 @@ impl<S: System> Search<'_, S> {
     }
 
     fn begin(&mut self) {
-        let mut row = self.space.row(&self.space.rules.initial());
+        let mut row = self.space.row(&self.space.rules.before_boot());
         let fingerprint = self.crew.workers[0].fingerprint(&self.space, &row);
         let shard = unlocked(&mut self.shards[shard_of(fingerprint)]);
         let entered = shard.insert_all(&[Arrival { fingerprint, of: (0, 0), asleep: 0 }], |_, id| {
@@ -271,19 +283,13 @@ impl<S: System> Search<'_, S> {
         rows.push(&row);
         self.next.push(rows);
         (self.steps, self.states) = (1, 1);
-        self.seen = self.space.judge(&row);
-        let id = row.pop().unwrap_or(NONE);
-        self.broken = broken(self.seen & self.invariants).map(|broken| (id, broken));
-        let settled = &mut self.crew.workers[0].settled;
-        if self.settle && self.space.settle(&row, settled).is_err() {
-            (self.unsettled, self.settle) = (Some(id), false);
-        }
     }
 
     /// Takes up what another process left.
     fn go_on(&mut self, saved: Saved) {
-        let Progress { steps, states, depth, seen, settle, unsettled } = saved.progress;
+        let Progress { steps, states, depth, seen, boots, settle, unsettled } = saved.progress;
         (self.steps, self.states, self.depth, self.seen) = (steps, states, depth, seen);
+        self.boots = boots;
         (self.settle, self.unsettled) = (self.settle && settle, unsettled);
         self.shards = saved.shards.into_iter().map(Mutex::new).collect();
         (self.level, self.next) = (saved.level.into(), saved.next);
@@ -299,6 +305,7 @@ impl<S: System> Search<'_, S> {
             states: self.states,
             depth: self.depth,
             seen: self.seen,
+            boots: self.boots,
             settle: self.settle,
             unsettled: self.unsettled,
         };
@@ -337,6 +344,7 @@ impl<S: System> Search<'_, S> {
     fn expand(&mut self, block: &[Rows]) -> Vec<Chunk> {
         let next = AtomicUsize::new(0);
         let (space, spare) = (&self.space, Mutex::new(&mut self.spare));
+        let is_starting = self.boots > 0;
         let shards: Vec<&Shard> = self.shards.iter_mut().map(|shard| &*unlocked(shard)).collect();
         self.crew.together(block.len(), |worker| {
             let mut row = Vec::new();
@@ -351,7 +359,7 @@ impl<S: System> Search<'_, S> {
                     rows.get(number, &mut row);
                     chunk.states.push(row.pop().expect("a row ends with its state's number"));
                     let fingerprint = space.fingerprint(&row);
-                    worker.expand(space, &row, fingerprint, &mut chunk);
+                    worker.expand(space, &row, fingerprint, is_starting, &mut chunk);
                 }
                 chunk.new.resize_with(chunk.successors.len(), || AtomicU32::new(NONE));
                 worker.done.push((piece, chunk));
@@ -391,7 +399,8 @@ impl<S: System> Search<'_, S> {
     /// Keeps the rows that are new, and judges them.
     fn keep(&mut self, block: &[Rows], chunks: &mut [Chunk]) {
         let space = &self.space;
-        let (invariants, settle) = (self.invariants, self.settle);
+        // Where not all have booted that must, the others do so next: what comes then is asked whether it settles.
+        let (invariants, settle) = (self.invariants, self.settle && self.boots <= 1);
         let pieces = chunks.len();
         let work = Mutex::new(chunks.iter_mut().zip(block));
         self.crew.together(pieces, |worker| {
@@ -444,13 +453,13 @@ impl<S: System> Search<'_, S> {
     }
 }
 
-/// The actions that lead along these fingerprints, from the beginning.
+/// The actions that lead along these fingerprints, from before all boots.
 fn path<S: System>(
     space: &Space<'_, S>,
     fingerprints: &[u64],
     fingerprint_of: &mut dyn FnMut(&[u32]) -> u64,
 ) -> Vec<Action<NodeOf<S>>> {
-    let mut world: World<S> = space.rules.initial();
+    let mut world: World<S> = space.rules.before_boot();
     let mut successors = Vec::new();
     let mut actions = Vec::new();
     for &fingerprint in &fingerprints[1..] {
@@ -500,8 +509,15 @@ impl<S: System> Worker<S> {
 }
 
 impl<S: System> Worker<S> {
-    /// Adds what follows a row.
-    fn expand(&mut self, space: &Space<'_, S>, row: &[u32], fingerprint: u64, chunk: &mut Chunk) {
+    /// Adds what follows a row: only first boots if all is still starting.
+    fn expand(
+        &mut self,
+        space: &Space<'_, S>,
+        row: &[u32],
+        fingerprint: u64,
+        is_starting: bool,
+        chunk: &mut Chunk,
+    ) {
         let Self { menus, caches, recent, orbits, .. } = self;
         let asleep = chunk.asleep[chunk.states.len() - 1];
         let mut found = Vec::new();
@@ -515,7 +531,12 @@ impl<S: System> Worker<S> {
                 Some(_) => found.push(successor),
             }
         };
-        Expansion { space, caches, row, fingerprint, asleep, found: &mut add }.all(menus);
+        let mut expansion = Expansion { space, caches, row, fingerprint, asleep, found: &mut add };
+        if is_starting {
+            expansion.boots(menus)
+        } else {
+            expansion.all(menus)
+        }
         let mut next = Vec::new();
         let Some(orbits) = orbits else { return };
         for successor in found {

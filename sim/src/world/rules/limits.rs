@@ -48,6 +48,9 @@ pub struct Limits {
     pub retries: u8,
     /// Members whose [health turns bad](System::ailments).
     pub unhealthy: u8,
+    /// Members that may boot for the first time when others have begun to act already. All others do so before
+    /// anything else happens.
+    pub late_boots: u8,
     /// Who is down for ever when it is asked whether the system [settles](crate::check::SETTLES).
     pub without: Option<NodeId>,
     /// How disks behave.
@@ -68,6 +71,7 @@ impl Limits {
         periodic: 0,
         retries: 0,
         unhealthy: 0,
+        late_boots: 0,
         without: None,
         disk: Disk::Sync,
         network: Network::Datagrams,
@@ -83,6 +87,7 @@ impl Limits {
             (self.cuts, "cuts"),
             (self.retries, "retries"),
             (self.unhealthy, "unhealthy"),
+            (self.late_boots, "late boots"),
         ];
         let rare = rare.iter().filter(|(budget, _)| *budget > 0);
         let rare: String = rare.map(|(budget, of)| format!("{budget} {of}, ")).collect();

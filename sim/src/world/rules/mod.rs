@@ -1,22 +1,23 @@
 //! How one world becomes the next: what may happen, and what comes of it. `steps` says how a node may take a step,
-//! `limits` how much of everything may happen, `tell` what it is called.
+//! `boots` how all begins, `limits` how much of everything may happen, `tell` what it is called.
 
+mod boots;
 mod limits;
 mod steps;
 mod tell;
 
 use std::fmt;
 
-use coalmine_core::disk::LossyDisk;
 use coalmine_core::host::Host;
 use coalmine_core::node::{Effect, Node, NodeId};
 use coalmine_core::observation::{History, Invariant, Observation, Observed, Witness};
 
+pub(crate) use self::boots::tells_boots;
 pub(crate) use self::limits::Cost;
 pub use self::limits::{Disk, Limits, Network};
 pub(crate) use self::steps::{Crashes, Way, kept};
 use super::shared::Shared;
-use super::{Packet, Slot, Spent, World};
+use super::{Packet, Slot, World};
 use crate::faults::Directions;
 use crate::system::{ConfigOf, NodeOf, Operation, System};
 
@@ -43,6 +44,8 @@ pub struct Rules<S: System> {
     ///
     /// [`Reductions::crash_points`]: crate::check::Reductions::crash_points
     pub(crate) every_crash_point: bool,
+    /// Whether stateright is to begin [before all boots](Self::before_boot), and not where all have booted.
+    pub(crate) from_boot: bool,
 }
 
 /// Something that happens.
@@ -158,43 +161,25 @@ impl<S: System> Rules<S> {
         let operations = requests.len();
         requests.extend(system.ailments());
         assert!(requests.len() <= MAX_REQUESTS, "too many requests");
-        let every_crash_point = false;
-        Self { members, requests, operations, invariants, witnesses, system, limits, every_crash_point }
-    }
-
-    /// The world before anything has happened: every node has just booted on its
-    /// [first disk](System::first_disk).
-    pub fn initial(&self) -> World<S> {
-        let boots = (0..self.members.len()).map(Self::boot);
-        boots.fold(self.before_boot(), |world, boot| self.apply(&world, &boot).0)
-    }
-
-    /// A node starts.
-    pub(crate) fn boot(place: usize) -> Action<NodeOf<S>> {
-        Action::Step { place, step: Step::Boot, choices: Vec::new(), crash: None }
-    }
-
-    /// The world in which no node has booted yet.
-    pub(crate) fn before_boot(&self) -> World<S> {
-        let down = |(id, _): &(NodeId, _)| {
-            let mut disk = LossyDisk::default();
-            self.system.first_disk(*id).into_iter().for_each(|record| disk.append(record));
-            disk.sync(disk.written().len());
-            Slot { host: None, disk, lives: 0 }
-        };
-        World {
-            members: self.members.iter().map(|(id, _)| *id).collect(),
-            slots: self.members.iter().map(|member| Shared::new(down(member))).collect(),
-            packets: Vec::new(),
-            cut: Directions::new(),
-            history: Shared::new(S::History::default()),
-            spent: Spent::default(),
-            verdict: 0,
+        Self {
+            members,
+            requests,
+            operations,
+            invariants,
+            witnesses,
+            system,
+            limits,
+            every_crash_point: false,
+            from_boot: false,
         }
     }
 
     /// All that may happen next, in a fixed order.
     pub fn successors(&self, world: &World<S>, out: &mut Vec<Transition<S>>) {
+        if self.is_starting(world) {
+            let places = (0..world.slots.len()).filter(|&place| world.slots[place].lives == 0);
+            return places.for_each(|place| self.step(world, place, Step::Boot, out));
+        }
         let spent = &world.spent;
         for packet in &world.packets {
             let place = self.place(packet.to);
@@ -390,6 +375,11 @@ impl<S: System> Rules<S> {
             durable: Some(slot.disk.durable()),
         });
         Observation { nodes: nodes.collect(), history }
+    }
+
+    /// The bits of a verdict that must never be seen.
+    pub(crate) fn bad(&self) -> u64 {
+        (1 << self.invariants.len()) - 1
     }
 
     fn judge_world(&self, world: &World<S>) -> u64 {
