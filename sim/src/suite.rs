@@ -15,8 +15,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::capsule::{Capsule, Expected, File};
 use crate::check::explore::{self, Serving};
-use crate::check::{self, CheckOptions, CheckProgress, CheckReport};
+use crate::check::{self, CheckOptions, CheckProgress, CheckReport, Unsettled};
 use crate::faults::Effects;
+use crate::panics::catch;
 use crate::path::{self, PathCapsule};
 use crate::plan::Plan;
 use crate::run::{Engine, RunOptions, RunReport, Verdict};
@@ -491,7 +492,10 @@ impl<S: System> ModelDef<S> {
         if report.verdict == Verdict::Passed
             && let Err(why) = check::settles_after(rules, path)
         {
-            report.verdict = Verdict::NotConverged { why };
+            report.verdict = match why {
+                Unsettled::Never(why) => Verdict::NotConverged { why },
+                Unsettled::Panicked(panic) => Verdict::Panicked(panic),
+            };
         }
         report
     }
@@ -638,9 +642,14 @@ impl<S: System> AnyModel for ModelDef<S> {
                 return Err(format!("{name}: {size} is not in {}..={}", range.start(), range.end()));
             }
         }
-        let system = self.system_of(args);
-        Rules::fits(&system)?;
-        let members = member_ids(&system);
+        let set_up = || {
+            let system = self.system_of(args);
+            Rules::fits(&system)?;
+            let members = member_ids(&system);
+            let _ = self.rules(args).before_boot();
+            Ok::<_, String>(members)
+        };
+        let members = catch(set_up).map_err(|panic| format!("its system cannot be set up: it {panic}"))??;
         match args.without {
             Some(gone) if !members.contains(&NodeId(gone)) => {
                 Err(format!("without n{gone}: the system has {} members, from n1", members.len()))

@@ -7,6 +7,7 @@
 //! * [`scenarios`], [`checks`]: what ships passes, and is counted; a seed is a seed, wherever it runs.
 //! * [`boots`]: how all begins: every choice, crash and order of first boots.
 //! * [`models`]: the checker counts as many states as others do.
+//! * [`panics`]: a panic is a counterexample, with its path, its story and its file.
 //! * [`paths`]: counterexamples replay from their files; the Explorer opens where one ends.
 //! * [`plans`]: plans and capsules as files; every fault happens; failures shrink.
 //! * [`sweeps`]: parts of a sweep, in time and in space, add up to the whole.
@@ -24,6 +25,7 @@ mod explorers;
 mod host;
 mod html;
 mod models;
+mod panics;
 mod paths;
 mod plans;
 mod purity;

@@ -21,7 +21,9 @@ use std::time::Instant;
 
 use serde::Serialize;
 
+use crate::panics::Panic;
 use crate::system::{NodeOf, System};
+use crate::world::rules::PANICKED;
 use crate::world::{Action, Limits, Rules, World};
 
 /// How a property came out.
@@ -87,6 +89,9 @@ pub struct CheckReport {
     pub exhausted: bool,
     /// What ended the search before that.
     pub stopped_by: Option<String>,
+    /// Which property the counterexample violates, if one was found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub counterexample: Option<&'static str>,
     /// What was asked, and how it came out.
     pub properties: BTreeMap<&'static str, Verdict>,
     /// The option for which nobody asked whether states [settle](SETTLES); `None` if it was asked.
@@ -130,7 +135,7 @@ impl CheckReport {
 
 /// A path from the beginning to a state that breaks an invariant.
 pub struct Counterexample<S: System> {
-    /// Which invariant, or [`SETTLES`].
+    /// Which invariant, [`NEVER_PANICS`] or [`SETTLES`].
     pub invariant: &'static str,
     /// What happens, beginning [there](Rules::start_of).
     pub path: Vec<Action<NodeOf<S>>>,
@@ -315,6 +320,8 @@ impl<S: System> Found<S> {
 enum Broken {
     /// The invariant with this number.
     Invariant(usize),
+    /// Something has panicked.
+    Panic,
     /// From here the system does not settle.
     Settling,
 }
@@ -325,6 +332,25 @@ enum Broken {
 /// converge with all that is under way lost. Where a member is [gone](Limits::without), it is down instead, and
 /// the others must [go on](System::goes_on_without).
 pub const SETTLES: &str = "settles";
+
+/// The name of the property that nothing panics: no node in any step, no invariant, witness or history, nor anything
+/// when it is asked whether the system [settles](SETTLES).
+pub const NEVER_PANICS: &str = "never-panics";
+
+/// Why a system does not [settle](SETTLES).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unsettled {
+    /// It never comes to rest: what is missing.
+    Never(String),
+    /// Something panics meanwhile.
+    Panicked(Panic),
+}
+
+impl From<Panic> for Unsettled {
+    fn from(panic: Panic) -> Self {
+        Self::Panicked(panic)
+    }
+}
 
 /// Explores a system within limits.
 pub fn check<S: System>(
@@ -394,8 +420,13 @@ fn conclude<S: System>(
         Broken::Invariant(number) => {
             Some(format!("invariant {} is violated", rules.invariants[*number].name))
         }
+        Broken::Panic => Some("a panic".into()),
         Broken::Settling => None, // the search has gone on
     });
+    let counterexample = found.broken.map(|(broken, path)| counterexample(rules, broken, path));
+    let invariant = counterexample.as_ref().map(|found| found.invariant);
+    let has_panicked = found.seen & PANICKED != 0 || invariant == Some(NEVER_PANICS);
+    properties.insert(NEVER_PANICS, if has_panicked { Verdict::Violated } else { Verdict::Holds });
     let (end, stopped_by) = match (broken, found.stopped_by) {
         (Some(broken), _) => (End::Broken, Some(broken)),
         (None, Some(Stop { end, why })) => (end, Some(why)),
@@ -414,6 +445,7 @@ fn conclude<S: System>(
         end,
         exhausted: stopped_by.is_none(),
         stopped_by,
+        counterexample: invariant,
         properties,
         settling_unasked,
         lacks,
@@ -423,20 +455,30 @@ fn conclude<S: System>(
         wall_s: started.elapsed().as_secs_f64(),
         error: found.error,
     };
-    let counterexample = found.broken.map(|(broken, path)| {
-        let (invariant, path) = match broken {
-            Broken::Invariant(number) => {
-                (rules.invariants[number].name, up_to_where_it_breaks(rules, number, path))
-            }
-            Broken::Settling => (SETTLES, path),
-        };
-        Counterexample { invariant, path: rules.without_plain_boots(path) }
-    });
     (report, counterexample)
 }
 
+/// What is broken, and the way to where it is.
+fn counterexample<S: System>(
+    rules: &Rules<S>,
+    broken: Broken,
+    path: Vec<Action<NodeOf<S>>>,
+) -> Counterexample<S> {
+    let (invariant, path) = match broken {
+        Broken::Invariant(number) => {
+            (rules.invariants[number].name, up_to_where_it_breaks(rules, 1 << number, path))
+        }
+        Broken::Panic => (NEVER_PANICS, up_to_where_it_breaks(rules, PANICKED, path)),
+        Broken::Settling => match settles_after(rules, &path) {
+            Err(Unsettled::Panicked(_)) => (NEVER_PANICS, path),
+            Err(Unsettled::Never(_)) | Ok(()) => (SETTLES, path),
+        },
+    };
+    Counterexample { invariant, path: rules.without_plain_boots(path) }
+}
+
 /// Whether the system settles at the end of a path: see [`SETTLES`].
-pub fn settles_after<S: System>(rules: &Rules<S>, path: &[Action<NodeOf<S>>]) -> Result<(), String> {
+pub fn settles_after<S: System>(rules: &Rules<S>, path: &[Action<NodeOf<S>>]) -> Result<(), Unsettled> {
     let end = path.iter().fold(rules.start_of(path), |world, action| rules.apply(&world, action).0);
     explorer::settles(rules, &end)
 }
@@ -444,12 +486,12 @@ pub fn settles_after<S: System>(rules: &Rules<S>, path: &[Action<NodeOf<S>>]) ->
 /// stateright may report a path that goes on.
 fn up_to_where_it_breaks<S: System>(
     rules: &Rules<S>,
-    invariant: usize,
+    verdict: u64,
     mut path: Vec<Action<NodeOf<S>>>,
 ) -> Vec<Action<NodeOf<S>>> {
     let mut world: World<S> = rules.start_of(&path);
     let breaks = |action: &Action<_>| {
-        let is_broken = world.breaks(invariant);
+        let is_broken = world.verdict & verdict != 0;
         world = rules.apply(&world, action).0;
         is_broken
     };

@@ -231,7 +231,10 @@ impl<S: System> Space<'_, S> {
         for (hash, origin) in parts.histories {
             let history = match origin {
                 None => first[2 * self.places.len()],
-                Some((before, more)) => self.observe(of(&histories, before)?, of(&facts, more)?),
+                Some((before, more)) => {
+                    let after = self.observe(of(&histories, before)?, of(&facts, more)?);
+                    after.map_err(|panic| panic.to_string())?
+                }
             };
             if self.histories.get(history).hash != hash {
                 return Err("the histories of this system are other ones than when it was written".into());

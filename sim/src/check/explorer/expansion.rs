@@ -3,7 +3,7 @@
 use coalmine_core::observation::History;
 
 use super::arena::{Cache, Menus};
-use super::parts::{Choice, NO_PACKET, NOTHING};
+use super::parts::{Choice, NO_PACKET, NO_PAST, NOTHING};
 use super::sleep::{self, Asleep};
 use super::space::Space;
 use crate::system::System;
@@ -196,12 +196,20 @@ impl<S: System, F: FnMut(u64, Successor, Asleep)> Expansion<'_, '_, S, F> {
         } else {
             0
         };
-        let mut past = self.row[2 * places];
+        let (mut past, mut slot) = (self.row[2 * places], choice.slot);
         if choice.facts != NOTHING {
             let key = [past, choice.facts];
-            past = self.caches.pasts.get(key, || space.observe(key[0], key[1]));
+            let after = self.caches.pasts.get(key, || space.observe(key[0], key[1]).unwrap_or(NO_PAST));
+            if after != NO_PAST {
+                past = after;
+            } else if let Err(panic) = space.observe(key[0], key[1]) {
+                let before = space.places[place].get(slot).hash;
+                let (panicked, after) = space.panicked(place, slot, panic);
+                hash = hash.wrapping_sub(before).wrapping_add(after);
+                slot = panicked;
+            }
         }
-        let (place, slot, takes) = (place as u16, choice.slot, choice.takes);
+        let (place, takes) = (place as u16, choice.takes);
         self.emit(hash, Successor { row: 0, place, slot, takes, sends, past, budget }, asleep);
     }
 

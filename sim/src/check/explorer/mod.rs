@@ -52,6 +52,7 @@ use self::space::Space;
 use self::table::{Arrival, Full, SHARDS, Shard, StateId, shard_of};
 use super::{Broken, CheckOptions, CheckProgress, Found, Reductions, Stop};
 use crate::system::{NodeOf, System};
+use crate::world::rules::PANICKED;
 use crate::world::{Action, Rules, World};
 
 /// So many pieces of a level are a block.
@@ -480,9 +481,13 @@ fn orbits<S: System>(rules: &Rules<S>, options: &CheckOptions) -> Option<Orbits<
     is_on.then(|| Orbits::of(&rules.system, |id| rules.place(id))).flatten()
 }
 
-/// The first of the invariants that are broken.
-fn broken(invariants: u64) -> Option<Broken> {
-    (invariants != 0).then(|| Broken::Invariant(invariants.trailing_zeros() as usize))
+/// The first of what is broken: a panic comes after the invariants that were asked before it.
+pub fn broken(invariants: u64) -> Option<Broken> {
+    match invariants {
+        0 => None,
+        PANICKED => Some(Broken::Panic),
+        bits => Some(Broken::Invariant(bits.trailing_zeros() as usize)),
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -10,7 +10,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{OnceLock, PoisonError, RwLock};
 
 use coalmine_core::node::{Effect, Node, NodeId};
-use coalmine_core::observation::History;
 use foldhash::fast::FixedState;
 
 use super::arena::Interner;
@@ -21,6 +20,7 @@ use super::parts::{
 };
 use crate::check::Reductions;
 use crate::faults::Directions;
+use crate::panics::Panic;
 use crate::system::{NodeOf, System};
 use crate::world::rules::{Cost, Crashes, Kept, Way, kept};
 use crate::world::shared::fingerprint;
@@ -297,18 +297,26 @@ impl<'r, S: System> Space<'r, S> {
         self.send(sent.map(|&(place, inbox)| (place, self.inbox_under(place, inbox, budget))).collect())
     }
 
-    /// A history that has seen more.
-    pub fn observe(&self, past: u32, observed: u32) -> u32 {
-        let mut history = self.histories.get(past).history.clone();
+    /// A history that has seen more, unless that makes it panic.
+    pub fn observe(&self, past: u32, observed: u32) -> Result<u32, Panic> {
         let Facts { node, facts } = self.facts.get(observed);
-        for fact in facts {
-            history.observe(*node, fact);
-        }
-        let after = self.past(history);
+        let after = self.past(Rules::<S>::observe_facts(&self.histories.get(past).history, *node, facts)?);
         if past < after {
             let _ = self.histories.get(after).origin.set((past, observed)); // the first is as good as any
         }
-        after
+        Ok(after)
+    }
+
+    /// The same place, where what was observed there made the history panic; and its hash.
+    pub fn panicked(&self, place: usize, slot: u32, panic: Panic) -> (u32, u64) {
+        let mut slot = self.places[place].get(slot).slot.clone();
+        slot.panicked(panic);
+        self.local(place, slot)
+    }
+
+    /// What a node has panicked with in this local state, if it has.
+    pub fn panic_of(&self, place: usize, slot: u32) -> Option<&Panic> {
+        self.places[place].get(slot).slot.panic.as_deref()
     }
 
     /// The budgets once all this is paid.
@@ -352,6 +360,10 @@ impl<'r, S: System> Space<'r, S> {
             }
             links.into()
         })
+    }
+
+    fn is_member(&self, id: NodeId) -> bool {
+        self.rules.members.iter().any(|(member, _)| *member == id)
     }
 
     /// Whether a packet stays under way when it is delivered.
@@ -398,6 +410,7 @@ impl<'r, S: System> Space<'r, S> {
         let (mut sends, mut facts) = (Vec::new(), Vec::new());
         for effect in way.effects {
             match effect {
+                Effect::Send { to, .. } if to == node || !self.is_member(to) => {} // it is lost
                 Effect::Send { to, message } => sends.push(self.packet(Packet { from: node, to, message })),
                 Effect::Observe(fact) => facts.push(fact),
                 Effect::Append(_)

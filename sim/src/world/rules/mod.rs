@@ -19,7 +19,11 @@ pub(crate) use self::steps::{Crashes, Way, kept};
 use super::shared::Shared;
 use super::{Packet, Slot, World};
 use crate::faults::Directions;
+use crate::panics::{Panic, catch};
 use crate::system::{ConfigOf, NodeOf, Operation, System};
+
+/// The bit of a verdict which says that something panicked.
+pub(crate) const PANICKED: u64 = 1 << 63;
 
 /// How many invariants and witnesses a system may have together: one bit each.
 pub const MAX_PROPERTIES: usize = 32;
@@ -176,6 +180,9 @@ impl<S: System> Rules<S> {
 
     /// All that may happen next, in a fixed order.
     pub fn successors(&self, world: &World<S>, out: &mut Vec<Transition<S>>) {
+        if world.panic().is_some() {
+            return;
+        }
         if self.is_starting(world) {
             let places = (0..world.slots.len()).filter(|&place| world.slots[place].lives == 0);
             return places.for_each(|place| self.step(world, place, Step::Boot, out));
@@ -315,14 +322,12 @@ impl<S: System> Rules<S> {
 
     /// What becomes of the world when a step goes this way.
     fn take(&self, next: &mut World<S>, place: usize, way: Way<NodeOf<S>>) {
-        let me = self.members[place].0;
-        let mut history = None;
+        let (me, mut slot) = (self.members[place].0, way.slot);
+        let mut facts = Vec::new();
         for effect in way.effects {
             match effect {
                 Effect::Send { to, message } => next.insert(Packet { from: me, to, message }),
-                Effect::Observe(fact) => {
-                    history.get_or_insert_with(|| (*next.history).clone()).observe(me, &fact);
-                }
+                Effect::Observe(fact) => facts.push(fact),
                 Effect::Append(_)
                 | Effect::Reply { .. }
                 | Effect::Publish(_)
@@ -331,13 +336,29 @@ impl<S: System> Rules<S> {
                 Effect::WhenDurable(_) => unreachable!("the host keeps tokens to itself"),
             }
         }
-        if let Some(history) = history {
-            next.history = Shared::new(history);
+        if !facts.is_empty() {
+            match Self::observe_facts(&next.history, me, &facts) {
+                Ok(history) => next.history = Shared::new(history),
+                Err(panic) => slot.panicked(panic),
+            }
         }
-        next.slots[place] = Shared::new(way.slot);
+        next.slots[place] = Shared::new(slot);
         if let Some(point) = way.crash {
             self.pay(&mut next.spent, point.kept.cost());
         }
+    }
+
+    /// A history that has seen more, unless that makes it panic.
+    pub(crate) fn observe_facts(
+        before: &S::History,
+        node: NodeId,
+        facts: &[<NodeOf<S> as Node>::Fact],
+    ) -> Result<S::History, Panic> {
+        catch(|| {
+            let mut history = before.clone();
+            facts.iter().for_each(|fact| history.observe(node, fact));
+            history
+        })
     }
 
     /// What a step takes from the network and from the budgets, whoever takes it.
@@ -354,7 +375,7 @@ impl<S: System> Rules<S> {
 
     pub(crate) fn place(&self, id: NodeId) -> usize {
         self.members.iter().position(|(member, _)| *member == id).unwrap_or_else(|| {
-            panic!("{id} is not a member of the system, but is sent to");
+            panic!("{id} is not a member of the system, but is spoken of");
         })
     }
 
@@ -379,36 +400,45 @@ impl<S: System> Rules<S> {
 
     /// The bits of a verdict that must never be seen.
     pub(crate) fn bad(&self) -> u64 {
-        (1 << self.invariants.len()) - 1
+        (1 << self.invariants.len()) - 1 | PANICKED
     }
 
     fn judge_world(&self, world: &World<S>) -> u64 {
         self.judge(world.slots.iter().map(|slot| &**slot), &world.history)
     }
 
-    /// Which invariants are broken and which witnesses are seen, a bit each.
+    /// Which invariants are broken and which witnesses are seen, a bit each; and whether a node has panicked, or one of
+    /// these does: then nobody asks those after it.
     pub(crate) fn judge<'a>(
         &'a self,
         slots: impl Iterator<Item = &'a Slot<NodeOf<S>>>,
         history: &'a S::History,
     ) -> u64 {
-        let now = self.observe_parts(slots, history);
-        let broken = self.invariants.iter().map(|invariant| (invariant.check)(&now).is_err());
-        let seen = self.witnesses.iter().map(|witness| (witness.seen)(&now));
-        broken.chain(seen).enumerate().fold(0, |bits, (i, bit)| bits | (u64::from(bit) << i))
+        let mut is_over = false;
+        let now = self.observe_parts(slots.inspect(|slot| is_over |= slot.panic.is_some()), history);
+        if is_over {
+            return PANICKED;
+        }
+        let mut bits = 0;
+        let judged = catch(|| {
+            let broken = self.invariants.iter().map(|invariant| (invariant.check)(&now).is_err());
+            let seen = self.witnesses.iter().map(|witness| (witness.seen)(&now));
+            broken.chain(seen).enumerate().for_each(|(i, bit)| bits |= u64::from(bit) << i);
+        });
+        if judged.is_ok() { bits } else { bits | PANICKED }
     }
 
-    /// Whether the system has come to rest.
+    /// Whether the system has come to rest; `Err` if it panics when it is asked.
     pub(crate) fn converged<'a>(
         &'a self,
         slots: impl Iterator<Item = &'a Slot<NodeOf<S>>>,
         history: &'a S::History,
-    ) -> Result<(), String> {
+    ) -> Result<Result<(), String>, Panic> {
         let now = self.observe_parts(slots, history);
-        match self.limits.without {
+        catch(|| match self.limits.without {
             None => self.system.converged(&now),
             Some(gone) => self.system.goes_on_without(gone, &now),
-        }
+        })
     }
 }
 
@@ -421,7 +451,7 @@ impl<S: System> World<S> {
     /// A packet that equals one under way adds nothing: to deliver it twice is a duplicate, and costs. Over
     /// a link that is cut nothing gets under way.
     fn insert(&mut self, packet: Packet<NodeOf<S>>) {
-        if self.cut.contains(&(packet.from, packet.to)) {
+        if self.cut.contains(&(packet.from, packet.to)) || !self.is_peer(packet.from, packet.to) {
             return;
         }
         let packet = Shared::new(packet);
