@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::faults::Effects;
 use crate::panics::Panic;
 use crate::trace::Entry;
+use crate::world::shared::fingerprint;
 
 /// What runs a plan.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -184,6 +185,10 @@ pub struct RunReport<N: Node> {
     /// has come, or its trigger was pulled, before the verdict; and if it crashes, wipes or pauses a node, that node
     /// was up. `None` if a panic took away what was known.
     pub unused_steps: Option<Vec<usize>>,
+    /// How long after all was healed the system had converged, and stayed so.
+    pub converged_after: Option<Duration>,
+    /// The clients that were never answered, in words, if the run came to its end.
+    pub unanswered: Vec<String>,
     /// The trace, if it was kept.
     pub trace: Option<Vec<Entry<N>>>,
     /// The recordings, if they were asked for.
@@ -191,15 +196,18 @@ pub struct RunReport<N: Node> {
 }
 
 impl<N: Node> RunReport<N> {
-    pub(crate) fn panicked(panic: &(dyn Any + Send)) -> Self {
+    /// A run that a panic ended before anything had happened.
+    pub(crate) fn panicked(panic: Panic) -> Self {
         Self {
-            verdict: Verdict::panicked(panic),
-            digest: 0,
+            digest: fingerprint(&panic),
+            verdict: Verdict::Panicked(panic),
             events: 0,
             simulated: Duration::ZERO,
             wall: Duration::ZERO,
             effects: Effects::default(),
             unused_steps: None,
+            converged_after: None,
+            unanswered: Vec::new(),
             trace: None,
             recordings: BTreeMap::new(),
         }

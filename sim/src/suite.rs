@@ -167,6 +167,10 @@ pub struct Outcome {
     /// The steps of the plan or the path, counted from 0, that were not carried out: see
     /// [`RunReport::unused_steps`].
     pub unused_steps: Option<Vec<usize>>,
+    /// How long after all was healed the system had converged, and stayed so; see [`RunReport::converged_after`].
+    pub converged_after: Option<Duration>,
+    /// The clients that were never answered, in words.
+    pub unanswered: Vec<String>,
     /// What happened, in words.
     pub story: Option<String>,
     /// The same with all that every run is full of.
@@ -230,7 +234,7 @@ where
 
     fn plan(&self, engine: Engine, seed: u64) -> String {
         let plan = self.plan_of(&(self.system)(), seed);
-        let expected = Expected { verdict: "passed".into(), invariant: None };
+        let expected = Expected { verdict: "passed".into(), ..Expected::default() };
         Capsule { about: String::new(), scenario: self.name.into(), engine, seed, expected, plan }.to_toml()
     }
 
@@ -317,6 +321,8 @@ where
         wall: report.wall,
         effects: report.effects,
         unused_steps: report.unused_steps,
+        converged_after: report.converged_after,
+        unanswered: report.unanswered,
         recordings: report.recordings,
     }
 }
@@ -495,6 +501,7 @@ impl<S: System> ModelDef<S> {
             report.verdict = match why {
                 Unsettled::Never(why) => Verdict::NotConverged { why },
                 Unsettled::Panicked(panic) => Verdict::Panicked(panic),
+                Unsettled::Unknown(_) => Verdict::Passed,
             };
         }
         report
@@ -558,6 +565,8 @@ impl<S: System> ModelDef<S> {
             wall: report.wall,
             effects: report.effects.clone(),
             unused_steps: None,
+            converged_after: None,
+            unanswered: Vec::new(),
             recordings: BTreeMap::new(),
         }
     }

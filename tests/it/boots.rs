@@ -310,6 +310,8 @@ fn members_boot_in_every_order() {
 fn a_member_may_be_late() {
     let of = |late_boots| ModelArgs { late_boots: Some(late_boots), ..NONE };
     is_found(Kind::Early, &[of(1), of(2), of(3)], &[of(0)]);
+    assert!(model(Kind::Early).rules(of(0)).limits.tell().ends_with("; all members start first"));
+    assert!(model(Kind::Early).rules(of(2)).limits.tell().contains(", 2 late boots, disk Sync"));
     let three = |late_boots| ModelArgs { nodes: Some(3), ..of(late_boots) };
     is_found(Kind::Early, &[three(1), three(2)], &[three(0)]);
 }

@@ -197,7 +197,7 @@ fn is_found(place: Where, args: ModelArgs) {
         if in_settling && options.explorer == Explorer::Stateright {
             continue; // it does not ask
         }
-        let (report, found) = model(place).check(args, options, &mut |_| {});
+        let (report, found) = model(place).check(args, options.clone(), &mut |_| {});
         assert_eq!(report.counterexample, Some(NEVER_PANICS), "{words}: {report:#?}");
         assert_eq!(report.properties[NEVER_PANICS], Property::Violated, "{words}");
         // A walk may find it when it asks whether all settles.

@@ -54,6 +54,8 @@ impl AnyScenario for Arithmetic {
             wall: self.takes,
             effects: Effects::default(),
             unused_steps: None,
+            converged_after: None,
+            unanswered: Vec::new(),
             story: None,
             whole_story: None,
             page: None,
@@ -342,6 +344,7 @@ mod merging {
             simulated_s: 1.25,
             wall_s: 0.5,
             resumed: 0,
+            unsaved: None,
         };
         serde_json::to_string(&report).expect("plain data")
     }

@@ -11,6 +11,7 @@ pub mod explore;
 mod explorer;
 mod model;
 mod reference;
+mod settling;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -21,7 +22,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use crate::panics::Panic;
+pub use self::settling::{NotKnown, SETTLE_ROUNDS, SETTLES, Unsettled};
 use crate::system::{NodeOf, System};
 use crate::world::rules::PANICKED;
 use crate::world::{Action, Limits, Rules, World};
@@ -34,6 +35,8 @@ pub enum Verdict {
     Holds,
     /// Somewhere false.
     Violated,
+    /// A limit was reached before it could be said.
+    Unknown,
     /// Somewhere true.
     Witnessed,
     /// Nowhere true, in all states that were visited.
@@ -97,6 +100,12 @@ pub struct CheckReport {
     /// The option for which nobody asked whether states [settle](SETTLES); `None` if it was asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub settling_unasked: Option<&'static str>,
+    /// What was lost in turn of what was under way, where it was asked whether states settle.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub settling_losses: Vec<String>,
+    /// Where it could not be decided whether the system settles.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub settling_unknown: Option<NotKnown>,
     /// By witness that is out of reach: what must be allowed for it.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub lacks: BTreeMap<&'static str, &'static str>,
@@ -123,8 +132,16 @@ impl CheckReport {
     /// Whether everything came out as it must: something happens, all visited, all invariants hold, all witnesses seen that these
     /// limits let be expected.
     pub fn is_proof(&self) -> bool {
-        let fine = |verdict: &Verdict| !matches!(verdict, Verdict::Violated | Verdict::Missing);
+        let fine = |verdict: &Verdict| match verdict {
+            Verdict::Holds | Verdict::Witnessed | Verdict::OutOfReach => true,
+            Verdict::Violated | Verdict::Unknown | Verdict::Missing => false,
+        };
         self.exhausted && !self.is_empty() && self.properties.values().all(fine)
+    }
+
+    /// Whether a limit kept some property from being decided.
+    pub fn has_unknown(&self) -> bool {
+        self.properties.values().any(|verdict| *verdict == Verdict::Unknown)
     }
 
     /// The invariants that were broken.
@@ -161,6 +178,10 @@ pub struct Reductions {
     /// What a world can do, the same world with more packets under way and less spent can do as well: nothing
     /// ever forces a delivery, so a packet that is lost is a packet that does not arrive. Neither invariants
     /// nor witnesses see packets and budgets. So whatever is seen after such a step is also seen without it.
+    ///
+    /// That is so for what is *seen*. A system [settles](SETTLES) from a state because something is still under way,
+    /// and not from the same state after it has arrived too early and was not heeded. So where it is asked whether
+    /// states settle, whatever takes a packet away is visited.
     pub idle: bool,
     /// Leaves out losses, cuts and healings, for the same reason.
     pub losses: bool,
@@ -216,6 +237,9 @@ pub struct CheckOptions {
     pub reductions: Reductions,
     /// Whether every state must [settle](SETTLES), too. Only our own engine asks.
     pub settle: bool,
+    /// After how many rounds that do not repeat it is [not known](Verdict::Unknown) whether a state settles: from 1 to
+    /// 1,048,575.
+    pub settle_rounds: usize,
     /// Walk at random, once for each of these seeds, instead of visiting all. Only our own engine walks.
     pub walks: Option<Range<u64>>,
     /// How many threads search.
@@ -238,6 +262,7 @@ impl Default for CheckOptions {
             explorer: Explorer::default(),
             reductions: Reductions::USUAL,
             settle: true,
+            settle_rounds: SETTLE_ROUNDS,
             walks: None,
             threads: 1,
             checkpoint: None,
@@ -302,6 +327,8 @@ struct Found<S: System> {
     stopped_by: Option<Stop>,
     /// What is broken, and how to get there, all boots included.
     broken: Option<(Broken, Vec<Action<NodeOf<S>>>)>,
+    /// Why it is not known whether the system settles, and from where.
+    not_known: Option<(String, Vec<Action<NodeOf<S>>>)>,
     /// What is wrong with the checkpoint.
     error: Option<String>,
 }
@@ -311,7 +338,8 @@ impl<S: System> Found<S> {
     fn nothing(why: String) -> Self {
         let stopped_by = Some(Stop::capped("its checkpoint"));
         let (steps, states, depth, seen) = (0, 0, 0, 0);
-        Self { steps, states, depth, runs: None, seen, stopped_by, broken: None, error: Some(why) }
+        let (runs, broken, not_known) = (None, None, None);
+        Self { steps, states, depth, runs, seen, stopped_by, broken, not_known, error: Some(why) }
     }
 }
 
@@ -322,35 +350,15 @@ enum Broken {
     Invariant(usize),
     /// Something has panicked.
     Panic,
+    /// Something panics from here on, when it is asked whether the system settles.
+    SettlingPanics,
     /// From here the system does not settle.
     Settling,
 }
 
-/// The name of the property that from every state the system [converges](System::converged) once all is
-/// healed: links are restored, nodes that are down restart, then in each round all that is under way arrives,
-/// disks sync, and every armed timer fires once; and that it stays so. If packets may be lost, it must also
-/// converge with all that is under way lost. Where a member is [gone](Limits::without), it is down instead, and
-/// the others must [go on](System::goes_on_without).
-pub const SETTLES: &str = "settles";
-
 /// The name of the property that nothing panics: no node in any step, no invariant, witness or history, nor anything
 /// when it is asked whether the system [settles](SETTLES).
 pub const NEVER_PANICS: &str = "never-panics";
-
-/// Why a system does not [settle](SETTLES).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Unsettled {
-    /// It never comes to rest: what is missing.
-    Never(String),
-    /// Something panics meanwhile.
-    Panicked(Panic),
-}
-
-impl From<Panic> for Unsettled {
-    fn from(panic: Panic) -> Self {
-        Self::Panicked(panic)
-    }
-}
 
 /// Explores a system within limits.
 pub fn check<S: System>(
@@ -414,13 +422,25 @@ fn conclude<S: System>(
         Explorer::Own => None,
     };
     if settling_unasked.is_none() {
-        properties.insert(SETTLES, if unsettled { Verdict::Violated } else { Verdict::Holds });
+        let verdict = match &found.not_known {
+            _ if unsettled => Verdict::Violated,
+            Some(_) => Verdict::Unknown,
+            None => Verdict::Holds,
+        };
+        properties.insert(SETTLES, verdict);
     }
+    let is_asked = settling_unasked.is_none();
+    let settling_losses = if is_asked { settling::settling_asked(&rules.limits) } else { Vec::new() };
+    let settling_unknown = found.not_known.map(|(why, path)| {
+        let path = rules.without_plain_boots(path);
+        let path = path.iter().map(|action| rules.tell(action)).collect();
+        NotKnown { why, path }
+    });
     let broken = found.broken.as_ref().and_then(|(broken, _)| match broken {
         Broken::Invariant(number) => {
             Some(format!("invariant {} is violated", rules.invariants[*number].name))
         }
-        Broken::Panic => Some("a panic".into()),
+        Broken::Panic | Broken::SettlingPanics => Some("a panic".into()),
         Broken::Settling => None, // the search has gone on
     });
     let counterexample = found.broken.map(|(broken, path)| counterexample(rules, broken, path));
@@ -448,6 +468,8 @@ fn conclude<S: System>(
         counterexample: invariant,
         properties,
         settling_unasked,
+        settling_losses,
+        settling_unknown,
         lacks,
         collision_odds: collision_odds(found.states),
         handler_runs: found.runs,
@@ -469,10 +491,8 @@ fn counterexample<S: System>(
             (rules.invariants[number].name, up_to_where_it_breaks(rules, 1 << number, path))
         }
         Broken::Panic => (NEVER_PANICS, up_to_where_it_breaks(rules, PANICKED, path)),
-        Broken::Settling => match settles_after(rules, &path) {
-            Err(Unsettled::Panicked(_)) => (NEVER_PANICS, path),
-            Err(Unsettled::Never(_)) | Ok(()) => (SETTLES, path),
-        },
+        Broken::SettlingPanics => (NEVER_PANICS, path),
+        Broken::Settling => (SETTLES, path),
     };
     Counterexample { invariant, path: rules.without_plain_boots(path) }
 }

@@ -22,7 +22,17 @@ pub fn explore<S: System, T>(
         let (steps, states) = (path.len(), path.len());
         let broken = broken(bits).map(|broken| (broken, path));
         let (seen, depth) = (starts.seen, 0);
-        let found = Found { error: None, steps, states, depth, runs: None, seen, stopped_by: None, broken };
+        let found = Found {
+            error: None,
+            steps,
+            states,
+            depth,
+            runs: None,
+            seen,
+            stopped_by: None,
+            broken,
+            not_known: None,
+        };
         return conclude(&rules, found);
     }
     let mut builder = rules.checker().threads(options.threads).finish_when(HasDiscoveries::AnyFailures);
@@ -71,6 +81,7 @@ pub fn explore<S: System, T>(
         seen,
         stopped_by,
         broken,
+        not_known: None,
     };
     conclude(rules, found)
 }

@@ -70,6 +70,8 @@ pub struct Slot<N: Node> {
     pub disk: LossyDisk<N::Record>,
     /// How often it has booted.
     pub lives: u64,
+    /// What it has [told too early](coalmine_core::told), if it ever did.
+    pub told_early: Option<Box<str>>,
     /// What its node panicked with. Nothing happens any more in a world in which one has.
     pub panic: Option<Arc<Panic>>,
 }

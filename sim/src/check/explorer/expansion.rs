@@ -6,6 +6,7 @@ use super::arena::{Cache, Menus};
 use super::parts::{Choice, NO_PACKET, NO_PAST, NOTHING};
 use super::sleep::{self, Asleep};
 use super::space::Space;
+use crate::panics::Panic;
 use crate::system::System;
 use crate::world::rules::Cost;
 
@@ -64,19 +65,33 @@ impl Caches {
         Self { without: Cache::new(14), with: Cache::new(14), uncut: Cache::new(12), pasts: Cache::new(14) }
     }
 
-    fn without<S: System>(&mut self, space: &Space<'_, S>, place: usize, inbox: u32, packet: u32) -> u32 {
+    /// An inbox without one of its packets.
+    pub fn without<S: System>(&mut self, space: &Space<'_, S>, place: usize, inbox: u32, packet: u32) -> u32 {
         if packet == NO_PACKET {
             return inbox;
         }
         self.without.get([inbox, packet, 0], || space.without(place, inbox, packet))
     }
 
-    fn with<S: System>(&mut self, space: &Space<'_, S>, place: usize, inbox: u32, more: u32) -> (u32, u64) {
+    /// An inbox with further packets, and what these add to the fingerprint.
+    pub fn with<S: System>(
+        &mut self,
+        space: &Space<'_, S>,
+        place: usize,
+        inbox: u32,
+        more: u32,
+    ) -> (u32, u64) {
         self.with.get([inbox, more, place as u32], || {
             let with = space.with(place, inbox, more);
             let hash = |inbox| space.inboxes[place].get(inbox).hash;
             (with, hash(with).wrapping_sub(hash(inbox)))
         })
+    }
+
+    /// A history with further facts, unless that makes it panic.
+    pub fn observe<S: System>(&mut self, space: &Space<'_, S>, past: u32, facts: u32) -> Result<u32, Panic> {
+        let after = self.pasts.get([past, facts], || space.observe(past, facts).unwrap_or(NO_PAST));
+        if after == NO_PAST { space.observe(past, facts) } else { Ok(after) }
     }
 
     fn inbox_under<S: System>(&mut self, space: &Space<'_, S>, place: usize, inbox: u32, budget: u32) -> u32 {
@@ -198,15 +213,14 @@ impl<S: System, F: FnMut(u64, Successor, Asleep)> Expansion<'_, '_, S, F> {
         };
         let (mut past, mut slot) = (self.row[2 * places], choice.slot);
         if choice.facts != NOTHING {
-            let key = [past, choice.facts];
-            let after = self.caches.pasts.get(key, || space.observe(key[0], key[1]).unwrap_or(NO_PAST));
-            if after != NO_PAST {
-                past = after;
-            } else if let Err(panic) = space.observe(key[0], key[1]) {
-                let before = space.places[place].get(slot).hash;
-                let (panicked, after) = space.panicked(place, slot, panic);
-                hash = hash.wrapping_sub(before).wrapping_add(after);
-                slot = panicked;
+            match self.caches.observe(space, past, choice.facts) {
+                Ok(after) => past = after,
+                Err(panic) => {
+                    let before = space.places[place].get(slot).hash;
+                    let (panicked, after) = space.panicked(place, slot, panic);
+                    hash = hash.wrapping_sub(before).wrapping_add(after);
+                    slot = panicked;
+                }
             }
         }
         let (place, takes) = (place as u16, choice.takes);

@@ -41,16 +41,17 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use self::arena::{Arrived, Cache, Menus, Recent};
+use self::arena::{Arrived, Cache, Menus};
 use self::checkpoint::{Progress, Saved};
 use self::crew::Crew;
 use self::expansion::{Caches, Expansion, Successor};
 use self::orbit::Orbits;
 use self::rows::{ROWS, Rows};
+use self::settle::{MOST_ROUNDS, Settled, Settling, Tried};
 use self::sleep::Asleep;
 use self::space::Space;
 use self::table::{Arrival, Full, SHARDS, Shard, StateId, shard_of};
-use super::{Broken, CheckOptions, CheckProgress, Found, Reductions, Stop};
+use super::{Broken, CheckOptions, CheckProgress, Found, Reductions, Stop, Unsettled};
 use crate::system::{NodeOf, System};
 use crate::world::rules::PANICKED;
 use crate::world::{Action, Rules, World};
@@ -66,7 +67,7 @@ const NONE: StateId = StateId::MAX;
 
 pub use self::walk::walk;
 
-pub use self::settle::settles;
+pub use self::settle::{asked as settling_asked, settles};
 
 /// Searches everything; goes on from a checkpoint, if there is one. `Err` says what is wrong with it.
 pub fn explore<S: System>(
@@ -77,7 +78,7 @@ pub fn explore<S: System>(
 ) -> Result<Found<S>, String> {
     let reductions = options.reductions.together(options, orbits(rules, options).is_some());
     let mut search = Search {
-        space: Space::new(rules, reductions),
+        space: Space::new(rules, reductions).settling(options.settle && !reductions.symmetry),
         shards: (0..SHARDS).map(|number| Mutex::new(Shard::new(number))).collect(),
         crew: Crew::new(options.threads, || orbits(rules, options)),
         invariants: rules.bad(),
@@ -87,7 +88,9 @@ pub fn explore<S: System>(
         seen: 0,
         boots: rules.first_boots(),
         settle: options.settle && !reductions.symmetry,
+        settle_rounds: options.settle_rounds.clamp(1, MOST_ROUNDS),
         unsettled: None,
+        not_known: None,
         broken: None,
         level: VecDeque::new(),
         next: Vec::new(),
@@ -98,23 +101,32 @@ pub fn explore<S: System>(
     let saved = options.checkpoint.as_deref().map(|path| checkpoint::load(path, &identity, &search.space));
     match saved.transpose()?.flatten() {
         Some(saved) => search.go_on(saved),
-        None => search.begin(),
+        None => {
+            search.begin();
+            // Before hours of work and not after it: a file that cannot be written is best known at once.
+            if let Some(path) = &options.checkpoint {
+                search.save(path, &identity)?;
+            }
+        }
     }
-    let mut saved = Ok(Instant::now());
+    let mut saved = (Instant::now(), Ok(()));
     let mut save = |search: &mut Search<'_, S>, after: Duration| {
         let Some(path) = &options.checkpoint else { return };
-        if saved.as_ref().is_ok_and(|saved: &Instant| saved.elapsed() >= after) {
-            saved = search.save(path, &identity).map(|()| Instant::now());
+        if saved.0.elapsed() >= after {
+            // Whatever became of it: a disk that is full may have room again.
+            let result = search.save(path, &identity);
+            saved = (Instant::now(), result);
         }
     };
     let stopped_by = search.run(options, progress, &mut |search| save(search, SAVE_EVERY));
     if search.broken.is_none() && !search.is_full {
         save(&mut search, Duration::ZERO);
     }
-    let error = saved.err();
+    let error = saved.1.err();
     // What must always hold comes first.
     let unsettled = search.unsettled.map(|state| (state, Broken::Settling));
     let broken = search.broken.take().or(unsettled).map(|(state, broken)| (broken, search.path(state)));
+    let not_known = search.not_known.take().map(|(state, why)| (why, search.path(state)));
     Ok(Found {
         steps: search.steps,
         states: search.states,
@@ -123,6 +135,7 @@ pub fn explore<S: System>(
         seen: search.seen,
         stopped_by,
         broken,
+        not_known,
         error,
     })
 }
@@ -145,6 +158,7 @@ fn identity<S: System>(
         ("limits", json!(rules.limits)),
         ("reductions", json!(reductions)),
         ("settle", json!(options.settle)),
+        ("settle_rounds", json!(options.settle_rounds)),
         ("properties", json!(properties)), // what was seen is kept as a bit each
     ];
     fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
@@ -162,10 +176,14 @@ struct Search<'r, S: System> {
     seen: u64,
     /// How many members have still to boot before anything else happens: so many levels.
     boots: usize,
-    /// Whether every state must settle; as soon as one does not, no other is asked.
+    /// Whether every state must settle; as soon as one does not, or nobody knows, no other is asked.
     settle: bool,
+    /// After how many rounds nobody knows.
+    settle_rounds: usize,
     /// The first state that does not.
     unsettled: Option<StateId>,
+    /// The first state of which nobody knows, and why.
+    not_known: Option<(StateId, String)>,
     /// The first state in which an invariant is broken.
     broken: Option<(StateId, Broken)>,
     /// What is left of the level that is being explored.
@@ -187,7 +205,8 @@ struct Worker<S: System> {
     /// What was found a short while ago.
     recent: Arrived,
     verdicts: Cache<u64, u64>,
-    settled: Recent,
+    settled: Settled,
+    tried: Tried,
     done: Vec<(usize, Chunk)>,
 }
 
@@ -212,6 +231,8 @@ struct Chunk {
     broken: Option<(StateId, Broken)>,
     /// The first of the new states that does not settle.
     unsettled: Option<StateId>,
+    /// The first of which nobody knows, and why.
+    not_known: Option<(StateId, String)>,
 }
 
 impl<S: System> Search<'_, S> {
@@ -288,10 +309,10 @@ impl<S: System> Search<'_, S> {
 
     /// Takes up what another process left.
     fn go_on(&mut self, saved: Saved) {
-        let Progress { steps, states, depth, seen, boots, settle, unsettled } = saved.progress;
+        let Progress { steps, states, depth, seen, boots, settle, unsettled, not_known } = saved.progress;
         (self.steps, self.states, self.depth, self.seen) = (steps, states, depth, seen);
+        (self.settle, self.unsettled, self.not_known) = (self.settle && settle, unsettled, not_known);
         self.boots = boots;
-        (self.settle, self.unsettled) = (self.settle && settle, unsettled);
         self.shards = saved.shards.into_iter().map(Mutex::new).collect();
         (self.level, self.next) = (saved.level.into(), saved.next);
     }
@@ -309,6 +330,7 @@ impl<S: System> Search<'_, S> {
             boots: self.boots,
             settle: self.settle,
             unsettled: self.unsettled,
+            not_known: self.not_known.clone(),
         };
         let rows = [self.level.iter().collect::<Vec<_>>(), self.next.iter().collect()];
         let shards = self.shards.iter_mut().map(|shard| &*unlocked(shard));
@@ -320,13 +342,14 @@ impl<S: System> Search<'_, S> {
         let mut chunks = self.expand(block);
         let entered = self.record(&chunks);
         self.keep(block, &mut chunks);
-        self.settle &= chunks.iter().all(|chunk| chunk.unsettled.is_none());
+        self.settle &= chunks.iter().all(|chunk| chunk.unsettled.is_none() && chunk.not_known.is_none());
         for chunk in &mut chunks {
             self.steps += chunk.successors.len() + chunk.repeated;
             self.states += chunk.rows.iter().map(Rows::len).sum::<usize>();
             self.seen |= chunk.seen;
             self.broken = self.broken.take().or(chunk.broken.take());
             self.unsettled = self.unsettled.or(chunk.unsettled);
+            self.not_known = self.not_known.take().or(chunk.not_known.take());
             for mut rows in chunk.rows.drain(..) {
                 match self.next.last_mut() {
                     Some(last) if last.len() + rows.len() <= ROWS => last.append(&rows),
@@ -401,7 +424,8 @@ impl<S: System> Search<'_, S> {
     fn keep(&mut self, block: &[Rows], chunks: &mut [Chunk]) {
         let space = &self.space;
         // Where not all have booted that must, the others do so next: what comes then is asked whether it settles.
-        let (invariants, settle) = (self.invariants, self.settle && self.boots <= 1);
+        let settle = self.settle && self.boots <= 1;
+        let (invariants, rounds) = (self.invariants, self.settle_rounds);
         let pieces = chunks.len();
         let work = Mutex::new(chunks.iter_mut().zip(block));
         self.crew.together(pieces, |worker| {
@@ -426,9 +450,15 @@ impl<S: System> Search<'_, S> {
                     if chunk.broken.is_none() {
                         chunk.broken = broken(verdict & invariants).map(|broken| (id, broken));
                     }
-                    if settle && chunk.unsettled.is_none() && space.settle(&row, &mut worker.settled).is_err()
-                    {
-                        chunk.unsettled = Some(id);
+                    if settle && chunk.unsettled.is_none() && chunk.not_known.is_none() {
+                        match worker.settles(space, &row, rounds) {
+                            Ok(()) => {}
+                            Err(Unsettled::Never(_)) => chunk.unsettled = Some(id),
+                            Err(Unsettled::Unknown(why)) => chunk.not_known = Some((id, why)),
+                            Err(Unsettled::Panicked(_)) => {
+                                chunk.broken.get_or_insert((id, Broken::SettlingPanics));
+                            }
+                        }
                     }
                     if chunk.rows.last().is_none_or(|rows| rows.len() == ROWS) {
                         chunk.rows.push(Rows::default());
@@ -507,7 +537,8 @@ impl<S: System> Worker<S> {
             caches: Caches::new(),
             recent: Arrived::new(15),
             verdicts: Cache::new(15),
-            settled: Recent::new(20),
+            settled: Settled::new(),
+            tried: Tried::new(),
             done: Vec::new(),
         }
     }
@@ -552,6 +583,12 @@ impl<S: System> Worker<S> {
         }
     }
 
+    /// Whether the system settles from a row.
+    fn settles(&mut self, space: &Space<'_, S>, row: &[u32], patience: usize) -> Result<(), Unsettled> {
+        let Self { caches, settled, tried, .. } = self;
+        Settling { space, caches, settled, tried, patience }.of(row)
+    }
+
     /// What tells a row from others: of all that are one but for names, the same.
     fn fingerprint(&mut self, space: &Space<'_, S>, row: &[u32]) -> u64 {
         match &mut self.orbits {
@@ -583,5 +620,6 @@ impl Chunk {
         self.seen = 0;
         self.broken = None;
         self.unsettled = None;
+        self.not_known = None;
     }
 }

@@ -9,7 +9,8 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{OnceLock, PoisonError, RwLock};
 
-use coalmine_core::node::{Effect, Node, NodeId};
+use coalmine_core::node::{Effect, NodeId, variant_name};
+use coalmine_core::told::Heard;
 use foldhash::fast::FixedState;
 
 use super::arena::Interner;
@@ -22,7 +23,7 @@ use crate::check::Reductions;
 use crate::faults::Directions;
 use crate::panics::Panic;
 use crate::system::{NodeOf, System};
-use crate::world::rules::{Cost, Crashes, Kept, Way, kept};
+use crate::world::rules::{Cost, Crashes, Kept, Way, heard, kept};
 use crate::world::shared::fingerprint;
 use crate::world::{Action, Network, Packet, Rules, Slot, Spent, Step, World};
 
@@ -30,6 +31,8 @@ use crate::world::{Action, Network, Packet, Rules, Slot, Spent, Step, World};
 pub struct Space<'r, S: System> {
     pub rules: &'r Rules<S>,
     pub reductions: Reductions,
+    /// Whether it is asked of every state if it settles: then it matters that a packet is gone, even if nobody heeds it.
+    settles: bool,
     /// Who never comes back, when it is asked whether the system settles.
     pub gone: Option<usize>,
     /// What can ever be paid.
@@ -61,6 +64,7 @@ impl<'r, S: System> Space<'r, S> {
             gone: rules.limits.without.map(|id| rules.place(id)),
             rules,
             reductions,
+            settles: false,
             places: (0..places).map(|_| Interner::default()).collect(),
             packets: Interner::default(),
             sends: Interner::default(),
@@ -79,6 +83,11 @@ impl<'r, S: System> Space<'r, S> {
         let nobody = Facts { node: NodeId(0), facts: Vec::new() };
         assert_eq!(space.facts.intern(0, |_| true, || nobody), NOTHING);
         space
+    }
+
+    /// The same, where it is asked of every state if it settles.
+    pub fn settling(self, settles: bool) -> Self {
+        Self { settles, ..self }
     }
 
     /// How often a node was run.
@@ -122,7 +131,11 @@ impl<'r, S: System> Space<'r, S> {
 
     /// Whether a step that only takes away may be left out.
     pub fn may_leave_out(&self, choice: &Choice) -> bool {
-        if choice.costs.have(Cost::Drop) { self.reductions.losses } else { self.reductions.idle }
+        if choice.costs.have(Cost::Drop) {
+            self.reductions.losses
+        } else {
+            self.reductions.idle && (choice.takes == NO_PACKET || !self.settles)
+        }
     }
 
     /// Whether a node is up.
@@ -181,6 +194,9 @@ impl<'r, S: System> Space<'r, S> {
     pub fn offers<'a>(&self, local: &'a Local<NodeOf<S>>) -> &'a [Offer] {
         local.offers.get_or_init(|| {
             let offer = |kind| Offer { number: 0, kind, outcomes: OnceLock::new() };
+            if local.slot.panic.is_some() {
+                return Box::default();
+            }
             let Some(host) = &local.slot.host else { return [offer(OfferKind::Free)].into() };
             let timers = host.timers().iter().enumerate().map(|(number, timer)| {
                 let is_periodic = self.rules.system.is_periodic(timer);
@@ -300,7 +316,7 @@ impl<'r, S: System> Space<'r, S> {
     /// A history that has seen more, unless that makes it panic.
     pub fn observe(&self, past: u32, observed: u32) -> Result<u32, Panic> {
         let Facts { node, facts } = self.facts.get(observed);
-        let after = self.past(Rules::<S>::observe_facts(&self.histories.get(past).history, *node, facts)?);
+        let after = self.past(Rules::<S>::hear_all(&self.histories.get(past).history, *node, facts)?);
         if past < after {
             let _ = self.histories.get(after).origin.set((past, observed)); // the first is as good as any
         }
@@ -312,11 +328,6 @@ impl<'r, S: System> Space<'r, S> {
         let mut slot = self.places[place].get(slot).slot.clone();
         slot.panicked(panic);
         self.local(place, slot)
-    }
-
-    /// What a node has panicked with in this local state, if it has.
-    pub fn panic_of(&self, place: usize, slot: u32) -> Option<&Panic> {
-        self.places[place].get(slot).slot.panic.as_deref()
     }
 
     /// The budgets once all this is paid.
@@ -409,16 +420,12 @@ impl<'r, S: System> Space<'r, S> {
         let node = self.rules.members[place].0;
         let (mut sends, mut facts) = (Vec::new(), Vec::new());
         for effect in way.effects {
-            match effect {
-                Effect::Send { to, .. } if to == node || !self.is_member(to) => {} // it is lost
-                Effect::Send { to, message } => sends.push(self.packet(Packet { from: node, to, message })),
-                Effect::Observe(fact) => facts.push(fact),
-                Effect::Append(_)
-                | Effect::Reply { .. }
-                | Effect::Publish(_)
-                | Effect::SetTimer { .. }
-                | Effect::CancelTimer(_) => {}
-                Effect::WhenDurable(_) => unreachable!("the host keeps tokens to itself"),
+            if let Effect::Send { to, message } = effect {
+                if to != node && self.is_member(to) {
+                    sends.push(self.packet(Packet { from: node, to, message })); // else it is lost
+                }
+            } else {
+                facts.extend(heard::<S>(effect));
             }
         }
         let to = |place| (place, self.inbox(place, self.packets_for(place, &sends)));
@@ -479,7 +486,10 @@ impl<'r, S: System> Space<'r, S> {
     pub fn packet(&self, packet: Packet<NodeOf<S>>) -> u32 {
         let hash = hash_of_packet(&packet);
         let (place, from) = (self.rules.place(packet.to), self.rules.place(packet.from));
-        let make = || KnownPacket { hash, place, from, packet: packet.clone() };
+        let make = || {
+            let kind = variant_name(&packet.message);
+            KnownPacket { hash, place, from, kind, packet: packet.clone() }
+        };
         self.packets.intern(hash, |known| known.packet == packet, make)
     }
 
@@ -492,7 +502,11 @@ impl<'r, S: System> Space<'r, S> {
         });
         packets.dedup();
         let hash = packets.iter().fold(0_u64, |sum, &id| sum.wrapping_add(known(id).hash));
-        let make = || Packets { hash, packets: packets.clone().into() };
+        let make = || {
+            let mut in_order: Box<[u32]> = packets.clone().into();
+            in_order.sort_unstable_by(|&a, &b| known(a).packet.cmp(&known(b).packet));
+            Packets { hash, packets: packets.clone().into(), in_order }
+        };
         self.inboxes[place].intern(hash, |known| *known.packets == *packets, make)
     }
 
@@ -512,8 +526,8 @@ impl<'r, S: System> Space<'r, S> {
         self.sends.intern(fingerprint(&hashes), |known| **known == *sent, || sent.clone().into())
     }
 
-    /// The number of what a node observes.
-    pub fn told(&self, node: NodeId, facts: Vec<<NodeOf<S> as Node>::Fact>) -> u32 {
+    /// The number of what the history hears of a node.
+    pub fn told(&self, node: NodeId, facts: Vec<Heard<NodeOf<S>>>) -> u32 {
         if facts.is_empty() {
             return NOTHING;
         }

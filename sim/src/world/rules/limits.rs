@@ -92,10 +92,12 @@ impl Limits {
         let rare = rare.iter().filter(|(budget, _)| *budget > 0);
         let rare: String = rare.map(|(budget, of)| format!("{budget} {of}, ")).collect();
         let Self { crashes, drops, duplicates, periodic, disk, .. } = self;
+        // What was not tried is said, too.
+        let boots = if self.late_boots == 0 { "; all members start first" } else { "" };
         let without = self.without.map_or(String::new(), |id| format!("; settles without {id}"));
         format!(
             "{crashes} crashes, {drops} drops, {duplicates} duplicates, {timeouts} time-outs, \
-             {periodic} heartbeats, {rare}disk {disk:?}{without}"
+             {periodic} heartbeats, {rare}disk {disk:?}{boots}{without}"
         )
     }
 }

@@ -11,6 +11,7 @@ use std::fmt;
 use coalmine_core::host::Host;
 use coalmine_core::node::{Effect, Node, NodeId};
 use coalmine_core::observation::{History, Invariant, Observation, Observed, Witness};
+use coalmine_core::told::Heard;
 
 pub(crate) use self::boots::tells_boots;
 pub(crate) use self::limits::Cost;
@@ -20,7 +21,7 @@ use super::shared::Shared;
 use super::{Packet, Slot, World};
 use crate::faults::Directions;
 use crate::panics::{Panic, catch};
-use crate::system::{ConfigOf, NodeOf, Operation, System};
+use crate::system::{ConfigOf, NodeOf, Operation, System, invariants_of};
 
 /// The bit of a verdict which says that something panicked.
 pub(crate) const PANICKED: u64 = 1 << 63;
@@ -143,7 +144,7 @@ impl<S: System> Rules<S> {
     /// Whether there can be rules for a system: a world counts what was asked, and what was seen, in one word
     /// each.
     pub fn fits(system: &S) -> Result<(), String> {
-        let properties = system.invariants().len() + system.witnesses().len();
+        let properties = invariants_of(system).len() + system.witnesses().len();
         if properties > MAX_PROPERTIES {
             return Err(format!("{properties} invariants and witnesses are more than {MAX_PROPERTIES}"));
         }
@@ -159,7 +160,7 @@ impl<S: System> Rules<S> {
 
     /// The rules for a system that [fits](Self::fits).
     pub fn new(system: S, limits: Limits) -> Self {
-        let (invariants, witnesses) = (system.invariants(), system.witnesses());
+        let (invariants, witnesses) = (invariants_of(&system), system.witnesses());
         assert!(invariants.len() + witnesses.len() <= MAX_PROPERTIES, "too many properties");
         let (members, mut requests) = (system.members(), system.operations());
         let operations = requests.len();
@@ -325,19 +326,14 @@ impl<S: System> Rules<S> {
         let (me, mut slot) = (self.members[place].0, way.slot);
         let mut facts = Vec::new();
         for effect in way.effects {
-            match effect {
-                Effect::Send { to, message } => next.insert(Packet { from: me, to, message }),
-                Effect::Observe(fact) => facts.push(fact),
-                Effect::Append(_)
-                | Effect::Reply { .. }
-                | Effect::Publish(_)
-                | Effect::SetTimer { .. }
-                | Effect::CancelTimer(_) => {}
-                Effect::WhenDurable(_) => unreachable!("the host keeps tokens to itself"),
+            if let Effect::Send { to, message } = effect {
+                next.insert(Packet { from: me, to, message });
+            } else {
+                facts.extend(heard::<S>(effect));
             }
         }
         if !facts.is_empty() {
-            match Self::observe_facts(&next.history, me, &facts) {
+            match Self::hear_all(&next.history, me, &facts) {
                 Ok(history) => next.history = Shared::new(history),
                 Err(panic) => slot.panicked(panic),
             }
@@ -349,14 +345,14 @@ impl<S: System> Rules<S> {
     }
 
     /// A history that has seen more, unless that makes it panic.
-    pub(crate) fn observe_facts(
+    pub(crate) fn hear_all(
         before: &S::History,
         node: NodeId,
-        facts: &[<NodeOf<S> as Node>::Fact],
+        facts: &[Heard<NodeOf<S>>],
     ) -> Result<S::History, Panic> {
         catch(|| {
             let mut history = before.clone();
-            facts.iter().for_each(|fact| history.observe(node, fact));
+            facts.iter().for_each(|fact| history.hear(node, fact));
             history
         })
     }
@@ -394,6 +390,7 @@ impl<S: System> Rules<S> {
             config,
             state: slot.host.as_ref().map(Host::node),
             durable: Some(slot.disk.durable()),
+            told_early: slot.told_early.as_deref(),
         });
         Observation { nodes: nodes.collect(), history }
     }
@@ -439,6 +436,20 @@ impl<S: System> Rules<S> {
             None => self.system.converged(&now),
             Some(gone) => self.system.goes_on_without(gone, &now),
         })
+    }
+}
+
+/// What the history hears of an effect.
+pub(crate) fn heard<S: System>(effect: Effect<NodeOf<S>>) -> Option<Heard<NodeOf<S>>> {
+    match effect {
+        Effect::Observe(fact) => Some(Heard::Fact(fact)),
+        Effect::Reply { to, reply } => S::History::HEARS_REPLIES.then_some(Heard::Reply { to, reply }),
+        Effect::Append(_)
+        | Effect::Send { .. }
+        | Effect::Publish(_)
+        | Effect::SetTimer { .. }
+        | Effect::CancelTimer(_) => None,
+        Effect::WhenDurable(_) => unreachable!("the host keeps tokens to itself"),
     }
 }
 
