@@ -17,6 +17,7 @@ use crate::capsule::{Capsule, Expected, File};
 use crate::check::explore::{self, Serving};
 use crate::check::{self, CheckOptions, CheckProgress, CheckReport, Unsettled};
 use crate::faults::Effects;
+use crate::panics::catch;
 use crate::path::{self, PathCapsule};
 use crate::plan::Plan;
 use crate::run::{Engine, RunOptions, RunReport, Verdict};
@@ -386,6 +387,8 @@ pub struct ModelArgs {
     /// See [`Limits`].
     pub unhealthy: Option<u8>,
     /// See [`Limits`].
+    pub late_boots: Option<u8>,
+    /// See [`Limits`].
     pub without: Option<u32>,
     /// See [`Limits`].
     pub disk: Option<Disk>,
@@ -404,6 +407,7 @@ impl Display for ModelArgs {
             ("heartbeats", self.periodic),
             ("retries", self.retries),
             ("unhealthy", self.unhealthy),
+            ("late-boots", self.late_boots),
         ];
         let sizes = [("nodes", self.nodes), ("operations", self.operations)];
         let budgets = budgets.map(|(name, budget)| (name, budget.map(u32::from)));
@@ -450,6 +454,7 @@ impl<S: System> ModelDef<S> {
             periodic,
             retries,
             unhealthy,
+            late_boots,
             without,
             disk,
             ..
@@ -466,6 +471,7 @@ impl<S: System> ModelDef<S> {
             periodic: Some(periodic),
             retries: Some(retries),
             unhealthy: Some(unhealthy),
+            late_boots: Some(late_boots),
             without: without.map(|NodeId(number)| number),
             disk: Some(disk),
         }
@@ -490,9 +496,13 @@ impl<S: System> ModelDef<S> {
     fn walk(&self, rules: &Rules<S>, path: &[Action<NodeOf<S>>], keep_trace: bool) -> RunReport<NodeOf<S>> {
         let mut report = walk(rules, path, keep_trace);
         if report.verdict == Verdict::Passed
-            && let Err(Unsettled::Never(why)) = check::settles_after(rules, path)
+            && let Err(why) = check::settles_after(rules, path)
         {
-            report.verdict = Verdict::NotConverged { why };
+            report.verdict = match why {
+                Unsettled::Never(why) => Verdict::NotConverged { why },
+                Unsettled::Panicked(panic) => Verdict::Panicked(panic),
+                Unsettled::Unknown(_) => Verdict::Passed,
+            };
         }
         report
     }
@@ -573,6 +583,7 @@ impl<S: System> ModelDef<S> {
             periodic: args.periodic.unwrap_or(self.limits.periodic),
             retries: args.retries.unwrap_or(self.limits.retries),
             unhealthy: args.unhealthy.unwrap_or(self.limits.unhealthy),
+            late_boots: args.late_boots.unwrap_or(self.limits.late_boots),
             without: args.without.map(NodeId).or(self.limits.without),
             disk: args.disk.unwrap_or(self.limits.disk),
             network: self.limits.network,
@@ -640,9 +651,14 @@ impl<S: System> AnyModel for ModelDef<S> {
                 return Err(format!("{name}: {size} is not in {}..={}", range.start(), range.end()));
             }
         }
-        let system = self.system_of(args);
-        Rules::fits(&system)?;
-        let members = member_ids(&system);
+        let set_up = || {
+            let system = self.system_of(args);
+            Rules::fits(&system)?;
+            let members = member_ids(&system);
+            let _ = self.rules(args).before_boot();
+            Ok::<_, String>(members)
+        };
+        let members = catch(set_up).map_err(|panic| format!("its system cannot be set up: it {panic}"))??;
         match args.without {
             Some(gone) if !members.contains(&NodeId(gone)) => {
                 Err(format!("without n{gone}: the system has {} members, from n1", members.len()))
@@ -673,7 +689,7 @@ impl<S: System> AnyModel for ModelDef<S> {
             }
             Some(file) => {
                 let (_, rules, way) = self.find_path(file)?;
-                (rules, way.choices)
+                (Rules { from_boot: true, ..rules }, way.choices)
             }
         };
         explore::serve(rules, &choices, address)

@@ -356,6 +356,10 @@ pub struct SpaceArgs {
     /// How many members may turn unhealthy, at any moment.
     #[arg(long)]
     pub unhealthy: Option<u8>,
+    /// How many members may start for the first time when others have begun already. All others start before
+    /// anything else happens, in any order.
+    #[arg(long)]
+    pub late_boots: Option<u8>,
     /// Whether a record is durable as soon as it is written, or becomes so as an action of its own. With `sync` no
     /// crash loses a record that was written; with `async`, a larger space, it is also proven that nothing relies on
     /// a record before it is durable.
@@ -548,6 +552,7 @@ impl SpaceArgs {
             periodic: self.heartbeats,
             retries: self.retries,
             unhealthy: self.unhealthy,
+            late_boots: self.late_boots,
             disk: self.disk.map(|disk| match disk {
                 DiskArg::Sync => Disk::Sync,
                 DiskArg::Async => Disk::Async,

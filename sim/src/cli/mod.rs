@@ -26,7 +26,9 @@ use serde_json::json;
 use self::args::{CheckArgs, Cli, Command, ExploreArgs, Format};
 use self::signals::Signals;
 use crate::capsule::File;
-use crate::check::{CheckOptions, CheckReport, End, Explorer, INTERRUPTED, SETTLES, Verdict as Property};
+use crate::check::{
+    CheckOptions, CheckReport, End, Explorer, INTERRUPTED, NEVER_PANICS, SETTLES, Verdict as Property,
+};
 use crate::files;
 use crate::suite::{AnyModel, AnyScenario, Explanation, Job, ModelArgs, Suite};
 use crate::sweep::{SweepOptions, SweepPart, twin};
@@ -34,6 +36,7 @@ use crate::sweep::{SweepOptions, SweepPart, twin};
 /// Exit code: an invariant is violated, or what should have been seen was not.
 const VIOLATED: u8 = 1;
 const NO_CONVERGENCE: u8 = 3;
+const PANICKED: u8 = 4;
 /// Exit code: nothing is wrong so far, but a cap ended a check before it was a proof.
 const NO_PROOF: u8 = 6;
 /// Exit code: the command line makes no sense, or names a file that cannot be read or written. Nothing was done.
@@ -228,11 +231,11 @@ fn save(model: &dyn AnyModel, found: &Explanation, path: Option<PathBuf>) -> Opt
 /// What is wrong comes first; then 0 is for a proof, and for walks, which claim none and were all walked.
 fn exit_code(report: &CheckReport, signals: Option<&Signals>) -> u8 {
     let bad = |property: &Property| matches!(property, Property::Violated | Property::Missing);
-    if report.violated().eq([SETTLES]) {
-        return NO_CONVERGENCE;
-    }
-    if report.violated().next().is_some() {
-        return VIOLATED;
+    match report.counterexample {
+        Some(SETTLES) => return NO_CONVERGENCE,
+        Some(NEVER_PANICS) => return PANICKED,
+        Some(_) => return VIOLATED,
+        None => {}
     }
     match report.end {
         End::Exhausted if report.is_empty() || report.properties.values().any(bad) => VIOLATED,

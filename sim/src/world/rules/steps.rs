@@ -1,6 +1,8 @@
 //! The ways a step of a node may go: what it chooses, and where in the step it crashes. They follow from the node's own
 //! place alone.
 
+use std::sync::Arc;
+
 use coalmine_core::disk::LossyDisk;
 use coalmine_core::host::Host;
 use coalmine_core::node::{Effect, Event, Node};
@@ -8,6 +10,7 @@ use coalmine_core::told::told_early;
 
 use super::limits::Disk;
 use super::{CrashPoint, Kept, Rules, Step};
+use crate::panics::{Panic, catch};
 use crate::system::{ConfigOf, NodeOf, Operation, System};
 use crate::world::{Packet, Slot};
 
@@ -111,7 +114,8 @@ impl<S: System> Rules<S> {
         }
     }
 
-    /// Runs a node through a step, on a copy. `None` if nobody is there to take it.
+    /// Runs a node through a step, on a copy. `None` if nobody is there to take it. If it panics nothing has come of
+    /// the step.
     pub(super) fn run(
         &self,
         slot: &Slot<NodeOf<S>>,
@@ -123,35 +127,55 @@ impl<S: System> Rules<S> {
             return None;
         }
         let mut slot = slot.clone();
-        let config = &self.members[place].1;
-        let mut asked = Vec::new();
+        match step {
+            Step::Boot => slot.lives += 1,
+            Step::Flush => slot.disk.sync(slot.disk.durable().len() + 1),
+            Step::Deliver { .. } | Step::Fire(_) | Step::Ask(_) => {}
+        }
+        let disk_before = slot.disk.clone();
+        let (mut asked, mut effects) = (Vec::new(), Vec::new());
         let mut choose = |n| {
             asked.push(n);
             choices.get(asked.len() - 1).copied().unwrap_or(0)
         };
-        let mut out = Vec::new();
-        if let Step::Flush = step {
-            let upto = slot.disk.durable().len() + 1;
-            slot.disk.sync(upto);
-        }
-        let disk_before = slot.disk.clone();
-        if let Step::Boot = step {
-            slot.lives += 1;
-            let host = Host::boot(config, slot.disk.written(), slot.lives, &mut choose, &mut out);
-            slot.host = Some(host);
-        } else if let Step::Flush = step {
-            let upto = slot.disk.durable().len() as u64;
-            slot.host.as_mut()?.synced(config, slot.lives, upto, &mut choose, &mut out);
-        } else {
-            let event = self.event(step);
-            slot.host.as_mut()?.step(config, event, &mut choose, &mut out);
-        }
-        self.flush_at_once(&mut slot, config, &mut out, &mut choose);
-        let early = self.first_told_early(config, &disk_before, &out);
+        let reacted = catch(|| {
+            self.react(&mut slot, place, step, &mut choose, &mut effects);
+            self.first_told_early(&self.members[place].1, &disk_before, &effects)
+        });
+        let early = reacted.unwrap_or_else(|panic| {
+            effects.clear();
+            slot.disk = disk_before.clone();
+            slot.panicked(panic);
+            None
+        });
         if let Some((_, why)) = &early {
             slot.told_early.get_or_insert_with(|| why.clone());
         }
-        Some(Ran { slot, disk_before, effects: out, asked, early })
+        Some(Ran { slot, disk_before, effects, asked, early })
+    }
+
+    /// What a node does about a step.
+    fn react(
+        &self,
+        slot: &mut Slot<NodeOf<S>>,
+        place: usize,
+        step: &Step<NodeOf<S>>,
+        choose: &mut dyn FnMut(u32) -> u32,
+        out: &mut Vec<Effect<NodeOf<S>>>,
+    ) {
+        let (config, lives, upto) = (&self.members[place].1, slot.lives, slot.disk.durable().len() as u64);
+        let mut choose = |n| choose(n);
+        match (step, &mut slot.host) {
+            (Step::Boot, host) => {
+                *host = Some(Host::boot(config, slot.disk.written(), lives, &mut choose, out));
+            }
+            (Step::Flush, Some(host)) => host.synced(config, lives, upto, &mut choose, out),
+            (Step::Deliver { .. } | Step::Fire(_) | Step::Ask(_), Some(host)) => {
+                host.step(config, self.event(step), &mut choose, out);
+            }
+            (Step::Flush | Step::Deliver { .. } | Step::Fire(_) | Step::Ask(_), None) => {}
+        }
+        self.flush_at_once(slot, config, out, &mut choose);
     }
 
     /// The first effect that tells what rests on a record that is not durable when it leaves.
@@ -245,7 +269,7 @@ impl<S: System> Rules<S> {
         let early = ran.early.as_ref().filter(|(number, _)| *number < effects.len());
         let told_early = early.map(|(_, why)| why.clone());
         let (disk, lives) = (ran.disk_before.clone(), ran.slot.lives);
-        let mut slot = Slot { host: None, disk, lives, told_early };
+        let mut slot = Slot { host: None, disk, lives, told_early, panic: None };
         for effect in &effects {
             if let Effect::Append(record) = effect {
                 slot.disk.append(record.clone());
@@ -282,5 +306,10 @@ impl<N: Node> Slot<N> {
             Kept::Nothing => self.disk.wipe(),
         }
         self.host = None;
+    }
+
+    pub(crate) fn panicked(&mut self, panic: Panic) {
+        self.host = None;
+        self.panic = Some(Arc::new(panic));
     }
 }
