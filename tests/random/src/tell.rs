@@ -91,8 +91,19 @@ impl Display for Atom {
 
 impl Display for Budgets {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let Self { crashes, wipes, cuts, drops, duplicates, timeouts, periodic, retries, unhealthy, .. } =
-            self;
+        let Self {
+            crashes,
+            wipes,
+            cuts,
+            drops,
+            duplicates,
+            timeouts,
+            periodic,
+            retries,
+            unhealthy,
+            late_boots,
+            ..
+        } = self;
         let some = [
             (crashes, "crashes"),
             (wipes, "wipes"),
