@@ -86,6 +86,9 @@ pub enum Verdict {
     NotDeterministic {
         /// The digests of the two.
         digests: [String; 2],
+        /// What came of the two, if that differs.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        verdicts: Option<[String; 2]>,
         /// The first step that differs.
         #[serde(default)]
         difference: Option<Difference>,
@@ -153,11 +156,15 @@ impl Verdict {
             Self::EnginesDiffer { madsim, world } => {
                 format!("the engines differ: under madsim {}; under world {}", madsim.tell(), world.tell())
             }
-            Self::NotDeterministic { digests: [a, b], difference } => {
-                let digests = format!("not deterministic: digests {a} and {b}");
+            Self::NotDeterministic { digests: [a, b], verdicts, difference } => {
+                let mut digests = format!("not deterministic: digests {a} and {b}");
+                if let Some([here, there]) = verdicts {
+                    digests += &format!("\n      here:  {here}\n      there: {there}");
+                }
                 let difference = difference.as_ref().map(|Difference { step, here, there }| {
+                    let lead = if verdicts.is_some() { "\n      " } else { "; " };
                     format!(
-                        "; step {step} is the first that differs\n      here:  {here}\n      there: {there}"
+                        "{lead}step {step} is the first that differs\n      here:  {here}\n      there: {there}"
                     )
                 });
                 digests + &difference.unwrap_or_default()

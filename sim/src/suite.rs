@@ -9,7 +9,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use coalmine_core::node::{Event, NodeId};
+use coalmine_core::node::{Event, Node, NodeId};
 use coalmine_real::face::Face;
 use serde::{Deserialize, Serialize};
 
@@ -133,8 +133,8 @@ pub trait AnyScenario: Send + Sync {
     fn about(&self) -> &'static str;
     /// Runs a seed; with `story` the outcome tells what happened.
     fn run(&self, engine: Engine, seed: u64, story: bool) -> Outcome;
-    /// All that happens in a run of a seed, a line each.
-    fn steps(&self, engine: Engine, seed: u64) -> Vec<String>;
+    /// Runs a seed, and keeps all that happens.
+    fn run_with_steps(&self, engine: Engine, seed: u64) -> (Outcome, Steps);
     /// The plan that a seed draws, as a file to be read, edited and run.
     fn plan(&self, engine: Engine, seed: u64) -> String;
     /// Runs a plan or a capsule, in the engine it names if no other is asked for. `Err` names what is wrong with the file, and where.
@@ -145,6 +145,9 @@ pub trait AnyScenario: Send + Sync {
     /// cannot be read, and where.
     fn verify(&self, files: &[PathBuf], page: bool) -> Result<Verified, String>;
 }
+
+/// All that happened in a run, a line each: put into words once somebody asks.
+pub type Steps = Box<dyn Fn() -> Vec<String> + Send>;
 
 /// What came of one run.
 #[derive(Clone, Debug)]
@@ -220,11 +223,13 @@ where
         run_plan(self, engine, &self.plan_of(&(self.system)(), seed), seed, story)
     }
 
-    fn steps(&self, engine: Engine, seed: u64) -> Vec<String> {
+    fn run_with_steps(&self, engine: Engine, seed: u64) -> (Outcome, Steps) {
         let plan = self.plan_of(&(self.system)(), seed);
         let options = RunOptions { keep_trace: true, ..RunOptions::of(seed) };
-        let trace = self.run_plan(engine, &plan, options).trace.unwrap_or_default();
-        trace.iter().map(|entry| format!("{:?} {:?}", entry.at, entry.what)).collect()
+        let mut report = self.run_plan(engine, &plan, options);
+        let trace = report.trace.take().unwrap_or_default();
+        let steps = move || trace.iter().map(|entry| format!("{:?} {:?}", entry.at, entry.what)).collect();
+        (without_story(report), Box::new(steps))
     }
 
     fn plan(&self, engine: Engine, seed: u64) -> String {
@@ -308,6 +313,16 @@ where
         story: told(Style::default()),
         whole_story: told(Style { everything: true, in_turns: false }),
         page: story.then(|| page(scenario, engine, plan, seed, &report)),
+        ..without_story(report)
+    }
+}
+
+/// What came of a run, without what happened.
+fn without_story<N: Node>(report: RunReport<N>) -> Outcome {
+    Outcome {
+        story: None,
+        whole_story: None,
+        page: None,
         verdict: report.verdict,
         digest: report.digest,
         events: report.events,

@@ -9,6 +9,7 @@
 //! * [`paths`]: counterexamples replay from their files; the Explorer opens where one ends.
 //! * [`plans`]: plans and capsules as files; every fault happens; failures shrink.
 //! * [`sweeps`]: parts of a sweep, in time and in space, add up to the whole.
+//! * [`pasts`]: what ran before a seed does not matter to it, and where it does, that is told.
 //! * [`conformance`]: the real, the simulated and the explored cluster write the same journals.
 //! * [`recordings`]: what was recorded does the same again, and what was changed is found.
 //! * [`specimens`]: bugs planted on purpose are found by the sweep and by the checker.
@@ -22,6 +23,7 @@ mod explorers;
 mod host;
 mod html;
 mod models;
+mod pasts;
 mod paths;
 mod plans;
 mod purity;

@@ -13,7 +13,7 @@ use coalmine_sim::capsule::File;
 use coalmine_sim::faults::Effects;
 use coalmine_sim::run::{Engine, Verdict};
 use coalmine_sim::shrink::Shrinking;
-use coalmine_sim::suite::{AnyScenario, FileOutcome, Outcome, Shrunk, Suite};
+use coalmine_sim::suite::{AnyScenario, FileOutcome, Outcome, Shrunk, Steps, Suite};
 use coalmine_sim::sweep::merge::{merge, read};
 use coalmine_sim::sweep::{Shard, SweepOptions, SweepPart, SweepReport, sweep, sweep_part};
 use coalmine_sim::verify::Verified;
@@ -60,8 +60,8 @@ impl AnyScenario for Arithmetic {
         }
     }
 
-    fn steps(&self, _engine: Engine, _seed: u64) -> Vec<String> {
-        Vec::new()
+    fn run_with_steps(&self, engine: Engine, seed: u64) -> (Outcome, Steps) {
+        (self.run(engine, seed, false), Box::new(Vec::new))
     }
 
     fn plan(&self, _engine: Engine, _seed: u64) -> String {
@@ -341,6 +341,7 @@ mod merging {
             simulated_s: 1.25,
             wall_s: 0.5,
             resumed: 0,
+            confirmed: Vec::new(),
         };
         serde_json::to_string(&report).expect("plain data")
     }

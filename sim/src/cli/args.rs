@@ -64,9 +64,6 @@ What is listed as a scenario is for sim, replay, plan and shrink; a model is for
 
 Example: list --format json")]
     List,
-    /// Answers another process that checks determinism.
-    #[command(hide = true)]
-    Twin,
     /// Run scenarios under many seeds. Each seed decides every crash, cut, loss and delay.
     #[command(after_help = "\
 Ctrl-C ends a sweep early: what is known by then is reported, and saved if there is a checkpoint. A second \

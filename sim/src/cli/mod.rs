@@ -31,6 +31,8 @@ use crate::sweep::{SweepOptions, SweepPart, twin};
 /// Exit code: an invariant is violated, or what should have been seen was not.
 const VIOLATED: u8 = 1;
 const NO_CONVERGENCE: u8 = 3;
+/// Exit code: what a run comes to depends on what ran before it.
+const NOT_DETERMINISTIC: u8 = 5;
 /// Exit code: nothing is wrong so far, but a cap ended a check before it was a proof.
 const NO_PROOF: u8 = 6;
 /// Exit code: the command line makes no sense.
@@ -49,9 +51,11 @@ pub fn main_from(suite: &Suite, args: impl IntoIterator<Item = String>) -> u8 {
 }
 
 fn obey(suite: &Suite, cli: &Cli) -> u8 {
+    if twin::is_of(twin::COMMAND_LINE) {
+        return twin::serve(suite).map_or(USAGE, |()| 0);
+    }
     let done = match &cli.command {
         Command::List => list(suite, cli.format),
-        Command::Twin => twin::serve(suite).map(|()| 0),
         Command::Sim(args) => sweep::sim(suite, args, cli.format),
         Command::Merge(args) => sweep::merge(suite, args, cli.format),
         Command::Replay(args) => plans::replay(suite, args, cli.format),
@@ -163,12 +167,14 @@ struct Checked<'a> {
     capsule: Option<&'a Path>,
 }
 
-/// Saves a counterexample. What was found counts for more than where it is kept, so no error ends anything.
+/// Saves a counterexample, and reads it back: a file that does not come to the same verdict is none to name. What was
+/// found counts for more than where it is kept, so no error ends anything.
 fn save(model: &dyn AnyModel, found: &Explanation, path: Option<PathBuf>) -> Option<PathBuf> {
     let (name, invariant) = (model.name(), &found.invariant);
     let path = path.unwrap_or_else(|| PathBuf::from(format!("coalmine-out/{name}-{invariant}.toml")));
-    match plans::write(&path, &found.capsule) {
-        Ok(()) => Some(path),
+    match plans::write(&path, &found.capsule).map(|()| plans::replays(&path)) {
+        Ok(true) => Some(path),
+        Ok(false) => None,
         Err(why) => {
             output::error(&why);
             None

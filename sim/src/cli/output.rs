@@ -24,7 +24,7 @@ const DIM: Style = Style::new().dimmed();
 const BOLD: Style = Style::new().bold();
 
 /// How many failures a sweep tells of.
-const TOLD: usize = 5;
+pub const TOLD: usize = 5;
 
 /// The line that runs a seed again.
 pub fn replay_line(program: &str, scenario: &str, seed: u64, engine: Engine) -> String {
@@ -42,9 +42,10 @@ pub fn engine_of(report: &SweepReport, failure: &Failure) -> Engine {
     if world { Engine::World } else { Engine::Madsim }
 }
 
-/// The line that runs a failure of a sweep again.
-fn replay_failure(program: &str, report: &SweepReport, failure: &Failure) -> String {
-    replay_line(program, &report.scenario, failure.seed, engine_of(report, failure))
+/// The line that runs a failure of a sweep again; none, if it depends on what ran before it.
+fn replay_failure(program: &str, report: &SweepReport, failure: &Failure) -> Option<String> {
+    let is_alone = !matches!(failure.verdict, Verdict::NotDeterministic { .. });
+    is_alone.then(|| replay_line(program, &report.scenario, failure.seed, engine_of(report, failure)))
 }
 
 /// How far a failing plan was made small.
@@ -112,7 +113,9 @@ pub fn sweep(program: &str, report: &SweepReport) {
     }
     for failure in report.failures.iter().take(TOLD) {
         println!("    seed {}: {}", failure.seed, failure.verdict.tell());
-        println!("      {}", replay_failure(program, report, failure));
+        if let Some(line) = replay_failure(program, report, failure) {
+            println!("      {line}");
+        }
     }
     if report.failures.len() > TOLD {
         println!("    and {} more", report.failures.len() - TOLD);
@@ -326,7 +329,8 @@ impl Row {
             failed => format!("{failed} seeds fail"),
         };
         let story = report.failures.first().map(|failure| {
-            format!("{}\n  {}", failure.verdict.tell(), replay_failure(program, report, failure))
+            let line = replay_failure(program, report, failure);
+            failure.verdict.tell() + &line.map_or_else(String::new, |line| format!("\n  {line}"))
         });
         Self {
             what: "sim".into(),

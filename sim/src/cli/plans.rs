@@ -6,10 +6,12 @@ use serde_json::json;
 
 use super::args::{Format, PlanArgs, ReplayArgs, ShrinkArgs};
 use super::signals::Signals;
-use super::{VIOLATED, find_scenario, output};
+use super::{NOT_DETERMINISTIC, VIOLATED, find_scenario, output};
 use crate::capsule::{Expected, File};
 use crate::run::{Engine, Verdict};
 use crate::suite::{AnyScenario, FileOutcome, Outcome, Shrunk, Suite};
+use crate::sweep::confirm::{self, Unreplayed};
+use crate::sweep::twin::{COMMAND_LINE, Launch};
 use crate::trace::html;
 
 /// Runs a seed or a file again, and tells the story.
@@ -138,6 +140,9 @@ pub fn shrink(suite: &Suite, args: &ShrinkArgs, format: Format) -> Result<u8, St
     };
     let path = args.out.clone().unwrap_or_else(|| default_capsule(&args.name, args.seed));
     write(&path, &shrunk.capsule)?;
+    if !replays(&path) {
+        return Ok(NOT_DETERMINISTIC);
+    }
     match format {
         Format::Text => {
             output::text(&shrunk.capsule);
@@ -174,6 +179,24 @@ pub fn shrink_seed(
     });
     spinner.finish_and_clear();
     shrunk
+}
+
+/// Whether a file that was written comes to the verdict that it names, read back by a process that has run nothing
+/// else. If it does not, that is said, and the file is removed; if nobody can be asked, that is said.
+pub fn replays(path: &Path) -> bool {
+    let done = confirm::replays(&Launch::again(COMMAND_LINE), path);
+    match &done {
+        Ok(()) => true,
+        Err(Unreplayed::NobodyAnswers(why)) => {
+            output::error(&format!("{}: not run again in a fresh process: {why}", path.display()));
+            true
+        }
+        Err(Unreplayed::Differs(why)) => {
+            output::error(&format!("{}: {why}", path.display()));
+            let _ = std::fs::remove_file(path);
+            false
+        }
+    }
 }
 
 /// Where the capsule of a seed is kept if nobody says.

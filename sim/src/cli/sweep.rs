@@ -11,10 +11,11 @@ use super::args::{Format, MergeArgs, SimArgs};
 use super::signals::Signals;
 use super::{USAGE, find_scenario, output, plans};
 use crate::faults::Effect;
-use crate::run::Verdict;
 use crate::suite::{AnyScenario, Suite};
+use crate::sweep::confirm::confirm;
 use crate::sweep::merge::{self, ALL, MergeError};
-use crate::sweep::{Failure, SweepOptions, SweepPart, SweepReport, sweep_part};
+use crate::sweep::twin::{COMMAND_LINE, Launch};
+use crate::sweep::{SweepOptions, SweepPart, SweepReport, sweep_part};
 
 /// How many plans are run to make the first failure of a sweep small.
 const SHRINK_RUNS: u64 = 2_000;
@@ -39,7 +40,7 @@ pub fn sim(suite: &Suite, args: &SimArgs, format: Format) -> Result<u8, String> 
     };
     let signals = Signals::catch()?;
     let stop = Arc::clone(&signals.stop);
-    let twins = args.check_determinism.then(Arc::default);
+    let twins = Some(Launch::again(COMMAND_LINE));
     let part = SweepPart { shard: args.shard, checkpoint: args.checkpoint.clone(), stop, twins };
     let mut reports = Vec::new();
     for scenario in scenarios {
@@ -74,7 +75,7 @@ pub fn sim(suite: &Suite, args: &SimArgs, format: Format) -> Result<u8, String> 
     Ok(if found == 0 && interrupted { signals.exit_code() } else { found })
 }
 
-/// Makes the plan of the first failure small, and keeps it as a capsule.
+/// Makes the plan of the first failure small that came again in a fresh process, and keeps it as a capsule.
 fn shrink_first(
     suite: &Suite,
     scenario: &dyn AnyScenario,
@@ -82,13 +83,15 @@ fn shrink_first(
     signals: &Signals,
     format: Format,
 ) -> Option<String> {
-    let can_be = |failure: &&Failure| !matches!(failure.verdict, Verdict::NotDeterministic { .. });
-    let failure = report.failures.iter().find(can_be)?;
+    let failure = report.failures.iter().find(|failure| report.confirmed.contains(&failure.seed))?;
     let engine = output::engine_of(report, failure);
     let path = plans::default_capsule(scenario.name(), failure.seed);
     let shrunk = plans::shrink_seed(scenario, engine, failure.seed, SHRINK_RUNS, signals)?;
     if let Err(why) = plans::write(&path, &shrunk.capsule) {
         output::error(&why); // what was found counts for more than where it is kept
+        return None;
+    }
+    if !plans::replays(&path) {
         return None;
     }
     if format == Format::Text {
@@ -119,7 +122,7 @@ fn first_exit_code(reports: &[SweepReport]) -> u8 {
     first.map_or(0, |failure| failure.verdict.exit_code())
 }
 
-/// Sweeps with a progress bar.
+/// Sweeps with a progress bar, and asks fresh processes about what fails.
 pub fn show(
     scenario: &dyn AnyScenario,
     options: &SweepOptions,
@@ -138,7 +141,11 @@ pub fn show(
         }
     });
     bar.finish_and_clear();
-    let report = report.map_err(|why| why.to_string())?;
+    let mut report = report.map_err(|why| why.to_string())?;
+    let launch = Launch::again(COMMAND_LINE);
+    if let Err(why) = confirm(scenario, options.engines, &mut report, &launch, output::TOLD, &part.stop) {
+        output::error(&format!("whether failures come again alone in a fresh process is not known: {why}"));
+    }
     if let Some(file) = part.checkpoint.as_ref().filter(|_| report.resumed > 0) {
         let (resumed, size) = (output::thousands(report.resumed), output::thousands(report.size()));
         output::note(&format!("{resumed} of {size} seeds were known from {}", file.display()));
