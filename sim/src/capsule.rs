@@ -86,6 +86,7 @@ impl Expected {
             Verdict::Violated { invariant, .. } => Some(invariant.clone()),
             Verdict::Passed
             | Verdict::NotConverged { .. }
+            | Verdict::Refused { .. }
             | Verdict::Panicked { .. }
             | Verdict::EnginesDiffer { .. }
             | Verdict::NotDeterministic { .. } => None,

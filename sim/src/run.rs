@@ -70,6 +70,11 @@ pub enum Verdict {
         /// What was missing.
         why: String,
     },
+    /// There was no run: its system or its plan makes no sense.
+    Refused {
+        /// What is wrong, and where.
+        why: String,
+    },
     /// A node, or the harness, panicked.
     Panicked {
         /// Its message.
@@ -112,6 +117,7 @@ impl Verdict {
         match self {
             Self::Passed => 0,
             Self::Violated { .. } => 1,
+            Self::Refused { .. } => 2,
             Self::NotConverged { .. } => 3,
             Self::Panicked { .. } => 4,
             Self::NotDeterministic { .. } => 5,
@@ -128,6 +134,7 @@ impl Verdict {
             Self::Passed => "passed",
             Self::Violated { .. } => "violated",
             Self::NotConverged { .. } => "not_converged",
+            Self::Refused { .. } => "refused",
             Self::Panicked { .. } => "panicked",
             Self::NotDeterministic { .. } => "not_deterministic",
             Self::EnginesDiffer { .. } => "engines_differ",
@@ -152,6 +159,7 @@ impl Verdict {
             Self::Passed => "passed".into(),
             Self::Violated { invariant, why } => format!("invariant {invariant} is violated: {why}"),
             Self::NotConverged { why } => format!("did not converge: {why}"),
+            Self::Refused { why } => format!("cannot be run: {why}"),
             Self::Panicked { message } => format!("panicked: {message}"),
             Self::EnginesDiffer { madsim, world } => {
                 format!("the engines differ: under madsim {}; under world {}", madsim.tell(), world.tell())
@@ -200,8 +208,18 @@ pub struct RunReport<N: Node> {
 
 impl<N: Node> RunReport<N> {
     pub(crate) fn panicked(panic: &(dyn Any + Send)) -> Self {
+        Self::without_a_run(Verdict::panicked(panic))
+    }
+
+    /// There is nothing to run.
+    pub(crate) fn refused(why: String) -> Self {
+        Self::without_a_run(Verdict::Refused { why })
+    }
+
+    /// Nothing is known but this.
+    fn without_a_run(verdict: Verdict) -> Self {
         Self {
-            verdict: Verdict::panicked(panic),
+            verdict,
             digest: 0,
             events: 0,
             simulated: Duration::ZERO,

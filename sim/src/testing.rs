@@ -14,6 +14,7 @@ use std::sync::atomic::AtomicBool;
 
 use crate::capsule::{Expected, File};
 use crate::check::CheckOptions;
+use crate::faults::Effect;
 use crate::run::Verdict;
 use crate::suite::{AnyScenario, FileOutcome, ModelArgs, Suite};
 use crate::sweep::confirm::confirm;
@@ -54,6 +55,9 @@ pub fn sweep(suite: &Suite, scenario: &str, seeds: Range<u64>) {
     if let Err(why) = confirm(found, options.engines, &mut report, &launch, 1, &AtomicBool::new(false)) {
         doubt = format!("\n  whether it fails alone in a fresh process is not known: {why}");
     }
+    let told: Vec<_> = report.effects.never().iter().map(Effect::name).collect();
+    eprintln!("{scenario}: never exercised: {}", told.join(", ")); // shown where a test fails, or by --nocapture
+    assert!(report.untested().is_none(), "{scenario}: {}", report.untested().unwrap_or_default());
     if report.failures.is_empty() {
         report = again(found, &options, &launch);
     }
@@ -64,6 +68,7 @@ pub fn sweep(suite: &Suite, scenario: &str, seeds: Range<u64>) {
             Verdict::Passed
             | Verdict::Violated { .. }
             | Verdict::NotConverged { .. }
+            | Verdict::Refused { .. }
             | Verdict::Panicked { .. }
             | Verdict::EnginesDiffer { .. } => format!(
                 "\n  {program} replay {scenario} --seed {seed}\n  {program} shrink {scenario} --seed {seed}"
@@ -89,7 +94,13 @@ fn again(scenario: &dyn AnyScenario, options: &SweepOptions, launch: &Launch) ->
 
 /// The seeds that the environment names, or else the test's own.
 fn wanted(named: Option<String>, own: Range<u64>) -> Result<Range<u64>, String> {
-    let Some(named) = named else { return Ok(own) };
+    let Some(named) = named else {
+        return if own.is_empty() {
+            Err(format!("{}..{} holds no seed", own.start, own.end))
+        } else {
+            Ok(own)
+        };
+    };
     named.parse().map(Seeds::range).map_err(|why| format!("{SEEDS}: {why}"))
 }
 
@@ -109,13 +120,34 @@ pub fn check(suite: &Suite, model: &str) {
     if !report.is_proof() {
         let story = found.map(|found| found.story).unwrap_or_default();
         let (properties, states) = (&report.properties, report.unique_states);
-        panic!("{model}: {properties:?} in {states} states\n{story}  {} check {model}", suite.program());
+        let error = report.error.map_or_else(String::new, |why| format!("{why}; "));
+        panic!(
+            "{model}: {error}{properties:?} in {states} states\n{story}  {} check {model}",
+            suite.program()
+        );
     }
 }
 
-/// Runs a plan, a capsule or a counterexample, or all that are in a folder. Panics if one does not give the verdict it names.
+/// What becomes of steps of a plan that a run does not come to: see [`replay_with`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Unused {
+    /// A file that passes without them fails the test: it shows nothing of what they are there for.
+    #[default]
+    Refused,
+    /// They may be there for another time.
+    Allowed,
+}
+
+/// Runs a plan, a capsule or a counterexample, or all that are in a folder. Panics if one does not give the verdict it
+/// names; or if that is `passed`, and a step was not carried out: a fault that never happens tests nothing.
 #[track_caller]
 pub fn replay(suite: &Suite, path: impl AsRef<Path>) {
+    replay_with(suite, path, Unused::default());
+}
+
+/// The same, with a say in what becomes of steps that are not carried out.
+#[track_caller]
+pub fn replay_with(suite: &Suite, path: impl AsRef<Path>, unused: Unused) {
     if twin::is_one() {
         return;
     }
@@ -131,13 +163,20 @@ pub fn replay(suite: &Suite, path: impl AsRef<Path>) {
     for file in files {
         let name = file.display();
         let run = File::read(&file).and_then(|file| suite.run_file(file, None, false));
-        let FileOutcome { outcome, expected, .. } = run.unwrap_or_else(|why| panic!("{why}"));
+        let FileOutcome { outcome, expected, unused: steps, .. } = run.unwrap_or_else(|why| panic!("{why}"));
         let came = Expected::of(&outcome.verdict);
         assert!(
             came == expected,
             "{name}: {}, and the file says {expected}\n  {} replay {name}",
             outcome.verdict.tell(),
             suite.program(),
+        );
+        let is_whole = steps.is_empty() || outcome.verdict != Verdict::Passed || unused == Unused::Allowed;
+        assert!(
+            is_whole,
+            "{name}: passed, but not carried out: {}\n  {} replay {name}",
+            steps.join("; "),
+            suite.program()
         );
     }
 }
@@ -150,7 +189,12 @@ mod tests {
     fn the_environment_says_which_seeds() {
         assert_eq!(wanted(None, 0..200), Ok(0..200));
         assert_eq!(wanted(Some("5..100000".into()), 0..200), Ok(5..100_000));
-        let refused = wanted(Some("many".into()), 0..200).expect_err("no seeds");
-        assert!(refused.starts_with("COALMINE_SEEDS: \"many\""), "{refused}");
+        for (named, why) in
+            [("many", "COALMINE_SEEDS: \"many\""), ("7..7", "COALMINE_SEEDS: 7..7 holds no seed")]
+        {
+            let refused = wanted(Some(named.into()), 0..200).expect_err("no seeds");
+            assert!(refused.starts_with(why), "{refused}");
+        }
+        assert_eq!(wanted(None, 5..5), Err("5..5 holds no seed".into()));
     }
 }

@@ -10,6 +10,7 @@
 //! * [`plans`]: plans and capsules as files; every fault happens; failures shrink.
 //! * [`sweeps`]: parts of a sweep, in time and in space, add up to the whole.
 //! * [`pasts`]: what ran before a seed does not matter to it, and where it does, that is told.
+//! * [`sound`]: what makes no sense is refused everywhere alike; what tests nothing says so.
 //! * [`conformance`]: the real, the simulated and the explored cluster write the same journals.
 //! * [`recordings`]: what was recorded does the same again, and what was changed is found.
 //! * [`specimens`]: bugs planted on purpose are found by the sweep and by the checker.
@@ -29,6 +30,7 @@ mod plans;
 mod purity;
 mod recordings;
 mod scenarios;
+mod sound;
 mod specimens;
 mod sweeps;
 mod transcripts;

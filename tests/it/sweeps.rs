@@ -52,6 +52,7 @@ impl AnyScenario for Arithmetic {
             turns: None,
             wall: self.takes,
             effects: Effects::default(),
+            steps: coalmine_sim::sweep::Steps::default(),
             unused_steps: None,
             story: None,
             whole_story: None,
@@ -64,8 +65,8 @@ impl AnyScenario for Arithmetic {
         (self.run(engine, seed, false), Box::new(Vec::new))
     }
 
-    fn plan(&self, _engine: Engine, _seed: u64) -> String {
-        String::new()
+    fn plan(&self, _engine: Engine, _seed: u64) -> Result<String, String> {
+        Err("arithmetic has no plans".into())
     }
 
     fn run_file(&self, _file: File, _engine: Option<Engine>, _story: bool) -> Result<FileOutcome, String> {
@@ -293,7 +294,7 @@ mod checkpoints {
             (sound.replace("\"seed\": 7,", "\"seed\": 8,"), "checksum"),
             (sound.replace(&version, "\"version\": \"9.9.9\""), "checksum"),
             (sound.replace("\"events\"", "\"evenst\""), "evenst"),
-            (sound.replace("\"format\": 2", "\"format\": 3"), "`format` is 3"),
+            (sound.replace("\"format\": 3", "\"format\": 4"), "`format` is 4"),
             (sound.replace("\"0..", "\"99.."), "holds no seed"),
         ];
         for (text, word) in cases {
@@ -336,6 +337,7 @@ mod merging {
             failed: Vec::new(),
             failures: Vec::new(),
             effects: Effects::default(),
+            steps: coalmine_sim::sweep::Steps::default(),
             capsule: None,
             events: 5,
             simulated_s: 1.25,

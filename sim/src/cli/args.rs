@@ -436,8 +436,14 @@ pub enum DiskArg {
 }
 
 impl CheckArgs {
-    /// `Err` names what the engine would leave undone.
+    /// `Err` names what the engine would leave undone, or that there is nothing to do.
     pub fn are_for_the_engine(&self) -> Result<(), String> {
+        if let (Some(seeds), Some(shard)) = (&self.walk, self.shard)
+            && shard.of(seeds).is_empty()
+        {
+            let Range { start, end } = seeds;
+            return Err(format!("--shard {shard} of --walk {start}..{end} holds no seed"));
+        }
         let ours = [
             (self.checkpoint.is_some(), "--checkpoint", "cannot go on"),
             (self.walk.is_some(), "--walk", "does not walk so"),

@@ -191,6 +191,9 @@ fn exit_code(report: &CheckReport, signals: Option<&Signals>) -> u8 {
     if report.violated().next().is_some() {
         return VIOLATED;
     }
+    if report.asks_nothing() {
+        return VIOLATED;
+    }
     match report.end {
         End::Exhausted if report.is_empty() || report.properties.values().any(bad) => VIOLATED,
         End::Exhausted | End::Walked => 0, // what no walk came across is not missing
@@ -235,6 +238,9 @@ fn interrupted_by(signals: &Signals) -> String {
 /// The main job: every part, and one table of verdicts. A signal ends it: what is left is not done. The first part that
 /// found something wrong decides the exit code; if none did, the first that is no proof.
 fn run(suite: &Suite, jobs: usize, format: Format) -> Result<u8, String> {
+    if suite.main_job.is_empty() {
+        return Err("there is no main job: nothing would be run".into());
+    }
     let started = Instant::now();
     let signals = Signals::catch()?;
     let mut rows = Vec::new();
@@ -271,12 +277,14 @@ fn run_job(suite: &Suite, job: &Job, jobs: usize, signals: &Signals) -> Result<(
             let part = SweepPart { stop: Arc::clone(&signals.stop), ..SweepPart::default() };
             let report = sweep::show(find_scenario(suite, name)?, &options, &part)?;
             let unfinished = if report.interrupted { signals.exit_code() } else { 0 };
-            let code = report.failures.first().map_or(unfinished, |failure| failure.verdict.exit_code());
+            let found = sweep::exit_code(std::slice::from_ref(&report));
+            let code = if found == 0 { unfinished } else { found };
             Ok((output::Row::of_sweep(&suite.program(), &report), code))
         }
         Job::Check(name, args) => {
             let options = CheckOptions { threads: jobs, ..CheckOptions::default() };
             let model = find_model(suite, name)?;
+            model.check_args(*args)?;
             let (report, found) = run_check(model, *args, options, Some(signals));
             let story = found.map(|found| match save(model, &found, None) {
                 Some(path) => found.story + &output::lines_to_paste(&suite.program(), name, &path),

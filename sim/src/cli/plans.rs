@@ -119,7 +119,7 @@ fn replayed(
 
 /// Prints the plan of a seed.
 pub fn plan(suite: &Suite, args: &PlanArgs, format: Format) -> Result<u8, String> {
-    let text = find_scenario(suite, &args.name)?.plan(Engine::default(), args.seed);
+    let text = find_scenario(suite, &args.name)?.plan(Engine::default(), args.seed)?;
     match format {
         Format::Text => output::text(text.trim_end()),
         Format::Json => {
@@ -136,6 +136,10 @@ pub fn shrink(suite: &Suite, args: &ShrinkArgs, format: Format) -> Result<u8, St
     let signals = Signals::catch()?;
     let shrunk = shrink_seed(scenario, args.engine.into(), args.seed, args.runs, &signals);
     let Some(shrunk) = shrunk else {
+        let outcome = scenario.run(args.engine.into(), args.seed, false);
+        if let Verdict::Refused { .. } = outcome.verdict {
+            return Err(format!("seed {} of {} {}", args.seed, args.name, outcome.verdict.tell()));
+        }
         return Err(format!("seed {} of {} passes: there is nothing to shrink", args.seed, args.name));
     };
     let path = args.out.clone().unwrap_or_else(|| default_capsule(&args.name, args.seed));

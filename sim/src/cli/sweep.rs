@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::args::{Format, MergeArgs, SimArgs};
 use super::signals::Signals;
-use super::{USAGE, find_scenario, output, plans};
+use super::{USAGE, VIOLATED, find_scenario, output, plans};
 use crate::faults::Effect;
 use crate::suite::{AnyScenario, Suite};
 use crate::sweep::confirm::confirm;
@@ -31,6 +31,9 @@ pub fn sim(suite: &Suite, args: &SimArgs, format: Format) -> Result<u8, String> 
     } else {
         vec![find_scenario(suite, &args.name)?]
     };
+    if scenarios.is_empty() {
+        return Err("there are no scenarios: a sweep of all of them would say nothing".into());
+    }
     let options = SweepOptions {
         engines: args.engine.into(),
         seeds: args.seeds.clone(),
@@ -71,7 +74,7 @@ pub fn sim(suite: &Suite, args: &SimArgs, format: Format) -> Result<u8, String> 
     if let (Some(whole), Format::Text) = (&whole, format) {
         output::never_exercised(whole);
     }
-    let found = first_exit_code(&reports);
+    let found = exit_code(&reports);
     Ok(if found == 0 && interrupted { signals.exit_code() } else { found })
 }
 
@@ -117,9 +120,11 @@ fn print(suite: &Suite, report: &SweepReport, format: Format) {
     }
 }
 
-fn first_exit_code(reports: &[SweepReport]) -> u8 {
+/// That of the first failure; else, that something was tested.
+pub fn exit_code(reports: &[SweepReport]) -> u8 {
     let first = reports.iter().flat_map(|report| &report.failures).next();
-    first.map_or(0, |failure| failure.verdict.exit_code())
+    let is_untested = reports.iter().any(|report| report.untested().is_some());
+    first.map_or(if is_untested { VIOLATED } else { 0 }, |failure| failure.verdict.exit_code())
 }
 
 /// Sweeps with a progress bar, and asks fresh processes about what fails.
@@ -128,6 +133,9 @@ pub fn show(
     options: &SweepOptions,
     part: &SweepPart,
 ) -> Result<SweepReport, String> {
+    if options.seeds.is_empty() {
+        return Err(format!("{}: {:?} holds no seed", scenario.name(), options.seeds));
+    }
     let seeds = part.shard.map_or_else(|| options.seeds.clone(), |shard| shard.of(&options.seeds));
     let bar = output::bar(scenario.name(), seeds.end - seeds.start);
     let started = AtomicBool::new(false);
@@ -167,6 +175,6 @@ pub fn merge(suite: &Suite, args: &MergeArgs, format: Format) -> Result<u8, Stri
     for why in &merged.unfinished {
         output::error(why);
     }
-    let found = first_exit_code(&merged.reports);
+    let found = exit_code(&merged.reports);
     Ok(if found == 0 && !merged.unfinished.is_empty() { USAGE } else { found })
 }

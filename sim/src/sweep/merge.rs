@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{Failure, Seeds, SweepReport};
+use super::{Failure, Seeds, Steps, SweepReport};
 use crate::faults::Effects;
 
 /// The scenario of a sum over all scenarios.
@@ -306,6 +306,10 @@ fn sum(reports: &[SweepReport], scenario: String, engine: String, seeds: Seeds) 
         failures,
         effects: reports.iter().fold(Effects::default(), |mut all, report| {
             all.merge(&report.effects);
+            all
+        }),
+        steps: reports.iter().fold(Steps::default(), |mut all, report| {
+            all.merge(&report.steps);
             all
         }),
         events: reports.iter().fold(0, |sum, report| sum.saturating_add(report.events)),

@@ -14,6 +14,7 @@ pub mod confirm;
 pub mod merge;
 mod seeds;
 mod shard;
+mod steps;
 pub mod twin;
 
 use std::ops::Range;
@@ -35,6 +36,7 @@ use crate::suite::{AnyScenario, Outcome};
 pub use self::checkpoint::CheckpointError;
 pub use self::seeds::Seeds;
 pub use self::shard::Shard;
+pub use self::steps::Steps;
 
 /// How often a checkpoint is written.
 const SAVE_EVERY: Duration = Duration::from_secs(2);
@@ -136,6 +138,9 @@ pub struct SweepReport {
     /// Which faults took effect, and how often.
     #[serde(default)]
     pub effects: Effects,
+    /// What plans say, by kind, and how much of it was carried out.
+    #[serde(default)]
+    pub steps: Steps,
     /// How much time passed in the simulations, in seconds.
     pub simulated_s: f64,
     /// How much time passed outside, in seconds: in this sitting and those before it.
@@ -155,6 +160,12 @@ impl SweepReport {
     /// How many seeds were run.
     pub fn ran(&self) -> u64 {
         self.passed + self.failed.len() as u64
+    }
+
+    /// What was to be tested and was not, if all seeds of the sweep have passed without it.
+    pub fn untested(&self) -> Option<&'static str> {
+        let is_whole = self.failed.is_empty() && !self.interrupted && self.shard.is_none();
+        self.steps.untested().filter(|_| is_whole)
     }
 
     /// The seeds of this part.
@@ -234,6 +245,7 @@ pub fn sweep_part(
         failures: tally.failures,
         events: tally.events,
         effects: tally.effects,
+        steps: tally.steps,
         simulated_s: tally.simulated.as_secs_f64(),
         wall_s: sitting.wall().as_secs_f64(),
         capsule: None,
@@ -339,10 +351,11 @@ fn run_in(engines: Engines, run: impl Fn(Engine) -> Outcome) -> Outcome {
     let outcomes = engines.each().iter().map(|engine| run(*engine));
     let joined = outcomes.reduce(|madsim, world| {
         let (verdict, digest) = both((madsim.verdict, madsim.digest), (world.verdict, world.digest));
-        let mut effects = madsim.effects;
+        let (mut effects, mut steps) = (madsim.effects, madsim.steps);
         effects.merge(&world.effects);
+        steps.merge(&world.steps);
         let (events, simulated) = (madsim.events + world.events, madsim.simulated + world.simulated);
-        Outcome { verdict, digest, events, simulated, effects, ..madsim }
+        Outcome { verdict, digest, events, simulated, effects, steps, ..madsim }
     });
     joined.expect("there is at least one engine")
 }
@@ -370,6 +383,7 @@ struct Tally {
     failures: Vec<Failure>,
     events: u64,
     effects: Effects,
+    steps: Steps,
     simulated: Duration,
     /// The time that earlier sittings took.
     wall: Duration,
@@ -380,6 +394,7 @@ impl Tally {
         self.done.insert(seed..seed + 1);
         self.events += outcome.events;
         self.effects.merge(&outcome.effects);
+        self.steps.merge(&outcome.steps);
         self.simulated += outcome.simulated;
         if outcome.verdict != Verdict::Passed {
             let digest = Some(outcome.digest);

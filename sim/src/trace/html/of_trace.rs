@@ -83,6 +83,7 @@ fn ending(verdict: &Verdict, steps: &[Step]) -> Ending {
         Verdict::Passed => ("passed".into(), None),
         Verdict::Violated { invariant, why } => (format!("{invariant} is violated"), Some(why.clone())),
         Verdict::NotConverged { why } => ("did not converge".into(), Some(why.clone())),
+        Verdict::Refused { why } => ("cannot be run".into(), Some(why.clone())),
         Verdict::Panicked { message } => ("panicked".into(), Some(message.clone())),
         Verdict::EnginesDiffer { .. } => ("the engines differ".into(), Some(verdict.tell())),
         Verdict::NotDeterministic { digests: [a, b], .. } => {
