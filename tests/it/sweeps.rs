@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use coalmine_sim::capsule::File;
 use coalmine_sim::faults::Effects;
+use coalmine_sim::panics::Panic;
 use coalmine_sim::run::{Engine, Verdict};
 use coalmine_sim::shrink::Shrinking;
 use coalmine_sim::suite::{AnyScenario, FileOutcome, Outcome, Shrunk, Steps, Suite};
@@ -54,6 +55,8 @@ impl AnyScenario for Arithmetic {
             effects: Effects::default(),
             steps: coalmine_sim::sweep::Steps::default(),
             unused_steps: None,
+            converged_after: None,
+            unanswered: Vec::new(),
             story: None,
             whole_story: None,
             page: None,
@@ -344,6 +347,7 @@ mod merging {
             wall_s: 0.5,
             resumed: 0,
             confirmed: Vec::new(),
+            unsaved: None,
         };
         serde_json::to_string(&report).expect("plain data")
     }
@@ -481,7 +485,7 @@ mod processes {
     }
 
     fn panicking(_: Engine, seed: u64) -> Option<Verdict> {
-        (seed == 4).then(|| Verdict::Panicked { message: "n2 divides by zero".into() })
+        (seed == 4).then(|| Verdict::Panicked(Panic::without_place("n2 divides by zero")))
     }
 
     #[test]

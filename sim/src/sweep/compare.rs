@@ -7,6 +7,7 @@
 use super::twin::{Launch, Ran, Twin};
 use super::{Engines, run_in};
 use crate::capsule::Expected;
+use crate::panics::Panic;
 use crate::run::{Difference, Engine, Verdict};
 use crate::suite::{AnyScenario, Outcome, Steps};
 
@@ -88,7 +89,7 @@ fn compare(
                 let difference = first_difference(&(run.steps)(), &steps);
                 run.outcome.verdict = parted(&here, &ran, difference);
             }
-            Err(message) => run.outcome.verdict = Verdict::Panicked { message },
+            Err(message) => run.outcome.verdict = Verdict::Panicked(Panic::without_place(message)),
         }
         run.compared = true;
         run.steps = Box::new(Vec::new);

@@ -30,6 +30,7 @@ use self::seeds::SeedSet;
 use self::twin::Launch;
 use crate::capsule::Expected;
 use crate::faults::Effects;
+use crate::path::{piece, pieces};
 use crate::run::{Engine, Verdict};
 use crate::suite::{AnyScenario, Outcome};
 
@@ -130,6 +131,7 @@ pub struct SweepReport {
     /// How many passed.
     pub passed: u64,
     /// Those that failed, in order.
+    #[serde(with = "pieces")]
     pub failed: Vec<u64>,
     /// How, for each of them.
     pub failures: Vec<Failure>,
@@ -154,6 +156,9 @@ pub struct SweepReport {
     /// The seeds whose failure [came again](confirm) in a fresh process.
     #[serde(skip)]
     pub confirmed: Vec<u64>,
+    /// Why the checkpoint could not be kept up to date. What was found is here all the same.
+    #[serde(skip)]
+    pub unsaved: Option<String>,
 }
 
 impl SweepReport {
@@ -184,6 +189,7 @@ impl SweepReport {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     /// The seed.
+    #[serde(with = "piece")]
     pub seed: u64,
     /// How.
     #[serde(flatten)]
@@ -228,8 +234,8 @@ pub fn sweep_part(
     let sitting = Sitting { scenario, options, checkpoint, part, started, wall_before };
     // Before the work and not after it: a file that cannot be written is best known at once.
     sitting.save(&tally)?;
-    let tally = sitting.run(tally, &seeds, progress)?;
-    sitting.save(&tally)?;
+    let tally = sitting.run(tally, &seeds, progress);
+    let unsaved = sitting.save(&tally).err().map(|why| why.to_string());
 
     let interrupted = part.stop.load(Ordering::Relaxed) && tally.done.count() < seeds.end - seeds.start;
     let (whole, probe) = (&options.seeds, probe.filter(|_| part.shard.is_some()));
@@ -251,6 +257,7 @@ pub fn sweep_part(
         capsule: None,
         resumed,
         confirmed: Vec::new(),
+        unsaved,
     })
 }
 
@@ -300,13 +307,9 @@ impl Sitting<'_> {
         self.checkpoint.as_ref().map_or(Ok(()), |file| file.save(tally, self.wall()))
     }
 
-    /// Runs what is not done yet.
-    fn run(
-        &self,
-        tally: Tally,
-        seeds: &Range<u64>,
-        progress: &(dyn Fn(u64, usize) + Sync),
-    ) -> Result<Tally, CheckpointError> {
+    /// Runs what is not done yet. A checkpoint that cannot be written is tried again, at the end at last: what is found
+    /// counts for more than where it is kept.
+    fn run(&self, tally: Tally, seeds: &Range<u64>, progress: &(dyn Fn(u64, usize) + Sync)) -> Tally {
         let pending = Mutex::new(tally.done.missing_from(seeds).into_iter().flatten());
         let enough = AtomicBool::new(tally.failures.len() >= self.options.max_failures);
         let shared = Mutex::new((tally, Instant::now()));
@@ -326,19 +329,18 @@ impl Sitting<'_> {
                     enough.store(true, Ordering::Relaxed);
                 }
                 if saved.elapsed() >= SAVE_EVERY {
-                    self.save(tally).inspect_err(|_| enough.store(true, Ordering::Relaxed))?;
+                    let _ = self.save(tally);
                     *saved = Instant::now();
                 }
             }
-            Ok(())
         };
         std::thread::scope(|scope| {
             let workers: Vec<_> = (0..self.options.jobs.max(1)).map(|_| scope.spawn(work)).collect();
-            workers.into_iter().try_for_each(|worker| worker.join().expect("a run's panics are its verdict"))
-        })?;
+            workers.into_iter().for_each(|worker| worker.join().expect("a run's panics are its verdict"));
+        });
         let (mut tally, _) = shared.into_inner().unwrap_or_else(PoisonError::into_inner);
         tally.failures.sort_by_key(|failure| failure.seed);
-        Ok(tally)
+        tally
     }
 }
 
@@ -366,7 +368,7 @@ fn both(madsim: (Verdict, u64), world: (Verdict, u64)) -> (Verdict, u64) {
     let differs = |verdict: &Verdict| matches!(verdict, Verdict::NotDeterministic { .. });
     let digest = madsim.1 ^ world.1.rotate_left(1);
     let (madsim, world) = (madsim.0, world.0);
-    let verdict = if Expected::of(&madsim) == Expected::of(&world) || differs(&madsim) {
+    let verdict = if Expected::of(&madsim).is_like(&Expected::of(&world)) || differs(&madsim) {
         madsim
     } else if differs(&world) {
         world

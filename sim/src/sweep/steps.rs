@@ -83,6 +83,7 @@ impl Steps {
 fn kind(fault: &Fault) -> &'static str {
     match fault {
         Fault::Crash { .. } => "crash",
+        Fault::Kill { .. } => "kill",
         Fault::Wipe { .. } => "wipe",
         Fault::Pause { .. } => "pause",
         Fault::Clock { .. } => "clock",
