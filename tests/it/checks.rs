@@ -101,7 +101,10 @@ fn only_the_coordinator_can_block_the_others_and_only_all_of_them() {
         }
         let (settles, story) = without(&rollout::model(), 1, nodes);
         assert_eq!(settles, Verdict::Violated);
-        assert!(story.contains("is in doubt about 1.1: after 1 round the same round comes again"), "{story}");
+        assert!(
+            story.contains("is in doubt about 1.1: after 3 rounds the same 2 rounds come again"),
+            "{story}"
+        );
         assert!(story.contains("but n1 is down"), "{story}");
         let (settles, story) = without(&coalmine_tests::blocked_together(), 1, nodes);
         assert_eq!(settles, Verdict::Holds, "{story}");

@@ -195,6 +195,10 @@ pub struct Reductions {
     /// What a world can do, the same world with more packets under way and less spent can do as well: nothing
     /// ever forces a delivery, so a packet that is lost is a packet that does not arrive. Neither invariants
     /// nor witnesses see packets and budgets. So whatever is seen after such a step is also seen without it.
+    ///
+    /// That is so for what is *seen*. A system [settles](SETTLES) from a state because something is still under way,
+    /// and not from the same state after it has arrived too early and was not heeded. So where it is asked whether
+    /// states settle, whatever takes a packet away is visited.
     pub idle: bool,
     /// Leaves out losses, cuts and healings, for the same reason.
     pub losses: bool,

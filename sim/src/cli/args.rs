@@ -94,8 +94,12 @@ came, and crashes, wipes and pauses of a node that was down.")]
     /// Execute recorded nodes again: each must do what it did, and the history must keep the invariants.
     #[command(after_help = "\
 A recording is what `canary node --record FILE` or `replay --record FOLDER` wrote. Give one for each node: \
-older parts are found beside it, and a folder stands for all that end in .rec. Exit codes: 1 an invariant is \
-violated, 2 a file cannot be read, 5 a node differs from its recording.
+older parts are found beside it, and a folder stands for all that end in .rec.
+
+Exit codes: 0 nothing wrong is found, 1 an invariant is violated, 2 a file cannot be read, 5 a node differs from its \
+recording. A process that is killed loses the end of its recording. What does not follow from what is recorded is \
+executed again, but not judged: the last line says `incomplete` then, `complete: false` in JSON, and the code is 0. \
+A violation is one whatever is missing.
 
 Example: replay SCENARIO --seed 7 --record recorded, then verify recorded")]
     Verify(VerifyArgs),
@@ -450,7 +454,8 @@ pub enum ExplorerArg {
 /// What a check leaves out unless it is told otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LeftOut {
-    /// Steps that change nothing but what is under way or left of a budget: a delivery at a node that is down.
+    /// Steps that change nothing but what is left of a budget; with --no-settle also those that change nothing but
+    /// what is under way, such as a delivery at a node that is down.
     Idle,
     /// Losses, cuts and healings: what may be lost may as well never arrive, and nothing ever has to arrive.
     Losses,

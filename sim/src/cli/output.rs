@@ -230,20 +230,24 @@ pub fn verified(verified: &Verified) {
     for note in &verified.notes {
         println!("{DIM}note: {note}{DIM:#}");
     }
-    if let Some(Violated { invariant, why, file, line, doubt }) = &verified.violated {
+    if let Some(Violated { invariant, why, file, line }) = &verified.violated {
         println!("{} invariant {invariant} is violated: {why}", mark(false));
         println!("    after {file}: line {line}");
-        if let Some(doubt) = doubt {
-            println!("    The history before is not whole, which may be all that is wrong: {doubt}");
-        }
     }
     if let Some(difference) = &verified.difference {
         println!("{} this node differs from its recording, or is not deterministic:", mark(false));
         println!("    {}", difference.tell());
     }
     let nodes: Vec<_> = verified.nodes.iter().map(ToString::to_string).collect();
-    if verified.exit_code() == 0 {
+    if verified.exit_code() == 0 && verified.is_complete() {
         println!("{} every step does again what it did, and the invariants hold", mark(true));
+    } else if verified.exit_code() == 0 {
+        for line in verified.tell_incomplete() {
+            println!("    {line}");
+        }
+        println!(
+            "– incomplete: all that is recorded does again what it did, and nothing wrong was found in it"
+        );
     }
     println!(
         "{DIM}{}: {} steps, {} boots, {:.3} s{DIM:#}",

@@ -47,7 +47,7 @@ use self::crew::Crew;
 use self::expansion::{Caches, Expansion, Successor};
 use self::orbit::Orbits;
 use self::rows::{ROWS, Rows};
-use self::settle::{MOST_ROUNDS, Settled, Settling};
+use self::settle::{MOST_ROUNDS, Settled, Settling, Tried};
 use self::sleep::Asleep;
 use self::space::Space;
 use self::table::{Arrival, Full, SHARDS, Shard, StateId, shard_of};
@@ -77,7 +77,7 @@ pub fn explore<S: System>(
 ) -> Result<Found<S>, String> {
     let reductions = options.reductions.together(options, orbits(rules, options).is_some());
     let mut search = Search {
-        space: Space::new(rules, reductions),
+        space: Space::new(rules, reductions).settling(options.settle && !reductions.symmetry),
         shards: (0..SHARDS).map(|number| Mutex::new(Shard::new(number))).collect(),
         crew: Crew::new(options.threads, || orbits(rules, options)),
         invariants: (1 << rules.invariants.len()) - 1,
@@ -202,6 +202,7 @@ struct Worker<S: System> {
     recent: Arrived,
     verdicts: Cache<u64, u64>,
     settled: Settled,
+    tried: Tried,
     done: Vec<(usize, Chunk)>,
 }
 
@@ -523,6 +524,7 @@ impl<S: System> Worker<S> {
             recent: Arrived::new(15),
             verdicts: Cache::new(15),
             settled: Settled::new(),
+            tried: Tried::new(),
             done: Vec::new(),
         }
     }
@@ -557,8 +559,8 @@ impl<S: System> Worker<S> {
 
     /// Whether the system settles from a row.
     fn settles(&mut self, space: &Space<'_, S>, row: &[u32], patience: usize) -> Result<(), Unsettled> {
-        let Self { caches, settled, .. } = self;
-        Settling { space, caches, settled, patience }.of(row)
+        let Self { caches, settled, tried, .. } = self;
+        Settling { space, caches, settled, tried, patience }.of(row)
     }
 
     /// What tells a row from others: of all that are one but for names, the same.

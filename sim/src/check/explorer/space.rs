@@ -31,6 +31,8 @@ use crate::world::{Action, Network, Packet, Rules, Slot, Spent, Step, World};
 pub struct Space<'r, S: System> {
     pub rules: &'r Rules<S>,
     pub reductions: Reductions,
+    /// Whether it is asked of every state if it settles: then it matters that a packet is gone, even if nobody heeds it.
+    settles: bool,
     /// Who never comes back, when it is asked whether the system settles.
     pub gone: Option<usize>,
     /// What can ever be paid.
@@ -62,6 +64,7 @@ impl<'r, S: System> Space<'r, S> {
             gone: rules.limits.without.map(|id| rules.place(id)),
             rules,
             reductions,
+            settles: false,
             places: (0..places).map(|_| Interner::default()).collect(),
             packets: Interner::default(),
             sends: Interner::default(),
@@ -80,6 +83,11 @@ impl<'r, S: System> Space<'r, S> {
         let nobody = Facts { node: NodeId(0), facts: Vec::new() };
         assert_eq!(space.facts.intern(0, |_| true, || nobody), NOTHING);
         space
+    }
+
+    /// The same, where it is asked of every state if it settles.
+    pub fn settling(self, settles: bool) -> Self {
+        Self { settles, ..self }
     }
 
     /// How often a node was run.
@@ -123,7 +131,11 @@ impl<'r, S: System> Space<'r, S> {
 
     /// Whether a step that only takes away may be left out.
     pub fn may_leave_out(&self, choice: &Choice) -> bool {
-        if choice.costs.have(Cost::Drop) { self.reductions.losses } else { self.reductions.idle }
+        if choice.costs.have(Cost::Drop) {
+            self.reductions.losses
+        } else {
+            self.reductions.idle && (choice.takes == NO_PACKET || !self.settles)
+        }
     }
 
     /// Whether a node is up.

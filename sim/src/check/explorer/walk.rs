@@ -34,7 +34,7 @@ pub fn walk<S: System>(
 ) -> Found<S> {
     let mut crew = Crew::new(options.threads, || None);
     let mut walks = Walks {
-        space: Space::new(rules, options.reductions),
+        space: Space::new(rules, options.reductions).settling(options.settle),
         settle: options.settle,
         settle_rounds: options.settle_rounds.clamp(1, MOST_ROUNDS),
         invariants: (1 << rules.invariants.len()) - 1,
