@@ -13,6 +13,8 @@
 //! * [`paths`]: counterexamples replay from their files; the Explorer opens where one ends.
 //! * [`plans`]: plans and capsules as files; every fault happens; failures shrink.
 //! * [`sweeps`]: parts of a sweep, in time and in space, add up to the whole.
+//! * [`pasts`]: what ran before a seed does not matter to it, and where it does, that is told.
+//! * [`sound`]: what makes no sense is refused everywhere alike; what tests nothing says so.
 //! * [`conformance`]: the real, the simulated and the explored cluster write the same journals.
 //! * [`recordings`]: what was recorded does the same again, and what was changed is found.
 //! * [`settling`]: whether nodes come to rest is decided.
@@ -31,6 +33,7 @@ mod host;
 mod html;
 mod models;
 mod panics;
+mod pasts;
 mod paths;
 mod plans;
 mod purity;
@@ -38,6 +41,7 @@ mod recordings;
 mod runs;
 mod scenarios;
 mod settling;
+mod sound;
 mod specimens;
 mod sweeps;
 mod thin;

@@ -221,7 +221,8 @@ fn a_printed_plan_replays_its_seed() {
     let chaos = suite.find_scenario("rollout-chaos").expect("it ships");
     let path = temporary("plan");
     for (engine, seed) in ENGINES.into_iter().flat_map(|engine| [0, 7, 23].map(|seed| (engine, seed))) {
-        std::fs::write(&path, chaos.plan(engine, seed)).expect("a temporary file can be written");
+        std::fs::write(&path, chaos.plan(engine, seed).expect("it can be drawn"))
+            .expect("a temporary file can be written");
         let outcome = run(&path, engine).outcome;
         assert_eq!(outcome.digest, chaos.run(engine, seed, false).digest, "seed {seed}");
     }
@@ -239,7 +240,7 @@ fn the_largest_numbers_come_back() {
         std::fs::write(&path, text).expect("a temporary file can be written");
         run(&path, Engine::World).outcome
     };
-    let plan = calm.plan(Engine::World, most);
+    let plan = calm.plan(Engine::World, most).expect("it can be drawn");
     assert!(plan.contains(&format!("seed = \"{most}\"")), "{plan}");
     assert_eq!(rerun(&plan).digest, calm.run(Engine::World, most, false).digest);
 

@@ -31,18 +31,33 @@ use crate::world::{Action, Limits, Rules, World};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// Always true, in all states that were visited.
+    /// Always true, in all states that there are.
     Holds,
+    /// Always true in the states that were visited, and these were not all.
+    HoldsSoFar,
     /// Somewhere false.
     Violated,
     /// A limit was reached before it could be said.
     Unknown,
     /// Somewhere true.
     Witnessed,
-    /// Nowhere true, in all states that were visited.
+    /// Nowhere true, in all states that there are.
     Missing,
+    /// Nowhere true in the states that were visited, and these were not all.
+    NotSeenSoFar,
     /// Nowhere true, and not to be expected within [these limits](System::lacks).
     OutOfReach,
+}
+
+impl Verdict {
+    /// The same, where not all was visited.
+    fn so_far(self) -> Self {
+        match self {
+            Self::Holds | Self::HoldsSoFar => Self::HoldsSoFar,
+            Self::Missing | Self::OutOfReach | Self::NotSeenSoFar => Self::NotSeenSoFar,
+            Self::Violated | Self::Unknown | Self::Witnessed => self,
+        }
+    }
 }
 
 /// How a search ended.
@@ -118,7 +133,7 @@ pub struct CheckReport {
     pub peak_memory_bytes: u64,
     /// How long it took, in seconds.
     pub wall_s: f64,
-    /// Why the checkpoint could not be read, so that nothing was done; or not be written.
+    /// Why the system cannot be explored, or the checkpoint not be read, so that nothing was done; or not be written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
@@ -129,14 +144,20 @@ impl CheckReport {
         self.exhausted && self.unique_states <= 1
     }
 
-    /// Whether everything came out as it must: something happens, all visited, all invariants hold, all witnesses seen that these
+    /// Whether nothing was asked: there is no property.
+    pub fn asks_nothing(&self) -> bool {
+        self.properties.is_empty()
+    }
+
+    /// Whether everything came out as it must: something happens, something was asked, all visited, all invariants hold, all witnesses seen that these
     /// limits let be expected.
     pub fn is_proof(&self) -> bool {
         let fine = |verdict: &Verdict| match verdict {
             Verdict::Holds | Verdict::Witnessed | Verdict::OutOfReach => true,
             Verdict::Violated | Verdict::Unknown | Verdict::Missing => false,
+            Verdict::HoldsSoFar | Verdict::NotSeenSoFar => false,
         };
-        self.exhausted && !self.is_empty() && self.properties.values().all(fine)
+        self.exhausted && !self.is_empty() && !self.asks_nothing() && self.properties.values().all(fine)
     }
 
     /// Whether a limit kept some property from being decided.
@@ -371,6 +392,9 @@ pub fn check<S: System>(
     rules.every_crash_point = !options.reductions.crash_points;
     let started = Instant::now();
     let conclude = |rules: &Rules<S>, found| conclude(name, rules, options, started, found);
+    if let Err(why) = Rules::fits(&rules.system) {
+        return conclude(&rules, Found::nothing(why));
+    }
     match options.explorer {
         Explorer::Own => conclude(
             &rules,
@@ -391,12 +415,13 @@ fn conclude<S: System>(
     found: Found<S>,
 ) -> (CheckReport, Option<Counterexample<S>>) {
     let (mut properties, mut lacks) = (BTreeMap::new(), BTreeMap::new());
+    let has_seen = |bit: usize| found.seen.checked_shr(bit as u32).unwrap_or(0) & 1 != 0;
     for (bit, invariant) in rules.invariants.iter().enumerate() {
-        let is_broken = found.seen & (1 << bit) != 0;
+        let is_broken = has_seen(bit);
         properties.insert(invariant.name, if is_broken { Verdict::Violated } else { Verdict::Holds });
     }
     for (bit, witness) in rules.witnesses.iter().enumerate() {
-        let is_seen = found.seen & (1 << (rules.invariants.len() + bit)) != 0;
+        let is_seen = has_seen(rules.invariants.len() + bit);
         let lack = rules.system.lacks(witness.name, &rules.limits).filter(|_| !is_seen);
         lacks.extend(lack.map(|lack| (witness.name, lack)));
         properties.insert(
@@ -452,6 +477,9 @@ fn conclude<S: System>(
         (None, Some(Stop { end, why })) => (end, Some(why)),
         (None, None) => (End::Exhausted, None),
     };
+    if stopped_by.is_some() {
+        properties.values_mut().for_each(|verdict| *verdict = verdict.so_far());
+    }
     let report = CheckReport {
         model: name.into(),
         explorer: options.explorer,

@@ -69,9 +69,6 @@ What is listed as a scenario is for sim, replay, plan and shrink; a model is for
 
 Example: list --format json")]
     List,
-    /// Answers another process that checks determinism.
-    #[command(hide = true)]
-    Twin,
     /// Run scenarios under many seeds. Each seed decides every crash, cut, loss and delay.
     #[command(after_help = "\
 Ctrl-C ends a sweep early: what is known by then is reported, and saved if there is a checkpoint. A second \
@@ -481,8 +478,14 @@ pub enum DiskArg {
 }
 
 impl CheckArgs {
-    /// `Err` names what the engine would leave undone.
+    /// `Err` names what the engine would leave undone, or that there is nothing to do.
     pub fn are_for_the_engine(&self) -> Result<(), String> {
+        if let (Some(seeds), Some(shard)) = (&self.walk, self.shard)
+            && shard.of(seeds).is_empty()
+        {
+            let Range { start, end } = seeds;
+            return Err(format!("--shard {shard} of --walk {start}..{end} holds no seed"));
+        }
         let ours = [
             (self.checkpoint.is_some(), "--checkpoint", "cannot go on"),
             (self.walk.is_some(), "--walk", "does not walk so"),

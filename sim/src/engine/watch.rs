@@ -376,6 +376,7 @@ impl<S: System> Watch<S> {
         let unanswered = match verdict {
             Verdict::Passed | Verdict::NotConverged { .. } => self.clients.tell_unanswered(),
             Verdict::Violated { .. }
+            | Verdict::Refused { .. }
             | Verdict::Panicked { .. }
             | Verdict::EnginesDiffer { .. }
             | Verdict::NotDeterministic { .. } => Vec::new(),

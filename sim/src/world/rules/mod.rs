@@ -21,6 +21,7 @@ use super::shared::Shared;
 use super::{Packet, Slot, World};
 use crate::faults::Directions;
 use crate::panics::{Panic, catch};
+use crate::sound;
 use crate::system::{ConfigOf, NodeOf, Operation, System, invariants_of};
 
 /// The bit of a verdict which says that something panicked.
@@ -141,9 +142,10 @@ pub struct Transition<S: System> {
 }
 
 impl<S: System> Rules<S> {
-    /// Whether there can be rules for a system: a world counts what was asked, and what was seen, in one word
-    /// each.
+    /// Whether there can be rules for a system: its members and operations make sense, and a world counts what was
+    /// asked, and what was seen, in one word each.
     pub fn fits(system: &S) -> Result<(), String> {
+        sound::operations(system, &sound::members(system)?)?;
         let properties = invariants_of(system).len() + system.witnesses().len();
         if properties > MAX_PROPERTIES {
             return Err(format!("{properties} invariants and witnesses are more than {MAX_PROPERTIES}"));
@@ -158,14 +160,12 @@ impl<S: System> Rules<S> {
         Ok(())
     }
 
-    /// The rules for a system that [fits](Self::fits).
+    /// The rules for a system that [fits](Self::fits); a [check](crate::check::check) refuses any other.
     pub fn new(system: S, limits: Limits) -> Self {
         let (invariants, witnesses) = (invariants_of(&system), system.witnesses());
-        assert!(invariants.len() + witnesses.len() <= MAX_PROPERTIES, "too many properties");
         let (members, mut requests) = (system.members(), system.operations());
         let operations = requests.len();
         requests.extend(system.ailments());
-        assert!(requests.len() <= MAX_REQUESTS, "too many requests");
         Self {
             members,
             requests,
