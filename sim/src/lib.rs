@@ -1,5 +1,8 @@
 //! The harness: runs a [`System`](system::System) under every fault, and tells what it found.
 
+// Whatever is printed goes through one layer, where it may fail: `println!` panics when nobody takes it.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 #[cfg(not(madsim))]
 compile_error!(
     "coalmine-sim needs madsim's simulator: build with `--cfg madsim`. The workspace sets it in \
@@ -21,6 +24,7 @@ pub mod prelude;
 pub mod run;
 pub mod scenario;
 pub mod shrink;
+pub mod sound;
 pub mod suite;
 pub mod sweep;
 pub mod symmetry;

@@ -2,28 +2,38 @@
 //!
 //! * [`transcripts`]: situations of a protocol, written as scripts, told as stories.
 //! * [`codecs`]: frames, journals and JSON against hostile bytes.
+//! * [`durations`], [`edges`]: how long a timer may take; what is found is told whatever cannot be kept.
 //! * [`host`]: the promises of the one interpreter of effects.
-//! * [`html`], [`browser`]: a run as a page, and the page in a browser.
 //! * [`runs`]: what both engines promise about every run.
+//! * [`html`], [`browser`], [`thin`]: a run as a page, the page in a browser, and one of a long run.
 //! * [`scenarios`], [`checks`]: what ships passes, and is counted; a seed is a seed, wherever it runs.
+//! * [`boots`]: how all begins: every choice, crash and order of first boots.
 //! * [`models`]: the checker counts as many states as others do.
+//! * [`panics`]: a panic is a counterexample, with its path, its story and its file.
 //! * [`paths`]: counterexamples replay from their files; the Explorer opens where one ends.
 //! * [`plans`]: plans and capsules as files; every fault happens; failures shrink.
 //! * [`sweeps`]: parts of a sweep, in time and in space, add up to the whole.
+//! * [`pasts`]: what ran before a seed does not matter to it, and where it does, that is told.
+//! * [`sound`]: what makes no sense is refused everywhere alike; what tests nothing says so.
 //! * [`conformance`]: the real, the simulated and the explored cluster write the same journals.
 //! * [`recordings`]: what was recorded does the same again, and what was changed is found.
 //! * [`settling`]: whether nodes come to rest is decided.
 //! * [`specimens`]: bugs planted on purpose are found by the sweep and by the checker.
 //! * [`purity`]: what the core may depend on, and what must never reach production.
 
+mod boots;
 mod browser;
 mod checks;
 mod codecs;
 mod conformance;
+mod durations;
+mod edges;
 mod explorers;
 mod host;
 mod html;
 mod models;
+mod panics;
+mod pasts;
 mod paths;
 mod plans;
 mod purity;
@@ -31,7 +41,9 @@ mod recordings;
 mod runs;
 mod scenarios;
 mod settling;
+mod sound;
 mod specimens;
 mod sweeps;
+mod thin;
 mod transcripts;
 mod two_phase_commit;

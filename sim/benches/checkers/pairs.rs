@@ -86,5 +86,7 @@ fn print(pairs: &[Pair]) {
         (all[(all.len() - 1) / 2] + all[all.len() / 2]) / 2.0
     };
     let (gain, busy, same) = (median(Pair::gain), median(Pair::busy), median(Pair::same_work));
-    println!("medians: gain {gain:.2} ×, busy threads {busy:.2}, the same work {same:.2} (goal: a gain of 1.70 ×)");
+    println!(
+        "medians: gain {gain:.2} ×, busy threads {busy:.2}, the same work {same:.2} (goal: a gain of 1.70 ×)"
+    );
 }

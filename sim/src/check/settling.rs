@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 pub use super::explorer::settling_asked;
+use crate::panics::Panic;
 
 /// The name of the property that from every state the system settles: once all is healed it comes to rest, and stays
 /// so. All is healed: links are whole, and nothing crashes any more. Time goes in rounds. In each
@@ -50,6 +51,8 @@ pub enum Unsettled {
     },
     /// Nobody knows: which limit was reached, and what goes on changing.
     Unknown(String),
+    /// Something panics meanwhile.
+    Panicked(Panic),
 }
 
 impl Unsettled {
@@ -61,6 +64,7 @@ impl Unsettled {
                 Self::Never { why: format!("with {condition}, {why}"), rounds }
             }
             Self::Unknown(why) => Self::Unknown(format!("with {condition}, {why}")),
+            Self::Panicked(panic) => Self::Panicked(panic),
         }
     }
 }

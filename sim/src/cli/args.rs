@@ -1,5 +1,6 @@
 //! What the command line takes.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::ops::{Range, RangeInclusive};
@@ -28,7 +29,11 @@ pub struct Cli {
 const EXIT_CODES: &str = "\
 Exit codes: 0 all is well, 1 an invariant is violated (or a witness was never seen), 2 usage, \
 3 a run did not converge, 4 a node panicked, 5 a run was not deterministic, or a node differs from its recording, \
-6 a check was stopped by a cap or could not decide whether the system settles, and has found nothing: no proof; 130 and 143 the same for Ctrl-C and SIGTERM.";
+6 a check was stopped by a cap or could not decide whether the system settles, and has found nothing: no proof; \
+130 and 143 the same for Ctrl-C and SIGTERM, \
+141 the same if nobody reads standard output any more; 7 nothing is wrong, but a result could not be written: \
+standard output, a page, a recording, a checkpoint. What is found wrong keeps its own code whatever cannot be written; \
+where that can be known before the work begins the code is 2 and nothing is done.";
 
 /// Text for people, JSON for machines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -64,9 +69,6 @@ What is listed as a scenario is for sim, replay, plan and shrink; a model is for
 
 Example: list --format json")]
     List,
-    /// Answers another process that checks determinism.
-    #[command(hide = true)]
-    Twin,
     /// Run scenarios under many seeds. Each seed decides every crash, cut, loss and delay.
     #[command(after_help = "\
 Ctrl-C ends a sweep early: what is known by then is reported, and saved if there is a checkpoint. A second \
@@ -92,8 +94,12 @@ came, and crashes, wipes and pauses of a node that was down.")]
     /// Execute recorded nodes again: each must do what it did, and the history must keep the invariants.
     #[command(after_help = "\
 A recording is what `canary node --record FILE` or `replay --record FOLDER` wrote. Give one for each node: \
-older parts are found beside it, and a folder stands for all that end in .rec. Exit codes: 1 an invariant is \
-violated, 2 a file cannot be read, 5 a node differs from its recording.
+older parts are found beside it, and a folder stands for all that end in .rec.
+
+Exit codes: 0 nothing wrong is found, 1 an invariant is violated, 2 a file cannot be read, 5 a node differs from its \
+recording. A process that is killed loses the end of its recording. What does not follow from what is recorded is \
+executed again, but not judged: the last line says `incomplete` then, `complete: false` in JSON, and the code is 0. \
+A violation is one whatever is missing.
 
 Example: replay SCENARIO --seed 7 --record recorded, then verify recorded")]
     Verify(VerifyArgs),
@@ -226,8 +232,8 @@ pub struct MergeArgs {
 
 #[derive(Debug, Args)]
 pub struct ReplayArgs {
-    /// A scenario's name; or a file that holds a plan, a capsule or a counterexample (.toml, .json).
-    pub name: String,
+    /// A scenario's name; or a file that holds a plan, a capsule or a counterexample, in TOML or JSON.
+    pub name: OsString,
     /// Which seed, for a scenario.
     #[arg(long)]
     pub seed: Option<u64>,
@@ -243,9 +249,30 @@ pub struct ReplayArgs {
     /// Also write the run as a page for a browser: a diagram of all messages, and what each step changed.
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
+    #[command(flatten)]
+    pub page: PageArgs,
     /// Also record each node, in this folder, as a running node would be.
     #[arg(long, value_name = "FOLDER")]
     pub record: Option<PathBuf>,
+}
+
+/// How much a page shows.
+#[derive(Debug, Args)]
+pub struct PageArgs {
+    /// How large the page may be. Of a longer run it leaves out quiet steps, then others that are far from what broke,
+    /// and says so; never what led to a violation.
+    #[arg(long, value_name = "SIZE", value_parser = bytes, default_value = "8MiB", requires = "html")]
+    html_limit: u64,
+    /// Show every step on the page, however large that makes it.
+    #[arg(long, conflicts_with = "html_limit", requires = "html")]
+    html_all: bool,
+}
+
+impl PageArgs {
+    /// How many bytes the page may have.
+    pub fn limit(&self) -> usize {
+        if self.html_all { usize::MAX } else { usize::try_from(self.html_limit).unwrap_or(usize::MAX) }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -259,6 +286,8 @@ pub struct VerifyArgs {
     /// Also write the history as a page for a browser.
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
+    #[command(flatten)]
+    pub page: PageArgs,
 }
 
 #[derive(Debug, Args)]
@@ -324,6 +353,10 @@ pub struct SpaceArgs {
     /// How many members may turn unhealthy, at any moment.
     #[arg(long)]
     pub unhealthy: Option<u8>,
+    /// How many members may start for the first time when others have begun already. All others start before
+    /// anything else happens, in any order.
+    #[arg(long)]
+    pub late_boots: Option<u8>,
     /// Whether a record is durable as soon as it is written, or becomes so as an action of its own. With `sync` no
     /// crash loses a record that was written; with `async`, a larger space, it is also proven that nothing relies on
     /// a record before it is durable.
@@ -445,8 +478,14 @@ pub enum DiskArg {
 }
 
 impl CheckArgs {
-    /// `Err` names what the engine would leave undone.
+    /// `Err` names what the engine would leave undone, or that there is nothing to do.
     pub fn are_for_the_engine(&self) -> Result<(), String> {
+        if let (Some(seeds), Some(shard)) = (&self.walk, self.shard)
+            && shard.of(seeds).is_empty()
+        {
+            let Range { start, end } = seeds;
+            return Err(format!("--shard {shard} of --walk {start}..{end} holds no seed"));
+        }
         let ours = [
             (self.checkpoint.is_some(), "--checkpoint", "cannot go on"),
             (self.walk.is_some(), "--walk", "does not walk so"),
@@ -516,6 +555,7 @@ impl SpaceArgs {
             periodic: self.heartbeats,
             retries: self.retries,
             unhealthy: self.unhealthy,
+            late_boots: self.late_boots,
             disk: self.disk.map(|disk| match disk {
                 DiskArg::Sync => Disk::Sync,
                 DiskArg::Async => Disk::Async,

@@ -8,7 +8,10 @@ use serde_json::json;
 
 use super::args::{CheckArgs, Format};
 use super::signals::Signals;
-use super::{NO_PROOF, exit_code, find_model, interrupted_by, no_symmetry, output, run_check, save};
+use super::{
+    NO_PROOF, UNHEARD, exit_code, find_model, interrupted_by, no_symmetry, output, run_check, save,
+    warn_of_capsules,
+};
 use crate::check::{CheckReport, Explorer};
 use crate::suite::{ModelArgs, Suite};
 
@@ -40,6 +43,7 @@ pub fn climb(suite: &Suite, args: &CheckArgs, format: Format) -> Result<u8, Stri
     args.are_for_the_engine()?;
     let rungs = rungs(suite, args)?;
     for (name, space) in &rungs {
+        find_model(suite, name)?.check_args(*space).map_err(|why| format!("{name}{space}: {why}"))?;
         if args.symmetry && !find_model(suite, name)?.has_symmetry(*space) {
             return Err(no_symmetry(name));
         }
@@ -54,7 +58,14 @@ pub fn climb(suite: &Suite, args: &CheckArgs, format: Format) -> Result<u8, Stri
     if format == Format::Text {
         output::rungs_begin(width);
     }
+    if !args.no_capsule {
+        warn_of_capsules("say --no-capsule");
+    }
     for ((name, space), check) in rungs.into_iter().zip(lines) {
+        if !output::is_heard() {
+            no_proof = no_proof.or(Some(UNHEARD));
+            break;
+        }
         if let Some(signals) = signals.as_ref().filter(|signals| signals.stopped()) {
             no_proof = no_proof.or(Some(signals.exit_code()));
             if format == Format::Text {
@@ -101,6 +112,9 @@ fn rungs<'s>(suite: &'s Suite, args: &'s CheckArgs) -> Result<Vec<(&'s str, Mode
     let is_asked = |name: &str| args.name == "all" || args.name == name;
     if args.name != "all" {
         find_model(suite, &args.name)?;
+    }
+    if !args.deep && suite.models.is_empty() {
+        return Err("there are no models: a check of all of them would say nothing".into());
     }
     if !args.deep {
         return Ok(suite.models.iter().map(|model| (model.name(), ModelArgs::default())).collect());

@@ -1,9 +1,15 @@
 //! What the command line prints: text for people, with colours only on a terminal; progress on standard error.
+//!
+//! Whoever prints here cannot fail: after the first error nothing more is written, and when the command is over
+//! [`finish`] says what became of all that was printed. So no verdict is lost on the way to a full disk, and no panic
+//! stands in for it. What goes to standard error is for nobody else to hear of if that is gone.
 
-use std::path::Path;
+use std::cell::RefCell;
+use std::fmt::Arguments;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anstream::{eprintln, println};
 use anstyle::{AnsiColor, Style};
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use comfy_table::{Cell, CellAlignment, Table, TableComponent};
@@ -12,11 +18,50 @@ use serde::Serialize;
 
 use crate::check::{CheckReport, NotKnown, SETTLES, Verdict as Property};
 use crate::faults::Effect;
+use crate::paste;
 use crate::run::{Engine, Verdict};
 use crate::suite::{Job, Outcome, Shrunk};
 use crate::sweep::merge::ALL;
 use crate::sweep::{Failure, SweepReport};
 use crate::verify::{Verified, Violated};
+
+thread_local! {
+    /// Why standard output takes no more. A command prints on one thread only.
+    static BROKEN: RefCell<Option<io::Error>> = const { RefCell::new(None) };
+}
+
+fn put(line: Arguments<'_>) {
+    BROKEN.with_borrow_mut(|broken| {
+        if broken.is_none() {
+            *broken = writeln!(anstream::stdout().lock(), "{line}").err();
+        }
+    });
+}
+
+/// As those of the language, but these never panic.
+macro_rules! println {
+    () => { put(format_args!("")) };
+    ($($what:tt)*) => { put(format_args!($($what)*)) };
+}
+macro_rules! eprintln {
+    ($($what:tt)*) => {{ let _ = writeln!(anstream::stderr().lock(), $($what)*); }};
+}
+
+/// Begins with nothing printed.
+pub fn begin() {
+    BROKEN.with_borrow_mut(|broken| *broken = None);
+}
+
+/// Whether what is printed still gets anywhere: work whose result nobody can hear of need not go on.
+pub fn is_heard() -> bool {
+    BROKEN.with_borrow(Option::is_none)
+}
+
+/// What became of all that was printed.
+pub fn finish() -> io::Result<()> {
+    let flushed = io::stdout().lock().flush();
+    BROKEN.with_borrow_mut(Option::take).map_or(flushed, Err)
+}
 
 const GOOD: Style = AnsiColor::Green.on_default().bold();
 const BAD: Style = AnsiColor::Red.on_default().bold();
@@ -24,12 +69,12 @@ const DIM: Style = Style::new().dimmed();
 const BOLD: Style = Style::new().bold();
 
 /// How many failures a sweep tells of.
-const TOLD: usize = 5;
+pub const TOLD: usize = 5;
 
 /// The line that runs a seed again.
 pub fn replay_line(program: &str, scenario: &str, seed: u64, engine: Engine) -> String {
     let engine = if engine == Engine::default() { String::new() } else { format!(" --engine {engine}") };
-    format!("{program} replay {scenario} --seed {seed}{engine}")
+    format!("{program} replay {} --seed {seed}{engine}", paste::word(scenario))
 }
 
 /// The engine that shows a failure of a sweep.
@@ -42,17 +87,20 @@ pub fn engine_of(report: &SweepReport, failure: &Failure) -> Engine {
     if world { Engine::World } else { Engine::Madsim }
 }
 
-/// The line that runs a failure of a sweep again.
-fn replay_failure(program: &str, report: &SweepReport, failure: &Failure) -> String {
-    replay_line(program, &report.scenario, failure.seed, engine_of(report, failure))
+/// The line that runs a failure of a sweep again; none, if it depends on what ran before it.
+fn replay_failure(program: &str, report: &SweepReport, failure: &Failure) -> Option<String> {
+    let is_alone = !matches!(failure.verdict, Verdict::NotDeterministic { .. });
+    is_alone.then(|| replay_line(program, &report.scenario, failure.seed, engine_of(report, failure)))
 }
 
 /// How far a failing plan was made small.
-pub fn shrunk(program: &str, shrunk: &Shrunk, path: &Path) {
+pub fn shrunk(program: &str, shrunk: &Shrunk, path: Option<&PathBuf>) {
     let Shrunk { expected, steps_before, at, .. } = shrunk;
     let (steps, runs) = (at.steps, at.runs);
     println!("    of its {steps_before} steps {steps} are left after {runs} runs, still {expected}:");
-    println!("      {program} replay {}", path.display());
+    if let Some(path) = path {
+        println!("      {program} replay {}", paste::path(path));
+    }
 }
 
 pub fn error(why: &str) {
@@ -62,6 +110,16 @@ pub fn error(why: &str) {
 /// Something besides the results, on standard error.
 pub fn note(note: &str) {
     eprintln!("{DIM}{note}{DIM:#}");
+}
+
+/// What clap has to say: of what makes no sense, or the help that was asked for. Returns the exit code.
+pub fn clap(said: &clap::Error) -> u8 {
+    let printed = said.print();
+    if said.use_stderr() {
+        return super::USAGE;
+    }
+    BROKEN.with_borrow_mut(|broken| *broken = printed.err());
+    0
 }
 
 pub fn text(text: &str) {
@@ -95,7 +153,7 @@ pub fn sweep(program: &str, report: &SweepReport) {
     });
     println!(
         "{} {BOLD}{}{BOLD:#}  seeds {}{shard}: {} passed, {} failed  {DIM}{} events, {:.0} s simulated in {:.1} s, {rate:.0} seeds a second{DIM:#}",
-        mark(report.failed.is_empty()),
+        mark(report.failed.is_empty() && report.untested().is_none()),
         report.scenario,
         report.seeds,
         thousands(report.passed),
@@ -112,10 +170,22 @@ pub fn sweep(program: &str, report: &SweepReport) {
     }
     for failure in report.failures.iter().take(TOLD) {
         println!("    seed {}: {}", failure.seed, failure.verdict.tell());
-        println!("      {}", replay_failure(program, report, failure));
+        if let Some(line) = replay_failure(program, report, failure) {
+            println!("      {line}");
+        }
     }
     if report.failures.len() > TOLD {
         println!("    and {} more", report.failures.len() - TOLD);
+    }
+    if let Some(why) = report.untested() {
+        println!("    {BAD}{why}{BAD:#}");
+    }
+    if report.size() == 0 {
+        println!(
+            "    {BAD}nothing was run{BAD:#}: there are fewer seeds than shards, and none is in this one"
+        );
+    } else if report.steps.is_empty() && report.failed.is_empty() && report.ran() > 0 {
+        println!("    {DIM}no plan has a step: nobody asks anything, and nothing breaks{DIM:#}");
     }
     let (ran, size) = (thousands(report.ran()), thousands(report.size()));
     if report.interrupted {
@@ -133,6 +203,10 @@ pub fn never_exercised(report: &SweepReport) {
     if report.ran() > 0 && !never.is_empty() {
         let names: Vec<_> = never.iter().map(Effect::name).collect();
         println!("    {DIM}never exercised: {}{DIM:#}", names.join(", "));
+    }
+    let never = report.steps.never();
+    if !never.is_empty() {
+        println!("    {DIM}planned, but never carried out: {}{DIM:#}", never.join(", "));
     }
 }
 
@@ -156,20 +230,24 @@ pub fn verified(verified: &Verified) {
     for note in &verified.notes {
         println!("{DIM}note: {note}{DIM:#}");
     }
-    if let Some(Violated { invariant, why, file, line, doubt }) = &verified.violated {
+    if let Some(Violated { invariant, why, file, line }) = &verified.violated {
         println!("{} invariant {invariant} is violated: {why}", mark(false));
         println!("    after {file}: line {line}");
-        if let Some(doubt) = doubt {
-            println!("    The history before is not whole, which may be all that is wrong: {doubt}");
-        }
     }
     if let Some(difference) = &verified.difference {
         println!("{} this node differs from its recording, or is not deterministic:", mark(false));
         println!("    {}", difference.tell());
     }
     let nodes: Vec<_> = verified.nodes.iter().map(ToString::to_string).collect();
-    if verified.exit_code() == 0 {
+    if verified.exit_code() == 0 && verified.is_complete() {
         println!("{} every step does again what it did, and the invariants hold", mark(true));
+    } else if verified.exit_code() == 0 {
+        for line in verified.tell_incomplete() {
+            println!("    {line}");
+        }
+        println!(
+            "– incomplete: all that is recorded does again what it did, and nothing wrong was found in it"
+        );
     }
     println!(
         "{DIM}{}: {} steps, {} boots, {:.3} s{DIM:#}",
@@ -205,14 +283,16 @@ pub fn check(report: &CheckReport, story: Option<&str>) {
     println!("{BOLD}{model}{BOLD:#}  {DIM}{operations} requests, {limits}{DIM:#}");
     for (name, property) in &report.properties {
         let mark = match property {
-            Property::Missing if !report.exhausted => "–".into(), // it may be seen yet
-            Property::OutOfReach => "–".into(),
+            Property::NotSeenSoFar | Property::OutOfReach => "–".into(), // it may be seen yet, or elsewhere
             Property::Unknown => "?".into(),
-            Property::Holds | Property::Witnessed => mark(true),
+            Property::Holds | Property::HoldsSoFar | Property::Witnessed => mark(true),
             Property::Violated | Property::Missing => mark(false),
         };
         let lacks = report.lacks.get(name).map_or(String::new(), |lacks| format!(" (needs {lacks})"));
-        println!("  {mark} {name}: {}{lacks}", tell_property(*property, report.exhausted));
+        println!("  {mark} {name}: {}{lacks}", tell_property(*property));
+    }
+    if report.properties.keys().eq([&SETTLES]) {
+        println!("  {DIM}there are no invariants: nothing was asked but whether states settle{DIM:#}");
     }
     if let Some(NotKnown { why, path }) = &report.settling_unknown {
         println!("    {why}");
@@ -226,8 +306,8 @@ pub fn check(report: &CheckReport, story: Option<&str>) {
         None => format!("{GOOD}exhausted{GOOD:#}"),
         Some(why) => format!("{BAD}not exhausted{BAD:#}: {why}"),
     };
-    if report.is_empty() {
-        println!("  {} {EMPTY}", mark(false));
+    if let Some(why) = empty(report) {
+        println!("  {} {why}", mark(false));
     }
     println!(
         "{end}, {} distinct states, {} steps, depth {}, {:.1} s, {} MiB at most",
@@ -246,8 +326,14 @@ pub fn check(report: &CheckReport, story: Option<&str>) {
     println!("{DIM}the odds that two states shared a fingerprint: {:.0e}{DIM:#}", report.collision_odds);
 }
 
-/// What is wrong with a space of one state.
-const EMPTY: &str = "nothing ever happens: a space of one state proves nothing";
+/// What is wrong with a check that proves nothing, whatever it says.
+fn empty(report: &CheckReport) -> Option<&'static str> {
+    if report.is_empty() {
+        return Some("nothing ever happens: a space of one state proves nothing");
+    }
+    let why = "nothing was asked: there is no invariant, no witness, and nobody asks whether states settle";
+    report.asks_nothing().then_some(why)
+}
 
 /// The head of a table of checks, the first column as wide as this.
 pub fn rungs_begin(width: usize) {
@@ -269,13 +355,10 @@ pub fn rung(check: &str, width: usize, report: &CheckReport) {
     let bad =
         |property: &Property| matches!(property, Property::Violated | Property::Unknown | Property::Missing);
     let bad = report.properties.iter().filter(|(_, property)| bad(property));
-    let bad: Vec<_> = bad
-        .map(|(name, property)| format!("{name}: {}", tell_property(*property, report.exhausted)))
-        .collect();
+    let bad: Vec<_> = bad.map(|(name, property)| format!("{name}: {}", tell_property(*property))).collect();
     let verdict = match &report.stopped_by {
         _ if report.is_proof() => format!("{GOOD}proof{GOOD:#}"),
-        None if report.is_empty() => format!("{BAD}{EMPTY}{BAD:#}"),
-        None => format!("{BAD}{}{BAD:#}", bad.join(", ")),
+        None => format!("{BAD}{}{BAD:#}", empty(report).map_or_else(|| bad.join(", "), str::to_owned)),
         Some(why) => format!("{BAD}not exhausted{BAD:#}: {why}"),
     };
     println!(
@@ -292,23 +375,21 @@ pub fn skipped(check: &str, width: usize, why: &str) {
 
 /// The lines that show a counterexample again, from the file that it was saved to.
 pub fn lines_to_paste(program: &str, model: &str, path: &Path) -> String {
-    let file = path.display();
-    let page = path.with_extension("html");
-    let page = page.display();
+    let (file, page) = (paste::path(path), paste::path(&path.with_extension("html")));
+    let model = paste::word(model);
     format!("    {program} replay {file} --html {page}\n    {program} explore {model} --at {file}\n")
 }
 
-fn tell_property(property: Property, exhausted: bool) -> &'static str {
+fn tell_property(property: Property) -> &'static str {
     match property {
-        Property::Holds if exhausted => "holds",
-        Property::Holds => "holds so far",
+        Property::Holds => "holds",
+        Property::HoldsSoFar => "holds so far",
         Property::Violated => "VIOLATED",
         Property::Unknown => "NOT KNOWN",
         Property::Witnessed => "witnessed",
-        Property::Missing if exhausted => "NEVER SEEN",
-        Property::Missing => "not seen so far",
-        Property::OutOfReach if exhausted => "not seen in this space",
-        Property::OutOfReach => "not seen so far",
+        Property::Missing => "NEVER SEEN",
+        Property::OutOfReach => "not seen in this space",
+        Property::NotSeenSoFar => "not seen so far",
     }
 }
 
@@ -328,16 +409,18 @@ pub struct Row {
 
 impl Row {
     pub fn of_sweep(program: &str, report: &SweepReport) -> Self {
-        let passed = report.failed.is_empty() && !report.interrupted;
+        let untested = report.untested();
+        let passed = report.failed.is_empty() && !report.interrupted && untested.is_none();
         let verdict = match report.failed.len() {
             0 if report.interrupted => {
                 format!("interrupted, {} seeds are left", report.size() - report.ran())
             }
-            0 => "all pass".into(),
+            0 => untested.unwrap_or("all pass").into(),
             failed => format!("{failed} seeds fail"),
         };
         let story = report.failures.first().map(|failure| {
-            format!("{}\n  {}", failure.verdict.tell(), replay_failure(program, report, failure))
+            let line = replay_failure(program, report, failure);
+            failure.verdict.tell() + &line.map_or_else(String::new, |line| format!("\n  {line}"))
         });
         Self {
             what: "sim".into(),
@@ -369,10 +452,9 @@ impl Row {
     pub fn of_check(report: &CheckReport, story: Option<String>) -> Self {
         let verdict = match &report.stopped_by {
             None if report.is_proof() => "exhausted, all hold".into(),
-            None if report.is_empty() => EMPTY.into(),
             None if report.violated().eq([SETTLES]) => format!("exhausted, {SETTLES} is violated"),
             None if report.has_unknown() => format!("exhausted, but whether it {SETTLES} is not known"),
-            None => "exhausted, a witness is missing".into(),
+            None => empty(report).unwrap_or("exhausted, a witness is missing").into(),
             Some(why) => why.clone(),
         };
         Self {

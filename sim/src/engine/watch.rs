@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use coalmine_core::codec::recording::{Step, Took};
-use coalmine_core::node::{Effect, Event, Node, NodeId, Published, RequestId, Word, variant_name};
+use coalmine_core::node::{Effect, Event, Node, NodeId, RequestId, Word, variant_name};
 use coalmine_core::observation::{History, Invariant, Observation, Observed};
 use coalmine_core::told::told_early;
 
@@ -190,21 +190,7 @@ impl<S: System> Watch<S> {
 
     /// Takes in what the history hears of what a node did.
     pub fn learned(&mut self, node: NodeId, effects: &[Effect<NodeOf<S>>]) {
-        for effect in effects {
-            match effect {
-                Effect::Observe(fact) => self.history.observe(node, fact),
-                Effect::Reply { to, reply } if S::History::HEARS_REPLIES => {
-                    self.history.replied(node, *to, reply);
-                }
-                Effect::Publish(Published(view)) => self.history.published(node, view),
-                Effect::Reply { .. }
-                | Effect::Append(_)
-                | Effect::Send { .. }
-                | Effect::SetTimer { .. }
-                | Effect::CancelTimer(_)
-                | Effect::WhenDurable(_) => {}
-            }
-        }
+        self.history.learn(node, effects);
     }
 
     /// A client begins to ask. Returns its number.
@@ -390,6 +376,7 @@ impl<S: System> Watch<S> {
         let unanswered = match verdict {
             Verdict::Passed | Verdict::NotConverged { .. } => self.clients.tell_unanswered(),
             Verdict::Violated { .. }
+            | Verdict::Refused { .. }
             | Verdict::Panicked { .. }
             | Verdict::EnginesDiffer { .. }
             | Verdict::NotDeterministic { .. } => Vec::new(),

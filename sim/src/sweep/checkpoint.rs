@@ -15,11 +15,14 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::seeds::{SeedSet, Seeds};
 use super::shard::Shard;
-use super::{Failure, Tally};
+use super::{Failure, Steps, Tally};
 use crate::faults::Effects;
+use crate::files;
 
 /// The layout of the file. Another layout, another number.
-const FORMAT: u64 = 2;
+const FORMAT: u64 = 3;
+/// More than any sweep keeps: it grows with the failures, not with the seeds.
+const BYTES: u64 = 1 << 30;
 
 /// Why there is no going on from a checkpoint, or no writing one.
 #[derive(Debug, thiserror::Error)]
@@ -88,6 +91,7 @@ struct Known {
     failures: Vec<Failure>,
     events: u64,
     effects: Effects,
+    steps: Steps,
     simulated: Duration,
     wall: Duration,
 }
@@ -124,7 +128,7 @@ impl Checkpoint {
 
     /// What the file knows of the seeds in `part`; nothing yet, if there is no file.
     pub fn load(&self, part: &Range<u64>) -> Result<Tally, CheckpointError> {
-        let text = match std::fs::read_to_string(&self.path) {
+        let text = match files::read_text(&self.path, BYTES) {
             Ok(text) => text,
             Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(Tally::default()),
             Err(why) => return Err(CheckpointError::Read { file: self.file(), why }),
@@ -137,12 +141,12 @@ impl Checkpoint {
             return Err(corrupt("its `checksum` does not fit what it says".into()));
         }
         self.is_of(&saved.sweep)?;
-        let Known { done, failures, events, effects, simulated, wall } = saved.known;
+        let Known { done, failures, events, effects, steps, simulated, wall } = saved.known;
         let done = SeedSet::of(&done, part).ok_or_else(|| corrupt("`done` is no set of its seeds".into()))?;
         if failures.iter().any(|failure| !done.contains(failure.seed)) {
             return Err(corrupt("`failures` has seeds that are not in `done`".into()));
         }
-        Ok(Tally { done, failures, events, effects, simulated, wall })
+        Ok(Tally { done, failures, events, effects, steps, simulated, wall })
     }
 
     fn is_of(&self, theirs: &Identity) -> Result<(), CheckpointError> {
@@ -172,24 +176,14 @@ impl Checkpoint {
             failures: tally.failures.clone(),
             events: tally.events,
             effects: tally.effects.clone(),
+            steps: tally.steps.clone(),
             simulated: tally.simulated,
             wall,
         };
         let checksum = checksum(&self.identity, &known);
         let saved = Saved { format: FORMAT, sweep: self.identity.clone(), known, checksum };
         let text = serde_json::to_string_pretty(&saved).expect("plain data always serialises");
-        replace(&self.path, text.as_bytes()).map_err(|why| CheckpointError::Write { file: self.file(), why })
+        let written = files::replace(&self.path, |file| file.write_all(text.as_bytes()));
+        written.map_err(|why| CheckpointError::Write { file: self.file(), why })
     }
-}
-
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(format!(".{}.tmp", std::process::id()));
-    let written = std::fs::File::create(&beside)
-        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
-        .and_then(|()| std::fs::rename(&beside, path));
-    if written.is_err() {
-        let _ = std::fs::remove_file(&beside);
-    }
-    written
 }

@@ -35,8 +35,8 @@ use crate::scenario::Scenario;
 use crate::system::{NodeOf, System};
 use crate::trace::Happening;
 
-/// Runs one plan under one seed.
-pub fn run<S: System>(
+/// Runs one plan, which was checked, under one seed.
+pub(crate) fn run<S: System>(
     scenario: &Scenario<S>,
     plan: &Plan<NodeOf<S>>,
     options: RunOptions,
@@ -416,12 +416,11 @@ impl<'a, S: System> Engine<'a, S> {
     }
 
     fn arm(&mut self, place: usize, timer: <NodeOf<S> as Node>::Timer, delay: Delay) {
-        let spread = (delay.max - delay.min).as_nanos() as u64;
-        let delay = delay.min + Duration::from_nanos(self.timer_draws.below(spread + 1));
+        let delay = delay.draw(|n| self.timer_draws.below(n));
         self.armed += 1;
         let (now, number) = (self.agenda.time(), self.armed);
         let it = &mut self.places[place];
-        it.arm(timer, Armed { at: it.clock.shows(now) + delay, number });
+        it.arm(timer, Armed { at: it.clock.shows(now).saturating_add(delay), number });
         self.agenda.after(it.clock.takes(delay), Task::Fire { place, number });
     }
 
