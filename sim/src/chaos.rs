@@ -266,7 +266,7 @@ impl<N: Node> Drawn<'_, N> {
 /// A crash of one kind or the other. Which, the time it is down decides, so that what else is drawn stays what it was.
 fn crash(node: NodeId, down_ms: Option<u64>) -> Fault {
     match down_ms {
-        Some(down) if down % 3 == 0 => Fault::Kill { node, down_ms },
+        Some(down) if down.is_multiple_of(3) => Fault::Kill { node, down_ms },
         Some(_) | None => Fault::Crash { node, down_ms },
     }
 }
