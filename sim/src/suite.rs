@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::capsule::{Capsule, Expected, File};
 use crate::check::explore::{self, Serving};
-use crate::check::{self, CheckOptions, CheckProgress, CheckReport};
+use crate::check::{self, CheckOptions, CheckProgress, CheckReport, Unsettled};
 use crate::faults::Effects;
 use crate::path::{self, PathCapsule};
 use crate::plan::Plan;
@@ -233,7 +233,7 @@ where
 
     fn plan(&self, engine: Engine, seed: u64) -> String {
         let plan = self.plan_of(&(self.system)(), seed);
-        let expected = Expected { verdict: "passed".into(), invariant: None };
+        let expected = Expected { verdict: "passed".into(), ..Expected::default() };
         Capsule { about: String::new(), scenario: self.name.into(), engine, seed, expected, plan }.to_toml()
     }
 
@@ -490,7 +490,7 @@ impl<S: System> ModelDef<S> {
     fn walk(&self, rules: &Rules<S>, path: &[Action<NodeOf<S>>], keep_trace: bool) -> RunReport<NodeOf<S>> {
         let mut report = walk(rules, path, keep_trace);
         if report.verdict == Verdict::Passed
-            && let Err(why) = check::settles_after(rules, path)
+            && let Err(Unsettled::Never(why)) = check::settles_after(rules, path)
         {
             report.verdict = Verdict::NotConverged { why };
         }

@@ -4,8 +4,8 @@
 //! * [`codecs`]: frames, journals and JSON against hostile bytes.
 //! * [`durations`], [`edges`]: how long a timer may take; what is found is told whatever cannot be kept.
 //! * [`host`]: the promises of the one interpreter of effects.
-//! * [`html`], [`browser`], [`thin`]: a run as a page, the page in a browser, and one of a long run.
 //! * [`runs`]: what both engines promise about every run.
+//! * [`html`], [`browser`], [`thin`]: a run as a page, the page in a browser, and one of a long run.
 //! * [`scenarios`], [`checks`]: what ships passes, and is counted; a seed is a seed, wherever it runs.
 //! * [`models`]: the checker counts as many states as others do.
 //! * [`paths`]: counterexamples replay from their files; the Explorer opens where one ends.
@@ -13,6 +13,7 @@
 //! * [`sweeps`]: parts of a sweep, in time and in space, add up to the whole.
 //! * [`conformance`]: the real, the simulated and the explored cluster write the same journals.
 //! * [`recordings`]: what was recorded does the same again, and what was changed is found.
+//! * [`settling`]: whether nodes come to rest is decided.
 //! * [`specimens`]: bugs planted on purpose are found by the sweep and by the checker.
 //! * [`purity`]: what the core may depend on, and what must never reach production.
 
@@ -32,6 +33,7 @@ mod purity;
 mod recordings;
 mod runs;
 mod scenarios;
+mod settling;
 mod specimens;
 mod sweeps;
 mod thin;

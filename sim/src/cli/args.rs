@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use clap::builder::RangedU64ValueParser;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
-use crate::check::{CheckOptions, Explorer, Reductions};
+use crate::check::{CheckOptions, Explorer, Reductions, SETTLE_ROUNDS};
 use crate::run::Engine;
 use crate::suite::{ModelArgs, NODES, OPERATIONS, Suite};
 use crate::sweep::{Engines, Seeds, Shard};
@@ -29,7 +29,8 @@ pub struct Cli {
 const EXIT_CODES: &str = "\
 Exit codes: 0 all is well, 1 an invariant is violated (or a witness was never seen), 2 usage, \
 3 a run did not converge, 4 a node panicked, 5 a run was not deterministic, or a node differs from its recording, \
-6 a check was stopped by a cap and has found nothing: no proof; 130 and 143 the same for Ctrl-C and SIGTERM, \
+6 a check was stopped by a cap or could not decide whether the system settles, and has found nothing: no proof; \
+130 and 143 the same for Ctrl-C and SIGTERM, \
 141 the same if nobody reads standard output any more; 7 nothing is wrong, but a result could not be written: \
 standard output, a page, a recording, a checkpoint. What is found wrong keeps its own code whatever cannot be written; \
 where that can be known before the work begins the code is 2 and nothing is done.";
@@ -96,8 +97,12 @@ came, and crashes, wipes and pauses of a node that was down.")]
     /// Execute recorded nodes again: each must do what it did, and the history must keep the invariants.
     #[command(after_help = "\
 A recording is what `canary node --record FILE` or `replay --record FOLDER` wrote. Give one for each node: \
-older parts are found beside it, and a folder stands for all that end in .rec. Exit codes: 1 an invariant is \
-violated, 2 a file cannot be read, 5 a node differs from its recording.
+older parts are found beside it, and a folder stands for all that end in .rec.
+
+Exit codes: 0 nothing wrong is found, 1 an invariant is violated, 2 a file cannot be read, 5 a node differs from its \
+recording. A process that is killed loses the end of its recording. What does not follow from what is recorded is \
+executed again, but not judged: the last line says `incomplete` then, `complete: false` in JSON, and the code is 0. \
+A violation is one whatever is missing.
 
 Example: replay SCENARIO --seed 7 --record recorded, then verify recorded")]
     Verify(VerifyArgs),
@@ -408,6 +413,11 @@ pub struct CheckArgs {
     /// Do not ask whether from every state, once all is healed, the system converges. stateright never does.
     #[arg(long)]
     pub no_settle: bool,
+    /// Give up on a state that goes on changing for so many rounds once all is healed: then it is not known whether it
+    /// settles, and the check is no proof.
+    #[arg(long, value_name = "N", default_value_t = SETTLE_ROUNDS as u32, conflicts_with_all = ["no_settle", "symmetry"])]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..1 << 20))]
+    pub settle_rounds: u32,
     /// Ask instead whether from every state all others come to rest if this member is down for ever: whether a
     /// failure of it can block them. A number: 1 is n1.
     #[arg(long, value_name = "N", conflicts_with_all = ["no_settle", "symmetry"])]
@@ -447,7 +457,8 @@ pub enum ExplorerArg {
 /// What a check leaves out unless it is told otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LeftOut {
-    /// Steps that change nothing but what is under way or left of a budget: a delivery at a node that is down.
+    /// Steps that change nothing but what is left of a budget; with --no-settle also those that change nothing but
+    /// what is under way, such as a delivery at a node that is down.
     Idle,
     /// Losses, cuts and healings: what may be lost may as well never arrive, and nothing ever has to arrive.
     Losses,
@@ -474,6 +485,11 @@ impl CheckArgs {
             (self.memory_limit.is_some(), "--memory-limit", "knows no such limit"),
             (self.symmetry, "--symmetry", "is not told who is interchangeable"),
             (self.without.is_some(), "--without", "does not ask whether all others come to rest"),
+            (
+                self.settle_rounds != SETTLE_ROUNDS as u32,
+                "--settle-rounds",
+                "never asks whether states settle",
+            ),
             (self.full, "--full", "visits everything anyway"),
             (!self.visit.is_empty(), "--visit", "visits everything anyway"),
         ];
@@ -506,6 +522,7 @@ impl CheckArgs {
             },
             reductions: self.reductions(),
             settle: !self.no_settle,
+            settle_rounds: self.settle_rounds as usize,
             walks: self.walk.as_ref().map(|seeds| self.shard.map_or(seeds.clone(), |shard| shard.of(seeds))),
             threads: self.threads.map_or_else(super::cores, usize::from),
             max_steps: self.max_steps.and_then(|max| usize::try_from(max).ok()),

@@ -9,9 +9,10 @@ use serde_json::json;
 use super::args::{CheckArgs, Format};
 use super::signals::Signals;
 use super::{
-    UNHEARD, exit_code, find_model, interrupted_by, no_symmetry, output, run_check, save, warn_of_capsules,
+    NO_PROOF, UNHEARD, exit_code, find_model, interrupted_by, no_symmetry, output, run_check, save,
+    warn_of_capsules,
 };
-use crate::check::{CheckReport, End, Explorer};
+use crate::check::{CheckReport, Explorer};
 use crate::suite::{ModelArgs, Suite};
 
 /// One check of the table.
@@ -76,9 +77,7 @@ pub fn climb(suite: &Suite, args: &CheckArgs, format: Format) -> Result<u8, Stri
         let (report, found) = run_check(model, space, options.clone(), signals.as_ref());
         match exit_code(&report, signals.as_ref()) {
             0 => {}
-            code if matches!(report.end, End::Capped | End::Interrupted)
-                && report.violated().next().is_none() =>
-            {
+            code @ NO_PROOF.. => {
                 no_proof = no_proof.or(Some(code));
             }
             code => wrong = wrong.or(Some(code)),

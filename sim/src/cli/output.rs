@@ -16,7 +16,7 @@ use comfy_table::{Cell, CellAlignment, Table, TableComponent};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
-use crate::check::{CheckReport, SETTLES, Verdict as Property};
+use crate::check::{CheckReport, NotKnown, SETTLES, Verdict as Property};
 use crate::faults::Effect;
 use crate::paste;
 use crate::run::{Engine, Verdict};
@@ -213,20 +213,24 @@ pub fn verified(verified: &Verified) {
     for note in &verified.notes {
         println!("{DIM}note: {note}{DIM:#}");
     }
-    if let Some(Violated { invariant, why, file, line, doubt }) = &verified.violated {
+    if let Some(Violated { invariant, why, file, line }) = &verified.violated {
         println!("{} invariant {invariant} is violated: {why}", mark(false));
         println!("    after {file}: line {line}");
-        if let Some(doubt) = doubt {
-            println!("    The history before is not whole, which may be all that is wrong: {doubt}");
-        }
     }
     if let Some(difference) = &verified.difference {
         println!("{} this node differs from its recording, or is not deterministic:", mark(false));
         println!("    {}", difference.tell());
     }
     let nodes: Vec<_> = verified.nodes.iter().map(ToString::to_string).collect();
-    if verified.exit_code() == 0 {
+    if verified.exit_code() == 0 && verified.is_complete() {
         println!("{} every step does again what it did, and the invariants hold", mark(true));
+    } else if verified.exit_code() == 0 {
+        for line in verified.tell_incomplete() {
+            println!("    {line}");
+        }
+        println!(
+            "– incomplete: all that is recorded does again what it did, and nothing wrong was found in it"
+        );
     }
     println!(
         "{DIM}{}: {} steps, {} boots, {:.3} s{DIM:#}",
@@ -264,11 +268,17 @@ pub fn check(report: &CheckReport, story: Option<&str>) {
         let mark = match property {
             Property::Missing if !report.exhausted => "–".into(), // it may be seen yet
             Property::OutOfReach => "–".into(),
+            Property::Unknown => "?".into(),
             Property::Holds | Property::Witnessed => mark(true),
             Property::Violated | Property::Missing => mark(false),
         };
         let lacks = report.lacks.get(name).map_or(String::new(), |lacks| format!(" (needs {lacks})"));
         println!("  {mark} {name}: {}{lacks}", tell_property(*property, report.exhausted));
+    }
+    if let Some(NotKnown { why, path }) = &report.settling_unknown {
+        println!("    {why}");
+        println!("    from {}", if path.is_empty() { "the beginning" } else { "the state after:" });
+        path.iter().for_each(|step| println!("      {step}"));
     }
     if let Some(option) = report.settling_unasked {
         println!("  – {SETTLES}: not asked ({option})");
@@ -290,6 +300,9 @@ pub fn check(report: &CheckReport, story: Option<&str>) {
     );
     if !report.reductions.is_empty() {
         println!("{DIM}left out, as no verdict depends on it: {}{DIM:#}", report.reductions.join(", "));
+    }
+    if !report.settling_losses.is_empty() {
+        println!("{DIM}{SETTLES} was asked where {}{DIM:#}", report.settling_losses.join("; "));
     }
     println!("{DIM}the odds that two states shared a fingerprint: {:.0e}{DIM:#}", report.collision_odds);
 }
@@ -314,7 +327,8 @@ pub fn rung(check: &str, width: usize, report: &CheckReport) {
         format!("{:.1}", report.wall_s),
         (report.peak_memory_bytes >> 20).to_string(),
     ];
-    let bad = |property: &Property| matches!(property, Property::Violated | Property::Missing);
+    let bad =
+        |property: &Property| matches!(property, Property::Violated | Property::Unknown | Property::Missing);
     let bad = report.properties.iter().filter(|(_, property)| bad(property));
     let bad: Vec<_> = bad
         .map(|(name, property)| format!("{name}: {}", tell_property(*property, report.exhausted)))
@@ -349,6 +363,7 @@ fn tell_property(property: Property, exhausted: bool) -> &'static str {
         Property::Holds if exhausted => "holds",
         Property::Holds => "holds so far",
         Property::Violated => "VIOLATED",
+        Property::Unknown => "NOT KNOWN",
         Property::Witnessed => "witnessed",
         Property::Missing if exhausted => "NEVER SEEN",
         Property::Missing => "not seen so far",
@@ -415,6 +430,8 @@ impl Row {
         let verdict = match &report.stopped_by {
             None if report.is_proof() => "exhausted, all hold".into(),
             None if report.is_empty() => EMPTY.into(),
+            None if report.violated().eq([SETTLES]) => format!("exhausted, {SETTLES} is violated"),
+            None if report.has_unknown() => format!("exhausted, but whether it {SETTLES} is not known"),
             None => "exhausted, a witness is missing".into(),
             Some(why) => why.clone(),
         };

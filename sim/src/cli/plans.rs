@@ -51,7 +51,7 @@ pub fn replay(suite: &Suite, args: &ReplayArgs, format: Format) -> Result<u8, St
         );
     }
     let is_said = expected.is_some();
-    let surprise = expected.filter(|expected| Expected::of(&outcome.verdict) != *expected);
+    let surprise = expected.filter(|expected| !expected.admits(&Expected::of(&outcome.verdict)));
     match format {
         Format::Text => {
             let story = if args.everything { &outcome.whole_story } else { &outcome.story };
@@ -193,6 +193,8 @@ pub fn shrink(suite: &Suite, args: &ShrinkArgs, format: Format) -> Result<u8, St
             "capsule": written.is_ok().then(|| path.display().to_string()),
             "verdict": shrunk.expected.verdict,
             "invariant": shrunk.expected.invariant,
+            "message": shrunk.expected.message,
+            "place": shrunk.expected.place,
             "steps_before": shrunk.steps_before,
             "steps": shrunk.at.steps,
             "runs": shrunk.at.runs,

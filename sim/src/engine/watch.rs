@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use coalmine_core::codec::recording::{Step, Took};
-use coalmine_core::node::{Effect, Event, Node, NodeId, Published, RequestId, Word, variant_name};
+use coalmine_core::node::{Effect, Event, Node, NodeId, RequestId, Word, variant_name};
 use coalmine_core::observation::{History, Invariant, Observation, Observed};
 use coalmine_core::told::told_early;
 
@@ -13,6 +13,7 @@ use super::clients::Clients;
 use super::liveness::{Liveness, Rest};
 use super::recording::Recordings;
 use crate::faults::{Effect as FaultEffect, Effects, Fault};
+use crate::panics::Panic;
 use crate::plan::{Plan, What, When};
 use crate::run::{RunOptions, RunReport, Verdict};
 use crate::scenario::Expectation;
@@ -189,21 +190,7 @@ impl<S: System> Watch<S> {
 
     /// Takes in what the history hears of what a node did.
     pub fn learned(&mut self, node: NodeId, effects: &[Effect<NodeOf<S>>]) {
-        for effect in effects {
-            match effect {
-                Effect::Observe(fact) => self.history.observe(node, fact),
-                Effect::Reply { to, reply } if S::History::HEARS_REPLIES => {
-                    self.history.replied(node, *to, reply);
-                }
-                Effect::Publish(Published(view)) => self.history.published(node, view),
-                Effect::Reply { .. }
-                | Effect::Append(_)
-                | Effect::Send { .. }
-                | Effect::SetTimer { .. }
-                | Effect::CancelTimer(_)
-                | Effect::WhenDurable(_) => {}
-            }
-        }
+        self.history.learn(node, effects);
     }
 
     /// A client begins to ask. Returns its number.
@@ -292,6 +279,12 @@ impl<S: System> Watch<S> {
         }
     }
 
+    /// Something panicked, and that ends the run: where and how is part of what happened.
+    pub fn panicked(&mut self, at: Duration, panic: Panic) {
+        self.push(at, &Happening::Noted(panic.to_string()), None);
+        self.decide(Verdict::Panicked(panic));
+    }
+
     /// Decides the run, unless it is decided.
     pub fn decide(&mut self, verdict: Verdict) {
         self.verdict.get_or_insert(verdict);
@@ -308,12 +301,15 @@ impl<S: System> Watch<S> {
     }
 
     /// A step of the plan is carried out now, and so it is [used](RunReport::unused_steps), unless it does
-    /// something to a node's life and there is none.
+    /// something to a node's life and there is none, nor anything that it [left at risk](CrashKind).
     pub fn carries_out(&mut self, step: usize, what: &What<NodeOf<S>>, is_up: impl FnOnce(NodeId) -> bool) {
         let living = match what {
-            What::Fault(Fault::Crash { node, .. } | Fault::Wipe { node, .. } | Fault::Pause { node, .. }) => {
-                Some(*node)
-            }
+            What::Fault(
+                Fault::Crash { node, .. }
+                | Fault::Kill { node, .. }
+                | Fault::Wipe { node, .. }
+                | Fault::Pause { node, .. },
+            ) => Some(*node),
             What::Fault(_) | What::Ask { .. } => None,
         };
         if living.is_none_or(is_up) {
@@ -403,7 +399,9 @@ impl<S: System> Watch<S> {
 /// Whether one of these crashes the node on the spot.
 pub fn crashes<N: Node>(pulled: &Pulled<N>, me: NodeId) -> bool {
     pulled.iter().any(|(_, what)| match what {
-        What::Fault(Fault::Crash { node, .. } | Fault::Wipe { node, .. }) => *node == me,
+        What::Fault(Fault::Crash { node, .. } | Fault::Kill { node, .. } | Fault::Wipe { node, .. }) => {
+            *node == me
+        }
         What::Fault(_) | What::Ask { .. } => false,
     })
 }

@@ -118,6 +118,26 @@ pub struct Spent {
 }
 
 impl<S: System> World<S> {
+    /// The members' places, in order.
+    pub fn slots(&self) -> impl Iterator<Item = &Slot<NodeOf<S>>> {
+        self.slots.iter().map(|slot| &**slot)
+    }
+
+    /// What is under way.
+    pub fn packets(&self) -> impl Iterator<Item = &Packet<NodeOf<S>>> {
+        self.packets.iter().map(|packet| &**packet)
+    }
+
+    /// The links that are cut.
+    pub fn cuts(&self) -> &Directions {
+        &self.cut
+    }
+
+    /// What was spent of the budgets.
+    pub fn spent(&self) -> &Spent {
+        &self.spent
+    }
+
     /// Whether the invariant with this number is broken here.
     pub fn breaks(&self, invariant: usize) -> bool {
         self.verdict & (1 << invariant) != 0

@@ -49,7 +49,7 @@ struct Parts<N: Node> {
 }
 
 /// What a search has come to, besides its states.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Progress {
     pub steps: usize,
     pub states: usize,
@@ -57,6 +57,7 @@ pub struct Progress {
     pub seen: u64,
     pub settle: bool,
     pub unsettled: Option<StateId>,
+    pub not_known: Option<(StateId, String)>,
 }
 
 /// Everything that goes to disk.
@@ -76,7 +77,7 @@ struct Head {
     progress: Progress,
 }
 
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// New numbers for old.
 struct Numbers {

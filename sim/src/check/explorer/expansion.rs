@@ -64,19 +64,32 @@ impl Caches {
         Self { without: Cache::new(14), with: Cache::new(14), uncut: Cache::new(12), pasts: Cache::new(14) }
     }
 
-    fn without<S: System>(&mut self, space: &Space<'_, S>, place: usize, inbox: u32, packet: u32) -> u32 {
+    /// An inbox without one of its packets.
+    pub fn without<S: System>(&mut self, space: &Space<'_, S>, place: usize, inbox: u32, packet: u32) -> u32 {
         if packet == NO_PACKET {
             return inbox;
         }
         self.without.get([inbox, packet, 0], || space.without(place, inbox, packet))
     }
 
-    fn with<S: System>(&mut self, space: &Space<'_, S>, place: usize, inbox: u32, more: u32) -> (u32, u64) {
+    /// An inbox with further packets, and what these add to the fingerprint.
+    pub fn with<S: System>(
+        &mut self,
+        space: &Space<'_, S>,
+        place: usize,
+        inbox: u32,
+        more: u32,
+    ) -> (u32, u64) {
         self.with.get([inbox, more, place as u32], || {
             let with = space.with(place, inbox, more);
             let hash = |inbox| space.inboxes[place].get(inbox).hash;
             (with, hash(with).wrapping_sub(hash(inbox)))
         })
+    }
+
+    /// A history with further facts.
+    pub fn observe<S: System>(&mut self, space: &Space<'_, S>, past: u32, facts: u32) -> u32 {
+        self.pasts.get([past, facts], || space.observe(past, facts))
     }
 
     fn inbox_under<S: System>(&mut self, space: &Space<'_, S>, place: usize, inbox: u32, budget: u32) -> u32 {
@@ -118,7 +131,7 @@ impl<S: System, F: FnMut(u64, Successor, Asleep)> Expansion<'_, '_, S, F> {
             let menu = menus.get([slot, inbox, place as u32], |menu| space.menu(place, slot, inbox, menu));
             for choice in menu {
                 if choice.costs.are_in(now.affordable) {
-                    self.step(place, choice, space.pay_all(budget, choice.costs), true);
+                    self.step(place, choice, space.pay_all(budget, choice.costs), true, false);
                 }
             }
         }
@@ -129,13 +142,14 @@ impl<S: System, F: FnMut(u64, Successor, Asleep)> Expansion<'_, '_, S, F> {
             if !is_asleep && space.is_up(place, slot) && space.rules.may_ask(&now.spent, index) {
                 let key = [slot, index as u32, u32::MAX - place as u32];
                 let is_repeated = now.spent.asked & (1 << index) != 0;
+                let opens = !is_repeated && space.rules.is_followed(index);
                 for choice in menus.get(key, |menu| space.answers(place, slot, index, menu)) {
                     if space.reductions.idle && is_repeated && choice.is_nothing(slot) {
                         continue;
                     }
                     if choice.costs.are_in(now.affordable) {
                         let asked = space.pay(budget, Cost::Ask(index));
-                        self.step(place, choice, space.pay_all(asked, choice.costs), false);
+                        self.step(place, choice, space.pay_all(asked, choice.costs), false, opens);
                     }
                 }
             }
@@ -148,8 +162,8 @@ impl<S: System, F: FnMut(u64, Successor, Asleep)> Expansion<'_, '_, S, F> {
     }
 
     /// What comes of one thing that happens at a place. It may come before or after what happens elsewhere, unless it
-    /// makes that possible.
-    fn step(&mut self, place: usize, choice: &Choice, budget: u32, may_wait: bool) {
+    /// makes that possible; and it may come to nothing, but if it `opens` the way for a client's next request.
+    fn step(&mut self, place: usize, choice: &Choice, budget: u32, may_wait: bool, opens: bool) {
         let space = self.space;
         let places = space.places.len();
         let mut hash = choice.hash;
@@ -167,7 +181,7 @@ impl<S: System, F: FnMut(u64, Successor, Asleep)> Expansion<'_, '_, S, F> {
             only_takes_away &= with == inbox;
             hash = hash.wrapping_add(added);
         }
-        if only_takes_away && space.may_leave_out(choice) {
+        if only_takes_away && !opens && space.may_leave_out(choice) {
             return;
         }
         let may_wait = may_wait && (choice.facts == NOTHING || !S::History::IS_ORDERED);
@@ -179,8 +193,7 @@ impl<S: System, F: FnMut(u64, Successor, Asleep)> Expansion<'_, '_, S, F> {
         };
         let mut past = self.row[2 * places];
         if choice.facts != NOTHING {
-            let key = [past, choice.facts];
-            past = self.caches.pasts.get(key, || space.observe(key[0], key[1]));
+            past = self.caches.observe(space, past, choice.facts);
         }
         let (place, slot, takes) = (place as u16, choice.slot, choice.takes);
         self.emit(hash, Successor { row: 0, place, slot, takes, sends, past, budget }, asleep);

@@ -41,16 +41,17 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use self::arena::{Arrived, Cache, Menus, Recent};
+use self::arena::{Arrived, Cache, Menus};
 use self::checkpoint::{Progress, Saved};
 use self::crew::Crew;
 use self::expansion::{Caches, Expansion, Successor};
 use self::orbit::Orbits;
 use self::rows::{ROWS, Rows};
+use self::settle::{MOST_ROUNDS, Settled, Settling, Tried};
 use self::sleep::Asleep;
 use self::space::Space;
 use self::table::{Arrival, Full, SHARDS, Shard, StateId, shard_of};
-use super::{Broken, CheckOptions, CheckProgress, Found, Reductions, Stop};
+use super::{Broken, CheckOptions, CheckProgress, Found, Reductions, Stop, Unsettled};
 use crate::system::{NodeOf, System};
 use crate::world::{Action, Rules, World};
 
@@ -65,7 +66,7 @@ const NONE: StateId = StateId::MAX;
 
 pub use self::walk::walk;
 
-pub use self::settle::settles;
+pub use self::settle::{asked as settling_asked, settles};
 
 /// Searches everything; goes on from a checkpoint, if there is one. `Err` says what is wrong with it.
 pub fn explore<S: System>(
@@ -76,7 +77,7 @@ pub fn explore<S: System>(
 ) -> Result<Found<S>, String> {
     let reductions = options.reductions.together(options, orbits(rules, options).is_some());
     let mut search = Search {
-        space: Space::new(rules, reductions),
+        space: Space::new(rules, reductions).settling(options.settle && !reductions.symmetry),
         shards: (0..SHARDS).map(|number| Mutex::new(Shard::new(number))).collect(),
         crew: Crew::new(options.threads, || orbits(rules, options)),
         invariants: (1 << rules.invariants.len()) - 1,
@@ -85,7 +86,9 @@ pub fn explore<S: System>(
         depth: 0,
         seen: 0,
         settle: options.settle && !reductions.symmetry,
+        settle_rounds: options.settle_rounds.clamp(1, MOST_ROUNDS),
         unsettled: None,
+        not_known: None,
         broken: None,
         level: VecDeque::new(),
         next: Vec::new(),
@@ -121,6 +124,7 @@ pub fn explore<S: System>(
     // What must always hold comes first.
     let unsettled = search.unsettled.map(|state| (state, Broken::Settling));
     let broken = search.broken.take().or(unsettled).map(|(state, broken)| (broken, search.path(state)));
+    let not_known = search.not_known.take().map(|(state, why)| (why, search.path(state)));
     Ok(Found {
         steps: search.steps,
         states: search.states,
@@ -129,6 +133,7 @@ pub fn explore<S: System>(
         seen: search.seen,
         stopped_by,
         broken,
+        not_known,
         error,
     })
 }
@@ -151,6 +156,7 @@ fn identity<S: System>(
         ("limits", json!(rules.limits)),
         ("reductions", json!(reductions)),
         ("settle", json!(options.settle)),
+        ("settle_rounds", json!(options.settle_rounds)),
         ("properties", json!(properties)), // what was seen is kept as a bit each
     ];
     fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
@@ -166,10 +172,14 @@ struct Search<'r, S: System> {
     states: usize,
     depth: usize,
     seen: u64,
-    /// Whether every state must settle; as soon as one does not, no other is asked.
+    /// Whether every state must settle; as soon as one does not, or nobody knows, no other is asked.
     settle: bool,
+    /// After how many rounds nobody knows.
+    settle_rounds: usize,
     /// The first state that does not.
     unsettled: Option<StateId>,
+    /// The first state of which nobody knows, and why.
+    not_known: Option<(StateId, String)>,
     /// The first state in which an invariant is broken.
     broken: Option<(StateId, Broken)>,
     /// What is left of the level that is being explored.
@@ -191,7 +201,8 @@ struct Worker<S: System> {
     /// What was found a short while ago.
     recent: Arrived,
     verdicts: Cache<u64, u64>,
-    settled: Recent,
+    settled: Settled,
+    tried: Tried,
     done: Vec<(usize, Chunk)>,
 }
 
@@ -216,6 +227,8 @@ struct Chunk {
     broken: Option<(StateId, Broken)>,
     /// The first of the new states that does not settle.
     unsettled: Option<StateId>,
+    /// The first of which nobody knows, and why.
+    not_known: Option<(StateId, String)>,
 }
 
 impl<S: System> Search<'_, S> {
@@ -282,17 +295,21 @@ impl<S: System> Search<'_, S> {
         self.seen = self.space.judge(&row);
         let id = row.pop().unwrap_or(NONE);
         self.broken = broken(self.seen & self.invariants).map(|broken| (id, broken));
-        let settled = &mut self.crew.workers[0].settled;
-        if self.settle && self.space.settle(&row, settled).is_err() {
-            (self.unsettled, self.settle) = (Some(id), false);
+        if self.settle {
+            match self.crew.workers[0].settles(&self.space, &row, self.settle_rounds) {
+                Ok(()) => {}
+                Err(Unsettled::Never(_)) => self.unsettled = Some(id),
+                Err(Unsettled::Unknown(why)) => self.not_known = Some((id, why)),
+            }
+            self.settle = self.unsettled.is_none() && self.not_known.is_none();
         }
     }
 
     /// Takes up what another process left.
     fn go_on(&mut self, saved: Saved) {
-        let Progress { steps, states, depth, seen, settle, unsettled } = saved.progress;
+        let Progress { steps, states, depth, seen, settle, unsettled, not_known } = saved.progress;
         (self.steps, self.states, self.depth, self.seen) = (steps, states, depth, seen);
-        (self.settle, self.unsettled) = (self.settle && settle, unsettled);
+        (self.settle, self.unsettled, self.not_known) = (self.settle && settle, unsettled, not_known);
         self.shards = saved.shards.into_iter().map(Mutex::new).collect();
         (self.level, self.next) = (saved.level.into(), saved.next);
     }
@@ -309,6 +326,7 @@ impl<S: System> Search<'_, S> {
             seen: self.seen,
             settle: self.settle,
             unsettled: self.unsettled,
+            not_known: self.not_known.clone(),
         };
         let rows = [self.level.iter().collect::<Vec<_>>(), self.next.iter().collect()];
         let shards = self.shards.iter_mut().map(|shard| &*unlocked(shard));
@@ -320,13 +338,14 @@ impl<S: System> Search<'_, S> {
         let mut chunks = self.expand(block);
         let entered = self.record(&chunks);
         self.keep(block, &mut chunks);
-        self.settle &= chunks.iter().all(|chunk| chunk.unsettled.is_none());
+        self.settle &= chunks.iter().all(|chunk| chunk.unsettled.is_none() && chunk.not_known.is_none());
         for chunk in &mut chunks {
             self.steps += chunk.successors.len() + chunk.repeated;
             self.states += chunk.rows.iter().map(Rows::len).sum::<usize>();
             self.seen |= chunk.seen;
             self.broken = self.broken.take().or(chunk.broken.take());
             self.unsettled = self.unsettled.or(chunk.unsettled);
+            self.not_known = self.not_known.take().or(chunk.not_known.take());
             for mut rows in chunk.rows.drain(..) {
                 match self.next.last_mut() {
                     Some(last) if last.len() + rows.len() <= ROWS => last.append(&rows),
@@ -399,7 +418,7 @@ impl<S: System> Search<'_, S> {
     /// Keeps the rows that are new, and judges them.
     fn keep(&mut self, block: &[Rows], chunks: &mut [Chunk]) {
         let space = &self.space;
-        let (invariants, settle) = (self.invariants, self.settle);
+        let (invariants, settle, rounds) = (self.invariants, self.settle, self.settle_rounds);
         let pieces = chunks.len();
         let work = Mutex::new(chunks.iter_mut().zip(block));
         self.crew.together(pieces, |worker| {
@@ -424,9 +443,12 @@ impl<S: System> Search<'_, S> {
                     if chunk.broken.is_none() {
                         chunk.broken = broken(verdict & invariants).map(|broken| (id, broken));
                     }
-                    if settle && chunk.unsettled.is_none() && space.settle(&row, &mut worker.settled).is_err()
-                    {
-                        chunk.unsettled = Some(id);
+                    if settle && chunk.unsettled.is_none() && chunk.not_known.is_none() {
+                        match worker.settles(space, &row, rounds) {
+                            Ok(()) => {}
+                            Err(Unsettled::Never(_)) => chunk.unsettled = Some(id),
+                            Err(Unsettled::Unknown(why)) => chunk.not_known = Some((id, why)),
+                        }
                     }
                     if chunk.rows.last().is_none_or(|rows| rows.len() == ROWS) {
                         chunk.rows.push(Rows::default());
@@ -501,7 +523,8 @@ impl<S: System> Worker<S> {
             caches: Caches::new(),
             recent: Arrived::new(15),
             verdicts: Cache::new(15),
-            settled: Recent::new(20),
+            settled: Settled::new(),
+            tried: Tried::new(),
             done: Vec::new(),
         }
     }
@@ -532,6 +555,12 @@ impl<S: System> Worker<S> {
             successor.apply(space, caches, &mut next);
             chunk.add(orbits.fingerprint(space, &next), successor, 0);
         }
+    }
+
+    /// Whether the system settles from a row.
+    fn settles(&mut self, space: &Space<'_, S>, row: &[u32], patience: usize) -> Result<(), Unsettled> {
+        let Self { caches, settled, tried, .. } = self;
+        Settling { space, caches, settled, tried, patience }.of(row)
     }
 
     /// What tells a row from others: of all that are one but for names, the same.
@@ -565,5 +594,6 @@ impl Chunk {
         self.seen = 0;
         self.broken = None;
         self.unsettled = None;
+        self.not_known = None;
     }
 }

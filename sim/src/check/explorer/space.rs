@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{OnceLock, PoisonError, RwLock};
 
-use coalmine_core::node::{Effect, NodeId};
+use coalmine_core::node::{Effect, NodeId, variant_name};
 use coalmine_core::observation::History;
 use coalmine_core::told::Heard;
 use foldhash::fast::FixedState;
@@ -31,6 +31,8 @@ use crate::world::{Action, Network, Packet, Rules, Slot, Spent, Step, World};
 pub struct Space<'r, S: System> {
     pub rules: &'r Rules<S>,
     pub reductions: Reductions,
+    /// Whether it is asked of every state if it settles: then it matters that a packet is gone, even if nobody heeds it.
+    settles: bool,
     /// Who never comes back, when it is asked whether the system settles.
     pub gone: Option<usize>,
     /// What can ever be paid.
@@ -62,6 +64,7 @@ impl<'r, S: System> Space<'r, S> {
             gone: rules.limits.without.map(|id| rules.place(id)),
             rules,
             reductions,
+            settles: false,
             places: (0..places).map(|_| Interner::default()).collect(),
             packets: Interner::default(),
             sends: Interner::default(),
@@ -80,6 +83,11 @@ impl<'r, S: System> Space<'r, S> {
         let nobody = Facts { node: NodeId(0), facts: Vec::new() };
         assert_eq!(space.facts.intern(0, |_| true, || nobody), NOTHING);
         space
+    }
+
+    /// The same, where it is asked of every state if it settles.
+    pub fn settling(self, settles: bool) -> Self {
+        Self { settles, ..self }
     }
 
     /// How often a node was run.
@@ -123,7 +131,11 @@ impl<'r, S: System> Space<'r, S> {
 
     /// Whether a step that only takes away may be left out.
     pub fn may_leave_out(&self, choice: &Choice) -> bool {
-        if choice.costs.have(Cost::Drop) { self.reductions.losses } else { self.reductions.idle }
+        if choice.costs.have(Cost::Drop) {
+            self.reductions.losses
+        } else {
+            self.reductions.idle && (choice.takes == NO_PACKET || !self.settles)
+        }
     }
 
     /// Whether a node is up.
@@ -462,7 +474,10 @@ impl<'r, S: System> Space<'r, S> {
     pub fn packet(&self, packet: Packet<NodeOf<S>>) -> u32 {
         let hash = hash_of_packet(&packet);
         let (place, from) = (self.rules.place(packet.to), self.rules.place(packet.from));
-        let make = || KnownPacket { hash, place, from, packet: packet.clone() };
+        let make = || {
+            let kind = variant_name(&packet.message);
+            KnownPacket { hash, place, from, kind, packet: packet.clone() }
+        };
         self.packets.intern(hash, |known| known.packet == packet, make)
     }
 
@@ -475,7 +490,11 @@ impl<'r, S: System> Space<'r, S> {
         });
         packets.dedup();
         let hash = packets.iter().fold(0_u64, |sum, &id| sum.wrapping_add(known(id).hash));
-        let make = || Packets { hash, packets: packets.clone().into() };
+        let make = || {
+            let mut in_order: Box<[u32]> = packets.clone().into();
+            in_order.sort_unstable_by(|&a, &b| known(a).packet.cmp(&known(b).packet));
+            Packets { hash, packets: packets.clone().into(), in_order }
+        };
         self.inboxes[place].intern(hash, |known| *known.packets == *packets, make)
     }
 

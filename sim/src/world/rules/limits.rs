@@ -4,7 +4,7 @@ use coalmine_core::node::NodeId;
 use serde::{Deserialize, Serialize};
 
 use super::{Crashes, Kept, Rules, Step};
-use crate::system::{NodeOf, System};
+use crate::system::{NodeOf, Operation, System};
 use crate::world::Spent;
 
 /// How disks behave.
@@ -135,6 +135,13 @@ impl<S: System> Rules<S> {
         }
         let client = self.requests[index].id.client;
         (0..index).all(|earlier| is_asked(earlier) || self.requests[earlier].id.client != client)
+    }
+
+    /// Whether a client asks something else after this.
+    pub(crate) fn is_followed(&self, index: usize) -> bool {
+        let client = |request: &Operation<NodeOf<S>>| request.id.client;
+        let mut later = (index + 1).min(self.operations)..self.operations;
+        later.any(|later| client(&self.requests[later]) == client(&self.requests[index]))
     }
 
     /// Which crashes the budgets still allow.

@@ -163,6 +163,12 @@ impl<S: System> Rules<S> {
         Self { members, requests, operations, invariants, witnesses, system, limits, every_crash_point }
     }
 
+    /// The same rules, but a crash also falls where it makes no difference: see
+    /// [`Reductions::crash_points`](crate::check::Reductions::crash_points).
+    pub fn with_every_crash_point(self) -> Self {
+        Self { every_crash_point: true, ..self }
+    }
+
     /// The world before anything has happened: every node has just booted on its
     /// [first disk](System::first_disk).
     pub fn initial(&self) -> World<S> {

@@ -72,6 +72,9 @@ impl<S: System> Rules<S> {
     /// Every point of a step at which a crash makes a difference: before all effects, and before each further one that
     /// is [visible](is_visible). What is not visible is gone with the node, whether it happened or not. The crash after
     /// the last effect is an action of its own.
+    ///
+    /// A fact outlives the node as well. So a crash also falls after what was told, if what comes next is told too, or
+    /// cannot be lost any more.
     fn crash_points(
         &self,
         crashes: Crashes,
@@ -79,15 +82,30 @@ impl<S: System> Rules<S> {
         effects: &[Effect<NodeOf<S>>],
         mut each: impl FnMut(CrashPoint),
     ) {
+        let is_fact = |effect: &Effect<_>| matches!(effect, Effect::Observe(_));
+        let is_write = |effect: &Effect<_>| matches!(effect, Effect::Append(_));
         let mut is_first = true;
+        // Whether something has happened since the last point that outlives the node.
+        let mut outlived = false;
         for (after, effect) in effects.iter().enumerate() {
+            let mut point = |after| kept(crashes, unsynced, |kept| each(CrashPoint { after, kept }));
             // A fact only tells what the effect before it has done: there is no moment between the two.
-            let is_told_of = after > 0 && matches!(effect, Effect::Observe(_));
-            if !is_told_of && (self.every_crash_point || is_visible(effect)) {
-                let after = if std::mem::take(&mut is_first) { 0 } else { after };
-                kept(crashes, unsynced, |kept| each(CrashPoint { after, kept }));
+            let is_told_of = after > 0 && is_fact(effect);
+            if !is_told_of {
+                let visible = self.every_crash_point || is_visible(effect);
+                let first = visible && std::mem::take(&mut is_first);
+                if first {
+                    point(0);
+                }
+                let is_told = effects.get(after + 1).is_some_and(is_fact);
+                let stays = is_told || self.limits.disk == Disk::Sync && is_write(effect);
+                if visible && !first || outlived && stays {
+                    point(after);
+                    outlived = false;
+                }
             }
-            if self.limits.disk == Disk::Async && matches!(effect, Effect::Append(_)) {
+            outlived |= is_visible(effect) || is_fact(effect);
+            if self.limits.disk == Disk::Async && is_write(effect) {
                 unsynced += 1;
             }
         }
