@@ -220,6 +220,11 @@ fn a_verdict_is_not_lost_with_its_page() {
     assert!(told.stdout().contains("✓ passed"), "{}", told.stdout());
     told.says(&["cannot write recorded/n1.rec"]);
 
+    folder.run("replay rollout-chaos --seed 7 --record whole").exits(0);
+    let told = folder.run_with_little_room(1, "verify whole --html page.html").exits(7);
+    assert!(told.stdout().contains('✓'), "{}", told.stdout());
+    told.says(&["cannot write page.html: File too large"]);
+
     // A violation stays one, although its capsule is lost.
     let told = folder.run_with_little_room(1, WRONG).exits(3);
     assert!(told.stdout().contains("settles: VIOLATED"), "{}", told.stdout());

@@ -51,7 +51,9 @@ impl Known {
         let first = plain.before_boot();
         let views: Seen = all.keys().filter(|state| **state != first).map(State::view).collect();
         let nearest = |number| {
-            let comes = all.iter().filter(|(state, _)| **state != first && plain.spec.has_come(number, &state.view()));
+            let comes = all
+                .iter()
+                .filter(|(state, _)| **state != first && plain.spec.has_come(number, &state.view()));
             comes.map(|(_, distance)| *distance).min()
         };
         let never = (0..plain.spec.never.len()).map(nearest).collect();
@@ -222,15 +224,19 @@ impl<const ORDERED: bool> Compared<'_, ORDERED> {
     fn replay(&self, found: &Counterexample<Tables<ORDERED>>) -> Result<State, String> {
         let mut state = self.plain.before_boot();
         if self.boots(found) == 0 {
-            let plainly = |place| {
-                plain::Action::Step { place, step: plain::Step::Boot, answers: Vec::new(), crash: None }
+            let plainly = |place| plain::Action::Step {
+                place,
+                step: plain::Step::Boot,
+                answers: Vec::new(),
+                crash: None,
             };
             for place in 0..self.spec.members.len() {
                 state = self.takes(&state, &plainly(place))?;
             }
         }
         for (number, action) in found.path.iter().enumerate() {
-            state = self.takes(&state, &plain_action(action)).map_err(|why| format!("step {number}: {why}"))?;
+            state =
+                self.takes(&state, &plain_action(action)).map_err(|why| format!("step {number}: {why}"))?;
         }
         Ok(state)
     }

@@ -6,7 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::state::{
-    Action, CRASH, CUT, DROP, DUPLICATE, PERIODIC, Packet, Place, RETRY, State, Step, TIMEOUT, UNHEALTHY, Up, WIPE,
+    Action, CRASH, CUT, DROP, DUPLICATE, PERIODIC, Packet, Place, RETRY, State, Step, TIMEOUT, UNHEALTHY, Up,
+    WIPE,
 };
 use crate::table::{Did, Fact, On, Reaction, TableNode, Timer};
 use crate::view::View;
@@ -406,7 +407,8 @@ impl<'a> Plain<'a> {
 
     /// Whether a state settles, whatever is lost of what is under way. None: that takes too long.
     pub fn settles(&self, state: &State, known: &mut Settled) -> Option<bool> {
-        let mut healed = State { spent: [0; 9], asked: BTreeSet::new(), cut: BTreeSet::new(), ..state.clone() };
+        let mut healed =
+            State { spent: [0; 9], asked: BTreeSet::new(), cut: BTreeSet::new(), ..state.clone() };
         if let Some(gone) = self.spec.gone() {
             healed.places[gone] = Self::crashed(healed.places[gone].clone(), Some(0));
         }
@@ -425,7 +427,8 @@ impl<'a> Plain<'a> {
         let packets: Vec<_> = state.packets.iter().copied().collect();
         let up_to = |most: u32| {
             let sets = (0..1_u32 << packets.len().min(20)).filter(move |set| set.count_ones() <= most);
-            let lost = |set: u32| (0..packets.len()).filter(move |at| set >> at & 1 == 1).map(|at| packets[at]);
+            let lost =
+                |set: u32| (0..packets.len()).filter(move |at| set >> at & 1 == 1).map(|at| packets[at]);
             sets.map(|set| lost(set).collect()).collect::<Vec<BTreeSet<_>>>()
         };
         if of.drops == 0 && of.cuts == 0 {
@@ -466,11 +469,14 @@ impl<'a> Plain<'a> {
         let leads_to = |state: &'_ State| {
             let (mut seen, mut todo) = (BTreeSet::new(), vec![state.clone()]);
             while let Some(at) = todo.pop() {
-                todo.extend(rounds[&at].iter().map(|it| it.0.clone()).filter(|next| seen.insert(next.clone())));
+                todo.extend(
+                    rounds[&at].iter().map(|it| it.0.clone()).filter(|next| seen.insert(next.clone())),
+                );
             }
             seen
         };
-        let reach: BTreeMap<&State, BTreeSet<State>> = rounds.keys().map(|state| (state, leads_to(state))).collect();
+        let reach: BTreeMap<&State, BTreeSet<State>> =
+            rounds.keys().map(|state| (state, leads_to(state))).collect();
         let never_leaves = |state: &State| reach[state].iter().all(|next| reach[next].contains(state));
         let is_calm = |state: &State| self.is_at_rest(state) && rounds[state].iter().all(|(_, calm)| *calm);
         let settles = rounds.keys().all(|state| !never_leaves(state) || is_calm(state));
@@ -513,7 +519,8 @@ impl<'a> Plain<'a> {
     }
 
     fn timers_fire(&self, state: State, calm: bool, place: usize) -> Vec<(State, bool)> {
-        let armed = |state: &State| state.places[place].up.as_ref().map(|up| up.timers.clone()).unwrap_or_default();
+        let armed =
+            |state: &State| state.places[place].up.as_ref().map(|up| up.timers.clone()).unwrap_or_default();
         let mut now = vec![(state, calm)];
         for timer in armed(&now[0].0) {
             let fire = |(state, calm)| match armed(&state).contains(&timer) {
