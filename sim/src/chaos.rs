@@ -11,7 +11,7 @@ use coalmine_core::node::{Node, NodeId};
 use rand_chacha::ChaCha8Rng;
 
 use crate::faults::{Fault, Shape};
-use crate::plan::{Draw, Links, Plan, PlanStep, What, When};
+use crate::plan::{Draw, Links, Plan, PlanStep, STEADY_MS, What, When};
 use crate::system::{NodeOf, System};
 use crate::variants;
 
@@ -105,6 +105,7 @@ impl Chaos {
             steps,
             heal_at_ms: self.heal_at_ms,
             converge_within_ms: self.converge_within_ms,
+            steady_ms: STEADY_MS,
         }
     }
 }

@@ -184,6 +184,10 @@ pub struct RunReport<N: Node> {
     /// has come, or its trigger was pulled, before the verdict; and if it crashes, wipes or pauses a node, that node
     /// was up. `None` if a panic took away what was known.
     pub unused_steps: Option<Vec<usize>>,
+    /// How long after all was healed the system had converged, and stayed so.
+    pub converged_after: Option<Duration>,
+    /// The clients that were never answered, in words, if the run came to its end.
+    pub unanswered: Vec<String>,
     /// The trace, if it was kept.
     pub trace: Option<Vec<Entry<N>>>,
     /// The recordings, if they were asked for.
@@ -200,6 +204,8 @@ impl<N: Node> RunReport<N> {
             wall: Duration::ZERO,
             effects: Effects::default(),
             unused_steps: None,
+            converged_after: None,
+            unanswered: Vec::new(),
             trace: None,
             recordings: BTreeMap::new(),
         }

@@ -166,6 +166,10 @@ pub struct Outcome {
     /// The steps of the plan or the path, counted from 0, that were not carried out: see
     /// [`RunReport::unused_steps`].
     pub unused_steps: Option<Vec<usize>>,
+    /// How long after all was healed the system had converged, and stayed so; see [`RunReport::converged_after`].
+    pub converged_after: Option<Duration>,
+    /// The clients that were never answered, in words.
+    pub unanswered: Vec<String>,
     /// What happened, in words.
     pub story: Option<String>,
     /// The same with all that every run is full of.
@@ -316,6 +320,8 @@ where
         wall: report.wall,
         effects: report.effects,
         unused_steps: report.unused_steps,
+        converged_after: report.converged_after,
+        unanswered: report.unanswered,
         recordings: report.recordings,
     }
 }
@@ -549,6 +555,8 @@ impl<S: System> ModelDef<S> {
             wall: report.wall,
             effects: report.effects.clone(),
             unused_steps: None,
+            converged_after: None,
+            unanswered: Vec::new(),
             recordings: BTreeMap::new(),
         }
     }

@@ -128,6 +128,7 @@ fn simulated() -> Journals {
             | Happening::Cut { .. }
             | Happening::Mended { .. }
             | Happening::Fault(_)
+            | Happening::Noted(_)
             | Happening::Healed => continue,
         };
         for effect in effects {

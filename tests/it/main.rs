@@ -4,6 +4,7 @@
 //! * [`codecs`]: frames, journals and JSON against hostile bytes.
 //! * [`host`]: the promises of the one interpreter of effects.
 //! * [`html`], [`browser`]: a run as a page, and the page in a browser.
+//! * [`runs`]: what both engines promise about every run.
 //! * [`scenarios`], [`checks`]: what ships passes, and is counted; a seed is a seed, wherever it runs.
 //! * [`models`]: the checker counts as many states as others do.
 //! * [`paths`]: counterexamples replay from their files; the Explorer opens where one ends.
@@ -26,6 +27,7 @@ mod paths;
 mod plans;
 mod purity;
 mod recordings;
+mod runs;
 mod scenarios;
 mod specimens;
 mod sweeps;

@@ -54,6 +54,8 @@ impl AnyScenario for Arithmetic {
             wall: self.takes,
             effects: Effects::default(),
             unused_steps: None,
+            converged_after: None,
+            unanswered: Vec::new(),
             story: None,
             whole_story: None,
             page: None,

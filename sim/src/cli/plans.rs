@@ -112,6 +112,10 @@ fn replayed(
     if let Some(steps) = &outcome.unused_steps {
         told["unused_steps"] = json!(steps);
     }
+    if outcome.turns.is_none() {
+        told["converged_after_s"] = json!(outcome.converged_after.map(|after| after.as_secs_f64()));
+        told["unanswered"] = json!(outcome.unanswered);
+    }
     told
 }
 

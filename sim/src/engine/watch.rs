@@ -5,14 +5,17 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use coalmine_core::codec::recording::{Step, Took};
-use coalmine_core::node::{Effect, Event, Node, NodeId, Published, variant_name};
+use coalmine_core::node::{Effect, Event, Node, NodeId, Published, RequestId, Word, variant_name};
 use coalmine_core::observation::{History, Invariant, Observation, Observed};
 use coalmine_core::told::told_early;
 
+use super::clients::Clients;
+use super::liveness::{Liveness, Rest};
 use super::recording::Recordings;
 use crate::faults::{Effect as FaultEffect, Effects, Fault};
 use crate::plan::{Plan, What, When};
 use crate::run::{RunOptions, RunReport, Verdict};
+use crate::scenario::Expectation;
 use crate::system::{NodeOf, System, invariants_of};
 use crate::trace::{Happening, Trace};
 
@@ -30,6 +33,10 @@ pub struct Watch<S: System> {
     /// The steps of the plan that were not carried out so far.
     unused: BTreeSet<usize>,
     max_events: u64,
+    clients: Clients,
+    liveness: Liveness,
+    /// How long after all was healed the rest began that has lasted.
+    converged_after: Option<Duration>,
     verdict: Option<Verdict>,
     closed: bool,
     /// The recordings, if the run is recorded.
@@ -68,6 +75,9 @@ impl<S: System> Watch<S> {
             triggers: triggers.collect(),
             unused: (0..plan.steps.len()).collect(),
             max_events: options.max_events,
+            clients: Clients::default(),
+            liveness: Liveness::of(plan),
+            converged_after: None,
             verdict: None,
             closed: false,
             recordings: options.record.map(|protocol| Recordings::new(protocol, system)),
@@ -124,9 +134,15 @@ impl<S: System> Watch<S> {
         self.check_budget();
     }
 
-    /// Whether there is anything to [judge](Self::judge).
-    pub fn has_invariants(&self) -> bool {
-        !self.invariants.is_empty()
+    /// Whether there is anything to [judge](Self::judge), or to look whether it [stays](Self::stays).
+    pub fn has_to_judge(&self) -> bool {
+        !self.invariants.is_empty() || self.liveness.is_at_rest()
+    }
+
+    /// Whether the system has come to rest, and it must be looked after every step whether it [stays](Self::stays)
+    /// there.
+    pub fn is_at_rest(&self) -> bool {
+        self.liveness.is_at_rest()
     }
 
     /// The same for a message, if it is certain which send it comes from. The time is in nanoseconds.
@@ -187,6 +203,77 @@ impl<S: System> Watch<S> {
                 | Effect::CancelTimer(_)
                 | Effect::WhenDurable(_) => {}
             }
+        }
+    }
+
+    /// A client begins to ask. Returns its number.
+    pub fn asked(
+        &mut self,
+        system: &S,
+        at: Duration,
+        (to, id): (NodeId, RequestId),
+        request: &<NodeOf<S> as Node>::Request,
+    ) -> usize {
+        let what = format!("{id} {}", NodeOf::<S>::tell(Word::Request(request)));
+        self.push(at, &Happening::Asked { to, what }, None);
+        self.clients.ask::<NodeOf<S>>(at, (to, id), request, system.owes_no_answer(request))
+    }
+
+    /// The client of this number is answered.
+    pub fn answered(&mut self, at: Duration, client: usize, what: &str) {
+        let (from, id) = self.clients.answered(client);
+        self.push(at, &Happening::Answered { from, what: format!("{id} {what}") }, None);
+    }
+
+    /// Looks whether the system has come to rest, once all is healed. It decides the run when that has lasted, or is
+    /// too late.
+    pub fn look<'a>(
+        &'a mut self,
+        system: &S,
+        expect: Expectation<S>,
+        at: Duration,
+        nodes: impl IntoIterator<Item = Observed<'a, NodeOf<S>>>,
+    ) {
+        let now = Observation { nodes: nodes.into_iter().collect(), history: &self.history };
+        let rest = self.liveness.look(at, system.converged(&now).and_then(|()| self.clients.are_answered()));
+        let steady = self.liveness.steady().as_secs_f64();
+        let note = match &rest {
+            Rest::NotYet | Rest::Goes | Rest::Missed(_) | Rest::Lasts(_) => None,
+            Rest::Begins => Some(format!("converged; it must stay so for {steady} s")),
+            Rest::Ended(why) => Some(format!("converged no more: {why}")),
+        };
+        let verdict = match rest {
+            Rest::NotYet | Rest::Begins | Rest::Goes | Rest::Ended(_) => None,
+            Rest::Missed(why) => Some(Verdict::NotConverged { why }),
+            Rest::Lasts(after) => {
+                self.converged_after = Some(after);
+                Some(match expect(&now) {
+                    Ok(()) => Verdict::Passed,
+                    Err(why) => Verdict::Violated { invariant: "expectation".into(), why },
+                })
+            }
+        };
+        if let Some(note) = note {
+            self.push(at, &Happening::Noted(note), None);
+        }
+        if let Some(verdict) = verdict {
+            for unanswered in self.clients.tell_unanswered() {
+                self.push(at, &Happening::Noted(unanswered), None);
+            }
+            self.decide(verdict);
+        }
+    }
+
+    /// Looks whether a system that has come to rest stays there.
+    pub fn stays<'a>(&'a mut self, system: &S, nodes: impl IntoIterator<Item = Observed<'a, NodeOf<S>>>) {
+        if self.verdict.is_some() {
+            return;
+        }
+        let now = Observation { nodes: nodes.into_iter().collect(), history: &self.history };
+        if let Err(why) = system.converged(&now) {
+            let (at, note) = (self.trace.last(), format!("converged no more: {why}"));
+            self.liveness.look(at, Err(why));
+            self.push(at, &Happening::Noted(note), None);
         }
     }
 
@@ -289,6 +376,14 @@ impl<S: System> Watch<S> {
 
     /// The end of the run.
     pub fn finish(&mut self, verdict: Verdict, simulated: Duration) -> RunReport<NodeOf<S>> {
+        // Where a run was cut short, clients may well have waited still.
+        let unanswered = match verdict {
+            Verdict::Passed | Verdict::NotConverged { .. } => self.clients.tell_unanswered(),
+            Verdict::Violated { .. }
+            | Verdict::Panicked { .. }
+            | Verdict::EnginesDiffer { .. }
+            | Verdict::NotDeterministic { .. } => Vec::new(),
+        };
         RunReport {
             verdict,
             digest: self.trace.digest(),
@@ -299,6 +394,8 @@ impl<S: System> Watch<S> {
             recordings: self.recordings.take().map(Recordings::into_files).unwrap_or_default(),
             effects: std::mem::take(&mut self.effects),
             unused_steps: Some(self.unused.iter().copied().collect()),
+            converged_after: self.converged_after,
+            unanswered,
         }
     }
 }

@@ -24,7 +24,7 @@ use crate::engine::{CLIENT_PAUSE, CLIENT_TIMEOUT, LOOK};
 use crate::faults::{Directions, Effect, Fault, SUPERVISOR_MS, directions};
 use crate::plan::{Plan, Stream, What, When};
 use crate::run::{RunOptions, Verdict};
-use crate::scenario::Scenario;
+use crate::scenario::{Expectation, Scenario};
 use crate::system::{ConfigOf, NodeOf, System};
 use crate::trace::Happening;
 
@@ -77,13 +77,7 @@ where
         }
     }
 
-    let verdict = match cluster.two_phases(&mut orders, plan).await {
-        Some(verdict) => verdict,
-        None => match monitor.ask(|_, now| (scenario.expect)(now)) {
-            Ok(()) => Verdict::Passed,
-            Err(why) => Verdict::Violated { invariant: "expectation".into(), why },
-        },
-    };
+    let verdict = cluster.two_phases(&mut orders, plan, scenario.expect).await;
     cluster.count_effects();
     monitor.close();
     cluster.bury().await;
@@ -129,31 +123,26 @@ where
     }
 
     /// Safety: faults, and invariants after every step. Then liveness: everything is healed, and the system
-    /// must come to rest. `None` if it does.
+    /// must come to rest.
     async fn two_phases(
         &mut self,
         orders: &mut mpsc::UnboundedReceiver<Order<NodeOf<S>>>,
         plan: &Plan<NodeOf<S>>,
-    ) -> Option<Verdict> {
-        let heal_at = Duration::from_millis(plan.heal_at_ms);
-        if let Some(verdict) = self.work(orders, heal_at).await {
-            return Some(verdict);
+        expect: Expectation<S>,
+    ) -> Verdict {
+        let mut verdict = self.work(orders, Duration::from_millis(plan.heal_at_ms)).await;
+        if verdict.is_none() {
+            self.heal();
         }
-        self.heal();
-        let deadline = heal_at + Duration::from_millis(plan.converge_within_ms);
         loop {
-            let now = TimeHandle::current().elapsed();
-            if let Some(verdict) = self.work(orders, now + LOOK).await {
-                return Some(verdict);
+            if let Some(verdict) = verdict {
+                return verdict;
             }
-            match self.monitor.ask(|system, now| system.converged(now)) {
-                Ok(()) => return None,
-                Err(why) if now >= deadline => {
-                    let within = plan.converge_within_ms as f64 / 1000.0;
-                    let why = format!("{within} s after all was healed, {why}");
-                    return Some(Verdict::NotConverged { why });
-                }
-                Err(_) => {}
+            let next = TimeHandle::current().elapsed() + LOOK;
+            verdict = self.work(orders, next).await;
+            if verdict.is_none() {
+                self.monitor.look(expect);
+                verdict = self.monitor.verdict();
             }
         }
     }
@@ -356,8 +345,7 @@ where
     fn ask(&self, to: NodeId, id: RequestId, request: <NodeOf<S> as Node>::Request) {
         let (runtime, monitor) = (self.client_runtime.clone(), self.monitor.clone());
         let address = SocketAddr::new(node_ip(to), DATA_PORT);
-        let what = format!("{id} {}", NodeOf::<S>::tell(Word::Request(&request)));
-        monitor.note(&Happening::Asked { to, what });
+        let number = monitor.asked(to, id, &request);
         self.client.spawn(async move {
             loop {
                 let request = NodeOf::<S>::to_http(id, &request);
@@ -370,7 +358,7 @@ where
                     Err(_) => None,
                 };
                 if let Some(what) = what {
-                    return monitor.note(&Happening::Answered { from: to, what: format!("{id} {what}") });
+                    return monitor.answered(number, &what);
                 }
                 runtime.sleep(CLIENT_PAUSE).await;
             }

@@ -8,8 +8,8 @@ use coalmine_core::codec::frame;
 use coalmine_core::codec::journal::Recovered;
 use coalmine_core::codec::recording::Took;
 use coalmine_core::host::Host;
-use coalmine_core::node::{Effect, Event, Node, NodeId};
-use coalmine_core::observation::{Observation, Observed};
+use coalmine_core::node::{Effect, Event, Node, NodeId, RequestId};
+use coalmine_core::observation::Observed;
 use coalmine_real::probe::Probe;
 use coalmine_real::transport::Envelope;
 use madsim::time::TimeHandle;
@@ -23,6 +23,7 @@ use crate::engine::watch::{Pulled, Watch, crashes, note_told_early};
 use crate::faults::{Effect as FaultEffect, Effects};
 use crate::plan::{Plan, What};
 use crate::run::{RunOptions, RunReport, Verdict};
+use crate::scenario::Expectation;
 use crate::system::{ConfigOf, NodeOf, System};
 use crate::trace::Happening;
 
@@ -200,12 +201,26 @@ impl<S: System> Monitor<S> {
         self.with(|state| state.watch.verdict().cloned())
     }
 
-    /// Asks something about the whole system.
-    pub fn ask<T>(&self, question: impl FnOnce(&S, &Observation<'_, NodeOf<S>, S::History>) -> T) -> T {
-        self.with(|state| {
-            let nodes = state.places.iter().map(Place::observe).collect();
-            question(&state.system, &Observation { nodes, history: state.watch.history() })
+    /// A client begins to ask. Returns its number.
+    pub fn asked(&self, to: NodeId, id: RequestId, request: &<NodeOf<S> as Node>::Request) -> usize {
+        self.with(|State { watch, system, clock, .. }| {
+            watch.asked(system, clock.elapsed(), (to, id), request)
         })
+    }
+
+    /// The client of this number is answered.
+    pub fn answered(&self, client: usize, what: &str) {
+        self.with(|state| {
+            state.watch.answered(state.clock.elapsed(), client, what);
+            state.stop_if_decided();
+        });
+    }
+
+    /// Looks whether the system has come to rest.
+    pub fn look(&self, expect: Expectation<S>) {
+        self.with(|State { watch, system, clock, places, .. }| {
+            watch.look(system, expect, clock.elapsed(), places.iter().map(Place::observe));
+        });
     }
 
     /// The end of the run.
@@ -297,6 +312,9 @@ impl<S: System> State<S> {
 
     fn judge(&mut self) {
         self.watch.judge(self.places.iter().map(Place::observe));
+        if self.watch.is_at_rest() {
+            self.watch.stays(&self.system, self.places.iter().map(Place::observe));
+        }
         self.stop_if_decided();
     }
 

@@ -134,6 +134,8 @@ pub enum Happening<N: Node> {
     },
     /// The plan makes something go wrong.
     Fault(Fault),
+    /// What the harness has to say about the whole system.
+    Noted(String),
     /// All faults are healed, every node is restarted: the safety phase has ended.
     Healed,
     /// A link is cut until it is mended.
@@ -174,6 +176,7 @@ impl<N: Node> Happening<N> {
             | Self::Answered { .. }
             | Self::Complained { .. }
             | Self::Fault(_)
+            | Self::Noted(_)
             | Self::Healed
             | Self::Cut { .. }
             | Self::Mended { .. } => &[],

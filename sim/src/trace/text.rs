@@ -87,6 +87,7 @@ fn is_boring<N: Node>(
         | Happening::Answered { .. }
         | Happening::Complained { .. }
         | Happening::Fault(_)
+        | Happening::Noted(_)
         | Happening::Healed
         | Happening::Cut { .. }
         | Happening::Mended { .. } => false,
@@ -124,6 +125,7 @@ fn tell_happening<N: Node>(what: &Happening<N>) -> String {
         Happening::Answered { from, what } => format!("client ← {from}: {what}"),
         Happening::Complained { node, what } => format!("{node}  {what}"),
         Happening::Fault(fault) => format!("—— {} ——", fault.tell()),
+        Happening::Noted(what) => format!("—— {what} ——"),
         Happening::Healed => format!("—— {HEALED} ——"),
         Happening::Cut { from, to, both_ways } => format!("—— {} ——", tell_cut(*from, *to, *both_ways)),
         Happening::Mended { from, to } => format!("—— {from} → {to} is mended ——"),

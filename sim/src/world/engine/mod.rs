@@ -17,7 +17,6 @@ use std::time::{Duration, Instant};
 use coalmine_core::codec::recording::Took;
 use coalmine_core::host::Host;
 use coalmine_core::node::{Delay, Effect, Event, Node, NodeId};
-use coalmine_core::observation::Observation;
 use rand_chacha::ChaCha8Rng;
 
 use self::agenda::{Agenda, Due};
@@ -72,8 +71,6 @@ struct Engine<'a, S: System> {
     armed: u64,
     /// What the node has done that takes a step; else empty.
     effects: Vec<Effect<NodeOf<S>>>,
-    heal_at: Duration,
-    converge_within: Duration,
     healed: bool,
 }
 
@@ -124,7 +121,6 @@ impl<'a, S: System> Engine<'a, S> {
         let system = scenario.system_of(plan).expect("plans are checked");
         let members = system.members();
         let places: Vec<_> = members.into_iter().map(|(id, config)| Place::new(id, config)).collect();
-        let heal_at = Duration::from_millis(plan.heal_at_ms);
         let mut engine = Self {
             watch: Watch::new(&system, plan, options),
             pipes: Pipes::new(places.len()),
@@ -140,8 +136,6 @@ impl<'a, S: System> Engine<'a, S> {
             timer_draws: Stream::Timers.of(options.seed),
             armed: 0,
             effects: Vec::new(),
-            heal_at,
-            converge_within: Duration::from_millis(plan.converge_within_ms),
             healed: false,
         };
         for place in 0..engine.places.len() {
@@ -152,7 +146,7 @@ impl<'a, S: System> Engine<'a, S> {
                 engine.agenda.after(Duration::from_millis(at), Task::Do(place));
             }
         }
-        engine.agenda.after(heal_at, Task::Heal);
+        engine.agenda.after(Duration::from_millis(plan.heal_at_ms), Task::Heal);
         engine
     }
 
@@ -201,10 +195,11 @@ impl<'a, S: System> Engine<'a, S> {
                 }
             }
             Task::Heal => self.heal(),
-            Task::Look => match self.look() {
-                Some(verdict) => self.watch.decide(verdict),
-                None => self.agenda.after(LOOK, Task::Look),
-            },
+            Task::Look => {
+                let Self { scenario, system, watch, agenda, places, .. } = self;
+                watch.look(system, scenario.expect, agenda.time(), places.iter().map(Place::observe));
+                agenda.after(LOOK, Task::Look);
+            }
         }
     }
 
@@ -338,13 +333,16 @@ impl<'a, S: System> Engine<'a, S> {
     /// Carries out what a node did, in order. Its sends are numbered from `number`.
     #[inline(always)]
     fn carry_out(&mut self, place: usize, number: u64) {
-        let Self { places, watch, effects, .. } = self;
+        let Self { places, watch, effects, system, .. } = self;
         if let Place { host: Some(host), id, config, disk, told_early, .. } = &mut places[place] {
             note_told_early(told_early, config, effects, disk.durable());
             watch.took(*id, host.node(), effects);
         }
-        if watch.has_invariants() {
+        if watch.has_to_judge() {
             watch.judge(places.iter().map(Place::observe));
+            if watch.is_at_rest() {
+                watch.stays(system, places.iter().map(Place::observe));
+            }
             if watch.verdict().is_some() {
                 return effects.clear();
             }
@@ -450,23 +448,6 @@ impl<'a, S: System> Engine<'a, S> {
 
     fn push(&mut self, what: &Happening<NodeOf<S>>) {
         self.watch.push(self.agenda.time(), what, None);
-    }
-
-    /// Whether the system has come to rest.
-    fn look(&self) -> Option<Verdict> {
-        let nodes = self.places.iter().map(Place::observe).collect();
-        let now = Observation { nodes, history: self.watch.history() };
-        match self.system.converged(&now) {
-            Ok(()) => Some(match (self.scenario.expect)(&now) {
-                Ok(()) => Verdict::Passed,
-                Err(why) => Verdict::Violated { invariant: "expectation".into(), why },
-            }),
-            Err(why) if self.agenda.time() >= self.heal_at + self.converge_within => {
-                let within = self.converge_within.as_secs_f64();
-                Some(Verdict::NotConverged { why: format!("{within} s after all was healed, {why}") })
-            }
-            Err(_) => None,
-        }
     }
 }
 
