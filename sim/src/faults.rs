@@ -9,7 +9,7 @@
 //! connection may be *reset*: what was under way on it is lost. [`Shape`] names Jepsen's partitions.
 //!
 //! **Process.** A *crash* loses a node's memory; it starts again from its disk. A *wipe* is a crash after which
-//! the disk is empty, too. A *pause* stops a node for a while; nothing is lost, but its peers hear nothing,
+//! the disk is empty, too; of a node that is down, it gives it an empty disk. A *pause* stops a node for a while; nothing is lost, but its peers hear nothing,
 //! and when it goes on its timers are late. A *clock* may run fast or slow, or jump ahead: all timers of the
 //! node follow it. Clocks never go back: nodes measure only durations.
 //!

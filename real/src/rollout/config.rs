@@ -244,6 +244,7 @@ impl NodeFile {
             },
             timeouts: self.timeouts.clone(),
             mistake: None,
+            without: None,
         }
     }
 

@@ -12,6 +12,8 @@ mod signals;
 mod sweep;
 mod verify;
 
+pub(crate) use self::output::thousands;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -33,6 +35,8 @@ const VIOLATED: u8 = 1;
 const NO_CONVERGENCE: u8 = 3;
 /// Exit code: nothing is wrong so far, but a cap ended a check before it was a proof.
 const NO_PROOF: u8 = 6;
+/// Exit code: a space is not the one that was pinned, and nothing else is wrong.
+const CHANGED: u8 = 7;
 /// Exit code: the command line makes no sense.
 const USAGE: u8 = 2;
 
@@ -99,7 +103,7 @@ fn check(suite: &Suite, args: &CheckArgs, format: Format) -> Result<u8, String> 
     if args.symmetry && !model.has_symmetry(space) {
         return Err(no_symmetry(model.name()));
     }
-    let (report, found) = run_check(model, space, options, signals.as_ref());
+    let (report, found) = run_check(suite, model, space, options, signals.as_ref());
     if let Some(why) = report.error.as_ref().filter(|_| report.steps == 0) {
         return Err(why.clone());
     }
@@ -187,6 +191,7 @@ fn exit_code(report: &CheckReport, signals: Option<&Signals>) -> u8 {
     }
     match report.end {
         End::Exhausted if report.is_empty() || report.properties.values().any(bad) => VIOLATED,
+        End::Exhausted if report.changed().is_some() => CHANGED,
         End::Exhausted | End::Walked => 0, // what no walk came across is not missing
         End::Broken => VIOLATED,
         End::Capped => NO_PROOF,
@@ -195,6 +200,7 @@ fn exit_code(report: &CheckReport, signals: Option<&Signals>) -> u8 {
 }
 
 fn run_check(
+    suite: &Suite,
     model: &dyn AnyModel,
     args: crate::suite::ModelArgs,
     mut options: CheckOptions,
@@ -205,6 +211,7 @@ fn run_check(
     }
     let spinner = output::spinner(model.name());
     let started = Instant::now();
+    let pinned = options.counts_are_known().then(|| suite.pinned(model, args)).flatten();
     let (mut report, found) = model.check(args, options, &mut |progress| {
         let rate = progress.unique_states as f64 / started.elapsed().as_secs_f64().max(0.001);
         let (states, depth) = (output::thousands(progress.unique_states as u64), progress.depth);
@@ -216,6 +223,7 @@ fn run_check(
         spinner.tick();
     });
     spinner.finish_and_clear();
+    report.expected_states = pinned;
     if let (End::Interrupted, Some(signals), Some(why)) = (report.end, signals, &mut report.stopped_by) {
         *why = why.replacen(INTERRUPTED, &interrupted_by(signals), 1);
     }
@@ -271,7 +279,7 @@ fn run_job(suite: &Suite, job: &Job, jobs: usize, signals: &Signals) -> Result<(
         Job::Check(name, args) => {
             let options = CheckOptions { threads: jobs, ..CheckOptions::default() };
             let model = find_model(suite, name)?;
-            let (report, found) = run_check(model, *args, options, Some(signals));
+            let (report, found) = run_check(suite, model, *args, options, Some(signals));
             let story = found.map(|found| match save(model, &found, None) {
                 Some(path) => found.story + &output::lines_to_paste(&suite.program(), name, &path),
                 None => found.story,

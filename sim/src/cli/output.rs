@@ -110,6 +110,7 @@ pub fn sweep(program: &str, report: &SweepReport) {
         }
         return; // each was told of already
     }
+    converged_after(report);
     for failure in report.failures.iter().take(TOLD) {
         println!("    seed {}: {}", failure.seed, failure.verdict.tell());
         println!("      {}", replay_failure(program, report, failure));
@@ -124,6 +125,13 @@ pub fn sweep(program: &str, report: &SweepReport) {
         println!(
             "    {BAD}stopped{BAD:#} after {ran} of {size} seeds: that is enough failures (--max-failures)"
         );
+    }
+}
+
+/// How long the runs of a sweep took to converge.
+pub fn converged_after(report: &SweepReport) {
+    if let Some(times) = report.converged_after.tell() {
+        println!("    {DIM}{times}{DIM:#}");
     }
 }
 
@@ -223,6 +231,9 @@ pub fn check(report: &CheckReport, story: Option<&str>) {
     if report.is_empty() {
         println!("  {} {EMPTY}", mark(false));
     }
+    if let Some(changed) = report.changed() {
+        println!("  {} {changed}. {RE_PIN}", mark(false));
+    }
     println!(
         "{end}, {} distinct states, {} steps, depth {}, {:.1} s, {} MiB at most",
         thousands(report.unique_states as u64),
@@ -236,6 +247,10 @@ pub fn check(report: &CheckReport, story: Option<&str>) {
     }
     println!("{DIM}the odds that two states shared a fingerprint: {:.0e}{DIM:#}", report.collision_odds);
 }
+
+/// What to do about a space that has changed.
+const RE_PIN: &str = "Either the node or the rules of the world have: if that was meant, pin the new count \
+                      (`Suite::pin`); if not, the check may have lost what it was to find";
 
 /// What is wrong with a space of one state.
 const EMPTY: &str = "nothing ever happens: a space of one state proves nothing";
@@ -265,6 +280,7 @@ pub fn rung(check: &str, width: usize, report: &CheckReport) {
     let verdict = match &report.stopped_by {
         _ if report.is_proof() => format!("{GOOD}proof{GOOD:#}"),
         None if report.is_empty() => format!("{BAD}{EMPTY}{BAD:#}"),
+        None if bad.is_empty() => format!("{BAD}{}{BAD:#}. {RE_PIN}", report.changed().unwrap_or_default()),
         None => format!("{BAD}{}{BAD:#}", bad.join(", ")),
         Some(why) => format!("{BAD}not exhausted{BAD:#}: {why}"),
     };
@@ -359,6 +375,9 @@ impl Row {
         let verdict = match &report.stopped_by {
             None if report.is_proof() => "exhausted, all hold".into(),
             None if report.is_empty() => EMPTY.into(),
+            None if !report.properties.values().any(|it| *it == Property::Missing) => {
+                report.changed().unwrap_or_default()
+            }
             None => "exhausted, a witness is missing".into(),
             Some(why) => why.clone(),
         };
@@ -369,7 +388,7 @@ impl Row {
             covered: format!("{} distinct states", thousands(report.unique_states as u64)),
             verdict,
             wall_s: report.wall_s,
-            story,
+            story: story.or_else(|| report.changed().map(|changed| format!("{changed}. {RE_PIN}"))),
         }
     }
 }

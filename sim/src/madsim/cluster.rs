@@ -284,14 +284,17 @@ where
         self.monitor.down().contains(&node)
     }
 
-    /// Crashes a node, unless it is down already.
+    /// Crashes a node, unless it is down already; its disk can be wiped then, too.
     fn crash(&mut self, node: NodeId, down_ms: Option<u64>, wipe: bool) {
-        if self.is_down(node) {
+        let is_down = self.is_down(node);
+        if is_down && !wipe {
             return;
         }
         let id = self.id(node);
         Handle::current().kill(id);
-        self.monitor.crashed(node, Disks::current().last_crash(id));
+        if !is_down {
+            self.monitor.crashed(node, Disks::current().last_crash(id));
+        }
         if wipe {
             Disks::current().wipe(id);
             self.monitor.wiped(node);

@@ -54,6 +54,8 @@ struct Place<S: System> {
     /// What its journal holds, as far as it was written.
     journal: Vec<<NodeOf<S> as Node>::Record>,
     durable: usize,
+    /// The timers that are armed, while it is up.
+    timers: Vec<<NodeOf<S> as Node>::Timer>,
     /// What it has told too early, if it ever did.
     told_early: Option<Box<str>>,
 }
@@ -62,7 +64,8 @@ impl<S: System> Place<S> {
     fn observe(&self) -> Observed<'_, NodeOf<S>> {
         let durable = Some(&self.journal[..self.durable]);
         let (state, told_early) = (self.state.as_ref(), self.told_early.as_deref());
-        Observed { id: self.id, config: &self.config, state, durable, told_early }
+        let timers = if state.is_some() { &self.timers } else { &[][..] };
+        Observed { id: self.id, config: &self.config, state, durable, timers, told_early }
     }
 }
 
@@ -90,6 +93,7 @@ impl<S: System> Monitor<S> {
             state: None,
             journal: Vec::new(),
             durable: 0,
+            timers: Vec::new(),
             told_early: None,
         };
         let places = system.members().into_iter().map(place).collect();
@@ -293,8 +297,11 @@ impl<S: System> State<S> {
     }
 
     /// Takes in what a node did.
-    fn took(&mut self, place: usize, state: &NodeOf<S>, effects: &[Effect<NodeOf<S>>]) {
-        let place = &mut self.places[place];
+    fn took(&mut self, place: usize, host: &Host<NodeOf<S>>, effects: &[Effect<NodeOf<S>>]) {
+        let (place, state) = (&mut self.places[place], host.node());
+        if place.timers != host.timers() {
+            place.timers = host.timers().to_vec();
+        }
         let Place { told_early, config, journal, durable, .. } = place;
         note_told_early(told_early, config, effects, &journal[..*durable]);
         self.watch.took(place.id, state, effects);
@@ -368,7 +375,7 @@ impl<S: System> Probe<NodeOf<S>> for Eye<S> {
             state.numbers.boots(self.node);
             state.push(&Happening::booted(self.node, journal.records.len(), journal.torn, effects));
             state.record(self.node, || Took::boot(host.incarnation(), journal), effects);
-            state.took(self.place, host.node(), effects);
+            state.took(self.place, host, effects);
             state.flow()
         })
     }
@@ -399,7 +406,7 @@ impl<S: System> Probe<NodeOf<S>> for Eye<S> {
             if let Some(event) = state.recorded.take() {
                 state.record(self.node, || Took::Event(event), effects);
             }
-            state.took(self.place, host.node(), effects);
+            state.took(self.place, host, effects);
             state.flow()
         })
     }
@@ -418,7 +425,7 @@ impl<S: System> Probe<NodeOf<S>> for Eye<S> {
                 return flow;
             }
             state.record(self.node, || Took::Synced(upto), effects);
-            state.took(self.place, host.node(), effects);
+            state.took(self.place, host, effects);
             state.flow()
         })
     }

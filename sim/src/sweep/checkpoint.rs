@@ -15,11 +15,12 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::seeds::{SeedSet, Seeds};
 use super::shard::Shard;
+use super::times::Times;
 use super::{Failure, Tally};
 use crate::faults::Effects;
 
 /// The layout of the file. Another layout, another number.
-const FORMAT: u64 = 2;
+const FORMAT: u64 = 3;
 
 /// Why there is no going on from a checkpoint, or no writing one.
 #[derive(Debug, thiserror::Error)]
@@ -88,6 +89,7 @@ struct Known {
     failures: Vec<Failure>,
     events: u64,
     effects: Effects,
+    converged_after: Times,
     simulated: Duration,
     wall: Duration,
 }
@@ -137,12 +139,12 @@ impl Checkpoint {
             return Err(corrupt("its `checksum` does not fit what it says".into()));
         }
         self.is_of(&saved.sweep)?;
-        let Known { done, failures, events, effects, simulated, wall } = saved.known;
+        let Known { done, failures, events, effects, converged_after, simulated, wall } = saved.known;
         let done = SeedSet::of(&done, part).ok_or_else(|| corrupt("`done` is no set of its seeds".into()))?;
         if failures.iter().any(|failure| !done.contains(failure.seed)) {
             return Err(corrupt("`failures` has seeds that are not in `done`".into()));
         }
-        Ok(Tally { done, failures, events, effects, simulated, wall })
+        Ok(Tally { done, failures, events, effects, converged_after, simulated, wall })
     }
 
     fn is_of(&self, theirs: &Identity) -> Result<(), CheckpointError> {
@@ -172,6 +174,7 @@ impl Checkpoint {
             failures: tally.failures.clone(),
             events: tally.events,
             effects: tally.effects.clone(),
+            converged_after: tally.converged_after.clone(),
             simulated: tally.simulated,
             wall,
         };

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::times::Times;
 use super::{Failure, Seeds, SweepReport};
 use crate::faults::Effects;
 
@@ -306,6 +307,10 @@ fn sum(reports: &[SweepReport], scenario: String, engine: String, seeds: Seeds) 
         failures,
         effects: reports.iter().fold(Effects::default(), |mut all, report| {
             all.merge(&report.effects);
+            all
+        }),
+        converged_after: reports.iter().fold(Times::default(), |mut all, report| {
+            all.merge(&report.converged_after);
             all
         }),
         events: reports.iter().fold(0, |sum, report| sum.saturating_add(report.events)),

@@ -12,6 +12,7 @@ mod checkpoint;
 pub mod merge;
 mod seeds;
 mod shard;
+pub mod times;
 pub mod twin;
 
 use std::ops::Range;
@@ -24,6 +25,7 @@ use serde::{Deserialize, Serialize};
 
 use self::checkpoint::{Checkpoint, Identity};
 use self::seeds::SeedSet;
+use self::times::Times;
 use self::twin::{Answer, Twins};
 use crate::capsule::Expected;
 use crate::faults::Effects;
@@ -134,6 +136,9 @@ pub struct SweepReport {
     /// Which faults took effect, and how often.
     #[serde(default)]
     pub effects: Effects,
+    /// How long the runs took to converge once all was healed.
+    #[serde(default)]
+    pub converged_after: Times,
     /// How much time passed in the simulations, in seconds.
     pub simulated_s: f64,
     /// How much time passed outside, in seconds: in this sitting and those before it.
@@ -226,6 +231,7 @@ pub fn sweep_part(
         failures: tally.failures,
         events: tally.events,
         effects: tally.effects,
+        converged_after: tally.converged_after,
         simulated_s: tally.simulated.as_secs_f64(),
         wall_s: sitting.wall().as_secs_f64(),
         capsule: None,
@@ -381,6 +387,7 @@ struct Tally {
     failures: Vec<Failure>,
     events: u64,
     effects: Effects,
+    converged_after: Times,
     simulated: Duration,
     /// The time that earlier sittings took.
     wall: Duration,
@@ -392,6 +399,9 @@ impl Tally {
         self.events += outcome.events;
         self.effects.merge(&outcome.effects);
         self.simulated += outcome.simulated;
+        if let Some(time) = outcome.converged_after {
+            self.converged_after.add(time);
+        }
         if outcome.verdict != Verdict::Passed {
             self.failures.push(Failure { seed, verdict: outcome.verdict });
         }

@@ -134,7 +134,9 @@ impl<S: System> Engine<'_, S> {
         let it = &self.places[place];
         let node = it.id;
         if it.host.is_none() {
-            return;
+            return if wipe {
+                self.replace_disk(place, down_ms)
+            };
         }
         let crash = self.end_life(place);
         self.watch.effects.count(FaultEffect::Crash);
@@ -143,11 +145,20 @@ impl<S: System> Engine<'_, S> {
         self.push(&what);
         self.watch.judge(self.places.iter().map(Place::observe));
         if wipe {
-            self.watch.effects.count(FaultEffect::DiskWiped);
-            let it = &mut self.places[place];
-            it.disk.wipe();
-            (it.torn, it.rotten) = (None, None);
+            return self.replace_disk(place, down_ms);
         }
+        if let Some(down_ms) = down_ms {
+            self.agenda.after(Duration::from_millis(down_ms), Task::Restart(place));
+        }
+    }
+
+    /// A node that is down has an empty disk from now on, and starts from it.
+    fn replace_disk(&mut self, place: usize, down_ms: Option<u64>) {
+        self.watch.effects.count(FaultEffect::DiskWiped);
+        let it = &mut self.places[place];
+        it.disk.wipe();
+        // What was about to start has read another disk.
+        (it.torn, it.rotten, it.starting, it.life) = (None, None, false, it.life + 1);
         if let Some(down_ms) = down_ms {
             self.agenda.after(Duration::from_millis(down_ms), Task::Restart(place));
         }

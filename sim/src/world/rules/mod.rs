@@ -5,7 +5,10 @@ mod limits;
 mod steps;
 mod tell;
 
+use std::collections::BTreeSet;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::OnceLock;
 
 use coalmine_core::disk::LossyDisk;
 use coalmine_core::host::Host;
@@ -19,7 +22,7 @@ pub(crate) use self::steps::{Crashes, Way, kept};
 use super::shared::Shared;
 use super::{Packet, Slot, Spent, World};
 use crate::faults::Directions;
-use crate::system::{ConfigOf, NodeOf, Operation, System, invariants_of};
+use crate::system::{Armed, ConfigOf, NodeOf, Operation, System, invariants_of, timers_are_armed};
 
 /// How many invariants and witnesses a system may have together: one bit each.
 pub const MAX_PROPERTIES: usize = 32;
@@ -44,6 +47,8 @@ pub struct Rules<S: System> {
     ///
     /// [`Reductions::crash_points`]: crate::check::Reductions::crash_points
     pub(crate) every_crash_point: bool,
+    /// The timers that members arm when they boot, from their first disks or from empty ones.
+    armed_first: OnceLock<Armed<S>>,
 }
 
 /// Something that happens.
@@ -160,7 +165,18 @@ impl<S: System> Rules<S> {
         requests.extend(system.ailments());
         assert!(requests.len() <= MAX_REQUESTS, "too many requests");
         let every_crash_point = false;
-        Self { members, requests, operations, invariants, witnesses, system, limits, every_crash_point }
+        let armed_first = OnceLock::new();
+        Self {
+            members,
+            requests,
+            operations,
+            invariants,
+            witnesses,
+            system,
+            limits,
+            every_crash_point,
+            armed_first,
+        }
     }
 
     /// The world before anything has happened: every node has just booted on its
@@ -382,6 +398,7 @@ impl<S: System> Rules<S> {
             config,
             state: slot.host.as_ref().map(Host::node),
             durable: Some(slot.disk.durable()),
+            timers: slot.host.as_ref().map_or(&[][..], Host::timers),
             told_early: slot.told_early.as_deref(),
         });
         Observation { nodes: nodes.collect(), history }
@@ -403,6 +420,20 @@ impl<S: System> Rules<S> {
         broken.chain(seen).enumerate().fold(0, |bits, (i, bit)| bits | (u64::from(bit) << i))
     }
 
+    /// See `armed_first`. A boot that panics is a counterexample of its own; here it arms nothing.
+    fn armed_at_first(&self) -> Armed<S> {
+        let timers = |id: NodeId, config: &ConfigOf<S>| {
+            let mut timers = BTreeSet::new();
+            for disk in [self.system.first_disk(id), Vec::new()] {
+                let boot = || Host::boot(config, &disk, 1, &mut |_| 0, &mut Vec::new());
+                let host = catch_unwind(AssertUnwindSafe(boot)).ok();
+                timers.extend(host.iter().flat_map(|host: &Host<NodeOf<S>>| host.timers().iter().cloned()));
+            }
+            timers
+        };
+        self.members.iter().map(|(id, config)| (*id, timers(*id, config))).collect()
+    }
+
     /// Whether the system has come to rest.
     pub(crate) fn converged<'a>(
         &'a self,
@@ -411,9 +442,10 @@ impl<S: System> Rules<S> {
     ) -> Result<(), String> {
         let now = self.observe_parts(slots, history);
         match self.limits.without {
-            None => self.system.converged(&now),
-            Some(gone) => self.system.goes_on_without(gone, &now),
+            None => self.system.converged(&now)?,
+            Some(gone) => self.system.goes_on_without(gone, &now)?,
         }
+        timers_are_armed(&self.system, &now, self.armed_first.get_or_init(|| self.armed_at_first()))
     }
 }
 
