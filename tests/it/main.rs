@@ -6,6 +6,8 @@
 //! * [`html`], [`browser`]: a run as a page, and the page in a browser.
 //! * [`runs`]: what both engines promise about every run.
 //! * [`scenarios`], [`checks`]: what ships passes, and is counted; a seed is a seed, wherever it runs.
+//! * [`main_job`]: pinned spaces, every fault drawn, no witness excused wrongly, no healing hidden by another.
+//! * [`promises`]: words and the records that they rest on; what clients are told.
 //! * [`models`]: the checker counts as many states as others do.
 //! * [`paths`]: counterexamples replay from their files; the Explorer opens where one ends.
 //! * [`plans`]: plans and capsules as files; every fault happens; failures shrink.
@@ -22,9 +24,11 @@ mod conformance;
 mod explorers;
 mod host;
 mod html;
+mod main_job;
 mod models;
 mod paths;
 mod plans;
+mod promises;
 mod purity;
 mod recordings;
 mod runs;
