@@ -8,7 +8,8 @@ use coalmine_sim::suite::ModelArgs;
 use crate::rollout;
 
 /// The counts of the rollout, in the order of [`rollout::spaces`].
-const ROLLOUT: [usize; 0] = [];
+const ROLLOUT: [usize; 11] =
+    [337_808, 115_438, 25_774, 23_615, 132_248, 27_536, 9_726, 7_152, 5_062, 148_405, 65_642];
 
 /// Model, space, distinct states.
 pub fn all() -> Vec<(&'static str, ModelArgs, usize)> {
@@ -19,6 +20,10 @@ pub fn all() -> Vec<(&'static str, ModelArgs, usize)> {
         ("twophase", of(5), 8_832),
         ("twophase", of(6), 50_816),
         ("twophase", of(7), 296_448),
+        ("counter", usual, 2_020),
+        ("single-copy", usual, 93),
+        ("abd", usual, 544),
+        ("paxos", usual, 16_668),
     ];
     pins.extend(rollout::spaces().into_iter().zip(ROLLOUT).map(|(space, states)| ("rollout", space, states)));
     pins

@@ -28,7 +28,7 @@ pub struct Cli {
 const EXIT_CODES: &str = "\
 Exit codes: 0 all is well, 1 an invariant is violated (or a witness was never seen), 2 usage, \
 3 a run did not converge, 4 a node panicked, 5 a run was not deterministic, or a node differs from its recording, \
-6 a check was stopped by a cap and has found nothing: no proof; 130 and 143 the same for Ctrl-C and SIGTERM.";
+6 a check was stopped by a cap and has found nothing: no proof, 7 a space is not as large as is pinned; 130 and 143 the same for Ctrl-C and SIGTERM.";
 
 /// Text for people, JSON for machines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

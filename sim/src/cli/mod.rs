@@ -285,7 +285,7 @@ fn run_job(suite: &Suite, job: &Job, jobs: usize, signals: &Signals) -> Result<(
                 None => found.story,
             });
             let code = exit_code(&report, Some(signals));
-            Ok((output::Row::of_check(&report, story), code))
+            Ok((output::Row::of_check(format!("{name}{args}"), &report, story), code))
         }
     }
 }

@@ -357,12 +357,12 @@ impl Row {
 
     pub fn not_done(job: &Job, why: &str) -> Self {
         let (what, name) = match job {
-            Job::Sweep(name, _) => ("sim", name),
-            Job::Check(name, _) => ("check", name),
+            Job::Sweep(name, _) => ("sim", (*name).to_owned()),
+            Job::Check(name, args) => ("check", format!("{name}{args}")),
         };
         Self {
             what: what.into(),
-            name: (*name).into(),
+            name,
             passed: false,
             covered: "nothing".into(),
             verdict: format!("not done: {why}"),
@@ -371,7 +371,7 @@ impl Row {
         }
     }
 
-    pub fn of_check(report: &CheckReport, story: Option<String>) -> Self {
+    pub fn of_check(check: String, report: &CheckReport, story: Option<String>) -> Self {
         let verdict = match &report.stopped_by {
             None if report.is_proof() => "exhausted, all hold".into(),
             None if report.is_empty() => EMPTY.into(),
@@ -383,7 +383,7 @@ impl Row {
         };
         Self {
             what: "check".into(),
-            name: format!("{} of {} nodes", report.model, report.nodes),
+            name: check,
             passed: report.is_proof(),
             covered: format!("{} distinct states", thousands(report.unique_states as u64)),
             verdict,
