@@ -8,7 +8,8 @@
 //! scenario = "rollout-calm"
 //! engine = "madsim"           # or "world"
 //! seed = 1
-//! verdict = "passed"          # or "violated" with `invariant`, "not_converged", "panicked"
+//! verdict = "passed"          # or "violated" with `invariant`, "not_converged", "panicked"; the latter may have
+//!                             # `message` and `place`, which must then be the same
 //!
 //! [plan]
 //! heal_at_ms = 15000
@@ -27,6 +28,7 @@ use coalmine_core::node::Node;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::panics::Panic;
 use crate::path::{PathCapsule, piece};
 use crate::plan::Plan;
 use crate::run::{Engine, Verdict};
@@ -59,13 +61,19 @@ pub struct Capsule<N: Node> {
 }
 
 /// A verdict, as far as it must stay the same.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Expected {
     /// The [name](Verdict::name) of the verdict.
     pub verdict: String,
     /// The invariant that is violated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub invariant: Option<String>,
+    /// What the panic says. A file that does not say so means any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// Where in the source it comes from: file, line, column. A file that does not say so means anywhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<String>,
 }
 
 /// The verdicts that a run can come to.
@@ -82,24 +90,39 @@ impl Expected {
 
     /// What stays the same of a verdict.
     pub fn of(verdict: &Verdict) -> Self {
-        let invariant = match verdict {
-            Verdict::Violated { invariant, .. } => Some(invariant.clone()),
+        let kind = Self { verdict: verdict.name().into(), ..Self::default() };
+        match verdict {
+            Verdict::Violated { invariant, .. } => Self { invariant: Some(invariant.clone()), ..kind },
+            Verdict::Panicked(Panic { place, message }) => Self {
+                message: Some(message.clone()),
+                place: Some(place.clone()).filter(|place| !place.is_empty()),
+                ..kind
+            },
             Verdict::Passed
             | Verdict::NotConverged { .. }
-            | Verdict::Panicked(_)
             | Verdict::EnginesDiffer { .. }
-            | Verdict::NotDeterministic { .. } => None,
-        };
-        Self { verdict: verdict.name().into(), invariant }
+            | Verdict::NotDeterministic { .. } => kind,
+        }
+    }
+
+    /// Whether this is what came: the same verdict, and the same panic, as far as one is expected.
+    pub fn admits(&self, came: &Self) -> bool {
+        let means = |wanted: &Option<String>, came| wanted.is_none() || wanted == came;
+        self.is_like(came) && means(&self.message, &came.message) && means(&self.place, &came.place)
+    }
+
+    /// Whether the two are of one kind: engines may panic at different moments of what went wrong.
+    pub fn is_like(&self, other: &Self) -> bool {
+        (&self.verdict, &self.invariant) == (&other.verdict, &other.invariant)
     }
 }
 
 impl std::fmt::Display for Expected {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match &self.invariant {
-            Some(invariant) => write!(f, "{}: {invariant}", self.verdict),
-            None => write!(f, "{}", self.verdict),
-        }
+        let Self { verdict, invariant, message, place } = self;
+        let place = place.iter().map(|place| format!(" at {place}"));
+        let which = invariant.iter().chain(message).map(|which| format!(": {which}"));
+        write!(f, "{verdict}{}", place.chain(which).collect::<String>())
     }
 }
 
@@ -150,7 +173,8 @@ impl File {
     pub fn parse<N: Node>(self) -> Result<Capsule<N>, String> {
         let at = |place: String, why: String| format!("{}: {place}{why}", self.path);
         // serde cannot refuse unknown keys beside flattened ones, so it is done here.
-        let known = ["about", "scenario", "engine", "seed", "verdict", "invariant", "plan"];
+        let known =
+            ["about", "scenario", "engine", "seed", "verdict", "invariant", "message", "place", "plan"];
         if let Some(key) =
             self.value.as_object().and_then(|it| it.keys().find(|key| !known.contains(&key.as_str())))
         {

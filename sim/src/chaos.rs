@@ -145,7 +145,8 @@ impl<N: Node> Drawn<'_, N> {
         for _ in 0..self.up_to(6) {
             let node = self.node();
             let down_ms = self.rng.permille(800).then(|| 100 + self.rng.below(10_000));
-            self.fault(Fault::Crash { node, down_ms });
+            self.fault(crash(node, down_ms));
+            self.power_fails_after(down_ms);
         }
     }
 
@@ -163,7 +164,21 @@ impl<N: Node> Drawn<'_, N> {
                 return;
             };
             let down_ms = Some(100 + self.rng.below(10_000));
-            self.steps.push(PlanStep { when, what: What::Fault(Fault::Crash { node, down_ms }) });
+            self.steps.push(PlanStep { when, what: What::Fault(crash(node, down_ms)) });
+        }
+    }
+
+    /// The power may fail just after a process that was killed is back: what it has found on its disk is at risk until
+    /// it has synced it.
+    fn power_fails_after(&mut self, down_ms: Option<u64>) {
+        let (Some(down_ms), Some(last)) = (down_ms, self.steps.last()) else { return };
+        let (When::AtMs(at), What::Fault(Fault::Kill { node, .. })) = (&last.when, &last.what) else {
+            return;
+        };
+        let at = at + down_ms + down_ms % 40 / 4;
+        if at < self.chaos.heal_at_ms {
+            let fault = Fault::Crash { node: *node, down_ms: Some(down_ms) };
+            self.steps.push(PlanStep { when: When::AtMs(at), what: What::Fault(fault) });
         }
     }
 
@@ -265,6 +280,14 @@ impl<N: Node> Drawn<'_, N> {
         for (at, fault) in [(rots, Fault::BitRot { node, permille }), (crashes, crash), (ends, replaced)] {
             self.steps.push(PlanStep { when: When::AtMs(at), what: What::Fault(fault) });
         }
+    }
+}
+
+/// A crash of one kind or the other. Which, the time it is down decides, so that what else is drawn stays what it was.
+fn crash(node: NodeId, down_ms: Option<u64>) -> Fault {
+    match down_ms {
+        Some(down) if down % 3 == 0 => Fault::Kill { node, down_ms },
+        Some(_) | None => Fault::Crash { node, down_ms },
     }
 }
 

@@ -256,7 +256,7 @@ impl<N: Node> PathCapsule<N> {
             serde_json::from_value(value).map_err(|why| why.to_string())?;
         let parse = |(place, step)| PathStep::parse(step).map_err(|why| format!("step {}: {why}", place + 1));
         let steps = steps.into_iter().enumerate().map(parse).collect::<Result<_, _>>()?;
-        let expected = Expected { verdict, invariant };
+        let expected = Expected { verdict, invariant, ..Expected::default() };
         expected.check()?;
         Ok(Self { about, model, space, expected, steps })
     }
@@ -264,7 +264,7 @@ impl<N: Node> PathCapsule<N> {
     /// As TOML, each step with a comment that tells it.
     pub fn to_toml(&self, told: &[String]) -> String {
         let mut out = String::new();
-        let Expected { verdict, invariant } = &self.expected;
+        let Expected { verdict, invariant, .. } = &self.expected;
         let heads = [("about", Some(&self.about)), ("model", Some(&self.model)), ("verdict", Some(verdict))];
         for (key, value) in heads.into_iter().chain([("invariant", invariant.as_ref())]) {
             if let Some(value) = value.filter(|value| !value.is_empty()) {

@@ -259,6 +259,8 @@ pub enum Stream {
     Disk = 3,
     /// How long timers wait within their ranges, and what nodes choose.
     Timers = 4,
+    /// How much of a frame a connection takes, or gives, at once.
+    Wire = 5,
 }
 
 impl Stream {

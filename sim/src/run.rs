@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::faults::Effects;
 use crate::panics::Panic;
 use crate::trace::Entry;
+use crate::world::shared::fingerprint;
 
 /// What runs a plan.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -195,10 +196,11 @@ pub struct RunReport<N: Node> {
 }
 
 impl<N: Node> RunReport<N> {
-    pub(crate) fn panicked(panic: &(dyn Any + Send)) -> Self {
+    /// A run that a panic ended before anything had happened.
+    pub(crate) fn panicked(panic: Panic) -> Self {
         Self {
-            verdict: Verdict::panicked(panic),
-            digest: 0,
+            digest: fingerprint(&panic),
+            verdict: Verdict::Panicked(panic),
             events: 0,
             simulated: Duration::ZERO,
             wall: Duration::ZERO,

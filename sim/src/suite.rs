@@ -251,7 +251,7 @@ where
 
     fn plan(&self, engine: Engine, seed: u64) -> String {
         let plan = self.plan_of(&(self.system)(), seed);
-        let expected = Expected { verdict: "passed".into(), invariant: None };
+        let expected = Expected { verdict: "passed".into(), ..Expected::default() };
         Capsule { about: String::new(), scenario: self.name.into(), engine, seed, expected, plan }.to_toml()
     }
 

@@ -120,6 +120,7 @@ fn simulated() -> Journals {
             | Happening::Stepped { node, effects, .. }
             | Happening::Synced { node, effects, .. } => (node, effects),
             Happening::Crashed { .. }
+            | Happening::Killed { .. }
             | Happening::Stopped { .. }
             | Happening::Frame { .. }
             | Happening::Asked { .. }

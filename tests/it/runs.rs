@@ -1,6 +1,10 @@
 //! What both engines promise about every run, each promise with a node of a few lines that nobody would write on purpose.
 
+mod crashes;
+mod faults;
+mod panics;
 mod rest;
+mod wire;
 
 use coalmine_core::node::{Context, Event, Node, NodeId, RequestId};
 use coalmine_core::observation::{Facts, Invariant, Observation};
@@ -22,8 +26,14 @@ enum Habit {
     Plain,
     /// It is busy at every fifth tick.
     Blinks,
+    /// It writes down what it is asked, and answers when that is durable.
+    Writes,
+    /// At every tick it sends its peer the next twenty numbers, and panics if one that comes is not the next.
+    Chatty,
     /// It never answers.
     Silent,
+    /// It panics when it is asked for more than 12, in one place for odd numbers and in another for even ones.
+    Superstitious,
 }
 
 /// A node with one habit.
@@ -31,13 +41,15 @@ enum Habit {
 struct Toy {
     ticks: u64,
     busy: bool,
+    /// How many numbers have come.
+    heard: u64,
 }
 
 type Bare = ();
 
 impl Node for Toy {
-    type Config = Habit;
-    type Message = Bare;
+    type Config = (NodeId, Habit);
+    type Message = u64;
     type Timer = Bare;
     type Record = u64;
     type Request = u64;
@@ -45,24 +57,39 @@ impl Node for Toy {
     type View = Bare;
     type Fact = u64;
 
-    fn start(_: &Habit, _: &[u64], cx: &mut Context<'_, Self>) -> Self {
+    fn start(_: &Self::Config, _: &[u64], cx: &mut Context<'_, Self>) -> Self {
         cx.set_timer((), Duration::from_millis(100));
-        Self { ticks: 0, busy: false }
+        Self { ticks: 0, busy: false, heard: 0 }
     }
 
-    fn on(&mut self, habit: &Habit, event: Event<Self>, cx: &mut Context<'_, Self>) {
+    fn on(&mut self, (me, habit): &Self::Config, event: Event<Self>, cx: &mut Context<'_, Self>) {
         match event {
             Event::Timer(()) => {
                 self.ticks += 1;
                 self.busy = *habit == Habit::Blinks && self.ticks.is_multiple_of(5);
+                if *habit == Habit::Chatty {
+                    let sent = self.ticks * 20;
+                    (sent - 20..sent).for_each(|number| cx.send(NodeId(3 - me.0), number));
+                }
                 cx.set_timer((), Duration::from_millis(100));
             }
+            Event::Message { message, .. } => {
+                assert_eq!(message, self.heard, "what comes next");
+                self.heard += 1;
+            }
             Event::Request { id, request } => {
+                if *habit == Habit::Superstitious && request > 12 {
+                    assert!(request.is_multiple_of(2), "{request} after {} ticks", self.ticks);
+                    panic!("an even number");
+                }
+                if *habit == Habit::Writes {
+                    cx.append(request);
+                }
                 if *habit != Habit::Silent {
                     cx.reply(id, request);
                 }
             }
-            Event::Message { .. } | Event::Durable(_) => {}
+            Event::Durable(_) => {}
         }
     }
 }
@@ -75,25 +102,44 @@ struct Toys {
     habit: Habit,
     /// Why they owe no answer.
     excuse: Option<&'static str>,
+    /// What of it panics.
+    trap: Option<Trap>,
+}
+
+/// What a system consists of besides its node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trap {
+    Invariant,
+    Converged,
 }
 
 impl System for Toys {
     type Node = Toy;
     type History = Facts<Toy>;
 
-    fn members(&self) -> Vec<(NodeId, Habit)> {
-        [1, 2].map(|id| (NodeId(id), self.habit)).to_vec()
+    fn members(&self) -> Vec<(NodeId, (NodeId, Habit))> {
+        [1, 2].map(|id| (NodeId(id), (NodeId(id), self.habit))).to_vec()
     }
     fn operations(&self) -> Vec<Operation<Toy>> {
         Vec::new()
     }
     fn invariants(&self) -> Vec<Invariant<Toy, Facts<Toy>>> {
-        Vec::new()
+        let trap: Invariant<Toy, Facts<Toy>> = Invariant {
+            name: "trap",
+            about: "",
+            source: "",
+            check: |now| match now.up().find(|(_, toy)| toy.ticks > 3) {
+                Some((id, _)) => panic!("the invariant at {id}"),
+                None => Ok(()),
+            },
+        };
+        if self.trap == Some(Trap::Invariant) { vec![trap] } else { Vec::new() }
     }
     fn owes_no_answer(&self, _: &u64) -> Option<&'static str> {
         self.excuse
     }
     fn converged(&self, now: &Observation<'_, Toy, Facts<Toy>>) -> Result<(), String> {
+        assert_ne!(self.trap, Some(Trap::Converged), "converged");
         match now.nodes.iter().find(|node| node.state.is_none_or(|toy| toy.busy)) {
             Some(node) => Err(format!("{} is busy", node.id)),
             None => Ok(()),
@@ -102,7 +148,7 @@ impl System for Toys {
 }
 
 fn toys(habit: Habit) -> Toys {
-    Toys { habit, excuse: None }
+    Toys { habit, excuse: None, trap: None }
 }
 
 fn scenario(system: fn() -> Toys) -> Scenario<Toys> {

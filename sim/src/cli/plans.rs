@@ -57,7 +57,7 @@ pub fn replay(suite: &Suite, args: &ReplayArgs, format: Format) -> Result<u8, St
         output::note(&format!("the recordings are in {}", folder.display()));
     }
     let is_said = expected.is_some();
-    let surprise = expected.filter(|expected| Expected::of(&outcome.verdict) != *expected);
+    let surprise = expected.filter(|expected| !expected.admits(&Expected::of(&outcome.verdict)));
     match format {
         Format::Text => {
             let story = if args.everything { &outcome.whole_story } else { &outcome.story };
@@ -153,6 +153,8 @@ pub fn shrink(suite: &Suite, args: &ShrinkArgs, format: Format) -> Result<u8, St
             "capsule": path,
             "verdict": shrunk.expected.verdict,
             "invariant": shrunk.expected.invariant,
+            "message": shrunk.expected.message,
+            "place": shrunk.expected.place,
             "steps_before": shrunk.steps_before,
             "steps": shrunk.at.steps,
             "runs": shrunk.at.runs,

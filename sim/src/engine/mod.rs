@@ -9,6 +9,7 @@
 pub mod clients;
 pub mod clock;
 pub mod disk;
+pub mod faults;
 pub mod liveness;
 pub mod network;
 pub mod recording;

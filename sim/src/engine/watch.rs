@@ -13,6 +13,7 @@ use super::clients::Clients;
 use super::liveness::{Liveness, Rest};
 use super::recording::Recordings;
 use crate::faults::{Effect as FaultEffect, Effects, Fault};
+use crate::panics::Panic;
 use crate::plan::{Plan, What, When};
 use crate::run::{RunOptions, RunReport, Verdict};
 use crate::scenario::Expectation;
@@ -308,6 +309,12 @@ impl<S: System> Watch<S> {
         }
     }
 
+    /// Something panicked, and that ends the run: where and how is part of what happened.
+    pub fn panicked(&mut self, at: Duration, panic: Panic) {
+        self.push(at, &Happening::Noted(panic.to_string()), None);
+        self.decide(Verdict::Panicked(panic));
+    }
+
     /// Decides the run, unless it is decided.
     pub fn decide(&mut self, verdict: Verdict) {
         self.verdict.get_or_insert(verdict);
@@ -324,10 +331,12 @@ impl<S: System> Watch<S> {
     }
 
     /// A step of the plan is carried out now, and so it is [used](RunReport::unused_steps), unless it does
-    /// something to a node's life and there is none.
+    /// something to a node's life and there is none, nor anything that it [left at risk](CrashKind).
     pub fn carries_out(&mut self, step: usize, what: &What<NodeOf<S>>, is_up: impl FnOnce(NodeId) -> bool) {
         let living = match what {
-            What::Fault(Fault::Crash { node, .. } | Fault::Pause { node, .. }) => Some(*node),
+            What::Fault(Fault::Crash { node, .. } | Fault::Kill { node, .. } | Fault::Pause { node, .. }) => {
+                Some(*node)
+            }
             What::Fault(_) | What::Ask { .. } => None,
         };
         if living.is_none_or(is_up) {
@@ -417,7 +426,9 @@ impl<S: System> Watch<S> {
 /// Whether one of these crashes the node on the spot.
 pub fn crashes<N: Node>(pulled: &Pulled<N>, me: NodeId) -> bool {
     pulled.iter().any(|(_, what)| match what {
-        What::Fault(Fault::Crash { node, .. } | Fault::Wipe { node, .. }) => *node == me,
+        What::Fault(Fault::Crash { node, .. } | Fault::Kill { node, .. } | Fault::Wipe { node, .. }) => {
+            *node == me
+        }
         What::Fault(_) | What::Ask { .. } => false,
     })
 }

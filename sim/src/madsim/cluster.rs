@@ -19,9 +19,11 @@ use super::disk::Disks;
 use super::link::{Frame, Network};
 use super::monitor::{Monitor, Order};
 use super::runtime::{Clock, SimRuntime};
+use super::survive::{survive, told};
+use crate::engine::faults::{self, End, Lasting, Stage};
 use crate::engine::network::Trouble;
-use crate::engine::{CLIENT_PAUSE, CLIENT_TIMEOUT, LOOK};
-use crate::faults::{Directions, Effect, Fault, SUPERVISOR_MS, directions};
+use crate::engine::{CLIENT_PAUSE, CLIENT_TIMEOUT, LOOK, disk};
+use crate::faults::{CrashKind, Directions, Effect, Fault, SUPERVISOR_MS};
 use crate::plan::{Plan, Stream, What, When};
 use crate::run::{RunOptions, Verdict};
 use crate::scenario::{Expectation, Scenario};
@@ -35,6 +37,8 @@ struct Cluster<S: System> {
     monitor: Monitor<S>,
     network: Network,
     nodes: BTreeMap<NodeId, (NodeHandle, Clock)>,
+    /// What the plan does to nodes that lasts.
+    lasting: Lasting,
     client: NodeHandle,
     client_runtime: SimRuntime,
     /// What is to be done later: by time, then by order.
@@ -46,16 +50,8 @@ enum Task<N: Node> {
     /// A step of the plan, and its place in it.
     Do(usize, What<N>),
     Restart(NodeId),
-    Undo(Undo),
-}
-
-/// The end of a fault that lasts.
-enum Undo {
-    Link(Directions, Trouble),
-    Pause(NodeId),
-    Clock(NodeId),
-    SlowSync(NodeId),
-    DiskFull(NodeId),
+    /// A fault that lasts ends.
+    End(End),
 }
 
 /// Runs a plan to its end.
@@ -77,7 +73,13 @@ where
         }
     }
 
-    let verdict = cluster.two_phases(&mut orders, plan, scenario.expect).await;
+    let verdict = match survive(cluster.two_phases(&mut orders, plan, scenario.expect)).await {
+        Ok(verdict) => verdict,
+        Err(panic) => {
+            monitor.panicked(panic.clone());
+            Verdict::Panicked(panic)
+        }
+    };
     cluster.count_effects();
     monitor.close();
     cluster.bury().await;
@@ -100,6 +102,7 @@ where
             control: Arc::new(members.iter().map(|(id, _)| (address(*id), *id)).collect()),
             draws: Arc::new(Mutex::new(Stream::Timers.of(options.seed))),
             clock: Clock::default(),
+            tell: monitor.tell(),
         };
         let handle = Handle::current();
         let mut nodes = BTreeMap::new();
@@ -113,13 +116,16 @@ where
             let clock = Clock::default();
             let runtime = SimRuntime { me: Some(*me), clock: clock.clone(), ..client_runtime.clone() };
             let (config, monitor, me) = (config.clone(), monitor.clone(), *me);
-            let life =
-                move || live::<S>(me, runtime.clone(), config.clone(), placement.clone(), monitor.clone());
+            let life = move || {
+                let life = live::<S>(me, runtime.clone(), config.clone(), placement.clone(), monitor.clone());
+                told(life, monitor.tell())
+            };
             let node = handle.create_node().name(me.to_string()).ip(node_ip(me)).init(life).build();
             nodes.insert(me, (node, clock));
         }
         let client = handle.create_node().name("client").ip(IpAddr::V4(Ipv4Addr::new(10, 1, 0, 1))).build();
-        Self { monitor, network, nodes, client, client_runtime, agenda: BTreeMap::new(), planned: 0 }
+        let (lasting, agenda) = (Lasting::default(), BTreeMap::new());
+        Self { monitor, network, nodes, lasting, client, client_runtime, agenda, planned: 0 }
     }
 
     /// Safety: faults, and invariants after every step. Then liveness: everything is healed, and the system
@@ -185,7 +191,7 @@ where
                     match task {
                         Task::Do(step, what) => self.perform(step, what),
                         Task::Restart(node) => self.restart(node),
-                        Task::Undo(undo) => self.undo(undo),
+                        Task::End(end) => faults::end(self, &end),
                     }
                 }
             }
@@ -196,84 +202,18 @@ where
     }
 
     fn perform(&mut self, step: usize, what: What<NodeOf<S>>) {
-        self.monitor.carries_out(step, &what);
+        let is_at_risk = match &what {
+            What::Fault(Fault::Crash { node, .. }) => Disks::current().is_at_risk(self.id(*node)),
+            What::Fault(_) | What::Ask { .. } => false,
+        };
+        self.monitor.carries_out(step, &what, is_at_risk);
         match what {
             What::Ask { to, id, request } => self.ask(to, id, request),
             What::Fault(fault) => {
                 self.monitor.note(&Happening::Fault(fault.clone()));
-                self.fault(fault);
+                faults::begin(self, fault);
             }
         }
-    }
-
-    fn fault(&mut self, fault: Fault) {
-        match fault {
-            Fault::Crash { node, down_ms } => self.crash(node, down_ms, false),
-            Fault::Wipe { node, down_ms } => self.crash(node, down_ms, true),
-            Fault::Pause { node, for_ms } => {
-                if !self.is_down(node) {
-                    self.monitor.count(Effect::Pause);
-                    Handle::current().pause(self.id(node));
-                    self.undo_later(for_ms, Undo::Pause(node));
-                }
-            }
-            Fault::Clock { node, percent, for_ms } => {
-                let effect = if percent < 100 { Effect::ClockSlow } else { Effect::ClockFast };
-                self.touch_clock(node, Some(percent), 0, effect);
-                self.undo_later(for_ms, Undo::Clock(node));
-            }
-            Fault::ClockJump { node, by_ms } => self.touch_clock(node, None, by_ms, Effect::ClockJump),
-            Fault::Cut { .. } | Fault::Partition { .. } | Fault::Clog { .. } | Fault::SlowLink { .. } => {
-                let members: Vec<_> = self.nodes.keys().copied().collect();
-                if let Some((directions, trouble, for_ms)) = Trouble::of(&fault, &members) {
-                    self.link_trouble(directions, trouble, for_ms);
-                }
-            }
-            Fault::Reset { a, b } => self.network.reset(&directions(&[a], &[b], true)),
-            Fault::SlowSync { node, delay_ms, for_ms } => {
-                let slower = Duration::from_millis(delay_ms);
-                Disks::current().trouble(self.id(node), |trouble| trouble.slower = slower);
-                self.undo_later(for_ms, Undo::SlowSync(node));
-            }
-            Fault::FailSync { node } => {
-                Disks::current().trouble(self.id(node), |trouble| trouble.fail_sync = true);
-            }
-            Fault::DiskFull { node, for_ms } => {
-                Disks::current().trouble(self.id(node), |trouble| trouble.full = true);
-                self.undo_later(for_ms, Undo::DiskFull(node));
-            }
-            Fault::BitRot { node, permille } => {
-                Disks::current().rot(self.id(node), permille);
-            }
-        }
-    }
-
-    fn undo(&mut self, undo: Undo) {
-        match undo {
-            Undo::Link(directions, trouble) => self.network.trouble(&directions, trouble, false),
-            Undo::Pause(node) => Handle::current().resume(self.id(node)),
-            Undo::Clock(node) => self.nodes[&node].1.touch(Some(100), Duration::ZERO),
-            Undo::SlowSync(node) => {
-                Disks::current().trouble(self.id(node), |trouble| trouble.slower = Duration::ZERO);
-            }
-            Undo::DiskFull(node) => Disks::current().trouble(self.id(node), |trouble| trouble.full = false),
-        }
-    }
-
-    fn undo_later(&mut self, after_ms: u64, undo: Undo) {
-        self.later(TimeHandle::current().elapsed() + Duration::from_millis(after_ms), Task::Undo(undo));
-    }
-
-    fn link_trouble(&mut self, directions: Directions, trouble: Trouble, for_ms: u64) {
-        self.network.trouble(&directions, trouble, true);
-        self.undo_later(for_ms, Undo::Link(directions, trouble));
-    }
-
-    fn touch_clock(&self, node: NodeId, percent: Option<u32>, jump_ms: u64, effect: Effect) {
-        if !self.is_down(node) {
-            self.monitor.count(effect);
-        }
-        self.nodes[&node].1.touch(percent, Duration::from_millis(jump_ms));
     }
 
     fn id(&self, node: NodeId) -> madsim::task::NodeId {
@@ -282,27 +222,6 @@ where
 
     fn is_down(&self, node: NodeId) -> bool {
         self.monitor.down().contains(&node)
-    }
-
-    /// Crashes a node, unless it is down already; its disk can be wiped then, too.
-    fn crash(&mut self, node: NodeId, down_ms: Option<u64>, wipe: bool) {
-        let is_down = self.is_down(node);
-        if is_down && !wipe {
-            return;
-        }
-        let id = self.id(node);
-        Handle::current().kill(id);
-        if !is_down {
-            self.monitor.crashed(node, Disks::current().last_crash(id));
-        }
-        if wipe {
-            Disks::current().wipe(id);
-            self.monitor.wiped(node);
-        }
-        if let Some(down_ms) = down_ms {
-            let at = TimeHandle::current().elapsed() + Duration::from_millis(down_ms);
-            self.later(at, Task::Restart(node));
-        }
     }
 
     fn restart(&self, node: NodeId) {
@@ -318,6 +237,7 @@ where
         self.monitor.note(&Happening::Healed);
         self.monitor.disarm();
         self.network.heal();
+        self.lasting.heal();
         Disks::current().heal();
         self.agenda.retain(|_, task| matches!(task, Task::Restart(_) | Task::Do(_, What::Ask { .. })));
         for (node, (handle, clock)) in &self.nodes {
@@ -349,7 +269,8 @@ where
         let (runtime, monitor) = (self.client_runtime.clone(), self.monitor.clone());
         let address = SocketAddr::new(node_ip(to), DATA_PORT);
         let number = monitor.asked(to, id, &request);
-        self.client.spawn(async move {
+        let tell = monitor.tell();
+        let asking = async move {
             loop {
                 let request = NodeOf::<S>::to_http(id, &request);
                 let what = match http::request(&runtime, address, request, CLIENT_TIMEOUT).await {
@@ -365,7 +286,83 @@ where
                 }
                 runtime.sleep(CLIENT_PAUSE).await;
             }
-        });
+        };
+        self.client.spawn(told(asking, tell));
+    }
+}
+
+impl<S: System> Stage for Cluster<S>
+where
+    NodeOf<S>: Face,
+{
+    fn members(&self) -> Vec<NodeId> {
+        self.nodes.keys().copied().collect()
+    }
+
+    fn is_up(&self, node: NodeId) -> bool {
+        !self.is_down(node)
+    }
+
+    fn lasting(&mut self) -> &mut Lasting {
+        &mut self.lasting
+    }
+
+    fn count(&mut self, effect: Effect) {
+        self.monitor.count(effect);
+    }
+
+    fn ends_after(&mut self, after: Duration, end: End) {
+        self.later(TimeHandle::current().elapsed() + after, Task::End(end));
+    }
+
+    fn stand_still(&mut self, node: NodeId, still: bool) {
+        match still {
+            true => Handle::current().pause(self.id(node)),
+            false => Handle::current().resume(self.id(node)),
+        }
+    }
+
+    fn turn_clock(&mut self, node: NodeId, percent: Option<u32>, jump: Duration) {
+        self.nodes[&node].1.touch(percent, jump);
+    }
+
+    fn trouble_disk(&mut self, node: NodeId, change: impl FnOnce(&mut disk::Trouble)) {
+        Disks::current().trouble(self.id(node), change);
+    }
+
+    fn trouble_links(&mut self, directions: &Directions, trouble: Trouble, begin: bool) {
+        self.network.trouble(directions, trouble, begin);
+    }
+
+    fn reset(&mut self, directions: &Directions) {
+        self.network.reset(directions);
+    }
+
+    fn crash(&mut self, node: NodeId, kind: CrashKind, down: Option<Duration>) {
+        let (id, disks) = (self.id(node), Disks::current());
+        let is_down = self.is_down(node);
+        // Of a node that is down the power can take what was at risk, and a wipe the disk.
+        let takes = |kind| kind == CrashKind::Wipe || kind == CrashKind::Power && disks.is_at_risk(id);
+        if is_down && !takes(kind) {
+            return;
+        }
+        self.lasting.ends_life(node);
+        disks.ends_by(id, kind);
+        Handle::current().kill(id);
+        if !is_down || kind != CrashKind::Wipe {
+            self.monitor.crashed(node, kind, disks.last_crash(id), disks.content(id));
+        }
+        if kind == CrashKind::Wipe {
+            disks.wipe(id);
+            self.monitor.wiped(node);
+        }
+        if let Some(down) = down {
+            self.later(TimeHandle::current().elapsed() + down, Task::Restart(node));
+        }
+    }
+
+    fn rot(&mut self, node: NodeId, permille: u32) {
+        Disks::current().rot(self.id(node), permille);
     }
 }
 

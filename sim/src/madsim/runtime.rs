@@ -20,6 +20,7 @@ use tokio::sync::Notify;
 
 use super::disk::{Disks, SimJournal};
 use super::link::{FlushOnce, FrameReader, FrameWriter, Network};
+use super::survive::{Tell, told};
 use crate::engine::clock::Hand;
 use crate::plan::Draw;
 
@@ -39,6 +40,8 @@ pub struct SimRuntime {
     pub draws: Arc<Mutex<ChaCha8Rng>>,
     /// What this node takes for the time.
     pub clock: Clock,
+    /// Who is told when one of its tasks panics.
+    pub tell: Tell,
 }
 
 /// A node's clock: it may run fast or slow, and jump ahead. It never goes back.
@@ -171,7 +174,7 @@ impl Runtime for SimRuntime {
     type Journal = SimJournal;
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        madsim::task::spawn(task);
+        madsim::task::spawn(told(task, Arc::clone(&self.tell)));
     }
 
     fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + Send + 'static {

@@ -363,7 +363,7 @@ fn run_in(engines: Engines, run: impl Fn(Engine) -> Outcome) -> Outcome {
 /// The verdict of two engines. That one of them is not deterministic says more than that they differ.
 fn both(madsim: Verdict, world: Verdict) -> Verdict {
     let differs = |verdict: &Verdict| matches!(verdict, Verdict::NotDeterministic { .. });
-    if Expected::of(&madsim) == Expected::of(&world) || differs(&madsim) {
+    if Expected::of(&madsim).is_like(&Expected::of(&world)) || differs(&madsim) {
         madsim
     } else if differs(&world) {
         world

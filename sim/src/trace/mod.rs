@@ -93,6 +93,15 @@ pub enum Happening<N: Node> {
         /// What it would have done next, if it crashed in the middle of a step and that is known.
         prevented: Vec<Effect<N>>,
     },
+    /// A node's process was killed.
+    Killed {
+        /// Which.
+        node: NodeId,
+        /// How many unsynced writes are there for its next life, how many are lost.
+        kept: usize,
+        /// See `kept`.
+        lost: usize,
+    },
     /// A node has stopped by itself.
     Stopped {
         /// Which.
@@ -163,6 +172,11 @@ impl<N: Node> Happening<N> {
         Self::Booted { node, records, torn, effects: effects.to_vec() }
     }
 
+    /// Whether a node crashes or is killed in it, with whatever it would have done next.
+    pub fn ends_a_life(&self) -> bool {
+        matches!(self, Self::Crashed { .. } | Self::Killed { .. })
+    }
+
     /// What a node did in it.
     pub fn effects(&self) -> &[Effect<N>] {
         match self {
@@ -170,6 +184,7 @@ impl<N: Node> Happening<N> {
                 effects
             }
             Self::Crashed { .. }
+            | Self::Killed { .. }
             | Self::Stopped { .. }
             | Self::Frame { .. }
             | Self::Asked { .. }

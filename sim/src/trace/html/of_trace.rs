@@ -13,7 +13,7 @@ use super::states::States;
 use crate::faults::Fault;
 use crate::plan::Plan;
 use crate::run::Verdict;
-use crate::trace::text::{HEALED, tell_cut, tell_effect, tell_event};
+use crate::trace::text::{HEALED, tell_cut, tell_effect, tell_event, tell_killed};
 use crate::trace::{Entry, Happening, turn};
 
 /// What a trace does not say about its run.
@@ -44,7 +44,7 @@ pub fn of_trace<N: Node>(about: About<'_, N>, entries: &[Entry<N>]) -> Page {
     for (place, entry) in entries.iter().enumerate() {
         let mut step = reader.read(entry, about.is_periodic);
         // What a node did right before a crash is never quiet.
-        step.quiet &= !matches!(entries.get(place + 1), Some(Entry { what: Happening::Crashed { .. }, .. }));
+        step.quiet &= !matches!(entries.get(place + 1), Some(entry) if entry.what.ends_a_life());
         reader.steps.push(step);
     }
     reader.wake_senders();
@@ -187,6 +187,13 @@ impl<'a, N: Node> Reader<'a, N> {
                 step.text = tell_crash(*kept, *lost, *torn_bytes);
                 step.acts = prevented.iter().filter_map(prevented_act).collect();
                 self.ends(*node, &mut step);
+                self.bands.ends_life(*node, at);
+            }
+            Happening::Killed { node, kept, lost } => {
+                step.kind = Kind::Crash;
+                step.text = format!("its process is killed{}", tell_killed(*kept, *lost));
+                self.ends(*node, &mut step);
+                self.bands.ends_life(*node, at);
             }
             Happening::Stopped { node, why } => {
                 (step.kind, step.text) = (Kind::Stop, why.clone());

@@ -11,7 +11,6 @@ mod faults;
 mod network;
 mod place;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use coalmine_core::codec::recording::Took;
@@ -21,14 +20,15 @@ use rand_chacha::ChaCha8Rng;
 
 use self::agenda::{Agenda, Due};
 use self::clients::Client;
-use self::faults::Undo;
 use self::network::Pipes;
 use self::place::{Armed, Place};
 use crate::engine::LOOK;
 use crate::engine::disk::SYNC_FAILED;
+use crate::engine::faults::{End, Lasting, end};
 use crate::engine::network::Mood;
 use crate::engine::watch::{Pulled, Watch, crashes, note_told_early};
-use crate::faults::Effect as FaultEffect;
+use crate::faults::{Effect as FaultEffect, Fault};
+use crate::panics::catch;
 use crate::plan::{Draw, Plan, Stream, What, When};
 use crate::run::{RunOptions, RunReport, Verdict};
 use crate::scenario::Scenario;
@@ -42,12 +42,18 @@ pub fn run<S: System>(
     options: RunOptions,
 ) -> RunReport<NodeOf<S>> {
     let started = Instant::now();
-    let mut engine = Engine::new(scenario, plan, options);
+    let mut engine = match catch(|| Engine::new(scenario, plan, options)) {
+        Ok(engine) => engine,
+        Err(panic) => return RunReport::panicked(panic),
+    };
     // A node that panics leaves the trace that led there.
-    let verdict = catch_unwind(AssertUnwindSafe(|| engine.drive()));
-    let verdict = verdict.unwrap_or_else(|panic| Verdict::panicked(&*panic));
-    engine.watch.effects.merge(&engine.mood.effects);
+    let driven = catch(|| engine.drive());
     let now = engine.agenda.time();
+    let verdict = driven.unwrap_or_else(|panic| {
+        engine.watch.panicked(now, panic.clone());
+        Verdict::Panicked(panic)
+    });
+    engine.watch.effects.merge(&engine.mood.effects);
     let mut report = engine.watch.finish(verdict, now);
     report.wall = started.elapsed();
     report
@@ -62,6 +68,8 @@ struct Engine<'a, S: System> {
     places: Vec<Place<NodeOf<S>>>,
     /// How many places stand still.
     paused: usize,
+    /// What the plan does to nodes that lasts.
+    lasting: Lasting,
     mood: Mood,
     pipes: Pipes<NodeOf<S>>,
     clients: Vec<Client<NodeOf<S>>>,
@@ -109,7 +117,8 @@ enum Task<N: Node> {
     /// The time of a step of the plan has come.
     Do(usize),
     Restart(usize),
-    Undo(Undo),
+    /// A fault that lasts ends.
+    End(End),
     /// The safety phase ends.
     Heal,
     /// Has it converged?
@@ -130,6 +139,7 @@ impl<'a, S: System> Engine<'a, S> {
             agenda: Agenda::default(),
             places,
             paused: 0,
+            lasting: Lasting::default(),
             mood: Mood::new(options.seed, plan.links),
             clients: Vec::new(),
             disk_draws: Stream::Disk.of(options.seed),
@@ -189,9 +199,9 @@ impl<'a, S: System> Engine<'a, S> {
             Task::Retry { client, attempt } => self.retry(client, attempt),
             Task::Do(step) => self.carry_out_step(step, self.plan.steps[step].what.clone()),
             Task::Restart(place) => self.restart(place),
-            Task::Undo(undo) => {
+            Task::End(ends) => {
                 if !self.healed {
-                    self.undo(undo);
+                    end(self, &ends);
                 }
             }
             Task::Heal => self.heal(),
@@ -217,7 +227,7 @@ impl<'a, S: System> Engine<'a, S> {
             | Task::Retry { .. }
             | Task::Do(_)
             | Task::Restart(_)
-            | Task::Undo(_)
+            | Task::End(_)
             | Task::Heal
             | Task::Look => None,
         }
@@ -305,6 +315,8 @@ impl<'a, S: System> Engine<'a, S> {
             return;
         }
         it.starting = false;
+        // What a life that was killed has left is durable from here on: the boot has synced it.
+        it.disk.sync(it.disk.written().len());
         if let Some(rotten) = it.rotten {
             let why = format!("journal: line {} is damaged, so this node does not start", rotten + 1);
             return self.stop(place, why);
@@ -423,7 +435,11 @@ impl<'a, S: System> Engine<'a, S> {
 
     fn carry_out_step(&mut self, step: usize, what: What<NodeOf<S>>) {
         let Self { places, watch, .. } = self;
-        watch.carries_out(step, &what, |id| places.iter().any(|it| it.id == id && it.host.is_some()));
+        let is_crash = matches!(what, What::Fault(Fault::Crash { .. }));
+        watch.carries_out(step, &what, |id| {
+            let it = places.iter().find(|it| it.id == id);
+            it.is_some_and(|it| it.host.is_some() || is_crash && it.disk.unsynced() > 0)
+        });
         match what {
             What::Ask { to, id, request } => self.ask(to, id, request),
             What::Fault(fault) => self.fault(fault),
