@@ -23,6 +23,15 @@ fn regular(what: &Metadata) -> io::Result<()> {
     }
 }
 
+/// Whether what is here, if anything is, is a regular file. To open a pipe is to wait for its other end.
+pub fn regular_or_missing(path: &Path) -> io::Result<()> {
+    match std::fs::metadata(path) {
+        Ok(there) => regular(&there),
+        Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(why) => Err(why),
+    }
+}
+
 /// Opens a file to read it, if it is a regular one. A pipe would be waited for without end, so it is not even opened.
 pub fn open_regular(path: &Path) -> io::Result<File> {
     regular(&std::fs::metadata(path)?)?;
@@ -66,13 +75,9 @@ pub fn text(bytes: Vec<u8>) -> io::Result<String> {
 /// Whether a file can be written here, with the folders that lead to it. Leaves nothing behind. A file that is there
 /// must be a regular one that may be written.
 pub fn try_to_write(path: &Path) -> io::Result<()> {
-    match std::fs::metadata(path) {
-        Ok(there) => {
-            regular(&there)?;
-            OpenOptions::new().append(true).open(path)?;
-        }
-        Err(why) if why.kind() == io::ErrorKind::NotFound => {}
-        Err(why) => return Err(why),
+    regular_or_missing(path)?;
+    if path.exists() {
+        OpenOptions::new().append(true).open(path)?;
     }
     if path.file_name().is_none() {
         return Err(wrong("it names no file"));

@@ -28,6 +28,7 @@ use coalmine_core::node::Node;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::files;
 use crate::panics::Panic;
 use crate::path::{PathCapsule, piece};
 use crate::plan::Plan;
@@ -49,8 +50,8 @@ pub struct Capsule<N: Node> {
     /// What runs it.
     #[serde(default)]
     pub engine: Engine,
-    /// What all is drawn from that the plan leaves open. TOML's numbers end at half of the seeds; the others are
-    /// strings.
+    /// What all is drawn from that the plan leaves open. Beyond 2^53 it is a string, as not every reader of JSON has
+    /// larger numbers.
     #[serde(default, with = "piece")]
     pub seed: u64,
     /// The verdict it must give.
@@ -134,16 +135,20 @@ pub struct File {
 }
 
 impl File {
-    /// Reads a TOML or JSON file, by its ending. Errors name the file.
+    /// Reads a TOML or JSON file, whatever its name ends in: JSON begins with a brace, which TOML never does. Errors
+    /// name the file.
     pub fn read(path: &Path) -> Result<Self, String> {
         let name = path.display().to_string();
-        let text = std::fs::read_to_string(path).map_err(|why| format!("{name}: {why}"))?;
-        let value = match path.extension().and_then(|ending| ending.to_str()) {
-            Some("toml") => toml::from_str(&text).map_err(|why| format!("{name}: {why}")),
-            Some("json") => serde_json::from_str(&text).map_err(|why| format!("{name}: {why}")),
-            _ => Err(format!("{name}: a plan or a path is a .toml or .json file")),
+        let text = files::read_text(path, files::TEXT_BYTES).map_err(|why| format!("{name}: {why}"))?;
+        let json = || serde_json::from_str(&text).map_err(|why| format!("as JSON: {why}"));
+        let toml = || toml::from_str(&text).map_err(|why| format!("as TOML: {}", why.to_string().trim_end()));
+        let value = if text.trim_start().starts_with('{') {
+            json().or_else(|first| toml().map_err(|other| (first, other)))
+        } else {
+            toml().or_else(|first| json().map_err(|other| (first, other)))
         };
-        Ok(Self { path: name, value: value? })
+        let value = value.map_err(|(first, other)| format!("{name}: {first}\n{name}: {other}"))?;
+        Ok(Self { path: name, value })
     }
 
     /// Where it was read from.

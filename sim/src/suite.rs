@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::capsule::{Capsule, Expected, File};
 use crate::check::explore::{self, Serving};
-use crate::check::{self, CheckOptions, CheckProgress, CheckReport};
+use crate::check::{self, CheckOptions, CheckProgress, CheckReport, Unsettled};
 use crate::faults::Effects;
 use crate::path::{self, PathCapsule};
 use crate::plan::Plan;
@@ -508,7 +508,7 @@ impl<S: System> ModelDef<S> {
     fn walk(&self, rules: &Rules<S>, path: &[Action<NodeOf<S>>], keep_trace: bool) -> RunReport<NodeOf<S>> {
         let mut report = walk(rules, path, keep_trace);
         if report.verdict == Verdict::Passed
-            && let Err(why) = check::settles_after(rules, path)
+            && let Err(Unsettled::Never(why)) = check::settles_after(rules, path)
         {
             report.verdict = Verdict::NotConverged { why };
         }

@@ -346,6 +346,7 @@ mod merging {
             simulated_s: 1.25,
             wall_s: 0.5,
             resumed: 0,
+            unsaved: None,
         };
         serde_json::to_string(&report).expect("plain data")
     }

@@ -30,6 +30,7 @@ use self::twin::{Answer, Twins};
 use crate::capsule::Expected;
 use crate::faults::Effects;
 use crate::panics::Panic;
+use crate::path::{piece, pieces};
 use crate::run::{Difference, Engine, Verdict};
 use crate::suite::{AnyScenario, Outcome};
 
@@ -128,6 +129,7 @@ pub struct SweepReport {
     /// How many passed.
     pub passed: u64,
     /// Those that failed, in order.
+    #[serde(with = "pieces")]
     pub failed: Vec<u64>,
     /// How, for each of them.
     pub failures: Vec<Failure>,
@@ -149,6 +151,9 @@ pub struct SweepReport {
     /// How many of the seeds were run in earlier sittings.
     #[serde(skip)]
     pub resumed: u64,
+    /// Why the checkpoint could not be kept up to date. What was found is here all the same.
+    #[serde(skip)]
+    pub unsaved: Option<String>,
 }
 
 impl SweepReport {
@@ -173,6 +178,7 @@ impl SweepReport {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     /// The seed.
+    #[serde(with = "piece")]
     pub seed: u64,
     /// How.
     #[serde(flatten)]
@@ -214,8 +220,8 @@ pub fn sweep_part(
     let sitting = Sitting { scenario, options, checkpoint, part, started, wall_before };
     // Before the work and not after it: a file that cannot be written is best known at once.
     sitting.save(&tally)?;
-    let tally = sitting.run(tally, &seeds, progress)?;
-    sitting.save(&tally)?;
+    let tally = sitting.run(tally, &seeds, progress);
+    let unsaved = sitting.save(&tally).err().map(|why| why.to_string());
 
     let interrupted = part.stop.load(Ordering::Relaxed) && tally.done.count() < seeds.end - seeds.start;
     let (whole, probe) = (&options.seeds, probe.filter(|_| part.shard.is_some()));
@@ -236,6 +242,7 @@ pub fn sweep_part(
         wall_s: sitting.wall().as_secs_f64(),
         capsule: None,
         resumed,
+        unsaved,
     })
 }
 
@@ -305,13 +312,9 @@ impl Sitting<'_> {
         self.checkpoint.as_ref().map_or(Ok(()), |file| file.save(tally, self.wall()))
     }
 
-    /// Runs what is not done yet.
-    fn run(
-        &self,
-        tally: Tally,
-        seeds: &Range<u64>,
-        progress: &(dyn Fn(u64, usize) + Sync),
-    ) -> Result<Tally, CheckpointError> {
+    /// Runs what is not done yet. A checkpoint that cannot be written is tried again, at the end at last: what is found
+    /// counts for more than where it is kept.
+    fn run(&self, tally: Tally, seeds: &Range<u64>, progress: &(dyn Fn(u64, usize) + Sync)) -> Tally {
         let pending = Mutex::new(tally.done.missing_from(seeds).into_iter().flatten());
         let enough = AtomicBool::new(tally.failures.len() >= self.options.max_failures);
         let shared = Mutex::new((tally, Instant::now()));
@@ -326,19 +329,18 @@ impl Sitting<'_> {
                     enough.store(true, Ordering::Relaxed);
                 }
                 if saved.elapsed() >= SAVE_EVERY {
-                    self.save(tally).inspect_err(|_| enough.store(true, Ordering::Relaxed))?;
+                    let _ = self.save(tally);
                     *saved = Instant::now();
                 }
             }
-            Ok(())
         };
         std::thread::scope(|scope| {
             let workers: Vec<_> = (0..self.options.jobs.max(1)).map(|_| scope.spawn(work)).collect();
-            workers.into_iter().try_for_each(|worker| worker.join().expect("a run's panics are its verdict"))
-        })?;
+            workers.into_iter().for_each(|worker| worker.join().expect("a run's panics are its verdict"));
+        });
         let (mut tally, _) = shared.into_inner().unwrap_or_else(PoisonError::into_inner);
         tally.failures.sort_by_key(|failure| failure.seed);
-        Ok(tally)
+        tally
     }
 }
 

@@ -127,6 +127,8 @@ pub struct KnownPacket<N: Node> {
     pub(super) hash: u64,
     pub(super) place: usize,
     pub(super) from: usize,
+    /// The name of the message's variant.
+    pub(super) kind: String,
     pub packet: Packet<N>,
 }
 
@@ -136,6 +138,8 @@ pub struct Packets {
     /// The sum of the packets' hashes.
     pub hash: u64,
     pub packets: Box<[u32]>,
+    /// The same, by sender and message.
+    pub in_order: Box<[u32]>,
 }
 
 /// What a step sends: to which places which packets, by the number these would have as an inbox.

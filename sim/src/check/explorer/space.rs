@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{OnceLock, PoisonError, RwLock};
 
-use coalmine_core::node::{Effect, NodeId};
+use coalmine_core::node::{Effect, NodeId, variant_name};
 use coalmine_core::observation::History;
 use coalmine_core::told::Heard;
 use foldhash::fast::FixedState;
@@ -462,7 +462,10 @@ impl<'r, S: System> Space<'r, S> {
     pub fn packet(&self, packet: Packet<NodeOf<S>>) -> u32 {
         let hash = hash_of_packet(&packet);
         let (place, from) = (self.rules.place(packet.to), self.rules.place(packet.from));
-        let make = || KnownPacket { hash, place, from, packet: packet.clone() };
+        let make = || {
+            let kind = variant_name(&packet.message);
+            KnownPacket { hash, place, from, kind, packet: packet.clone() }
+        };
         self.packets.intern(hash, |known| known.packet == packet, make)
     }
 
@@ -475,7 +478,11 @@ impl<'r, S: System> Space<'r, S> {
         });
         packets.dedup();
         let hash = packets.iter().fold(0_u64, |sum, &id| sum.wrapping_add(known(id).hash));
-        let make = || Packets { hash, packets: packets.clone().into() };
+        let make = || {
+            let mut in_order: Box<[u32]> = packets.clone().into();
+            in_order.sort_unstable_by(|&a, &b| known(a).packet.cmp(&known(b).packet));
+            Packets { hash, packets: packets.clone().into(), in_order }
+        };
         self.inboxes[place].intern(hash, |known| *known.packets == *packets, make)
     }
 

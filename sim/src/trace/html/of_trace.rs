@@ -75,6 +75,7 @@ pub fn of_trace<N: Node>(about: About<'_, N>, entries: &[Entry<N>]) -> Page {
         plan: about.plan.map(|plan| planned(plan, entries)),
         lines: reader.states.lines,
         states: reader.states.states,
+        left_out: None,
     }
 }
 

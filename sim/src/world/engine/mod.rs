@@ -416,12 +416,11 @@ impl<'a, S: System> Engine<'a, S> {
     }
 
     fn arm(&mut self, place: usize, timer: <NodeOf<S> as Node>::Timer, delay: Delay) {
-        let spread = (delay.max - delay.min).as_nanos() as u64;
-        let delay = delay.min + Duration::from_nanos(self.timer_draws.below(spread + 1));
+        let delay = delay.draw(|n| self.timer_draws.below(n));
         self.armed += 1;
         let (now, number) = (self.agenda.time(), self.armed);
         let it = &mut self.places[place];
-        it.arm(timer, Armed { at: it.clock.shows(now) + delay, number });
+        it.arm(timer, Armed { at: it.clock.shows(now).saturating_add(delay), number });
         self.agenda.after(it.clock.takes(delay), Task::Fire { place, number });
     }
 
