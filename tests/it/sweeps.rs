@@ -16,6 +16,7 @@ use coalmine_sim::run::{Engine, Verdict};
 use coalmine_sim::shrink::Shrinking;
 use coalmine_sim::suite::{AnyScenario, FileOutcome, Outcome, Shrunk, Steps, Suite};
 use coalmine_sim::sweep::merge::{merge, read};
+use coalmine_sim::sweep::times::Times;
 use coalmine_sim::sweep::{Shard, SweepOptions, SweepPart, SweepReport, sweep, sweep_part};
 use coalmine_sim::verify::Verified;
 use proptest::prelude::*;
@@ -341,6 +342,7 @@ mod merging {
             passed: part.end - part.start,
             failed: Vec::new(),
             failures: Vec::new(),
+            converged_after: Times::default(),
             effects: Effects::default(),
             steps: coalmine_sim::sweep::Steps::default(),
             capsule: None,
