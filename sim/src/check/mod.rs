@@ -23,6 +23,7 @@ use std::time::Instant;
 use serde::Serialize;
 
 pub use self::settling::{NotKnown, SETTLE_ROUNDS, SETTLES, Unsettled};
+use crate::cli::thousands;
 use crate::system::{NodeOf, System};
 use crate::world::rules::PANICKED;
 use crate::world::{Action, Limits, Rules, World};
@@ -31,18 +32,33 @@ use crate::world::{Action, Limits, Rules, World};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// Always true, in all states that were visited.
+    /// Always true, in all states that there are.
     Holds,
+    /// Always true in the states that were visited, and these were not all.
+    HoldsSoFar,
     /// Somewhere false.
     Violated,
     /// A limit was reached before it could be said.
     Unknown,
     /// Somewhere true.
     Witnessed,
-    /// Nowhere true, in all states that were visited.
+    /// Nowhere true, in all states that there are.
     Missing,
+    /// Nowhere true in the states that were visited, and these were not all.
+    NotSeenSoFar,
     /// Nowhere true, and not to be expected within [these limits](System::lacks).
     OutOfReach,
+}
+
+impl Verdict {
+    /// The same, where not all was visited.
+    fn so_far(self) -> Self {
+        match self {
+            Self::Holds | Self::HoldsSoFar => Self::HoldsSoFar,
+            Self::Missing | Self::OutOfReach | Self::NotSeenSoFar => Self::NotSeenSoFar,
+            Self::Violated | Self::Unknown | Self::Witnessed => self,
+        }
+    }
 }
 
 /// How a search ended.
@@ -81,6 +97,9 @@ pub struct CheckReport {
     pub steps: usize,
     /// How many distinct states they led to.
     pub unique_states: usize,
+    /// How many there are to be, if that is [pinned](crate::suite::Suite::pin) and could be counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expected_states: Option<usize>,
     /// The longest of the shortest paths, counted in states (with stateright and more than one thread it may
     /// be longer).
     pub depth: usize,
@@ -118,7 +137,7 @@ pub struct CheckReport {
     pub peak_memory_bytes: u64,
     /// How long it took, in seconds.
     pub wall_s: f64,
-    /// Why the checkpoint could not be read, so that nothing was done; or not be written.
+    /// Why the system cannot be explored, or the checkpoint not be read, so that nothing was done; or not be written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
@@ -129,14 +148,30 @@ impl CheckReport {
         self.exhausted && self.unique_states <= 1
     }
 
-    /// Whether everything came out as it must: something happens, all visited, all invariants hold, all witnesses seen that these
+    /// Whether nothing was asked: there is no property.
+    pub fn asks_nothing(&self) -> bool {
+        self.properties.is_empty()
+    }
+
+    /// What is to be said if the space was exhausted and is not the one that was pinned.
+    pub fn changed(&self) -> Option<String> {
+        let expected =
+            self.expected_states.filter(|&states| self.exhausted && states != self.unique_states)?;
+        let (states, expected) = (thousands(self.unique_states as u64), thousands(expected as u64));
+        Some(format!("the space has changed: {states} distinct states instead of {expected}"))
+    }
+
+    /// Whether everything came out as it must: the space is the one that is known, something happens, something was
+    /// asked, all was visited, all invariants hold, and all witnesses were seen that these
     /// limits let be expected.
     pub fn is_proof(&self) -> bool {
         let fine = |verdict: &Verdict| match verdict {
             Verdict::Holds | Verdict::Witnessed | Verdict::OutOfReach => true,
             Verdict::Violated | Verdict::Unknown | Verdict::Missing => false,
+            Verdict::HoldsSoFar | Verdict::NotSeenSoFar => false,
         };
-        self.exhausted && !self.is_empty() && self.properties.values().all(fine)
+        let is_sound = !self.is_empty() && !self.asks_nothing() && self.changed().is_none();
+        self.exhausted && is_sound && self.properties.values().all(fine)
     }
 
     /// Whether a limit kept some property from being decided.
@@ -298,6 +333,11 @@ impl Stop {
 }
 
 impl CheckOptions {
+    /// Whether a space has as many distinct states as is pinned: other engines, and other reductions, count others.
+    pub fn counts_are_known(&self) -> bool {
+        self.explorer == Explorer::Own && self.walks.is_none() && self.reductions == Reductions::USUAL
+    }
+
     /// Whether a search that has taken so many steps must end.
     fn stop_after(&self, steps: usize) -> Option<Stop> {
         if let Some(max) = self.max_steps.filter(|&max| steps >= max) {
@@ -371,6 +411,9 @@ pub fn check<S: System>(
     rules.every_crash_point = !options.reductions.crash_points;
     let started = Instant::now();
     let conclude = |rules: &Rules<S>, found| conclude(name, rules, options, started, found);
+    if let Err(why) = Rules::fits(&rules.system) {
+        return conclude(&rules, Found::nothing(why));
+    }
     match options.explorer {
         Explorer::Own => conclude(
             &rules,
@@ -391,12 +434,13 @@ fn conclude<S: System>(
     found: Found<S>,
 ) -> (CheckReport, Option<Counterexample<S>>) {
     let (mut properties, mut lacks) = (BTreeMap::new(), BTreeMap::new());
+    let has_seen = |bit: usize| found.seen.checked_shr(bit as u32).unwrap_or(0) & 1 != 0;
     for (bit, invariant) in rules.invariants.iter().enumerate() {
-        let is_broken = found.seen & (1 << bit) != 0;
+        let is_broken = has_seen(bit);
         properties.insert(invariant.name, if is_broken { Verdict::Violated } else { Verdict::Holds });
     }
     for (bit, witness) in rules.witnesses.iter().enumerate() {
-        let is_seen = found.seen & (1 << (rules.invariants.len() + bit)) != 0;
+        let is_seen = has_seen(rules.invariants.len() + bit);
         let lack = rules.system.lacks(witness.name, &rules.limits).filter(|_| !is_seen);
         lacks.extend(lack.map(|lack| (witness.name, lack)));
         properties.insert(
@@ -452,6 +496,9 @@ fn conclude<S: System>(
         (None, Some(Stop { end, why })) => (end, Some(why)),
         (None, None) => (End::Exhausted, None),
     };
+    if stopped_by.is_some() {
+        properties.values_mut().for_each(|verdict| *verdict = verdict.so_far());
+    }
     let report = CheckReport {
         model: name.into(),
         explorer: options.explorer,
@@ -460,6 +507,7 @@ fn conclude<S: System>(
         operations: rules.operations,
         steps: found.steps,
         unique_states: found.states,
+        expected_states: None,
         depth: found.depth,
         reductions: reductions.names(),
         end,

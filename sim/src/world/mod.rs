@@ -11,7 +11,8 @@
 //! * A disk makes the next unsynced record durable (in `Disk::Sync` it does so at once).
 //! * A client sends its next request; with budget it sends one again that it has sent, under the same name.
 //! * With budget a member's health turns bad, at any moment.
-//! * A node crashes. **The crash may fall between any two effects of a step**: any prefix of what the step
+//! * A node crashes; that of a process and that of its machine are one, because a boot syncs what it has read (see
+//!   [`coalmine_core::disk`]). **The crash may fall between any two effects of a step**: any prefix of what the step
 //!   releases has left, any prefix of the unsynced records survives. This costs the crash budget only. A
 //!   crash may also be a *wipe*, after which the disk is empty; it has a budget of its own.
 //! * A node that is down restarts.
