@@ -17,6 +17,7 @@ use crate::capsule::{Capsule, Expected, File};
 use crate::check::explore::{self, Serving};
 use crate::check::{self, CheckOptions, CheckProgress, CheckReport, Unsettled};
 use crate::faults::Effects;
+use crate::panics::catch;
 use crate::path::{self, PathCapsule};
 use crate::plan::Plan;
 use crate::run::{Engine, RunOptions, RunReport, Verdict};
@@ -42,6 +43,8 @@ pub struct Suite {
     pub models: Vec<Box<dyn AnyModel>>,
     /// What the main job consists of.
     pub main_job: Vec<Job>,
+    /// How many distinct states there are in which spaces: see [`Suite::pin`].
+    pub pins: Vec<(&'static str, ModelArgs, usize)>,
     /// What `check --deep` consists of: models by name, in ever larger spaces.
     pub ladder: Vec<(&'static str, ModelArgs)>,
 }
@@ -86,6 +89,22 @@ impl Suite {
     pub fn job(mut self, job: Job) -> Self {
         self.main_job.push(job);
         self
+    }
+
+    /// The suite in which a space of a model has so many distinct states, with the usual reductions. What a space holds
+    /// follows from the node and from the rules of the world, so a check that counts others says that one of them has
+    /// changed, and fails: it may have lost what it was to find. If it was meant to change, the new count, which the
+    /// check prints, is to be pinned here.
+    pub fn pin(mut self, model: &'static str, space: ModelArgs, states: usize) -> Self {
+        self.pins.push((model, space, states));
+        self
+    }
+
+    /// How many distinct states a space is to have, if that is pinned.
+    pub fn pinned(&self, model: &dyn AnyModel, space: ModelArgs) -> Option<usize> {
+        let space = model.whole_space(space);
+        let is_it = |name: &str, other: ModelArgs| name == model.name() && model.whole_space(other) == space;
+        self.pins.iter().find_map(|&(name, other, states)| is_it(name, other).then_some(states))
     }
 
     /// The suite with one more rung of a model's ladder, larger than those before it.
@@ -411,6 +430,8 @@ pub struct ModelArgs {
     /// See [`Limits`].
     pub unhealthy: Option<u8>,
     /// See [`Limits`].
+    pub late_boots: Option<u8>,
+    /// See [`Limits`].
     pub without: Option<u32>,
     /// See [`Limits`].
     pub disk: Option<Disk>,
@@ -429,6 +450,7 @@ impl Display for ModelArgs {
             ("heartbeats", self.periodic),
             ("retries", self.retries),
             ("unhealthy", self.unhealthy),
+            ("late-boots", self.late_boots),
         ];
         let sizes = [("nodes", self.nodes), ("operations", self.operations)];
         let budgets = budgets.map(|(name, budget)| (name, budget.map(u32::from)));
@@ -475,6 +497,7 @@ impl<S: System> ModelDef<S> {
             periodic,
             retries,
             unhealthy,
+            late_boots,
             without,
             disk,
             ..
@@ -491,6 +514,7 @@ impl<S: System> ModelDef<S> {
             periodic: Some(periodic),
             retries: Some(retries),
             unhealthy: Some(unhealthy),
+            late_boots: Some(late_boots),
             without: without.map(|NodeId(number)| number),
             disk: Some(disk),
         }
@@ -515,9 +539,13 @@ impl<S: System> ModelDef<S> {
     fn walk(&self, rules: &Rules<S>, path: &[Action<NodeOf<S>>], keep_trace: bool) -> RunReport<NodeOf<S>> {
         let mut report = walk(rules, path, keep_trace);
         if report.verdict == Verdict::Passed
-            && let Err(Unsettled::Never(why)) = check::settles_after(rules, path)
+            && let Err(why) = check::settles_after(rules, path)
         {
-            report.verdict = Verdict::NotConverged { why };
+            report.verdict = match why {
+                Unsettled::Never(why) => Verdict::NotConverged { why },
+                Unsettled::Panicked(panic) => Verdict::Panicked(panic),
+                Unsettled::Unknown(_) => Verdict::Passed,
+            };
         }
         report
     }
@@ -599,6 +627,7 @@ impl<S: System> ModelDef<S> {
             periodic: args.periodic.unwrap_or(self.limits.periodic),
             retries: args.retries.unwrap_or(self.limits.retries),
             unhealthy: args.unhealthy.unwrap_or(self.limits.unhealthy),
+            late_boots: args.late_boots.unwrap_or(self.limits.late_boots),
             without: args.without.map(NodeId).or(self.limits.without),
             disk: args.disk.unwrap_or(self.limits.disk),
             network: self.limits.network,
@@ -621,6 +650,8 @@ pub trait AnyModel: Send + Sync {
     fn about(&self) -> &'static str;
     /// Whether there is such a model: `Err` says what is wrong with its size.
     fn check_args(&self, args: ModelArgs) -> Result<(), String>;
+    /// All that there is to say about its size, whether or not somebody says it.
+    fn whole_space(&self, args: ModelArgs) -> ModelArgs;
     /// Whether some of its members are interchangeable.
     fn has_symmetry(&self, args: ModelArgs) -> bool;
     /// Explores it. If an invariant is violated, the second part explains how.
@@ -666,15 +697,24 @@ impl<S: System> AnyModel for ModelDef<S> {
                 return Err(format!("{name}: {size} is not in {}..={}", range.start(), range.end()));
             }
         }
-        let system = self.system_of(args);
-        Rules::fits(&system)?;
-        let members = member_ids(&system);
+        let set_up = || {
+            let system = self.system_of(args);
+            Rules::fits(&system)?;
+            let members = member_ids(&system);
+            let _ = self.rules(args).before_boot();
+            Ok::<_, String>(members)
+        };
+        let members = catch(set_up).map_err(|panic| format!("its system cannot be set up: it {panic}"))??;
         match args.without {
             Some(gone) if !members.contains(&NodeId(gone)) => {
                 Err(format!("without n{gone}: the system has {} members, from n1", members.len()))
             }
             Some(_) | None => Ok(()),
         }
+    }
+
+    fn whole_space(&self, args: ModelArgs) -> ModelArgs {
+        self.space(args)
     }
 
     fn has_symmetry(&self, args: ModelArgs) -> bool {
@@ -699,7 +739,7 @@ impl<S: System> AnyModel for ModelDef<S> {
             }
             Some(file) => {
                 let (_, rules, way) = self.find_path(file)?;
-                (rules, way.choices)
+                (Rules { from_boot: true, ..rules }, way.choices)
             }
         };
         explore::serve(rules, &choices, address)

@@ -68,7 +68,7 @@ impl System for Calm {
 /// under way.
 fn explored() -> Journals {
     let rules = Rules::new(Calm, Limits { crashes: 0, drops: 0, timeouts: None, ..LIMITS });
-    let mut world = rules.initial();
+    let mut world = rules.plain_start();
     let mut journals = Journals::new();
     let mut note = |place: usize, effects: &[Effect<Node>]| {
         let journal = journals.entry(NodeId(place as u32 + 1)).or_default();

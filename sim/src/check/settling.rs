@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 pub use super::explorer::settling_asked;
+use crate::panics::Panic;
 
 /// The name of the property that from every state the system settles: once all is healed it comes to rest, and stays
 /// so. All is healed: links are whole, and nothing crashes any more. Time goes in rounds. In each
@@ -45,6 +46,8 @@ pub enum Unsettled {
     Never(String),
     /// Nobody knows: which limit was reached, and what goes on changing.
     Unknown(String),
+    /// Something panics meanwhile.
+    Panicked(Panic),
 }
 
 impl Unsettled {
@@ -53,6 +56,7 @@ impl Unsettled {
         match self {
             Self::Never(why) => Self::Never(format!("with {condition}, {why}")),
             Self::Unknown(why) => Self::Unknown(format!("with {condition}, {why}")),
+            Self::Panicked(panic) => Self::Panicked(panic),
         }
     }
 }

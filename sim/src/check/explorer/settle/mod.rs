@@ -193,6 +193,9 @@ impl<S: System> Settling<'_, '_, S> {
             }
             let mut next = row.clone();
             self.round(&mut next, &mut script, &mut |_| {});
+            if let Some(panic) = self.space.panic_in(&next) {
+                return Err(Unsettled::Panicked(panic.clone()));
+            }
             let after = self.state(&next);
             if todo.iter().all(|(there, _)| *there != after) {
                 todo.push((after, next));
@@ -252,7 +255,11 @@ impl<S: System> Settling<'_, '_, S> {
             restless += usize::from(why.is_some());
             missing = missing.or(why);
         }
-        let Some(why) = missing else { return Ok(()) };
+        let why = match missing {
+            None => return Ok(()),
+            Some(Unsettled::Never(why)) => why,
+            Some(why) => return Err(why),
+        };
         let count = |count: usize, of: &str| format!("{count} {of}{}", if count == 1 { "" } else { "s" });
         let len = component.len();
         let always =
