@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::hash::Hash;
 
-use crate::node::{Node, NodeId, RequestId};
+use crate::node::{Effect, Node, NodeId, Published, RequestId};
 use crate::told::Heard;
 
 /// All facts so far, folded into what the invariants need.
@@ -37,6 +37,23 @@ pub trait History<N: Node>: Clone + Eq + Hash + Debug + Default + Send + Sync + 
         match heard {
             Heard::Fact(fact) => self.observe(node, fact),
             Heard::Reply { to, reply } => self.replied(node, *to, reply),
+        }
+    }
+
+    /// Takes in all that it is told of what `node` did.
+    fn learn(&mut self, node: NodeId, effects: &[Effect<N>]) {
+        for effect in effects {
+            match effect {
+                Effect::Observe(fact) => self.observe(node, fact),
+                Effect::Reply { to, reply } if Self::HEARS_REPLIES => self.replied(node, *to, reply),
+                Effect::Publish(Published(view)) => self.published(node, view),
+                Effect::Reply { .. }
+                | Effect::Append(_)
+                | Effect::Send { .. }
+                | Effect::SetTimer { .. }
+                | Effect::CancelTimer(_)
+                | Effect::WhenDurable(_) => {}
+            }
         }
     }
 }

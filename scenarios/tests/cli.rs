@@ -99,6 +99,7 @@ fn a_sweep_ends_with_its_sums_as_json() {
             "scenario",
             "seeds",
             "simulated_s",
+            "steps",
             "wall_s"
         ]
     );
@@ -313,6 +314,13 @@ fn a_capped_check_is_no_proof_and_says_why() {
     assert_eq!(verdict["exhausted"], false);
     let why = verdict["stopped_by"].as_str().expect("a reason");
     assert!(why.contains("--max-steps 2000"), "{why}");
+    let told = verdict["properties"].as_object().expect("properties").values();
+    let so_far = ["holds_so_far", "not_seen_so_far", "witnessed"];
+    assert!(told.clone().all(|how| so_far.iter().any(|so_far| how == so_far)), "{verdict}");
+    assert!(
+        told.clone().any(|how| how == "holds_so_far") && told.clone().any(|how| how == "not_seen_so_far")
+    );
+    assert_eq!(verdict["properties"]["settles"], "holds_so_far");
 
     let text = coalmine("check rollout --max-steps 2000").stdout();
     assert!(text.contains("not exhausted: --max-steps 2000"), "{text}");

@@ -72,6 +72,14 @@ pub trait System: Debug + Send + Sync + 'static {
     /// What must hold at every moment.
     fn invariants(&self) -> Vec<Invariant<Self::Node, Self::History>>;
 
+    /// Whether this invariant holds of every part of a history if it holds of the whole: nothing that is told
+    /// besides, and no state of another member, can mend what breaks it. "No transaction commits and aborts" is such
+    /// a one, "nobody commits without every vote" is not. It can be judged where a recording is incomplete and all
+    /// others cannot. If nobody says, it is taken not to be.
+    fn holds_in_parts(&self, _invariant: &str) -> bool {
+        false
+    }
+
     /// What must be seen in some run. Without any, a check of a space in which little happens is a proof; one in
     /// which nothing does never is.
     fn witnesses(&self) -> Vec<Witness<Self::Node, Self::History>> {

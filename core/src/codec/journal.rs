@@ -8,14 +8,18 @@
 //! The number counts from 1, so that a lost or repeated line is seen. The checksum (8 hexadecimal digits)
 //! covers the number and the JSON. The line feed ends the record: JSON holds no raw one.
 //!
-//! **Recovery.** A crash can only cut the journal short, somewhere in a line that no sync had covered yet.
-//! So a last line without its line feed is a *torn tail*: it is cut off and reported, and nothing that was
-//! acknowledged is lost. (If only the line feed is missing, the record is whole, and kept.) Anything else
-//! that does not add up cannot come from a crash. It is *damage*: recovery refuses and names line and byte,
-//! because starting without a record that was acknowledged would break a promise in silence.
+//! **Recovery.** A line is acknowledged once it is synced, and then it is on disk with its line feed. A crash
+//! leaves all of these, and of what comes after them a piece: the file is cut short somewhere, or it has grown
+//! before its bytes reached the disk, and ends in zeros. So what may be a *torn tail* is the beginning of one line
+//! without its line feed, then nothing or nothing but zeros: nothing acknowledged can be in it. It is cut off and
+//! reported. (If only the line feed is missing, the record is whole, and kept: it may have been acknowledged when a
+//! sector was lost later.) A longer piece of a file that grew before its bytes came may hold zeros and then whole
+//! lines; but so does a journal whose middle was lost. Anything else that does not add up cannot come from a crash
+//! at all. Both are *damage*: recovery refuses and names line and byte, because starting without a record that was
+//! acknowledged would break a promise in silence.
 
 use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use thiserror::Error;
 
 /// Appends to `out` the line of the record with this number (counted from 1).
@@ -38,13 +42,16 @@ pub struct Recovered<R> {
     pub unterminated: bool,
 }
 
-/// A last line that was only half written when its writer crashed.
+/// What a crash left behind the last whole record: the beginning of a line, zeros, or both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Torn {
     /// Which line, counted from 1.
     pub line: u64,
     /// How many bytes of it there are.
     pub bytes: u64,
+    /// How many of them, at its end, are zeros. A file that grew before its bytes came ends like this, and so does
+    /// one that has lost what was synced: whether anybody was told of it is not known.
+    pub zeros: u64,
 }
 
 /// Why a journal cannot be trusted.
@@ -72,20 +79,26 @@ pub fn recover<R: DeserializeOwned>(bytes: &[u8]) -> Result<Recovered<R>, Damage
             offset += length + 1;
             continue;
         }
-        if let Ok(record) = parse(number, rest) {
-            records.push(record);
-            return Ok(Recovered {
-                records,
-                valid_bytes: bytes.len() as u64,
-                torn: None,
-                unterminated: true,
-            });
-        }
-        if begins_with_a_record::<R>(number, rest) {
-            return Err(damage("a whole record is followed by a byte that is not a line feed".into()));
-        }
-        let torn = Some(Torn { line: number, bytes: rest.len() as u64 });
-        return Ok(Recovered { records, valid_bytes: offset as u64, torn, unterminated: false });
+        // The file may have grown before its bytes reached the disk.
+        let zeros = rest.iter().rev().take_while(|&&byte| byte == 0).count();
+        let line = &rest[..rest.len() - zeros];
+        let unterminated = match parse(number, line) {
+            Ok(record) => {
+                records.push(record);
+                offset += line.len();
+                true
+            }
+            Err(_) if begins_with_a_record::<R>(number, line) => {
+                return Err(damage("a whole record is followed by a byte that is not a line feed".into()));
+            }
+            Err(_) => {
+                begins_a_line(number, line).map_err(|what| damage(what.into()))?;
+                false
+            }
+        };
+        let bytes = (bytes.len() - offset) as u64;
+        let torn = (bytes > 0).then_some(Torn { line: records.len() as u64 + 1, bytes, zeros: zeros as u64 });
+        return Ok(Recovered { records, valid_bytes: offset as u64, torn, unterminated });
     }
     Ok(Recovered { records, valid_bytes: offset as u64, torn: None, unterminated: false })
 }
@@ -104,6 +117,41 @@ fn parse<R: DeserializeOwned>(number: u64, line: &[u8]) -> Result<R, String> {
         return Err(format!("its checksum is {crc:?}, its content has {computed:?}"));
     }
     serde_json::from_str(json).map_err(|e| format!("its checksum holds, but it is not a record: {e}"))
+}
+
+/// Whether a line that its writer has begun may look like this. Where it cannot, what was there before may have been
+/// acknowledged. `Err` says what is wrong.
+fn begins_a_line(number: u64, piece: &[u8]) -> Result<(), &'static str> {
+    let mut fields = piece.splitn(3, |&b| b == b' ');
+    let (stated, crc, json) = (fields.next().unwrap_or_default(), fields.next(), fields.next());
+    let expected = number.to_string();
+    let numbered = match crc {
+        None => expected.as_bytes().starts_with(stated),
+        Some(_) => expected.as_bytes() == stated,
+    };
+    if !numbered {
+        return Err("it is the last, has no line feed, and its number is another");
+    }
+    let is_hex = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    let crc = crc.unwrap_or_default();
+    if crc.len() > 8 || (json.is_some() && crc.len() < 8) || !crc.iter().all(is_hex) {
+        return Err("it is the last, has no line feed, and no line begins with such a checksum");
+    }
+    let json = json.unwrap_or_default();
+    // A number that is cut short may be none, such as `0.` and `-`.
+    if begins_a_text(json) || begins_a_text(&[json, b"0"].concat()) {
+        return Ok(());
+    }
+    Err("it is the last, has no line feed, and no record begins like this")
+}
+
+/// Whether this is the beginning of a JSON text, and not all of it.
+fn begins_a_text(json: &[u8]) -> bool {
+    match serde_json::from_slice::<IgnoredAny>(json) {
+        // A number may go on; all else is complete, and its checksum would hold.
+        Ok(IgnoredAny) => json.first().is_some_and(|byte| matches!(byte, b'-' | b'0'..=b'9')),
+        Err(why) => why.is_eof(),
+    }
 }
 
 /// Whether a line without its line feed begins with a whole record. No torn line does: the line feed of that

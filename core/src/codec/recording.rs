@@ -3,10 +3,14 @@
 //! A recording is lines of JSON. The first is a header; then one line for each step:
 //!
 //! ```text
-//! {"header":{"format":1,"program":"canary 0.1.0","protocol":"rollout","node":1,"part":1,"continues":false,"config":{…}}}
-//! {"step":{"at":1763733028000000000,"took":{"boot":{…}},"did":[{"append":{"epoch":1}}, …]}}
-//! {"step":{"at":1763733028000412345,"took":{"synced":1},"did":[…]}}
+//! {"header":{"format":2,"program":"canary 0.1.0","protocol":"rollout","node":1,"part":1,"continues":false,"config":{…}},"crc":"5f3a9c1e"}
+//! {"step":{"at":1763733028000000000,"took":{"boot":{…}},"did":[{"append":{"epoch":1}}, …]},"crc":"08d1b3aa"}
+//! {"step":{"at":1763733028000412345,"took":{"synced":1},"did":[…]},"crc":"17ee02c4"}
+//! {"end":{},"crc":"9b0c66f1"}
 //! ```
+//!
+//! The checksum at a line's end covers the line's number and all that is before it: names and times, which no
+//! execution can confirm, and the order of the lines.
 //!
 //! A node is deterministic, so the boots, the events, what the disk said and what the node was told when it
 //! had a [choice](crate::node::Context::choose) are all there is to know. The effects are kept to be
@@ -14,8 +18,13 @@
 //!
 //! A long recording is cut into **parts**. The header says which part it is and whether it **continues** the
 //! one before; if it does not, it begins with a boot. A [`Line::Gap`] says that something could not be
-//! recorded: what follows is of use from the next boot on. A last line without its line feed is a **torn
-//! tail**, as a crash leaves it; any other line that cannot be read is an error.
+//! recorded: what follows is of use from the next boot on. A [`Line::End`] says that nothing of the life is
+//! missing; a process that is killed does not write it.
+//!
+//! A last line without its line feed is a **torn tail**, as a crash leaves it. A file that is never synced may
+//! also have grown before its bytes reached the disk: then there are zeros, which no line holds, and perhaps
+//! something behind them. So the first line that holds a zero begins a torn tail, too. Any other line that cannot
+//! be read is an error.
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -27,7 +36,7 @@ use super::journal::{Recovered, Torn};
 use crate::node::{Choose, Delay, Effect, Event, Node, NodeId, RequestId};
 
 /// The version of the form; a reader refuses any other.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// How each part begins, whatever the version of its form.
 pub const BEGINNING: &[u8] = br#"{"header":{"format":"#;
@@ -77,6 +86,8 @@ pub enum Line<N: Node> {
         /// Why.
         why: String,
     },
+    /// The life that was recorded has ended, and nothing of it is missing.
+    End {},
 }
 
 /// Something that a node took in, and what it did.
@@ -190,23 +201,57 @@ impl<N: Node> Did<N> {
     }
 }
 
-/// Appends a header to `out`.
+/// Appends a header to `out`: the first line.
 pub fn encode_header(header: &Header, out: &mut Vec<u8>) {
     #[derive(Serialize)]
     struct First<'a> {
         header: &'a Header,
     }
-    write(&First { header }, out);
+    seal(1, &First { header }, out);
 }
 
-/// Appends any other line to `out`.
-pub fn encode<N: Node>(line: &Line<N>, out: &mut Vec<u8>) {
-    write(line, out);
+/// Appends any other line to `out`; the first of them has the number 2.
+pub fn encode<N: Node>(number: u64, line: &Line<N>, out: &mut Vec<u8>) {
+    seal(number, line, out);
 }
 
-fn write(line: &impl Serialize, out: &mut Vec<u8>) {
+/// How the checksum stands at the end of a line, around its eight digits.
+const SEAL: (&[u8], &[u8]) = (br#","crc":""#, br#""}"#);
+
+/// Writes a line with its checksum, which becomes the last key of the object.
+fn seal(number: u64, line: &impl Serialize, out: &mut Vec<u8>) {
+    let start = out.len();
     serde_json::to_writer(&mut *out, line).expect("steps are plain data and always serialise");
+    out.pop(); // the bracket that closes the object
+    let crc = checksum(number, &out[start..]);
+    out.extend_from_slice(SEAL.0);
+    out.extend_from_slice(format!("{crc:08x}").as_bytes());
+    out.extend_from_slice(SEAL.1);
     out.push(b'\n');
+}
+
+/// A line as it was before it was sealed; `Err` says what is wrong with its checksum.
+fn unseal(number: u64, line: &[u8]) -> Result<Vec<u8>, String> {
+    let split = |line: &'_ [u8]| {
+        let rest = line.strip_suffix(SEAL.1)?;
+        let (rest, crc) = rest.split_at_checked(rest.len().checked_sub(8)?)?;
+        let crc = std::str::from_utf8(crc).ok()?.to_owned();
+        Some((rest.strip_suffix(SEAL.0)?.to_owned(), crc))
+    };
+    let (mut json, crc) = split(line).ok_or("it does not end in a checksum")?;
+    let computed = format!("{:08x}", checksum(number, &json));
+    if crc != computed {
+        return Err(format!("its checksum is {crc:?}, its content as line {number} has {computed:?}"));
+    }
+    json.push(b'}');
+    Ok(json)
+}
+
+fn checksum(number: u64, json: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&number.to_be_bytes());
+    hasher.update(json);
+    hasher.finalize()
 }
 
 /// One part of a recording.
@@ -234,15 +279,28 @@ pub struct Unreadable {
 pub fn decode<N: Node>(bytes: &[u8]) -> Result<Option<Part<N>>, Unreadable> {
     let Some(header) = decode_header(bytes)? else { return Ok(None) };
     let mut part = Part { header, lines: Vec::new(), torn: None };
-    for (number, line) in (1..).zip(bytes.split_inclusive(|&byte| byte == b'\n')).skip(1) {
-        let Some(whole) = line.strip_suffix(b"\n") else {
-            part.torn = Some(Torn { line: number, bytes: line.len() as u64 });
-            break;
-        };
-        let line = serde_json::from_slice(whole);
-        part.lines.push(line.map_err(|why| Unreadable { line: number, what: format!("no step: {why}") })?);
+    let mut offset = 0;
+    for (number, line) in (1..).zip(bytes.split_inclusive(|&byte| byte == b'\n')) {
+        if number > 1 {
+            let Some(whole) = whole(line) else {
+                let torn = &bytes[offset..];
+                let zeros = torn.iter().rev().take_while(|&&byte| byte == 0).count() as u64;
+                part.torn = Some(Torn { line: number, bytes: torn.len() as u64, zeros });
+                break;
+            };
+            let unreadable = |why| Unreadable { line: number, what: format!("no step: {why}") };
+            let json = unseal(number, whole).map_err(unreadable)?;
+            let line = serde_json::from_slice(&json).map_err(|why| unreadable(why.to_string()))?;
+            part.lines.push(line);
+        }
+        offset += line.len();
     }
     Ok(Some(part))
+}
+
+/// A line without its line feed, if a disk has all of it.
+fn whole(line: &[u8]) -> Option<&[u8]> {
+    line.strip_suffix(b"\n").filter(|line| !line.contains(&0))
 }
 
 /// Reads the header of a part, for whoever does not know the kind of node yet; `None` if there is not one
@@ -256,14 +314,18 @@ pub fn decode_header(bytes: &[u8]) -> Result<Option<Header>, Unreadable> {
     struct Format {
         format: u32,
     }
-    let Some(end) = bytes.iter().position(|&byte| byte == b'\n') else { return Ok(None) };
+    let Some(line) = bytes.split_inclusive(|&byte| byte == b'\n').next().and_then(whole) else {
+        return Ok(None);
+    };
     let unreadable = |what| Unreadable { line: 1, what };
-    let not_ours = |why| unreadable(format!("not the header of a recording: {why}"));
-    let First { header: Format { format } } = serde_json::from_slice(&bytes[..end]).map_err(not_ours)?;
+    let not_ours = |why: String| unreadable(format!("not the header of a recording: {why}"));
+    let First { header: Format { format } } =
+        serde_json::from_slice(line).map_err(|why| not_ours(why.to_string()))?;
     if format != FORMAT {
         return Err(unreadable(format!("it is of format {format}, and this program reads format {FORMAT}")));
     }
-    let First { header } = serde_json::from_slice(&bytes[..end]).map_err(not_ours)?;
+    let json = unseal(1, line).map_err(not_ours)?;
+    let First { header } = serde_json::from_slice(&json).map_err(|why| not_ours(why.to_string()))?;
     Ok(Some(header))
 }
 

@@ -63,8 +63,9 @@ fn numbered(path: &Path, part: u64) -> PathBuf {
 fn check_is_recording(path: &Path) -> io::Result<()> {
     let mut start = Vec::new();
     File::open(path)?.take(BEGINNING.len() as u64).read_to_end(&mut start)?;
-    // It may have been cut short by a crash.
-    if BEGINNING.starts_with(&start) {
+    // It may have been cut short by a crash, or have grown before its bytes reached the disk.
+    let zeros = start.iter().rev().take_while(|&&byte| byte == 0).count();
+    if BEGINNING.starts_with(&start[..start.len() - zeros]) {
         return Ok(());
     }
     Err(io::Error::other("the file is there, and is no recording"))

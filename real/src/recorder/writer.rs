@@ -41,6 +41,8 @@ pub struct Writer<F: Write, C> {
     file: BufWriter<F>,
     /// How many bytes the part has.
     bytes: u64,
+    /// How many lines.
+    lines: u64,
     line: Vec<u8>,
 }
 
@@ -49,8 +51,17 @@ impl<F: Write, C: Fn(&Path) -> io::Result<F>> Writer<F, C> {
     pub fn open(create: C, path: &Path, header: Header, limits: Limits) -> io::Result<Self> {
         let file = BufWriter::with_capacity(1 << 16, create(path)?);
         let first = header.part;
-        let mut writer =
-            Self { create, path: path.into(), limits, header, first, file, bytes: 0, line: Vec::new() };
+        let mut writer = Self {
+            create,
+            path: path.into(),
+            limits,
+            header,
+            first,
+            file,
+            bytes: 0,
+            lines: 0,
+            line: Vec::new(),
+        };
         writer.write_header()?;
         Ok(writer)
     }
@@ -85,6 +96,7 @@ impl<F: Write, C: Fn(&Path) -> io::Result<F>> Writer<F, C> {
         if overflowed.load(Ordering::Relaxed) {
             return self.gap::<N>(format!("more than {} events waited to be written", self.limits.queued));
         }
+        self.write::<N>(&Line::End {})?;
         self.file.flush()
     }
 
@@ -112,7 +124,7 @@ impl<F: Write, C: Fn(&Path) -> io::Result<F>> Writer<F, C> {
         self.file.flush()?;
         (self.header.part, self.header.continues) = (parts::make_room(&self.path, self.limits.parts)?, true);
         self.file = BufWriter::with_capacity(1 << 16, (self.create)(&self.path)?);
-        self.bytes = 0;
+        (self.bytes, self.lines) = (0, 0);
         self.write_header()
     }
 
@@ -125,12 +137,13 @@ impl<F: Write, C: Fn(&Path) -> io::Result<F>> Writer<F, C> {
 
     fn write<N: Node>(&mut self, line: &Line<N>) -> io::Result<()> {
         self.line.clear();
-        recording::encode(line, &mut self.line);
+        recording::encode(self.lines + 1, line, &mut self.line);
         self.write_line()
     }
 
     fn write_line(&mut self) -> io::Result<()> {
         self.bytes += self.line.len() as u64;
+        self.lines += 1;
         self.file.write_all(&self.line)
     }
 }

@@ -69,9 +69,6 @@ What is listed as a scenario is for sim, replay, plan and shrink; a model is for
 
 Example: list --format json")]
     List,
-    /// Answers another process that checks determinism.
-    #[command(hide = true)]
-    Twin,
     /// Run scenarios under many seeds. Each seed decides every crash, cut, loss and delay.
     #[command(after_help = "\
 Ctrl-C ends a sweep early: what is known by then is reported, and saved if there is a checkpoint. A second \
@@ -97,8 +94,12 @@ came, and crashes, wipes and pauses of a node that was down.")]
     /// Execute recorded nodes again: each must do what it did, and the history must keep the invariants.
     #[command(after_help = "\
 A recording is what `canary node --record FILE` or `replay --record FOLDER` wrote. Give one for each node: \
-older parts are found beside it, and a folder stands for all that end in .rec. Exit codes: 1 an invariant is \
-violated, 2 a file cannot be read, 5 a node differs from its recording.
+older parts are found beside it, and a folder stands for all that end in .rec.
+
+Exit codes: 0 nothing wrong is found, 1 an invariant is violated, 2 a file cannot be read, 5 a node differs from its \
+recording. A process that is killed loses the end of its recording. What does not follow from what is recorded is \
+executed again, but not judged: the last line says `incomplete` then, `complete: false` in JSON, and the code is 0. \
+A violation is one whatever is missing.
 
 Example: replay SCENARIO --seed 7 --record recorded, then verify recorded")]
     Verify(VerifyArgs),
@@ -352,6 +353,10 @@ pub struct SpaceArgs {
     /// How many members may turn unhealthy, at any moment.
     #[arg(long)]
     pub unhealthy: Option<u8>,
+    /// How many members may start for the first time when others have begun already. All others start before
+    /// anything else happens, in any order.
+    #[arg(long)]
+    pub late_boots: Option<u8>,
     /// Whether a record is durable as soon as it is written, or becomes so as an action of its own. With `sync` no
     /// crash loses a record that was written; with `async`, a larger space, it is also proven that nothing relies on
     /// a record before it is durable.
@@ -453,7 +458,8 @@ pub enum ExplorerArg {
 /// What a check leaves out unless it is told otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LeftOut {
-    /// Steps that change nothing but what is under way or left of a budget: a delivery at a node that is down.
+    /// Steps that change nothing but what is left of a budget; with --no-settle also those that change nothing but
+    /// what is under way, such as a delivery at a node that is down.
     Idle,
     /// Losses, cuts and healings: what may be lost may as well never arrive, and nothing ever has to arrive.
     Losses,
@@ -472,8 +478,14 @@ pub enum DiskArg {
 }
 
 impl CheckArgs {
-    /// `Err` names what the engine would leave undone.
+    /// `Err` names what the engine would leave undone, or that there is nothing to do.
     pub fn are_for_the_engine(&self) -> Result<(), String> {
+        if let (Some(seeds), Some(shard)) = (&self.walk, self.shard)
+            && shard.of(seeds).is_empty()
+        {
+            let Range { start, end } = seeds;
+            return Err(format!("--shard {shard} of --walk {start}..{end} holds no seed"));
+        }
         let ours = [
             (self.checkpoint.is_some(), "--checkpoint", "cannot go on"),
             (self.walk.is_some(), "--walk", "does not walk so"),
@@ -543,6 +555,7 @@ impl SpaceArgs {
             periodic: self.heartbeats,
             retries: self.retries,
             unhealthy: self.unhealthy,
+            late_boots: self.late_boots,
             disk: self.disk.map(|disk| match disk {
                 DiskArg::Sync => Disk::Sync,
                 DiskArg::Async => Disk::Async,

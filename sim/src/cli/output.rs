@@ -69,7 +69,7 @@ const DIM: Style = Style::new().dimmed();
 const BOLD: Style = Style::new().bold();
 
 /// How many failures a sweep tells of.
-const TOLD: usize = 5;
+pub const TOLD: usize = 5;
 
 /// The line that runs a seed again.
 pub fn replay_line(program: &str, scenario: &str, seed: u64, engine: Engine) -> String {
@@ -87,9 +87,10 @@ pub fn engine_of(report: &SweepReport, failure: &Failure) -> Engine {
     if world { Engine::World } else { Engine::Madsim }
 }
 
-/// The line that runs a failure of a sweep again.
-fn replay_failure(program: &str, report: &SweepReport, failure: &Failure) -> String {
-    replay_line(program, &report.scenario, failure.seed, engine_of(report, failure))
+/// The line that runs a failure of a sweep again; none, if it depends on what ran before it.
+fn replay_failure(program: &str, report: &SweepReport, failure: &Failure) -> Option<String> {
+    let is_alone = !matches!(failure.verdict, Verdict::NotDeterministic { .. });
+    is_alone.then(|| replay_line(program, &report.scenario, failure.seed, engine_of(report, failure)))
 }
 
 /// How far a failing plan was made small.
@@ -152,7 +153,7 @@ pub fn sweep(program: &str, report: &SweepReport) {
     });
     println!(
         "{} {BOLD}{}{BOLD:#}  seeds {}{shard}: {} passed, {} failed  {DIM}{} events, {:.0} s simulated in {:.1} s, {rate:.0} seeds a second{DIM:#}",
-        mark(report.failed.is_empty()),
+        mark(report.failed.is_empty() && report.untested().is_none()),
         report.scenario,
         report.seeds,
         thousands(report.passed),
@@ -170,10 +171,22 @@ pub fn sweep(program: &str, report: &SweepReport) {
     converged_after(report);
     for failure in report.failures.iter().take(TOLD) {
         println!("    seed {}: {}", failure.seed, failure.verdict.tell());
-        println!("      {}", replay_failure(program, report, failure));
+        if let Some(line) = replay_failure(program, report, failure) {
+            println!("      {line}");
+        }
     }
     if report.failures.len() > TOLD {
         println!("    and {} more", report.failures.len() - TOLD);
+    }
+    if let Some(why) = report.untested() {
+        println!("    {BAD}{why}{BAD:#}");
+    }
+    if report.size() == 0 {
+        println!(
+            "    {BAD}nothing was run{BAD:#}: there are fewer seeds than shards, and none is in this one"
+        );
+    } else if report.steps.is_empty() && report.failed.is_empty() && report.ran() > 0 {
+        println!("    {DIM}no plan has a step: nobody asks anything, and nothing breaks{DIM:#}");
     }
     let (ran, size) = (thousands(report.ran()), thousands(report.size()));
     if report.interrupted {
@@ -199,6 +212,10 @@ pub fn never_exercised(report: &SweepReport) {
         let names: Vec<_> = never.iter().map(Effect::name).collect();
         println!("    {DIM}never exercised: {}{DIM:#}", names.join(", "));
     }
+    let never = report.steps.never();
+    if !never.is_empty() {
+        println!("    {DIM}planned, but never carried out: {}{DIM:#}", never.join(", "));
+    }
 }
 
 /// A story and how it ended.
@@ -221,20 +238,24 @@ pub fn verified(verified: &Verified) {
     for note in &verified.notes {
         println!("{DIM}note: {note}{DIM:#}");
     }
-    if let Some(Violated { invariant, why, file, line, doubt }) = &verified.violated {
+    if let Some(Violated { invariant, why, file, line }) = &verified.violated {
         println!("{} invariant {invariant} is violated: {why}", mark(false));
         println!("    after {file}: line {line}");
-        if let Some(doubt) = doubt {
-            println!("    The history before is not whole, which may be all that is wrong: {doubt}");
-        }
     }
     if let Some(difference) = &verified.difference {
         println!("{} this node differs from its recording, or is not deterministic:", mark(false));
         println!("    {}", difference.tell());
     }
     let nodes: Vec<_> = verified.nodes.iter().map(ToString::to_string).collect();
-    if verified.exit_code() == 0 {
+    if verified.exit_code() == 0 && verified.is_complete() {
         println!("{} every step does again what it did, and the invariants hold", mark(true));
+    } else if verified.exit_code() == 0 {
+        for line in verified.tell_incomplete() {
+            println!("    {line}");
+        }
+        println!(
+            "– incomplete: all that is recorded does again what it did, and nothing wrong was found in it"
+        );
     }
     println!(
         "{DIM}{}: {} steps, {} boots, {:.3} s{DIM:#}",
@@ -270,14 +291,16 @@ pub fn check(report: &CheckReport, story: Option<&str>) {
     println!("{BOLD}{model}{BOLD:#}  {DIM}{operations} requests, {limits}{DIM:#}");
     for (name, property) in &report.properties {
         let mark = match property {
-            Property::Missing if !report.exhausted => "–".into(), // it may be seen yet
-            Property::OutOfReach => "–".into(),
+            Property::NotSeenSoFar | Property::OutOfReach => "–".into(), // it may be seen yet, or elsewhere
             Property::Unknown => "?".into(),
-            Property::Holds | Property::Witnessed => mark(true),
+            Property::Holds | Property::HoldsSoFar | Property::Witnessed => mark(true),
             Property::Violated | Property::Missing => mark(false),
         };
         let lacks = report.lacks.get(name).map_or(String::new(), |lacks| format!(" (needs {lacks})"));
-        println!("  {mark} {name}: {}{lacks}", tell_property(*property, report.exhausted));
+        println!("  {mark} {name}: {}{lacks}", tell_property(*property));
+    }
+    if report.properties.keys().eq([&SETTLES]) {
+        println!("  {DIM}there are no invariants: nothing was asked but whether states settle{DIM:#}");
     }
     if let Some(NotKnown { why, path }) = &report.settling_unknown {
         println!("    {why}");
@@ -291,8 +314,8 @@ pub fn check(report: &CheckReport, story: Option<&str>) {
         None => format!("{GOOD}exhausted{GOOD:#}"),
         Some(why) => format!("{BAD}not exhausted{BAD:#}: {why}"),
     };
-    if report.is_empty() {
-        println!("  {} {EMPTY}", mark(false));
+    if let Some(why) = empty(report) {
+        println!("  {} {why}", mark(false));
     }
     if let Some(changed) = report.changed() {
         println!("  {} {changed}. {RE_PIN}", mark(false));
@@ -318,8 +341,14 @@ pub fn check(report: &CheckReport, story: Option<&str>) {
 const RE_PIN: &str = "Either the node or the rules of the world have: if that was meant, pin the new count \
                       (`Suite::pin`); if not, the check may have lost what it was to find";
 
-/// What is wrong with a space of one state.
-const EMPTY: &str = "nothing ever happens: a space of one state proves nothing";
+/// What is wrong with a check that proves nothing, whatever it says.
+fn empty(report: &CheckReport) -> Option<&'static str> {
+    if report.is_empty() {
+        return Some("nothing ever happens: a space of one state proves nothing");
+    }
+    let why = "nothing was asked: there is no invariant, no witness, and nobody asks whether states settle";
+    report.asks_nothing().then_some(why)
+}
 
 /// The head of a table of checks, the first column as wide as this.
 pub fn rungs_begin(width: usize) {
@@ -341,14 +370,13 @@ pub fn rung(check: &str, width: usize, report: &CheckReport) {
     let bad =
         |property: &Property| matches!(property, Property::Violated | Property::Unknown | Property::Missing);
     let bad = report.properties.iter().filter(|(_, property)| bad(property));
-    let bad: Vec<_> = bad
-        .map(|(name, property)| format!("{name}: {}", tell_property(*property, report.exhausted)))
-        .collect();
+    let bad: Vec<_> = bad.map(|(name, property)| format!("{name}: {}", tell_property(*property))).collect();
     let verdict = match &report.stopped_by {
         _ if report.is_proof() => format!("{GOOD}proof{GOOD:#}"),
-        None if report.is_empty() => format!("{BAD}{EMPTY}{BAD:#}"),
-        None if bad.is_empty() => format!("{BAD}{}{BAD:#}. {RE_PIN}", report.changed().unwrap_or_default()),
-        None => format!("{BAD}{}{BAD:#}", bad.join(", ")),
+        None if bad.is_empty() && empty(report).is_none() => {
+            format!("{BAD}{}{BAD:#}. {RE_PIN}", report.changed().unwrap_or_default())
+        }
+        None => format!("{BAD}{}{BAD:#}", empty(report).map_or_else(|| bad.join(", "), str::to_owned)),
         Some(why) => format!("{BAD}not exhausted{BAD:#}: {why}"),
     };
     println!(
@@ -370,17 +398,16 @@ pub fn lines_to_paste(program: &str, model: &str, path: &Path) -> String {
     format!("    {program} replay {file} --html {page}\n    {program} explore {model} --at {file}\n")
 }
 
-fn tell_property(property: Property, exhausted: bool) -> &'static str {
+fn tell_property(property: Property) -> &'static str {
     match property {
-        Property::Holds if exhausted => "holds",
-        Property::Holds => "holds so far",
+        Property::Holds => "holds",
+        Property::HoldsSoFar => "holds so far",
         Property::Violated => "VIOLATED",
         Property::Unknown => "NOT KNOWN",
         Property::Witnessed => "witnessed",
-        Property::Missing if exhausted => "NEVER SEEN",
-        Property::Missing => "not seen so far",
-        Property::OutOfReach if exhausted => "not seen in this space",
-        Property::OutOfReach => "not seen so far",
+        Property::Missing => "NEVER SEEN",
+        Property::OutOfReach => "not seen in this space",
+        Property::NotSeenSoFar => "not seen so far",
     }
 }
 
@@ -400,16 +427,18 @@ pub struct Row {
 
 impl Row {
     pub fn of_sweep(program: &str, report: &SweepReport) -> Self {
-        let passed = report.failed.is_empty() && !report.interrupted;
+        let untested = report.untested();
+        let passed = report.failed.is_empty() && !report.interrupted && untested.is_none();
         let verdict = match report.failed.len() {
             0 if report.interrupted => {
                 format!("interrupted, {} seeds are left", report.size() - report.ran())
             }
-            0 => "all pass".into(),
+            0 => untested.unwrap_or("all pass").into(),
             failed => format!("{failed} seeds fail"),
         };
         let story = report.failures.first().map(|failure| {
-            format!("{}\n  {}", failure.verdict.tell(), replay_failure(program, report, failure))
+            let line = replay_failure(program, report, failure);
+            failure.verdict.tell() + &line.map_or_else(String::new, |line| format!("\n  {line}"))
         });
         Self {
             what: "sim".into(),
@@ -441,13 +470,15 @@ impl Row {
     pub fn of_check(check: String, report: &CheckReport, story: Option<String>) -> Self {
         let verdict = match &report.stopped_by {
             None if report.is_proof() => "exhausted, all hold".into(),
-            None if report.is_empty() => EMPTY.into(),
             None if report.violated().eq([SETTLES]) => format!("exhausted, {SETTLES} is violated"),
             None if report.has_unknown() => format!("exhausted, but whether it {SETTLES} is not known"),
-            None if !report.properties.values().any(|it| *it == Property::Missing) => {
-                report.changed().unwrap_or_default()
-            }
-            None => "exhausted, a witness is missing".into(),
+            None => match (empty(report), report.changed()) {
+                (Some(why), _) => why.into(),
+                (None, Some(changed)) if !report.properties.values().any(|it| *it == Property::Missing) => {
+                    changed
+                }
+                (None, _) => "exhausted, a witness is missing".into(),
+            },
             Some(why) => why.clone(),
         };
         Self {

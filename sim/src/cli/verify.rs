@@ -6,7 +6,7 @@ use super::args::{Format, VerifyArgs};
 use super::plans::write_page;
 use super::{beside, can_be_written, output, unknown};
 use crate::suite::Suite;
-use crate::verify::protocol_of;
+use crate::verify::{Beyond, Judged, protocol_of};
 
 /// Executes the recordings of a cluster again, and tells the story.
 pub fn verify(suite: &Suite, args: &VerifyArgs, format: Format) -> Result<u8, String> {
@@ -45,7 +45,24 @@ pub fn verify(suite: &Suite, args: &VerifyArgs, format: Format) -> Result<u8, St
                     "why": it.why,
                     "file": it.file,
                     "line": it.line,
-                    "doubt": it.doubt,
+                })
+            });
+            let missing: Vec<_> = verified
+                .missing
+                .iter()
+                .map(|it| json!({ "node": it.node, "file": it.file, "line": it.line, "why": it.why }))
+                .collect();
+            let beyond = verified.beyond.iter().map(|it| {
+                let Beyond { node, file, line, why, steps } = it;
+                json!({ "node": node, "file": file, "line": line, "why": why, "steps": steps })
+            });
+            let invariants = verified.judged.iter().map(|it| {
+                let is_it = verified.violated.as_ref().is_some_and(|broken| broken.invariant == it.invariant);
+                json!({
+                    "name": it.invariant,
+                    "verdict": verdict(it, is_it),
+                    "judged_steps": it.steps,
+                    "not_judged_steps": it.not_judged,
                 })
             });
             output::json(&json!({
@@ -55,6 +72,11 @@ pub fn verify(suite: &Suite, args: &VerifyArgs, format: Format) -> Result<u8, St
                 "steps": verified.steps,
                 "span_s": verified.span.as_secs_f64(),
                 "notes": verified.notes,
+                "complete": verified.is_complete(),
+                "missing": missing,
+                "members": verified.strangers,
+                "not_judged": beyond.collect::<Vec<_>>(),
+                "invariants": invariants.collect::<Vec<_>>(),
                 "difference": difference,
                 "violated": violated,
             }));
@@ -65,4 +87,14 @@ pub fn verify(suite: &Suite, args: &VerifyArgs, format: Format) -> Result<u8, St
         code = beside(code, write_page(file, page, args.page.limit()));
     }
     Ok(code)
+}
+
+/// What came of asking an invariant, in a word or two.
+fn verdict(judged: &Judged, is_violated: bool) -> &'static str {
+    match judged {
+        _ if is_violated => "violated",
+        Judged { steps: 0, not_judged: 1.., .. } => "not judged",
+        Judged { not_judged: 1.., .. } => "holds in what was judged",
+        Judged { .. } => "holds",
+    }
 }

@@ -1,17 +1,38 @@
-//! The recordings of a simulated run, one for each node: the same lines that a running node writes.
+//! The recordings of a simulated run, one for each node: the same lines that a running node writes. Nothing of
+//! a simulated life is lost, so each says how it ends.
 
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
 
-use coalmine_core::codec::recording::{self, Header, Line, Step};
+use coalmine_core::codec::recording::{self, Header, Line, Step, Took};
 use coalmine_core::node::{Node, NodeId};
 
 use crate::system::System;
 
 /// See the module's head.
 pub struct Recordings<N: Node> {
-    files: BTreeMap<NodeId, Vec<u8>>,
+    files: BTreeMap<NodeId, File>,
     node: PhantomData<fn() -> N>,
+}
+
+struct File {
+    bytes: Vec<u8>,
+    lines: u64,
+    /// Whether a life is under way.
+    lives: bool,
+}
+
+impl File {
+    fn add<N: Node>(&mut self, line: &Line<N>) {
+        self.lines += 1;
+        recording::encode(self.lines, line, &mut self.bytes);
+    }
+
+    fn end<N: Node>(&mut self) {
+        if std::mem::take(&mut self.lives) {
+            self.add::<N>(&Line::End {});
+        }
+    }
 }
 
 impl<N: Node> Recordings<N> {
@@ -21,7 +42,7 @@ impl<N: Node> Recordings<N> {
             let program = concat!("coalmine ", env!("CARGO_PKG_VERSION"));
             let mut bytes = Vec::new();
             recording::encode_header(&Header::new::<N>(program, protocol, node, 1, &config), &mut bytes);
-            (node, bytes)
+            (node, File { bytes, lines: 1, lives: false })
         };
         Self { files: system.members().into_iter().map(file).collect(), node: PhantomData }
     }
@@ -29,11 +50,19 @@ impl<N: Node> Recordings<N> {
     /// Adds what a node took in, and did.
     pub fn add(&mut self, node: NodeId, step: Step<N>) {
         let file = self.files.get_mut(&node).expect("only members take steps");
-        recording::encode(&Line::Step(step), file);
+        if matches!(step.took, Took::Boot { .. }) {
+            file.end::<N>();
+            file.lives = true;
+        }
+        file.add(&Line::Step(step));
     }
 
-    /// The recordings as files.
+    /// The recordings as files: all lives have ended.
     pub fn into_files(self) -> BTreeMap<NodeId, Vec<u8>> {
-        self.files
+        let end = |(node, mut file): (NodeId, File)| {
+            file.end::<N>();
+            (node, file.bytes)
+        };
+        self.files.into_iter().map(end).collect()
     }
 }

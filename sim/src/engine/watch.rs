@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use coalmine_core::codec::recording::{Step, Took};
-use coalmine_core::node::{Effect, Event, Node, NodeId, Published, RequestId, Word, variant_name};
+use coalmine_core::node::{Effect, Event, Node, NodeId, RequestId, Word, variant_name};
 use coalmine_core::observation::{History, Invariant, Observation, Observed};
 use coalmine_core::told::told_early;
 
@@ -193,24 +193,12 @@ impl<S: System> Watch<S> {
 
     /// Takes in what the history hears of what a node did.
     pub fn learned(&mut self, node: NodeId, effects: &[Effect<NodeOf<S>>]) {
+        self.history.learn(node, effects);
         for effect in effects {
-            match effect {
-                Effect::Observe(fact) => self.history.observe(node, fact),
-                Effect::Reply { to, reply } if S::History::HEARS_REPLIES => {
-                    self.history.replied(node, *to, reply);
-                }
-                Effect::Publish(Published(view)) => self.history.published(node, view),
-                Effect::SetTimer { timer, .. } => {
-                    let armed = self.armed.entry(node).or_default();
-                    if !armed.contains(timer) {
-                        armed.insert(timer.clone());
-                    }
-                }
-                Effect::Reply { .. }
-                | Effect::Append(_)
-                | Effect::Send { .. }
-                | Effect::CancelTimer(_)
-                | Effect::WhenDurable(_) => {}
+            let Effect::SetTimer { timer, .. } = effect else { continue };
+            let armed = self.armed.entry(node).or_default();
+            if !armed.contains(timer) {
+                armed.insert(timer.clone());
             }
         }
     }
@@ -403,6 +391,7 @@ impl<S: System> Watch<S> {
         let unanswered = match verdict {
             Verdict::Passed | Verdict::NotConverged { .. } => self.clients.tell_unanswered(),
             Verdict::Violated { .. }
+            | Verdict::Refused { .. }
             | Verdict::Panicked { .. }
             | Verdict::EnginesDiffer { .. }
             | Verdict::NotDeterministic { .. } => Vec::new(),

@@ -16,7 +16,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::seeds::{SeedSet, Seeds};
 use super::shard::Shard;
 use super::times::Times;
-use super::{Failure, Tally};
+use super::{Failure, Steps, Tally};
 use crate::faults::Effects;
 use crate::files;
 
@@ -93,6 +93,7 @@ struct Known {
     events: u64,
     effects: Effects,
     converged_after: Times,
+    steps: Steps,
     simulated: Duration,
     wall: Duration,
 }
@@ -142,12 +143,12 @@ impl Checkpoint {
             return Err(corrupt("its `checksum` does not fit what it says".into()));
         }
         self.is_of(&saved.sweep)?;
-        let Known { done, failures, events, effects, converged_after, simulated, wall } = saved.known;
+        let Known { done, failures, events, effects, converged_after, steps, simulated, wall } = saved.known;
         let done = SeedSet::of(&done, part).ok_or_else(|| corrupt("`done` is no set of its seeds".into()))?;
         if failures.iter().any(|failure| !done.contains(failure.seed)) {
             return Err(corrupt("`failures` has seeds that are not in `done`".into()));
         }
-        Ok(Tally { done, failures, events, effects, converged_after, simulated, wall })
+        Ok(Tally { done, failures, events, effects, converged_after, steps, simulated, wall })
     }
 
     fn is_of(&self, theirs: &Identity) -> Result<(), CheckpointError> {
@@ -178,6 +179,7 @@ impl Checkpoint {
             events: tally.events,
             effects: tally.effects.clone(),
             converged_after: tally.converged_after.clone(),
+            steps: tally.steps.clone(),
             simulated: tally.simulated,
             wall,
         };

@@ -6,9 +6,16 @@
 //! recording comes from another version of it. Meanwhile the invariants are checked after each step, and the
 //! steps make the same story as a simulated run.
 //!
-//! `tapes` reads the files, `order` makes one history of them, `player` lets one node live again, and
-//! `playback` plays all of them.
+//! `tapes` reads the files, `lives` asks whether each life follows from the one before, `members` whether all of the
+//! cluster is there, `order` makes the longest history of them that is a run, `player` lets one node live again,
+//! `playback` plays all of them and `judge` asks the invariants.
+//!
+//! Recordings may be incomplete: a process that is killed loses the end of its own. What is judged then, and why a
+//! violation is certain all the same, is said in `order`.
 
+mod judge;
+mod lives;
+mod members;
 mod order;
 mod playback;
 mod player;
@@ -39,6 +46,14 @@ pub struct Verified {
     pub span: Duration,
     /// What is missing from the recordings, or strange in them; each names its file and line.
     pub notes: Vec<String>,
+    /// Where something may be missing.
+    pub missing: Vec<Missing>,
+    /// Why these are not known to be the recordings of all members of one cluster.
+    pub strangers: Option<String>,
+    /// What was executed again, and does not follow from what is recorded.
+    pub beyond: Vec<Beyond>,
+    /// How far each invariant was asked.
+    pub judged: Vec<Judged>,
     /// The first step that does not do again what it did.
     pub difference: Option<Difference>,
     /// The first invariant that the history breaks.
@@ -89,11 +104,83 @@ pub struct Violated {
     pub file: String,
     /// The line in it.
     pub line: u64,
-    /// What is missing from the history before it, or strange in it: that may be all that is wrong.
-    pub doubt: Option<String>,
+}
+
+/// A place in a recording where something may be missing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Missing {
+    /// Whose recording.
+    pub node: NodeId,
+    /// The part of it.
+    pub file: String,
+    /// The line in it.
+    pub line: u64,
+    /// Why.
+    pub why: String,
+}
+
+/// The rest of a recording that does not follow from what is recorded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Beyond {
+    /// Whose.
+    pub node: NodeId,
+    /// The part in which it begins.
+    pub file: String,
+    /// The line in it.
+    pub line: u64,
+    /// What its first step needs that is not recorded.
+    pub why: String,
+    /// How many steps.
+    pub steps: u64,
+}
+
+/// How far an invariant was asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Judged {
+    /// Which.
+    pub invariant: String,
+    /// After how many steps.
+    pub steps: u64,
+    /// After how many it was not.
+    pub not_judged: u64,
 }
 
 impl Verified {
+    /// Whether nothing is missing: all that these nodes ever did is recorded, and judged.
+    pub fn is_complete(&self) -> bool {
+        self.missing.is_empty() && self.strangers.is_none() && self.beyond.is_empty()
+    }
+
+    /// What is missing and what is not judged, in lines; none if it is complete.
+    pub fn tell_incomplete(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        let missing = |Missing { node, file, line, why }: &Missing| {
+            format!("missing: what {node} did after {file}: line {line} ({why})")
+        };
+        lines.extend(self.missing.iter().map(missing));
+        lines.extend(self.strangers.iter().map(|why| format!("missing: {why}")));
+        let beyond = |Beyond { node, file, line, why, steps }: &Beyond| {
+            let s = if *steps == 1 { "" } else { "s" };
+            format!("does not follow: {node} from {file}: line {line} on, {steps} step{s}: {why}")
+        };
+        lines.extend(self.beyond.iter().map(beyond));
+        let by_count = |count: fn(&Judged) -> bool| {
+            let names: Vec<_> = self.judged.iter().filter(|it| count(it)).map(|it| &*it.invariant).collect();
+            (!names.is_empty()).then(|| names.join(", "))
+        };
+        if lines.is_empty() {
+            return lines;
+        }
+        if let Some(names) = by_count(|it| it.not_judged > 0) {
+            let most = self.judged.iter().map(|it| it.not_judged).max().unwrap_or(0);
+            lines.push(format!("not judged after {most} of {} steps: {names}", self.steps));
+        }
+        if let Some(names) = by_count(|it| it.not_judged == 0) {
+            lines.push(format!("judged after every recorded step: {names}"));
+        }
+        lines
+    }
+
     /// The exit code of a process that reports this.
     pub fn exit_code(&self) -> u8 {
         match (&self.difference, &self.violated) {
@@ -115,8 +202,9 @@ pub fn verify<S: System>(
 ) -> Result<Verified, String> {
     let mut notes = Vec::new();
     let tapes = tapes::load::<NodeOf<S>>(files, &mut notes)?;
+    let known = system.members().into_iter().map(|(node, _)| node).collect();
     let order = in_order(&tapes);
     let mut playback = Playback::new(system, &tapes, notes, with_page);
-    playback.play_all(&order);
+    playback.play_all(&order, members::incomplete(&tapes, &known));
     Ok(playback.finish(title, about))
 }

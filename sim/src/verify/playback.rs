@@ -1,41 +1,39 @@
 //! Plays all tapes in one order, judges the history and writes down its story.
 //!
-//! Where a recording has a gap, or its beginning was deleted, the node's state is not known: to the invariants
-//! the node is down until its next boot. Facts of it may be missing, so a violation after that is told with a
-//! doubt. What is [beyond](super::order) the history is executed again, and
-//! neither told nor judged.
+//! Where a recording has a gap the node stands still until its next boot: see [`order`](super::order), which says
+//! what is judged, and why. What is beyond the history is executed again, but not told.
 
 use std::time::Duration;
 
 use coalmine_core::codec::recording::{Did, Step, Took};
 use coalmine_core::node::{Event, Node, NodeId, Word};
 
+use super::judge::Judge;
+use super::lives::{Heritage, heritage};
 use super::order::{Order, Place};
 use super::player::Player;
 use super::sends::Sends;
 use super::tapes::{Piece, Tape, What};
-use super::{Difference, Verified, Violated};
-use crate::engine::watch::Watch;
+use super::{Beyond, Difference, Judged, Missing, Verified, Violated};
 use crate::plan::Plan;
-use crate::run::{RunOptions, Verdict};
+use crate::run::Verdict;
 use crate::system::{NodeOf, System};
 use crate::trace::html::{self, Page};
 use crate::trace::text::{self, Style};
-use crate::trace::{Entry, Happening};
+use crate::trace::{Entry, Happening, Trace};
 
 /// See the module's head.
 pub struct Playback<'a, S: System> {
     system: &'a S,
     tapes: &'a [Tape<NodeOf<S>>],
     tracks: Vec<Track<'a, NodeOf<S>>>,
-    /// Keeps the story and judges the history.
-    watch: Watch<S>,
+    /// The story.
+    trace: Trace<NodeOf<S>>,
+    judge: Judge<S>,
     sends: Sends<NodeOf<S>>,
     began: Option<u64>,
-    /// The first thing that is missing from the history, or strange in it.
-    doubt: Option<String>,
     /// Whether what is played is part of the one history.
-    judging: bool,
+    is_history: bool,
     with_page: bool,
     verified: Verified,
 }
@@ -45,6 +43,22 @@ struct Track<'a, N: Node> {
     player: Player<N>,
     /// What the part says that is being played: the configuration, and who recorded it.
     part: Option<(&'a N::Config, &'a str)>,
+    /// Whether a boot at this piece contradicts what is recorded before.
+    impossible: Vec<(usize, String)>,
+}
+
+impl<'a, N: Node> Track<'a, N> {
+    fn new(tape: &'a Tape<N>) -> Self {
+        let config = tape.pieces.iter().find_map(|piece| match &piece.what {
+            What::Part { config, .. } => Some(config.clone()),
+            What::Step(_) | What::Gap { .. } => None,
+        });
+        let impossible = heritage(tape).into_iter().filter_map(|(piece, heritage)| match heritage {
+            Heritage::Impossible(why) => Some((piece, why)),
+            Heritage::Follows | Heritage::New | Heritage::Unknown(_) => None,
+        });
+        Self { player: Player::new(tape.node, config), part: None, impossible: impossible.collect() }
+    }
 }
 
 /// There is no point in going on.
@@ -53,48 +67,65 @@ struct Stop;
 impl<'a, S: System> Playback<'a, S> {
     /// Nothing is played yet.
     pub fn new(system: &'a S, tapes: &'a [Tape<NodeOf<S>>], notes: Vec<String>, with_page: bool) -> Self {
-        let track = |tape: &Tape<_>| Track { player: Player::new(tape.node), part: None };
         let verified = Verified {
             nodes: tapes.iter().map(|tape| tape.node).collect(),
             boots: 0,
             steps: 0,
             span: Duration::ZERO,
             notes,
+            missing: Vec::new(),
+            strangers: None,
+            beyond: Vec::new(),
+            judged: Vec::new(),
             difference: None,
             violated: None,
             story: String::new(),
             page: None,
         };
-        let options = RunOptions { keep_trace: true, max_events: u64::MAX, ..RunOptions::of(0) };
         Self {
             system,
             tapes,
-            tracks: tapes.iter().map(track).collect(),
-            watch: Watch::new(system, &Plan::quiet([]), options),
+            tracks: tapes.iter().map(Track::new).collect(),
+            trace: Trace::new(true),
+            judge: Judge::new(system),
             sends: Sends::default(),
             began: None,
-            doubt: None,
-            judging: true,
+            is_history: true,
             with_page,
             verified,
         }
     }
 
-    /// Plays until something differs, or to the end.
-    pub fn play_all(&mut self, order: &Order) {
+    /// Plays until something differs, or to the end. `strangers` says why these recordings alone are no run.
+    pub fn play_all(&mut self, order: &Order, strangers: Option<String>) {
+        self.verified.strangers = strangers;
+        self.missing(order);
         for &place in &order.history {
             let Ok(()) = self.play(place) else { return };
         }
-        self.judging = false;
-        let mut tape = None;
+        self.is_history = false;
         for &place in &order.beyond {
-            if tape.replace(place.tape) != Some(place.tape) {
-                let Piece { file, line, .. } = &self.tapes[place.tape].pieces[place.piece];
-                let why = "no recording holds what led to this message";
-                let until = "from here on this node is executed again, but not judged";
-                self.verified.notes.push(format!("{file}: line {line}: {why}; {until}"));
-            }
             let Ok(()) = self.play(place) else { return };
+        }
+    }
+
+    /// What is missing, and what is not judged therefore.
+    fn missing(&mut self, order: &Order) {
+        for tape in self.tapes {
+            for Piece { file, line, what } in &tape.pieces {
+                if let What::Gap { why, .. } = what {
+                    let (node, file, line, why) = (tape.node, file.to_string(), *line, why.clone());
+                    self.verified.missing.push(Missing { node, file, line, why });
+                }
+            }
+        }
+        for (place, why) in &order.why {
+            let tape = &self.tapes[place.tape];
+            let Piece { file, line, .. } = &tape.pieces[place.piece];
+            let steps = tape.pieces[place.piece..].iter();
+            let steps = steps.filter(|piece| matches!(piece.what, What::Step(_))).count() as u64;
+            let (node, file, line, why) = (tape.node, file.to_string(), *line, why.clone());
+            self.verified.beyond.push(Beyond { node, file, line, why, steps });
         }
     }
 
@@ -105,14 +136,11 @@ impl<'a, S: System> Playback<'a, S> {
         match &piece.what {
             What::Part { config, program } => {
                 track.part = Some((config, program));
-                track.player.config.get_or_insert_with(|| config.clone());
                 Ok(())
             }
-            What::Gap(why) => {
-                track.player.forget();
+            What::Gap { why, .. } => {
                 let node = track.player.id;
-                self.doubt.get_or_insert(format!("{}: line {}: a gap: {why}", piece.file, piece.line));
-                let what = format!("its recording has a gap: {why}");
+                let what = format!("what follows is not recorded: {why}");
                 self.tell(place.at, &Happening::Complained { node, what }, None);
                 Ok(())
             }
@@ -123,8 +151,14 @@ impl<'a, S: System> Playback<'a, S> {
     fn step(&mut self, place: Place, piece: &Piece<NodeOf<S>>, step: &Step<NodeOf<S>>) -> Result<(), Stop> {
         let began = *self.began.get_or_insert(place.at);
         self.verified.span = Duration::from_nanos(place.at.saturating_sub(began));
+        self.verified.steps += 1;
         if let Took::Boot { journal, torn, .. } = &step.took {
-            self.ends(place, piece, journal, *torn);
+            self.verified.boots += 1;
+            if let Some(why) = self.tracks[place.tape].impossible(place.piece) {
+                let here = format!("no crash of its life before leaves this: {why}");
+                return self.differs(place, piece, step, (tell_took(&step.took), here));
+            }
+            self.ends(place, journal, *torn);
             let track = &mut self.tracks[place.tape];
             track.player.config = track.part.map(|(config, _)| config.clone());
         }
@@ -138,7 +172,6 @@ impl<'a, S: System> Playback<'a, S> {
             }
             Err(why) => (Vec::new(), Some((format!("{} effects", step.did.len()), why))),
         };
-        self.verified.steps += 1;
         let (what, send) = match &step.took {
             Took::Boot { journal, torn, .. } => {
                 (Happening::Booted { node, records: journal.len(), torn: *torn, effects }, None)
@@ -146,56 +179,45 @@ impl<'a, S: System> Playback<'a, S> {
             Took::Synced(upto) => (Happening::Synced { node, upto: *upto, effects }, None),
             Took::Event(event) => {
                 let send = match event {
-                    Event::Message { from, message } => self.arrives(piece, *from, node, message),
+                    Event::Message { from, message } => self.sends.arrives(*from, node, message),
                     Event::Timer(_) | Event::Request { .. } | Event::Durable(_) => None,
                 };
                 (Happening::Stepped { node, event: event.clone(), effects }, send)
             }
         };
         self.tell(place.at, &what, send);
-        if let Some((recorded, here)) = differs {
-            let event = tell_took(&step.took);
-            let program = self.tracks[place.tape].part.map_or(String::new(), |(_, program)| program.into());
-            let (file, line) = (piece.file.to_string(), piece.line);
-            self.verified.difference = Some(Difference { file, line, node, program, event, recorded, here });
-            return Err(Stop);
+        if let Some(differs) = differs {
+            return self.differs(place, piece, step, differs);
         }
-        self.judge(piece, &what);
+        self.judge(piece, node, &what);
         Ok(())
     }
 
-    /// A message arrives: which send is it?
-    fn arrives(
-        &mut self,
-        piece: &Piece<NodeOf<S>>,
-        from: NodeId,
-        to: NodeId,
-        message: &<NodeOf<S> as Node>::Message,
-    ) -> Option<u64> {
-        let send = self.sends.arrives(from, to, message);
-        if send.is_none() && self.verified.nodes.contains(&from) {
-            let (file, line) = (&piece.file, piece.line);
-            self.doubt
-                .get_or_insert_with(|| format!("{file}: line {line}: {from} is not known to have sent it"));
-        }
-        send
-    }
-
-    /// A node is about to boot: its life before has ended.
-    fn ends(
+    /// A step does not do what is recorded, but something else.
+    fn differs(
         &mut self,
         place: Place,
         piece: &Piece<NodeOf<S>>,
-        journal: &[<NodeOf<S> as Node>::Record],
-        torn: Option<(u64, u64)>,
-    ) {
-        self.verified.boots += 1;
+        step: &Step<NodeOf<S>>,
+        (recorded, here): (String, String),
+    ) -> Result<(), Stop> {
+        let track = &self.tracks[place.tape];
+        let program = track.part.map_or(String::new(), |(_, program)| program.into());
+        let (file, line, node) = (piece.file.to_string(), piece.line, track.player.id);
+        let event = tell_took(&step.took);
+        self.verified.difference = Some(Difference { file, line, node, program, event, recorded, here });
+        Err(Stop)
+    }
+
+    /// A node is about to boot: its life before has ended.
+    fn ends(&mut self, place: Place, journal: &[<NodeOf<S> as Node>::Record], torn: Option<(u64, u64)>) {
+        let Piece { file, line, .. } = &self.tapes[place.tape].pieces[place.piece];
         let player = &mut self.tracks[place.tape].player;
         let node = player.id;
-        // After a gap nobody knows what was written.
-        if let Some(why) = player.known.then(|| player.inherits(journal).err()).flatten() {
-            let note = format!("{}: line {}: {node}: {why}", piece.file, piece.line);
-            self.doubt.get_or_insert(note.clone());
+        if journal.is_empty() && player.durable > 0 {
+            let durable = player.durable;
+            let note =
+                format!("{file}: line {line}: the disk of {node} is new: {durable} records were durable");
             self.verified.notes.push(note);
         }
         let kept = journal.len().saturating_sub(player.durable);
@@ -204,53 +226,57 @@ impl<'a, S: System> Playback<'a, S> {
             let torn_bytes = torn.map_or(0, |(_, bytes)| bytes as usize);
             let what = Happening::Crashed { node, kept, lost, torn_bytes, prevented: Vec::new() };
             self.tell(place.at, &what, None);
-            self.judge(piece, &what);
+            let piece = &self.tapes[place.tape].pieces[place.piece];
+            self.judge(piece, node, &what);
         }
     }
 
     /// Adds to the story, which ends with the first violation.
     fn tell(&mut self, at: u64, what: &Happening<NodeOf<S>>, send: Option<u64>) {
-        if !self.judging || self.watch.verdict().is_some() {
+        if !self.is_history || self.judge.broken.is_some() {
             return;
         }
         if let Happening::Booted { node, effects, .. }
         | Happening::Stepped { node, effects, .. }
         | Happening::Synced { node, effects, .. } = what
         {
-            self.sends.did(*node, effects, self.watch.trace.sends);
+            self.sends.did(*node, effects, self.trace.sends);
         }
         let at = Duration::from_nanos(at.saturating_sub(self.began.unwrap_or(at)));
-        self.watch.push(at, what, send);
+        self.trace.push(at, what, send);
     }
 
     /// Checks the invariants after what has been told.
-    fn judge(&mut self, piece: &Piece<NodeOf<S>>, what: &Happening<NodeOf<S>>) {
-        if !self.judging || self.watch.verdict().is_some() {
+    fn judge(&mut self, piece: &Piece<NodeOf<S>>, node: NodeId, what: &Happening<NodeOf<S>>) {
+        if self.judge.broken.is_some() {
             return;
         }
-        if let Happening::Booted { node, effects, .. }
-        | Happening::Stepped { node, effects, .. }
-        | Happening::Synced { node, effects, .. } = what
+        self.judge.learn(node, what.effects());
+        if self.with_page
+            && self.is_history
+            && let Some(track) = self.tracks.iter().find(|track| track.player.id == node)
+            && let Some(host) = &track.player.host
         {
-            let host =
-                self.tracks.iter().find_map(|it| it.player.host.as_ref().filter(|_| it.player.id == *node));
-            match host.filter(|_| self.with_page) {
-                Some(host) => self.watch.took(*node, host.node(), effects),
-                None => self.watch.learned(*node, effects),
-            }
+            self.trace.show(host.node());
         }
-        self.watch.judge(self.tracks.iter().filter_map(|track| track.player.observe()));
-        if let Some(Verdict::Violated { invariant, why }) = self.watch.verdict() {
-            let (invariant, why) = (invariant.clone(), why.clone());
+        let is_run = self.is_history && self.verified.strangers.is_none();
+        let is_step = !matches!(what, Happening::Crashed { .. });
+        self.judge.judge(self.tracks.iter().filter_map(|track| track.player.observe()), is_run, is_step);
+        if let Some((invariant, why)) = self.judge.broken.clone() {
             let (file, line) = (piece.file.to_string(), piece.line);
-            let doubt = self.doubt.clone();
-            self.verified.violated = Some(Violated { invariant, why, file, line, doubt });
+            self.verified.violated = Some(Violated { invariant, why, file, line });
         }
     }
 
     /// What came of it.
     pub fn finish(mut self, title: &str, about: &str) -> Verified {
-        let entries = self.watch.trace.entries.take().unwrap_or_default();
+        let steps = self.verified.steps;
+        let judged = |(invariant, judged): (&str, u64)| {
+            let not_judged = steps.saturating_sub(judged);
+            Judged { invariant: invariant.into(), steps: judged, not_judged }
+        };
+        self.verified.judged = self.judge.asked().map(judged).collect();
+        let entries = self.trace.entries.take().unwrap_or_default();
         let boring = |event: &Event<_>| matches!(event, Event::Timer(_) | Event::Message { .. });
         self.verified.story = text::story(&entries, boring, Style::default());
         if self.with_page {
@@ -261,6 +287,8 @@ impl<'a, S: System> Playback<'a, S> {
 
     fn page(&self, title: &str, about: &str, entries: &[Entry<NodeOf<S>>]) -> Page {
         let Verified { boots, steps, difference, violated, .. } = &self.verified;
+        let broken = |(invariant, why): (String, String)| Verdict::Violated { invariant, why };
+        let verdict = self.judge.broken.clone().map_or(Verdict::Passed, broken);
         let about = html::About {
             title: title.into(),
             subtitle: about.into(),
@@ -268,17 +296,30 @@ impl<'a, S: System> Playback<'a, S> {
             plan: Some(&Plan::quiet([])),
             details: vec![("recorded steps".into(), steps.to_string()), ("boots".into(), boots.to_string())],
             members: self.verified.nodes.clone(),
-            verdict: self.watch.verdict().unwrap_or(&Verdict::Passed),
+            verdict: &verdict,
             is_periodic: &|timer| self.system.is_periodic(timer),
         };
         let mut page = html::of_trace(about, entries);
-        if let (Some(difference), None) = (difference, violated) {
-            page.ending.passed = false;
-            page.ending.headline = "differs from its recording".into();
-            page.ending.why = Some(difference.tell());
-            page.ending.step = page.steps.len().checked_sub(1);
+        match (difference, violated) {
+            (Some(difference), None) => {
+                page.ending.passed = false;
+                page.ending.headline = "differs from its recording".into();
+                page.ending.why = Some(difference.tell());
+                page.ending.step = page.steps.len().checked_sub(1);
+            }
+            (None, None) if !self.verified.is_complete() => {
+                page.ending.headline = "incomplete".into();
+                page.ending.why = Some(self.verified.tell_incomplete().join("; "));
+            }
+            (_, Some(_)) | (None, None) => {}
         }
         page
+    }
+}
+
+impl<N: Node> Track<'_, N> {
+    fn impossible(&self, piece: usize) -> Option<&str> {
+        self.impossible.iter().find(|(boot, _)| *boot == piece).map(|(_, why)| why.as_str())
     }
 }
 

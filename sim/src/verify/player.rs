@@ -14,30 +14,28 @@ use crate::run::Verdict;
 pub struct Player<N: Node> {
     /// Who.
     pub id: NodeId,
-    /// Its configuration; `None` before its recording has begun.
+    /// Its configuration; `None` if there is not one part of its recording.
     pub config: Option<N::Config>,
-    /// `None` while it is down, or its state is not known.
+    /// `None` before it boots.
     pub host: Option<Host<N>>,
     /// What its journal holds, as far as it is recorded.
     pub journal: Vec<N::Record>,
     /// How much of that is durable.
     pub durable: usize,
-    /// Whether it has booted since the last gap.
-    pub known: bool,
     /// What it has told too early, if it ever did.
     pub told_early: Option<Box<str>>,
 }
 
 impl<N: Node> Player<N> {
     /// A node that has not booted yet.
-    pub fn new(id: NodeId) -> Self {
-        Self { id, config: None, host: None, journal: Vec::new(), durable: 0, known: false, told_early: None }
+    pub fn new(id: NodeId, config: Option<N::Config>) -> Self {
+        Self { id, config, host: None, journal: Vec::new(), durable: 0, told_early: None }
     }
 
     /// What is to be seen of it.
     pub fn observe(&self) -> Option<Observed<'_, N>> {
         let state = self.host.as_ref().map(Host::node);
-        let durable = self.known.then(|| &self.journal[..self.durable]);
+        let durable = Some(&self.journal[..self.durable]);
         let timers = self.host.as_ref().map_or(&[][..], Host::timers);
         let told_early = self.told_early.as_deref();
         self.config.as_ref().map(|config| Observed {
@@ -48,11 +46,6 @@ impl<N: Node> Player<N> {
             timers,
             told_early,
         })
-    }
-
-    /// From here on nothing is known of it, until it boots.
-    pub fn forget(&mut self) {
-        (self.known, self.host) = (false, None);
     }
 
     /// Takes a step again. `Err` says what is impossible about it.
@@ -92,7 +85,7 @@ impl<N: Node> Player<N> {
         match &step.took {
             Took::Boot { journal, .. } => {
                 self.journal.clone_from(journal);
-                (self.durable, self.known) = (journal.len(), true);
+                self.durable = journal.len();
             }
             Took::Synced(upto) => self.durable = self.durable.max(*upto as usize),
             Took::Event(_) => {}
@@ -104,22 +97,5 @@ impl<N: Node> Player<N> {
             }
         }
         Ok(out)
-    }
-
-    /// Whether the life before can have left this journal; `Err` says why not.
-    pub fn inherits(&self, journal: &[N::Record]) -> Result<(), String> {
-        let (written, boots_from) = (self.journal.len(), journal.len());
-        if boots_from < self.durable {
-            return Err(format!("{} records were durable, and it boots from {boots_from}", self.durable));
-        }
-        if let Some(place) = journal.iter().zip(&self.journal).position(|(now, then)| now != then) {
-            return Err(format!("record {} is not the one that was written", place + 1));
-        }
-        if boots_from > written {
-            return Err(format!(
-                "the end of its life before is not recorded: it boots from {boots_from} records, {written} are known"
-            ));
-        }
-        Ok(())
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -39,8 +40,13 @@ pub enum What<N: Node> {
     },
     /// The node took a step.
     Step(Step<N>),
-    /// Something is missing here.
-    Gap(String),
+    /// Something may be missing here.
+    Gap {
+        /// Why.
+        why: String,
+        /// Whether it may be whole lives.
+        lives: bool,
+    },
 }
 
 /// Reads all recordings, each of another node; adds to `notes` what is strange about them.
@@ -113,65 +119,181 @@ fn parts_of(file: &Path) -> Result<Vec<PathBuf>, String> {
     if parts.is_empty() { Err(format!("{}: there is no such file", file.display())) } else { Ok(parts) }
 }
 
+/// The largest file that is read. It is kept in memory, several times as large.
+const MOST_BYTES: u64 = 1 << 30;
+
+/// Reads what a file holds by now: it may still grow, and what is no file may never end.
 fn read(file: &Path) -> Result<Vec<u8>, String> {
-    fs::read(file).map_err(|why| format!("{}: {why}", file.display()))
+    let named = |why: String| format!("{}: {why}", file.display());
+    let about = fs::metadata(file).map_err(|why| named(why.to_string()))?;
+    if !about.is_file() {
+        return Err(named("it is no regular file".into()));
+    }
+    if about.len() > MOST_BYTES {
+        return Err(named(format!("it has {} bytes, and at most {MOST_BYTES} are read", about.len())));
+    }
+    let mut bytes = Vec::new();
+    let opened = fs::File::open(file).map_err(|why| named(why.to_string()))?;
+    opened.take(about.len()).read_to_end(&mut bytes).map_err(|why| named(why.to_string()))?;
+    Ok(bytes)
 }
 
 fn load_tape<N: Node>(file: &Path, notes: &mut Vec<String>) -> Result<Tape<N>, String> {
-    let mut tape: Option<Tape<N>> = None;
-    // The number of the part before, if nothing is missing at its end.
-    let mut before: Option<u64> = None;
-    // Where something is missing, until the next boot.
-    let mut gap: Option<Gap> = None;
+    let mut reader = Reader { tape: None, before: 0, life: Life::Over, notes };
     for part in parts_of(file)? {
         let name: Arc<str> = part.display().to_string().into();
         let read = recording::decode::<N>(&read(&part)?).map_err(|why| format!("{name}: {why}"))?;
-        let Some(recording::Part { header, lines, torn }) = read else {
-            notes.push(format!("{name}: {EMPTY}"));
-            before = None;
-            continue;
+        reader.part(&name, read)?;
+    }
+    reader.end(&file.display().to_string())
+}
+
+/// Reads one recording, part by part.
+struct Reader<'a, N: Node> {
+    tape: Option<Tape<N>>,
+    /// The number of the part before.
+    before: u64,
+    life: Life,
+    notes: &'a mut Vec<String>,
+}
+
+/// How much is known of a life.
+enum Life {
+    /// It is over, and all of it is known; or there was none yet.
+    Over,
+    /// A part was begun for it, in this file.
+    Begun(Arc<str>),
+    /// It is known up to this line.
+    Open(Arc<str>, u64),
+    /// Something is missing: the steps up to the next boot are left out.
+    Lost(Gap),
+}
+
+impl<N: Node> Reader<'_, N> {
+    fn part(&mut self, name: &Arc<str>, part: Option<recording::Part<N>>) -> Result<(), String> {
+        let Some(recording::Part { header, lines, torn }) = part else {
+            self.notes.push(format!("{name}: {EMPTY}"));
+            return Ok(()); // the next part misses it
         };
-        let piece = |line, what| Piece { file: Arc::clone(&name), line, what };
-        let tape = tape.get_or_insert(Tape { node: header.node, pieces: Vec::new() });
+        let tape = self.tape.get_or_insert(Tape { node: header.node, pieces: Vec::new() });
         if tape.node != header.node {
             let (this, other) = (header.node, tape.node);
             return Err(format!("{name}: line 1: it is of {this}, an older part is of {other}"));
         }
-        if gap.is_none() && header.continues && before.is_none_or(|before| before + 1 != header.part) {
-            let why = format!("the end of part {} is missing", header.part.saturating_sub(1));
-            gap = Some(Gap { place: format!("{name}: line 1"), why: why.clone(), skipped: 0 });
-            tape.pieces.push(piece(1, What::Gap(why)));
+        if header.part <= self.before {
+            let (this, other) = (header.part, self.before);
+            return Err(format!("{name}: line 1: it is part {this}, and comes after part {other}"));
         }
+        self.begins(name, &header);
+        self.before = header.part;
         let config = serde_json::from_value(header.config)
             .map_err(|why| format!("{name}: line 1: the configuration: {why}"))?;
-        tape.pieces.push(piece(1, What::Part { config, program: header.program }));
+        self.push(name, 1, What::Part { config, program: header.program });
+        let mut last = 1;
         for (number, line) in (2..).zip(lines) {
-            match line {
-                Line::Step(step) => {
-                    if matches!(step.took, Took::Boot { .. })
-                        && let Some(gap) = gap.take()
-                    {
-                        notes.push(gap.tell(tape.node, &format!("to its boot in {name}: line {number}")));
-                    }
-                    match &mut gap {
-                        Some(gap) => gap.skipped += 1,
-                        None => tape.pieces.push(piece(number, What::Step(step))),
-                    }
+            self.line(name, number, line)?;
+            last = number;
+        }
+        if let Some(Torn { line, bytes, .. }) = torn {
+            self.notes.push(format!("{name}: line {line}: a torn tail of {bytes} bytes is left out"));
+            self.lose(name, last, "its end is torn".into(), false);
+        }
+        Ok(())
+    }
+
+    /// Something is missing between this part and the one before?
+    fn begins(&mut self, name: &Arc<str>, header: &Header) {
+        if header.part - self.before > 1 {
+            let (first, last) = (self.before + 1, header.part - 1);
+            let why = if header.continues {
+                format!("the end of part {last} is missing")
+            } else if first == last {
+                format!("part {first} is missing")
+            } else {
+                format!("the parts {first} to {last} are missing")
+            };
+            self.lose(name, 1, why, true);
+        }
+        if !header.continues {
+            self.life_ends();
+            if !matches!(self.life, Life::Lost(_)) {
+                self.life = Life::Begun(Arc::clone(name));
+            }
+        } else if matches!(self.life, Life::Over | Life::Begun(_)) {
+            self.lose(name, 1, "the beginning of the life that it continues is missing".into(), true);
+        }
+    }
+
+    fn line(&mut self, name: &Arc<str>, number: u64, line: Line<N>) -> Result<(), String> {
+        match line {
+            Line::Gap { why } => self.lose(name, number, why, false),
+            Line::End {} => {
+                if !matches!(self.life, Life::Lost(_)) {
+                    self.life = Life::Over;
                 }
-                Line::Gap { why } => {
-                    tape.pieces.push(piece(number, What::Gap(why.clone())));
-                    gap.get_or_insert(Gap { place: format!("{name}: line {number}"), why, skipped: 0 });
+            }
+            Line::Step(step) => {
+                if matches!(step.took, Took::Boot { .. }) {
+                    if !matches!(self.life, Life::Begun(_)) {
+                        self.life_ends();
+                    }
+                    if let Life::Lost(gap) = std::mem::replace(&mut self.life, Life::Over) {
+                        let node = self.tape.as_ref().map(|tape| tape.node);
+                        let until = format!("to its boot in {name}: line {number}");
+                        self.notes.extend(node.map(|node| gap.tell(node, &until)));
+                    }
+                } else if matches!(self.life, Life::Over | Life::Begun(_)) {
+                    return Err(format!("{name}: line {number}: a step, and no boot before it"));
+                }
+                match &mut self.life {
+                    Life::Lost(gap) => gap.skipped += 1,
+                    life @ (Life::Over | Life::Begun(_) | Life::Open(..)) => {
+                        *life = Life::Open(Arc::clone(name), number);
+                        self.push(name, number, What::Step(step));
+                    }
                 }
             }
         }
-        if let Some(Torn { line, bytes }) = torn {
-            notes.push(format!("{name}: line {line}: a torn tail of {bytes} bytes is left out"));
-        }
-        before = torn.is_none().then_some(header.part);
+        Ok(())
     }
-    let tape = tape.ok_or_else(|| format!("{}: {EMPTY}", file.display()))?;
-    notes.extend(gap.map(|gap| gap.tell(tape.node, "on")));
-    Ok(tape)
+
+    /// Another life begins, or nothing more is recorded: what is known of the one before must say that it is all.
+    fn life_ends(&mut self) {
+        let why = "it does not say that the node stopped there";
+        match &self.life {
+            Life::Over | Life::Lost(_) => {}
+            Life::Begun(file) => {
+                let file = Arc::clone(file);
+                self.lose(&file, 1, "a life was begun, and nothing of it is recorded".into(), true);
+            }
+            Life::Open(file, line) => {
+                let (file, line) = (Arc::clone(file), *line);
+                self.lose(&file, line, why.into(), false);
+            }
+        }
+    }
+
+    fn lose(&mut self, name: &Arc<str>, line: u64, why: String, lives: bool) {
+        self.push(name, line, What::Gap { why: why.clone(), lives });
+        if !matches!(self.life, Life::Lost(_)) {
+            self.life = Life::Lost(Gap { place: format!("{name}: line {line}"), why, skipped: 0 });
+        }
+    }
+
+    fn push(&mut self, name: &Arc<str>, line: u64, what: What<N>) {
+        if let Some(tape) = &mut self.tape {
+            tape.pieces.push(Piece { file: Arc::clone(name), line, what });
+        }
+    }
+
+    fn end(mut self, file: &str) -> Result<Tape<N>, String> {
+        self.life_ends();
+        let tape = self.tape.ok_or_else(|| format!("{file}: {EMPTY}"))?;
+        if let Life::Lost(gap) = self.life {
+            self.notes.push(gap.tell(tape.node, "on"));
+        }
+        Ok(tape)
+    }
 }
 
 /// Something is missing. Nothing is known of a node from there to its next boot, so the steps between are left
@@ -185,8 +307,7 @@ struct Gap {
 impl Gap {
     fn tell(&self, node: NodeId, until: &str) -> String {
         let Self { place, why, skipped } = self;
-        format!(
-            "{place}: a gap: {why}; from here {until}, {node} could not be checked ({skipped} steps left out)"
-        )
+        let left_out = if *skipped > 0 { format!(" ({skipped} steps left out)") } else { String::new() };
+        format!("{place}: a gap: {why}; from here {until}, what {node} did is not known{left_out}")
     }
 }

@@ -58,10 +58,79 @@ fn every_cut_leaves_a_prefix_and_names_the_tail() {
             assert_eq!(recovered.records, records[..whole]);
             assert_eq!(recovered.unterminated, unterminated);
             assert_eq!(recovered.valid_bytes, (cut - tail) as u64);
-            let torn = Torn { line: whole as u64 + 1, bytes: tail as u64 };
+            let torn = Torn { line: whole as u64 + 1, bytes: tail as u64, zeros: 0 };
             assert_eq!(recovered.torn, (tail > 0).then_some(torn));
         }
     });
+}
+
+/// The other thing: the file has grown before its bytes reached the disk, so that it ends in zeros, perhaps in the
+/// middle of a line or at its line feed. What is before them comes back as if the file ended there.
+#[test]
+fn zeros_at_the_end_are_a_torn_tail() {
+    check(48, (records(0..4), 1..700_usize), |(records, zeros)| {
+        let bytes = journal(&records);
+        for cut in 0..=bytes.len() {
+            let before = recover::<Record>(&bytes[..cut]).expect("a cut is not damage");
+            let grown = [&bytes[..cut], &vec![0; zeros]].concat();
+            let recovered = recover::<Record>(&grown).expect("nothing acknowledged can be in it");
+            assert_eq!((&recovered.records, recovered.unterminated), (&before.records, before.unterminated));
+            assert_eq!(recovered.valid_bytes, before.valid_bytes);
+            let torn = recovered.torn.expect("the zeros are to be cut off");
+            assert_eq!(torn.bytes, (grown.len() as u64) - recovered.valid_bytes);
+            assert_eq!((torn.line, torn.zeros), (before.records.len() as u64 + 1, zeros as u64));
+        }
+    });
+}
+
+/// A journal whose middle was lost looks like a file of which some sectors came before others. Nobody knows which it
+/// is, so it is damage: no record is left out that another one follows, and none is made up.
+#[test]
+fn zeros_before_the_end_are_damage() {
+    check(400, (records(1..5), any::<[prop::sample::Index; 2]>()), |(records, places)| {
+        let bytes = journal(&records);
+        let mut holes = places.map(|place| place.index(bytes.len()));
+        holes.sort_unstable();
+        let [from, to] = holes;
+        let mut damaged = bytes.clone();
+        damaged[from..=to].fill(0);
+        match recover::<Record>(&damaged) {
+            Err(Damage { offset, .. }) => assert!(offset <= to as u64, "what is whole was refused"),
+            Ok(recovered) => {
+                // Nothing whole, and no line feed, is behind the hole.
+                assert!(!bytes[to + 1..].contains(&b'\n'), "zeros {from} to {to} of {}", bytes.len());
+                assert!(records.starts_with(&recovered.records), "a record out of nothing");
+                let end = journal(&recovered.records).len();
+                assert!(end <= from + 1, "a damaged record was kept");
+            }
+        }
+    });
+}
+
+/// What no writer begins is no torn tail: it was something else, and may have been acknowledged.
+#[test]
+fn a_last_line_that_nobody_began_is_damage() {
+    let good = journal(&sample()[..2]);
+    for (tail, why) in [
+        (&b"4 00000000 {"[..], "its number is another"),
+        (b"x", "its number is another"),
+        (b"3 0123456z", "no line begins with such a checksum"),
+        (b"3 012345678", "no line begins with such a checksum"),
+        (b"3 0123 {", "no line begins with such a checksum"),
+        (b"3 01234567 {\"epoch\":}", "no record begins like this"),
+        (b"3 01234567 {\"epoch\":{\"epoch\":2}}", "no record begins like this"),
+        (b"3 01234567 {\"ep\0ch", "no record begins like this"),
+        (b"\0\x003 01234567", "its number is another"),
+    ] {
+        let said = recover::<Record>(&[&good, tail].concat()).expect_err(why).to_string();
+        assert!(said.contains(why) && said.starts_with("line 3 (byte "), "{tail:?}: {said}");
+    }
+    for tail in
+        [&b"3"[..], b"3 ", b"3 0123", b"3 01234567", b"3 01234567 ", b"3 01234567 {\"e", b"3 01234567 4"]
+    {
+        let recovered = recover::<Record>(&[&good, tail].concat()).expect("a line that was begun");
+        assert_eq!(recovered.torn.map(|torn| torn.bytes), Some(tail.len() as u64), "{tail:?}");
+    }
 }
 
 /// Mending what recovery reports gives a journal that goes on as if nothing had happened.

@@ -207,8 +207,14 @@ impl Probe<RolloutNode> for Log {
         };
         let records = recovered.records.len();
         let records = format!("{records} record{} recovered", if records == 1 { "" } else { "s" });
-        let cut = recovered.torn.map_or(String::new(), |Torn { line, bytes }| {
-            format!("; cut a torn tail of {bytes} bytes at line {line}, which nobody was told of")
+        let cut = recovered.torn.map_or(String::new(), |Torn { line, bytes, zeros }| {
+            let told = match zeros {
+                0 => "which nobody was told of".into(),
+                zeros => format!(
+                    "{zeros} of them zeros: unless the disk has lost what it synced, nobody was told of it"
+                ),
+            };
+            format!("; cut a torn tail of {bytes} bytes at line {line}, {told}")
         });
         output::line(format_args!(
             "{me} {role}  control {control}  data http://{data}  journal {journal}: {records}{cut}"

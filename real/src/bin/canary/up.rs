@@ -30,9 +30,9 @@ pub(crate) const DATA_PORT: u16 = 50_051;
 pub(crate) const CONTROL_PORT: u16 = 60_001;
 
 /// How long a node may take to start.
-const START_TIMEOUT: Duration = Duration::from_secs(10);
+const START_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a node may take to stop before it is killed.
-const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 /// How much of a dead node's log is shown.
 const LAST_LINES: usize = 5;
 
