@@ -156,13 +156,18 @@ fn chaos_without(healing: Healing) -> Scenario<RolloutSystem> {
 }
 
 /// Each way of healing is switched off in turn; the others still bring everybody to rest, from every state and from
-/// what chaos leaves. So if one of them is dead it is seen where another one is off.
+/// what chaos leaves. So if one of them is dead it is seen where another one is off. Only questions have no substitute:
+/// a coordinator that restarts does not announce what it has aborted, and whoever voted for that must ask.
 #[test]
 fn without_any_one_way_of_healing_the_others_still_heal() {
     for healing in Healing::ALL {
         let one = Limits { timeouts: Some(1), ..LIMITS };
         let system = RolloutSystem::new(3, 1).without(healing);
         let (report, _) = check("rollout", Rules::new(system, one), &CheckOptions::default(), &mut |_| {});
+        if healing == Healing::Questions {
+            assert!(report.violated().eq([SETTLES]), "{report:#?}");
+            continue;
+        }
         assert!(report.exhausted && report.violated().next().is_none(), "{healing:?}: {report:#?}");
         let options = SweepOptions { engines: Engines::World, max_failures: 3, ..SweepOptions::of(0..300) };
         let report = sweep(&chaos_without(healing), &options, &|_, _| {});
