@@ -1,6 +1,8 @@
 //! Nodes that are wrong on purpose, for the tests in `it/` and for the `specimens` command line: a harness
 //! that never fails proves nothing.
 
+pub mod restless;
+
 use std::collections::BTreeSet;
 
 use coalmine::register::{self, RegisterSystem};
@@ -278,5 +280,6 @@ pub fn suite() -> Suite {
         let suite = suite.scenario(Scenario { name, about, ..chaos_of(mistake) });
         suite.model(ModelDef { name, about, ..model_of(mistake) })
     });
+    let suite = restless::models().into_iter().fold(suite, Suite::model);
     suite.scenario(dice()).model(patient_register()).model(blocked_together()).model(model())
 }

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::node::{Context, Event, Node, NodeId, RequestId, Word};
 use crate::observation::{Invariant, Observation, Witness};
+use crate::told::{RestsOn, Told};
 
 /// Node 0 counts; nodes 1 to n are counted.
 pub const COUNTER: NodeId = NodeId(0);
@@ -132,6 +133,10 @@ impl Node for Counter {
         }
     }
 
+    fn rests_on() -> Option<RestsOn<Self>> {
+        Some(rests_on)
+    }
+
     fn tell(word: Word<'_, Self>) -> String {
         match word {
             Word::Message(Message::Add) => "count me".into(),
@@ -144,6 +149,22 @@ impl Node for Counter {
             Word::Fact(()) => String::new(),
         }
     }
+}
+
+/// A number that is told is in the journal of who tells it: at the counter it is a place, elsewhere one's own.
+fn rests_on(_: &Config, told: &Told<'_, Counter>, durable: &[Record]) -> Result<(), String> {
+    let (is_durable, record) = match *told {
+        Told::Message { to, message: Message::Added(number) } => {
+            let place = durable.get(*number as usize - 1);
+            (place == Some(&Record::Counted(to)), format!("record {number}: {to} is counted"))
+        }
+        Told::Reply { reply, .. } => {
+            let record = Record::Number(*reply);
+            (durable.contains(&record), Counter::tell(Word::Record(&record)))
+        }
+        Told::Message { message: Message::Add, .. } | Told::View(()) | Told::Fact(()) => return Ok(()),
+    };
+    if is_durable { Ok(()) } else { Err(record) }
 }
 
 fn ask(cx: &mut Cx<'_>) {

@@ -14,7 +14,7 @@
 //! ```
 //!
 //! Reading order: [`node`] (the contract), [`host`] (who interprets effects), [`disk`] (what a crash may
-//! do), [`codec`] (bytes), [`observation`] (what invariants see), then a protocol: [`twophase`] is the
+//! do), [`codec`] (bytes), [`observation`] (what invariants see), [`told`] (the write-ahead rule), then a protocol: [`twophase`] is the
 //! smallest, [`rollout`] the real one.
 
 pub mod codec;
@@ -25,4 +25,5 @@ pub mod node;
 pub mod observation;
 pub mod register;
 pub mod rollout;
+pub mod told;
 pub mod twophase;

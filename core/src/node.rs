@@ -24,6 +24,8 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::told::RestsOn;
+
 /// A member of a cluster. Small numbers, given by the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -89,6 +91,13 @@ pub trait Node: Clone + Eq + Hash + Debug + Send + Sync + Sized + 'static {
     /// Whether this answer means "not yet": whoever gets it asks again later, as after HTTP's 503.
     fn is_not_yet(_reply: &Self::Reply) -> bool {
         false
+    }
+
+    /// Which words rest on which records, if the protocol says so: every world then asks it about each word
+    /// that leaves, with the records that are durable at that moment (see [`crate::told`]). A node without
+    /// records has nothing to say here.
+    fn rests_on() -> Option<RestsOn<Self>> {
+        None
     }
 
     /// Puts a piece of the vocabulary into words, for stories. The default is its `Debug` form.
@@ -172,6 +181,15 @@ pub struct Delay {
     pub min: Duration,
     /// The longest delay, inclusive.
     pub max: Duration,
+}
+
+impl Delay {
+    /// One of the range: `below` gives a number below its argument.
+    pub fn draw(self, below: impl FnOnce(u64) -> u64) -> Duration {
+        // Drawn in nanoseconds, of which a word counts five centuries: a range that is longer ends there.
+        let spread = u64::try_from((self.max - self.min).as_nanos()).unwrap_or(u64::MAX).min(u64::MAX - 1);
+        self.min.saturating_add(Duration::from_nanos(below(spread + 1)))
+    }
 }
 
 impl From<Duration> for Delay {
@@ -289,8 +307,15 @@ impl<'a, N: Node> Context<'a, N> {
     }
 
     /// Arms `timer` to fire once, after a delay drawn from the range. Arming it again replaces it.
+    ///
+    /// [`Duration::MAX`] means never: a timer that never fires is not armed, in no world, and a timer of this name
+    /// that was is [disarmed](Self::cancel_timer). So the checker, which knows no durations, does not fire it either.
     pub fn set_timer(&mut self, timer: N::Timer, delay: impl Into<Delay>) {
-        self.effects.push(Effect::SetTimer { timer, delay: delay.into() });
+        let delay = delay.into();
+        if delay.min == Duration::MAX {
+            return self.cancel_timer(timer);
+        }
+        self.effects.push(Effect::SetTimer { timer, delay });
     }
 
     /// Disarms `timer`, if it is armed.
@@ -335,5 +360,17 @@ mod tests {
         let names: Vec<_> =
             [Kind::Unit, Kind::Tuple(1), Kind::Named { x: 1 }].iter().map(variant_name).collect();
         assert_eq!(names, ["Unit", "Tuple", "Named"]);
+    }
+
+    #[test]
+    fn delays_are_drawn_from_their_range_however_long_it_is() {
+        let [short, long] = [Duration::from_nanos(7), Duration::MAX];
+        let draw = |delay: Delay| [delay.draw(|_| 0), delay.draw(|n| n - 1)];
+        assert_eq!(draw(short.into()), [short, short]);
+        assert_eq!(draw(long.into()), [long, long]);
+        assert_eq!(draw((short..=short * 3).into()), [short, short * 3]);
+        let [least, most] = draw((short..=long).into());
+        assert!(least == short && most > Duration::from_secs(500 * 365 * 24 * 60 * 60));
+        assert_eq!(draw((long - short..=long).into()), [long - short, long]);
     }
 }

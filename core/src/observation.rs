@@ -8,7 +8,8 @@ use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::hash::Hash;
 
-use crate::node::{Node, NodeId};
+use crate::node::{Node, NodeId, RequestId};
+use crate::told::Heard;
 
 /// All facts so far, folded into what the invariants need.
 pub trait History<N: Node>: Clone + Eq + Hash + Debug + Default + Send + Sync + 'static {
@@ -16,8 +17,28 @@ pub trait History<N: Node>: Clone + Eq + Hash + Debug + Default + Send + Sync + 
     /// tries fewer orders.
     const IS_ORDERED: bool = true;
 
+    /// Whether it hears what clients are told, too. Where nobody asks, the checker need not tell states apart by
+    /// it.
+    const HEARS_REPLIES: bool = false;
+
     /// `node` has observed `fact`.
     fn observe(&mut self, node: NodeId, fact: &N::Fact);
+
+    /// `node` has answered a client; whether the answer arrives nobody knows. Told of if this history
+    /// [hears replies](Self::HEARS_REPLIES), and like a fact: in order, in every world.
+    fn replied(&mut self, _node: NodeId, _to: RequestId, _reply: &N::Reply) {}
+
+    /// `node` shows readers outside this from now on. Told of where a run is watched, or a recording executed
+    /// again. The checker does not: it takes two worlds for one that differ only in what is shown.
+    fn published(&mut self, _node: NodeId, _view: &N::View) {}
+
+    /// Takes in whatever `node` lets it hear.
+    fn hear(&mut self, node: NodeId, heard: &Heard<N>) {
+        match heard {
+            Heard::Fact(fact) => self.observe(node, fact),
+            Heard::Reply { to, reply } => self.replied(node, *to, reply),
+        }
+    }
 }
 
 /// For systems whose invariants read only states and disks.
@@ -49,6 +70,8 @@ pub struct Observed<'a, N: Node> {
     pub state: Option<&'a N>,
     /// What a crash at this moment would certainly leave. `None` where a driver cannot see it.
     pub durable: Option<&'a [N::Record]>,
+    /// What it has told too early, if it ever did: see [`crate::told`].
+    pub told_early: Option<&'a str>,
 }
 
 /// The whole system at one moment.

@@ -14,10 +14,15 @@
 //! Reading order: [`runtime`], [`shell`], [`transport`], [`journal`], [`face`] and [`http`], [`probe`] and
 //! [`recorder`], then [`rollout`].
 
+// Whatever is printed goes through one layer, where it may fail: `println!` panics when nobody takes it.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 mod call;
 pub mod face;
+pub mod files;
 pub mod http;
 pub mod journal;
+pub mod paste;
 pub mod probe;
 pub mod recorder;
 pub mod rollout;

@@ -209,7 +209,7 @@ impl<N: Node, R: Runtime, P: Probe<N>> Shell<N, R, P> {
                 }
                 Effect::SetTimer { timer, delay } => {
                     let delay = self.runtime.draw(delay);
-                    drive.timers.arm(timer, self.runtime.now() + delay);
+                    drive.timers.arm(timer, self.runtime.now().saturating_add(delay));
                 }
                 Effect::CancelTimer(timer) => drive.timers.disarm(&timer),
                 Effect::Observe(_) => {} // the probe has seen it

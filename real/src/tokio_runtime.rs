@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use coalmine_core::node::Delay;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
+use crate::files;
 use crate::runtime::{JournalFile, Listener, Runtime};
 
 /// One process's outside world.
@@ -66,8 +67,7 @@ impl Runtime for TokioRuntime {
     }
 
     fn draw(&self, delay: Delay) -> Duration {
-        let spread = (delay.max - delay.min).as_nanos() as u64;
-        delay.min + Duration::from_nanos(self.random() % (spread + 1))
+        delay.draw(|n| self.random() % n)
     }
 
     async fn connect(&self, to: SocketAddr) -> io::Result<TcpStream> {
@@ -142,6 +142,7 @@ impl JournalFile for TokioJournal {
 fn open(path: &Path) -> io::Result<(Vec<u8>, TokioJournal)> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder)?;
+    files::regular_or_missing(path)?;
     let mut file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
     file.try_lock().map_err(|error| match error {
         TryLockError::WouldBlock => io::Error::other("another process has it open"),

@@ -4,11 +4,14 @@
 //! hold that the real pieces are put together as the simulated ones are, and that mistakes are answered with
 //! words.
 
+#[path = "cluster/edges.rs"]
+mod edges;
 mod support;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -396,9 +399,15 @@ struct Up {
 }
 
 fn up(dir: &str, first_port: u16) -> Up {
+    up_in(Path::new(dir), first_port)
+}
+
+fn up_in(dir: &Path, first_port: u16) -> Up {
     let (control, data) = (first_port.to_string(), (first_port + 3).to_string());
     let mut child = Command::new(CANARY)
-        .args(["up", "--dir", dir, "--control-port", &control, "--data-port", &data])
+        .args(["up", "--control-port", &control, "--data-port", &data, "--dir"])
+        .arg(dir)
+        .env_remove("CARGO") // it is not cargo that starts it
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -1,5 +1,8 @@
 //! The scenarios and models that Coalmine ships.
 
+// Whatever is printed goes through one layer, where it may fail: `println!` panics when nobody takes it.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 pub mod counter;
 pub mod register;
 pub mod rollout;

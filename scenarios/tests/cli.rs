@@ -1,6 +1,9 @@
 //! The `coalmine` command line from outside: what it prints for people and for machines, what it refuses, and
 //! the exit codes that tell failures apart. Every test runs the binary itself, in a process of its own.
 
+#[path = "cli/edges.rs"]
+mod edges;
+
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 

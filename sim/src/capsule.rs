@@ -8,7 +8,8 @@
 //! scenario = "rollout-calm"
 //! engine = "madsim"           # or "world"
 //! seed = 1
-//! verdict = "passed"          # or "violated" with `invariant`, "not_converged", "panicked"
+//! verdict = "passed"          # or "violated" with `invariant`, "not_converged", "panicked"; the latter may have
+//!                             # `message` and `place`, which must then be the same
 //!
 //! [plan]
 //! heal_at_ms = 15000
@@ -27,6 +28,8 @@ use coalmine_core::node::Node;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::files;
+use crate::panics::Panic;
 use crate::path::{PathCapsule, piece};
 use crate::plan::Plan;
 use crate::run::{Engine, Verdict};
@@ -47,8 +50,8 @@ pub struct Capsule<N: Node> {
     /// What runs it.
     #[serde(default)]
     pub engine: Engine,
-    /// What all is drawn from that the plan leaves open. TOML's numbers end at half of the seeds; the others are
-    /// strings.
+    /// What all is drawn from that the plan leaves open. Beyond 2^53 it is a string, as not every reader of JSON has
+    /// larger numbers.
     #[serde(default, with = "piece")]
     pub seed: u64,
     /// The verdict it must give.
@@ -59,13 +62,19 @@ pub struct Capsule<N: Node> {
 }
 
 /// A verdict, as far as it must stay the same.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Expected {
     /// The [name](Verdict::name) of the verdict.
     pub verdict: String,
     /// The invariant that is violated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub invariant: Option<String>,
+    /// What the panic says. A file that does not say so means any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// Where in the source it comes from: file, line, column. A file that does not say so means anywhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<String>,
 }
 
 /// The verdicts that a run can come to.
@@ -82,24 +91,39 @@ impl Expected {
 
     /// What stays the same of a verdict.
     pub fn of(verdict: &Verdict) -> Self {
-        let invariant = match verdict {
-            Verdict::Violated { invariant, .. } => Some(invariant.clone()),
+        let kind = Self { verdict: verdict.name().into(), ..Self::default() };
+        match verdict {
+            Verdict::Violated { invariant, .. } => Self { invariant: Some(invariant.clone()), ..kind },
+            Verdict::Panicked(Panic { place, message }) => Self {
+                message: Some(message.clone()),
+                place: Some(place.clone()).filter(|place| !place.is_empty()),
+                ..kind
+            },
             Verdict::Passed
             | Verdict::NotConverged { .. }
-            | Verdict::Panicked { .. }
             | Verdict::EnginesDiffer { .. }
-            | Verdict::NotDeterministic { .. } => None,
-        };
-        Self { verdict: verdict.name().into(), invariant }
+            | Verdict::NotDeterministic { .. } => kind,
+        }
+    }
+
+    /// Whether this is what came: the same verdict, and the same panic, as far as one is expected.
+    pub fn admits(&self, came: &Self) -> bool {
+        let means = |wanted: &Option<String>, came| wanted.is_none() || wanted == came;
+        self.is_like(came) && means(&self.message, &came.message) && means(&self.place, &came.place)
+    }
+
+    /// Whether the two are of one kind: engines may panic at different moments of what went wrong.
+    pub fn is_like(&self, other: &Self) -> bool {
+        (&self.verdict, &self.invariant) == (&other.verdict, &other.invariant)
     }
 }
 
 impl std::fmt::Display for Expected {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match &self.invariant {
-            Some(invariant) => write!(f, "{}: {invariant}", self.verdict),
-            None => write!(f, "{}", self.verdict),
-        }
+        let Self { verdict, invariant, message, place } = self;
+        let place = place.iter().map(|place| format!(" at {place}"));
+        let which = invariant.iter().chain(message).map(|which| format!(": {which}"));
+        write!(f, "{verdict}{}", place.chain(which).collect::<String>())
     }
 }
 
@@ -111,16 +135,20 @@ pub struct File {
 }
 
 impl File {
-    /// Reads a TOML or JSON file, by its ending. Errors name the file.
+    /// Reads a TOML or JSON file, whatever its name ends in: JSON begins with a brace, which TOML never does. Errors
+    /// name the file.
     pub fn read(path: &Path) -> Result<Self, String> {
         let name = path.display().to_string();
-        let text = std::fs::read_to_string(path).map_err(|why| format!("{name}: {why}"))?;
-        let value = match path.extension().and_then(|ending| ending.to_str()) {
-            Some("toml") => toml::from_str(&text).map_err(|why| format!("{name}: {why}")),
-            Some("json") => serde_json::from_str(&text).map_err(|why| format!("{name}: {why}")),
-            _ => Err(format!("{name}: a plan or a path is a .toml or .json file")),
+        let text = files::read_text(path, files::TEXT_BYTES).map_err(|why| format!("{name}: {why}"))?;
+        let json = || serde_json::from_str(&text).map_err(|why| format!("as JSON: {why}"));
+        let toml = || toml::from_str(&text).map_err(|why| format!("as TOML: {}", why.to_string().trim_end()));
+        let value = if text.trim_start().starts_with('{') {
+            json().or_else(|first| toml().map_err(|other| (first, other)))
+        } else {
+            toml().or_else(|first| json().map_err(|other| (first, other)))
         };
-        Ok(Self { path: name, value: value? })
+        let value = value.map_err(|(first, other)| format!("{name}: {first}\n{name}: {other}"))?;
+        Ok(Self { path: name, value })
     }
 
     /// Where it was read from.
@@ -150,7 +178,8 @@ impl File {
     pub fn parse<N: Node>(self) -> Result<Capsule<N>, String> {
         let at = |place: String, why: String| format!("{}: {place}{why}", self.path);
         // serde cannot refuse unknown keys beside flattened ones, so it is done here.
-        let known = ["about", "scenario", "engine", "seed", "verdict", "invariant", "plan"];
+        let known =
+            ["about", "scenario", "engine", "seed", "verdict", "invariant", "message", "place", "plan"];
         if let Some(key) =
             self.value.as_object().and_then(|it| it.keys().find(|key| !known.contains(&key.as_str())))
         {

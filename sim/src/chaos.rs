@@ -11,7 +11,7 @@ use coalmine_core::node::{Node, NodeId};
 use rand_chacha::ChaCha8Rng;
 
 use crate::faults::{Fault, Shape};
-use crate::plan::{Draw, Links, Plan, PlanStep, What, When};
+use crate::plan::{Draw, Links, Plan, PlanStep, STEADY_MS, What, When};
 use crate::system::{NodeOf, System};
 use crate::variants;
 
@@ -105,6 +105,7 @@ impl Chaos {
             steps,
             heal_at_ms: self.heal_at_ms,
             converge_within_ms: self.converge_within_ms,
+            steady_ms: STEADY_MS,
         }
     }
 }
@@ -143,7 +144,8 @@ impl<N: Node> Drawn<'_, N> {
         for _ in 0..self.up_to(6) {
             let node = self.node();
             let down_ms = self.rng.permille(800).then(|| 100 + self.rng.below(10_000));
-            self.fault(Fault::Crash { node, down_ms });
+            self.fault(crash(node, down_ms));
+            self.power_fails_after(down_ms);
         }
     }
 
@@ -161,7 +163,21 @@ impl<N: Node> Drawn<'_, N> {
                 return;
             };
             let down_ms = Some(100 + self.rng.below(10_000));
-            self.steps.push(PlanStep { when, what: What::Fault(Fault::Crash { node, down_ms }) });
+            self.steps.push(PlanStep { when, what: What::Fault(crash(node, down_ms)) });
+        }
+    }
+
+    /// The power may fail just after a process that was killed is back: what it has found on its disk is at risk until
+    /// it has synced it.
+    fn power_fails_after(&mut self, down_ms: Option<u64>) {
+        let (Some(down_ms), Some(last)) = (down_ms, self.steps.last()) else { return };
+        let (When::AtMs(at), What::Fault(Fault::Kill { node, .. })) = (&last.when, &last.what) else {
+            return;
+        };
+        let at = at + down_ms + down_ms % 40 / 4;
+        if at < self.chaos.heal_at_ms {
+            let fault = Fault::Crash { node: *node, down_ms: Some(down_ms) };
+            self.steps.push(PlanStep { when: When::AtMs(at), what: What::Fault(fault) });
         }
     }
 
@@ -244,6 +260,14 @@ impl<N: Node> Drawn<'_, N> {
         }
         let (record, nth) = (self.rng.pick(records).clone(), self.up_to(3) as u32);
         self.steps.push(PlanStep { when: When::Durable { node, record, nth }, what: What::Fault(fault) });
+    }
+}
+
+/// A crash of one kind or the other. Which, the time it is down decides, so that what else is drawn stays what it was.
+fn crash(node: NodeId, down_ms: Option<u64>) -> Fault {
+    match down_ms {
+        Some(down) if down % 3 == 0 => Fault::Kill { node, down_ms },
+        Some(_) | None => Fault::Crash { node, down_ms },
     }
 }
 

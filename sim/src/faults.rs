@@ -8,10 +8,17 @@
 //! connections time out), *clogged* (frames are held, and released when the clog ends), or *slow*. A
 //! connection may be *reset*: what was under way on it is lost. [`Shape`] names Jepsen's partitions.
 //!
-//! **Process.** A *crash* loses a node's memory; it starts again from its disk. A *wipe* is a crash after which
-//! the disk is empty, too. A *pause* stops a node for a while; nothing is lost, but its peers hear nothing,
+//! **Process.** A *crash* is that of a machine, as when the power fails: it loses a node's memory, and what was not
+//! synced is at risk; the node starts again from its disk. A *kill* ends the process alone: what had left it is there
+//! for its next life, although not durable by that, so that a crash soon after may still take it. That crash may come
+//! while the node is down. A *wipe* is a crash after which the disk is empty, too. A *pause* stops a node for a while; nothing is lost, but its peers hear nothing,
 //! and when it goes on its timers are late. A *clock* may run fast or slow, or jump ahead: all timers of the
 //! node follow it. Clocks never go back: nodes measure only durations.
+//!
+//! **What lasts** ends when its time is over, whatever else begins or ends meanwhile at the same place. A node stands
+//! still, and a disk is full, as long as any fault says so. What slows syncs, or frames, adds up. A clock runs as the
+//! last fault says that has begun and is not over. A pause is one of a process, and ends with it; clocks and disks are
+//! the machine's, and outlive crashes. Healing ends everything.
 //!
 //! **Disk.** A crash keeps any prefix of the unsynced writes and may leave a torn piece of the next one (see
 //! [`coalmine_core::disk`]). A sync may be *slow*. A sync may *fail*: the node must stop, and what it had not
@@ -58,11 +65,18 @@ pub type Directions = BTreeSet<(NodeId, NodeId)>;
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Fault {
-    /// A node crashes.
+    /// A node's machine crashes, as when the power fails.
     Crash {
         /// Which.
         node: NodeId,
         /// When it starts again; never, if this is missing, until all is healed.
+        down_ms: Option<u64>,
+    },
+    /// A node's process is killed, and its machine lives on.
+    Kill {
+        /// Which.
+        node: NodeId,
+        /// When it starts again.
         down_ms: Option<u64>,
     },
     /// A node crashes, and starts again with an empty disk.
@@ -283,6 +297,17 @@ impl CutKind {
     }
 }
 
+/// How the life of a node ends, other than by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CrashKind {
+    /// Its process alone: see [`Fault::Kill`].
+    Kill,
+    /// That of its machine: see [`Fault::Crash`].
+    Power,
+    /// The machine gets a new disk: see [`Fault::Wipe`].
+    Wipe,
+}
+
 /// The directed links from one group to another.
 pub fn directions(from: &[NodeId], to: &[NodeId], both_ways: bool) -> Directions {
     let pairs = from.iter().flat_map(|&a| to.iter().map(move |&b| (a, b))).filter(|(a, b)| a != b);
@@ -294,6 +319,7 @@ impl Fault {
     pub fn nodes(&self) -> Vec<NodeId> {
         match self {
             Self::Crash { node, .. }
+            | Self::Kill { node, .. }
             | Self::Wipe { node, .. }
             | Self::Pause { node, .. }
             | Self::Clock { node, .. }
@@ -323,7 +349,7 @@ impl Fault {
             false => Ok(()),
         };
         match self {
-            Self::Crash { down_ms, .. } | Self::Wipe { down_ms, .. } => {
+            Self::Crash { down_ms, .. } | Self::Kill { down_ms, .. } | Self::Wipe { down_ms, .. } => {
                 in_range("down_ms", down_ms.unwrap_or(0), TIMES_MS)
             }
             Self::Clock { percent, for_ms, .. } => {
@@ -372,6 +398,7 @@ impl Fault {
                 (!group.is_empty()).then_some(fault)
             }
             Self::Crash { .. }
+            | Self::Kill { .. }
             | Self::Wipe { .. }
             | Self::Pause { .. }
             | Self::Clock { .. }
@@ -390,6 +417,7 @@ impl Fault {
         let seconds = |ms: &u64| *ms as f64 / 1000.0;
         match self {
             Self::Crash { node, .. } => format!("{node} crashes"),
+            Self::Kill { node, .. } => format!("the process of {node} is killed"),
             Self::Wipe { node, .. } => format!("{node} crashes and loses its disk"),
             Self::Pause { node, for_ms } => format!("{node} stands still for {} s", seconds(for_ms)),
             Self::Clock { node, percent, for_ms } => {
@@ -455,6 +483,7 @@ pub enum Effect {
     FrameSlowed,
     ConnectionReset,
     Crash,
+    Kill,
     UnsyncedWriteLost,
     UnsyncedWriteKept,
     TornWrite,
@@ -472,7 +501,7 @@ pub enum Effect {
 
 impl Effect {
     /// All of them.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::FrameLost,
         Self::FrameDuplicated,
         Self::FrameDelayed,
@@ -486,6 +515,7 @@ impl Effect {
         Self::FrameSlowed,
         Self::ConnectionReset,
         Self::Crash,
+        Self::Kill,
         Self::UnsyncedWriteLost,
         Self::UnsyncedWriteKept,
         Self::TornWrite,
@@ -517,6 +547,7 @@ impl Effect {
             Self::FrameSlowed => "frame slowed",
             Self::ConnectionReset => "connection reset",
             Self::Crash => "crash",
+            Self::Kill => "process killed",
             Self::UnsyncedWriteLost => "unsynced write lost",
             Self::UnsyncedWriteKept => "unsynced write kept",
             Self::TornWrite => "torn write",

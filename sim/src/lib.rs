@@ -1,5 +1,8 @@
 //! The harness: runs a [`System`](system::System) under every fault, and tells what it found.
 
+// Whatever is printed goes through one layer, where it may fail: `println!` panics when nobody takes it.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 #[cfg(not(madsim))]
 compile_error!(
     "coalmine-sim needs madsim's simulator: build with `--cfg madsim`. The workspace sets it in \
@@ -14,6 +17,7 @@ pub mod cli;
 pub mod engine;
 pub mod faults;
 pub mod madsim;
+pub mod panics;
 pub mod path;
 pub mod plan;
 pub mod prelude;
@@ -29,3 +33,5 @@ pub mod trace;
 mod variants;
 pub mod verify;
 pub mod world;
+
+pub(crate) use coalmine_real::{files, paste};

@@ -179,7 +179,8 @@ pub enum Happens<N: Node> {
     },
 }
 
-/// A piece of a node's vocabulary, as data. What TOML has no words for is JSON in a string.
+/// A piece of a node's vocabulary, as data. What TOML has no words for is JSON in a string, and so is a number that
+/// JavaScript would round: half of all seeds and ids are beyond 2^53.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Piece<T>(pub T);
 
@@ -207,9 +208,25 @@ pub mod piece {
     pub fn serialize<T: Data, S: Serializer>(piece: &T, serializer: S) -> Result<S::Ok, S::Error> {
         let json = serde_json::to_value(piece).map_err(ser::Error::custom)?;
         let plain = without_nulls(json.clone());
-        let means_the_same = toml::Value::try_from(&plain).is_ok()
+        let means_the_same = is_exact(&plain)
+            && toml::Value::try_from(&plain).is_ok()
             && serde_json::from_value::<T>(plain.clone()).is_ok_and(|it| it == *piece);
         if means_the_same { plain.serialize(serializer) } else { json.to_string().serialize(serializer) }
+    }
+
+    /// Whether all readers of JSON read the same: many have no numbers but those with 53 binary digits.
+    fn is_exact(value: &Value) -> bool {
+        const MOST: u64 = 1 << 53;
+        match value {
+            Value::Number(number) if number.is_f64() => true,
+            Value::Number(number) => number
+                .as_u64()
+                .or_else(|| number.as_i64().map(i64::unsigned_abs))
+                .is_some_and(|magnitude| magnitude <= MOST),
+            Value::Array(items) => items.iter().all(is_exact),
+            Value::Object(map) => map.values().all(is_exact),
+            Value::Null | Value::Bool(_) | Value::String(_) => true,
+        }
     }
 
     /// From data, or JSON in a string.
@@ -224,6 +241,23 @@ pub mod piece {
             None => Err(why),
         });
         piece.map_err(de::Error::custom)
+    }
+}
+
+/// The same for lists: `#[serde(with = "pieces")]`.
+pub mod pieces {
+    use super::{Data, Deserialize, DeserializeOwned, Deserializer, Piece, Serialize, Serializer};
+
+    /// As data that TOML has words for.
+    pub fn serialize<T: Data, S: Serializer>(all: &[T], serializer: S) -> Result<S::Ok, S::Error> {
+        all.iter().cloned().map(Piece).collect::<Vec<_>>().serialize(serializer)
+    }
+
+    /// From data, or JSON in strings.
+    pub fn deserialize<'de, T: DeserializeOwned, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<T>, D::Error> {
+        Ok(Vec::<Piece<T>>::deserialize(deserializer)?.into_iter().map(|Piece(it)| it).collect())
     }
 }
 
@@ -256,7 +290,7 @@ impl<N: Node> PathCapsule<N> {
             serde_json::from_value(value).map_err(|why| why.to_string())?;
         let parse = |(place, step)| PathStep::parse(step).map_err(|why| format!("step {}: {why}", place + 1));
         let steps = steps.into_iter().enumerate().map(parse).collect::<Result<_, _>>()?;
-        let expected = Expected { verdict, invariant };
+        let expected = Expected { verdict, invariant, ..Expected::default() };
         expected.check()?;
         Ok(Self { about, model, space, expected, steps })
     }
@@ -264,7 +298,7 @@ impl<N: Node> PathCapsule<N> {
     /// As TOML, each step with a comment that tells it.
     pub fn to_toml(&self, told: &[String]) -> String {
         let mut out = String::new();
-        let Expected { verdict, invariant } = &self.expected;
+        let Expected { verdict, invariant, .. } = &self.expected;
         let heads = [("about", Some(&self.about)), ("model", Some(&self.model)), ("verdict", Some(verdict))];
         for (key, value) in heads.into_iter().chain([("invariant", invariant.as_ref())]) {
             if let Some(value) = value.filter(|value| !value.is_empty()) {

@@ -22,8 +22,19 @@ pub struct Plan<N: Node> {
     pub steps: Vec<PlanStep<N>>,
     /// When the safety phase ends: all faults are healed, every node is restarted.
     pub heal_at_ms: u64,
-    /// How long the system may then take to converge.
+    /// How long the system may then take to converge: until it has, and stays so.
     pub converge_within_ms: u64,
+    /// For how long it must then stay converged.
+    #[serde(default = "steady_ms")]
+    pub steady_ms: u64,
+}
+
+/// For how long a system must stay converged, in milliseconds, unless its plan says otherwise: longer than most
+/// periodic timers take to come round.
+pub const STEADY_MS: u64 = 5_000;
+
+fn steady_ms() -> u64 {
+    STEADY_MS
 }
 
 /// How links treat frames.
@@ -147,7 +158,14 @@ impl<N: Node> Plan<N> {
     /// A plan without faults, in which clients ask these things at these times (in milliseconds).
     pub fn quiet(asks: impl IntoIterator<Item = (u64, What<N>)>) -> Self {
         let steps = asks.into_iter().map(|(at, what)| PlanStep { when: When::AtMs(at), what }).collect();
-        Self { members: None, links: Links::default(), steps, heal_at_ms: 15_000, converge_within_ms: 30_000 }
+        Self {
+            members: None,
+            links: Links::default(),
+            steps,
+            heal_at_ms: 15_000,
+            converge_within_ms: 30_000,
+            steady_ms: STEADY_MS,
+        }
     }
 
     /// The same plan for a system without this member: what concerns nobody else is left out.
@@ -171,6 +189,7 @@ impl<N: Node> Plan<N> {
         let Links { loss_permille, duplicate_permille, delay_permille, delay_ms } = self.links;
         in_range("plan.heal_at_ms", self.heal_at_ms, TIMES_MS)?;
         in_range("plan.converge_within_ms", self.converge_within_ms, TIMES_MS)?;
+        in_range("plan.steady_ms", self.steady_ms, TIMES_MS)?;
         in_range("plan.links.loss_permille", loss_permille, PERMILLE)?;
         in_range("plan.links.duplicate_permille", duplicate_permille, PERMILLE)?;
         in_range("plan.links.delay_permille", delay_permille, PERMILLE)?;
@@ -240,6 +259,8 @@ pub enum Stream {
     Disk = 3,
     /// How long timers wait within their ranges, and what nodes choose.
     Timers = 4,
+    /// How much of a frame a connection takes, or gives, at once.
+    Wire = 5,
 }
 
 impl Stream {

@@ -2,6 +2,7 @@
 
 pub use coalmine_core::node::{Context, Event, Node, NodeId, RequestId, Word};
 pub use coalmine_core::observation::{Facts, History, Invariant, Observation, Witness};
+pub use coalmine_core::told::{RestsOn, Told};
 pub use coalmine_real::face::Face;
 
 pub use crate::chaos::{Chaos, chaos};

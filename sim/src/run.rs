@@ -9,7 +9,9 @@ use coalmine_core::node::{Node, NodeId};
 use serde::{Deserialize, Serialize};
 
 use crate::faults::Effects;
+use crate::panics::Panic;
 use crate::trace::Entry;
+use crate::world::shared::fingerprint;
 
 /// What runs a plan.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -71,10 +73,7 @@ pub enum Verdict {
         why: String,
     },
     /// A node, or the harness, panicked.
-    Panicked {
-        /// Its message.
-        message: String,
-    },
+    Panicked(Panic),
     /// The two engines came to different verdicts.
     EnginesDiffer {
         /// Under madsim.
@@ -110,7 +109,7 @@ impl Verdict {
             Self::Passed => 0,
             Self::Violated { .. } => 1,
             Self::NotConverged { .. } => 3,
-            Self::Panicked { .. } => 4,
+            Self::Panicked(_) => 4,
             Self::NotDeterministic { .. } => 5,
             Self::EnginesDiffer { madsim, world } => match madsim.exit_code() {
                 0 => world.exit_code(),
@@ -125,7 +124,7 @@ impl Verdict {
             Self::Passed => "passed",
             Self::Violated { .. } => "violated",
             Self::NotConverged { .. } => "not_converged",
-            Self::Panicked { .. } => "panicked",
+            Self::Panicked(_) => "panicked",
             Self::NotDeterministic { .. } => "not_deterministic",
             Self::EnginesDiffer { .. } => "engines_differ",
         }
@@ -140,7 +139,8 @@ impl Verdict {
     pub(crate) fn panicked(panic: &(dyn Any + Send)) -> Self {
         let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
         let message = text.or_else(|| panic.downcast_ref::<String>().cloned());
-        Self::Panicked { message: message.unwrap_or_else(|| "without a message".into()) }
+        let message = message.unwrap_or_else(|| "without a message".into());
+        Self::Panicked(Panic::without_place(message))
     }
 
     /// In one line.
@@ -149,7 +149,7 @@ impl Verdict {
             Self::Passed => "passed".into(),
             Self::Violated { invariant, why } => format!("invariant {invariant} is violated: {why}"),
             Self::NotConverged { why } => format!("did not converge: {why}"),
-            Self::Panicked { message } => format!("panicked: {message}"),
+            Self::Panicked(panic) => panic.to_string(),
             Self::EnginesDiffer { madsim, world } => {
                 format!("the engines differ: under madsim {}; under world {}", madsim.tell(), world.tell())
             }
@@ -185,6 +185,10 @@ pub struct RunReport<N: Node> {
     /// has come, or its trigger was pulled, before the verdict; and if it crashes, wipes or pauses a node, that node
     /// was up. `None` if a panic took away what was known.
     pub unused_steps: Option<Vec<usize>>,
+    /// How long after all was healed the system had converged, and stayed so.
+    pub converged_after: Option<Duration>,
+    /// The clients that were never answered, in words, if the run came to its end.
+    pub unanswered: Vec<String>,
     /// The trace, if it was kept.
     pub trace: Option<Vec<Entry<N>>>,
     /// The recordings, if they were asked for.
@@ -192,15 +196,18 @@ pub struct RunReport<N: Node> {
 }
 
 impl<N: Node> RunReport<N> {
-    pub(crate) fn panicked(panic: &(dyn Any + Send)) -> Self {
+    /// A run that a panic ended before anything had happened.
+    pub(crate) fn panicked(panic: Panic) -> Self {
         Self {
-            verdict: Verdict::panicked(panic),
-            digest: 0,
+            digest: fingerprint(&panic),
+            verdict: Verdict::Panicked(panic),
             events: 0,
             simulated: Duration::ZERO,
             wall: Duration::ZERO,
             effects: Effects::default(),
             unused_steps: None,
+            converged_after: None,
+            unanswered: Vec::new(),
             trace: None,
             recordings: BTreeMap::new(),
         }

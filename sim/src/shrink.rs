@@ -253,7 +253,9 @@ fn shorter(fault: &Fault) -> Vec<Fault> {
 fn with_time(fault: &Fault, by: impl Fn(u64) -> u64) -> Fault {
     let mut fault = fault.clone();
     match &mut fault {
-        Fault::Crash { down_ms, .. } | Fault::Wipe { down_ms, .. } => *down_ms = down_ms.map(by),
+        Fault::Crash { down_ms, .. } | Fault::Kill { down_ms, .. } | Fault::Wipe { down_ms, .. } => {
+            *down_ms = down_ms.map(by)
+        }
         Fault::Pause { for_ms, .. }
         | Fault::Clock { for_ms, .. }
         | Fault::Cut { for_ms, .. }
@@ -286,7 +288,11 @@ mod tests {
         let crashes = |id| plan.steps.iter().any(|step| step.what == crash(id, 0).what || names(step, id));
         let violated = crashes(3) && crashes(7);
         let invariant = violated.then(|| "both".to_owned());
-        Expected { verdict: if violated { "violated" } else { "passed" }.into(), invariant }
+        Expected {
+            verdict: if violated { "violated" } else { "passed" }.into(),
+            invariant,
+            ..Expected::default()
+        }
     }
 
     fn names(step: &PlanStep<TwoPhase>, id: u32) -> bool {
@@ -329,7 +335,7 @@ mod tests {
         let run = |plan: &Plan<TwoPhase>| {
             let all = plan.steps.len() == 9 && plan.steps.iter().all(|it| matches!(it.when, When::AtMs(_)));
             let violated = all || plan.steps.iter().any(|step| step.when == right && names(step, 3));
-            Expected { verdict: if violated { "violated" } else { "passed" }.into(), invariant: None }
+            Expected { verdict: if violated { "violated" } else { "passed" }.into(), ..Expected::default() }
         };
         let mut plan = Plan::quiet([]);
         plan.steps = (1..=9).map(|id| crash(id, 1_000 + u64::from(id) * 37)).collect();
@@ -351,7 +357,7 @@ mod tests {
                 60 => is_left(3) && is_left(7),
                 _ => false,
             };
-            Expected { verdict: if violated { "violated" } else { "passed" }.into(), invariant: None }
+            Expected { verdict: if violated { "violated" } else { "passed" }.into(), ..Expected::default() }
         };
         let expected = run(&plan, 1);
         let ((least, seed), at) = shrink((plan, 1), &expected, &NO_WAYS, run, |_| true);

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::capsule::{Capsule, Expected, File};
 use crate::check::explore::{self, Serving};
-use crate::check::{self, CheckOptions, CheckProgress, CheckReport};
+use crate::check::{self, CheckOptions, CheckProgress, CheckReport, Unsettled};
 use crate::faults::Effects;
 use crate::path::{self, PathCapsule};
 use crate::plan::Plan;
@@ -166,6 +166,10 @@ pub struct Outcome {
     /// The steps of the plan or the path, counted from 0, that were not carried out: see
     /// [`RunReport::unused_steps`].
     pub unused_steps: Option<Vec<usize>>,
+    /// How long after all was healed the system had converged, and stayed so; see [`RunReport::converged_after`].
+    pub converged_after: Option<Duration>,
+    /// The clients that were never answered, in words.
+    pub unanswered: Vec<String>,
     /// What happened, in words.
     pub story: Option<String>,
     /// The same with all that every run is full of.
@@ -229,7 +233,7 @@ where
 
     fn plan(&self, engine: Engine, seed: u64) -> String {
         let plan = self.plan_of(&(self.system)(), seed);
-        let expected = Expected { verdict: "passed".into(), invariant: None };
+        let expected = Expected { verdict: "passed".into(), ..Expected::default() };
         Capsule { about: String::new(), scenario: self.name.into(), engine, seed, expected, plan }.to_toml()
     }
 
@@ -316,6 +320,8 @@ where
         wall: report.wall,
         effects: report.effects,
         unused_steps: report.unused_steps,
+        converged_after: report.converged_after,
+        unanswered: report.unanswered,
         recordings: report.recordings,
     }
 }
@@ -484,7 +490,7 @@ impl<S: System> ModelDef<S> {
     fn walk(&self, rules: &Rules<S>, path: &[Action<NodeOf<S>>], keep_trace: bool) -> RunReport<NodeOf<S>> {
         let mut report = walk(rules, path, keep_trace);
         if report.verdict == Verdict::Passed
-            && let Err(why) = check::settles_after(rules, path)
+            && let Err(Unsettled::Never(why)) = check::settles_after(rules, path)
         {
             report.verdict = Verdict::NotConverged { why };
         }
@@ -549,6 +555,8 @@ impl<S: System> ModelDef<S> {
             wall: report.wall,
             effects: report.effects.clone(),
             unused_steps: None,
+            converged_after: None,
+            unanswered: Vec::new(),
             recordings: BTreeMap::new(),
         }
     }

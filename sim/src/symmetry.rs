@@ -56,7 +56,7 @@ impl<N: Node, H> Symmetry<N, H> {
             let timer = |timer: &N::Timer| (self.timer)(timer, names);
             host.renamed((self.node)(host.node(), names), timer, |effect| self.effect(effect, names))
         });
-        Slot { host, disk, lives: slot.lives }
+        Slot { host, disk, lives: slot.lives, told_early: slot.told_early.clone() }
     }
 
     /// A packet with the new names.

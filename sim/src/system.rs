@@ -5,6 +5,7 @@ use std::fmt::Debug;
 
 use coalmine_core::node::{Node, NodeId, RequestId};
 use coalmine_core::observation::{History, Invariant, Observation, Witness};
+use coalmine_core::told;
 
 use crate::symmetry::Symmetry;
 use crate::world::Limits;
@@ -61,6 +62,12 @@ pub trait System: Debug + Send + Sync + 'static {
         None
     }
 
+    /// Why it is no fault of the system if a client that asks this is never answered, although it asks again and again;
+    /// `None` if it must be answered before a run ends.
+    fn owes_no_answer(&self, _: &<Self::Node as Node>::Request) -> Option<&'static str> {
+        None
+    }
+
     /// What must hold at every moment.
     fn invariants(&self) -> Vec<Invariant<Self::Node, Self::History>>;
 
@@ -86,7 +93,7 @@ pub trait System: Debug + Send + Sync + 'static {
     }
 
     /// Whether the system has come to rest once all faults are healed; `Err` says what is missing. If nobody
-    /// says, it is enough that every node is up.
+    /// says, it is enough that every node is up. A run asks after every step whether it stays at rest.
     fn converged(&self, now: &Observation<'_, Self::Node, Self::History>) -> Result<(), String> {
         match now.nodes.iter().find(|node| node.state.is_none()) {
             Some(node) => Err(format!("{} is down", node.id)),
@@ -106,6 +113,13 @@ pub trait System: Debug + Send + Sync + 'static {
             None => Ok(()),
         }
     }
+}
+
+/// All that must hold at every moment: what the system says, and that nobody [tells too early](told::write_ahead).
+pub fn invariants_of<S: System>(system: &S) -> Vec<Invariant<S::Node, S::History>> {
+    let mut invariants = system.invariants();
+    invariants.extend(told::write_ahead());
+    invariants
 }
 
 /// One request of a client.

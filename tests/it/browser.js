@@ -33,6 +33,8 @@ addEventListener('load', async () => {
     const { word, lane, name, large } = JSON.parse(document.getElementById('asked').textContent);
     seen.banner = document.getElementById('banner').className;
     const wrong = document.querySelector('#rows .violation');
+    seen.leftOut = (document.querySelector('#banner .leftout') || { textContent: '' }).textContent;
+    seen.gaps = rows.filter(row => row.leftOut).length;
     seen.violation = wrong && [Number(wrong.dataset.step), wrong.querySelector('.chip.bad').textContent];
     seen.arrows = document.querySelectorAll('#diagram path, #diagram line').length;
 

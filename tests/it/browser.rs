@@ -23,16 +23,20 @@ window.requestAnimationFrame = work => setTimeout(work, 16);</script>";
 /// What `browser.js` saw.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-struct Seen {
+pub struct Seen {
     errors: Vec<String>,
-    banner: String,
-    violation: Option<(usize, String)>,
+    pub banner: String,
+    /// What a page that does not show all says of it.
+    pub left_out: String,
+    /// How often it says so where something is left out.
+    pub gaps: usize,
+    pub violation: Option<(usize, String)>,
     arrows: usize,
     /// Words of the diagram that are written one over the other.
     collisions: Vec<String>,
     found: String,
     hit: (usize, usize),
-    end: usize,
+    pub end: usize,
     // Of a page that can be seen as a whole:
     shown: Vec<usize>,
     all: Vec<usize>,
@@ -50,7 +54,12 @@ struct Seen {
 }
 
 /// Opens a page and uses it; `None` where there is no browser.
-fn open(page: &Page, asked: &serde_json::Value) -> Option<Seen> {
+pub fn open(page: &Page, asked: &serde_json::Value) -> Option<Seen> {
+    open_text(&render(page), asked)
+}
+
+/// The same of a page that was written already.
+pub fn open_text(page: &str, asked: &serde_json::Value) -> Option<Seen> {
     let is_there = |name: &&&str| Command::new(name).arg("--version").output().is_ok();
     let Some(browser) = NAMES.iter().find(is_there) else {
         // Not by a macro, whose words are kept from whoever runs a test that passes.
@@ -62,7 +71,7 @@ fn open(page: &Page, asked: &serde_json::Value) -> Option<Seen> {
     let after = format!(
         "<script type=\"application/json\" id=\"asked\">{asked}</script><script>{driver}</script></body>"
     );
-    let html = render(page).replacen("<body>", &format!("<body>{BEFORE}"), 1);
+    let html = page.replacen("<body>", &format!("<body>{BEFORE}"), 1);
     let (html, end) = html.rsplit_once("</body>").expect("a page has a body");
     let file = folder.path().join("page.html");
     std::fs::write(&file, format!("{html}{after}{end}")).expect("it can be written");

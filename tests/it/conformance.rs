@@ -120,6 +120,7 @@ fn simulated() -> Journals {
             | Happening::Stepped { node, effects, .. }
             | Happening::Synced { node, effects, .. } => (node, effects),
             Happening::Crashed { .. }
+            | Happening::Killed { .. }
             | Happening::Stopped { .. }
             | Happening::Frame { .. }
             | Happening::Asked { .. }
@@ -128,6 +129,7 @@ fn simulated() -> Journals {
             | Happening::Cut { .. }
             | Happening::Mended { .. }
             | Happening::Fault(_)
+            | Happening::Noted(_)
             | Happening::Healed => continue,
         };
         for effect in effects {

@@ -27,7 +27,7 @@ pub fn guessing_resolver() -> Page {
 }
 
 /// The data, as the page's script reads it.
-fn data(html: &str) -> Page {
+pub fn data(html: &str) -> Page {
     let (_, rest) = html.split_once(r#"id="data">"#).expect("the page holds its data");
     let (json, _) = rest.split_once("</script>").expect("the data ends");
     serde_json::from_str(json).expect("the data is a page")

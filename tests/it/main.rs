@@ -2,8 +2,10 @@
 //!
 //! * [`transcripts`]: situations of a protocol, written as scripts, told as stories.
 //! * [`codecs`]: frames, journals and JSON against hostile bytes.
+//! * [`durations`], [`edges`]: how long a timer may take; what is found is told whatever cannot be kept.
 //! * [`host`]: the promises of the one interpreter of effects.
-//! * [`html`], [`browser`]: a run as a page, and the page in a browser.
+//! * [`runs`]: what both engines promise about every run.
+//! * [`html`], [`browser`], [`thin`]: a run as a page, the page in a browser, and one of a long run.
 //! * [`scenarios`], [`checks`]: what ships passes, and is counted; a seed is a seed, wherever it runs.
 //! * [`models`]: the checker counts as many states as others do.
 //! * [`paths`]: counterexamples replay from their files; the Explorer opens where one ends.
@@ -11,6 +13,7 @@
 //! * [`sweeps`]: parts of a sweep, in time and in space, add up to the whole.
 //! * [`conformance`]: the real, the simulated and the explored cluster write the same journals.
 //! * [`recordings`]: what was recorded does the same again, and what was changed is found.
+//! * [`settling`]: whether nodes come to rest is decided.
 //! * [`specimens`]: bugs planted on purpose are found by the sweep and by the checker.
 //! * [`purity`]: what the core may depend on, and what must never reach production.
 
@@ -18,6 +21,8 @@ mod browser;
 mod checks;
 mod codecs;
 mod conformance;
+mod durations;
+mod edges;
 mod explorers;
 mod host;
 mod html;
@@ -26,8 +31,11 @@ mod paths;
 mod plans;
 mod purity;
 mod recordings;
+mod runs;
 mod scenarios;
+mod settling;
 mod specimens;
 mod sweeps;
+mod thin;
 mod transcripts;
 mod two_phase_commit;

@@ -184,7 +184,7 @@ fn every_kind_of_step_can_be_written_and_read() {
             kinds.insert(kind);
             kinds.extend(how.iter().filter(|(is_so, _)| *is_so).map(|(_, name)| *name));
         }
-        let expected = Expected { verdict: "passed".into(), invariant: None };
+        let expected = Expected { verdict: "passed".into(), ..Expected::default() };
         let capsule =
             PathCapsule { about: "\"quoted\"".into(), model: "rollout".into(), space: args, expected, steps };
         let text = capsule.to_toml(&[]);
@@ -264,7 +264,7 @@ fn choices_and_words_that_toml_does_not_have_are_kept() {
         let mut next = Vec::new();
         rules.successors(&first.next, &mut next);
         let path = vec![first.action, next.swap_remove(0).action];
-        let expected = Expected { verdict: "passed".into(), invariant: None };
+        let expected = Expected { verdict: "passed".into(), ..Expected::default() };
         let (steps, space) = (steps_of(&rules, &path), ModelArgs::default());
         let capsule = PathCapsule { about: String::new(), model: "choosers".into(), space, expected, steps };
         let told: Vec<_> = path.iter().map(|action| rules.tell(action)).collect();
@@ -309,7 +309,7 @@ fn cuts_losses_and_duplicates_are_told_and_drawn() {
         assert!(text.contains(words), "it should tell of {words:?}:\n{text}");
     }
 
-    let expected = Expected { verdict: "passed".into(), invariant: None };
+    let expected = Expected { verdict: "passed".into(), ..Expected::default() };
     let steps = steps_of(&rules, &path);
     let capsule = PathCapsule { about: String::new(), model: "rollout".into(), space: args, expected, steps };
     let file = Temporary::new("drawn", &capsule.to_toml(&[]));

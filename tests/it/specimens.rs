@@ -139,6 +139,18 @@ fn what_does_not_settle_is_told_by_the_exit_code() {
     assert!(code == Some(0) && said.contains("settles: not asked (--no-settle)"), "{said}");
     let (code, said) = specimens(&folder, "check patient-register --operations 1 --full");
     assert!(code == Some(0) && said.contains("13 distinct states") && !said.contains("left out"), "{said}");
+    let (code, said) = specimens(&folder, "check counts --settle-rounds 50");
+    assert_eq!(code, Some(6), "{said}");
+    for words in
+        ["? settles: NOT KNOWN", "no end was seen in 50 rounds (--settle-rounds)", "from the beginning"]
+    {
+        assert!(said.contains(words), "{said}");
+    }
+    let (code, said) = specimens(&folder, "check counts --format json --walk 0..3");
+    let report: serde_json::Value = serde_json::from_str(said.trim()).expect("one object");
+    assert_eq!((code, &report["properties"]["settles"]), (Some(6), &"unknown".into()), "{said}");
+    assert_eq!(report["settling_losses"][0], "nothing is lost", "{said}");
+    assert!(report["settling_unknown"]["why"].as_str().is_some_and(|why| why.contains("10000")), "{said}");
     std::fs::remove_dir_all(folder).expect("it is ours");
 }
 

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use coalmine_sim::capsule::File;
 use coalmine_sim::faults::Effects;
+use coalmine_sim::panics::Panic;
 use coalmine_sim::run::{Engine, Verdict};
 use coalmine_sim::shrink::Shrinking;
 use coalmine_sim::suite::{AnyScenario, FileOutcome, Outcome, Shrunk, Suite};
@@ -53,6 +54,8 @@ impl AnyScenario for Arithmetic {
             wall: self.takes,
             effects: Effects::default(),
             unused_steps: None,
+            converged_after: None,
+            unanswered: Vec::new(),
             story: None,
             whole_story: None,
             page: None,
@@ -341,6 +344,7 @@ mod merging {
             simulated_s: 1.25,
             wall_s: 0.5,
             resumed: 0,
+            unsaved: None,
         };
         serde_json::to_string(&report).expect("plain data")
     }
@@ -478,7 +482,7 @@ mod processes {
     }
 
     fn panicking(_: Engine, seed: u64) -> Option<Verdict> {
-        (seed == 4).then(|| Verdict::Panicked { message: "n2 divides by zero".into() })
+        (seed == 4).then(|| Verdict::Panicked(Panic::without_place("n2 divides by zero")))
     }
 
     #[test]

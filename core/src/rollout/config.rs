@@ -11,6 +11,9 @@ use super::mistake::Mistake;
 use super::state::{ModelId, WHOLE_BP};
 use crate::node::NodeId;
 
+/// The longest that anything may take, in milliseconds: a year.
+pub const LONGEST_MS: u64 = 365 * 24 * 60 * 60 * 1_000;
+
 /// One node's configuration. All nodes agree on all but `me`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Config {
@@ -68,16 +71,18 @@ impl Config {
             }
         }
         let timeouts = &self.timeouts;
-        let zero = [
+        let all = [
             ("vote_ms", timeouts.vote_ms),
             ("resend_ms", timeouts.resend_ms),
             ("inquire_ms", timeouts.inquire_ms),
             ("heartbeat_ms", timeouts.heartbeat_ms),
-        ]
-        .into_iter()
-        .find(|&(_, ms)| ms == 0);
+        ];
+        let zero = all.into_iter().find(|&(_, ms)| ms == 0);
         if let Some((field, _)) = zero {
             return Err(ConfigError::Zero { field });
+        }
+        if let Some((field, ms)) = all.into_iter().find(|&(_, ms)| ms > LONGEST_MS) {
+            return Err(ConfigError::TooLong { field, ms });
         }
         if self.gates.max_error_bp > WHOLE_BP {
             return Err(ConfigError::ErrorRate { bp: self.gates.max_error_bp });
@@ -103,6 +108,14 @@ pub enum ConfigError {
     Zero {
         /// Which.
         field: &'static str,
+    },
+    /// A timeout that no cluster lives to see.
+    #[error("timeouts.{field}: {ms} is more than a year, {LONGEST_MS} ms")]
+    TooLong {
+        /// Which.
+        field: &'static str,
+        /// How long it is.
+        ms: u64,
     },
     /// An error rate above one.
     #[error("gates.max_error_rate: {} is above 1", f64::from(*bp) / f64::from(WHOLE_BP))]

@@ -107,8 +107,8 @@ impl RolloutNode {
         let rollout = Rollout { id, model, pause_ms, steps: steps_bp.iter().map(step).collect() };
         self.append(Record::Accepted(rollout), cx);
         cx.observe(Fact::Accepted { id });
+        self.publish(config, cx); // before the answer: who is answered reads its own write
         cx.reply(id, Reply::Accepted { id });
-        self.publish(config, cx);
         self.begin(config, cx);
     }
 

@@ -61,6 +61,7 @@ pub mod message;
 pub mod mistake;
 pub mod participant;
 pub mod resolver;
+mod rests;
 pub mod state;
 mod tell;
 
@@ -75,6 +76,7 @@ use self::mistake::Mistake;
 use self::resolver::Inquiry;
 use self::state::{RoutingState, Txid};
 use crate::node::{Context, Event, Node, NodeId, RequestId, Word};
+use crate::told::RestsOn;
 
 /// One member of the cluster. What must survive a crash is in `durable`, all else may be lost at any time.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -152,6 +154,10 @@ impl Node for RolloutNode {
 
     fn is_not_yet(reply: &Reply) -> bool {
         matches!(reply, Reply::Joining(_))
+    }
+
+    fn rests_on() -> Option<RestsOn<Self>> {
+        Some(rests::rests_on)
     }
 
     fn tell(word: Word<'_, Self>) -> String {

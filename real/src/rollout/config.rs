@@ -26,13 +26,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use coalmine_core::node::NodeId;
-use coalmine_core::rollout::config::{Config, ConfigError, Gates, NoEvidence, Timeouts};
+use coalmine_core::rollout::config::{Config, ConfigError, Gates, LONGEST_MS, NoEvidence, Timeouts};
 use coalmine_core::rollout::state::ModelId;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::data_plane::{Backend, DataPlane};
 use super::wire::{Role, bp_of_decimal, decimal_of_bp};
+use crate::files::{TEXT_BYTES, read_text};
 use crate::shell::Placement;
 
 /// One node's file.
@@ -204,7 +205,7 @@ impl NodeFile {
             _ => return Err(FileError::Extension { file: file.into() }),
         };
         let text =
-            std::fs::read_to_string(file).map_err(|error| FileError::Read { file: file.into(), error })?;
+            read_text(file, TEXT_BYTES).map_err(|error| FileError::Read { file: file.into(), error })?;
         let parsed = if is_json { parse_json(&text) } else { parse_toml(&text) };
         parsed.map_err(|(line, what)| FileError::Syntax { file: file.into(), line, what })
     }
@@ -303,6 +304,15 @@ impl NodeFile {
         if self.health_window_ms == 0 {
             return wrong("health_window_ms", "must be above 0".into());
         }
+        let latencies = self
+            .backends
+            .iter()
+            .map(|(model, backend)| (format!("backends.{model}.latency_ms"), backend.latency_ms));
+        for (key, ms) in latencies.chain([("health_window_ms".to_owned(), self.health_window_ms)]) {
+            if ms > LONGEST_MS {
+                return wrong(&key, format!("{ms} is more than a year, {LONGEST_MS} ms"));
+            }
+        }
         let rates = self
             .backends
             .iter()
@@ -379,6 +389,18 @@ data = "127.0.0.1:50051"
     }
 
     #[test]
+    fn a_byte_order_mark_and_other_line_ends_change_nothing() {
+        let node: NodeFile = toml::from_str(FILE).expect("valid");
+        let folder = tempfile::tempdir().expect("a folder");
+        let json = serde_json::to_string_pretty(&node).expect("plain data");
+        for (name, text) in [("node.toml", FILE), ("node.json", &json)] {
+            let file = folder.path().join(name);
+            std::fs::write(&file, format!("\u{feff}{}", text.replace('\n', "\r\n"))).expect("written");
+            assert_eq!(NodeFile::load(&file).expect(name), node);
+        }
+    }
+
+    #[test]
     fn json_and_toml_say_the_same() {
         let node: NodeFile = toml::from_str(FILE).expect("valid");
         let json = serde_json::to_string_pretty(&node).expect("plain data");
@@ -405,6 +427,18 @@ data = "127.0.0.1:50051"
             ("\"participant\"", "\"coordinator\"", "role: n2 and n1 are coordinators"),
             ("\"coordinator\"", "\"participant\"", "role: no node is the coordinator"),
             ("vote_ms = 700", "vote_ms = 0", "vote_ms"),
+            (
+                "vote_ms = 700",
+                "heartbeat_ms = 9223372036854775807",
+                "timeouts.heartbeat_ms: 9223372036854775807 is more than a year",
+            ),
+            ("vote_ms = 700", "vote_ms = 18446744073709551615", "line 10: "),
+            ("latency_ms = 400", "latency_ms = 31536000001", "backends.v2.latency_ms: 31536000001 is more"),
+            (
+                "journal\"",
+                "journal\"\nhealth_window_ms = 31536000001",
+                "health_window_ms: 31536000001 is more",
+            ),
             ("error_rate = 0.5", "error_rate = 1.5", "backends.v2.error_rate: 1.5: must lie in 0..=1"),
             ("max_error_rate = 0.01", "max_error_rate = -1", "gates.max_error_rate: -1: must lie in 0..=1"),
             ("journal\"", "journal\"\nhealth_window_ms = 0", "health_window_ms: must be above 0"),

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, ReadBuf};
 
 use super::bells::Bell;
-use super::{Envelope, Later, Who};
+use super::{Envelope, Later, NONSENSE, Who};
 use crate::runtime::{Listener, Runtime};
 
 /// What a listener has taken, and the listener.
@@ -72,7 +72,7 @@ impl<S: AsyncRead + Unpin> Incoming<S> {
             Err(Some(error)) => error.to_string(),
             Err(None) => "it ended within a frame".into(),
         };
-        Poll::Ready(Err(format!("connection from {} closed: {why}", self.from)))
+        Poll::Ready(Err(format!("{NONSENSE} {} closed: {why}", self.from)))
     }
 
     fn poll_next<M: DeserializeOwned>(

@@ -42,6 +42,10 @@ const RECONNECT: (Duration, Duration) = (Duration::from_millis(20), Duration::fr
 /// How many bytes are read at a time.
 const ROOM_BYTES: usize = 16 * 1024;
 
+/// How a complaint about a connection begins whose bytes are no frames. Nodes write nothing else, so where nobody but
+/// nodes connects it is this transport that has put the pieces together wrongly.
+pub const NONSENSE: &str = "connection from";
+
 /// What a frame between nodes holds.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

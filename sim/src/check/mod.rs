@@ -11,6 +11,7 @@ pub mod explore;
 mod explorer;
 mod model;
 mod reference;
+mod settling;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -21,6 +22,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 
+pub use self::settling::{NotKnown, SETTLE_ROUNDS, SETTLES, Unsettled};
 use crate::system::{NodeOf, System};
 use crate::world::{Action, Limits, Rules, World};
 
@@ -32,6 +34,8 @@ pub enum Verdict {
     Holds,
     /// Somewhere false.
     Violated,
+    /// A limit was reached before it could be said.
+    Unknown,
     /// Somewhere true.
     Witnessed,
     /// Nowhere true, in all states that were visited.
@@ -92,6 +96,12 @@ pub struct CheckReport {
     /// The option for which nobody asked whether states [settle](SETTLES); `None` if it was asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub settling_unasked: Option<&'static str>,
+    /// What was lost in turn of what was under way, where it was asked whether states settle.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub settling_losses: Vec<String>,
+    /// Where it could not be decided whether the system settles.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub settling_unknown: Option<NotKnown>,
     /// By witness that is out of reach: what must be allowed for it.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub lacks: BTreeMap<&'static str, &'static str>,
@@ -118,8 +128,16 @@ impl CheckReport {
     /// Whether everything came out as it must: something happens, all visited, all invariants hold, all witnesses seen that these
     /// limits let be expected.
     pub fn is_proof(&self) -> bool {
-        let fine = |verdict: &Verdict| !matches!(verdict, Verdict::Violated | Verdict::Missing);
+        let fine = |verdict: &Verdict| match verdict {
+            Verdict::Holds | Verdict::Witnessed | Verdict::OutOfReach => true,
+            Verdict::Violated | Verdict::Unknown | Verdict::Missing => false,
+        };
         self.exhausted && !self.is_empty() && self.properties.values().all(fine)
+    }
+
+    /// Whether a limit kept some property from being decided.
+    pub fn has_unknown(&self) -> bool {
+        self.properties.values().any(|verdict| *verdict == Verdict::Unknown)
     }
 
     /// The invariants that were broken.
@@ -211,6 +229,9 @@ pub struct CheckOptions {
     pub reductions: Reductions,
     /// Whether every state must [settle](SETTLES), too. Only our own engine asks.
     pub settle: bool,
+    /// After how many rounds that do not repeat it is [not known](Verdict::Unknown) whether a state settles: from 1 to
+    /// 1,048,575.
+    pub settle_rounds: usize,
     /// Walk at random, once for each of these seeds, instead of visiting all. Only our own engine walks.
     pub walks: Option<Range<u64>>,
     /// How many threads search.
@@ -233,6 +254,7 @@ impl Default for CheckOptions {
             explorer: Explorer::default(),
             reductions: Reductions::USUAL,
             settle: true,
+            settle_rounds: SETTLE_ROUNDS,
             walks: None,
             threads: 1,
             checkpoint: None,
@@ -297,6 +319,8 @@ struct Found<S: System> {
     stopped_by: Option<Stop>,
     /// What is broken, and how to get there.
     broken: Option<(Broken, Vec<Action<NodeOf<S>>>)>,
+    /// Why it is not known whether the system settles, and from where.
+    not_known: Option<(String, Vec<Action<NodeOf<S>>>)>,
     /// What is wrong with the checkpoint.
     error: Option<String>,
 }
@@ -306,7 +330,8 @@ impl<S: System> Found<S> {
     fn nothing(why: String) -> Self {
         let stopped_by = Some(Stop::capped("its checkpoint"));
         let (steps, states, depth, seen) = (0, 0, 0, 0);
-        Self { steps, states, depth, runs: None, seen, stopped_by, broken: None, error: Some(why) }
+        let (runs, broken, not_known) = (None, None, None);
+        Self { steps, states, depth, runs, seen, stopped_by, broken, not_known, error: Some(why) }
     }
 }
 
@@ -318,13 +343,6 @@ enum Broken {
     /// From here the system does not settle.
     Settling,
 }
-
-/// The name of the property that from every state the system [converges](System::converged) once all is
-/// healed: links are restored, nodes that are down restart, then in each round all that is under way arrives,
-/// disks sync, and every armed timer fires once; and that it stays so. If packets may be lost, it must also
-/// converge with all that is under way lost. Where a member is [gone](Limits::without), it is down instead, and
-/// the others must [go on](System::goes_on_without).
-pub const SETTLES: &str = "settles";
 
 /// Explores a system within limits.
 pub fn check<S: System>(
@@ -388,8 +406,19 @@ fn conclude<S: System>(
         Explorer::Own => None,
     };
     if settling_unasked.is_none() {
-        properties.insert(SETTLES, if unsettled { Verdict::Violated } else { Verdict::Holds });
+        let verdict = match &found.not_known {
+            _ if unsettled => Verdict::Violated,
+            Some(_) => Verdict::Unknown,
+            None => Verdict::Holds,
+        };
+        properties.insert(SETTLES, verdict);
     }
+    let is_asked = settling_unasked.is_none();
+    let settling_losses = if is_asked { settling::settling_asked(&rules.limits) } else { Vec::new() };
+    let settling_unknown = found.not_known.map(|(why, path)| {
+        let path = path.iter().map(|action| rules.tell(action)).collect();
+        NotKnown { why, path }
+    });
     let broken = found.broken.as_ref().and_then(|(broken, _)| match broken {
         Broken::Invariant(number) => {
             Some(format!("invariant {} is violated", rules.invariants[*number].name))
@@ -416,6 +445,8 @@ fn conclude<S: System>(
         stopped_by,
         properties,
         settling_unasked,
+        settling_losses,
+        settling_unknown,
         lacks,
         collision_odds: collision_odds(found.states),
         handler_runs: found.runs,
@@ -434,7 +465,7 @@ fn conclude<S: System>(
 }
 
 /// Whether the system settles at the end of a path: see [`SETTLES`].
-pub fn settles_after<S: System>(rules: &Rules<S>, path: &[Action<NodeOf<S>>]) -> Result<(), String> {
+pub fn settles_after<S: System>(rules: &Rules<S>, path: &[Action<NodeOf<S>>]) -> Result<(), Unsettled> {
     let end = path.iter().fold(rules.initial(), |world, action| rules.apply(&world, action).0);
     explorer::settles(rules, &end)
 }

@@ -58,6 +58,7 @@ pub fn explore<S: System, T>(
         seen,
         stopped_by,
         broken,
+        not_known: None,
     };
     conclude(rules, found)
 }

@@ -1,5 +1,6 @@
 //! What the command line takes.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::ops::{Range, RangeInclusive};
@@ -8,7 +9,7 @@ use std::path::PathBuf;
 use clap::builder::RangedU64ValueParser;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
-use crate::check::{CheckOptions, Explorer, Reductions};
+use crate::check::{CheckOptions, Explorer, Reductions, SETTLE_ROUNDS};
 use crate::run::Engine;
 use crate::suite::{ModelArgs, NODES, OPERATIONS, Suite};
 use crate::sweep::{Engines, Seeds, Shard};
@@ -28,7 +29,11 @@ pub struct Cli {
 const EXIT_CODES: &str = "\
 Exit codes: 0 all is well, 1 an invariant is violated (or a witness was never seen), 2 usage, \
 3 a run did not converge, 4 a node panicked, 5 a run was not deterministic, or a node differs from its recording, \
-6 a check was stopped by a cap and has found nothing: no proof; 130 and 143 the same for Ctrl-C and SIGTERM.";
+6 a check was stopped by a cap or could not decide whether the system settles, and has found nothing: no proof; \
+130 and 143 the same for Ctrl-C and SIGTERM, \
+141 the same if nobody reads standard output any more; 7 nothing is wrong, but a result could not be written: \
+standard output, a page, a recording, a checkpoint. What is found wrong keeps its own code whatever cannot be written; \
+where that can be known before the work begins the code is 2 and nothing is done.";
 
 /// Text for people, JSON for machines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -230,8 +235,8 @@ pub struct MergeArgs {
 
 #[derive(Debug, Args)]
 pub struct ReplayArgs {
-    /// A scenario's name; or a file that holds a plan, a capsule or a counterexample (.toml, .json).
-    pub name: String,
+    /// A scenario's name; or a file that holds a plan, a capsule or a counterexample, in TOML or JSON.
+    pub name: OsString,
     /// Which seed, for a scenario.
     #[arg(long)]
     pub seed: Option<u64>,
@@ -247,9 +252,30 @@ pub struct ReplayArgs {
     /// Also write the run as a page for a browser: a diagram of all messages, and what each step changed.
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
+    #[command(flatten)]
+    pub page: PageArgs,
     /// Also record each node, in this folder, as a running node would be.
     #[arg(long, value_name = "FOLDER")]
     pub record: Option<PathBuf>,
+}
+
+/// How much a page shows.
+#[derive(Debug, Args)]
+pub struct PageArgs {
+    /// How large the page may be. Of a longer run it leaves out quiet steps, then others that are far from what broke,
+    /// and says so; never what led to a violation.
+    #[arg(long, value_name = "SIZE", value_parser = bytes, default_value = "8MiB", requires = "html")]
+    html_limit: u64,
+    /// Show every step on the page, however large that makes it.
+    #[arg(long, conflicts_with = "html_limit", requires = "html")]
+    html_all: bool,
+}
+
+impl PageArgs {
+    /// How many bytes the page may have.
+    pub fn limit(&self) -> usize {
+        if self.html_all { usize::MAX } else { usize::try_from(self.html_limit).unwrap_or(usize::MAX) }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -263,6 +289,8 @@ pub struct VerifyArgs {
     /// Also write the history as a page for a browser.
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
+    #[command(flatten)]
+    pub page: PageArgs,
 }
 
 #[derive(Debug, Args)]
@@ -385,6 +413,11 @@ pub struct CheckArgs {
     /// Do not ask whether from every state, once all is healed, the system converges. stateright never does.
     #[arg(long)]
     pub no_settle: bool,
+    /// Give up on a state that goes on changing for so many rounds once all is healed: then it is not known whether it
+    /// settles, and the check is no proof.
+    #[arg(long, value_name = "N", default_value_t = SETTLE_ROUNDS as u32, conflicts_with_all = ["no_settle", "symmetry"])]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..1 << 20))]
+    pub settle_rounds: u32,
     /// Ask instead whether from every state all others come to rest if this member is down for ever: whether a
     /// failure of it can block them. A number: 1 is n1.
     #[arg(long, value_name = "N", conflicts_with_all = ["no_settle", "symmetry"])]
@@ -451,6 +484,11 @@ impl CheckArgs {
             (self.memory_limit.is_some(), "--memory-limit", "knows no such limit"),
             (self.symmetry, "--symmetry", "is not told who is interchangeable"),
             (self.without.is_some(), "--without", "does not ask whether all others come to rest"),
+            (
+                self.settle_rounds != SETTLE_ROUNDS as u32,
+                "--settle-rounds",
+                "never asks whether states settle",
+            ),
             (self.full, "--full", "visits everything anyway"),
             (!self.visit.is_empty(), "--visit", "visits everything anyway"),
         ];
@@ -483,6 +521,7 @@ impl CheckArgs {
             },
             reductions: self.reductions(),
             settle: !self.no_settle,
+            settle_rounds: self.settle_rounds as usize,
             walks: self.walk.as_ref().map(|seeds| self.shard.map_or(seeds.clone(), |shard| shard.of(seeds))),
             threads: self.threads.map_or_else(super::cores, usize::from),
             max_steps: self.max_steps.and_then(|max| usize::try_from(max).ok()),

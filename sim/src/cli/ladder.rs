@@ -8,7 +8,10 @@ use serde_json::json;
 
 use super::args::{CheckArgs, Format};
 use super::signals::Signals;
-use super::{exit_code, find_model, interrupted_by, no_symmetry, output, run_check, save};
+use super::{
+    NO_PROOF, UNHEARD, exit_code, find_model, interrupted_by, no_symmetry, output, run_check, save,
+    warn_of_capsules,
+};
 use crate::check::{CheckReport, End, Explorer};
 use crate::suite::{ModelArgs, Suite};
 
@@ -54,7 +57,14 @@ pub fn climb(suite: &Suite, args: &CheckArgs, format: Format) -> Result<u8, Stri
     if format == Format::Text {
         output::rungs_begin(width);
     }
+    if !args.no_capsule {
+        warn_of_capsules("say --no-capsule");
+    }
     for ((name, space), check) in rungs.into_iter().zip(lines) {
+        if !output::is_heard() {
+            no_proof = no_proof.or(Some(UNHEARD));
+            break;
+        }
         if let Some(signals) = signals.as_ref().filter(|signals| signals.stopped()) {
             no_proof = no_proof.or(Some(signals.exit_code()));
             if format == Format::Text {
@@ -67,9 +77,7 @@ pub fn climb(suite: &Suite, args: &CheckArgs, format: Format) -> Result<u8, Stri
         let (report, found) = run_check(model, space, options.clone(), signals.as_ref());
         match exit_code(&report, signals.as_ref()) {
             0 => {}
-            code if matches!(report.end, End::Capped | End::Interrupted)
-                && report.violated().next().is_none() =>
-            {
+            code @ NO_PROOF.. => {
                 no_proof = no_proof.or(Some(code));
             }
             code => wrong = wrong.or(Some(code)),

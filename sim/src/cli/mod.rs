@@ -12,6 +12,8 @@ mod signals;
 mod sweep;
 mod verify;
 
+use std::ffi::OsString;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -25,6 +27,7 @@ use self::args::{CheckArgs, Cli, Command, ExploreArgs, Format};
 use self::signals::Signals;
 use crate::capsule::File;
 use crate::check::{CheckOptions, CheckReport, End, Explorer, INTERRUPTED, SETTLES, Verdict as Property};
+use crate::files;
 use crate::suite::{AnyModel, AnyScenario, Explanation, Job, ModelArgs, Suite};
 use crate::sweep::{SweepOptions, SweepPart, twin};
 
@@ -33,20 +36,61 @@ const VIOLATED: u8 = 1;
 const NO_CONVERGENCE: u8 = 3;
 /// Exit code: nothing is wrong so far, but a cap ended a check before it was a proof.
 const NO_PROOF: u8 = 6;
-/// Exit code: the command line makes no sense.
+/// Exit code: the command line makes no sense, or names a file that cannot be read or written. Nothing was done.
 const USAGE: u8 = 2;
+/// Exit code: nothing is wrong with what was found, but not all of it could be written.
+const UNWRITTEN: u8 = 7;
+/// Exit code: whoever read standard output has gone before the end, as a shell has it: 128 and SIGPIPE.
+const UNHEARD: u8 = 128 + 13;
 
 /// Does what the command line says.
 pub fn main(suite: &Suite) -> ExitCode {
-    main_from(suite, std::env::args()).into()
+    main_from(suite, std::env::args_os()).into()
 }
 
-/// Does what these arguments say, the program's name first; ends the process if they make no sense.
-pub fn main_from(suite: &Suite, args: impl IntoIterator<Item = String>) -> u8 {
-    let matches = args::command(suite).get_matches_from(args);
-    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|why| why.exit());
-    obey(suite, &cli)
+/// Does what these arguments say, the program's name first. What comes back is the exit code.
+pub fn main_from(suite: &Suite, args: impl IntoIterator<Item: Into<OsString> + Clone>) -> u8 {
+    output::begin();
+    let matches = args::command(suite).try_get_matches_from(args);
+    let code = match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
+        Ok(cli) => obey(suite, &cli),
+        Err(why) => output::clap(&why),
+    };
+    match output::finish() {
+        Ok(()) => code,
+        // What `head` does not want to read is its own business; the verdict stays.
+        Err(why) if why.kind() == ErrorKind::BrokenPipe => code,
+        Err(why) => beside(if code == UNHEARD { 0 } else { code }, Err(format!("standard output: {why}"))),
+    }
 }
+
+/// The verdict's exit code, after something was to be written beside it: what was found counts for more than where
+/// it is kept.
+fn beside(verdict: u8, written: Result<(), String>) -> u8 {
+    match written {
+        Ok(()) => verdict,
+        Err(why) => {
+            output::error(&why);
+            if verdict == 0 { UNWRITTEN } else { verdict }
+        }
+    }
+}
+
+/// Whether this can be written, before the work whose result it is.
+fn can_be_written(option: &str, file: Option<&Path>) -> Result<(), String> {
+    let Some(file) = file else { return Ok(()) };
+    files::try_to_write(file).map_err(|why| format!("{option}: cannot write {}: {why}", file.display()))
+}
+
+/// Says so if the place where capsules are kept if nobody says cannot be written to. That is no reason not to begin.
+fn warn_of_capsules(option: &str) {
+    if let Err(why) = files::try_to_write_into(Path::new(CAPSULES)) {
+        output::note(&format!("what is found cannot be kept in {CAPSULES}: {why}; {option}"));
+    }
+}
+
+/// Where capsules are kept if nobody says.
+const CAPSULES: &str = "coalmine-out";
 
 fn obey(suite: &Suite, cli: &Cli) -> u8 {
     let done = match &cli.command {
@@ -93,6 +137,11 @@ fn check(suite: &Suite, args: &CheckArgs, format: Format) -> Result<u8, String> 
     let model = find_model(suite, &args.name)?;
     let options = args.options();
     args.are_for_the_engine()?;
+    can_be_written("--checkpoint", args.checkpoint.as_deref())?;
+    can_be_written("--capsule", args.capsule.as_deref())?;
+    if args.capsule.is_none() && !args.no_capsule {
+        warn_of_capsules("say --capsule FILE or --no-capsule");
+    }
     let signals = if options.explorer == Explorer::Own { Some(Signals::catch()?) } else { None };
     let space = ModelArgs { without: args.without, ..args.space.model_args() };
     model.check_args(space)?;
@@ -106,10 +155,12 @@ fn check(suite: &Suite, args: &CheckArgs, format: Format) -> Result<u8, String> 
     let story = found.as_ref().map(|found| found.story.as_str());
     let capsule = found.as_ref().filter(|_| !args.no_capsule);
     let capsule = capsule.and_then(|found| save(model, found, args.capsule.clone()));
+    let code = exit_code(&report, signals.as_ref());
     match format {
         Format::Text => {
             output::check(&report, story);
-            if let Some(file) = args.checkpoint.as_ref().filter(|_| !report.exhausted && found.is_none()) {
+            let is_kept = !report.exhausted && found.is_none() && report.error.is_none();
+            if let Some(file) = args.checkpoint.as_ref().filter(|_| is_kept) {
                 output::text(&format!("kept in {}: the same line goes on from there", file.display()));
             }
             if let Some(path) = &capsule {
@@ -120,13 +171,11 @@ fn check(suite: &Suite, args: &CheckArgs, format: Format) -> Result<u8, String> 
             if let Some(story) = story {
                 output::text(story);
             }
-            output::json(&Checked { report: &report, capsule: capsule.as_deref() });
+            let capsule = capsule.as_ref().map(|path| path.display().to_string());
+            output::json(&Checked { report: &report, capsule });
         }
     }
-    match report.error {
-        Some(why) => Err(why),
-        None => Ok(exit_code(&report, signals.as_ref())),
-    }
+    Ok(beside(code, report.error.map_or(Ok(()), Err)))
 }
 
 /// Serves the Explorer until a signal.
@@ -160,13 +209,13 @@ struct Checked<'a> {
     #[serde(flatten)]
     report: &'a CheckReport,
     #[serde(skip_serializing_if = "Option::is_none")]
-    capsule: Option<&'a Path>,
+    capsule: Option<String>,
 }
 
 /// Saves a counterexample. What was found counts for more than where it is kept, so no error ends anything.
 fn save(model: &dyn AnyModel, found: &Explanation, path: Option<PathBuf>) -> Option<PathBuf> {
     let (name, invariant) = (model.name(), &found.invariant);
-    let path = path.unwrap_or_else(|| PathBuf::from(format!("coalmine-out/{name}-{invariant}.toml")));
+    let path = path.unwrap_or_else(|| Path::new(CAPSULES).join(format!("{name}-{invariant}.toml")));
     match plans::write(&path, &found.capsule) {
         Ok(()) => Some(path),
         Err(why) => {
@@ -187,6 +236,7 @@ fn exit_code(report: &CheckReport, signals: Option<&Signals>) -> u8 {
     }
     match report.end {
         End::Exhausted if report.is_empty() || report.properties.values().any(bad) => VIOLATED,
+        End::Exhausted | End::Walked if report.has_unknown() => NO_PROOF,
         End::Exhausted | End::Walked => 0, // what no walk came across is not missing
         End::Broken => VIOLATED,
         End::Capped => NO_PROOF,
@@ -233,6 +283,7 @@ fn run(suite: &Suite, jobs: usize, format: Format) -> Result<u8, String> {
     let signals = Signals::catch()?;
     let mut rows = Vec::new();
     let (mut wrong, mut no_proof) = (None, None);
+    warn_of_capsules("the stories are told all the same");
     for job in &suite.main_job {
         let (row, code) = if signals.stopped() {
             (output::Row::not_done(job, &interrupted_by(&signals)), signals.exit_code())

@@ -1,22 +1,67 @@
 //! What the command line prints: text for people, with colours only on a terminal; progress on standard error.
+//!
+//! Whoever prints here cannot fail: after the first error nothing more is written, and when the command is over
+//! [`finish`] says what became of all that was printed. So no verdict is lost on the way to a full disk, and no panic
+//! stands in for it. What goes to standard error is for nobody else to hear of if that is gone.
 
-use std::path::Path;
+use std::cell::RefCell;
+use std::fmt::Arguments;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anstream::{eprintln, println};
 use anstyle::{AnsiColor, Style};
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use comfy_table::{Cell, CellAlignment, Table, TableComponent};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
-use crate::check::{CheckReport, SETTLES, Verdict as Property};
+use crate::check::{CheckReport, NotKnown, SETTLES, Verdict as Property};
 use crate::faults::Effect;
+use crate::paste;
 use crate::run::{Engine, Verdict};
 use crate::suite::{Job, Outcome, Shrunk};
 use crate::sweep::merge::ALL;
 use crate::sweep::{Failure, SweepReport};
 use crate::verify::{Verified, Violated};
+
+thread_local! {
+    /// Why standard output takes no more. A command prints on one thread only.
+    static BROKEN: RefCell<Option<io::Error>> = const { RefCell::new(None) };
+}
+
+fn put(line: Arguments<'_>) {
+    BROKEN.with_borrow_mut(|broken| {
+        if broken.is_none() {
+            *broken = writeln!(anstream::stdout().lock(), "{line}").err();
+        }
+    });
+}
+
+/// As those of the language, but these never panic.
+macro_rules! println {
+    () => { put(format_args!("")) };
+    ($($what:tt)*) => { put(format_args!($($what)*)) };
+}
+macro_rules! eprintln {
+    ($($what:tt)*) => {{ let _ = writeln!(anstream::stderr().lock(), $($what)*); }};
+}
+
+/// Begins with nothing printed.
+pub fn begin() {
+    BROKEN.with_borrow_mut(|broken| *broken = None);
+}
+
+/// Whether what is printed still gets anywhere: work whose result nobody can hear of need not go on.
+pub fn is_heard() -> bool {
+    BROKEN.with_borrow(Option::is_none)
+}
+
+/// What became of all that was printed.
+pub fn finish() -> io::Result<()> {
+    let flushed = io::stdout().lock().flush();
+    BROKEN.with_borrow_mut(Option::take).map_or(flushed, Err)
+}
 
 const GOOD: Style = AnsiColor::Green.on_default().bold();
 const BAD: Style = AnsiColor::Red.on_default().bold();
@@ -29,7 +74,7 @@ const TOLD: usize = 5;
 /// The line that runs a seed again.
 pub fn replay_line(program: &str, scenario: &str, seed: u64, engine: Engine) -> String {
     let engine = if engine == Engine::default() { String::new() } else { format!(" --engine {engine}") };
-    format!("{program} replay {scenario} --seed {seed}{engine}")
+    format!("{program} replay {} --seed {seed}{engine}", paste::word(scenario))
 }
 
 /// The engine that shows a failure of a sweep.
@@ -48,11 +93,13 @@ fn replay_failure(program: &str, report: &SweepReport, failure: &Failure) -> Str
 }
 
 /// How far a failing plan was made small.
-pub fn shrunk(program: &str, shrunk: &Shrunk, path: &Path) {
+pub fn shrunk(program: &str, shrunk: &Shrunk, path: Option<&PathBuf>) {
     let Shrunk { expected, steps_before, at, .. } = shrunk;
     let (steps, runs) = (at.steps, at.runs);
     println!("    of its {steps_before} steps {steps} are left after {runs} runs, still {expected}:");
-    println!("      {program} replay {}", path.display());
+    if let Some(path) = path {
+        println!("      {program} replay {}", paste::path(path));
+    }
 }
 
 pub fn error(why: &str) {
@@ -62,6 +109,16 @@ pub fn error(why: &str) {
 /// Something besides the results, on standard error.
 pub fn note(note: &str) {
     eprintln!("{DIM}{note}{DIM:#}");
+}
+
+/// What clap has to say: of what makes no sense, or the help that was asked for. Returns the exit code.
+pub fn clap(said: &clap::Error) -> u8 {
+    let printed = said.print();
+    if said.use_stderr() {
+        return super::USAGE;
+    }
+    BROKEN.with_borrow_mut(|broken| *broken = printed.err());
+    0
 }
 
 pub fn text(text: &str) {
@@ -211,11 +268,17 @@ pub fn check(report: &CheckReport, story: Option<&str>) {
         let mark = match property {
             Property::Missing if !report.exhausted => "–".into(), // it may be seen yet
             Property::OutOfReach => "–".into(),
+            Property::Unknown => "?".into(),
             Property::Holds | Property::Witnessed => mark(true),
             Property::Violated | Property::Missing => mark(false),
         };
         let lacks = report.lacks.get(name).map_or(String::new(), |lacks| format!(" (needs {lacks})"));
         println!("  {mark} {name}: {}{lacks}", tell_property(*property, report.exhausted));
+    }
+    if let Some(NotKnown { why, path }) = &report.settling_unknown {
+        println!("    {why}");
+        println!("    from {}", if path.is_empty() { "the beginning" } else { "the state after:" });
+        path.iter().for_each(|step| println!("      {step}"));
     }
     if let Some(option) = report.settling_unasked {
         println!("  – {SETTLES}: not asked ({option})");
@@ -237,6 +300,9 @@ pub fn check(report: &CheckReport, story: Option<&str>) {
     );
     if !report.reductions.is_empty() {
         println!("{DIM}left out, as no verdict depends on it: {}{DIM:#}", report.reductions.join(", "));
+    }
+    if !report.settling_losses.is_empty() {
+        println!("{DIM}{SETTLES} was asked where {}{DIM:#}", report.settling_losses.join("; "));
     }
     println!("{DIM}the odds that two states shared a fingerprint: {:.0e}{DIM:#}", report.collision_odds);
 }
@@ -261,7 +327,8 @@ pub fn rung(check: &str, width: usize, report: &CheckReport) {
         format!("{:.1}", report.wall_s),
         (report.peak_memory_bytes >> 20).to_string(),
     ];
-    let bad = |property: &Property| matches!(property, Property::Violated | Property::Missing);
+    let bad =
+        |property: &Property| matches!(property, Property::Violated | Property::Unknown | Property::Missing);
     let bad = report.properties.iter().filter(|(_, property)| bad(property));
     let bad: Vec<_> = bad
         .map(|(name, property)| format!("{name}: {}", tell_property(*property, report.exhausted)))
@@ -286,9 +353,8 @@ pub fn skipped(check: &str, width: usize, why: &str) {
 
 /// The lines that show a counterexample again, from the file that it was saved to.
 pub fn lines_to_paste(program: &str, model: &str, path: &Path) -> String {
-    let file = path.display();
-    let page = path.with_extension("html");
-    let page = page.display();
+    let (file, page) = (paste::path(path), paste::path(&path.with_extension("html")));
+    let model = paste::word(model);
     format!("    {program} replay {file} --html {page}\n    {program} explore {model} --at {file}\n")
 }
 
@@ -297,6 +363,7 @@ fn tell_property(property: Property, exhausted: bool) -> &'static str {
         Property::Holds if exhausted => "holds",
         Property::Holds => "holds so far",
         Property::Violated => "VIOLATED",
+        Property::Unknown => "NOT KNOWN",
         Property::Witnessed => "witnessed",
         Property::Missing if exhausted => "NEVER SEEN",
         Property::Missing => "not seen so far",
@@ -363,6 +430,8 @@ impl Row {
         let verdict = match &report.stopped_by {
             None if report.is_proof() => "exhausted, all hold".into(),
             None if report.is_empty() => EMPTY.into(),
+            None if report.violated().eq([SETTLES]) => format!("exhausted, {SETTLES} is violated"),
+            None if report.has_unknown() => format!("exhausted, but whether it {SETTLES} is not known"),
             None => "exhausted, a witness is missing".into(),
             Some(why) => why.clone(),
         };

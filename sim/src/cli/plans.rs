@@ -1,21 +1,30 @@
 //! Commands about single runs: replay one, print its plan, make it small.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
 use super::args::{Format, PlanArgs, ReplayArgs, ShrinkArgs};
 use super::signals::Signals;
-use super::{VIOLATED, find_scenario, output};
+use super::{CAPSULES, VIOLATED, beside, can_be_written, find_scenario, output};
 use crate::capsule::{Expected, File};
+use crate::path::Piece;
 use crate::run::{Engine, Verdict};
 use crate::suite::{AnyScenario, FileOutcome, Outcome, Shrunk, Suite};
-use crate::trace::html;
+use crate::trace::html::{self, LeftOut, Page};
+use crate::{files, paste};
 
 /// Runs a seed or a file again, and tells the story.
 pub fn replay(suite: &Suite, args: &ReplayArgs, format: Format) -> Result<u8, String> {
-    let is_file = args.name.ends_with(".toml") || args.name.ends_with(".json");
     let wanted = args.engine.map(Engine::from);
+    can_be_written("--html", args.html.as_deref())?;
+    if let Some(folder) = &args.record {
+        let tried = files::try_to_write_into(folder);
+        tried.map_err(|why| format!("--record: cannot write into {}: {why}", folder.display()))?;
+    }
+    let is_file = is_file(suite, args);
+    let named = args.name.to_string_lossy();
     let (name, mut outcome, engine, seed, unused, expected) = match (is_file, args.seed) {
         (true, Some(_)) => return Err("a file has its own seed: --seed is for a scenario".into()),
         (true, None) => {
@@ -26,38 +35,23 @@ pub fn replay(suite: &Suite, args: &ReplayArgs, format: Format) -> Result<u8, St
             (name, outcome, engine, seed, unused, Some(expected))
         }
         (false, Some(seed)) => {
-            let scenario = find_scenario(suite, &args.name)?;
+            let scenario = find_scenario(suite, &named)?;
             let engine = wanted.unwrap_or_default();
             let outcome = scenario.run(engine, seed, true);
-            (args.name.clone(), outcome, engine, Some(seed), Vec::new(), None)
+            (named.to_string(), outcome, engine, Some(seed), Vec::new(), None)
         }
         (false, None) => {
-            find_scenario(suite, &args.name)?;
-            return Err(format!("which seed of {}? Say --seed N", args.name));
+            find_scenario(suite, &named)?;
+            return Err(format!("which seed of {named}? Say --seed N"));
         }
     };
-    if let (Some(file), Some(page)) = (&args.html, &mut outcome.page) {
-        let program = suite.program();
-        page.replay = Some(match args.seed {
-            Some(seed) => output::replay_line(&program, &args.name, seed, engine),
-            None => format!("{program} replay {}", args.name),
-        });
-        write(file, html::render(page))?;
-        output::note(&format!("the page is in {}", file.display()));
-    }
-    if let Some(folder) = &args.record {
-        if outcome.recordings.is_empty() {
-            return Err(
-                "--record: a path through a model is walked without a clock, so it cannot be recorded".into(),
-            );
-        }
-        for (node, recording) in &outcome.recordings {
-            write(&folder.join(format!("{node}.rec")), recording)?;
-        }
-        output::note(&format!("the recordings are in {}", folder.display()));
+    if args.record.is_some() && outcome.turns.is_some() {
+        return Err(
+            "--record: a path through a model is walked without a clock, so it cannot be recorded".into()
+        );
     }
     let is_said = expected.is_some();
-    let surprise = expected.filter(|expected| Expected::of(&outcome.verdict) != *expected);
+    let surprise = expected.filter(|expected| !expected.admits(&Expected::of(&outcome.verdict)));
     match format {
         Format::Text => {
             let story = if args.everything { &outcome.whole_story } else { &outcome.story };
@@ -71,18 +65,63 @@ pub fn replay(suite: &Suite, args: &ReplayArgs, format: Format) -> Result<u8, St
         }
         Format::Json => output::json(&replayed(&name, engine, seed, &outcome, surprise.is_none())),
     }
-    let code = outcome.verdict.exit_code();
-    Ok(match surprise {
-        Some(expected) => {
-            output::error(&format!(
-                "{}: the verdict should be {expected}, but is {}",
-                args.name,
-                Expected::of(&outcome.verdict)
-            ));
-            if code == 0 { VIOLATED } else { code }
-        }
-        None => code,
-    })
+    let mut code = outcome.verdict.exit_code();
+    if let Some(expected) = surprise {
+        let came = Expected::of(&outcome.verdict);
+        output::error(&format!("{named}: the verdict should be {expected}, but is {came}"));
+        code = if code == 0 { VIOLATED } else { code };
+    }
+    if let (Some(file), Some(page)) = (&args.html, &mut outcome.page) {
+        let program = suite.program();
+        page.replay = Some(match args.seed {
+            Some(seed) => output::replay_line(&program, &named, seed, engine),
+            None => format!("{program} replay {}", paste::path(Path::new(&args.name))),
+        });
+        code = beside(code, write_page(file, page, args.page.limit()));
+    }
+    if let Some(folder) = &args.record {
+        code = beside(code, write_recordings(folder, &outcome));
+    }
+    Ok(code)
+}
+
+/// Whether a file is meant, and not a scenario. Whatever is there is a file, whatever its name ends in; what looks like
+/// one is said not to be there.
+fn is_file(suite: &Suite, args: &ReplayArgs) -> bool {
+    let path = Path::new(&args.name);
+    let is_scenario = args.name.to_str().is_some_and(|name| suite.find_scenario(name).is_some());
+    let looks_like_one = path.components().count() > 1
+        || path.extension().is_some_and(|ending| ending == "toml" || ending == "json");
+    match (is_scenario, args.seed) {
+        (true, Some(_)) => false,
+        (true, None) => path.is_file(),
+        (false, _) => path.exists() || looks_like_one,
+    }
+}
+
+/// Writes a page of at most so many bytes, and says where, and what it does not show.
+pub fn write_page(file: &Path, page: &Page, limit: usize) -> Result<(), String> {
+    let (text, left_out) = html::render_within(page, limit);
+    write(file, text)?;
+    output::note(&format!("the page is in {}", file.display()));
+    if let Some(LeftOut { steps, quiet, of, bytes, .. }) = left_out {
+        let [shown, of, quiet, other] =
+            [of - steps, of, quiet, steps - quiet].map(|count| output::thousands(count as u64));
+        output::note(&format!(
+            "it shows {shown} of {of} steps; {quiet} quiet ones and {other} others, far from what broke, are left \
+             out: --html-all shows all, in {} MB",
+            bytes.div_ceil(1_000_000)
+        ));
+    }
+    Ok(())
+}
+
+fn write_recordings(folder: &Path, outcome: &Outcome) -> Result<(), String> {
+    for (node, recording) in &outcome.recordings {
+        write(&folder.join(format!("{node}.rec")), recording)?;
+    }
+    output::note(&format!("the recordings are in {}", folder.display()));
+    Ok(())
 }
 
 /// A run for machines.
@@ -107,10 +146,14 @@ fn replayed(
         "wall_s": outcome.wall.as_secs_f64(),
     });
     if let Some(seed) = seed {
-        told["seed"] = json!(seed);
+        told["seed"] = json!(Piece(seed));
     }
     if let Some(steps) = &outcome.unused_steps {
         told["unused_steps"] = json!(steps);
+    }
+    if outcome.turns.is_none() {
+        told["converged_after_s"] = json!(outcome.converged_after.map(|after| after.as_secs_f64()));
+        told["unanswered"] = json!(outcome.unanswered);
     }
     told
 }
@@ -131,30 +174,33 @@ pub fn plan(suite: &Suite, args: &PlanArgs, format: Format) -> Result<u8, String
 /// Makes the plan of a failing seed small, and writes a capsule.
 pub fn shrink(suite: &Suite, args: &ShrinkArgs, format: Format) -> Result<u8, String> {
     let scenario = find_scenario(suite, &args.name)?;
+    let path = args.out.clone().unwrap_or_else(|| default_capsule(&args.name, args.seed));
+    can_be_written("--out", Some(&path))?;
     let signals = Signals::catch()?;
     let shrunk = shrink_seed(scenario, args.engine.into(), args.seed, args.runs, &signals);
     let Some(shrunk) = shrunk else {
         return Err(format!("seed {} of {} passes: there is nothing to shrink", args.seed, args.name));
     };
-    let path = args.out.clone().unwrap_or_else(|| default_capsule(&args.name, args.seed));
-    write(&path, &shrunk.capsule)?;
+    let written = write(&path, &shrunk.capsule);
     match format {
         Format::Text => {
             output::text(&shrunk.capsule);
-            output::shrunk(&suite.program(), &shrunk, &path);
+            output::shrunk(&suite.program(), &shrunk, written.is_ok().then_some(&path));
         }
         Format::Json => output::json(&json!({
             "scenario": args.name,
-            "seed": args.seed,
-            "capsule": path,
+            "seed": Piece(args.seed),
+            "capsule": written.is_ok().then(|| path.display().to_string()),
             "verdict": shrunk.expected.verdict,
             "invariant": shrunk.expected.invariant,
+            "message": shrunk.expected.message,
+            "place": shrunk.expected.place,
             "steps_before": shrunk.steps_before,
             "steps": shrunk.at.steps,
             "runs": shrunk.at.runs,
         })),
     }
-    Ok(0)
+    Ok(beside(0, written))
 }
 
 /// Makes the plan of a seed small, with progress, until there were so many runs or a signal. `None` if the seed
@@ -178,14 +224,11 @@ pub fn shrink_seed(
 
 /// Where the capsule of a seed is kept if nobody says.
 pub fn default_capsule(scenario: &str, seed: u64) -> PathBuf {
-    PathBuf::from(format!("coalmine-out/{scenario}-{seed}.toml"))
+    Path::new(CAPSULES).join(format!("{scenario}-{seed}.toml"))
 }
 
 /// Writes a file, and the folders it is in.
 pub fn write(path: &Path, text: impl AsRef<[u8]>) -> Result<(), String> {
-    let named = |why: std::io::Error| format!("{}: {why}", path.display());
-    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        std::fs::create_dir_all(folder).map_err(named)?;
-    }
-    std::fs::write(path, text).map_err(named)
+    let written = files::replace(path, |file| file.write_all(text.as_ref()));
+    written.map_err(|why| format!("cannot write {}: {why}", path.display()))
 }

@@ -1,7 +1,5 @@
 //! `sim` and `merge`: sweeps, in parts and as a whole.
 
-use std::fs::File;
-use std::io::BufReader;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -9,8 +7,9 @@ use serde::Serialize;
 
 use super::args::{Format, MergeArgs, SimArgs};
 use super::signals::Signals;
-use super::{USAGE, find_scenario, output, plans};
+use super::{UNHEARD, USAGE, beside, can_be_written, find_scenario, output, plans, warn_of_capsules};
 use crate::faults::Effect;
+use crate::files;
 use crate::run::Verdict;
 use crate::suite::{AnyScenario, Suite};
 use crate::sweep::merge::{self, ALL, MergeError};
@@ -18,6 +17,8 @@ use crate::sweep::{Failure, SweepOptions, SweepPart, SweepReport, sweep_part};
 
 /// How many plans are run to make the first failure of a sweep small.
 const SHRINK_RUNS: u64 = 2_000;
+/// How much captured output a file may hold.
+const REPORTS_BYTES: u64 = 1 << 30;
 
 /// Runs scenarios under many seeds.
 pub fn sim(suite: &Suite, args: &SimArgs, format: Format) -> Result<u8, String> {
@@ -37,6 +38,10 @@ pub fn sim(suite: &Suite, args: &SimArgs, format: Format) -> Result<u8, String> 
         check_determinism: args.check_determinism,
         max_failures: args.max_failures.get(),
     };
+    can_be_written("--checkpoint", args.checkpoint.as_deref())?;
+    if !args.no_shrink {
+        warn_of_capsules("say --no-shrink");
+    }
     let signals = Signals::catch()?;
     let stop = Arc::clone(&signals.stop);
     let twins = args.check_determinism.then(Arc::default);
@@ -54,7 +59,7 @@ pub fn sim(suite: &Suite, args: &SimArgs, format: Format) -> Result<u8, String> 
             print(suite, &report, format);
         }
         reports.push(report);
-        if signals.stopped() {
+        if signals.stopped() || !output::is_heard() {
             break;
         }
     }
@@ -70,8 +75,13 @@ pub fn sim(suite: &Suite, args: &SimArgs, format: Format) -> Result<u8, String> 
     if let (Some(whole), Format::Text) = (&whole, format) {
         output::never_exercised(whole);
     }
-    let found = first_exit_code(&reports);
-    Ok(if found == 0 && interrupted { signals.exit_code() } else { found })
+    let code = match first_exit_code(&reports) {
+        0 if signals.stopped() && interrupted => signals.exit_code(),
+        0 if interrupted => UNHEARD,
+        found => found,
+    };
+    let unsaved = reports.iter_mut().find_map(|report| report.unsaved.take());
+    Ok(beside(code, unsaved.map_or(Ok(()), Err)))
 }
 
 /// Makes the plan of the first failure small, and keeps it as a capsule.
@@ -87,14 +97,12 @@ fn shrink_first(
     let engine = output::engine_of(report, failure);
     let path = plans::default_capsule(scenario.name(), failure.seed);
     let shrunk = plans::shrink_seed(scenario, engine, failure.seed, SHRINK_RUNS, signals)?;
-    if let Err(why) = plans::write(&path, &shrunk.capsule) {
-        output::error(&why); // what was found counts for more than where it is kept
-        return None;
-    }
+    // What was found counts for more than where it is kept.
+    let written = plans::write(&path, &shrunk.capsule).inspect_err(|why| output::error(why)).is_ok();
     if format == Format::Text {
-        output::shrunk(&suite.program(), &shrunk, &path);
+        output::shrunk(&suite.program(), &shrunk, written.then_some(&path));
     }
-    Some(path.display().to_string())
+    written.then(|| path.display().to_string())
 }
 
 /// A report for machines.
@@ -150,8 +158,9 @@ pub fn merge(suite: &Suite, args: &MergeArgs, format: Format) -> Result<u8, Stri
     let mut pieces = Vec::new();
     for path in &args.files {
         let name = path.display().to_string();
-        let file = File::open(path).map_err(|why| MergeError::Read(name.clone(), why).to_string())?;
-        pieces.extend(merge::read(&name, BufReader::new(file)).map_err(|why| why.to_string())?);
+        let text = files::read_text(path, REPORTS_BYTES);
+        let text = text.map_err(|why| MergeError::Read(name.clone(), why).to_string())?;
+        pieces.extend(merge::read(&name, text.as_bytes()).map_err(|why| why.to_string())?);
     }
     let merged = merge::merge(pieces).map_err(|why| why.to_string())?;
     for report in &merged.reports {

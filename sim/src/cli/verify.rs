@@ -3,14 +3,14 @@
 use serde_json::json;
 
 use super::args::{Format, VerifyArgs};
-use super::plans::write;
-use super::{output, unknown};
+use super::plans::write_page;
+use super::{beside, can_be_written, output, unknown};
 use crate::suite::Suite;
-use crate::trace::html;
 use crate::verify::{Beyond, Judged, protocol_of};
 
 /// Executes the recordings of a cluster again, and tells the story.
 pub fn verify(suite: &Suite, args: &VerifyArgs, format: Format) -> Result<u8, String> {
+    can_be_written("--html", args.html.as_deref())?;
     let name = match &args.protocol {
         Some(name) => name.clone(),
         None => protocol_of(&args.files)?,
@@ -25,10 +25,6 @@ pub fn verify(suite: &Suite, args: &VerifyArgs, format: Format) -> Result<u8, St
         let known = scenarios.chain(suite.models.iter().map(|it| it.name())).collect();
         return Err(unknown("scenario or model", &name, known) + "; say --as NAME");
     };
-    if let (Some(file), Some(page)) = (&args.html, &verified.page) {
-        write(file, html::render(page))?;
-        output::note(&format!("the page is in {}", file.display()));
-    }
     match format {
         Format::Text => output::verified(&verified),
         Format::Json => {
@@ -86,7 +82,11 @@ pub fn verify(suite: &Suite, args: &VerifyArgs, format: Format) -> Result<u8, St
             }));
         }
     }
-    Ok(verified.exit_code())
+    let mut code = verified.exit_code();
+    if let (Some(file), Some(page)) = (&args.html, &verified.page) {
+        code = beside(code, write_page(file, page, args.page.limit()));
+    }
+    Ok(code)
 }
 
 /// What came of asking an invariant, in a word or two.

@@ -28,7 +28,8 @@ impl Hand {
         if self.percent == 100 {
             return shown;
         }
-        shown * 100 / self.percent + Duration::from_nanos(1)
+        let takes = shown.checked_mul(100).map(|shown| shown / self.percent + Duration::from_nanos(1));
+        takes.unwrap_or(Duration::MAX)
     }
 
     /// From now on it runs at this speed, after a jump ahead.

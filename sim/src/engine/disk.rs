@@ -38,7 +38,7 @@ impl Trouble {
     }
 }
 
-/// What a crash did to a disk.
+/// What the end of a node's life did to its disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Crash {
     /// How many unsynced writes survived.
@@ -49,8 +49,24 @@ pub struct Crash {
     pub torn_bytes: usize,
 }
 
-/// Crashes a disk: a drawn prefix of the unsynced writes survives, and of the first lost one, whose bytes
-/// `encode` gives, a drawn piece, which is returned.
+/// Ends a process on a disk: of the last unsynced writes, which it may still have had `at_hand`, a drawn prefix had left
+/// it. What has is at risk.
+pub fn kill<T>(
+    disk: &mut LossyDisk<T>,
+    at_hand: usize,
+    rng: &mut ChaCha8Rng,
+    effects: &mut Effects,
+) -> Crash {
+    let lost = rng.below(at_hand as u64 + 1) as usize;
+    let kept = disk.unsynced() - lost;
+    disk.kill(kept);
+    effects.add(Effect::UnsyncedWriteKept, kept as u64);
+    effects.add(Effect::UnsyncedWriteLost, lost as u64);
+    Crash { kept, lost, torn_bytes: 0 }
+}
+
+/// Crashes a disk with its machine: a drawn prefix of the unsynced writes survives, and of the first lost one, whose
+/// bytes `encode` gives, a drawn piece, which is returned.
 pub fn crash<T>(
     disk: &mut LossyDisk<T>,
     rng: &mut ChaCha8Rng,

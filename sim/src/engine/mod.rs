@@ -6,8 +6,11 @@
 //! * [`world`](crate::world::engine): the hosts are stepped directly from one heap of events. Many times
 //!   faster, for wide sweeps.
 
+pub mod clients;
 pub mod clock;
 pub mod disk;
+pub mod faults;
+pub mod liveness;
 pub mod network;
 pub mod recording;
 pub mod watch;
@@ -21,5 +24,5 @@ pub const LATENCY: Range<Duration> = Duration::from_micros(200)..Duration::from_
 pub const CLIENT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a client waits after a failure before it asks again.
 pub const CLIENT_PAUSE: Duration = Duration::from_millis(500);
-/// How often convergence is looked for.
+/// How often it is looked whether the system has come to rest.
 pub const LOOK: Duration = Duration::from_millis(50);

@@ -79,6 +79,7 @@ impl Trouble {
                 (directions(from, to, false), Self::Slow(*delay_ms), *for_ms)
             }
             Fault::Crash { .. }
+            | Fault::Kill { .. }
             | Fault::Wipe { .. }
             | Fault::Pause { .. }
             | Fault::Clock { .. }

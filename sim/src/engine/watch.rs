@@ -5,14 +5,19 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use coalmine_core::codec::recording::{Step, Took};
-use coalmine_core::node::{Effect, Event, Node, NodeId, variant_name};
+use coalmine_core::node::{Effect, Event, Node, NodeId, Published, RequestId, Word, variant_name};
 use coalmine_core::observation::{History, Invariant, Observation, Observed};
+use coalmine_core::told::told_early;
 
+use super::clients::Clients;
+use super::liveness::{Liveness, Rest};
 use super::recording::Recordings;
 use crate::faults::{Effect as FaultEffect, Effects, Fault};
+use crate::panics::Panic;
 use crate::plan::{Plan, What, When};
 use crate::run::{RunOptions, RunReport, Verdict};
-use crate::system::{NodeOf, System};
+use crate::scenario::Expectation;
+use crate::system::{NodeOf, System, invariants_of};
 use crate::trace::{Happening, Trace};
 
 /// What is known of a run so far.
@@ -29,6 +34,10 @@ pub struct Watch<S: System> {
     /// The steps of the plan that were not carried out so far.
     unused: BTreeSet<usize>,
     max_events: u64,
+    clients: Clients,
+    liveness: Liveness,
+    /// How long after all was healed the rest began that has lasted.
+    converged_after: Option<Duration>,
     verdict: Option<Verdict>,
     closed: bool,
     /// The recordings, if the run is recorded.
@@ -62,11 +71,14 @@ impl<S: System> Watch<S> {
             trace: Trace::new(options.keep_trace),
             effects: Effects::default(),
             history: S::History::default(),
-            invariants: system.invariants(),
+            invariants: invariants_of(system),
             booted: BTreeSet::new(),
             triggers: triggers.collect(),
             unused: (0..plan.steps.len()).collect(),
             max_events: options.max_events,
+            clients: Clients::default(),
+            liveness: Liveness::of(plan),
+            converged_after: None,
             verdict: None,
             closed: false,
             recordings: options.record.map(|protocol| Recordings::new(protocol, system)),
@@ -123,9 +135,15 @@ impl<S: System> Watch<S> {
         self.check_budget();
     }
 
-    /// Whether there is anything to [judge](Self::judge).
-    pub fn has_invariants(&self) -> bool {
-        !self.invariants.is_empty()
+    /// Whether there is anything to [judge](Self::judge), or to look whether it [stays](Self::stays).
+    pub fn has_to_judge(&self) -> bool {
+        !self.invariants.is_empty() || self.liveness.is_at_rest()
+    }
+
+    /// Whether the system has come to rest, and it must be looked after every step whether it [stays](Self::stays)
+    /// there.
+    pub fn is_at_rest(&self) -> bool {
+        self.liveness.is_at_rest()
     }
 
     /// The same for a message, if it is certain which send it comes from. The time is in nanoseconds.
@@ -170,12 +188,93 @@ impl<S: System> Watch<S> {
         self.learned(node, effects);
     }
 
-    /// Takes in the facts among what a node did.
+    /// Takes in what the history hears of what a node did.
     pub fn learned(&mut self, node: NodeId, effects: &[Effect<NodeOf<S>>]) {
         for effect in effects {
-            if let Effect::Observe(fact) = effect {
-                self.history.observe(node, fact);
+            match effect {
+                Effect::Observe(fact) => self.history.observe(node, fact),
+                Effect::Reply { to, reply } if S::History::HEARS_REPLIES => {
+                    self.history.replied(node, *to, reply);
+                }
+                Effect::Publish(Published(view)) => self.history.published(node, view),
+                Effect::Reply { .. }
+                | Effect::Append(_)
+                | Effect::Send { .. }
+                | Effect::SetTimer { .. }
+                | Effect::CancelTimer(_)
+                | Effect::WhenDurable(_) => {}
             }
+        }
+    }
+
+    /// A client begins to ask. Returns its number.
+    pub fn asked(
+        &mut self,
+        system: &S,
+        at: Duration,
+        (to, id): (NodeId, RequestId),
+        request: &<NodeOf<S> as Node>::Request,
+    ) -> usize {
+        let what = format!("{id} {}", NodeOf::<S>::tell(Word::Request(request)));
+        self.push(at, &Happening::Asked { to, what }, None);
+        self.clients.ask::<NodeOf<S>>(at, (to, id), request, system.owes_no_answer(request))
+    }
+
+    /// The client of this number is answered.
+    pub fn answered(&mut self, at: Duration, client: usize, what: &str) {
+        let (from, id) = self.clients.answered(client);
+        self.push(at, &Happening::Answered { from, what: format!("{id} {what}") }, None);
+    }
+
+    /// Looks whether the system has come to rest, once all is healed. It decides the run when that has lasted, or is
+    /// too late.
+    pub fn look<'a>(
+        &'a mut self,
+        system: &S,
+        expect: Expectation<S>,
+        at: Duration,
+        nodes: impl IntoIterator<Item = Observed<'a, NodeOf<S>>>,
+    ) {
+        let now = Observation { nodes: nodes.into_iter().collect(), history: &self.history };
+        let rest = self.liveness.look(at, system.converged(&now).and_then(|()| self.clients.are_answered()));
+        let steady = self.liveness.steady().as_secs_f64();
+        let note = match &rest {
+            Rest::NotYet | Rest::Goes | Rest::Missed(_) | Rest::Lasts(_) => None,
+            Rest::Begins => Some(format!("converged; it must stay so for {steady} s")),
+            Rest::Ended(why) => Some(format!("converged no more: {why}")),
+        };
+        let verdict = match rest {
+            Rest::NotYet | Rest::Begins | Rest::Goes | Rest::Ended(_) => None,
+            Rest::Missed(why) => Some(Verdict::NotConverged { why }),
+            Rest::Lasts(after) => {
+                self.converged_after = Some(after);
+                Some(match expect(&now) {
+                    Ok(()) => Verdict::Passed,
+                    Err(why) => Verdict::Violated { invariant: "expectation".into(), why },
+                })
+            }
+        };
+        if let Some(note) = note {
+            self.push(at, &Happening::Noted(note), None);
+        }
+        if let Some(verdict) = verdict {
+            for unanswered in self.clients.tell_unanswered() {
+                self.push(at, &Happening::Noted(unanswered), None);
+            }
+            self.decide(verdict);
+        }
+    }
+
+    /// Looks whether a system that has come to rest stays there.
+    pub fn stays<'a>(&'a mut self, system: &S, nodes: impl IntoIterator<Item = Observed<'a, NodeOf<S>>>) {
+        if self.verdict.is_some() {
+            return;
+        }
+        let now = Observation { nodes: nodes.into_iter().collect(), history: &self.history };
+        if let Err(why) = system.converged(&now) {
+            let (at, note) = (self.trace.last(), format!("converged no more: {why}"));
+            self.liveness.look(at, Err(why));
+            self.push(at, &Happening::Noted(note), None);
         }
     }
 
@@ -194,6 +293,12 @@ impl<S: System> Watch<S> {
         }
     }
 
+    /// Something panicked, and that ends the run: where and how is part of what happened.
+    pub fn panicked(&mut self, at: Duration, panic: Panic) {
+        self.push(at, &Happening::Noted(panic.to_string()), None);
+        self.decide(Verdict::Panicked(panic));
+    }
+
     /// Decides the run, unless it is decided.
     pub fn decide(&mut self, verdict: Verdict) {
         self.verdict.get_or_insert(verdict);
@@ -210,12 +315,15 @@ impl<S: System> Watch<S> {
     }
 
     /// A step of the plan is carried out now, and so it is [used](RunReport::unused_steps), unless it does
-    /// something to a node's life and there is none.
+    /// something to a node's life and there is none, nor anything that it [left at risk](CrashKind).
     pub fn carries_out(&mut self, step: usize, what: &What<NodeOf<S>>, is_up: impl FnOnce(NodeId) -> bool) {
         let living = match what {
-            What::Fault(Fault::Crash { node, .. } | Fault::Wipe { node, .. } | Fault::Pause { node, .. }) => {
-                Some(*node)
-            }
+            What::Fault(
+                Fault::Crash { node, .. }
+                | Fault::Kill { node, .. }
+                | Fault::Wipe { node, .. }
+                | Fault::Pause { node, .. },
+            ) => Some(*node),
             What::Fault(_) | What::Ask { .. } => None,
         };
         if living.is_none_or(is_up) {
@@ -278,6 +386,16 @@ impl<S: System> Watch<S> {
 
     /// The end of the run.
     pub fn finish(&mut self, verdict: Verdict, simulated: Duration) -> RunReport<NodeOf<S>> {
+        // Where a run was cut short, clients may well have waited still.
+        let unanswered = match verdict {
+            Verdict::Passed | Verdict::NotConverged { .. } => self.clients.tell_unanswered(),
+            Verdict::Violated { .. }
+            | Verdict::Panicked { .. }
+            | Verdict::EnginesDiffer { .. }
+            | Verdict::NotDeterministic { .. } => Vec::new(),
+        };
+        let panicked = matches!(verdict, Verdict::Panicked { .. });
+        let recordings = self.recordings.take().map(|it| it.into_files(panicked));
         RunReport {
             verdict,
             digest: self.trace.digest(),
@@ -285,9 +403,11 @@ impl<S: System> Watch<S> {
             simulated,
             wall: Duration::ZERO,
             trace: self.trace.entries.take(),
-            recordings: self.recordings.take().map(Recordings::into_files).unwrap_or_default(),
+            recordings: recordings.unwrap_or_default(),
             effects: std::mem::take(&mut self.effects),
             unused_steps: Some(self.unused.iter().copied().collect()),
+            converged_after: self.converged_after,
+            unanswered,
         }
     }
 }
@@ -295,7 +415,21 @@ impl<S: System> Watch<S> {
 /// Whether one of these crashes the node on the spot.
 pub fn crashes<N: Node>(pulled: &Pulled<N>, me: NodeId) -> bool {
     pulled.iter().any(|(_, what)| match what {
-        What::Fault(Fault::Crash { node, .. } | Fault::Wipe { node, .. }) => *node == me,
+        What::Fault(Fault::Crash { node, .. } | Fault::Kill { node, .. } | Fault::Wipe { node, .. }) => {
+            *node == me
+        }
         What::Fault(_) | What::Ask { .. } => false,
     })
+}
+
+/// Notes in `early` what among these effects is [told too early](coalmine_core::told), while so much is durable.
+pub fn note_told_early<N: Node>(
+    early: &mut Option<Box<str>>,
+    config: &N::Config,
+    effects: &[Effect<N>],
+    durable: &[N::Record],
+) {
+    if early.is_none() && N::rests_on().is_some() {
+        *early = effects.iter().find_map(|effect| told_early(config, effect, durable));
+    }
 }

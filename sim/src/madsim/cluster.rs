@@ -19,12 +19,14 @@ use super::disk::Disks;
 use super::link::{Frame, Network};
 use super::monitor::{Monitor, Order};
 use super::runtime::{Clock, SimRuntime};
+use super::survive::{survive, told};
+use crate::engine::faults::{self, End, Lasting, Stage};
 use crate::engine::network::Trouble;
-use crate::engine::{CLIENT_PAUSE, CLIENT_TIMEOUT, LOOK};
-use crate::faults::{Directions, Effect, Fault, SUPERVISOR_MS, directions};
+use crate::engine::{CLIENT_PAUSE, CLIENT_TIMEOUT, LOOK, disk};
+use crate::faults::{CrashKind, Directions, Effect, Fault, SUPERVISOR_MS};
 use crate::plan::{Plan, Stream, What, When};
 use crate::run::{RunOptions, Verdict};
-use crate::scenario::Scenario;
+use crate::scenario::{Expectation, Scenario};
 use crate::system::{ConfigOf, NodeOf, System};
 use crate::trace::Happening;
 
@@ -35,6 +37,8 @@ struct Cluster<S: System> {
     monitor: Monitor<S>,
     network: Network,
     nodes: BTreeMap<NodeId, (NodeHandle, Clock)>,
+    /// What the plan does to nodes that lasts.
+    lasting: Lasting,
     client: NodeHandle,
     client_runtime: SimRuntime,
     /// What is to be done later: by time, then by order.
@@ -46,16 +50,8 @@ enum Task<N: Node> {
     /// A step of the plan, and its place in it.
     Do(usize, What<N>),
     Restart(NodeId),
-    Undo(Undo),
-}
-
-/// The end of a fault that lasts.
-enum Undo {
-    Link(Directions, Trouble),
-    Pause(NodeId),
-    Clock(NodeId),
-    SlowSync(NodeId),
-    DiskFull(NodeId),
+    /// A fault that lasts ends.
+    End(End),
 }
 
 /// Runs a plan to its end.
@@ -77,12 +73,12 @@ where
         }
     }
 
-    let verdict = match cluster.two_phases(&mut orders, plan).await {
-        Some(verdict) => verdict,
-        None => match monitor.ask(|_, now| (scenario.expect)(now)) {
-            Ok(()) => Verdict::Passed,
-            Err(why) => Verdict::Violated { invariant: "expectation".into(), why },
-        },
+    let verdict = match survive(cluster.two_phases(&mut orders, plan, scenario.expect)).await {
+        Ok(verdict) => verdict,
+        Err(panic) => {
+            monitor.panicked(panic.clone());
+            Verdict::Panicked(panic)
+        }
     };
     cluster.count_effects();
     monitor.close();
@@ -106,6 +102,7 @@ where
             control: Arc::new(members.iter().map(|(id, _)| (address(*id), *id)).collect()),
             draws: Arc::new(Mutex::new(Stream::Timers.of(options.seed))),
             clock: Clock::default(),
+            tell: monitor.tell(),
         };
         let handle = Handle::current();
         let mut nodes = BTreeMap::new();
@@ -119,41 +116,39 @@ where
             let clock = Clock::default();
             let runtime = SimRuntime { me: Some(*me), clock: clock.clone(), ..client_runtime.clone() };
             let (config, monitor, me) = (config.clone(), monitor.clone(), *me);
-            let life =
-                move || live::<S>(me, runtime.clone(), config.clone(), placement.clone(), monitor.clone());
+            let life = move || {
+                let life = live::<S>(me, runtime.clone(), config.clone(), placement.clone(), monitor.clone());
+                told(life, monitor.tell())
+            };
             let node = handle.create_node().name(me.to_string()).ip(node_ip(me)).init(life).build();
             nodes.insert(me, (node, clock));
         }
         let client = handle.create_node().name("client").ip(IpAddr::V4(Ipv4Addr::new(10, 1, 0, 1))).build();
-        Self { monitor, network, nodes, client, client_runtime, agenda: BTreeMap::new(), planned: 0 }
+        let (lasting, agenda) = (Lasting::default(), BTreeMap::new());
+        Self { monitor, network, nodes, lasting, client, client_runtime, agenda, planned: 0 }
     }
 
     /// Safety: faults, and invariants after every step. Then liveness: everything is healed, and the system
-    /// must come to rest. `None` if it does.
+    /// must come to rest.
     async fn two_phases(
         &mut self,
         orders: &mut mpsc::UnboundedReceiver<Order<NodeOf<S>>>,
         plan: &Plan<NodeOf<S>>,
-    ) -> Option<Verdict> {
-        let heal_at = Duration::from_millis(plan.heal_at_ms);
-        if let Some(verdict) = self.work(orders, heal_at).await {
-            return Some(verdict);
+        expect: Expectation<S>,
+    ) -> Verdict {
+        let mut verdict = self.work(orders, Duration::from_millis(plan.heal_at_ms)).await;
+        if verdict.is_none() {
+            self.heal();
         }
-        self.heal();
-        let deadline = heal_at + Duration::from_millis(plan.converge_within_ms);
         loop {
-            let now = TimeHandle::current().elapsed();
-            if let Some(verdict) = self.work(orders, now + LOOK).await {
-                return Some(verdict);
+            if let Some(verdict) = verdict {
+                return verdict;
             }
-            match self.monitor.ask(|system, now| system.converged(now)) {
-                Ok(()) => return None,
-                Err(why) if now >= deadline => {
-                    let within = plan.converge_within_ms as f64 / 1000.0;
-                    let why = format!("{within} s after all was healed, {why}");
-                    return Some(Verdict::NotConverged { why });
-                }
-                Err(_) => {}
+            let next = TimeHandle::current().elapsed() + LOOK;
+            verdict = self.work(orders, next).await;
+            if verdict.is_none() {
+                self.monitor.look(expect);
+                verdict = self.monitor.verdict();
             }
         }
     }
@@ -196,7 +191,7 @@ where
                     match task {
                         Task::Do(step, what) => self.perform(step, what),
                         Task::Restart(node) => self.restart(node),
-                        Task::Undo(undo) => self.undo(undo),
+                        Task::End(end) => faults::end(self, &end),
                     }
                 }
             }
@@ -207,84 +202,18 @@ where
     }
 
     fn perform(&mut self, step: usize, what: What<NodeOf<S>>) {
-        self.monitor.carries_out(step, &what);
+        let is_at_risk = match &what {
+            What::Fault(Fault::Crash { node, .. }) => Disks::current().is_at_risk(self.id(*node)),
+            What::Fault(_) | What::Ask { .. } => false,
+        };
+        self.monitor.carries_out(step, &what, is_at_risk);
         match what {
             What::Ask { to, id, request } => self.ask(to, id, request),
             What::Fault(fault) => {
                 self.monitor.note(&Happening::Fault(fault.clone()));
-                self.fault(fault);
+                faults::begin(self, fault);
             }
         }
-    }
-
-    fn fault(&mut self, fault: Fault) {
-        match fault {
-            Fault::Crash { node, down_ms } => self.crash(node, down_ms, false),
-            Fault::Wipe { node, down_ms } => self.crash(node, down_ms, true),
-            Fault::Pause { node, for_ms } => {
-                if !self.is_down(node) {
-                    self.monitor.count(Effect::Pause);
-                    Handle::current().pause(self.id(node));
-                    self.undo_later(for_ms, Undo::Pause(node));
-                }
-            }
-            Fault::Clock { node, percent, for_ms } => {
-                let effect = if percent < 100 { Effect::ClockSlow } else { Effect::ClockFast };
-                self.touch_clock(node, Some(percent), 0, effect);
-                self.undo_later(for_ms, Undo::Clock(node));
-            }
-            Fault::ClockJump { node, by_ms } => self.touch_clock(node, None, by_ms, Effect::ClockJump),
-            Fault::Cut { .. } | Fault::Partition { .. } | Fault::Clog { .. } | Fault::SlowLink { .. } => {
-                let members: Vec<_> = self.nodes.keys().copied().collect();
-                if let Some((directions, trouble, for_ms)) = Trouble::of(&fault, &members) {
-                    self.link_trouble(directions, trouble, for_ms);
-                }
-            }
-            Fault::Reset { a, b } => self.network.reset(&directions(&[a], &[b], true)),
-            Fault::SlowSync { node, delay_ms, for_ms } => {
-                let slower = Duration::from_millis(delay_ms);
-                Disks::current().trouble(self.id(node), |trouble| trouble.slower = slower);
-                self.undo_later(for_ms, Undo::SlowSync(node));
-            }
-            Fault::FailSync { node } => {
-                Disks::current().trouble(self.id(node), |trouble| trouble.fail_sync = true);
-            }
-            Fault::DiskFull { node, for_ms } => {
-                Disks::current().trouble(self.id(node), |trouble| trouble.full = true);
-                self.undo_later(for_ms, Undo::DiskFull(node));
-            }
-            Fault::BitRot { node, permille } => {
-                Disks::current().rot(self.id(node), permille);
-            }
-        }
-    }
-
-    fn undo(&mut self, undo: Undo) {
-        match undo {
-            Undo::Link(directions, trouble) => self.network.trouble(&directions, trouble, false),
-            Undo::Pause(node) => Handle::current().resume(self.id(node)),
-            Undo::Clock(node) => self.nodes[&node].1.touch(Some(100), Duration::ZERO),
-            Undo::SlowSync(node) => {
-                Disks::current().trouble(self.id(node), |trouble| trouble.slower = Duration::ZERO);
-            }
-            Undo::DiskFull(node) => Disks::current().trouble(self.id(node), |trouble| trouble.full = false),
-        }
-    }
-
-    fn undo_later(&mut self, after_ms: u64, undo: Undo) {
-        self.later(TimeHandle::current().elapsed() + Duration::from_millis(after_ms), Task::Undo(undo));
-    }
-
-    fn link_trouble(&mut self, directions: Directions, trouble: Trouble, for_ms: u64) {
-        self.network.trouble(&directions, trouble, true);
-        self.undo_later(for_ms, Undo::Link(directions, trouble));
-    }
-
-    fn touch_clock(&self, node: NodeId, percent: Option<u32>, jump_ms: u64, effect: Effect) {
-        if !self.is_down(node) {
-            self.monitor.count(effect);
-        }
-        self.nodes[&node].1.touch(percent, Duration::from_millis(jump_ms));
     }
 
     fn id(&self, node: NodeId) -> madsim::task::NodeId {
@@ -293,24 +222,6 @@ where
 
     fn is_down(&self, node: NodeId) -> bool {
         self.monitor.down().contains(&node)
-    }
-
-    /// Crashes a node, unless it is down already.
-    fn crash(&mut self, node: NodeId, down_ms: Option<u64>, wipe: bool) {
-        if self.is_down(node) {
-            return;
-        }
-        let id = self.id(node);
-        Handle::current().kill(id);
-        self.monitor.crashed(node, Disks::current().last_crash(id));
-        if wipe {
-            Disks::current().wipe(id);
-            self.monitor.wiped(node);
-        }
-        if let Some(down_ms) = down_ms {
-            let at = TimeHandle::current().elapsed() + Duration::from_millis(down_ms);
-            self.later(at, Task::Restart(node));
-        }
     }
 
     fn restart(&self, node: NodeId) {
@@ -326,6 +237,7 @@ where
         self.monitor.note(&Happening::Healed);
         self.monitor.disarm();
         self.network.heal();
+        self.lasting.heal();
         Disks::current().heal();
         self.agenda.retain(|_, task| matches!(task, Task::Restart(_) | Task::Do(_, What::Ask { .. })));
         for (node, (handle, clock)) in &self.nodes {
@@ -356,9 +268,9 @@ where
     fn ask(&self, to: NodeId, id: RequestId, request: <NodeOf<S> as Node>::Request) {
         let (runtime, monitor) = (self.client_runtime.clone(), self.monitor.clone());
         let address = SocketAddr::new(node_ip(to), DATA_PORT);
-        let what = format!("{id} {}", NodeOf::<S>::tell(Word::Request(&request)));
-        monitor.note(&Happening::Asked { to, what });
-        self.client.spawn(async move {
+        let number = monitor.asked(to, id, &request);
+        let tell = monitor.tell();
+        let asking = async move {
             loop {
                 let request = NodeOf::<S>::to_http(id, &request);
                 let what = match http::request(&runtime, address, request, CLIENT_TIMEOUT).await {
@@ -370,11 +282,82 @@ where
                     Err(_) => None,
                 };
                 if let Some(what) = what {
-                    return monitor.note(&Happening::Answered { from: to, what: format!("{id} {what}") });
+                    return monitor.answered(number, &what);
                 }
                 runtime.sleep(CLIENT_PAUSE).await;
             }
-        });
+        };
+        self.client.spawn(told(asking, tell));
+    }
+}
+
+impl<S: System> Stage for Cluster<S>
+where
+    NodeOf<S>: Face,
+{
+    fn members(&self) -> Vec<NodeId> {
+        self.nodes.keys().copied().collect()
+    }
+
+    fn is_up(&self, node: NodeId) -> bool {
+        !self.is_down(node)
+    }
+
+    fn lasting(&mut self) -> &mut Lasting {
+        &mut self.lasting
+    }
+
+    fn count(&mut self, effect: Effect) {
+        self.monitor.count(effect);
+    }
+
+    fn ends_after(&mut self, after: Duration, end: End) {
+        self.later(TimeHandle::current().elapsed() + after, Task::End(end));
+    }
+
+    fn stand_still(&mut self, node: NodeId, still: bool) {
+        match still {
+            true => Handle::current().pause(self.id(node)),
+            false => Handle::current().resume(self.id(node)),
+        }
+    }
+
+    fn turn_clock(&mut self, node: NodeId, percent: Option<u32>, jump: Duration) {
+        self.nodes[&node].1.touch(percent, jump);
+    }
+
+    fn trouble_disk(&mut self, node: NodeId, change: impl FnOnce(&mut disk::Trouble)) {
+        Disks::current().trouble(self.id(node), change);
+    }
+
+    fn trouble_links(&mut self, directions: &Directions, trouble: Trouble, begin: bool) {
+        self.network.trouble(directions, trouble, begin);
+    }
+
+    fn reset(&mut self, directions: &Directions) {
+        self.network.reset(directions);
+    }
+
+    fn crash(&mut self, node: NodeId, kind: CrashKind, down: Option<Duration>) {
+        let (id, disks) = (self.id(node), Disks::current());
+        if self.is_down(node) && !(kind == CrashKind::Power && disks.is_at_risk(id)) {
+            return;
+        }
+        self.lasting.ends_life(node);
+        disks.ends_by(id, kind);
+        Handle::current().kill(id);
+        self.monitor.crashed(node, kind, disks.last_crash(id), disks.content(id));
+        if kind == CrashKind::Wipe {
+            disks.wipe(id);
+            self.monitor.wiped(node);
+        }
+        if let Some(down) = down {
+            self.later(TimeHandle::current().elapsed() + down, Task::Restart(node));
+        }
+    }
+
+    fn rot(&mut self, node: NodeId, permille: u32) {
+        Disks::current().rot(self.id(node), permille);
     }
 }
 

@@ -1,8 +1,9 @@
 //! Disks, as a madsim plugin: one journal file a node, kept in a [`LossyDisk`]. madsim's own file system
 //! forgets nothing in a crash.
 //!
-//! Each write of a line is one append. Killing a node crashes its disk: a drawn prefix of the unsynced lines
-//! survives, and a drawn piece of the first lost one may be left behind, torn.
+//! Each write of a line is one append. When a node is killed, or stops, a drawn prefix of the unsynced lines had left the
+//! process, and is there for its next life. When its machine crashes, that prefix is durable, and a drawn piece of the
+//! first lost line may be left behind, torn.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -16,8 +17,8 @@ use madsim::task::NodeId;
 use madsim::time::TimeHandle;
 use rand_chacha::ChaCha8Rng;
 
-use crate::engine::disk::{Crash, SYNC_FAILED, Trouble, crash};
-use crate::faults::{Effect, Effects};
+use crate::engine::disk::{Crash, SYNC_FAILED, Trouble, crash, kill};
+use crate::faults::{CrashKind, Effect, Effects};
 use crate::plan::{Draw, Stream};
 
 /// All disks of a simulation.
@@ -32,10 +33,23 @@ struct State {
 #[derive(Default)]
 struct File {
     content: LossyDisk<Vec<u8>>,
-    /// Counts crashes, so that what a former life still has open can do no harm.
+    /// How many writes there were when it was opened, or when nobody had it open any more: others made them.
+    opened: usize,
+    /// What the next end of a life is, if it is not one of the process alone.
+    next: Option<CrashKind>,
+    /// Counts the ends of lives, so that what a former life still has open can do no harm.
     crashes: u64,
     last_crash: Crash,
     trouble: Trouble,
+}
+
+/// How much a disk holds.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Content {
+    /// What no crash can take.
+    pub durable_bytes: u64,
+    /// What the running process would read.
+    pub written_bytes: u64,
 }
 
 impl Simulator for Disks {
@@ -51,11 +65,18 @@ impl Simulator for Disks {
     fn reset_node(&self, id: NodeId) {
         self.with(|State { rng, disks, effects }| {
             let Some(file) = disks.get_mut(&id) else { return };
-            let (crash, torn) = crash(&mut file.content, rng, effects, |line| line);
+            let (crash, torn) = match file.next.take().unwrap_or(CrashKind::Kill) {
+                CrashKind::Kill => {
+                    let at_hand = file.content.unsynced().min(file.content.written().len() - file.opened);
+                    (kill(&mut file.content, at_hand, rng, effects), Vec::new())
+                }
+                CrashKind::Power | CrashKind::Wipe => crash(&mut file.content, rng, effects, |line| line),
+            };
             if !torn.is_empty() {
                 file.content.append(torn);
                 file.content.sync(file.content.written().len());
             }
+            file.opened = file.content.written().len();
             file.crashes += 1;
             file.last_crash = crash;
         });
@@ -78,6 +99,16 @@ impl Disks {
         self.with(|state| change(&mut state.disks.entry(id).or_default().trouble));
     }
 
+    /// The next end of this node's life is one of this kind.
+    pub fn ends_by(&self, id: NodeId, kind: CrashKind) {
+        self.with(|state| state.disks.entry(id).or_default().next = Some(kind));
+    }
+
+    /// Whether a crash of the machine could take something.
+    pub fn is_at_risk(&self, id: NodeId) -> bool {
+        self.with(|state| state.disks.get(&id).is_some_and(|file| file.content.unsynced() > 0))
+    }
+
     /// No faults from now on. What has rotted or is lost stays so.
     pub fn heal(&self) {
         self.with(|state| state.disks.values_mut().for_each(|file| file.trouble = Trouble::default()));
@@ -87,7 +118,9 @@ impl Disks {
     pub fn wipe(&self, id: NodeId) {
         self.with(|state| {
             state.effects.count(Effect::DiskWiped);
-            state.disks.entry(id).or_default().content.wipe();
+            let file = state.disks.entry(id).or_default();
+            file.content.wipe();
+            file.opened = 0;
         });
     }
 
@@ -110,9 +143,18 @@ impl Disks {
         self.with(|state| state.effects.clone())
     }
 
-    /// What the last crash did to a node's disk.
+    /// What the last end of its life did to a node's disk.
     pub fn last_crash(&self, id: NodeId) -> Crash {
         self.with(|state| state.disks.get(&id).map(|file| file.last_crash).unwrap_or_default())
+    }
+
+    /// What a node's disk holds.
+    pub fn content(&self, id: NodeId) -> Content {
+        let bytes = |writes: &[Vec<u8>]| writes.iter().map(|write| write.len() as u64).sum();
+        self.with(|state| {
+            let Some(File { content, .. }) = state.disks.get(&id) else { return Content::default() };
+            Content { durable_bytes: bytes(content.durable()), written_bytes: bytes(content.written()) }
+        })
     }
 
     /// Opens the journal of the node whose task this is.
@@ -120,6 +162,7 @@ impl Disks {
         let node = madsim::plugin::node();
         let (bytes, crashes) = self.with(|state| {
             let file = state.disks.entry(node).or_default();
+            file.opened = file.content.written().len();
             (file.content.written().concat(), file.crashes)
         });
         (bytes, SimJournal { disks: Arc::clone(self), node, crashes })
@@ -153,7 +196,7 @@ impl SimJournal {
 
 impl JournalFile for SimJournal {
     async fn truncate(&mut self, length: u64) -> io::Result<()> {
-        self.with(|File { content, .. }, _, _| {
+        self.with(|File { content, opened, .. }, _, _| {
             // Line by line, as it was written.
             let bytes = content.written().concat();
             content.wipe();
@@ -161,6 +204,7 @@ impl JournalFile for SimJournal {
                 content.append(line.to_vec());
             }
             content.sync(content.written().len());
+            *opened = content.written().len();
         })
         .await;
         Ok(())

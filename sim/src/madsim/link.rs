@@ -2,6 +2,8 @@
 //! the frames are taken out again, and each is delivered, lost, doubled or held back as the seed and the plan
 //! decide.
 //!
+//! What passes at once is drawn, too (see [`super::wire`]): the transport has to put the pieces together.
+//!
 //! madsim's TCP opens a connection and refuses it where nobody listens. The frames travel beside it, in a
 //! [`Pipe`] from one task's hand to the other's: madsim has no faults of its own for them, and would take two
 //! wake-ups for each where one is enough. A frame that finds its reader idle sets one timer, which wakes it.
@@ -17,13 +19,16 @@ use std::time::{Duration, Instant};
 use coalmine_core::node::NodeId;
 use madsim::net::TcpStream;
 use madsim::time::TimeHandle;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::RngCore;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::numbers::Numbers;
 use super::runtime::Alarm;
+use super::wire::Wire;
 use crate::engine::network::{Direction, Mood, Trouble};
 use crate::faults::{Directions, Effect, Effects};
-use crate::plan::Links;
+use crate::plan::{Links, Stream};
 
 /// What becomes of a frame, and which send it comes from, for whoever watches.
 pub type Watch = Arc<dyn Fn(NodeId, NodeId, &'static str, &Frame) + Send + Sync>;
@@ -48,6 +53,8 @@ pub struct Network {
 
 struct State {
     mood: Mood,
+    /// What each end of a connection draws from begins here.
+    wires: ChaCha8Rng,
     /// Numbers the connections.
     connections: u64,
     /// The sending ends that are open, and whom to wake when the plan does something to directions.
@@ -66,7 +73,7 @@ impl Network {
     /// A network that draws from this seed.
     pub fn new(seed: u64, links: Links, watch: Watch, numbers: Numbers) -> Self {
         let (mood, open, opened) = (Mood::new(seed, links), BTreeMap::new(), BTreeMap::new());
-        let state = State { mood, connections: 0, open, opened };
+        let state = State { mood, wires: Stream::Wire.of(seed), connections: 0, open, opened };
         Self { state: Arc::new(Mutex::new(state)), watch, numbers }
     }
 
@@ -110,11 +117,11 @@ impl Network {
     /// A connection that was opened: its sending end.
     pub fn connect(&self, from: NodeId, to: NodeId, stream: TcpStream) -> io::Result<FrameWriter> {
         let (pipe, address) = (Arc::default(), stream.local_addr()?);
-        let (number, direction) = self.with(|state| {
+        let (number, direction, wire) = self.with(|state| {
             state.opened.insert(address, Opened { direction: (from, to), pipe: Arc::clone(&pipe) });
             state.connections += 1;
             state.open.insert(state.connections, None);
-            (state.connections, state.mood.direction(from, to))
+            (state.connections, state.mood.direction(from, to), Wire::new(state.wires.next_u64()))
         });
         Ok(FrameWriter {
             network: self.clone(),
@@ -124,6 +131,7 @@ impl Network {
             to,
             resets: direction.resets,
             pipe,
+            wire,
             clock: TimeHandle::current(),
             part: Vec::new(),
             held: BTreeMap::new(),
@@ -136,11 +144,12 @@ impl Network {
 
     /// A connection that was taken: its receiving end, if it is one between nodes.
     pub fn accept(&self, from: SocketAddr) -> Option<FrameReader> {
-        let Opened { direction, pipe } = self.with(|state| state.opened.remove(&from))?;
+        let (Opened { direction, pipe }, wire) =
+            self.with(|state| Some((state.opened.remove(&from)?, Wire::new(state.wires.next_u64()))))?;
         lock(&pipe).accepted = true;
         let (clock, numbers) = (TimeHandle::current(), self.numbers.clone());
         let alarm = Alarm::new(&clock, Duration::ZERO);
-        Some(FrameReader { pipe, clock, direction, numbers, read: 0, alarm, awaits: None })
+        Some(FrameReader { pipe, wire, clock, direction, numbers, read: 0, alarm, awaits: None })
     }
 }
 
@@ -184,6 +193,8 @@ pub struct FrameWriter {
     /// How often the direction had been reset when it was opened.
     resets: u64,
     pipe: Arc<Mutex<Pipe>>,
+    /// How much it takes at once.
+    wire: Wire,
     clock: TimeHandle,
     /// Bytes that are not a whole frame yet.
     part: Vec<u8>,
@@ -208,6 +219,7 @@ impl FrameWriter {
             self.check_reset()?;
             self.let_go_due(cx);
         }
+        let bytes = &bytes[..ready!(self.wire.pass(bytes.len(), cx))];
         if self.part.is_empty() && whole_frame(bytes) == Some(bytes.len()) {
             self.send(bytes.to_vec())?;
         } else {
@@ -355,6 +367,8 @@ impl Drop for FrameWriter {
 /// The receiving end.
 pub struct FrameReader {
     pipe: Arc<Mutex<Pipe>>,
+    /// How much it gives at once.
+    wire: Wire,
     clock: TimeHandle,
     direction: (NodeId, NodeId),
     numbers: Numbers,
@@ -385,14 +399,27 @@ impl FrameReader {
             }
             ready!(self.alarm.poll(cx));
         }
-        let rest = &frame.bytes[self.read..];
-        let length = rest.len().min(buf.remaining());
-        buf.put_slice(&rest[..length]);
-        self.read += length;
-        if self.read == frame.bytes.len() {
+        let rest = frame.bytes.len() - self.read;
+        let mut length = ready!(self.wire.pass(rest.min(buf.remaining()), cx));
+        loop {
+            let Some((_, frame)) = pipe.frames.front() else { break };
+            buf.put_slice(&frame.bytes[self.read..][..length]);
+            self.read += length;
+            if self.read < frame.bytes.len() {
+                break;
+            }
             self.numbers.read(self.direction, frame.send);
             pipe.frames.pop_front();
             self.read = 0;
+            // What has arrived besides may come along.
+            let Some((arrives, next)) = pipe.frames.front() else { break };
+            if *arrives > self.clock.now_instant() || !self.wire.joins() {
+                break;
+            }
+            length = next.bytes.len().min(buf.remaining());
+            if length == 0 {
+                break;
+            }
         }
         Poll::Ready(Ok(()))
     }

@@ -10,13 +10,15 @@ mod link;
 mod monitor;
 mod numbers;
 mod runtime;
+mod survive;
+mod wire;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
 use coalmine_real::face::Face;
 
 use crate::engine::LATENCY;
+use crate::panics::catch;
 use crate::plan::Plan;
 use crate::run::{RunOptions, RunReport};
 use crate::scenario::Scenario;
@@ -34,10 +36,10 @@ where
     let started = Instant::now();
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().name(format!("{}-{}", scenario.name, options.seed));
-        let body = || catch_unwind(AssertUnwindSafe(|| simulate(scenario, plan, options)));
+        let body = || catch(|| simulate(scenario, plan, options));
         let run = thread.spawn_scoped(scope, body).expect("a thread can be started");
         let outcome = run.join().expect("panics are caught within");
-        let mut report = outcome.unwrap_or_else(|panic| RunReport::panicked(&*panic));
+        let mut report = outcome.unwrap_or_else(RunReport::panicked);
         report.wall = started.elapsed();
         report
     })

@@ -5,26 +5,38 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use coalmine_core::codec::frame;
-use coalmine_core::codec::journal::Recovered;
+use coalmine_core::codec::journal::{Recovered, encode};
 use coalmine_core::codec::recording::Took;
 use coalmine_core::host::Host;
-use coalmine_core::node::{Effect, Event, Node, NodeId};
-use coalmine_core::observation::{Observation, Observed};
+use coalmine_core::node::{Effect, Event, Node, NodeId, RequestId};
+use coalmine_core::observation::Observed;
 use coalmine_real::probe::Probe;
-use coalmine_real::transport::Envelope;
+use coalmine_real::transport::{Envelope, NONSENSE};
 use madsim::time::TimeHandle;
 use tokio::sync::mpsc;
 
+use super::disk::{Content, Disks};
 use super::link::Frame;
 use super::numbers::Numbers;
+use super::survive::Tell;
 use crate::engine::disk::Crash;
 use crate::engine::network::PASSED;
-use crate::engine::watch::{Pulled, Watch, crashes};
-use crate::faults::{Effect as FaultEffect, Effects};
+use crate::engine::watch::{Pulled, Watch, crashes, note_told_early};
+use crate::faults::{CrashKind, Effect as FaultEffect, Effects};
+use crate::panics::Panic;
 use crate::plan::{Plan, What};
 use crate::run::{RunOptions, RunReport, Verdict};
+use crate::scenario::Expectation;
 use crate::system::{ConfigOf, NodeOf, System};
 use crate::trace::Happening;
+
+/// What the verdict names if a shell takes for durable what its disk has not synced: that is what all the safety of a
+/// node rests on, and no invariant of a protocol asks for it.
+const DURABLE: &str = "durable";
+
+/// What the verdict names if a transport does not read the frames that were written: protocols survive what is lost
+/// that way, and would hide it.
+const FRAMES: &str = "frames";
 
 /// Shared by all that watch one run.
 pub struct Monitor<S: System>(Arc<Mutex<State<S>>>);
@@ -53,12 +65,33 @@ struct Place<S: System> {
     /// What its journal holds, as far as it was written.
     journal: Vec<<NodeOf<S> as Node>::Record>,
     durable: usize,
+    /// How many bytes of the file that is.
+    durable_bytes: u64,
+    /// What it has told too early, if it ever did.
+    told_early: Option<Box<str>>,
 }
 
 impl<S: System> Place<S> {
     fn observe(&self) -> Observed<'_, NodeOf<S>> {
         let durable = Some(&self.journal[..self.durable]);
-        Observed { id: self.id, config: &self.config, state: self.state.as_ref(), durable }
+        let (state, told_early) = (self.state.as_ref(), self.told_early.as_deref());
+        Observed { id: self.id, config: &self.config, state, durable, told_early }
+    }
+
+    /// How many of its first `upto` records there are in a file of so many bytes that begins with those that are durable,
+    /// and how many bytes these are. Every record is a line of its own.
+    fn records_in(&self, file_bytes: u64, upto: usize) -> (usize, u64) {
+        let (mut records, mut bytes) = (self.durable, self.durable_bytes);
+        let mut line = Vec::new();
+        for record in &self.journal[self.durable..upto] {
+            line.clear();
+            encode(records as u64 + 1, record, &mut line);
+            if bytes + line.len() as u64 > file_bytes {
+                break;
+            }
+            (records, bytes) = (records + 1, bytes + line.len() as u64);
+        }
+        (records, bytes)
     }
 }
 
@@ -80,7 +113,15 @@ impl<S: System> Monitor<S> {
         options: RunOptions,
         orders: mpsc::UnboundedSender<Order<NodeOf<S>>>,
     ) -> Self {
-        let place = |(id, config)| Place { id, config, state: None, journal: Vec::new(), durable: 0 };
+        let place = |(id, config)| Place {
+            id,
+            config,
+            state: None,
+            journal: Vec::new(),
+            durable: 0,
+            durable_bytes: 0,
+            told_early: None,
+        };
         let places = system.members().into_iter().map(place).collect();
         let watch = Watch::new(&*system, plan, options);
         let numbers = Numbers::new(options.keep_trace);
@@ -119,16 +160,27 @@ impl<S: System> Monitor<S> {
         });
     }
 
-    /// A node has crashed, and this is what its disk kept.
-    pub fn crashed(&self, node: NodeId, crash: Crash) {
+    /// A node's life has ended, and this is what its disk kept.
+    pub fn crashed(&self, node: NodeId, kind: CrashKind, crash: Crash, content: Content) {
         self.with(|state| {
             let place = state.place(node);
             place.state = None;
-            place.journal.truncate(place.durable + crash.kept);
-            place.durable = place.journal.len();
+            // The disk may have synced what nobody has been told of yet.
+            let all = place.journal.len();
+            let (written, _) = place.records_in(content.written_bytes, all);
+            (place.durable, place.durable_bytes) = place.records_in(content.durable_bytes, all);
+            place.journal.truncate(written);
             let Crash { kept, lost, torn_bytes } = crash;
-            state.watch.effects.count(FaultEffect::Crash);
-            state.push(&Happening::Crashed { node, kept, lost, torn_bytes, prevented: Vec::new() });
+            match kind {
+                CrashKind::Kill => {
+                    state.watch.effects.count(FaultEffect::Kill);
+                    state.push(&Happening::Killed { node, kept, lost });
+                }
+                CrashKind::Power | CrashKind::Wipe => {
+                    state.watch.effects.count(FaultEffect::Crash);
+                    state.push(&Happening::Crashed { node, kept, lost, torn_bytes, prevented: Vec::new() });
+                }
+            }
             state.judge();
         });
     }
@@ -138,7 +190,7 @@ impl<S: System> Monitor<S> {
         self.with(|state| {
             let place = state.place(node);
             place.journal.clear();
-            place.durable = 0;
+            (place.durable, place.durable_bytes) = (0, 0);
         });
     }
 
@@ -149,6 +201,20 @@ impl<S: System> Monitor<S> {
             state.push(&Happening::Stopped { node, why });
             let _ = state.orders.send(Order::Stopped(node));
         });
+    }
+
+    /// Something panicked.
+    pub fn panicked(&self, panic: Panic) {
+        self.with(|state| {
+            state.watch.panicked(state.clock.elapsed(), panic);
+            state.stop_if_decided();
+        });
+    }
+
+    /// Takes in what panics.
+    pub fn tell(&self) -> Tell {
+        let monitor = self.clone();
+        Arc::new(move |panic| monitor.panicked(panic))
     }
 
     /// The run is over: what still happens is no part of it.
@@ -178,10 +244,11 @@ impl<S: System> Monitor<S> {
         })
     }
 
-    /// A step of the plan is carried out now.
-    pub fn carries_out(&self, step: usize, what: &What<NodeOf<S>>) {
+    /// A step of the plan is carried out now, which may also take what a node that is down has left at risk.
+    pub fn carries_out(&self, step: usize, what: &What<NodeOf<S>>, is_at_risk: bool) {
         self.with(|State { watch, places, .. }| {
-            watch.carries_out(step, what, |id| places.iter().any(|it| it.id == id && it.state.is_some()));
+            let is_up = |id| places.iter().any(|it| it.id == id && it.state.is_some());
+            watch.carries_out(step, what, |id| is_at_risk || is_up(id));
         });
     }
 
@@ -190,12 +257,26 @@ impl<S: System> Monitor<S> {
         self.with(|state| state.watch.verdict().cloned())
     }
 
-    /// Asks something about the whole system.
-    pub fn ask<T>(&self, question: impl FnOnce(&S, &Observation<'_, NodeOf<S>, S::History>) -> T) -> T {
-        self.with(|state| {
-            let nodes = state.places.iter().map(Place::observe).collect();
-            question(&state.system, &Observation { nodes, history: state.watch.history() })
+    /// A client begins to ask. Returns its number.
+    pub fn asked(&self, to: NodeId, id: RequestId, request: &<NodeOf<S> as Node>::Request) -> usize {
+        self.with(|State { watch, system, clock, .. }| {
+            watch.asked(system, clock.elapsed(), (to, id), request)
         })
+    }
+
+    /// The client of this number is answered.
+    pub fn answered(&self, client: usize, what: &str) {
+        self.with(|state| {
+            state.watch.answered(state.clock.elapsed(), client, what);
+            state.stop_if_decided();
+        });
+    }
+
+    /// Looks whether the system has come to rest.
+    pub fn look(&self, expect: Expectation<S>) {
+        self.with(|State { watch, system, clock, places, .. }| {
+            watch.look(system, expect, clock.elapsed(), places.iter().map(Place::observe));
+        });
     }
 
     /// The end of the run.
@@ -270,6 +351,8 @@ impl<S: System> State<S> {
     /// Takes in what a node did.
     fn took(&mut self, place: usize, state: &NodeOf<S>, effects: &[Effect<NodeOf<S>>]) {
         let place = &mut self.places[place];
+        let Place { told_early, config, journal, durable, .. } = place;
+        note_told_early(told_early, config, effects, &journal[..*durable]);
         self.watch.took(place.id, state, effects);
         match &mut place.state {
             Some(known) if known == state => {}
@@ -285,6 +368,15 @@ impl<S: System> State<S> {
 
     fn judge(&mut self) {
         self.watch.judge(self.places.iter().map(Place::observe));
+        if self.watch.is_at_rest() {
+            self.watch.stays(&self.system, self.places.iter().map(Place::observe));
+        }
+        self.stop_if_decided();
+    }
+
+    /// A shell takes for durable what is not.
+    fn lies(&mut self, why: String) {
+        self.watch.decide(Verdict::Violated { invariant: DURABLE.into(), why });
         self.stop_if_decided();
     }
 
@@ -334,10 +426,19 @@ impl<S: System> Probe<NodeOf<S>> for Eye<S> {
             let place = &mut state.places[self.place];
             place.journal.clone_from(&journal.records);
             place.durable = journal.records.len();
+            place.durable_bytes = journal.valid_bytes + u64::from(journal.unterminated);
+            let relies_on = place.durable_bytes;
             state.watch.booted(self.node);
             state.numbers.boots(self.node);
             state.push(&Happening::booted(self.node, journal.records.len(), journal.torn, effects));
             state.record(self.node, || Took::boot(host.incarnation(), journal), effects);
+            let synced = Disks::current().content(madsim::plugin::node()).durable_bytes;
+            if synced < relies_on {
+                let node = self.node;
+                state.lies(format!(
+                    "{node} starts from {relies_on} bytes, of which its disk has synced {synced}"
+                ));
+            }
             state.took(self.place, host.node(), effects);
             state.flow()
         })
@@ -378,8 +479,17 @@ impl<S: System> Probe<NodeOf<S>> for Eye<S> {
         self.monitor.with(|state| {
             let State { watch, places, .. } = state;
             let place = &mut places[self.place];
+            let synced = Disks::current().content(madsim::plugin::node()).durable_bytes;
+            let (records, bytes) = place.records_in(synced, upto as usize);
             let pulled = watch.on_durable(self.node, &place.journal[place.durable..upto as usize]);
-            place.durable = upto as usize;
+            if records < upto as usize {
+                let node = self.node;
+                state.lies(format!(
+                    "the shell of {node} says record {upto} is durable, its disk has synced {records}"
+                ));
+                return ControlFlow::Break(());
+            }
+            (place.durable, place.durable_bytes) = (records, bytes);
             let flow = state.pulled(self.node, pulled);
             let effects = if flow.is_break() { &[] } else { effects };
             state.push(&Happening::Synced { node: self.node, upto, effects: effects.to_vec() });
@@ -398,6 +508,12 @@ impl<S: System> Probe<NodeOf<S>> for Eye<S> {
     }
 
     fn complain(&self, what: String) {
-        self.monitor.note(&Happening::Complained { node: self.node, what });
+        self.monitor.with(|state| {
+            state.push(&Happening::Complained { node: self.node, what: what.clone() });
+            if what.starts_with(NONSENSE) {
+                state.watch.decide(Verdict::Violated { invariant: FRAMES.into(), why: what });
+                state.stop_if_decided();
+            }
+        });
     }
 }

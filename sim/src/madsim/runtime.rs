@@ -20,11 +20,15 @@ use tokio::sync::Notify;
 
 use super::disk::{Disks, SimJournal};
 use super::link::{FlushOnce, FrameReader, FrameWriter, Network};
+use super::survive::{Tell, told};
 use crate::engine::clock::Hand;
 use crate::plan::Draw;
 
 /// How long a connection to an unreachable node takes to fail.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Longer than any run. madsim's clock cannot count much further.
+const FAR: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
 /// One node's simulated outside world.
 #[derive(Clone)]
@@ -39,6 +43,8 @@ pub struct SimRuntime {
     pub draws: Arc<Mutex<ChaCha8Rng>>,
     /// What this node takes for the time.
     pub clock: Clock,
+    /// Who is told when one of its tasks panics.
+    pub tell: Tell,
 }
 
 /// A node's clock: it may run fast or slow, and jump ahead. It never goes back.
@@ -85,7 +91,7 @@ impl Clock {
 
     /// Waits until it shows so much more than now, whatever happens to it.
     async fn sleep(self, duration: Duration) {
-        let until = self.now() + duration;
+        let until = self.now().saturating_add(duration);
         loop {
             let mut touched = pin!(self.0.touched.notified());
             let (hand, touches) = (self.hand(), self.touches());
@@ -94,7 +100,7 @@ impl Clock {
             if left.is_zero() {
                 return;
             }
-            let mut alarm = Alarm::new(&self.0.truly, truly + hand.takes(left));
+            let mut alarm = Alarm::new(&self.0.truly, truly.saturating_add(hand.takes(left)));
             poll_fn(|cx| {
                 if self.touches() != touches {
                     return Poll::Ready(());
@@ -120,9 +126,10 @@ pub struct Alarm {
 }
 
 impl Alarm {
-    /// Rings at this time, but not within the next millisecond: that is madsim's shortest sleep.
+    /// Rings at this time, but not within the next millisecond: that is madsim's shortest sleep; and early rather than
+    /// after a time that no run lasts.
     pub fn new(clock: &TimeHandle, at: Duration) -> Self {
-        Self { sleep: clock.sleep(at.saturating_sub(clock.elapsed())), waker: None }
+        Self { sleep: clock.sleep(at.saturating_sub(clock.elapsed()).min(FAR)), waker: None }
     }
 
     /// Rings at this moment instead, however soon that is.
@@ -171,7 +178,7 @@ impl Runtime for SimRuntime {
     type Journal = SimJournal;
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        madsim::task::spawn(task);
+        madsim::task::spawn(told(task, Arc::clone(&self.tell)));
     }
 
     fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + Send + 'static {
@@ -187,8 +194,7 @@ impl Runtime for SimRuntime {
     }
 
     fn draw(&self, delay: Delay) -> Duration {
-        let spread = (delay.max - delay.min).as_nanos() as u64;
-        delay.min + Duration::from_nanos(self.draw_below(spread + 1))
+        delay.draw(|n| self.draw_below(n))
     }
 
     async fn connect(&self, to: SocketAddr) -> io::Result<SimStream> {

@@ -17,9 +17,12 @@ use super::seeds::{SeedSet, Seeds};
 use super::shard::Shard;
 use super::{Failure, Tally};
 use crate::faults::Effects;
+use crate::files;
 
 /// The layout of the file. Another layout, another number.
 const FORMAT: u64 = 2;
+/// More than any sweep keeps: it grows with the failures, not with the seeds.
+const BYTES: u64 = 1 << 30;
 
 /// Why there is no going on from a checkpoint, or no writing one.
 #[derive(Debug, thiserror::Error)]
@@ -124,7 +127,7 @@ impl Checkpoint {
 
     /// What the file knows of the seeds in `part`; nothing yet, if there is no file.
     pub fn load(&self, part: &Range<u64>) -> Result<Tally, CheckpointError> {
-        let text = match std::fs::read_to_string(&self.path) {
+        let text = match files::read_text(&self.path, BYTES) {
             Ok(text) => text,
             Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(Tally::default()),
             Err(why) => return Err(CheckpointError::Read { file: self.file(), why }),
@@ -178,18 +181,7 @@ impl Checkpoint {
         let checksum = checksum(&self.identity, &known);
         let saved = Saved { format: FORMAT, sweep: self.identity.clone(), known, checksum };
         let text = serde_json::to_string_pretty(&saved).expect("plain data always serialises");
-        replace(&self.path, text.as_bytes()).map_err(|why| CheckpointError::Write { file: self.file(), why })
+        let written = files::replace(&self.path, |file| file.write_all(text.as_bytes()));
+        written.map_err(|why| CheckpointError::Write { file: self.file(), why })
     }
-}
-
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(format!(".{}.tmp", std::process::id()));
-    let written = std::fs::File::create(&beside)
-        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
-        .and_then(|()| std::fs::rename(&beside, path));
-    if written.is_err() {
-        let _ = std::fs::remove_file(&beside);
-    }
-    written
 }

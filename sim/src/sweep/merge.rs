@@ -313,5 +313,6 @@ fn sum(reports: &[SweepReport], scenario: String, engine: String, seeds: Seeds) 
         simulated_s: simulated.as_secs_f64(),
         wall_s: reports.iter().map(|report| report.wall_s).sum(),
         resumed: reports.iter().map(|report| report.resumed).sum(),
+        unsaved: None,
     }
 }

@@ -27,6 +27,8 @@ use self::seeds::SeedSet;
 use self::twin::{Answer, Twins};
 use crate::capsule::Expected;
 use crate::faults::Effects;
+use crate::panics::Panic;
+use crate::path::{piece, pieces};
 use crate::run::{Difference, Engine, Verdict};
 use crate::suite::{AnyScenario, Outcome};
 
@@ -125,6 +127,7 @@ pub struct SweepReport {
     /// How many passed.
     pub passed: u64,
     /// Those that failed, in order.
+    #[serde(with = "pieces")]
     pub failed: Vec<u64>,
     /// How, for each of them.
     pub failures: Vec<Failure>,
@@ -143,6 +146,9 @@ pub struct SweepReport {
     /// How many of the seeds were run in earlier sittings.
     #[serde(skip)]
     pub resumed: u64,
+    /// Why the checkpoint could not be kept up to date. What was found is here all the same.
+    #[serde(skip)]
+    pub unsaved: Option<String>,
 }
 
 impl SweepReport {
@@ -167,6 +173,7 @@ impl SweepReport {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     /// The seed.
+    #[serde(with = "piece")]
     pub seed: u64,
     /// How.
     #[serde(flatten)]
@@ -208,8 +215,8 @@ pub fn sweep_part(
     let sitting = Sitting { scenario, options, checkpoint, part, started, wall_before };
     // Before the work and not after it: a file that cannot be written is best known at once.
     sitting.save(&tally)?;
-    let tally = sitting.run(tally, &seeds, progress)?;
-    sitting.save(&tally)?;
+    let tally = sitting.run(tally, &seeds, progress);
+    let unsaved = sitting.save(&tally).err().map(|why| why.to_string());
 
     let interrupted = part.stop.load(Ordering::Relaxed) && tally.done.count() < seeds.end - seeds.start;
     let (whole, probe) = (&options.seeds, probe.filter(|_| part.shard.is_some()));
@@ -229,6 +236,7 @@ pub fn sweep_part(
         wall_s: sitting.wall().as_secs_f64(),
         capsule: None,
         resumed,
+        unsaved,
     })
 }
 
@@ -279,7 +287,7 @@ impl Sitting<'_> {
             None => Ok(Answer::of(self.scenario, engine, seed, steps)),
         };
         match ask(false) {
-            Err(message) => Some(Verdict::Panicked { message }),
+            Err(message) => Some(Verdict::Panicked(Panic::without_place(message))),
             Ok(there) if there.digest == here => None,
             Ok(there) => {
                 let digests = [here, there.digest].map(|digest| format!("{digest:016x}"));
@@ -298,13 +306,9 @@ impl Sitting<'_> {
         self.checkpoint.as_ref().map_or(Ok(()), |file| file.save(tally, self.wall()))
     }
 
-    /// Runs what is not done yet.
-    fn run(
-        &self,
-        tally: Tally,
-        seeds: &Range<u64>,
-        progress: &(dyn Fn(u64, usize) + Sync),
-    ) -> Result<Tally, CheckpointError> {
+    /// Runs what is not done yet. A checkpoint that cannot be written is tried again, at the end at last: what is found
+    /// counts for more than where it is kept.
+    fn run(&self, tally: Tally, seeds: &Range<u64>, progress: &(dyn Fn(u64, usize) + Sync)) -> Tally {
         let pending = Mutex::new(tally.done.missing_from(seeds).into_iter().flatten());
         let enough = AtomicBool::new(tally.failures.len() >= self.options.max_failures);
         let shared = Mutex::new((tally, Instant::now()));
@@ -319,19 +323,18 @@ impl Sitting<'_> {
                     enough.store(true, Ordering::Relaxed);
                 }
                 if saved.elapsed() >= SAVE_EVERY {
-                    self.save(tally).inspect_err(|_| enough.store(true, Ordering::Relaxed))?;
+                    let _ = self.save(tally);
                     *saved = Instant::now();
                 }
             }
-            Ok(())
         };
         std::thread::scope(|scope| {
             let workers: Vec<_> = (0..self.options.jobs.max(1)).map(|_| scope.spawn(work)).collect();
-            workers.into_iter().try_for_each(|worker| worker.join().expect("a run's panics are its verdict"))
-        })?;
+            workers.into_iter().for_each(|worker| worker.join().expect("a run's panics are its verdict"));
+        });
         let (mut tally, _) = shared.into_inner().unwrap_or_else(PoisonError::into_inner);
         tally.failures.sort_by_key(|failure| failure.seed);
-        Ok(tally)
+        tally
     }
 }
 
@@ -356,7 +359,7 @@ fn run_in(engines: Engines, run: impl Fn(Engine) -> Outcome) -> Outcome {
 /// The verdict of two engines. That one of them is not deterministic says more than that they differ.
 fn both(madsim: Verdict, world: Verdict) -> Verdict {
     let differs = |verdict: &Verdict| matches!(verdict, Verdict::NotDeterministic { .. });
-    if Expected::of(&madsim) == Expected::of(&world) || differs(&madsim) {
+    if Expected::of(&madsim).is_like(&Expected::of(&world)) || differs(&madsim) {
         madsim
     } else if differs(&world) {
         world

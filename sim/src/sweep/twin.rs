@@ -108,7 +108,7 @@ pub fn serve(suite: &Suite) -> Result<(), String> {
         let found = suite.find_scenario(&scenario).ok_or_else(|| format!("no scenario {scenario}"))?;
         let answer = Answer::of(found, engine, seed, steps);
         let answer = serde_json::to_string(&answer).map_err(|why| why.to_string())?;
-        println!("{answer}");
+        writeln!(std::io::stdout(), "{answer}").map_err(|why| why.to_string())?;
     }
     Ok(())
 }

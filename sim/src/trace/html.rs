@@ -9,13 +9,15 @@ mod of_trace;
 mod page;
 mod planned;
 mod states;
+mod thin;
 
 pub use self::of_trace::{About, of_trace};
 pub use self::page::{
-    Act, ActKind, Band, BandKind, Ending, Fate, Flight, Kind, Lane, Outage, Page, PlanItem, Planned, Step,
-    Touch, TouchKind,
+    Act, ActKind, Band, BandKind, Ending, Fate, Flight, Kind, Lane, LeftOut, Outage, Page, PlanItem, Planned,
+    Step, Touch, TouchKind,
 };
 pub(crate) use self::states::compact;
+pub use self::thin::{PAGE_BYTES, render_within};
 
 const TEMPLATE: &str = include_str!("html/page.html");
 const STYLE: &str = include_str!("html/page.css");

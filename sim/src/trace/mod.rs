@@ -93,6 +93,15 @@ pub enum Happening<N: Node> {
         /// What it would have done next, if it crashed in the middle of a step and that is known.
         prevented: Vec<Effect<N>>,
     },
+    /// A node's process was killed.
+    Killed {
+        /// Which.
+        node: NodeId,
+        /// How many unsynced writes are there for its next life, how many are lost.
+        kept: usize,
+        /// See `kept`.
+        lost: usize,
+    },
     /// A node has stopped by itself.
     Stopped {
         /// Which.
@@ -134,6 +143,8 @@ pub enum Happening<N: Node> {
     },
     /// The plan makes something go wrong.
     Fault(Fault),
+    /// What the harness has to say about the whole system.
+    Noted(String),
     /// All faults are healed, every node is restarted: the safety phase has ended.
     Healed,
     /// A link is cut until it is mended.
@@ -161,6 +172,11 @@ impl<N: Node> Happening<N> {
         Self::Booted { node, records, torn, effects: effects.to_vec() }
     }
 
+    /// Whether a node crashes or is killed in it, with whatever it would have done next.
+    pub fn ends_a_life(&self) -> bool {
+        matches!(self, Self::Crashed { .. } | Self::Killed { .. })
+    }
+
     /// What a node did in it.
     pub fn effects(&self) -> &[Effect<N>] {
         match self {
@@ -168,12 +184,14 @@ impl<N: Node> Happening<N> {
                 effects
             }
             Self::Crashed { .. }
+            | Self::Killed { .. }
             | Self::Stopped { .. }
             | Self::Frame { .. }
             | Self::Asked { .. }
             | Self::Answered { .. }
             | Self::Complained { .. }
             | Self::Fault(_)
+            | Self::Noted(_)
             | Self::Healed
             | Self::Cut { .. }
             | Self::Mended { .. } => &[],

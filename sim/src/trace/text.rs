@@ -33,8 +33,7 @@ pub fn story<N: Node>(entries: &[Entry<N>], boring: impl Fn(&Event<N>) -> bool, 
             let told = prevented.iter().filter_map(tell_effect);
             lines.extend(told.map(|effect| format!("never comes to: {effect}")));
         }
-        let crashes_now =
-            matches!(entries.get(place + 1), Some(Entry { what: Happening::Crashed { .. }, .. }));
+        let crashes_now = matches!(entries.get(place + 1), Some(entry) if entry.what.ends_a_life());
         if !style.everything && !crashes_now && is_boring(&entry.what, effects, &boring) {
             folded += 1;
             continue;
@@ -81,12 +80,14 @@ fn is_boring<N: Node>(
         Happening::Synced { effects, .. } => !effects.iter().any(|effect| tell_effect(effect).is_some()),
         Happening::Booted { .. }
         | Happening::Crashed { .. }
+        | Happening::Killed { .. }
         | Happening::Stopped { .. }
         | Happening::Frame { .. }
         | Happening::Asked { .. }
         | Happening::Answered { .. }
         | Happening::Complained { .. }
         | Happening::Fault(_)
+        | Happening::Noted(_)
         | Happening::Healed
         | Happening::Cut { .. }
         | Happening::Mended { .. } => false,
@@ -116,6 +117,7 @@ fn tell_happening<N: Node>(what: &Happening<N>) -> String {
                 if *torn_bytes > 0 { format!(", torn after {torn_bytes} bytes") } else { String::new() };
             format!("{node}  ✗ CRASHES{unsynced}{torn}")
         }
+        Happening::Killed { node, kept, lost } => format!("{node}  ✗ IS KILLED{}", tell_killed(*kept, *lost)),
         Happening::Stopped { node, why } => format!("{node}  ✗ STOPS: {why}"),
         Happening::Frame { from, to, fate, bytes } => {
             format!("net  {from} → {to} {fate}: {}", frame_text(bytes))
@@ -124,9 +126,20 @@ fn tell_happening<N: Node>(what: &Happening<N>) -> String {
         Happening::Answered { from, what } => format!("client ← {from}: {what}"),
         Happening::Complained { node, what } => format!("{node}  {what}"),
         Happening::Fault(fault) => format!("—— {} ——", fault.tell()),
+        Happening::Noted(what) => format!("—— {what} ——"),
         Happening::Healed => format!("—— {HEALED} ——"),
         Happening::Cut { from, to, both_ways } => format!("—— {} ——", tell_cut(*from, *to, *both_ways)),
         Happening::Mended { from, to } => format!("—— {from} → {to} is mended ——"),
+    }
+}
+
+/// What a kill leaves of what was not synced, in words.
+pub fn tell_killed(kept: usize, lost: usize) -> String {
+    match (kept, lost) {
+        (0, 0) => String::new(),
+        (kept, lost) => {
+            format!(": of its unsynced records {kept} are there still, although not durable, {lost} are lost")
+        }
     }
 }
 

@@ -3,10 +3,11 @@
 //! In the [history](super::order), which is a run, all of them are asked after each step. Beyond it only those are
 //! asked that [hold in parts](System::holds_in_parts): what breaks them breaks them whatever is missing.
 
-use coalmine_core::node::{Effect, NodeId};
+use coalmine_core::node::{Effect, NodeId, Published};
 use coalmine_core::observation::{History, Invariant, Observation, Observed};
+use coalmine_core::told::WRITE_AHEAD;
 
-use crate::system::{NodeOf, System};
+use crate::system::{NodeOf, System, invariants_of};
 
 /// See the module's head.
 pub struct Judge<S: System> {
@@ -26,18 +27,29 @@ impl<S: System> Judge<S> {
     /// Nothing is judged yet.
     pub fn new(system: &S) -> Self {
         let asked = |invariant: Invariant<_, _>| {
-            let in_parts = system.holds_in_parts(invariant.name);
+            // Whether somebody tells too early is asked of each node and its own journal.
+            let in_parts = invariant.name == WRITE_AHEAD || system.holds_in_parts(invariant.name);
             Asked { invariant, in_parts, steps: 0 }
         };
-        let invariants = system.invariants().into_iter().map(asked).collect();
+        let invariants = invariants_of(system).into_iter().map(asked).collect();
         Self { history: S::History::default(), invariants, broken: None }
     }
 
-    /// Takes in the facts among what a node did.
+    /// Takes in what the history hears of what a node did.
     pub fn learn(&mut self, node: NodeId, effects: &[Effect<NodeOf<S>>]) {
         for effect in effects {
-            if let Effect::Observe(fact) = effect {
-                self.history.observe(node, fact);
+            match effect {
+                Effect::Observe(fact) => self.history.observe(node, fact),
+                Effect::Reply { to, reply } if S::History::HEARS_REPLIES => {
+                    self.history.replied(node, *to, reply);
+                }
+                Effect::Publish(Published(view)) => self.history.published(node, view),
+                Effect::Reply { .. }
+                | Effect::Append(_)
+                | Effect::Send { .. }
+                | Effect::SetTimer { .. }
+                | Effect::CancelTimer(_)
+                | Effect::WhenDurable(_) => {}
             }
         }
     }

@@ -7,6 +7,7 @@ use coalmine_core::host::Host;
 use coalmine_core::node::{Effect, Event, Node, NodeId};
 use coalmine_core::observation::Observed;
 
+use crate::engine::watch::note_told_early;
 use crate::run::Verdict;
 
 /// A node, its disk, and how far both are known.
@@ -21,19 +22,22 @@ pub struct Player<N: Node> {
     pub journal: Vec<N::Record>,
     /// How much of that is durable.
     pub durable: usize,
+    /// What it has told too early, if it ever did.
+    pub told_early: Option<Box<str>>,
 }
 
 impl<N: Node> Player<N> {
     /// A node that has not booted yet.
     pub fn new(id: NodeId, config: Option<N::Config>) -> Self {
-        Self { id, config, host: None, journal: Vec::new(), durable: 0 }
+        Self { id, config, host: None, journal: Vec::new(), durable: 0, told_early: None }
     }
 
     /// What is to be seen of it.
     pub fn observe(&self) -> Option<Observed<'_, N>> {
         let state = self.host.as_ref().map(Host::node);
         let durable = Some(&self.journal[..self.durable]);
-        self.config.as_ref().map(|config| Observed { id: self.id, config, state, durable })
+        let told_early = self.told_early.as_deref();
+        self.config.as_ref().map(|config| Observed { id: self.id, config, state, durable, told_early })
     }
 
     /// Takes a step again. `Err` says what is impossible about it.
@@ -78,6 +82,7 @@ impl<N: Node> Player<N> {
             Took::Synced(upto) => self.durable = self.durable.max(*upto as usize),
             Took::Event(_) => {}
         }
+        note_told_early(&mut self.told_early, config, &out, &self.journal[..self.durable]);
         for effect in &out {
             if let Effect::Append(record) = effect {
                 self.journal.push(record.clone());

@@ -65,6 +65,8 @@ pub struct Slot<N: Node> {
     pub disk: LossyDisk<N::Record>,
     /// How often it has booted.
     pub lives: u64,
+    /// What it has [told too early](coalmine_core::told), if it ever did.
+    pub told_early: Option<Box<str>>,
 }
 
 /// A message under way.

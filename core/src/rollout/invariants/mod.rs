@@ -8,23 +8,32 @@
 //! | [`monotonic`] | `versions-only-grow` | what a node said it committed, it still has | AC2, durability |
 //! | [`promises`] | `promises-kept` | a node that restarts knows all it promised | R\* §2, forced writes |
 //! | [`no_alarm`] | `no-split-brain` | no node has cause for a split-brain alarm | rule 8 of [`rollout`](super) |
+//! | [`accepted`] | `accepted-is-kept` | what a client was told is accepted stays accepted | durability |
+//! | [`once`] | `once-per-request` | a request takes effect once, as it was asked | rule 6 of the [contract](crate::node) |
+//! | [`own_writes`] | `reads-own-writes` | an answered client finds its rollout in the view | session guarantees |
+//!
+//! Beside them stands `write-ahead`, as for every node: see [`told`](crate::told), and `rests.rs` for what rests on
+//! which record here.
 //!
 //! AC1–AC4: Bernstein, Hadzilacos, Goodman, *Concurrency Control and Recovery in Database Systems*
 //! (1987), §7.3. R\*: Mohan, Lindsay, Obermarck, TODS 11(4), 1986.
 
+pub mod accepted;
 pub mod monotonic;
 pub mod no_alarm;
+pub mod once;
 pub mod one_outcome;
 pub mod one_state;
+pub mod own_writes;
 pub mod promises;
 pub mod unanimous;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::RolloutNode;
-use super::message::{AbortReason, Fact, Outcome, Record};
+use super::message::{AbortReason, Fact, Outcome, Record, Reply, View};
 use super::state::Txid;
-use crate::node::NodeId;
+use crate::node::{NodeId, RequestId};
 use crate::observation::{History, Invariant, Observation, Observed, Witness};
 
 /// The facts of a run, as far as the invariants ask about them.
@@ -41,11 +50,18 @@ pub struct Ledger {
     pub states: BTreeMap<u64, BTreeSet<u64>>,
     /// The highest version each node said it committed.
     pub committed: BTreeMap<NodeId, u64>,
+    /// Which requests each node has told a client are accepted. A node that loses its disk has told nobody.
+    pub accepted: BTreeMap<NodeId, BTreeSet<RequestId>>,
+    /// The rollouts in the view that each node shows, as far as views are seen.
+    pub shown: BTreeMap<NodeId, BTreeSet<RequestId>>,
+    /// What a client was told is accepted while the view did not show it.
+    pub unseen: BTreeSet<(NodeId, RequestId)>,
 }
 
 impl History<RolloutNode> for Ledger {
     /// Sets, and the highest of what each node says.
     const IS_ORDERED: bool = false;
+    const HEARS_REPLIES: bool = true;
 
     fn observe(&mut self, node: NodeId, fact: &Fact) {
         match fact {
@@ -69,6 +85,7 @@ impl History<RolloutNode> for Ledger {
             Fact::EmptyJournal => {
                 self.promised.remove(&node);
                 self.committed.remove(&node);
+                self.accepted.remove(&node);
             }
             Fact::PresumedAborted { txid } | Fact::Aborted { txid, .. } => {
                 self.outcome(*txid, Outcome::Abort);
@@ -78,6 +95,30 @@ impl History<RolloutNode> for Ledger {
             | Fact::KeptOut { .. }
             | Fact::SplitBrain { .. }
             | Fact::Ignored { .. } => {}
+        }
+    }
+
+    fn replied(&mut self, node: NodeId, _: RequestId, reply: &Reply) {
+        match reply {
+            Reply::Accepted { id } => {
+                self.accepted.entry(node).or_default().insert(*id);
+                if self.shown.get(&node).is_some_and(|shown| !shown.contains(id)) {
+                    self.unseen.insert((node, *id));
+                }
+            }
+            Reply::Done
+            | Reply::NotCoordinator { .. }
+            | Reply::Busy { .. }
+            | Reply::SplitBrain
+            | Reply::Joining(_)
+            | Reply::Invalid { .. } => {}
+        }
+    }
+
+    fn published(&mut self, node: NodeId, view: &View) {
+        let shown = self.shown.entry(node).or_default();
+        if !shown.iter().copied().eq(view.rollouts.iter().map(|rollout| rollout.id)) {
+            *shown = view.rollouts.iter().map(|rollout| rollout.id).collect();
         }
     }
 }
@@ -118,6 +159,9 @@ pub fn all() -> Vec<Invariant<RolloutNode, Ledger>> {
         monotonic::invariant(),
         promises::invariant(),
         no_alarm::invariant(),
+        accepted::invariant(),
+        once::invariant(),
+        own_writes::invariant(),
     ]
 }
 

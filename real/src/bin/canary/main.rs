@@ -1,5 +1,8 @@
 //! `canary`: runs the rollout's nodes, and talks to them.
 
+// Whatever is printed goes through one layer, where it may fail: `println!` panics when nobody takes it.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 mod client;
 mod node;
 mod output;
@@ -21,7 +24,7 @@ use clap::{Parser, Subcommand};
 ///   canary status
 ///   canary predict --count 100
 ///
-/// Exit codes: 0 done; 1 it failed, or the answer is bad news; 2 usage or configuration.
+/// Exit codes: 0 done; 1 it failed, the answer is bad news, or it could not be printed; 2 usage or configuration.
 #[derive(Debug, Parser)]
 #[command(name = "canary", version, verbatim_doc_comment)]
 struct Cli {
@@ -63,9 +66,34 @@ impl Failure {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let result = match Cli::try_parse() {
+        Ok(cli) => obey(cli),
+        // The help that was asked for; or what makes no sense, which clap has words for.
+        Err(said) => match said.print() {
+            _ if said.use_stderr() => return ExitCode::from(2),
+            printed => {
+                output::broken_by(printed);
+                Ok(())
+            }
+        },
+    };
+    let mut code = 0;
+    if let Err(why) = output::finish() {
+        output::error(&format!("standard output: {why}"));
+        code = 1;
+    }
+    if let Err(failure) = result {
+        if let Some(message) = &failure.message {
+            output::error(message);
+        }
+        code = failure.code;
+    }
+    ExitCode::from(code)
+}
+
+fn obey(cli: Cli) -> Result<(), Failure> {
     let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    let tokio = tokio.expect("a machine that can run processes can run two threads");
+    let tokio = tokio.map_err(|why| Failure::failed(format!("cannot start threads: {why}")))?;
     let result = tokio.block_on(async {
         match cli.command {
             Command::Up(args) => up::run(args).await,
@@ -77,13 +105,5 @@ fn main() -> ExitCode {
     });
     // A thread may still sit in an fsync or wait for a line of input; nothing that was promised hangs on it.
     tokio.shutdown_background();
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(Failure { code, message }) => {
-            if let Some(message) = message {
-                output::error(&message);
-            }
-            ExitCode::from(code)
-        }
-    }
+    result
 }

@@ -1,7 +1,9 @@
-//! What the program prints. A reader that has gone, such as `head`, is no error.
+//! What the program prints. Whoever prints here cannot fail: after the first error nothing more is written, and when the
+//! program ends [`finish`] says what became of it. A reader that has gone, such as `head`, is no error.
 
 use std::fmt::Display;
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
+use std::sync::{Mutex, PoisonError};
 
 use clap::ValueEnum;
 use comfy_table::{Cell, Color, Table, presets};
@@ -17,10 +19,29 @@ pub(crate) enum Format {
     Json,
 }
 
+/// Why standard output takes no more.
+static BROKEN: Mutex<Option<io::Error>> = Mutex::new(None);
+
 /// Prints one line on standard output, at once.
 pub(crate) fn line(line: impl Display) {
-    let mut out = io::stdout().lock();
-    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+    let mut broken = BROKEN.lock().unwrap_or_else(PoisonError::into_inner);
+    if broken.is_none() {
+        let mut out = io::stdout().lock();
+        *broken = writeln!(out, "{line}").and_then(|()| out.flush()).err();
+    }
+}
+
+/// What became of something that was printed elsewhere.
+pub(crate) fn broken_by(printed: io::Result<()>) {
+    *BROKEN.lock().unwrap_or_else(PoisonError::into_inner) = printed.err();
+}
+
+/// What became of all that was printed.
+pub(crate) fn finish() -> io::Result<()> {
+    match BROKEN.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        Some(why) if why.kind() != ErrorKind::BrokenPipe => Err(why),
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// Prints one line on standard error.

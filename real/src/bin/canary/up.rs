@@ -12,6 +12,7 @@ use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use coalmine_core::node::NodeId;
+use coalmine_real::paste;
 use coalmine_real::rollout::wire::{Role, StatusView};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -246,7 +247,7 @@ impl Cluster {
             output::note(format_args!("  {line}"));
         }
         output::note("To start it again:");
-        output::note(format_args!("  {} node --config {}", program(), config.display()));
+        output::note(format_args!("  {} node --config {}", program(), paste::path(config)));
     }
 
     /// Asks all nodes to stop, and kills those that do not.
@@ -291,5 +292,5 @@ fn program() -> String {
     if std::env::var_os("CARGO").is_some() {
         return "cargo canary".into(); // the alias of this workspace
     }
-    std::env::args().next().unwrap_or_else(|| "canary".into())
+    std::env::args_os().next().map_or_else(|| "canary".into(), paste::word)
 }

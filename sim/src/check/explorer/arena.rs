@@ -151,33 +151,6 @@ impl Menus {
     }
 }
 
-/// Some of the fingerprints that a thread came across last. One thread's own.
-pub struct Recent {
-    fingerprints: Box<[u64]>,
-}
-
-impl Recent {
-    /// Room for two to the power of `bits` fingerprints.
-    pub fn new(bits: u32) -> Self {
-        Self { fingerprints: vec![0; 1 << bits].into() }
-    }
-
-    /// Whether this one is among them. They may be forgotten, but never mistaken.
-    pub fn knows(&self, fingerprint: u64) -> bool {
-        // The lowest stands for none; whoever has it is never taken for known.
-        self.fingerprints[self.place(fingerprint)] == fingerprint && fingerprint != 0
-    }
-
-    /// Adds one.
-    pub fn add(&mut self, fingerprint: u64) {
-        self.fingerprints[self.place(fingerprint)] = fingerprint;
-    }
-
-    fn place(&self, fingerprint: u64) -> usize {
-        fingerprint as usize & (self.fingerprints.len() - 1)
-    }
-}
-
 /// Some of the states that a thread came across last, and who was asleep along its ways there. One thread's own.
 pub struct Arrived {
     states: Box<[(u64, Asleep)]>,

@@ -18,6 +18,7 @@ use std::io::{self, BufReader, BufWriter, Read, Seek, Write};
 use std::path::Path;
 
 use coalmine_core::node::{Node, NodeId};
+use coalmine_core::told::Heard;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
@@ -27,6 +28,7 @@ use super::rows::Rows;
 use super::space::Space;
 use super::table::{SHARDS, Shard, StateId};
 use crate::faults::Directions;
+use crate::files;
 use crate::system::{NodeOf, System};
 use crate::world::Spent;
 
@@ -38,7 +40,7 @@ struct Parts<N: Node> {
     packets: Vec<(NodeId, NodeId, N::Message)>,
     /// By place: packets.
     inboxes: Vec<Vec<Vec<u32>>>,
-    facts: Vec<(NodeId, Vec<N::Fact>)>,
+    facts: Vec<(NodeId, Vec<Heard<N>>)>,
     /// Fingerprint; the history before, and what was observed.
     histories: Vec<(u64, Option<(u32, u32)>)>,
     budgets: Vec<(Spent, Directions)>,
@@ -47,7 +49,7 @@ struct Parts<N: Node> {
 }
 
 /// What a search has come to, besides its states.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Progress {
     pub steps: usize,
     pub states: usize,
@@ -55,6 +57,7 @@ pub struct Progress {
     pub seen: u64,
     pub settle: bool,
     pub unsettled: Option<StateId>,
+    pub not_known: Option<(StateId, String)>,
 }
 
 /// Everything that goes to disk.
@@ -74,7 +77,7 @@ struct Head {
     progress: Progress,
 }
 
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// New numbers for old.
 struct Numbers {
@@ -93,7 +96,7 @@ pub fn save<'a, S: System>(
     shards: impl Iterator<Item = &'a Shard>,
     [level, next]: [&[&Rows]; 2],
 ) -> Result<(), String> {
-    let write = |file: File| {
+    let write = |file: &mut File| {
         let mut out = Digesting { inner: BufWriter::new(file), digest: Xxh3::new() };
         write_json(&mut out, &Head { format: FORMAT, search: search.clone(), progress })?;
         write_json(&mut out, &space.parts())?;
@@ -106,24 +109,10 @@ pub fn save<'a, S: System>(
         }
         let digest = out.digest.digest();
         write_number(&mut out, digest)?;
-        out.inner.into_inner()?.sync_all()
+        out.inner.flush()
     };
-    replace(path, write).map_err(|why| format!("cannot write the checkpoint {}: {why}", path.display()))
-}
-
-/// Puts what is written in place of a file, as a whole: written beside it, under a name that no other file's is made
-/// to, and renamed. If that fails nothing is left beside it.
-fn replace(path: &Path, write: impl FnOnce(File) -> io::Result<()>) -> io::Result<()> {
-    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        std::fs::create_dir_all(folder)?;
-    }
-    let mut part = path.as_os_str().to_owned();
-    part.push(".part");
-    let written = File::create(&part).and_then(write).and_then(|()| std::fs::rename(&part, path));
-    if written.is_err() {
-        let _ = std::fs::remove_file(&part);
-    }
-    written
+    files::replace(path, write)
+        .map_err(|why| format!("cannot write the checkpoint {}: {why}", path.display()))
 }
 
 /// Reads a search, if the file is there.
@@ -132,7 +121,7 @@ pub fn load<S: System>(
     search: &serde_json::Map<String, serde_json::Value>,
     space: &Space<'_, S>,
 ) -> Result<Option<Saved>, String> {
-    let file = match File::open(path) {
+    let file = match files::open_regular(path) {
         Ok(file) => file,
         Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(why) => return Err(format!("cannot read the checkpoint {}: {why}", path.display())),
@@ -325,34 +314,4 @@ pub fn read_number(input: &mut impl Read) -> io::Result<u64> {
 /// An error of what was read.
 pub fn unsound(why: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, why)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Two searches may be saved at a time, and to names that differ only in what follows the dot.
-    #[test]
-    fn no_file_is_written_under_the_name_of_another() {
-        let folder = std::env::temp_dir().join(format!("coalmine-parts-{}", std::process::id()));
-        let [one, two] = ["rollout.1", "rollout.2"].map(|name| folder.join(name));
-        let text = |text: &'static str| move |mut file: File| file.write_all(text.as_bytes());
-        let both = replace(&one, |mut file| {
-            file.write_all(b"o")?;
-            replace(&two, text("two"))?;
-            file.write_all(b"ne")
-        });
-        both.expect("there is room");
-        let held = [&one, &two].map(|path| std::fs::read_to_string(path).expect("it was written"));
-        assert_eq!(held, ["one", "two"]);
-
-        let failed = replace(&one, |mut file| {
-            file.write_all(b"half")?;
-            Err(io::ErrorKind::StorageFull.into())
-        });
-        assert_eq!(failed.map_err(|why| why.kind()), Err(io::ErrorKind::StorageFull));
-        assert_eq!(std::fs::read_to_string(&one).expect("it is there"), "one");
-        assert_eq!(std::fs::read_dir(&folder).expect("it is ours").count(), 2, "nothing is left beside them");
-        std::fs::remove_dir_all(folder).expect("it is ours");
-    }
 }

@@ -64,19 +64,32 @@ impl Caches {
         Self { without: Cache::new(14), with: Cache::new(14), uncut: Cache::new(12), pasts: Cache::new(14) }
     }
 
-    fn without<S: System>(&mut self, space: &Space<'_, S>, place: usize, inbox: u32, packet: u32) -> u32 {
+    /// An inbox without one of its packets.
+    pub fn without<S: System>(&mut self, space: &Space<'_, S>, place: usize, inbox: u32, packet: u32) -> u32 {
         if packet == NO_PACKET {
             return inbox;
         }
         self.without.get([inbox, packet, 0], || space.without(place, inbox, packet))
     }
 
-    fn with<S: System>(&mut self, space: &Space<'_, S>, place: usize, inbox: u32, more: u32) -> (u32, u64) {
+    /// An inbox with further packets, and what these add to the fingerprint.
+    pub fn with<S: System>(
+        &mut self,
+        space: &Space<'_, S>,
+        place: usize,
+        inbox: u32,
+        more: u32,
+    ) -> (u32, u64) {
         self.with.get([inbox, more, place as u32], || {
             let with = space.with(place, inbox, more);
             let hash = |inbox| space.inboxes[place].get(inbox).hash;
             (with, hash(with).wrapping_sub(hash(inbox)))
         })
+    }
+
+    /// A history with further facts.
+    pub fn observe<S: System>(&mut self, space: &Space<'_, S>, past: u32, facts: u32) -> u32 {
+        self.pasts.get([past, facts], || space.observe(past, facts))
     }
 
     fn inbox_under<S: System>(&mut self, space: &Space<'_, S>, place: usize, inbox: u32, budget: u32) -> u32 {
@@ -179,8 +192,7 @@ impl<S: System, F: FnMut(u64, Successor, Asleep)> Expansion<'_, '_, S, F> {
         };
         let mut past = self.row[2 * places];
         if choice.facts != NOTHING {
-            let key = [past, choice.facts];
-            past = self.caches.pasts.get(key, || space.observe(key[0], key[1]));
+            past = self.caches.observe(space, past, choice.facts);
         }
         let (place, slot, takes) = (place as u16, choice.slot, choice.takes);
         self.emit(hash, Successor { row: 0, place, slot, takes, sends, past, budget }, asleep);

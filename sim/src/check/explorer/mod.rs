@@ -41,16 +41,17 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use self::arena::{Arrived, Cache, Menus, Recent};
+use self::arena::{Arrived, Cache, Menus};
 use self::checkpoint::{Progress, Saved};
 use self::crew::Crew;
 use self::expansion::{Caches, Expansion, Successor};
 use self::orbit::Orbits;
 use self::rows::{ROWS, Rows};
+use self::settle::{MOST_ROUNDS, Settled, Settling};
 use self::sleep::Asleep;
 use self::space::Space;
 use self::table::{Arrival, Full, SHARDS, Shard, StateId, shard_of};
-use super::{Broken, CheckOptions, CheckProgress, Found, Reductions, Stop};
+use super::{Broken, CheckOptions, CheckProgress, Found, Reductions, Stop, Unsettled};
 use crate::system::{NodeOf, System};
 use crate::world::{Action, Rules, World};
 
@@ -65,7 +66,7 @@ const NONE: StateId = StateId::MAX;
 
 pub use self::walk::walk;
 
-pub use self::settle::settles;
+pub use self::settle::{asked as settling_asked, settles};
 
 /// Searches everything; goes on from a checkpoint, if there is one. `Err` says what is wrong with it.
 pub fn explore<S: System>(
@@ -85,7 +86,9 @@ pub fn explore<S: System>(
         depth: 0,
         seen: 0,
         settle: options.settle && !reductions.symmetry,
+        settle_rounds: options.settle_rounds.clamp(1, MOST_ROUNDS),
         unsettled: None,
+        not_known: None,
         broken: None,
         level: VecDeque::new(),
         next: Vec::new(),
@@ -96,23 +99,32 @@ pub fn explore<S: System>(
     let saved = options.checkpoint.as_deref().map(|path| checkpoint::load(path, &identity, &search.space));
     match saved.transpose()?.flatten() {
         Some(saved) => search.go_on(saved),
-        None => search.begin(),
+        None => {
+            search.begin();
+            // Before hours of work and not after it: a file that cannot be written is best known at once.
+            if let Some(path) = &options.checkpoint {
+                search.save(path, &identity)?;
+            }
+        }
     }
-    let mut saved = Ok(Instant::now());
+    let mut saved = (Instant::now(), Ok(()));
     let mut save = |search: &mut Search<'_, S>, after: Duration| {
         let Some(path) = &options.checkpoint else { return };
-        if saved.as_ref().is_ok_and(|saved: &Instant| saved.elapsed() >= after) {
-            saved = search.save(path, &identity).map(|()| Instant::now());
+        if saved.0.elapsed() >= after {
+            // Whatever became of it: a disk that is full may have room again.
+            let result = search.save(path, &identity);
+            saved = (Instant::now(), result);
         }
     };
     let stopped_by = search.run(options, progress, &mut |search| save(search, SAVE_EVERY));
     if search.broken.is_none() && !search.is_full {
         save(&mut search, Duration::ZERO);
     }
-    let error = saved.err();
+    let error = saved.1.err();
     // What must always hold comes first.
     let unsettled = search.unsettled.map(|state| (state, Broken::Settling));
     let broken = search.broken.take().or(unsettled).map(|(state, broken)| (broken, search.path(state)));
+    let not_known = search.not_known.take().map(|(state, why)| (why, search.path(state)));
     Ok(Found {
         steps: search.steps,
         states: search.states,
@@ -121,6 +133,7 @@ pub fn explore<S: System>(
         seen: search.seen,
         stopped_by,
         broken,
+        not_known,
         error,
     })
 }
@@ -143,6 +156,7 @@ fn identity<S: System>(
         ("limits", json!(rules.limits)),
         ("reductions", json!(reductions)),
         ("settle", json!(options.settle)),
+        ("settle_rounds", json!(options.settle_rounds)),
         ("properties", json!(properties)), // what was seen is kept as a bit each
     ];
     fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
@@ -158,10 +172,14 @@ struct Search<'r, S: System> {
     states: usize,
     depth: usize,
     seen: u64,
-    /// Whether every state must settle; as soon as one does not, no other is asked.
+    /// Whether every state must settle; as soon as one does not, or nobody knows, no other is asked.
     settle: bool,
+    /// After how many rounds nobody knows.
+    settle_rounds: usize,
     /// The first state that does not.
     unsettled: Option<StateId>,
+    /// The first state of which nobody knows, and why.
+    not_known: Option<(StateId, String)>,
     /// The first state in which an invariant is broken.
     broken: Option<(StateId, Broken)>,
     /// What is left of the level that is being explored.
@@ -183,7 +201,7 @@ struct Worker<S: System> {
     /// What was found a short while ago.
     recent: Arrived,
     verdicts: Cache<u64, u64>,
-    settled: Recent,
+    settled: Settled,
     done: Vec<(usize, Chunk)>,
 }
 
@@ -208,6 +226,8 @@ struct Chunk {
     broken: Option<(StateId, Broken)>,
     /// The first of the new states that does not settle.
     unsettled: Option<StateId>,
+    /// The first of which nobody knows, and why.
+    not_known: Option<(StateId, String)>,
 }
 
 impl<S: System> Search<'_, S> {
@@ -274,17 +294,21 @@ impl<S: System> Search<'_, S> {
         self.seen = self.space.judge(&row);
         let id = row.pop().unwrap_or(NONE);
         self.broken = broken(self.seen & self.invariants).map(|broken| (id, broken));
-        let settled = &mut self.crew.workers[0].settled;
-        if self.settle && self.space.settle(&row, settled).is_err() {
-            (self.unsettled, self.settle) = (Some(id), false);
+        if self.settle {
+            match self.crew.workers[0].settles(&self.space, &row, self.settle_rounds) {
+                Ok(()) => {}
+                Err(Unsettled::Never(_)) => self.unsettled = Some(id),
+                Err(Unsettled::Unknown(why)) => self.not_known = Some((id, why)),
+            }
+            self.settle = self.unsettled.is_none() && self.not_known.is_none();
         }
     }
 
     /// Takes up what another process left.
     fn go_on(&mut self, saved: Saved) {
-        let Progress { steps, states, depth, seen, settle, unsettled } = saved.progress;
+        let Progress { steps, states, depth, seen, settle, unsettled, not_known } = saved.progress;
         (self.steps, self.states, self.depth, self.seen) = (steps, states, depth, seen);
-        (self.settle, self.unsettled) = (self.settle && settle, unsettled);
+        (self.settle, self.unsettled, self.not_known) = (self.settle && settle, unsettled, not_known);
         self.shards = saved.shards.into_iter().map(Mutex::new).collect();
         (self.level, self.next) = (saved.level.into(), saved.next);
     }
@@ -301,6 +325,7 @@ impl<S: System> Search<'_, S> {
             seen: self.seen,
             settle: self.settle,
             unsettled: self.unsettled,
+            not_known: self.not_known.clone(),
         };
         let rows = [self.level.iter().collect::<Vec<_>>(), self.next.iter().collect()];
         let shards = self.shards.iter_mut().map(|shard| &*unlocked(shard));
@@ -312,13 +337,14 @@ impl<S: System> Search<'_, S> {
         let mut chunks = self.expand(block);
         let entered = self.record(&chunks);
         self.keep(block, &mut chunks);
-        self.settle &= chunks.iter().all(|chunk| chunk.unsettled.is_none());
+        self.settle &= chunks.iter().all(|chunk| chunk.unsettled.is_none() && chunk.not_known.is_none());
         for chunk in &mut chunks {
             self.steps += chunk.successors.len() + chunk.repeated;
             self.states += chunk.rows.iter().map(Rows::len).sum::<usize>();
             self.seen |= chunk.seen;
             self.broken = self.broken.take().or(chunk.broken.take());
             self.unsettled = self.unsettled.or(chunk.unsettled);
+            self.not_known = self.not_known.take().or(chunk.not_known.take());
             for mut rows in chunk.rows.drain(..) {
                 match self.next.last_mut() {
                     Some(last) if last.len() + rows.len() <= ROWS => last.append(&rows),
@@ -391,7 +417,7 @@ impl<S: System> Search<'_, S> {
     /// Keeps the rows that are new, and judges them.
     fn keep(&mut self, block: &[Rows], chunks: &mut [Chunk]) {
         let space = &self.space;
-        let (invariants, settle) = (self.invariants, self.settle);
+        let (invariants, settle, rounds) = (self.invariants, self.settle, self.settle_rounds);
         let pieces = chunks.len();
         let work = Mutex::new(chunks.iter_mut().zip(block));
         self.crew.together(pieces, |worker| {
@@ -416,9 +442,12 @@ impl<S: System> Search<'_, S> {
                     if chunk.broken.is_none() {
                         chunk.broken = broken(verdict & invariants).map(|broken| (id, broken));
                     }
-                    if settle && chunk.unsettled.is_none() && space.settle(&row, &mut worker.settled).is_err()
-                    {
-                        chunk.unsettled = Some(id);
+                    if settle && chunk.unsettled.is_none() && chunk.not_known.is_none() {
+                        match worker.settles(space, &row, rounds) {
+                            Ok(()) => {}
+                            Err(Unsettled::Never(_)) => chunk.unsettled = Some(id),
+                            Err(Unsettled::Unknown(why)) => chunk.not_known = Some((id, why)),
+                        }
                     }
                     if chunk.rows.last().is_none_or(|rows| rows.len() == ROWS) {
                         chunk.rows.push(Rows::default());
@@ -493,7 +522,7 @@ impl<S: System> Worker<S> {
             caches: Caches::new(),
             recent: Arrived::new(15),
             verdicts: Cache::new(15),
-            settled: Recent::new(20),
+            settled: Settled::new(),
             done: Vec::new(),
         }
     }
@@ -524,6 +553,12 @@ impl<S: System> Worker<S> {
             successor.apply(space, caches, &mut next);
             chunk.add(orbits.fingerprint(space, &next), successor, 0);
         }
+    }
+
+    /// Whether the system settles from a row.
+    fn settles(&mut self, space: &Space<'_, S>, row: &[u32], patience: usize) -> Result<(), Unsettled> {
+        let Self { caches, settled, .. } = self;
+        Settling { space, caches, settled, patience }.of(row)
     }
 
     /// What tells a row from others: of all that are one but for names, the same.
@@ -557,5 +592,6 @@ impl Chunk {
         self.seen = 0;
         self.broken = None;
         self.unsettled = None;
+        self.not_known = None;
     }
 }

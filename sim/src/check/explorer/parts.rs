@@ -4,6 +4,7 @@ use std::hash::Hash;
 use std::sync::OnceLock;
 
 use coalmine_core::node::{Node, NodeId};
+use coalmine_core::told::Heard;
 use serde::{Deserialize, Serialize};
 
 use super::costs::Costs;
@@ -126,6 +127,8 @@ pub struct KnownPacket<N: Node> {
     pub(super) hash: u64,
     pub(super) place: usize,
     pub(super) from: usize,
+    /// The name of the message's variant.
+    pub(super) kind: String,
     pub packet: Packet<N>,
 }
 
@@ -135,15 +138,17 @@ pub struct Packets {
     /// The sum of the packets' hashes.
     pub hash: u64,
     pub packets: Box<[u32]>,
+    /// The same, by sender and message.
+    pub in_order: Box<[u32]>,
 }
 
 /// What a step sends: to which places which packets, by the number these would have as an inbox.
 pub type Sent = Box<[(usize, u32)]>;
 
-/// What a node observes in a step.
+/// What the history hears of a node's step.
 pub struct Facts<N: Node> {
     pub node: NodeId,
-    pub facts: Vec<N::Fact>,
+    pub facts: Vec<Heard<N>>,
 }
 
 /// All facts so far.

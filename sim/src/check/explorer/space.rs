@@ -9,8 +9,9 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{OnceLock, PoisonError, RwLock};
 
-use coalmine_core::node::{Effect, Node, NodeId};
+use coalmine_core::node::{Effect, NodeId, variant_name};
 use coalmine_core::observation::History;
+use coalmine_core::told::Heard;
 use foldhash::fast::FixedState;
 
 use super::arena::Interner;
@@ -22,7 +23,7 @@ use super::parts::{
 use crate::check::Reductions;
 use crate::faults::Directions;
 use crate::system::{NodeOf, System};
-use crate::world::rules::{Cost, Crashes, Kept, Way, kept};
+use crate::world::rules::{Cost, Crashes, Kept, Way, heard, kept};
 use crate::world::shared::fingerprint;
 use crate::world::{Action, Network, Packet, Rules, Slot, Spent, Step, World};
 
@@ -302,7 +303,7 @@ impl<'r, S: System> Space<'r, S> {
         let mut history = self.histories.get(past).history.clone();
         let Facts { node, facts } = self.facts.get(observed);
         for fact in facts {
-            history.observe(*node, fact);
+            history.hear(*node, fact);
         }
         let after = self.past(history);
         if past < after {
@@ -397,15 +398,10 @@ impl<'r, S: System> Space<'r, S> {
         let node = self.rules.members[place].0;
         let (mut sends, mut facts) = (Vec::new(), Vec::new());
         for effect in way.effects {
-            match effect {
-                Effect::Send { to, message } => sends.push(self.packet(Packet { from: node, to, message })),
-                Effect::Observe(fact) => facts.push(fact),
-                Effect::Append(_)
-                | Effect::Reply { .. }
-                | Effect::Publish(_)
-                | Effect::SetTimer { .. }
-                | Effect::CancelTimer(_) => {}
-                Effect::WhenDurable(_) => unreachable!("the host keeps tokens to itself"),
+            if let Effect::Send { to, message } = effect {
+                sends.push(self.packet(Packet { from: node, to, message }));
+            } else {
+                facts.extend(heard::<S>(effect));
             }
         }
         let to = |place| (place, self.inbox(place, self.packets_for(place, &sends)));
@@ -466,7 +462,10 @@ impl<'r, S: System> Space<'r, S> {
     pub fn packet(&self, packet: Packet<NodeOf<S>>) -> u32 {
         let hash = hash_of_packet(&packet);
         let (place, from) = (self.rules.place(packet.to), self.rules.place(packet.from));
-        let make = || KnownPacket { hash, place, from, packet: packet.clone() };
+        let make = || {
+            let kind = variant_name(&packet.message);
+            KnownPacket { hash, place, from, kind, packet: packet.clone() }
+        };
         self.packets.intern(hash, |known| known.packet == packet, make)
     }
 
@@ -479,7 +478,11 @@ impl<'r, S: System> Space<'r, S> {
         });
         packets.dedup();
         let hash = packets.iter().fold(0_u64, |sum, &id| sum.wrapping_add(known(id).hash));
-        let make = || Packets { hash, packets: packets.clone().into() };
+        let make = || {
+            let mut in_order: Box<[u32]> = packets.clone().into();
+            in_order.sort_unstable_by(|&a, &b| known(a).packet.cmp(&known(b).packet));
+            Packets { hash, packets: packets.clone().into(), in_order }
+        };
         self.inboxes[place].intern(hash, |known| *known.packets == *packets, make)
     }
 
@@ -499,8 +502,8 @@ impl<'r, S: System> Space<'r, S> {
         self.sends.intern(fingerprint(&hashes), |known| **known == *sent, || sent.clone().into())
     }
 
-    /// The number of what a node observes.
-    pub fn told(&self, node: NodeId, facts: Vec<<NodeOf<S> as Node>::Fact>) -> u32 {
+    /// The number of what the history hears of a node.
+    pub fn told(&self, node: NodeId, facts: Vec<Heard<NodeOf<S>>>) -> u32 {
         if facts.is_empty() {
             return NOTHING;
         }

@@ -14,10 +14,11 @@ use rand_chacha::rand_core::{RngCore, SeedableRng};
 
 use super::crew::Crew;
 use super::expansion::{Expansion, Successor};
+use super::settle::MOST_ROUNDS;
 use super::space::Space;
 use super::table::{Arrival, SHARDS, Shard, shard_of};
 use super::{NONE, PAUSE, Worker, broken, lock, path};
-use crate::check::{Broken, CheckOptions, CheckProgress, End, Found, Stop};
+use crate::check::{Broken, CheckOptions, CheckProgress, End, Found, Stop, Unsettled};
 use crate::system::System;
 use crate::world::{Rules, Spent};
 
@@ -32,9 +33,10 @@ pub fn walk<S: System>(
     progress: &mut dyn FnMut(CheckProgress),
 ) -> Found<S> {
     let mut crew = Crew::new(options.threads, || None);
-    let walks = Walks {
+    let mut walks = Walks {
         space: Space::new(rules, options.reductions),
         settle: options.settle,
+        settle_rounds: options.settle_rounds.clamp(1, MOST_ROUNDS),
         invariants: (1 << rules.invariants.len()) - 1,
         longest: options.max_depth.unwrap_or(LONG),
         shards: (0..SHARDS).map(|number| Mutex::new(Shard::new(number))).collect(),
@@ -43,6 +45,7 @@ pub fn walk<S: System>(
         depth: AtomicUsize::new(0),
         seen: AtomicU64::new(0),
         failed: Mutex::new(None),
+        not_known: Mutex::new(None),
     };
     let mut told = Instant::now();
     let all = format!("the end of its walks, seeds {}..{}", seeds.start, seeds.end);
@@ -62,6 +65,7 @@ pub fn walk<S: System>(
                 walks.walk(seed, worker);
             }
         });
+        walks.settle &= lock(&walks.not_known).is_none();
         let (unique_states, depth) =
             (walks.states.load(Ordering::Relaxed), walks.depth.load(Ordering::Relaxed));
         if told.elapsed() >= PAUSE {
@@ -75,6 +79,10 @@ pub fn walk<S: System>(
         }
     }
     let failed = lock(&walks.failed).take();
+    let not_known = lock(&walks.not_known).take();
+    let path = |way: Vec<u64>| path(&walks.space, &way, &mut |row| walks.space.fingerprint(row));
+    let broken = failed.map(|(_, broken, way)| (broken, path(way)));
+    let not_known = not_known.map(|(_, why, way)| (why, path(way)));
     Found {
         steps: walks.steps.into_inner(),
         states: walks.states.into_inner(),
@@ -83,15 +91,16 @@ pub fn walk<S: System>(
         seen: walks.seen.into_inner(),
         error: None,
         stopped_by: Some(stopped_by),
-        broken: failed.map(|(_, broken, way)| {
-            (broken, path(&walks.space, &way, &mut |row| walks.space.fingerprint(row)))
-        }),
+        broken,
+        not_known,
     }
 }
 
 struct Walks<'r, S: System> {
     space: Space<'r, S>,
+    /// Whether every state must settle; once nobody knows of one, the next group of walks does not ask.
     settle: bool,
+    settle_rounds: usize,
     invariants: u64,
     longest: usize,
     /// The states that some walk came through.
@@ -102,6 +111,8 @@ struct Walks<'r, S: System> {
     seen: AtomicU64,
     /// The lowest seed that found something, what, and the fingerprints on its way.
     failed: Mutex<Option<(u64, Broken, Vec<u64>)>>,
+    /// The lowest seed that came to a state of which it is not known whether it settles, why, and the way there.
+    not_known: Mutex<Option<(u64, String, Vec<u64>)>>,
 }
 
 impl<S: System> Walks<'_, S> {
@@ -111,13 +122,21 @@ impl<S: System> Walks<'_, S> {
         let rarely = 1 << (rng.next_u32() % 8);
         let mut row = space.row(&space.rules.initial());
         let mut way = vec![space.fingerprint(&row)];
+        let mut settle = self.settle;
         loop {
-            if let Some(broken) = self.judge(&row, way[way.len() - 1], worker) {
-                let mut failed = lock(&self.failed);
-                if failed.as_ref().is_none_or(|(other, ..)| seed < *other) {
-                    *failed = Some((seed, broken, way));
+            let mut broken = self.judge(&row, way[way.len() - 1], worker);
+            if broken.is_none() && settle {
+                match worker.settles(space, &row, self.settle_rounds) {
+                    Ok(()) => {}
+                    Err(Unsettled::Never(_)) => broken = Some(Broken::Settling),
+                    Err(Unsettled::Unknown(why)) => {
+                        settle = false;
+                        keep_lowest(&self.not_known, (seed, why, way.clone()));
+                    }
                 }
-                return;
+            }
+            if let Some(broken) = broken {
+                return keep_lowest(&self.failed, (seed, broken, way));
             }
             self.depth.fetch_max(way.len(), Ordering::Relaxed);
             if way.len() >= self.longest {
@@ -156,7 +175,14 @@ impl<S: System> Walks<'_, S> {
         });
         let verdict = worker.verdicts.get(space.view(row), || space.judge(row));
         self.seen.fetch_or(verdict, Ordering::Relaxed);
-        let unsettled = || space.settle(row, &mut worker.settled).is_err().then_some(Broken::Settling);
-        broken(verdict & self.invariants).or_else(|| self.settle.then(unsettled).flatten())
+        broken(verdict & self.invariants)
+    }
+}
+
+/// Keeps what the lowest seed has found.
+fn keep_lowest<T>(kept: &Mutex<Option<(u64, T, Vec<u64>)>>, found: (u64, T, Vec<u64>)) {
+    let mut kept = lock(kept);
+    if kept.as_ref().is_none_or(|(seed, ..)| found.0 < *seed) {
+        *kept = Some(found);
     }
 }

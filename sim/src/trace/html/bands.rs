@@ -48,6 +48,7 @@ impl Bands {
             Fault::SlowSync { node, for_ms, .. } => (BandKind::SlowDisk, node_of(node), for_ms),
             Fault::DiskFull { node, for_ms } => (BandKind::FullDisk, node_of(node), for_ms),
             Fault::Crash { .. }
+            | Fault::Kill { .. }
             | Fault::Wipe { .. }
             | Fault::ClockJump { .. }
             | Fault::Reset { .. }
@@ -57,15 +58,7 @@ impl Bands {
         if nodes.is_empty() && links.is_empty() {
             return; // a group is empty
         }
-        let mut until = from + Duration::from_millis(*for_ms);
-        // A node has one clock and one disk: what begins later takes the place of what was, and the first of
-        // the two that ends is the end. Troubles of links add up.
-        let before =
-            self.all.iter_mut().filter(|it| !nodes.is_empty() && it.kind == kind && it.nodes == nodes);
-        for before in before.filter(|it| it.until > from) {
-            until = until.min(before.until);
-            before.until = from;
-        }
+        let until = from + Duration::from_millis(*for_ms);
         self.all.push(Broken { kind, text: fault.tell(), nodes, links, step, from, until });
     }
 
@@ -89,6 +82,13 @@ impl Bands {
         let rest: Directions = cut.links.iter().copied().filter(|link| *link != (from, to)).collect();
         if let Some(&(from, to)) = rest.first() {
             self.push_cut(tell_cut(from, to, false), rest, step, at);
+        }
+    }
+
+    /// The life of a node ends, and with it what makes it stand still.
+    pub fn ends_life(&mut self, node: NodeId, at: Duration) {
+        for it in self.all.iter_mut().filter(|it| it.kind == BandKind::Pause && it.nodes == [node]) {
+            it.until = it.until.min(at);
         }
     }
 

@@ -45,6 +45,9 @@ const stepName = i => {
   const { turn } = run.steps[i];
   return turn === null ? `step ${i + 1}` : turn === 0 ? 'before the first step' : `step ${turn}`;
 };
+/// How many steps are left out of the page right before each.
+const leftOutBefore = new Map(run.left_out ? run.left_out.gaps : []);
+
 const stepCount = run.steps.length ? run.steps[run.steps.length - 1].turn ?? run.steps.length : 0;
 
 /// The step before this one at the same node that tells its state.
@@ -113,17 +116,19 @@ let rows = [], rowOf = new Map(), height = 0;
 
 function layOut() {
   rows = []; rowOf = new Map();
-  let y = 8, folded = [], last = null;
+  let y = 8, folded = [], last = null, leftOut = 0;
   const gap = (next) => {
     const idle = last !== null && next !== null && run.steps[next].at_ns !== null
       ? run.steps[next].at_ns - run.steps[last].at_ns : 0;
-    if (folded.length || idle > IDLE_NS) {
-      rows.push({ gap: true, folded, idle, y, height: GAP, until: folded.length ? folded[folded.length - 1] : last });
+    if (folded.length || idle > IDLE_NS || leftOut) {
+      rows.push({ gap: true, folded, idle, leftOut, y, height: GAP, until: folded.length ? folded[folded.length - 1] : last ?? -1 });
       y += GAP;
     }
     folded = [];
+    leftOut = 0;
   };
   run.steps.forEach((step, i) => {
+    leftOut += leftOutBefore.get(i) || 0;
     if (!passesFilters(i)) { folded.push(i); return; }
     gap(i);
     const tall = ROW + CHIPS * Math.min(MOST_CHIP_LINES, chipLines(chipTexts(step, i)));
@@ -165,7 +170,8 @@ function placeFlights() {
     const ends = flight.received.map(middle).filter(y => y !== undefined);
     const bends = flight.touches.map(touch => [middle(touch.step), touch.what]).filter(([y]) => y !== undefined);
     if (top === undefined && !ends.length && !bends.length) return; // nothing of it is on the page
-    // What arrives at a step that is folded away is folded away too.
+    // What arrives at a step that is folded away, or left out, is so too.
+    if (flight.fate === 'arrived' && !flight.received.length) return;
     if (flight.received.length ? !ends.length : flightIsFolded(flight)) return;
     const begin = top === undefined ? Math.min(...ends, ...bends.map(([y]) => y)) - 24 : top;
     const end = Math.max(begin + 30, ...ends, ...bends.map(([y]) => y));

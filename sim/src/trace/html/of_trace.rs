@@ -13,7 +13,7 @@ use super::states::States;
 use crate::faults::Fault;
 use crate::plan::Plan;
 use crate::run::Verdict;
-use crate::trace::text::{HEALED, tell_cut, tell_effect, tell_event};
+use crate::trace::text::{HEALED, tell_cut, tell_effect, tell_event, tell_killed};
 use crate::trace::{Entry, Happening, turn};
 
 /// What a trace does not say about its run.
@@ -44,7 +44,7 @@ pub fn of_trace<N: Node>(about: About<'_, N>, entries: &[Entry<N>]) -> Page {
     for (place, entry) in entries.iter().enumerate() {
         let mut step = reader.read(entry, about.is_periodic);
         // What a node did right before a crash is never quiet.
-        step.quiet &= !matches!(entries.get(place + 1), Some(Entry { what: Happening::Crashed { .. }, .. }));
+        step.quiet &= !matches!(entries.get(place + 1), Some(entry) if entry.what.ends_a_life());
         reader.steps.push(step);
     }
     reader.wake_senders();
@@ -75,6 +75,7 @@ pub fn of_trace<N: Node>(about: About<'_, N>, entries: &[Entry<N>]) -> Page {
         plan: about.plan.map(|plan| planned(plan, entries)),
         lines: reader.states.lines,
         states: reader.states.states,
+        left_out: None,
     }
 }
 
@@ -83,7 +84,7 @@ fn ending(verdict: &Verdict, steps: &[Step]) -> Ending {
         Verdict::Passed => ("passed".into(), None),
         Verdict::Violated { invariant, why } => (format!("{invariant} is violated"), Some(why.clone())),
         Verdict::NotConverged { why } => ("did not converge".into(), Some(why.clone())),
-        Verdict::Panicked { message } => ("panicked".into(), Some(message.clone())),
+        Verdict::Panicked(panic) => ("panicked".into(), Some(panic.to_string())),
         Verdict::EnginesDiffer { .. } => ("the engines differ".into(), Some(verdict.tell())),
         Verdict::NotDeterministic { digests: [a, b], .. } => {
             ("not deterministic".into(), Some(format!("two runs of one seed have the digests {a} and {b}")))
@@ -187,6 +188,13 @@ impl<'a, N: Node> Reader<'a, N> {
                 step.text = tell_crash(*kept, *lost, *torn_bytes);
                 step.acts = prevented.iter().filter_map(prevented_act).collect();
                 self.ends(*node, &mut step);
+                self.bands.ends_life(*node, at);
+            }
+            Happening::Killed { node, kept, lost } => {
+                step.kind = Kind::Crash;
+                step.text = format!("its process is killed{}", tell_killed(*kept, *lost));
+                self.ends(*node, &mut step);
+                self.bands.ends_life(*node, at);
             }
             Happening::Stopped { node, why } => {
                 (step.kind, step.text) = (Kind::Stop, why.clone());
@@ -217,6 +225,7 @@ impl<'a, N: Node> Reader<'a, N> {
                     self.bands.begin(fault, self.steps.len(), at);
                 }
             }
+            Happening::Noted(what) => step.text.clone_from(what),
             Happening::Cut { from, to, both_ways } => {
                 step.text = tell_cut(*from, *to, *both_ways);
                 self.bands.cut(*from, *to, *both_ways, self.steps.len(), at);

@@ -7,12 +7,21 @@ function showBanner() {
   banner.className = ending.passed ? 'good' : 'bad';
   banner.innerHTML = `<div><h1>${esc(run.title)} <span class="verdict">${ending.passed ? '✓' : '✗'} ${esc(ending.headline)}</span></h1>`
     + (ending.why ? `<p class="why">${esc(ending.why)}</p>` : '')
-    + `<p class="about">${esc(run.subtitle)}</p></div><div class="side">`
+    + `<p class="about">${esc(run.subtitle)}</p>${tellLeftOut()}</div><div class="side">`
     + (run.replay ? `<div class="replay"><code>${esc(run.replay)}</code><button id="copy">copy</button></div>` : '')
     + `<div class="details">${run.details.map(([name, value]) => `<span>${esc(name)} <span class="mono">${esc(value)}</span></span>`).join('')}`
     + `${run.plan ? '<span><button class="goto" data-do="plan">the plan</button></span>' : ''}</div></div>`;
   const copy = document.getElementById('copy');
   if (copy) copy.onclick = () => copyText(run.replay).then(done => { copy.textContent = done ? 'copied' : 'select it'; });
+}
+
+/// A page that does not show everything says so.
+function tellLeftOut() {
+  const out = run.left_out, many = n => n.toLocaleString('en');
+  if (!out) return '';
+  return `<p class="leftout">This page shows ${many(run.steps.length)} of ${many(out.of)} steps. Left out are ${many(out.quiet)} quiet ones`
+    + `${out.steps > out.quiet ? ` and ${many(out.steps - out.quiet)} others, those that are far from what broke` : ''}; nothing that led to how it ended is.`
+    + ` <code>--html-all</code> makes a page of all, in some ${many(Math.ceil(out.bytes / 1e6))} MB.</p>`;
 }
 
 /// Copies, also where a page from a file may not use the clipboard.
@@ -150,6 +159,7 @@ function fateOf(flight) {
     case 'cut_off': return `a cut keeps it from passing${touched}`;
     case 'receiver_down': return 'lost: its receiver is down';
     case 'sender_down': return 'lost: its sender goes down first';
+    case 'arrived': return 'it arrives at a step that is left out of this page';
     default: return 'it does not arrive before the run ends';
   }
 }
@@ -259,13 +269,15 @@ function stateChange(i) {
   const before = stateBefore[i], name = esc(nodeName(step.lane));
   const old = before === null ? null : run.steps[before].state;
   const whole = `<details><summary>All that ${name} knows after this step</summary><pre class="diff">${run.states[step.state].map(line => `<div>${esc(run.lines[line])}</div>`).join('')}</pre></details>`;
-  if (before === null) return `<h3>What ${name} knows</h3><p class="soft">It has just started.</p>${whole}`;
+  const missing = [...leftOutBefore.keys()].some(at => at > (before ?? -1) && at <= i);
+  if (before === null) return `<h3>What ${name} knows</h3><p class="soft">${missing ? 'What it did before is left out of this page.' : 'It has just started.'}</p>${whole}`;
   const changes = difference(old, step.state);
   const title = step.kind === 'boot' ? `What the crash changed in ${name}` : `What changes in ${name}`;
   if (!changes.length) return `<h3>${title}</h3><p class="soft">Nothing.</p>${whole}`;
   const classes = { '+': 'add', '-': 'del', '…': 'cut', ' ': '' };
   const lines = changes.map(([sign, text]) => `<div class="${classes[sign]}">${sign === '…' ? '  ⋯' : `${sign === '-' ? '−' : sign} ${esc(text)}`}</div>`);
-  return `<h3>${title}</h3><pre class="diff">${lines.join('')}</pre>${whole}`;
+  const since = missing ? `<p class="soft">Since ${goto(before)}: of the steps between, some are left out of this page.</p>` : '';
+  return `<h3>${title}</h3>${since}<pre class="diff">${lines.join('')}</pre>${whole}`;
 }
 
 function legend() {

@@ -32,6 +32,24 @@ pub struct Page {
     pub lines: Vec<String>,
     /// The states, as lists of lines.
     pub states: Vec<Vec<usize>>,
+    /// What was left out, so that a browser can open it.
+    #[serde(default)]
+    pub left_out: Option<LeftOut>,
+}
+
+/// What a page does not show of its run.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftOut {
+    /// How many steps.
+    pub steps: usize,
+    /// How many of them were quiet.
+    pub quiet: usize,
+    /// How many steps the run has.
+    pub of: usize,
+    /// How large the whole page would be, in bytes.
+    pub bytes: usize,
+    /// Where: a step of the page, and how many are left out right before it.
+    pub gaps: Vec<(usize, usize)>,
 }
 
 /// How a run ended.

@@ -5,7 +5,6 @@ use coalmine_core::node::{Event, Node, NodeId, RequestId, Word};
 use super::{Engine, Task};
 use crate::engine::{CLIENT_PAUSE, CLIENT_TIMEOUT};
 use crate::system::{NodeOf, System};
-use crate::trace::Happening;
 
 /// Who asks something.
 pub struct Client<N: Node> {
@@ -23,8 +22,9 @@ pub struct Client<N: Node> {
 impl<S: System> Engine<'_, S> {
     /// A client begins to ask.
     pub(super) fn ask(&mut self, to: NodeId, id: RequestId, request: <NodeOf<S> as Node>::Request) {
-        let what = format!("{id} {}", NodeOf::<S>::tell(Word::Request(&request)));
-        self.push(&Happening::Asked { to, what });
+        let Self { watch, agenda, system, .. } = self;
+        let number = watch.asked(system, agenda.time(), (to, id), &request);
+        debug_assert_eq!(number, self.clients.len(), "both count the same clients");
         let to = self.place(to);
         self.clients.push(Client { to, id, request, attempt: 0, taken_by: None, answered: false });
         self.attempt(self.clients.len() - 1);
@@ -82,9 +82,8 @@ impl<S: System> Engine<'_, S> {
             return self.agenda.after(CLIENT_PAUSE, again);
         }
         if !std::mem::replace(&mut it.answered, true) {
-            let what = format!("{} {}", it.id, NodeOf::<S>::tell(Word::Reply(reply)));
-            let from = self.places[it.to].id;
-            self.push(&Happening::Answered { from, what });
+            let what = NodeOf::<S>::tell(Word::Reply(reply));
+            self.watch.answered(self.agenda.time(), client, &what);
         }
     }
 

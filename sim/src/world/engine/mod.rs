@@ -11,25 +11,24 @@ mod faults;
 mod network;
 mod place;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use coalmine_core::codec::recording::Took;
 use coalmine_core::host::Host;
 use coalmine_core::node::{Delay, Effect, Event, Node, NodeId};
-use coalmine_core::observation::Observation;
 use rand_chacha::ChaCha8Rng;
 
 use self::agenda::{Agenda, Due};
 use self::clients::Client;
-use self::faults::Undo;
 use self::network::Pipes;
 use self::place::{Armed, Place};
 use crate::engine::LOOK;
 use crate::engine::disk::SYNC_FAILED;
+use crate::engine::faults::{End, Lasting, end};
 use crate::engine::network::Mood;
-use crate::engine::watch::{Pulled, Watch, crashes};
-use crate::faults::Effect as FaultEffect;
+use crate::engine::watch::{Pulled, Watch, crashes, note_told_early};
+use crate::faults::{Effect as FaultEffect, Fault};
+use crate::panics::catch;
 use crate::plan::{Draw, Plan, Stream, What, When};
 use crate::run::{RunOptions, RunReport, Verdict};
 use crate::scenario::Scenario;
@@ -43,12 +42,18 @@ pub fn run<S: System>(
     options: RunOptions,
 ) -> RunReport<NodeOf<S>> {
     let started = Instant::now();
-    let mut engine = Engine::new(scenario, plan, options);
+    let mut engine = match catch(|| Engine::new(scenario, plan, options)) {
+        Ok(engine) => engine,
+        Err(panic) => return RunReport::panicked(panic),
+    };
     // A node that panics leaves the trace that led there.
-    let verdict = catch_unwind(AssertUnwindSafe(|| engine.drive()));
-    let verdict = verdict.unwrap_or_else(|panic| Verdict::panicked(&*panic));
-    engine.watch.effects.merge(&engine.mood.effects);
+    let driven = catch(|| engine.drive());
     let now = engine.agenda.time();
+    let verdict = driven.unwrap_or_else(|panic| {
+        engine.watch.panicked(now, panic.clone());
+        Verdict::Panicked(panic)
+    });
+    engine.watch.effects.merge(&engine.mood.effects);
     let mut report = engine.watch.finish(verdict, now);
     report.wall = started.elapsed();
     report
@@ -63,6 +68,8 @@ struct Engine<'a, S: System> {
     places: Vec<Place<NodeOf<S>>>,
     /// How many places stand still.
     paused: usize,
+    /// What the plan does to nodes that lasts.
+    lasting: Lasting,
     mood: Mood,
     pipes: Pipes<NodeOf<S>>,
     clients: Vec<Client<NodeOf<S>>>,
@@ -72,8 +79,6 @@ struct Engine<'a, S: System> {
     armed: u64,
     /// What the node has done that takes a step; else empty.
     effects: Vec<Effect<NodeOf<S>>>,
-    heal_at: Duration,
-    converge_within: Duration,
     healed: bool,
 }
 
@@ -112,7 +117,8 @@ enum Task<N: Node> {
     /// The time of a step of the plan has come.
     Do(usize),
     Restart(usize),
-    Undo(Undo),
+    /// A fault that lasts ends.
+    End(End),
     /// The safety phase ends.
     Heal,
     /// Has it converged?
@@ -124,7 +130,6 @@ impl<'a, S: System> Engine<'a, S> {
         let system = scenario.system_of(plan).expect("plans are checked");
         let members = system.members();
         let places: Vec<_> = members.into_iter().map(|(id, config)| Place::new(id, config)).collect();
-        let heal_at = Duration::from_millis(plan.heal_at_ms);
         let mut engine = Self {
             watch: Watch::new(&system, plan, options),
             pipes: Pipes::new(places.len()),
@@ -134,14 +139,13 @@ impl<'a, S: System> Engine<'a, S> {
             agenda: Agenda::default(),
             places,
             paused: 0,
+            lasting: Lasting::default(),
             mood: Mood::new(options.seed, plan.links),
             clients: Vec::new(),
             disk_draws: Stream::Disk.of(options.seed),
             timer_draws: Stream::Timers.of(options.seed),
             armed: 0,
             effects: Vec::new(),
-            heal_at,
-            converge_within: Duration::from_millis(plan.converge_within_ms),
             healed: false,
         };
         for place in 0..engine.places.len() {
@@ -152,7 +156,7 @@ impl<'a, S: System> Engine<'a, S> {
                 engine.agenda.after(Duration::from_millis(at), Task::Do(place));
             }
         }
-        engine.agenda.after(heal_at, Task::Heal);
+        engine.agenda.after(Duration::from_millis(plan.heal_at_ms), Task::Heal);
         engine
     }
 
@@ -195,16 +199,17 @@ impl<'a, S: System> Engine<'a, S> {
             Task::Retry { client, attempt } => self.retry(client, attempt),
             Task::Do(step) => self.carry_out_step(step, self.plan.steps[step].what.clone()),
             Task::Restart(place) => self.restart(place),
-            Task::Undo(undo) => {
+            Task::End(ends) => {
                 if !self.healed {
-                    self.undo(undo);
+                    end(self, &ends);
                 }
             }
             Task::Heal => self.heal(),
-            Task::Look => match self.look() {
-                Some(verdict) => self.watch.decide(verdict),
-                None => self.agenda.after(LOOK, Task::Look),
-            },
+            Task::Look => {
+                let Self { scenario, system, watch, agenda, places, .. } = self;
+                watch.look(system, scenario.expect, agenda.time(), places.iter().map(Place::observe));
+                agenda.after(LOOK, Task::Look);
+            }
         }
     }
 
@@ -222,7 +227,7 @@ impl<'a, S: System> Engine<'a, S> {
             | Task::Retry { .. }
             | Task::Do(_)
             | Task::Restart(_)
-            | Task::Undo(_)
+            | Task::End(_)
             | Task::Heal
             | Task::Look => None,
         }
@@ -310,6 +315,8 @@ impl<'a, S: System> Engine<'a, S> {
             return;
         }
         it.starting = false;
+        // What a life that was killed has left is durable from here on: the boot has synced it.
+        it.disk.sync(it.disk.written().len());
         if let Some(rotten) = it.rotten {
             let why = format!("journal: line {} is damaged, so this node does not start", rotten + 1);
             return self.stop(place, why);
@@ -338,12 +345,16 @@ impl<'a, S: System> Engine<'a, S> {
     /// Carries out what a node did, in order. Its sends are numbered from `number`.
     #[inline(always)]
     fn carry_out(&mut self, place: usize, number: u64) {
-        let Self { places, watch, effects, .. } = self;
-        if let Place { host: Some(host), id, .. } = &places[place] {
+        let Self { places, watch, effects, system, .. } = self;
+        if let Place { host: Some(host), id, config, disk, told_early, .. } = &mut places[place] {
+            note_told_early(told_early, config, effects, disk.durable());
             watch.took(*id, host.node(), effects);
         }
-        if watch.has_invariants() {
+        if watch.has_to_judge() {
             watch.judge(places.iter().map(Place::observe));
+            if watch.is_at_rest() {
+                watch.stays(system, places.iter().map(Place::observe));
+            }
             if watch.verdict().is_some() {
                 return effects.clear();
             }
@@ -405,12 +416,11 @@ impl<'a, S: System> Engine<'a, S> {
     }
 
     fn arm(&mut self, place: usize, timer: <NodeOf<S> as Node>::Timer, delay: Delay) {
-        let spread = (delay.max - delay.min).as_nanos() as u64;
-        let delay = delay.min + Duration::from_nanos(self.timer_draws.below(spread + 1));
+        let delay = delay.draw(|n| self.timer_draws.below(n));
         self.armed += 1;
         let (now, number) = (self.agenda.time(), self.armed);
         let it = &mut self.places[place];
-        it.arm(timer, Armed { at: it.clock.shows(now) + delay, number });
+        it.arm(timer, Armed { at: it.clock.shows(now).saturating_add(delay), number });
         self.agenda.after(it.clock.takes(delay), Task::Fire { place, number });
     }
 
@@ -424,7 +434,11 @@ impl<'a, S: System> Engine<'a, S> {
 
     fn carry_out_step(&mut self, step: usize, what: What<NodeOf<S>>) {
         let Self { places, watch, .. } = self;
-        watch.carries_out(step, &what, |id| places.iter().any(|it| it.id == id && it.host.is_some()));
+        let is_crash = matches!(what, What::Fault(Fault::Crash { .. }));
+        watch.carries_out(step, &what, |id| {
+            let it = places.iter().find(|it| it.id == id);
+            it.is_some_and(|it| it.host.is_some() || is_crash && it.disk.unsynced() > 0)
+        });
         match what {
             What::Ask { to, id, request } => self.ask(to, id, request),
             What::Fault(fault) => self.fault(fault),
@@ -449,23 +463,6 @@ impl<'a, S: System> Engine<'a, S> {
 
     fn push(&mut self, what: &Happening<NodeOf<S>>) {
         self.watch.push(self.agenda.time(), what, None);
-    }
-
-    /// Whether the system has come to rest.
-    fn look(&self) -> Option<Verdict> {
-        let nodes = self.places.iter().map(Place::observe).collect();
-        let now = Observation { nodes, history: self.watch.history() };
-        match self.system.converged(&now) {
-            Ok(()) => Some(match (self.scenario.expect)(&now) {
-                Ok(()) => Verdict::Passed,
-                Err(why) => Verdict::Violated { invariant: "expectation".into(), why },
-            }),
-            Err(why) if self.agenda.time() >= self.heal_at + self.converge_within => {
-                let within = self.converge_within.as_secs_f64();
-                Some(Verdict::NotConverged { why: format!("{within} s after all was healed, {why}") })
-            }
-            Err(_) => None,
-        }
     }
 }
 

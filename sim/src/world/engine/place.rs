@@ -25,6 +25,8 @@ pub struct Place<N: Node> {
     pub starting: bool,
     /// What it wrote.
     pub disk: LossyDisk<N::Record>,
+    /// What it has told too early, if it ever did.
+    pub told_early: Option<Box<str>>,
     /// A sync is under way.
     pub syncing: bool,
     /// What the plan did to its disk.
@@ -62,6 +64,7 @@ impl<N: Node> Place<N> {
             life: 0,
             starting: false,
             disk: LossyDisk::default(),
+            told_early: None,
             syncing: false,
             trouble: Trouble::default(),
             torn: None,
@@ -106,6 +109,7 @@ impl<N: Node> Place<N> {
     /// As invariants see it.
     pub fn observe(&self) -> Observed<'_, N> {
         let state = self.host.as_ref().map(Host::node);
-        Observed { id: self.id, config: &self.config, state, durable: Some(self.disk.durable()) }
+        let (durable, told_early) = (Some(self.disk.durable()), self.told_early.as_deref());
+        Observed { id: self.id, config: &self.config, state, durable, told_early }
     }
 }

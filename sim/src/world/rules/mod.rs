@@ -11,6 +11,7 @@ use coalmine_core::disk::LossyDisk;
 use coalmine_core::host::Host;
 use coalmine_core::node::{Effect, Node, NodeId};
 use coalmine_core::observation::{History, Invariant, Observation, Observed, Witness};
+use coalmine_core::told::Heard;
 
 pub(crate) use self::limits::Cost;
 pub use self::limits::{Disk, Limits, Network};
@@ -18,7 +19,7 @@ pub(crate) use self::steps::{Crashes, Way, kept};
 use super::shared::Shared;
 use super::{Packet, Slot, Spent, World};
 use crate::faults::Directions;
-use crate::system::{ConfigOf, NodeOf, Operation, System};
+use crate::system::{ConfigOf, NodeOf, Operation, System, invariants_of};
 
 /// How many invariants and witnesses a system may have together: one bit each.
 pub const MAX_PROPERTIES: usize = 32;
@@ -136,7 +137,7 @@ impl<S: System> Rules<S> {
     /// Whether there can be rules for a system: a world counts what was asked, and what was seen, in one word
     /// each.
     pub fn fits(system: &S) -> Result<(), String> {
-        let properties = system.invariants().len() + system.witnesses().len();
+        let properties = invariants_of(system).len() + system.witnesses().len();
         if properties > MAX_PROPERTIES {
             return Err(format!("{properties} invariants and witnesses are more than {MAX_PROPERTIES}"));
         }
@@ -152,7 +153,7 @@ impl<S: System> Rules<S> {
 
     /// The rules for a system that [fits](Self::fits).
     pub fn new(system: S, limits: Limits) -> Self {
-        let (invariants, witnesses) = (system.invariants(), system.witnesses());
+        let (invariants, witnesses) = (invariants_of(&system), system.witnesses());
         assert!(invariants.len() + witnesses.len() <= MAX_PROPERTIES, "too many properties");
         let (members, mut requests) = (system.members(), system.operations());
         let operations = requests.len();
@@ -180,7 +181,7 @@ impl<S: System> Rules<S> {
             let mut disk = LossyDisk::default();
             self.system.first_disk(*id).into_iter().for_each(|record| disk.append(record));
             disk.sync(disk.written().len());
-            Slot { host: None, disk, lives: 0 }
+            Slot { host: None, disk, lives: 0, told_early: None }
         };
         World {
             members: self.members.iter().map(|(id, _)| *id).collect(),
@@ -333,17 +334,10 @@ impl<S: System> Rules<S> {
         let me = self.members[place].0;
         let mut history = None;
         for effect in way.effects {
-            match effect {
-                Effect::Send { to, message } => next.insert(Packet { from: me, to, message }),
-                Effect::Observe(fact) => {
-                    history.get_or_insert_with(|| (*next.history).clone()).observe(me, &fact);
-                }
-                Effect::Append(_)
-                | Effect::Reply { .. }
-                | Effect::Publish(_)
-                | Effect::SetTimer { .. }
-                | Effect::CancelTimer(_) => {}
-                Effect::WhenDurable(_) => unreachable!("the host keeps tokens to itself"),
+            if let Effect::Send { to, message } = effect {
+                next.insert(Packet { from: me, to, message });
+            } else if let Some(heard) = heard::<S>(effect) {
+                history.get_or_insert_with(|| (*next.history).clone()).hear(me, &heard);
             }
         }
         if let Some(history) = history {
@@ -388,6 +382,7 @@ impl<S: System> Rules<S> {
             config,
             state: slot.host.as_ref().map(Host::node),
             durable: Some(slot.disk.durable()),
+            told_early: slot.told_early.as_deref(),
         });
         Observation { nodes: nodes.collect(), history }
     }
@@ -419,6 +414,20 @@ impl<S: System> Rules<S> {
             None => self.system.converged(&now),
             Some(gone) => self.system.goes_on_without(gone, &now),
         }
+    }
+}
+
+/// What the history hears of an effect.
+pub(crate) fn heard<S: System>(effect: Effect<NodeOf<S>>) -> Option<Heard<NodeOf<S>>> {
+    match effect {
+        Effect::Observe(fact) => Some(Heard::Fact(fact)),
+        Effect::Reply { to, reply } => S::History::HEARS_REPLIES.then_some(Heard::Reply { to, reply }),
+        Effect::Append(_)
+        | Effect::Send { .. }
+        | Effect::Publish(_)
+        | Effect::SetTimer { .. }
+        | Effect::CancelTimer(_) => None,
+        Effect::WhenDurable(_) => unreachable!("the host keeps tokens to itself"),
     }
 }
 

@@ -4,6 +4,7 @@
 use coalmine_core::disk::LossyDisk;
 use coalmine_core::host::Host;
 use coalmine_core::node::{Effect, Event, Node};
+use coalmine_core::told::told_early;
 
 use super::limits::Disk;
 use super::{CrashPoint, Kept, Rules, Step};
@@ -19,6 +20,8 @@ pub(super) struct Ran<N: Node> {
     effects: Vec<Effect<N>>,
     /// For each question the node asked: how many answers there were.
     asked: Vec<u32>,
+    /// The first effect that tells too early, and what is wrong with it.
+    early: Option<(usize, Box<str>)>,
 }
 
 /// One of the ways in which a step of a node may go: what it chooses, whether it crashes. Follows from the
@@ -126,7 +129,37 @@ impl<S: System> Rules<S> {
             slot.host.as_mut()?.step(config, event, &mut choose, &mut out);
         }
         self.flush_at_once(&mut slot, config, &mut out, &mut choose);
-        Some(Ran { slot, disk_before, effects: out, asked })
+        let early = self.first_told_early(config, &disk_before, &out);
+        if let Some((_, why)) = &early {
+            slot.told_early.get_or_insert_with(|| why.clone());
+        }
+        Some(Ran { slot, disk_before, effects: out, asked, early })
+    }
+
+    /// The first effect that tells what rests on a record that is not durable when it leaves.
+    fn first_told_early(
+        &self,
+        config: &ConfigOf<S>,
+        before: &LossyDisk<<NodeOf<S> as Node>::Record>,
+        effects: &[Effect<NodeOf<S>>],
+    ) -> Option<(usize, Box<str>)> {
+        NodeOf::<S>::rests_on()?;
+        let mut durable = before.durable().to_vec();
+        effects.iter().enumerate().find_map(|(number, effect)| match effect {
+            Effect::Append(record) => {
+                if self.limits.disk == Disk::Sync {
+                    durable.push(record.clone());
+                }
+                None
+            }
+            Effect::Send { .. }
+            | Effect::Reply { .. }
+            | Effect::Publish(_)
+            | Effect::Observe(_)
+            | Effect::SetTimer { .. }
+            | Effect::CancelTimer(_)
+            | Effect::WhenDurable(_) => Some((number, told_early(config, effect, &durable)?)),
+        })
     }
 
     fn event(&self, step: &Step<NodeOf<S>>) -> Event<NodeOf<S>> {
@@ -191,7 +224,10 @@ impl<S: System> Rules<S> {
             return Way { choices, crash, slot: ran.slot.clone(), effects: ran.effects.clone() };
         };
         let effects = ran.effects[..point.after.min(ran.effects.len())].to_vec();
-        let mut slot = Slot { host: None, disk: ran.disk_before.clone(), lives: ran.slot.lives };
+        let early = ran.early.as_ref().filter(|(number, _)| *number < effects.len());
+        let told_early = early.map(|(_, why)| why.clone());
+        let (disk, lives) = (ran.disk_before.clone(), ran.slot.lives);
+        let mut slot = Slot { host: None, disk, lives, told_early };
         for effect in &effects {
             if let Effect::Append(record) = effect {
                 slot.disk.append(record.clone());

@@ -1,9 +1,10 @@
 //! The folder of a cluster: a config, a log and a journal for each node.
 
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
+use coalmine_real::files;
 use coalmine_real::rollout::config::{NodeFile, Settings};
 
 use super::{Args, CONTROL_PORT, DATA_PORT, data_address};
@@ -84,8 +85,8 @@ fn write_configs(args: &Args) -> Result<u32, Failure> {
     std::fs::create_dir_all(&args.dir).map_err(|error| failed(&args.dir, error))?;
     for id in 1..=nodes as u16 {
         let file = args.dir.join(format!("node-{id}.toml"));
-        std::fs::write(&file, config_text(id, nodes as u16, control, data))
-            .map_err(|error| failed(&file, error))?;
+        let text = config_text(id, nodes as u16, control, data);
+        files::replace(&file, |out| out.write_all(text.as_bytes())).map_err(|error| failed(&file, error))?;
     }
     Ok(nodes)
 }
@@ -119,7 +120,8 @@ fn config_text(id: u16, nodes: u16, control: u16, data: u16) -> String {
 }
 
 pub(super) fn open_log(file: &Path) -> Result<File, Failure> {
-    let log = OpenOptions::new().append(true).create(true).open(file);
+    let log = files::regular_or_missing(file)
+        .and_then(|()| OpenOptions::new().append(true).create(true).open(file));
     log.map_err(|error| Failure::failed(format!("{}: {error}", file.display())))
 }
 

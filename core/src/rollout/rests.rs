@@ -1,0 +1,227 @@
+//! Which words rest on which records: the write-ahead rule of the rollout (Mohan, Lindsay, Obermarck 1986, §2:
+//! which records are forced before which messages).
+//!
+//! What a journal says is worked out here a second time, and not by [`Durable`](super::durable::Durable): that is
+//! part of the node, and so of what may be wrong.
+
+use super::RolloutNode;
+use super::config::Config;
+use super::message::{Answer, Fact, Known, Message, Outcome, Record, Reply, View, Vote};
+use super::state::{RoutingState, Txid};
+use crate::node::RequestId;
+use crate::told::Told;
+
+/// Whether what is durable is all that a word rests on; `Err` names what is missing.
+pub(super) fn rests_on(
+    config: &Config,
+    told: &Told<'_, RolloutNode>,
+    durable: &[Record],
+) -> Result<(), String> {
+    let journal = Journal(durable);
+    match *told {
+        Told::Message { message, .. } => journal.backs_message(config, message),
+        Told::Reply { reply: Reply::Accepted { id }, .. } => journal.has_accepted(*id),
+        Told::Reply { .. } => Ok(()), // refusals, and answers about what a crash may take away
+        Told::View(view) => journal.backs_view(view),
+        Told::Fact(fact) => journal.backs_fact(fact),
+    }
+}
+
+/// What is durable.
+#[derive(Clone, Copy)]
+struct Journal<'a>(&'a [Record]);
+
+fn need(is_there: bool, record: impl FnOnce() -> String) -> Result<(), String> {
+    if is_there { Ok(()) } else { Err(record()) }
+}
+
+impl<'a> Journal<'a> {
+    fn backs_message(self, config: &Config, message: &Message) -> Result<(), String> {
+        match message {
+            Message::PrepareReq { txid, .. } => self.has_begun(*txid),
+            Message::PrepareResp { txid, vote: Vote::Commit } | Message::DecisionReq { txid, .. } => {
+                self.has_voted(*txid)
+            }
+            Message::PrepareResp { txid, vote: Vote::Abort(_) } => self.refuses(*txid),
+            Message::Decision { txid, outcome, .. } => self.has_decided(*txid, *outcome),
+            Message::DecisionAck { txid } => {
+                self.refuses(*txid)?;
+                need(self.in_doubt() != Some(*txid), || format!("how {txid} ended"))
+            }
+            Message::DecisionResp { txid, answer } => match answer {
+                Answer::Committed => self.has_committed(*txid),
+                Answer::Aborted if config.is_coordinator() && *txid < self.life() => Ok(()), // presumed
+                Answer::Aborted => {
+                    self.refuses(*txid)?;
+                    need(self.in_doubt() != Some(*txid), || format!("that {txid} was aborted"))
+                }
+                Answer::Uncertain => self.has_voted(*txid),
+                Answer::Unknown => Ok(()),
+            },
+            Message::Heartbeat { last_committed_version, .. } => self.serves(*last_committed_version),
+            Message::StateSync { state } => self.serves_state(state),
+            Message::JoinResp { state, begun, .. } => {
+                self.serves_state(state)?;
+                self.has_begun(*begun)
+            }
+            Message::AdmitResp { generation, known, .. } => {
+                self.has_granted(*generation)?;
+                let Some(Known { state, in_doubt, .. }) = known else { return Ok(()) };
+                self.serves_state(state)?;
+                in_doubt.as_ref().and_then(|state| state.txid).map_or(Ok(()), |txid| self.has_voted(txid))
+            }
+            Message::HealthSnapshot { .. } | Message::JoinReq { .. } | Message::AdmitReq { .. } => Ok(()),
+        }
+    }
+
+    fn backs_view(self, view: &View) -> Result<(), String> {
+        self.serves(view.routing.version)?;
+        view.in_doubt.map_or(Ok(()), |txid| self.has_voted(txid))?;
+        view.rollouts.iter().try_for_each(|rollout| self.has_accepted(rollout.id))
+    }
+
+    fn backs_fact(self, fact: &Fact) -> Result<(), String> {
+        match fact {
+            Fact::Accepted { id } => self.has_accepted(*id),
+            // The coordinator's COMMIT holds its vote.
+            Fact::Voted { txid, .. } => {
+                self.has_voted(*txid).or_else(|why| self.has_committed(*txid).map_err(|_| why))
+            }
+            Fact::Refused { txid, .. } => self.refuses(*txid),
+            Fact::Committed { txid, .. } => self.has_committed(*txid),
+            Fact::Aborted { txid, .. } => self.has_decided(*txid, Outcome::Abort),
+            Fact::CaughtUp { version, .. } | Fact::Admitted { version, .. } => self.serves(*version),
+            Fact::Granted { generation } => self.has_granted(*generation),
+            Fact::InDoubt { txid, .. } => self.has_voted(*txid),
+            Fact::PresumedAborted { .. }
+            | Fact::EmptyJournal
+            | Fact::KeptOut { .. }
+            | Fact::SplitBrain { .. }
+            | Fact::Ignored { .. } => Ok(()),
+        }
+    }
+
+    fn has_accepted(self, id: RequestId) -> Result<(), String> {
+        let is_there = |record: &Record| matches!(record, Record::Accepted(rollout) if rollout.id == id);
+        need(self.0.iter().any(is_there), || format!("ACCEPTED {id}"))
+    }
+
+    fn has_voted(self, of: Txid) -> Result<(), String> {
+        let is_there = |record: &Record| matches!(record, Record::Voted { txid, .. } if *txid == of);
+        need(self.0.iter().any(is_there), || format!("VOTED {of}"))
+    }
+
+    fn has_decided(self, of: Txid, how: Outcome) -> Result<(), String> {
+        let is_there = |record: &Record| matches!(record, Record::Decided { txid, outcome, .. } if *txid == of && *outcome == how);
+        let is_decided =
+            self.0.iter().any(is_there) || how == Outcome::Commit && self.has_committed(of).is_ok();
+        need(is_decided, || format!("DECIDED {of}: {how:?}"))
+    }
+
+    fn has_committed(self, of: Txid) -> Result<(), String> {
+        let is_there = |record: &Record| match record {
+            Record::Decided { txid, outcome: Outcome::Commit, .. } => *txid == of,
+            Record::Installed { state } | Record::Admitted { state, .. } => state.txid == Some(of),
+            Record::Decided { .. }
+            | Record::Epoch { .. }
+            | Record::Accepted(_)
+            | Record::Voted { .. }
+            | Record::Refused { .. }
+            | Record::Granted { .. } => false,
+        };
+        need(self.0.iter().any(is_there), || format!("that {of} was committed"))
+    }
+
+    fn has_granted(self, generation: u32) -> Result<(), String> {
+        need(self.floor().generation >= generation, || format!("GRANTED {generation}"))
+    }
+
+    /// The coordinator's life in which a transaction begins.
+    fn has_begun(self, txid: Txid) -> Result<(), String> {
+        let life = self.life();
+        let is_there = (life.generation, life.epoch) >= (txid.generation, txid.epoch);
+        need(is_there, || format!("EPOCH {} of generation {}", txid.epoch, txid.generation))
+    }
+
+    /// A promise never to vote for this transaction (again).
+    fn refuses(self, txid: Txid) -> Result<(), String> {
+        need(self.floor() >= txid, || format!("REFUSED {txid}"))
+    }
+
+    fn serves(self, version: u64) -> Result<(), String> {
+        need(self.committed().is_some_and(|state| state.version >= version) || version == 0, || {
+            format!("that v{version} is committed")
+        })
+    }
+
+    fn serves_state(self, of: &RoutingState) -> Result<(), String> {
+        self.serves(of.version)?;
+        let by = of.txid.map_or(Ok(()), |txid| self.has_committed(txid));
+        by.map_err(|_| format!("that {of} is committed"))
+    }
+
+    /// Before all transactions of the coordinator's last life.
+    fn life(self) -> Txid {
+        let epochs = self.0.iter().rev();
+        let epoch = epochs
+            .filter_map(|record| if let Record::Epoch { epoch } = record { Some(*epoch) } else { None });
+        Txid { generation: self.floor().generation, epoch: epoch.max().unwrap_or(0), number: 0 }
+    }
+
+    /// The highest transaction about which a promise was made.
+    fn floor(self) -> Txid {
+        let promised = |record: &Record| match record {
+            Record::Voted { txid, .. } | Record::Refused { txid } | Record::Decided { txid, .. } => *txid,
+            Record::Installed { state } => state.txid.unwrap_or_default(),
+            Record::Granted { generation } => Txid::before(*generation),
+            Record::Admitted { begun, .. } => *begun,
+            Record::Epoch { .. } | Record::Accepted(_) => Txid::default(),
+        };
+        self.0.iter().map(promised).max().unwrap_or_default()
+    }
+
+    /// What was voted for last, with no outcome after it.
+    fn in_doubt(self) -> Option<Txid> {
+        self.0
+            .iter()
+            .fold(None, |in_doubt: Option<(Txid, u64)>, record| match record {
+                Record::Voted { txid, state, .. } => Some((*txid, state.version)),
+                Record::Decided { txid, .. } => in_doubt.filter(|(of, _)| of != txid),
+                Record::Installed { state } => in_doubt.filter(|(_, version)| *version > state.version),
+                Record::Epoch { .. }
+                | Record::Accepted(_)
+                | Record::Refused { .. }
+                | Record::Granted { .. }
+                | Record::Admitted { .. } => in_doubt,
+            })?
+            .0
+            .into()
+    }
+
+    /// The newest state that is committed, if one was ever written.
+    fn committed(self) -> Option<&'a RoutingState> {
+        let voted = |of: &Txid| {
+            self.0.iter().rev().find_map(|record| match record {
+                Record::Voted { txid, state, .. } if txid == of => Some(state),
+                Record::Voted { .. }
+                | Record::Epoch { .. }
+                | Record::Accepted(_)
+                | Record::Refused { .. }
+                | Record::Decided { .. }
+                | Record::Installed { .. }
+                | Record::Granted { .. }
+                | Record::Admitted { .. } => None,
+            })
+        };
+        self.0.iter().rev().find_map(|record| match record {
+            Record::Decided { txid, outcome: Outcome::Commit, .. } => voted(txid),
+            Record::Installed { state } | Record::Admitted { state, .. } => Some(state),
+            Record::Decided { outcome: Outcome::Abort, .. }
+            | Record::Epoch { .. }
+            | Record::Accepted(_)
+            | Record::Voted { .. }
+            | Record::Refused { .. }
+            | Record::Granted { .. } => None,
+        })
+    }
+}

@@ -1,0 +1,115 @@
+//! The edge of the process: arguments that are no text, output that nobody takes, files that are no files, folders with
+//! names that a shell would take apart.
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::support::{CANARY, Cluster, canary, free_ports, stderr};
+use super::up_in;
+
+#[track_caller]
+fn says(output: &Output, code: i32, words: &[&str]) {
+    let said = stderr(output);
+    let all = words.iter().all(|word| said.contains(word));
+    assert!(output.status.code() == Some(code) && all && !said.contains("panicked"), "{output:?}");
+}
+
+#[test]
+fn arguments_that_are_no_text_are_refused_in_words() {
+    for line in ["rollout", "status --nodes", ""] {
+        let bad: &OsStr = OsStr::from_bytes(b"\xff\xfe");
+        let output =
+            Command::new(CANARY).args(line.split_whitespace()).arg(bad).output().expect("the program runs");
+        says(&output, 2, &[]);
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn output_that_cannot_be_written_is_an_error() {
+    let cluster = Cluster::start(1, "").await;
+    let data = cluster.data(1).to_string();
+    let run = |args: &[&str]| {
+        let full = File::options().write(true).open("/dev/full").expect("Linux has one");
+        Command::new(CANARY).args(args).stdout(full).output().expect("the program runs")
+    };
+    let no_space = ["standard output: No space left on device"];
+    says(&run(&["status", "--nodes", &data]), 1, &no_space);
+    says(&run(&["status", "--nodes", &data, "--format", "json"]), 1, &no_space);
+    says(&run(&["predict", "--node", &data]), 1, &no_space);
+    says(&run(&["rollout", "v2", "--coordinator", &data, "--no-wait"]), 1, &no_space);
+    says(&run(&["--help"]), 1, &no_space);
+    // Whoever does not want to read more has read enough.
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let gone = Command::new(CANARY).args(["status", "--nodes", &data]).stdout(writer).output();
+    let gone = gone.expect("the program runs");
+    assert_eq!((gone.status.code(), stderr(&gone)), (Some(0), String::new()));
+}
+
+/// A device never ends, a pipe never begins.
+#[test]
+fn files_that_are_no_files_are_named() {
+    let cluster = Cluster::prepare(1, "");
+    let config = cluster.config(1);
+    let journal = cluster.journal(1);
+    let journals = journal.parent().expect("it is in a folder");
+    fs::create_dir(journals).expect("made");
+    let node = |config: &Path| canary(&["node", "--config", config.to_str().expect("text")]);
+    let pipe = |at: &Path| {
+        let made = Command::new("mkfifo").arg(at).status();
+        assert!(made.is_ok_and(|made| made.success()), "mkfifo is part of every Unix");
+    };
+    let mut kinds: Vec<(&str, &dyn Fn(&Path))> = vec![
+        ("pipe", &pipe),
+        ("folder", &|at| {
+            fs::create_dir(at).expect("made");
+        }),
+    ];
+    if Path::new("/dev/zero").exists() {
+        kinds.push(("device", &|at| symlink("/dev/zero", at).expect("made")));
+    }
+    for (kind, make) in kinds {
+        let other = config.with_file_name(format!("{kind}.toml"));
+        make(&other);
+        says(&node(&other), 2, &[&format!("{kind}.toml: "), kind]);
+        make(&journal);
+        says(&node(&config), 1, &["node-1.journal: ", kind]);
+        let _ = fs::remove_file(&journal).or_else(|_| fs::remove_dir(&journal));
+    }
+}
+
+/// The line that starts a node again is pasted by somebody in a hurry.
+#[tokio::test]
+async fn the_line_that_starts_a_node_again_can_be_pasted() {
+    let whole = tempfile::tempdir().expect("a folder");
+    let dir = whole.path().join("it's a \"$HOME\" & `more`;");
+    let mut cluster = up_in(&dir, free_ports(6));
+    kill(Pid::from_raw(cluster.pids[1]), Signal::SIGKILL).expect("it runs");
+    let mut errors = BufReader::new(cluster.child.stderr.take().expect("piped"));
+    let mut line = String::new();
+    while !line.contains(" node --config ") {
+        line.clear();
+        assert!(errors.read_line(&mut line).expect("UTF-8") > 0, "it ended");
+    }
+    let pasted = format!("exec {}", line.trim());
+    let mut again = Command::new("sh")
+        .args(["-c", &pasted])
+        .current_dir("/")
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("there is a shell");
+    let mut said = String::new();
+    let read = BufReader::new(again.stdout.take().expect("piped")).read_line(&mut said);
+    let _ = again.kill();
+    let _ = again.wait();
+    assert!(read.is_ok() && said.starts_with("n2 participant"), "{pasted}: {said}");
+}

@@ -1,0 +1,179 @@
+//! A round: who is down restarts, and disks sync; then what is under way arrives, by receiver, sender and message;
+//! then every armed timer fires once, member by member. After each of these steps the disk of who took it syncs, and
+//! no node crashes. Links are whole.
+//!
+//! What a round does follows from the state, and from what nodes choose meanwhile: that is a [`Script`].
+
+use super::Settling;
+use crate::check::explorer::parts::{Cause, NO_PACKET, NOTHING, OfferKind, Outcome};
+use crate::check::explorer::space::Space;
+use crate::system::System;
+
+/// What nodes choose in a round, one after the other: one of so many ways each. The first script takes the first
+/// way everywhere.
+#[derive(Default)]
+pub struct Script {
+    chosen: Vec<usize>,
+    ways: Vec<usize>,
+}
+
+impl Script {
+    /// The next choice of one of these ways.
+    fn choose(&mut self, ways: usize) -> usize {
+        let number = self.ways.len();
+        self.ways.push(ways);
+        if number == self.chosen.len() {
+            self.chosen.push(0);
+        }
+        self.chosen[number]
+    }
+
+    /// Whether nobody has chosen anything.
+    pub fn is_empty(&self) -> bool {
+        self.chosen.is_empty()
+    }
+
+    /// Turns to the next script, if there is one: raises the last choice that can be raised, forgets what followed.
+    pub fn next(&mut self) -> bool {
+        while let (Some(&chosen), Some(ways)) = (self.chosen.last(), self.ways.pop()) {
+            if chosen + 1 < ways {
+                *self.chosen.last_mut().expect("it is there") += 1;
+                self.ways.clear();
+                return true;
+            }
+            self.chosen.pop();
+        }
+        false
+    }
+}
+
+impl<S: System> Settling<'_, '_, S> {
+    /// A round; `each` is told of the row after each step.
+    pub(super) fn round(&mut self, row: &mut [u32], script: &mut Script, each: &mut impl FnMut(&[u32])) {
+        let space = self.space;
+        let places = space.places.len();
+        for place in 0..places {
+            self.idle(row, place, script, each);
+        }
+        let under_way = row[places..2 * places].to_vec();
+        for (place, inbox) in under_way.into_iter().enumerate() {
+            for &packet in &space.inboxes[place].get(inbox).in_order {
+                let outcomes = space.outcomes_of_cause(place, row[place], Cause::Packet(packet));
+                let takes = if space.is_persistent() { NO_PACKET } else { packet };
+                self.go(row, place, space.outcomes(outcomes), takes, script, each);
+            }
+        }
+        for place in 0..places {
+            let local = space.places[place].get(row[place]);
+            for timer in local.slot.host.iter().flat_map(|host| host.timers()) {
+                let local = space.places[place].get(row[place]);
+                let mut armed = local.slot.host.iter().flat_map(|host| host.timers());
+                let Some(number) = armed.position(|armed| armed == timer) else { continue };
+                let fires = |kind| matches!(kind, OfferKind::Fire { number: it, .. } if it == number);
+                let offer = space.offers(local).iter().find(|offer| fires(offer.kind));
+                let offer = offer.expect("what is armed may fire");
+                let outcomes = space.outcomes_of_offer(place, row[place], offer);
+                self.go(row, place, outcomes, NO_PACKET, script, each);
+            }
+        }
+    }
+
+    /// One thing happens at a place, without a crash; then its disk syncs.
+    fn go(
+        &mut self,
+        row: &mut [u32],
+        place: usize,
+        outcomes: &[Outcome],
+        takes: u32,
+        script: &mut Script,
+        each: &mut impl FnMut(&[u32]),
+    ) {
+        self.take(row, place, outcomes, takes, script);
+        each(row);
+        self.idle(row, place, script, each);
+    }
+
+    /// Lets happen what happens by itself at a place: a node that is down starts, a disk syncs.
+    fn idle(&mut self, row: &mut [u32], place: usize, script: &mut Script, each: &mut impl FnMut(&[u32])) {
+        let space = self.space;
+        while space.gone != Some(place) {
+            let local = space.places[place].get(row[place]);
+            let mut offers = space.offers(local).iter();
+            let Some(free) = offers.find(|offer| offer.kind == OfferKind::Free) else { return };
+            let outcomes = space.outcomes_of_offer(place, row[place], free);
+            self.take(row, place, outcomes, NO_PACKET, script);
+            each(row);
+        }
+    }
+
+    /// Takes the outcome in which nothing crashes; where there are several, that which the script says.
+    fn take(&mut self, row: &mut [u32], place: usize, outcomes: &[Outcome], takes: u32, script: &mut Script) {
+        let space = self.space;
+        let places = space.places.len();
+        let mut whole = outcomes.iter().filter(|outcome| outcome.crash.is_none());
+        let ways = whole.clone().count();
+        let chosen = if ways > 1 { script.choose(ways) } else { 0 };
+        let Some(outcome) = whole.nth(chosen) else { return };
+        row[place] = outcome.slot;
+        row[places + place] = self.caches.without(space, place, row[places + place], takes);
+        for &(to, more) in space.sent(outcome.sends) {
+            row[places + to] = self.caches.with(space, to, row[places + to], more).0;
+        }
+        if outcome.facts != NOTHING {
+            row[2 * places] = self.caches.observe(space, row[2 * places], outcome.facts);
+        }
+    }
+}
+
+impl<S: System> Space<'_, S> {
+    /// Whether the system has come to rest, as far as this moment shows.
+    pub(super) fn converged(&self, row: &[u32]) -> Result<(), String> {
+        let slots = self.places.iter().zip(row).map(|(locals, &slot)| &locals.get(slot).slot);
+        self.rules.converged(slots, &self.histories.get(row[2 * self.places.len()]).history)
+    }
+
+    /// What differs between two states, in words.
+    pub(super) fn what_differs(&self, before: &[u32], after: &[u32]) -> String {
+        let places = self.places.len();
+        let mut what = Vec::new();
+        for (place, (id, _)) in self.rules.members.iter().enumerate() {
+            let slot = |row: &[u32]| &self.places[place].get(row[place]).slot;
+            let (before_it, after_it) = (slot(before), slot(after));
+            if before_it.disk.written().len() < after_it.disk.written().len() {
+                what.push(format!("the journal of {id}"));
+            } else if before_it != after_it {
+                what.push(format!("the state of {id}"));
+            }
+            if before[places + place] != after[places + place] {
+                what.push(format!("what is under way to {id}"));
+            }
+        }
+        if before[2 * places] != after[2 * places] {
+            what.push("the history of facts".into());
+        }
+        if what.is_empty() { String::new() } else { format!("; still changing: {}", what.join(", ")) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Script;
+
+    /// Every script once, in order, whatever the number of choices that follow from the first.
+    #[test]
+    fn scripts_try_every_way() {
+        let mut script = Script::default();
+        let mut tried = Vec::new();
+        loop {
+            let first = script.choose(3);
+            let second = (first != 1).then(|| script.choose(2));
+            tried.push((first, second));
+            if !script.next() {
+                break;
+            }
+        }
+        let all = [(0, Some(0)), (0, Some(1)), (1, None), (2, Some(0)), (2, Some(1))];
+        assert_eq!(tried, all);
+        assert!(!Script::default().next() && Script::default().is_empty());
+    }
+}
