@@ -41,6 +41,10 @@ pub enum Habit {
     },
     /// `n1` tells `n2` to work at every tick.
     Repeats,
+    /// `n1` tells `n2` to work at its first tick.
+    TellsOnce,
+    /// `n1` sends the token to `n2`, `n3` tells it to work: it does if it has had the token.
+    Heeds,
 }
 
 /// A node with a habit.
@@ -69,7 +73,8 @@ impl Restless {
                 (2..=members).for_each(|to| cx.send(NodeId(to), Word::Work));
                 cx.send(NodeId(2), Word::Token);
             }
-            Habit::Repeats => cx.send(NodeId(2), Word::Work),
+            Habit::Repeats | Habit::TellsOnce => cx.send(NodeId(2), Word::Work),
+            Habit::Heeds => cx.send(NodeId(2), Word::Token),
             Habit::RestsAfterSeventy
             | Habit::RestsForTwenty
             | Habit::WakesAtThirty
@@ -107,7 +112,11 @@ impl Restless {
                 }
             }
             Habit::Repeats if me.0 == 1 => Self::begin(*habit, *members, cx),
-            Habit::Delegates { .. } | Habit::Repeats => {}
+            Habit::TellsOnce if me.0 == 1 && self.count == 0 => {
+                self.count += 1;
+                Self::begin(*habit, *members, cx);
+            }
+            Habit::Delegates { .. } | Habit::Repeats | Habit::TellsOnce | Habit::Heeds => {}
         }
     }
 }
@@ -124,8 +133,11 @@ impl Node for Restless {
 
     fn start((me, habit, members): &Self::Config, _: &[()], cx: &mut Context<'_, Self>) -> Self {
         cx.set_timer((), Duration::from_secs(1));
-        if me.0 == 1 {
+        if me.0 == 1 && *habit != Habit::TellsOnce {
             Self::begin(*habit, *members, cx);
+        }
+        if me.0 == 3 && *habit == Habit::Heeds {
+            cx.send(NodeId(2), Word::Work);
         }
         Self { count: 0, has_worked: false }
     }
@@ -136,7 +148,10 @@ impl Node for Restless {
                 cx.set_timer((), Duration::from_secs(1));
                 self.tick(config, cx);
             }
-            Event::Message { message: Word::Work, .. } => self.has_worked = true,
+            Event::Message { message: Word::Work, .. } => {
+                self.has_worked |= config.1 != Habit::Heeds || self.count == 1;
+            }
+            Event::Message { message: Word::Token, .. } if config.1 == Habit::Heeds => self.count = 1,
             Event::Message { message: Word::Blink, .. } => self.count = 1,
             Event::Message { from, message: Word::Token } => {
                 self.count = 0;
@@ -192,7 +207,10 @@ impl System for RestlessSystem {
             Habit::Blinks => node.count == 0,
             Habit::BacksOff | Habit::Gambles => node.count == 1,
             Habit::Wavers => node.count % 2 == 1,
-            Habit::Delegates { all: true } | Habit::Repeats => id.0 == 1 || node.has_worked,
+            Habit::Heeds => id.0 != 2 || node.has_worked,
+            Habit::Delegates { all: true } | Habit::Repeats | Habit::TellsOnce => {
+                id.0 == 1 || node.has_worked
+            }
             Habit::Delegates { all: false } => others().any(|(_, node)| node.has_worked),
         };
         match now.up().find(|&(id, node)| !is_at_rest((id, node))) {
@@ -230,6 +248,8 @@ pub fn models() -> Vec<ModelDef<RestlessSystem>> {
         model("delegates", 2, of!(Habit::Delegates { all: true })),
         model("delegates-to-one", 6, of!(Habit::Delegates { all: false })),
         model("repeats", 2, of!(Habit::Repeats)),
+        model("tells-once", 2, of!(Habit::TellsOnce)),
+        model("heeds", 3, of!(Habit::Heeds)),
     ]
 }
 

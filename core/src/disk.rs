@@ -121,7 +121,7 @@ mod tests {
         assert_eq!((disk.durable(), disk.written()), (&[1][..], &[1, 2, 3][..]));
         assert_eq!(disk.clone().crash(0), [2, 3]);
         disk.sync(3);
-        assert_eq!(disk.crash(0), []);
+        assert_eq!(disk.crash(0), Vec::<i32>::new());
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::hash::Hash;
 
-use crate::node::{Node, NodeId, RequestId};
+use crate::node::{Effect, Node, NodeId, Published, RequestId};
 use crate::told::Heard;
 
 /// All facts so far, folded into what the invariants need.
@@ -37,6 +37,23 @@ pub trait History<N: Node>: Clone + Eq + Hash + Debug + Default + Send + Sync + 
         match heard {
             Heard::Fact(fact) => self.observe(node, fact),
             Heard::Reply { to, reply } => self.replied(node, *to, reply),
+        }
+    }
+
+    /// Takes in all that it is told of what `node` did.
+    fn learn(&mut self, node: NodeId, effects: &[Effect<N>]) {
+        for effect in effects {
+            match effect {
+                Effect::Observe(fact) => self.observe(node, fact),
+                Effect::Reply { to, reply } if Self::HEARS_REPLIES => self.replied(node, *to, reply),
+                Effect::Publish(Published(view)) => self.published(node, view),
+                Effect::Reply { .. }
+                | Effect::Append(_)
+                | Effect::Send { .. }
+                | Effect::SetTimer { .. }
+                | Effect::CancelTimer(_)
+                | Effect::WhenDurable(_) => {}
+            }
         }
     }
 }
@@ -70,6 +87,8 @@ pub struct Observed<'a, N: Node> {
     pub state: Option<&'a N>,
     /// What a crash at this moment would certainly leave. `None` where a driver cannot see it.
     pub durable: Option<&'a [N::Record]>,
+    /// The timers that are armed, in order; none while it is down.
+    pub timers: &'a [N::Timer],
     /// What it has told too early, if it ever did: see [`crate::told`].
     pub told_early: Option<&'a str>,
 }

@@ -61,12 +61,13 @@ fn check(model: &dyn AnyModel, args: ModelArgs) -> CheckReport {
 }
 
 /// How many worlds are reached without any explorer: the worlds themselves are kept, not their fingerprints,
-/// and invariants are not asked. Only actions that `may` happen do.
+/// and invariants are not asked. Only actions that `may` happen do. Worlds in which members have still to boot before
+/// anything else happens do not count.
 fn reachable<S: System>(
     rules: &Rules<S>,
     may: impl Fn(&Rules<S>, &World<S>, &Action<S::Node>) -> bool,
 ) -> usize {
-    let first = rules.initial();
+    let first = rules.before_boot();
     let mut seen = HashSet::from([first.clone()]);
     let mut open = vec![first];
     let mut next = Vec::new();
@@ -78,7 +79,7 @@ fn reachable<S: System>(
             }
         }
     }
-    seen.len()
+    seen.iter().filter(|world| !rules.is_starting(world)).count()
 }
 
 /// *TwoPhase*: resource managers, ours, theirs, depth, orbits, orbits as they are known.

@@ -134,6 +134,9 @@ fn plans_do_what_they_say() {
         ("slow-disk", Effect::SyncSlowed),
         ("failed-sync", Effect::SyncFailed),
         ("full-disk", Effect::DiskFull),
+        ("killed-voter", Effect::Kill),
+        ("killed-voter", Effect::UnsyncedWriteKept),
+        ("killed-voter", Effect::UnsyncedWriteLost),
         ("bit-rot", Effect::BitRot),
         ("wiped-participant", Effect::DiskWiped),
         ("wiped-voter", Effect::DiskWiped),
@@ -161,12 +164,20 @@ fn faults_are_seen_in_the_story() {
     let story = |name: &str, engine| {
         run(&folder("plans").join(format!("{name}.toml")), engine).outcome.story.unwrap_or_default()
     };
-    let shows: [(&str, &[&str]); 12] = [
+    let shows: [(&str, &[&str]); 13] = [
         ("asked-too-early", &["client ← n1: c1/1 accepted c1/1"]),
         ("clock-jump", &["aborted 1.1: no vote from"]),
         ("slow-disk", &["aborted 1.1: no vote from n2 in time"]),
         ("failed-sync", &["STOPS: journal: the disk could not sync"]),
         ("full-disk", &["STOPS: journal: no storage space"]),
+        (
+            "killed-voter",
+            &[
+                "—— the process of n2 is killed ——",
+                "IS KILLED: of its unsynced records 1 are there still, although not durable, 0 are lost",
+                "CRASHES: of its unsynced records 0 survive, 1 are lost",
+            ],
+        ),
         ("bit-rot", &["is damaged", "line "]),
         ("clogged-votes", &["is held by a clog", "aborted 1.1: no vote from n2, n3 in time"]),
         ("coordinator-stands-still", &["in doubt about 1.1"]),
@@ -210,7 +221,8 @@ fn a_printed_plan_replays_its_seed() {
     let chaos = suite.find_scenario("rollout-chaos").expect("it ships");
     let path = temporary("plan");
     for (engine, seed) in ENGINES.into_iter().flat_map(|engine| [0, 7, 23].map(|seed| (engine, seed))) {
-        std::fs::write(&path, chaos.plan(engine, seed)).expect("a temporary file can be written");
+        std::fs::write(&path, chaos.plan(engine, seed).expect("it can be drawn"))
+            .expect("a temporary file can be written");
         let outcome = run(&path, engine).outcome;
         assert_eq!(outcome.digest, chaos.run(engine, seed, false).digest, "seed {seed}");
     }
@@ -228,7 +240,7 @@ fn the_largest_numbers_come_back() {
         std::fs::write(&path, text).expect("a temporary file can be written");
         run(&path, Engine::World).outcome
     };
-    let plan = calm.plan(Engine::World, most);
+    let plan = calm.plan(Engine::World, most).expect("it can be drawn");
     assert!(plan.contains(&format!("seed = \"{most}\"")), "{plan}");
     assert_eq!(rerun(&plan).digest, calm.run(Engine::World, most, false).digest);
 
@@ -455,5 +467,6 @@ fn errors_in_files_name_the_file_and_the_place() {
     }
     std::fs::remove_file(&path).expect("the file is ours");
     assert!(File::read(Path::new("no-such.toml")).unwrap_err().contains("no-such.toml"));
-    assert!(File::read(Path::new("../Cargo.lock")).unwrap_err().contains(".toml or .json"));
+    let neither = File::read(Path::new("../README.md")).unwrap_err();
+    assert!(["../README.md: as TOML: ", "../README.md: as JSON: "].iter().all(|said| neither.contains(said)));
 }

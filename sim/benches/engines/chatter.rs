@@ -141,7 +141,7 @@ fn chatter<const NODES: u32>(engine: Engine, seconds: u64) -> u64 {
         expect: count,
     };
     let end = Duration::from_secs(seconds) + LAST_WORDS;
-    let plan = Plan { heal_at_ms: end.as_millis() as u64, ..Plan::quiet([]) };
+    let plan = Plan { heal_at_ms: end.as_millis() as u64, steady_ms: 0, ..Plan::quiet([]) };
     let options = RunOptions { max_events: u64::MAX, ..RunOptions::of(1) };
     let report = scenario.run_plan(engine, &plan, options);
     assert_eq!(report.verdict, Verdict::Passed);

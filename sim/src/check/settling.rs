@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 pub use super::explorer::settling_asked;
+use crate::panics::Panic;
 
 /// The name of the property that from every state the system settles: once all is healed it comes to rest, and stays
 /// so. All is healed: links are whole, and nothing crashes any more. Time goes in rounds. In each
@@ -26,10 +27,10 @@ pub use super::explorer::settling_asked;
 /// is no proof. (Where nodes choose, that is also the most rounds that are tried from one state, of those of which it
 /// is not yet known that they settle.)
 ///
-/// With a budget for losses the system must also settle if something is lost of what is under way when all is healed:
-/// all of it, each single message, all of each kind (a message's variant), all on a link if links may be cut, as many
-/// together as `drops` allows (if these are no more than 128 sets); and of up to four messages every part. What is
-/// sent during the rounds arrives. The budget bounds the search, not what is lost here.
+/// With a budget for losses the system must also settle if, once, before any one of the rounds, something is lost of
+/// what is under way: all of it, each single message, all of each kind (a message's variant), all on a link if links
+/// may be cut, as many together as `drops` allows (if these are no more than 128 sets); and of up to four messages
+/// every part. The budget bounds the search, not what is lost here.
 ///
 /// Where a member is [gone](crate::world::Limits::without), it is down instead, and the others must
 /// [go on](crate::system::System::goes_on_without).
@@ -45,6 +46,8 @@ pub enum Unsettled {
     Never(String),
     /// Nobody knows: which limit was reached, and what goes on changing.
     Unknown(String),
+    /// Something panics meanwhile.
+    Panicked(Panic),
 }
 
 impl Unsettled {
@@ -53,6 +56,7 @@ impl Unsettled {
         match self {
             Self::Never(why) => Self::Never(format!("with {condition}, {why}")),
             Self::Unknown(why) => Self::Unknown(format!("with {condition}, {why}")),
+            Self::Panicked(panic) => Self::Panicked(panic),
         }
     }
 }

@@ -3,7 +3,7 @@
 //! In the [history](super::order), which is a run, all of them are asked after each step. Beyond it only those are
 //! asked that [hold in parts](System::holds_in_parts): what breaks them breaks them whatever is missing.
 
-use coalmine_core::node::{Effect, NodeId, Published};
+use coalmine_core::node::{Effect, NodeId};
 use coalmine_core::observation::{History, Invariant, Observation, Observed};
 use coalmine_core::told::WRITE_AHEAD;
 
@@ -27,7 +27,7 @@ impl<S: System> Judge<S> {
     /// Nothing is judged yet.
     pub fn new(system: &S) -> Self {
         let asked = |invariant: Invariant<_, _>| {
-            // Whether somebody tells too early is asked of each node and its own journal.
+            // What one node tells too early is told by its own life alone.
             let in_parts = invariant.name == WRITE_AHEAD || system.holds_in_parts(invariant.name);
             Asked { invariant, in_parts, steps: 0 }
         };
@@ -35,23 +35,9 @@ impl<S: System> Judge<S> {
         Self { history: S::History::default(), invariants, broken: None }
     }
 
-    /// Takes in what the history hears of what a node did.
+    /// Takes in the facts among what a node did.
     pub fn learn(&mut self, node: NodeId, effects: &[Effect<NodeOf<S>>]) {
-        for effect in effects {
-            match effect {
-                Effect::Observe(fact) => self.history.observe(node, fact),
-                Effect::Reply { to, reply } if S::History::HEARS_REPLIES => {
-                    self.history.replied(node, *to, reply);
-                }
-                Effect::Publish(Published(view)) => self.history.published(node, view),
-                Effect::Reply { .. }
-                | Effect::Append(_)
-                | Effect::Send { .. }
-                | Effect::SetTimer { .. }
-                | Effect::CancelTimer(_)
-                | Effect::WhenDurable(_) => {}
-            }
-        }
+        self.history.learn(node, effects);
     }
 
     /// Asks the invariants about this moment: all of them if it is one of a run. Whether it `counts` as a step.

@@ -3,6 +3,7 @@
 //!
 //! # What may happen
 //!
+//! * What is sent to another member gets under way; to anybody else, it is lost.
 //! * A packet is delivered; with budget it is dropped, or delivered while a copy stays under way. Packets
 //!   have no order, and one that equals another under way is that one. What reaches a node that is down is
 //!   lost, which costs nothing.
@@ -10,7 +11,8 @@
 //! * A disk makes the next unsynced record durable (in `Disk::Sync` it does so at once).
 //! * A client sends its next request; with budget it sends one again that it has sent, under the same name.
 //! * With budget a member's health turns bad, at any moment.
-//! * A node crashes. **The crash may fall between any two effects of a step**: any prefix of what the step
+//! * A node crashes; that of a process and that of its machine are one, because a boot syncs what it has read (see
+//!   [`coalmine_core::disk`]). **The crash may fall between any two effects of a step**: any prefix of what the step
 //!   releases has left, any prefix of the unsynced records survives. This costs the crash budget only. A
 //!   crash may also be a *wipe*, after which the disk is empty; it has a budget of its own.
 //! * A node that is down restarts.
@@ -18,6 +20,9 @@
 //!   way on it is lost, and so is all that is sent while the cut lasts. Healing is free, each way by itself.
 //!
 //! What a node [chooses](coalmine_core::node::Context::choose) is tried in every way.
+//!
+//! A node that panics in a step has done nothing in it, and nothing happens after it: that a node [never
+//! panics](crate::check::NEVER_PANICS) is something that must hold, like an invariant.
 
 pub mod engine;
 pub mod rules;
@@ -39,6 +44,7 @@ use serde::{Deserialize, Serialize};
 pub use self::rules::{Action, CrashPoint, Disk, Kept, Limits, Network, Rules, Step, Transition};
 use self::shared::Shared;
 use crate::faults::Directions;
+use crate::panics::Panic;
 use crate::system::{NodeOf, System};
 
 /// One state of the whole system.
@@ -67,6 +73,8 @@ pub struct Slot<N: Node> {
     pub lives: u64,
     /// What it has [told too early](coalmine_core::told), if it ever did.
     pub told_early: Option<Box<str>>,
+    /// What its node panicked with. Nothing happens any more in a world in which one has.
+    pub panic: Option<Arc<Panic>>,
 }
 
 /// A message under way.
@@ -118,9 +126,35 @@ pub struct Spent {
 }
 
 impl<S: System> World<S> {
-    /// Whether the invariant with this number is broken here.
-    pub fn breaks(&self, invariant: usize) -> bool {
-        self.verdict & (1 << invariant) != 0
+    /// The members' places, in order.
+    pub fn slots(&self) -> impl Iterator<Item = &Slot<NodeOf<S>>> {
+        self.slots.iter().map(|slot| &**slot)
+    }
+
+    /// What is under way.
+    pub fn packets(&self) -> impl Iterator<Item = &Packet<NodeOf<S>>> {
+        self.packets.iter().map(|packet| &**packet)
+    }
+
+    /// The links that are cut.
+    pub fn cuts(&self) -> &Directions {
+        &self.cut
+    }
+
+    /// What was spent of the budgets.
+    pub fn spent(&self) -> &Spent {
+        &self.spent
+    }
+
+    /// Whether what is sent gets under way at all: to another member. What is sent to anybody else is lost, as it is
+    /// where messages have addresses.
+    pub(crate) fn is_peer(&self, from: NodeId, to: NodeId) -> bool {
+        from != to && self.members.contains(&to)
+    }
+
+    /// What a node has panicked with, if one has.
+    pub fn panic(&self) -> Option<&Panic> {
+        self.slots.iter().find_map(|slot| slot.panic.as_deref())
     }
 }
 

@@ -3,9 +3,10 @@
 use coalmine_core::observation::History;
 
 use super::arena::{Cache, Menus};
-use super::parts::{Choice, NO_PACKET, NOTHING};
+use super::parts::{Choice, NO_PACKET, NO_PAST, NOTHING};
 use super::sleep::{self, Asleep};
 use super::space::Space;
+use crate::panics::Panic;
 use crate::system::System;
 use crate::world::rules::Cost;
 
@@ -87,9 +88,10 @@ impl Caches {
         })
     }
 
-    /// A history with further facts.
-    pub fn observe<S: System>(&mut self, space: &Space<'_, S>, past: u32, facts: u32) -> u32 {
-        self.pasts.get([past, facts], || space.observe(past, facts))
+    /// A history with further facts, unless that makes it panic.
+    pub fn observe<S: System>(&mut self, space: &Space<'_, S>, past: u32, facts: u32) -> Result<u32, Panic> {
+        let after = self.pasts.get([past, facts], || space.observe(past, facts).unwrap_or(NO_PAST));
+        if after == NO_PAST { space.observe(past, facts) } else { Ok(after) }
     }
 
     fn inbox_under<S: System>(&mut self, space: &Space<'_, S>, place: usize, inbox: u32, budget: u32) -> u32 {
@@ -131,7 +133,7 @@ impl<S: System, F: FnMut(u64, Successor, Asleep)> Expansion<'_, '_, S, F> {
             let menu = menus.get([slot, inbox, place as u32], |menu| space.menu(place, slot, inbox, menu));
             for choice in menu {
                 if choice.costs.are_in(now.affordable) {
-                    self.step(place, choice, space.pay_all(budget, choice.costs), true);
+                    self.step(place, choice, space.pay_all(budget, choice.costs), true, false);
                 }
             }
         }
@@ -142,13 +144,14 @@ impl<S: System, F: FnMut(u64, Successor, Asleep)> Expansion<'_, '_, S, F> {
             if !is_asleep && space.is_up(place, slot) && space.rules.may_ask(&now.spent, index) {
                 let key = [slot, index as u32, u32::MAX - place as u32];
                 let is_repeated = now.spent.asked & (1 << index) != 0;
+                let opens = !is_repeated && space.rules.is_followed(index);
                 for choice in menus.get(key, |menu| space.answers(place, slot, index, menu)) {
                     if space.reductions.idle && is_repeated && choice.is_nothing(slot) {
                         continue;
                     }
                     if choice.costs.are_in(now.affordable) {
                         let asked = space.pay(budget, Cost::Ask(index));
-                        self.step(place, choice, space.pay_all(asked, choice.costs), false);
+                        self.step(place, choice, space.pay_all(asked, choice.costs), false, opens);
                     }
                 }
             }
@@ -160,9 +163,28 @@ impl<S: System, F: FnMut(u64, Successor, Asleep)> Expansion<'_, '_, S, F> {
         }
     }
 
+    /// All first boots that may happen, and nothing else.
+    pub fn boots(&mut self, menus: &mut Menus) {
+        let space = self.space;
+        let places = space.places.len();
+        let budget = self.row[2 * places + 1];
+        let now = space.budgets.get(budget);
+        for (place, &slot) in self.row[..places].iter().enumerate() {
+            if space.places[place].get(slot).slot.lives > 0 {
+                continue;
+            }
+            let key = [slot, NOTHING, place as u32];
+            for choice in menus.get(key, |menu| space.menu(place, slot, NOTHING, menu)) {
+                if choice.costs.are_in(now.affordable) {
+                    self.step(place, choice, space.pay_all(budget, choice.costs), false, false);
+                }
+            }
+        }
+    }
+
     /// What comes of one thing that happens at a place. It may come before or after what happens elsewhere, unless it
-    /// makes that possible.
-    fn step(&mut self, place: usize, choice: &Choice, budget: u32, may_wait: bool) {
+    /// makes that possible; and it may come to nothing, but if it `opens` the way for a client's next request.
+    fn step(&mut self, place: usize, choice: &Choice, budget: u32, may_wait: bool, opens: bool) {
         let space = self.space;
         let places = space.places.len();
         let mut hash = choice.hash;
@@ -180,7 +202,7 @@ impl<S: System, F: FnMut(u64, Successor, Asleep)> Expansion<'_, '_, S, F> {
             only_takes_away &= with == inbox;
             hash = hash.wrapping_add(added);
         }
-        if only_takes_away && space.may_leave_out(choice) {
+        if only_takes_away && !opens && space.may_leave_out(choice) {
             return;
         }
         let may_wait = may_wait && (choice.facts == NOTHING || !S::History::IS_ORDERED);
@@ -190,11 +212,19 @@ impl<S: System, F: FnMut(u64, Successor, Asleep)> Expansion<'_, '_, S, F> {
         } else {
             0
         };
-        let mut past = self.row[2 * places];
+        let (mut past, mut slot) = (self.row[2 * places], choice.slot);
         if choice.facts != NOTHING {
-            past = self.caches.observe(space, past, choice.facts);
+            match self.caches.observe(space, past, choice.facts) {
+                Ok(after) => past = after,
+                Err(panic) => {
+                    let before = space.places[place].get(slot).hash;
+                    let (panicked, after) = space.panicked(place, slot, panic);
+                    hash = hash.wrapping_sub(before).wrapping_add(after);
+                    slot = panicked;
+                }
+            }
         }
-        let (place, slot, takes) = (place as u16, choice.slot, choice.takes);
+        let (place, takes) = (place as u16, choice.takes);
         self.emit(hash, Successor { row: 0, place, slot, takes, sends, past, budget }, asleep);
     }
 

@@ -1,4 +1,4 @@
-//! What may be lost of what is under way before the rounds begin: see [`asked`].
+//! What may be lost of what is under way before a round: see [`asked`].
 //!
 //! A budget for losses bounds the search, not what settling asks: whatever was lost must heal. A search that leaves
 //! losses out asks here for all that they could have led to, as far as the sets below go.
@@ -19,18 +19,15 @@ const SETS: usize = 128;
 pub fn asked(limits: &Limits) -> Vec<String> {
     let mut asked = vec!["nothing is lost".to_owned()];
     if limits.drops > 0 || limits.cuts > 0 {
-        asked.push("all that is under way is lost".into());
-        asked.push(format!("of up to {FEW} messages under way every part is lost"));
-        asked.push("of more each is lost alone, and all of each kind".into());
+        asked.push("once, before any round, all that is under way is lost".into());
+        asked.push(format!("of up to {FEW} messages every part"));
+        asked.push("of more each alone, and all of each kind".into());
     }
     if limits.cuts > 0 {
         asked.push("all on each link".into());
     }
     if limits.drops > 1 {
-        asked.push(format!(
-            "up to {} of them together, while these are no more than {SETS} sets",
-            limits.drops
-        ));
+        asked.push(format!("up to {} together, while these are no more than {SETS} sets", limits.drops));
     }
     asked
 }
@@ -46,21 +43,24 @@ struct UnderWay<'a> {
 }
 
 impl<S: System> Settling<'_, '_, S> {
-    /// Whether the system settles from a state whatever is lost.
-    pub(super) fn after_losses(&mut self, row: &[u32], state: u64) -> Result<(), Unsettled> {
-        let (space, limits) = (self.space, &self.space.rules.limits);
-        if limits.drops == 0 && limits.cuts == 0 {
-            return Ok(());
-        }
+    /// Whether the system settles from a state if more is lost, where something was lost before: that belongs to a set
+    /// that was asked for where it was under way.
+    pub(super) fn after_further_losses(&mut self, row: &[u32], state: u64) -> Result<(), Unsettled> {
+        let space = self.space;
         let under_way = space.under_way(row);
-        let spent = space.budgets.get(row[row.len() - 1]).spent;
-        let is_first = spent.drops == 0 && spent.cuts == 0;
+        let left = space.rules.limits.drops - space.budgets.get(row[row.len() - 1]).spent.drops;
+        sets(under_way.len(), usize::from(left), &mut |lost| self.lose(row, state, &under_way, lost, 0))
+    }
+
+    /// Whether the system settles from a state whatever is lost after these rounds.
+    pub(super) fn after_losses(&mut self, row: &[u32], state: u64, rounds: usize) -> Result<(), Unsettled> {
+        let (space, limits) = (self.space, &self.space.rules.limits);
+        let under_way = space.under_way(row);
         let count = under_way.len();
+        let mut lose = |lost: &[usize]| self.lose(row, state, &under_way, lost, rounds);
         let all: Vec<_> = (0..count).collect();
-        let mut lose = |lost: &[usize]| self.lose(row, state, &under_way, lost);
-        if !is_first {
-            // What was lost before belongs to a set that was asked for where it was under way.
-            return sets(count, usize::from(limits.drops - spent.drops.min(limits.drops)), &mut lose);
+        if count == 0 {
+            return Ok(());
         }
         lose(&all)?;
         if count <= FEW {
@@ -91,6 +91,7 @@ impl<S: System> Settling<'_, '_, S> {
         state: u64,
         under_way: &[UnderWay<'_>],
         lost: &[usize],
+        rounds: usize,
     ) -> Result<(), Unsettled> {
         let state = lost.iter().fold(state, |state, &it| state.wrapping_sub(under_way[it].hash));
         if self.settled.rounds_of(state).is_some() {
@@ -102,7 +103,14 @@ impl<S: System> Settling<'_, '_, S> {
             let UnderWay { place, packet, .. } = under_way[it];
             row[places + place] = self.caches.without(self.space, place, row[places + place], packet);
         }
-        self.decide(row, state).map_err(|why| why.with(&self.space.tell_lost(under_way, lost)))
+        self.decide(row, state).map_err(|why| {
+            let when = match rounds {
+                0 => String::new(),
+                1 => " after a round".into(),
+                _ => format!(" after {rounds} rounds"),
+            };
+            why.with(&format!("{}{when}", self.space.tell_lost(under_way, lost)))
+        })
     }
 }
 

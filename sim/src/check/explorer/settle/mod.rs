@@ -11,7 +11,7 @@
 //! All states of a graph that settles settle; they are remembered, so most searches end after a round. A search that
 //! finds no end gives up after so many rounds, and says so: then it is not known whether the system settles.
 //!
-//! Where packets may be lost, it is asked again for [`losses`] of what is under way.
+//! Where packets may be lost, it is asked again for [`losses`] of what is under way, before any of the rounds.
 
 mod losses;
 mod rounds;
@@ -23,7 +23,7 @@ use foldhash::fast::FixedState;
 
 pub use self::losses::asked;
 use self::rounds::Script;
-pub use self::settled::{MOST_ROUNDS, Settled};
+pub use self::settled::{MOST_ROUNDS, Settled, Tried};
 use super::expansion::Caches;
 use super::space::Space;
 use crate::check::{Reductions, Unsettled, resident_memory_bytes};
@@ -38,10 +38,9 @@ const LOOK: usize = 256;
 /// Whether the system settles from a world.
 pub fn settles<S: System>(rules: &Rules<S>, world: &World<S>) -> Result<(), Unsettled> {
     let space = Space::new(rules, Reductions::NONE);
-    let (mut caches, mut settled) = (Caches::new(), Settled::new());
-    let mut settling =
-        Settling { space: &space, caches: &mut caches, settled: &mut settled, patience: MOST_ROUNDS };
-    settling.of(&space.row(world))
+    let (mut caches, mut settled, mut tried) = (Caches::new(), Settled::new(), Tried::new());
+    let (caches, settled, tried) = (&mut caches, &mut settled, &mut tried);
+    Settling { space: &space, caches, settled, tried, patience: MOST_ROUNDS }.of(&space.row(world))
 }
 
 /// Asks whether states settle.
@@ -49,6 +48,8 @@ pub struct Settling<'a, 's, S: System> {
     pub space: &'a Space<'s, S>,
     pub caches: &'a mut Caches,
     pub settled: &'a mut Settled,
+    /// The states that settle whatever is lost on the way.
+    pub tried: &'a mut Tried,
     /// How many rounds may pass before they repeat.
     pub patience: usize,
 }
@@ -68,10 +69,11 @@ struct Passed {
 }
 
 impl<S: System> Settling<'_, '_, S> {
-    /// Heals all, and goes on until the rounds repeat; whatever is [lost](losses) of what is under way.
-    /// Whoever is [gone](crate::world::Limits::without) crashes first, and stays down.
+    /// Heals all, and goes on until the rounds repeat; whatever is [lost](losses) before one of them of what is under
+    /// way then. Whoever is [gone](crate::world::Limits::without) crashes first, and stays down.
     pub fn of(&mut self, row: &[u32]) -> Result<(), Unsettled> {
         let space = self.space;
+        let limits = &space.rules.limits;
         let mut row = row.to_vec();
         if let Some(gone) = space.gone {
             row[gone] = space.crashed(gone, row[gone]);
@@ -80,7 +82,38 @@ impl<S: System> Settling<'_, '_, S> {
         if self.settled.rounds_of(state).is_none() {
             self.decide(row.clone(), state)?;
         }
-        self.after_losses(&row, state)
+        let spent = space.budgets.get(row[row.len() - 1]).spent;
+        if limits.drops == 0 && limits.cuts == 0 {
+            Ok(())
+        } else if spent.drops == 0 && spent.cuts == 0 {
+            self.after_losses_at_any_time(row, state)
+        } else {
+            self.after_further_losses(&row, state)
+        }
+    }
+
+    /// Whether the system settles if something is lost once, before any of the rounds.
+    fn after_losses_at_any_time(&mut self, row: Vec<u32>, state: u64) -> Result<(), Unsettled> {
+        let (mut todo, mut passed, mut before) = (vec![(state, row)], Vec::new(), 0);
+        while let Some((state, row)) = todo.pop() {
+            if self.tried.contains(state) || passed.contains(&state) {
+                continue;
+            }
+            passed.push(state);
+            self.after_losses(&row, state, before)?;
+            before += 1;
+            let mut script = Script::default();
+            loop {
+                let mut next = row.clone();
+                self.round(&mut next, &mut script, &mut |_| {});
+                todo.push((self.state(&next), next));
+                if !script.next() {
+                    break;
+                }
+            }
+        }
+        passed.into_iter().for_each(|state| self.tried.add(state));
+        Ok(())
     }
 
     /// What tells states apart: all but the budgets.
@@ -160,6 +193,9 @@ impl<S: System> Settling<'_, '_, S> {
             }
             let mut next = row.clone();
             self.round(&mut next, &mut script, &mut |_| {});
+            if let Some(panic) = self.space.panic_in(&next) {
+                return Err(Unsettled::Panicked(panic.clone()));
+            }
             let after = self.state(&next);
             if todo.iter().all(|(there, _)| *there != after) {
                 todo.push((after, next));
@@ -219,7 +255,11 @@ impl<S: System> Settling<'_, '_, S> {
             restless += usize::from(why.is_some());
             missing = missing.or(why);
         }
-        let Some(why) = missing else { return Ok(()) };
+        let why = match missing {
+            None => return Ok(()),
+            Some(Unsettled::Never(why)) => why,
+            Some(why) => return Err(why),
+        };
         let count = |count: usize, of: &str| format!("{count} {of}{}", if count == 1 { "" } else { "s" });
         let len = component.len();
         let always =

@@ -2,11 +2,15 @@
 //! then every armed timer fires once, member by member. After each of these steps the disk of who took it syncs, and
 //! no node crashes. Links are whole.
 //!
+//! A node that panics in a round does nothing any more; whoever asked for the round looks for it at its end.
+//!
 //! What a round does follows from the state, and from what nodes choose meanwhile: that is a [`Script`].
 
 use super::Settling;
+use crate::check::Unsettled;
 use crate::check::explorer::parts::{Cause, NO_PACKET, NOTHING, OfferKind, Outcome};
 use crate::check::explorer::space::Space;
+use crate::panics::Panic;
 use crate::system::System;
 
 /// What nodes choose in a round, one after the other: one of so many ways each. The first script takes the first
@@ -120,16 +124,25 @@ impl<S: System> Settling<'_, '_, S> {
             row[places + to] = self.caches.with(space, to, row[places + to], more).0;
         }
         if outcome.facts != NOTHING {
-            row[2 * places] = self.caches.observe(space, row[2 * places], outcome.facts);
+            match self.caches.observe(space, row[2 * places], outcome.facts) {
+                Ok(past) => row[2 * places] = past,
+                Err(panic) => row[place] = space.panicked(place, outcome.slot, panic).0,
+            }
         }
     }
 }
 
 impl<S: System> Space<'_, S> {
     /// Whether the system has come to rest, as far as this moment shows.
-    pub(super) fn converged(&self, row: &[u32]) -> Result<(), String> {
+    pub(super) fn converged(&self, row: &[u32]) -> Result<(), Unsettled> {
         let slots = self.places.iter().zip(row).map(|(locals, &slot)| &locals.get(slot).slot);
-        self.rules.converged(slots, &self.histories.get(row[2 * self.places.len()]).history)
+        let converged = self.rules.converged(slots, &self.histories.get(row[2 * self.places.len()]).history);
+        converged.map_err(Unsettled::Panicked)?.map_err(Unsettled::Never)
+    }
+
+    /// What a node has panicked with in this state, if one has.
+    pub(super) fn panic_in(&self, row: &[u32]) -> Option<&Panic> {
+        (0..self.places.len()).find_map(|place| self.places[place].get(row[place]).slot.panic.as_deref())
     }
 
     /// What differs between two states, in words.

@@ -32,6 +32,28 @@ impl Settled {
     }
 }
 
+/// Some of the states of which it is known that they settle whatever is lost on the way. One thread's own, too.
+pub struct Tried {
+    states: Box<[u64]>,
+}
+
+impl Tried {
+    pub fn new() -> Self {
+        Self { states: vec![0; 1 << BITS].into() }
+    }
+
+    /// Whether a state is among them.
+    pub fn contains(&self, state: u64) -> bool {
+        // The lowest stands for none; whoever has it is never taken for one of them.
+        self.states[(state & LOW) as usize] == state && state != 0
+    }
+
+    /// Adds one.
+    pub fn add(&mut self, state: u64) {
+        self.states[(state & LOW) as usize] = state;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

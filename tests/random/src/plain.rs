@@ -1,0 +1,574 @@
+//! A plain checker, to compare with. It is written from the words of the contract (`core/src/node.rs`) and of the
+//! world (`sim/src/world/mod.rs`), keeps every state as a whole, tries all that may happen one by one, and shares
+//! no code with what it is compared with: only what a table says is read by the same words. It tells how far each state is,
+//! what can be seen of it, and whether it settles.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use crate::state::{
+    Action, CRASH, CUT, DROP, DUPLICATE, PERIODIC, Packet, Place, RETRY, State, Step, TIMEOUT, UNHEALTHY, Up,
+    WIPE,
+};
+use crate::table::{Did, Fact, On, Reaction, TableNode, Timer};
+use crate::{FACTS, Spec};
+
+/// One way in which a step may go, before anything crashes.
+struct Way {
+    answers: Vec<u32>,
+    place: Place,
+    effects: Vec<Did>,
+}
+
+/// A step of one node, under way.
+struct Run<'a> {
+    plain: &'a Plain<'a>,
+    me: usize,
+    place: Place,
+    answers: &'a [u32],
+    asked: usize,
+    /// How many answers the first question has for which there is none.
+    open: Option<u32>,
+    out: Vec<Did>,
+}
+
+impl Run<'_> {
+    /// The node takes an event; what it does goes where it belongs.
+    fn take(&mut self, on: On, sender: Option<usize>, client: Option<usize>) {
+        let Self { plain, me, place, answers, asked, open, .. } = self;
+        let choose = &mut |n| {
+            *asked += 1;
+            let answer = answers.get(*asked - 1).copied();
+            if answer.is_none() {
+                open.get_or_insert(n);
+            }
+            answer.unwrap_or(0)
+        };
+        let (table, members) = (&plain.spec.members[*me], plain.spec.members.len());
+        let reaction = Reaction { table, members, life: place.lives, on, sender, choose };
+        let up = place.up.as_mut().expect("only who is up takes anything");
+        for did in up.node.react(reaction) {
+            self.route(did, client);
+        }
+    }
+
+    fn up(&mut self) -> &mut Up {
+        self.place.up.as_mut().expect("only who is up does anything")
+    }
+
+    /// Records go to the disk and timers into the table at once; the rest waits for all that was written before it, and
+    /// for all that waits already.
+    fn route(&mut self, did: Did, client: Option<usize>) {
+        let written = self.place.disk.len();
+        let waits = written > self.place.durable || !self.up().held.is_empty();
+        match did {
+            Did::Append(record) => self.place.disk.push(record),
+            Did::Arm(timer) => drop(self.up().timers.insert(timer)),
+            Did::Disarm(timer) if self.up().timers.remove(&timer) => {}
+            Did::Disarm(_) => return,
+            Did::Send(..) | Did::Reply | Did::Publish(_) | Did::Observe(_) if !waits => {}
+            Did::Reply => return self.up().held.push_back((written, did, client)),
+            Did::Send(..) | Did::Observe(_) | Did::WhenDurable(_) => {
+                return self.up().held.push_back((written, did, None));
+            }
+            // Two views that wait are the same: they only leave.
+            Did::Publish(_) => return self.up().held.push_back((written, Did::Publish(0), None)),
+        }
+        self.out.push(did);
+    }
+
+    /// What waits no longer leaves, in order.
+    fn release(&mut self) {
+        let durable = self.place.durable;
+        while self.up().held.front().is_some_and(|held| held.0 <= durable) {
+            match self.up().held.pop_front() {
+                Some((_, Did::WhenDurable(token), _)) => self.take(On::Durable(token), None, None),
+                Some((_, did, _)) => self.out.push(did),
+                None => {}
+            }
+        }
+    }
+
+    /// A disk that is not late makes each record durable before anything that follows it.
+    fn sync_at_once(&mut self) {
+        let is_write = |did: &Did| matches!(did, Did::Append(_));
+        let (writes, mut order): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.out).into_iter().partition(is_write);
+        let mut writes = VecDeque::from(writes);
+        while let Some(write) = writes.pop_front() {
+            order.push(write);
+            self.place.durable += 1;
+            self.release();
+            for did in std::mem::take(&mut self.out) {
+                if is_write(&did) { writes.push_back(did) } else { order.push(did) }
+            }
+        }
+        self.out = order;
+    }
+}
+
+/// Whether the checker explores first boots yet.
+pub const EXPLORES_BOOTS: bool = false;
+
+/// Whether states settle, as far as it is known.
+pub type Settled = BTreeMap<State, Option<bool>>;
+
+/// How many states rounds may lead to, before nobody knows.
+const MOST_ROUNDS: usize = 200;
+
+/// The checker of one system.
+pub struct Plain<'a> {
+    pub spec: &'a Spec,
+    /// By budget; none is no limit.
+    limits: [Option<u8>; 9],
+}
+
+impl<'a> Plain<'a> {
+    pub fn new(spec: &'a Spec) -> Self {
+        let of = &spec.budgets;
+        let some = [
+            of.crashes,
+            of.wipes,
+            of.cuts,
+            of.drops,
+            of.duplicates,
+            0,
+            of.periodic,
+            of.retries,
+            of.unhealthy,
+        ];
+        let mut limits = some.map(Some);
+        limits[TIMEOUT] = of.timeouts;
+        Self { spec, limits }
+    }
+
+    fn may(&self, state: &State, budget: usize) -> bool {
+        self.limits[budget].is_none_or(|limit| state.spent[budget] < limit)
+    }
+
+    fn pay(&self, state: &mut State, budget: usize) {
+        if self.limits[budget].is_some() {
+            state.spent[budget] += 1;
+        }
+    }
+
+    /// Before anything has happened.
+    pub fn before_boot(&self) -> State {
+        State { places: vec![Place::default(); self.spec.members.len()], ..State::default() }
+    }
+
+    /// Whether nothing may happen but first boots, until so many members have had theirs.
+    pub fn is_starting(&self, state: &State) -> bool {
+        let booted = state.places.iter().filter(|place| place.lives > 0).count();
+        let late = usize::from(self.spec.budgets.late_boots).min(state.places.len() - 1);
+        booted + late < state.places.len()
+    }
+
+    /// Everything that a step of a node may come to, by what it chooses.
+    fn ways(&self, before: &Place, me: usize, step: Step) -> Vec<Way> {
+        let mut scripts = vec![Vec::new()];
+        let mut ways = Vec::new();
+        while let Some(answers) = scripts.pop() {
+            let mut run = Run {
+                plain: self,
+                me,
+                place: before.clone(),
+                answers: &answers,
+                asked: 0,
+                open: None,
+                out: vec![],
+            };
+            match step {
+                Step::Boot => {
+                    run.place.lives += 1;
+                    let (node, found) = TableNode::boot(&run.place.disk);
+                    run.place.up = Some(Up { node, ..Up::default() });
+                    run.take(found, None, None);
+                }
+                Step::Flush => run.place.durable += 1,
+                Step::Deliver { packet: (from, _, message), .. } => {
+                    run.take(On::Message(message), Some(from), None)
+                }
+                Step::Fire(timer) => {
+                    run.up().timers.remove(&timer);
+                    run.take(On::Timer(timer), None, None);
+                }
+                Step::Ask(index) => {
+                    let asks = self.spec.asks.iter().chain(&self.spec.ailments);
+                    let ask = asks.skip(index).next().expect("it is asked");
+                    run.take(On::Request(ask.request), None, Some(index));
+                }
+            }
+            run.release();
+            if !self.spec.budgets.late_disk {
+                run.sync_at_once();
+            }
+            match run.open {
+                None => ways.push(Way { place: run.place, effects: run.out, answers }),
+                Some(n) => {
+                    scripts.extend((0..n).rev().map(|answer| [answers.as_slice(), &[answer]].concat()))
+                }
+            }
+        }
+        ways
+    }
+
+    /// A node is left like this, and this much of what it does has happened.
+    fn happens(&self, state: &mut State, place: usize, after: Place, effects: &[Did]) {
+        for effect in effects {
+            match *effect {
+                Did::Send(Some(to), message) if !state.cut.contains(&(place, to)) => {
+                    state.packets.insert((place, to, message));
+                }
+                Did::Observe(fact) => {
+                    let is_full = |of: &mut dyn Iterator<Item = &(usize, Fact)>| of.count() >= FACTS;
+                    let ordered = self.spec.ordered;
+                    if !is_full(&mut state.told.iter().filter(|it| ordered || it.0 == place)) {
+                        state.told.push((place, fact));
+                        if !ordered {
+                            state.told.sort_by_key(|it| it.0);
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        state.places[place] = after;
+    }
+
+    /// What is left of a place when it crashes.
+    fn crashed(mut place: Place, keeps: Option<usize>) -> Place {
+        place.up = None;
+        place.disk.truncate(keeps.map_or(0, |keeps| place.durable + keeps));
+        place.durable = place.disk.len();
+        place
+    }
+
+    /// Everything that a crash may keep, and what it costs.
+    fn crashes(&self, state: &State, unsynced: usize) -> Vec<(Option<usize>, usize)> {
+        let some = (0..=unsynced).map(|keeps| (Some(keeps), CRASH));
+        some.chain([(None, WIPE)]).filter(|(_, budget)| self.may(state, *budget)).collect()
+    }
+
+    /// A step of a node in all its ways: whole, and ended by a crash before any effect. A fact only tells what the
+    /// effect before it has done, so nothing comes between the two.
+    fn step(&self, state: &State, begun: &State, place: usize, step: Step, out: &mut Vec<(Action, State)>) {
+        let before = &state.places[place];
+        for Way { answers, place: after, effects } in self.ways(before, place, step) {
+            for at in (0..effects.len()).filter(|&at| at == 0 || !matches!(effects[at], Did::Observe(_))) {
+                let mut left = Place { lives: after.lives, ..before.clone() };
+                left.durable += usize::from(step == Step::Flush);
+                for effect in &effects[..at] {
+                    if let Did::Append(record) = effect {
+                        left.disk.push(*record);
+                        left.durable += usize::from(!self.spec.budgets.late_disk);
+                    }
+                }
+                for (keeps, budget) in self.crashes(state, left.disk.len() - left.durable) {
+                    let mut next = begun.clone();
+                    self.happens(&mut next, place, Self::crashed(left.clone(), keeps), &effects[..at]);
+                    self.pay(&mut next, budget);
+                    out.push((
+                        Action::Step { place, step, answers: answers.clone(), crash: Some((at, keeps)) },
+                        next,
+                    ));
+                }
+            }
+            let mut next = begun.clone();
+            self.happens(&mut next, place, after, &effects);
+            out.push((Action::Step { place, step, answers, crash: None }, next));
+        }
+    }
+
+    /// All that may happen next.
+    pub fn successors(&self, state: &State) -> Vec<(Action, State)> {
+        let mut all = Vec::new();
+        if self.is_starting(state) {
+            let places = (0..state.places.len()).filter(|&place| state.places[place].lives == 0);
+            places.for_each(|place| self.step(state, state, place, Step::Boot, &mut all));
+            if !EXPLORES_BOOTS {
+                let first =
+                    (0..state.places.len()).find(|&place| state.places[place].lives == 0).unwrap_or(0);
+                all.retain(|(action, _)| {
+                    action.means(&Action::Step {
+                        place: first,
+                        step: Step::Boot,
+                        answers: vec![],
+                        crash: None,
+                    })
+                });
+            }
+            return all;
+        }
+        let is_up = |place: usize| state.places[place].up.is_some();
+        let paid = |budget: usize| {
+            let mut next = state.clone();
+            self.pay(&mut next, budget);
+            next
+        };
+        for &packet in &state.packets {
+            let mut taken = state.clone();
+            if !self.spec.budgets.persistent {
+                taken.packets.remove(&packet);
+            }
+            let (_, to, _) = packet;
+            let step = |stays| Step::Deliver { packet, stays };
+            if is_up(to) {
+                self.step(state, &taken, to, step(false), &mut all);
+                if !self.spec.budgets.persistent && self.may(state, DUPLICATE) {
+                    self.step(state, &paid(DUPLICATE), to, step(true), &mut all);
+                }
+            } else {
+                let lost = Action::Step { place: to, step: step(false), answers: vec![], crash: None };
+                all.push((lost, taken));
+            }
+            if self.may(state, DROP) {
+                let mut next = paid(DROP);
+                next.packets.remove(&packet);
+                all.push((Action::Drop(packet), next));
+            }
+        }
+        for (place, it) in state.places.iter().enumerate() {
+            let Some(up) = &it.up else {
+                self.step(state, state, place, Step::Boot, &mut all);
+                continue;
+            };
+            for &timer in &up.timers {
+                let budget = if timer == Timer::Beat { PERIODIC } else { TIMEOUT };
+                if self.may(state, budget) {
+                    self.step(state, &paid(budget), place, Step::Fire(timer), &mut all);
+                }
+            }
+            if it.durable < it.disk.len() {
+                self.step(state, state, place, Step::Flush, &mut all);
+            }
+            for (keeps, budget) in self.crashes(state, it.disk.len() - it.durable) {
+                let mut next = paid(budget);
+                next.places[place] = Self::crashed(it.clone(), keeps);
+                all.push((Action::Crash { place, keeps }, next));
+            }
+        }
+        self.requests(state, &mut all);
+        self.links(state, &mut all);
+        all.retain(|(_, next)| next != state);
+        all
+    }
+
+    /// A client asks one thing after the other, and again within its budget; bad health comes in any order.
+    fn requests(&self, state: &State, all: &mut Vec<(Action, State)>) {
+        let (asks, ailments) = (&self.spec.asks, &self.spec.ailments);
+        for (index, ask) in asks.iter().chain(ailments).enumerate() {
+            let place = usize::from(ask.to) % self.spec.members.len();
+            let is_asked = state.asked.contains(&index);
+            let earlier = |of: usize| asks[of].client == ask.client && !state.asked.contains(&of);
+            let budget = match (index < asks.len(), is_asked) {
+                (true, true) => Some(RETRY),
+                (true, false) if (0..index).any(earlier) => continue,
+                (true, false) => None,
+                (false, true) => continue,
+                (false, false) => Some(UNHEALTHY),
+            };
+            if state.places[place].up.is_none() || budget.is_some_and(|budget| !self.may(state, budget)) {
+                continue;
+            }
+            let mut begun = state.clone();
+            begun.asked.insert(index);
+            budget.into_iter().for_each(|budget| self.pay(&mut begun, budget));
+            self.step(state, &begun, place, Step::Ask(index), all);
+        }
+    }
+
+    fn links(&self, state: &State, all: &mut Vec<(Action, State)>) {
+        for &(from, to) in &state.cut {
+            let mut next = state.clone();
+            next.cut.remove(&(from, to));
+            all.push((Action::Heal { from, to }, next));
+        }
+        let n = self.spec.members.len();
+        let pairs = (0..n).flat_map(|from| (0..n).map(move |to| (from, to)));
+        for (from, to) in pairs.filter(|link| link.0 != link.1 && !state.cut.contains(link)) {
+            for both in [false, true] {
+                if !self.may(state, CUT) || both && (from > to || state.cut.contains(&(to, from))) {
+                    continue;
+                }
+                let mut next = state.clone();
+                self.pay(&mut next, CUT);
+                next.cut.extend([(from, to)].into_iter().chain(both.then_some((to, from))));
+                next.packets.retain(|&(from, to, _)| !next.cut.contains(&(from, to)));
+                all.push((Action::Cut { from, to, both }, next));
+            }
+        }
+    }
+
+    /// All states within the budgets, each with its distance from where all have started; none if there are more than
+    /// so many.
+    pub fn visit(&self, most: usize) -> Option<BTreeMap<State, usize>> {
+        let mut known = BTreeMap::from([(self.before_boot(), 0)]);
+        let mut queue = VecDeque::from([self.before_boot()]);
+        while let Some(state) = queue.pop_front() {
+            let distance = known[&state] + usize::from(!self.is_starting(&state));
+            for (_, next) in self.successors(&state) {
+                if !known.contains_key(&next) {
+                    known.insert(next.clone(), distance);
+                    queue.push_back(next);
+                }
+            }
+            if known.len() > most {
+                return None;
+            }
+        }
+        Some(known)
+    }
+
+    /// Whether a state settles, whatever is lost of what is under way. None: that takes too long.
+    pub fn settles(&self, state: &State, known: &mut Settled) -> Option<bool> {
+        let mut healed =
+            State { spent: [0; 9], asked: BTreeSet::new(), cut: BTreeSet::new(), ..state.clone() };
+        if let Some(gone) = self.spec.gone() {
+            healed.places[gone] = Self::crashed(healed.places[gone].clone(), Some(0));
+        }
+        let mut all = true;
+        for lost in self.losses(state) {
+            let packets = healed.packets.difference(&lost).copied().collect();
+            all &= self.comes_to_rest(&State { packets, ..healed.clone() }, known)?;
+        }
+        Some(all)
+    }
+
+    /// What is lost in turn: of few messages every part; of more all, all of a kind, all on a link if links may be cut,
+    /// and as many as may be dropped. What was lost before has been asked for where it was under way.
+    fn losses(&self, state: &State) -> Vec<BTreeSet<Packet>> {
+        let of = &self.spec.budgets;
+        let packets: Vec<_> = state.packets.iter().copied().collect();
+        let up_to = |most: u32| {
+            let sets = (0..1_u32 << packets.len().min(20)).filter(move |set| set.count_ones() <= most);
+            let lost =
+                |set: u32| (0..packets.len()).filter(move |at| set >> at & 1 == 1).map(|at| packets[at]);
+            sets.map(|set| lost(set).collect()).collect::<Vec<BTreeSet<_>>>()
+        };
+        if of.drops == 0 && of.cuts == 0 {
+            return up_to(0);
+        } else if state.spent[DROP] + state.spent[CUT] > 0 {
+            return up_to(of.drops.saturating_sub(state.spent[DROP]).into());
+        } else if packets.len() <= 4 {
+            return up_to(4);
+        }
+        let mut all = up_to(of.drops.max(1).into());
+        let mut alike = |is: &dyn Fn(&Packet, &Packet) -> bool| {
+            all.extend(packets.iter().map(|a| packets.iter().copied().filter(|b| is(a, b)).collect()));
+        };
+        alike(&|_, _| true);
+        alike(&|a, b| a.2 == b.2);
+        alike(&|a, b| of.cuts > 0 && (a.0, a.1) == (b.0, b.1));
+        all
+    }
+
+    /// Time goes in rounds, each of which may go in several ways if nodes choose. Where no way leads out of some states
+    /// any more, all must be at rest, in each of them and after each step between.
+    fn comes_to_rest(&self, from: &State, known: &mut Settled) -> Option<bool> {
+        if let Some(known) = known.get(from) {
+            return *known;
+        }
+        let mut rounds: BTreeMap<State, BTreeSet<(State, bool)>> = BTreeMap::new();
+        let mut todo = vec![from.clone()];
+        while let Some(state) = todo.pop() {
+            if !rounds.contains_key(&state) && rounds.len() < MOST_ROUNDS {
+                let next = self.round(&state);
+                todo.extend(next.iter().map(|(next, _)| next.clone()));
+                rounds.insert(state, next);
+            } else if !rounds.contains_key(&state) {
+                known.insert(from.clone(), None);
+                return None;
+            }
+        }
+        let leads_to = |state: &'_ State| {
+            let (mut seen, mut todo) = (BTreeSet::new(), vec![state.clone()]);
+            while let Some(at) = todo.pop() {
+                todo.extend(
+                    rounds[&at].iter().map(|it| it.0.clone()).filter(|next| seen.insert(next.clone())),
+                );
+            }
+            seen
+        };
+        let reach: BTreeMap<&State, BTreeSet<State>> =
+            rounds.keys().map(|state| (state, leads_to(state))).collect();
+        let never_leaves = |state: &State| reach[state].iter().all(|next| reach[next].contains(state));
+        let is_calm = |state: &State| self.is_at_rest(state) && rounds[state].iter().all(|(_, calm)| *calm);
+        let settles = rounds.keys().all(|state| !never_leaves(state) || is_calm(state));
+        known.insert(from.clone(), Some(settles));
+        Some(settles)
+    }
+
+    fn is_at_rest(&self, state: &State) -> bool {
+        self.spec.is_at_rest(&state.view())
+    }
+
+    /// Who is down restarts and disks sync; what is under way arrives, by receiver, sender and message; timers fire.
+    /// Each end comes with whether all was at rest after each step.
+    fn round(&self, state: &State) -> BTreeSet<(State, bool)> {
+        let each = |now: BTreeSet<(State, bool)>, f: &dyn Fn(State, bool) -> Vec<(State, bool)>| {
+            now.into_iter().flat_map(|(state, calm)| f(state, calm)).collect::<BTreeSet<_>>()
+        };
+        let places = 0..state.places.len();
+        let mut begun = BTreeSet::from([(state.clone(), true)]);
+        for place in places.clone() {
+            begun = each(begun, &|state, calm| self.quiet(state, calm, place));
+        }
+        each(begun, &|state, calm| {
+            let mut under_way: Vec<_> = state.packets.iter().copied().collect();
+            under_way.sort_by_key(|&(from, to, message)| (to, from, message));
+            let mut now = BTreeSet::from([(state, calm)]);
+            for packet in under_way {
+                now = each(now, &|mut state, calm| {
+                    if !self.spec.budgets.persistent {
+                        state.packets.remove(&packet);
+                    }
+                    self.goes(state, calm, packet.1, Step::Deliver { packet, stays: false })
+                });
+            }
+            for place in places.clone() {
+                now = each(now, &|state, calm| self.timers_fire(state, calm, place));
+            }
+            now.into_iter().collect()
+        })
+    }
+
+    fn timers_fire(&self, state: State, calm: bool, place: usize) -> Vec<(State, bool)> {
+        let armed =
+            |state: &State| state.places[place].up.as_ref().map(|up| up.timers.clone()).unwrap_or_default();
+        let mut now = vec![(state, calm)];
+        for timer in armed(&now[0].0) {
+            let fire = |(state, calm)| match armed(&state).contains(&timer) {
+                true => self.goes(state, calm, place, Step::Fire(timer)),
+                false => vec![(state, calm)],
+            };
+            now = now.into_iter().flat_map(fire).collect();
+        }
+        now
+    }
+
+    /// A whole step of a place, in all ways, and what happens by itself after it.
+    fn goes(&self, state: State, calm: bool, place: usize, step: Step) -> Vec<(State, bool)> {
+        if state.places[place].up.is_none() && step != Step::Boot {
+            let calm = calm && self.is_at_rest(&state);
+            return self.quiet(state, calm, place);
+        }
+        let ways = self.ways(&state.places[place], place, step).into_iter();
+        let ends = ways.flat_map(|way| {
+            let mut next = state.clone();
+            self.happens(&mut next, place, way.place, &way.effects);
+            let calm = calm && self.is_at_rest(&next);
+            self.quiet(next, calm, place)
+        });
+        ends.collect()
+    }
+
+    /// What happens by itself at a place: who is down starts, and disks sync.
+    fn quiet(&self, state: State, calm: bool, place: usize) -> Vec<(State, bool)> {
+        let it = &state.places[place];
+        match self.spec.gone() == Some(place) {
+            false if it.up.is_none() => self.goes(state, calm, place, Step::Boot),
+            false if it.durable < it.disk.len() => self.goes(state, calm, place, Step::Flush),
+            true | false => vec![(state, calm)],
+        }
+    }
+}
