@@ -535,25 +535,33 @@ impl<S: System> ModelDef<S> {
         Ok((capsule, rules, way))
     }
 
-    /// Walks a path, and asks whether the system settles where it ends.
-    fn walk(&self, rules: &Rules<S>, path: &[Action<NodeOf<S>>], keep_trace: bool) -> RunReport<NodeOf<S>> {
+    /// Walks a path, and asks whether the system settles where it ends; if it does not, tells the rounds.
+    fn walk(
+        &self,
+        rules: &Rules<S>,
+        path: &[Action<NodeOf<S>>],
+        keep_trace: bool,
+    ) -> (RunReport<NodeOf<S>>, Vec<String>) {
         let mut report = walk(rules, path, keep_trace);
         if report.verdict == Verdict::Passed
             && let Err(why) = check::settles_after(rules, path)
         {
             report.verdict = match why {
-                Unsettled::Never(why) => Verdict::NotConverged { why },
+                Unsettled::Never { why, rounds } => {
+                    report.verdict = Verdict::NotConverged { why };
+                    return (report, rounds);
+                }
                 Unsettled::Panicked(panic) => Verdict::Panicked(panic),
-                Unsettled::Unknown(_) => Verdict::Passed,
+                Unsettled::Unknown(_) => return (report, Vec::new()),
             };
         }
-        report
+        (report, Vec::new())
     }
 
     /// Explains a path to where something is wrong.
     fn explain(&self, args: ModelArgs, path: &[Action<NodeOf<S>>]) -> Explanation {
         let rules = self.rules(args);
-        let report = self.walk(&rules, path, true);
+        let (report, rounds) = self.walk(&rules, path, true);
         let steps = path::steps_of(&rules, path);
         let length = if steps.len() == 1 { "one step".into() } else { format!("{} steps", steps.len()) };
         let about = format!("A counterexample of {length}, found by the checker.");
@@ -567,7 +575,7 @@ impl<S: System> ModelDef<S> {
             steps,
         };
         let told: Vec<_> = path.iter().map(|action| rules.tell(action)).collect();
-        let story = self.outcome(&rules, &about, &report).story.unwrap_or_default();
+        let story = self.outcome(&rules, &about, &report, &rounds).story.unwrap_or_default();
         Explanation {
             invariant,
             story: format!("{story}       ✗ {}\n", report.verdict.tell()),
@@ -576,12 +584,23 @@ impl<S: System> ModelDef<S> {
     }
 
     /// What came of walking a path of it.
-    fn outcome(&self, rules: &Rules<S>, about: &str, report: &RunReport<NodeOf<S>>) -> Outcome {
+    fn outcome(
+        &self,
+        rules: &Rules<S>,
+        about: &str,
+        report: &RunReport<NodeOf<S>>,
+        rounds: &[String],
+    ) -> Outcome {
         let entries = report.trace.as_deref().unwrap_or_default();
         let turns = turn(report.simulated);
         // What happened before the first step is part of every path.
         let first = entries.iter().position(|entry| turn(entry.at) > 0).unwrap_or(entries.len());
-        let told = |entries| text::story(entries, |_| false, Style { everything: true, in_turns: true });
+        let healed = if rounds.is_empty() { "" } else { "       —— all is healed\n" };
+        let rounds: String = rounds.iter().map(|step| format!("       {step}\n")).collect();
+        let told = |entries| {
+            let story = text::story(entries, |_| false, Style { everything: true, in_turns: true });
+            format!("{story}{healed}{rounds}")
+        };
         let page = html::About {
             title: self.name.into(),
             subtitle: about.into(),
@@ -747,12 +766,14 @@ impl<S: System> AnyModel for ModelDef<S> {
 
     fn run_file(&self, file: File, story: bool) -> Result<FileOutcome, String> {
         let (capsule, rules, way) = self.find_path(file)?;
-        let report = self.walk(&rules, &way.actions, story);
+        let (report, rounds) = self.walk(&rules, &way.actions, story);
         let about = if capsule.about.is_empty() { self.about } else { &capsule.about };
         // A path is walked step by step, to its end or to a verdict.
         let unused = turn(report.simulated) as usize..way.actions.len();
-        let outcome =
-            Outcome { unused_steps: Some(unused.clone().collect()), ..self.outcome(&rules, about, &report) };
+        let outcome = Outcome {
+            unused_steps: Some(unused.clone().collect()),
+            ..self.outcome(&rules, about, &report, &rounds)
+        };
         let unused = unused.map(|step| format!("steps[{step}] ({})", rules.tell(&way.actions[step])));
         Ok(FileOutcome {
             outcome,

@@ -114,7 +114,7 @@ fn space(nodes: u32, operations: u32, budgets: [u8; 7]) -> ModelArgs {
     let [crashes, wipes, timeouts, periodic, unhealthy, retries, duplicates] = budgets.map(Some);
     let (nodes, operations) = (Some(nodes), Some(operations));
     let drops = Some(0);
-    let (cuts, without, disk) = (None, None, None);
+    let (cuts, late_boots, without, disk) = (None, None, None, None);
     ModelArgs {
         nodes,
         operations,
@@ -127,6 +127,7 @@ fn space(nodes: u32, operations: u32, budgets: [u8; 7]) -> ModelArgs {
         periodic,
         retries,
         unhealthy,
+        late_boots,
         without,
         disk,
     }

@@ -45,7 +45,7 @@ fn operations(nodes: u32, until_ms: u64, rng: &mut ChaCha8Rng) -> Vec<PlanStep<R
         let shares = *rng.pick(&shares);
         let pause_ms = *rng.pick(&[0, 0, 500, 3_000]);
         let model = format!("v{}", 2 + rng.below(3));
-        push(at, roll_out(sequence, &model, shares, pause_ms));
+        push(at.min(until_ms - 1), roll_out(sequence, &model, shares, pause_ms));
     }
     if rng.permille(300) {
         for sequence in 1..=1 + rng.below(3) {

@@ -148,6 +148,11 @@ impl CheckReport {
         self.exhausted && self.unique_states <= 1
     }
 
+    /// Whether nothing was asked: there is no property.
+    pub fn asks_nothing(&self) -> bool {
+        self.properties.is_empty()
+    }
+
     /// What is to be said if the space was exhausted and is not the one that was pinned.
     pub fn changed(&self) -> Option<String> {
         let expected =
@@ -156,12 +161,8 @@ impl CheckReport {
         Some(format!("the space has changed: {states} distinct states instead of {expected}"))
     }
 
-    /// Whether nothing was asked: there is no property.
-    pub fn asks_nothing(&self) -> bool {
-        self.properties.is_empty()
-    }
-
-    /// Whether everything came out as it must: the space is the one that is known, something happens, something was asked, all visited, all invariants hold, all witnesses seen that these
+    /// Whether everything came out as it must: the space is the one that is known, something happens, something was
+    /// asked, all was visited, all invariants hold, and all witnesses were seen that these
     /// limits let be expected.
     pub fn is_proof(&self) -> bool {
         let fine = |verdict: &Verdict| match verdict {
@@ -169,12 +170,8 @@ impl CheckReport {
             Verdict::Violated | Verdict::Unknown | Verdict::Missing => false,
             Verdict::HoldsSoFar | Verdict::NotSeenSoFar => false,
         };
-        let is_known = self.changed().is_none();
-        self.exhausted
-            && is_known
-            && !self.is_empty()
-            && !self.asks_nothing()
-            && self.properties.values().all(fine)
+        let is_sound = !self.is_empty() && !self.asks_nothing() && self.changed().is_none();
+        self.exhausted && is_sound && self.properties.values().all(fine)
     }
 
     /// Whether a limit kept some property from being decided.

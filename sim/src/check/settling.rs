@@ -42,8 +42,13 @@ pub const SETTLE_ROUNDS: usize = 10_000;
 /// Why it cannot be said that a system settles.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Unsettled {
-    /// It does not: what is missing, and how the rounds repeat.
-    Never(String),
+    /// It does not.
+    Never {
+        /// What is missing, and how the rounds repeat.
+        why: String,
+        /// What happens in the rounds, in words.
+        rounds: Vec<String>,
+    },
     /// Nobody knows: which limit was reached, and what goes on changing.
     Unknown(String),
     /// Something panics meanwhile.
@@ -54,7 +59,10 @@ impl Unsettled {
     /// The same, under this condition.
     pub(super) fn with(self, condition: &str) -> Self {
         match self {
-            Self::Never(why) => Self::Never(format!("with {condition}, {why}")),
+            Self::Never { why, mut rounds } => {
+                rounds.insert(0, format!("with {condition}:"));
+                Self::Never { why: format!("with {condition}, {why}"), rounds }
+            }
             Self::Unknown(why) => Self::Unknown(format!("with {condition}, {why}")),
             Self::Panicked(panic) => Self::Panicked(panic),
         }

@@ -165,7 +165,7 @@ pub struct SimArgs {
     /// What runs the seeds.
     #[arg(long, value_enum, default_value_t)]
     pub engine: EnginesArg,
-    /// Run each seed twice, in two processes, and compare the digests of all that happens.
+    /// Run each seed again, in a fresh process and after other seeds, and compare the digests.
     #[arg(long)]
     pub check_determinism: bool,
     /// Stop after so many seeds have failed; 1 stops at the first.

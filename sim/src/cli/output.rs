@@ -337,10 +337,6 @@ pub fn check(report: &CheckReport, story: Option<&str>) {
     println!("{DIM}the odds that two states shared a fingerprint: {:.0e}{DIM:#}", report.collision_odds);
 }
 
-/// What to do about a space that has changed.
-const RE_PIN: &str = "Either the node or the rules of the world have: if that was meant, pin the new count \
-                      (`Suite::pin`); if not, the check may have lost what it was to find";
-
 /// What is wrong with a check that proves nothing, whatever it says.
 fn empty(report: &CheckReport) -> Option<&'static str> {
     if report.is_empty() {
@@ -349,6 +345,10 @@ fn empty(report: &CheckReport) -> Option<&'static str> {
     let why = "nothing was asked: there is no invariant, no witness, and nobody asks whether states settle";
     report.asks_nothing().then_some(why)
 }
+
+/// What to do about a space that has changed.
+const RE_PIN: &str = "Either the node or the rules of the world have: if that was meant, pin the new count \
+                      (`Suite::pin`); if not, the check may have lost what it was to find";
 
 /// The head of a table of checks, the first column as wide as this.
 pub fn rungs_begin(width: usize) {
@@ -373,10 +373,9 @@ pub fn rung(check: &str, width: usize, report: &CheckReport) {
     let bad: Vec<_> = bad.map(|(name, property)| format!("{name}: {}", tell_property(*property))).collect();
     let verdict = match &report.stopped_by {
         _ if report.is_proof() => format!("{GOOD}proof{GOOD:#}"),
-        None if bad.is_empty() && empty(report).is_none() => {
-            format!("{BAD}{}{BAD:#}. {RE_PIN}", report.changed().unwrap_or_default())
-        }
-        None => format!("{BAD}{}{BAD:#}", empty(report).map_or_else(|| bad.join(", "), str::to_owned)),
+        None if empty(report).is_some() => format!("{BAD}{}{BAD:#}", empty(report).unwrap_or_default()),
+        None if bad.is_empty() => format!("{BAD}{}{BAD:#}. {RE_PIN}", report.changed().unwrap_or_default()),
+        None => format!("{BAD}{}{BAD:#}", bad.join(", ")),
         Some(why) => format!("{BAD}not exhausted{BAD:#}: {why}"),
     };
     println!(
@@ -472,13 +471,11 @@ impl Row {
             None if report.is_proof() => "exhausted, all hold".into(),
             None if report.violated().eq([SETTLES]) => format!("exhausted, {SETTLES} is violated"),
             None if report.has_unknown() => format!("exhausted, but whether it {SETTLES} is not known"),
-            None => match (empty(report), report.changed()) {
-                (Some(why), _) => why.into(),
-                (None, Some(changed)) if !report.properties.values().any(|it| *it == Property::Missing) => {
-                    changed
-                }
-                (None, _) => "exhausted, a witness is missing".into(),
-            },
+            None if empty(report).is_some() => empty(report).unwrap_or_default().into(),
+            None if !report.properties.values().any(|it| *it == Property::Missing) => {
+                report.changed().unwrap_or_default()
+            }
+            None => "exhausted, a witness is missing".into(),
             Some(why) => why.clone(),
         };
         Self {

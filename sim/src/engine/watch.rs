@@ -195,10 +195,11 @@ impl<S: System> Watch<S> {
     pub fn learned(&mut self, node: NodeId, effects: &[Effect<NodeOf<S>>]) {
         self.history.learn(node, effects);
         for effect in effects {
-            let Effect::SetTimer { timer, .. } = effect else { continue };
-            let armed = self.armed.entry(node).or_default();
-            if !armed.contains(timer) {
-                armed.insert(timer.clone());
+            if let Effect::SetTimer { timer, .. } = effect {
+                let armed = self.armed.entry(node).or_default();
+                if !armed.contains(timer) {
+                    armed.insert(timer.clone());
+                }
             }
         }
     }
@@ -396,6 +397,8 @@ impl<S: System> Watch<S> {
             | Verdict::EnginesDiffer { .. }
             | Verdict::NotDeterministic { .. } => Vec::new(),
         };
+        let panicked = matches!(verdict, Verdict::Panicked { .. });
+        let recordings = self.recordings.take().map(|it| it.into_files(panicked));
         RunReport {
             verdict,
             digest: self.trace.digest(),
@@ -403,7 +406,7 @@ impl<S: System> Watch<S> {
             simulated,
             wall: Duration::ZERO,
             trace: self.trace.entries.take(),
-            recordings: self.recordings.take().map(Recordings::into_files).unwrap_or_default(),
+            recordings: recordings.unwrap_or_default(),
             effects: std::mem::take(&mut self.effects),
             unused_steps: Some(self.unused.iter().copied().collect()),
             converged_after: self.converged_after,

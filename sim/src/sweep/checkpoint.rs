@@ -92,8 +92,8 @@ struct Known {
     failures: Vec<Failure>,
     events: u64,
     effects: Effects,
-    converged_after: Times,
     steps: Steps,
+    converged_after: Times,
     simulated: Duration,
     wall: Duration,
 }
@@ -143,12 +143,12 @@ impl Checkpoint {
             return Err(corrupt("its `checksum` does not fit what it says".into()));
         }
         self.is_of(&saved.sweep)?;
-        let Known { done, failures, events, effects, converged_after, steps, simulated, wall } = saved.known;
+        let Known { done, failures, events, effects, steps, converged_after, simulated, wall } = saved.known;
         let done = SeedSet::of(&done, part).ok_or_else(|| corrupt("`done` is no set of its seeds".into()))?;
         if failures.iter().any(|failure| !done.contains(failure.seed)) {
             return Err(corrupt("`failures` has seeds that are not in `done`".into()));
         }
-        Ok(Tally { done, failures, events, effects, converged_after, steps, simulated, wall })
+        Ok(Tally { done, failures, events, effects, steps, converged_after, simulated, wall })
     }
 
     fn is_of(&self, theirs: &Identity) -> Result<(), CheckpointError> {
@@ -178,8 +178,8 @@ impl Checkpoint {
             failures: tally.failures.clone(),
             events: tally.events,
             effects: tally.effects.clone(),
-            converged_after: tally.converged_after.clone(),
             steps: tally.steps.clone(),
+            converged_after: tally.converged_after.clone(),
             simulated: tally.simulated,
             wall,
         };

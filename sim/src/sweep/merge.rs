@@ -309,12 +309,12 @@ fn sum(reports: &[SweepReport], scenario: String, engine: String, seeds: Seeds) 
             all.merge(&report.effects);
             all
         }),
-        converged_after: reports.iter().fold(Times::default(), |mut all, report| {
-            all.merge(&report.converged_after);
-            all
-        }),
         steps: reports.iter().fold(Steps::default(), |mut all, report| {
             all.merge(&report.steps);
+            all
+        }),
+        converged_after: reports.iter().fold(Times::default(), |mut all, report| {
+            all.merge(&report.converged_after);
             all
         }),
         events: reports.iter().fold(0, |sum, report| sum.saturating_add(report.events)),

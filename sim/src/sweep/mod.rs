@@ -142,12 +142,12 @@ pub struct SweepReport {
     /// Which faults took effect, and how often.
     #[serde(default)]
     pub effects: Effects,
-    /// How long the runs took to converge once all was healed.
-    #[serde(default)]
-    pub converged_after: Times,
     /// What plans say, by kind, and how much of it was carried out.
     #[serde(default)]
     pub steps: Steps,
+    /// How long the runs took to converge once all was healed.
+    #[serde(default)]
+    pub converged_after: Times,
     /// How much time passed in the simulations, in seconds.
     pub simulated_s: f64,
     /// How much time passed outside, in seconds: in this sitting and those before it.
@@ -256,8 +256,8 @@ pub fn sweep_part(
         failures: tally.failures,
         events: tally.events,
         effects: tally.effects,
-        converged_after: tally.converged_after,
         steps: tally.steps,
+        converged_after: tally.converged_after,
         simulated_s: tally.simulated.as_secs_f64(),
         wall_s: sitting.wall().as_secs_f64(),
         capsule: None,
@@ -391,8 +391,8 @@ struct Tally {
     failures: Vec<Failure>,
     events: u64,
     effects: Effects,
-    converged_after: Times,
     steps: Steps,
+    converged_after: Times,
     simulated: Duration,
     /// The time that earlier sittings took.
     wall: Duration,

@@ -453,7 +453,7 @@ impl<S: System> Search<'_, S> {
                     if settle && chunk.unsettled.is_none() && chunk.not_known.is_none() {
                         match worker.settles(space, &row, rounds) {
                             Ok(()) => {}
-                            Err(Unsettled::Never(_)) => chunk.unsettled = Some(id),
+                            Err(Unsettled::Never { .. }) => chunk.unsettled = Some(id),
                             Err(Unsettled::Unknown(why)) => chunk.not_known = Some((id, why)),
                             Err(Unsettled::Panicked(_)) => {
                                 chunk.broken.get_or_insert((id, Broken::SettlingPanics));

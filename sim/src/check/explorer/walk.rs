@@ -133,7 +133,7 @@ impl<S: System> Walks<'_, S> {
             if broken.is_none() && settle && !is_starting {
                 match worker.settles(space, &row, self.settle_rounds) {
                     Ok(()) => {}
-                    Err(Unsettled::Never(_)) => broken = Some(Broken::Settling),
+                    Err(Unsettled::Never { .. }) => broken = Some(Broken::Settling),
                     Err(Unsettled::Panicked(_)) => broken = Some(Broken::SettlingPanics),
                     Err(Unsettled::Unknown(why)) => {
                         settle = false;

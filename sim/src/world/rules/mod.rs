@@ -52,10 +52,10 @@ pub struct Rules<S: System> {
     ///
     /// [`Reductions::crash_points`]: crate::check::Reductions::crash_points
     pub(crate) every_crash_point: bool,
-    /// The timers that members arm when they boot, from their first disks or from empty ones.
-    pub(crate) armed_first: OnceLock<Armed<S>>,
     /// Whether stateright is to begin [before all boots](Self::before_boot), and not where all have booted.
     pub(crate) from_boot: bool,
+    /// The timers that members arm when they boot, from their first disks or from empty ones.
+    pub(crate) armed_first: OnceLock<Armed<S>>,
 }
 
 /// Something that happens.
@@ -442,8 +442,7 @@ impl<S: System> Rules<S> {
         let timers = |id: NodeId, config: &ConfigOf<S>| {
             let mut timers = BTreeSet::new();
             for disk in [self.system.first_disk(id), Vec::new()] {
-                let boot = || Host::boot(config, &disk, 1, &mut |_| 0, &mut Vec::new());
-                let host = catch(boot).ok();
+                let host = catch(|| Host::boot(config, &disk, 1, &mut |_| 0, &mut Vec::new())).ok();
                 timers.extend(host.iter().flat_map(|host: &Host<NodeOf<S>>| host.timers().iter().cloned()));
             }
             timers
@@ -458,13 +457,12 @@ impl<S: System> Rules<S> {
         history: &'a S::History,
     ) -> Result<Result<(), String>, Panic> {
         let now = self.observe_parts(slots, history);
-        let armed = self.armed_first.get_or_init(|| self.armed_at_first());
         catch(|| {
             match self.limits.without {
                 None => self.system.converged(&now)?,
                 Some(gone) => self.system.goes_on_without(gone, &now)?,
             }
-            timers_are_armed(&self.system, &now, armed)
+            timers_are_armed(&self.system, &now, self.armed_first.get_or_init(|| self.armed_at_first()))
         })
     }
 }
