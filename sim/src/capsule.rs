@@ -101,6 +101,7 @@ impl Expected {
             },
             Verdict::Passed
             | Verdict::NotConverged { .. }
+            | Verdict::Refused { .. }
             | Verdict::EnginesDiffer { .. }
             | Verdict::NotDeterministic { .. } => kind,
         }

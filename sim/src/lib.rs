@@ -24,6 +24,7 @@ pub mod prelude;
 pub mod run;
 pub mod scenario;
 pub mod shrink;
+pub mod sound;
 pub mod suite;
 pub mod sweep;
 pub mod symmetry;

@@ -25,6 +25,9 @@
 //! boot = { node = 2 }
 //! ```
 //!
+//! A path that begins with a `boot` tells how every member has booted. Any other begins where all have, in order, each
+//! choosing 0 whenever it was asked.
+//!
 //! Besides there are `fire` (a timer), `ask` (a client), `flush` (a disk makes its next record durable), `drop`,
 //! `crash`, `cut` and `heal`. A crash of either kind may have `keeps`, the number of unsynced records that
 //! survive, or `wiped`. A node that [chooses](coalmine_core::node::Context::choose) is answered by `choices`.
@@ -378,16 +381,27 @@ fn step_of<S: System>(rules: &Rules<S>, action: &Action<NodeOf<S>>) -> PathStep<
 pub struct Way<S: System> {
     /// What happens.
     pub actions: Vec<Action<NodeOf<S>>>,
-    /// Which of all that might have happened, at each step.
+    /// Which of all that might have happened, at each step, beginning with the boots.
     pub choices: Vec<usize>,
 }
 
 /// Finds each step among all that may happen where it is taken. `Err` names the step that may not happen, says
 /// why, and what may.
 pub fn find<S: System>(rules: &Rules<S>, steps: &[PathStep<NodeOf<S>>]) -> Result<Way<S>, String> {
-    let mut world = rules.initial();
     let mut way = Way { actions: Vec::new(), choices: Vec::new() };
     let mut possible = Vec::new();
+    let mut world = rules.before_boot();
+    if !matches!(steps.first(), Some(PathStep { what: Happens::Boot { .. }, .. })) {
+        for boot in rules.plain_boots() {
+            possible.clear();
+            rules.successors(&world, &mut possible);
+            let Some(place) = possible.iter().position(|there| is_the_same(&there.action, &boot)) else {
+                return Err(format!("{}: this cannot happen here", rules.tell(&boot)));
+            };
+            way.choices.push(place);
+            world = possible.swap_remove(place).next;
+        }
+    }
     for (number, step) in steps.iter().enumerate() {
         let at = |why: String| format!("step {}: {why}", number + 1);
         let wanted = action_of(rules, step).map_err(at)?;

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::faults::{Fault, PERMILLE, TIMES_MS, in_range};
 use crate::path::piece;
+use crate::sound::{Requests, is_member};
 use crate::variants;
 
 /// The timeline of one run.
@@ -194,8 +195,14 @@ impl<N: Node> Plan<N> {
         in_range("plan.links.duplicate_permille", duplicate_permille, PERMILLE)?;
         in_range("plan.links.delay_permille", delay_permille, PERMILLE)?;
         in_range("plan.links.delay_ms", u64::from(delay_ms), TIMES_MS)?;
+        let mut requests = Requests::default();
         for (place, step) in self.steps.iter().enumerate() {
-            self.check_step(step, members).map_err(|why| format!("plan.steps[{place}]: {why}"))?;
+            let named = match &step.what {
+                What::Ask { id, request, .. } => requests.add(*id, request),
+                What::Fault(_) => Ok(()),
+            };
+            let checked = self.check_step(step, members).and(named.map_err(|why| format!("ask.id: {why}")));
+            checked.map_err(|why| format!("plan.steps[{place}]: {why}"))?;
         }
         Ok(())
     }
@@ -210,9 +217,7 @@ impl<N: Node> Plan<N> {
             When::Received { node, .. } | When::Durable { node, .. } => named.push(node),
             When::AtMs(_) => {}
         }
-        if let Some(stranger) = named.iter().find(|node| !members.contains(node)) {
-            return Err(format!("{stranger} is not a member of this system"));
-        }
+        named.into_iter().try_for_each(|node| is_member(node, members))?;
         match &step.when {
             When::AtMs(at) if *at >= self.heal_at_ms => {
                 return Err(format!("at_ms: {at} is not before heal_at_ms, {}", self.heal_at_ms));

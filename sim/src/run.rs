@@ -72,6 +72,11 @@ pub enum Verdict {
         /// What was missing.
         why: String,
     },
+    /// There was no run: its system or its plan makes no sense.
+    Refused {
+        /// What is wrong, and where.
+        why: String,
+    },
     /// A node, or the harness, panicked.
     Panicked(Panic),
     /// The two engines came to different verdicts.
@@ -85,6 +90,9 @@ pub enum Verdict {
     NotDeterministic {
         /// The digests of the two.
         digests: [String; 2],
+        /// What came of the two, if that differs.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        verdicts: Option<[String; 2]>,
         /// The first step that differs.
         #[serde(default)]
         difference: Option<Difference>,
@@ -108,6 +116,7 @@ impl Verdict {
         match self {
             Self::Passed => 0,
             Self::Violated { .. } => 1,
+            Self::Refused { .. } => 2,
             Self::NotConverged { .. } => 3,
             Self::Panicked(_) => 4,
             Self::NotDeterministic { .. } => 5,
@@ -124,6 +133,7 @@ impl Verdict {
             Self::Passed => "passed",
             Self::Violated { .. } => "violated",
             Self::NotConverged { .. } => "not_converged",
+            Self::Refused { .. } => "refused",
             Self::Panicked(_) => "panicked",
             Self::NotDeterministic { .. } => "not_deterministic",
             Self::EnginesDiffer { .. } => "engines_differ",
@@ -149,15 +159,20 @@ impl Verdict {
             Self::Passed => "passed".into(),
             Self::Violated { invariant, why } => format!("invariant {invariant} is violated: {why}"),
             Self::NotConverged { why } => format!("did not converge: {why}"),
+            Self::Refused { why } => format!("cannot be run: {why}"),
             Self::Panicked(panic) => panic.to_string(),
             Self::EnginesDiffer { madsim, world } => {
                 format!("the engines differ: under madsim {}; under world {}", madsim.tell(), world.tell())
             }
-            Self::NotDeterministic { digests: [a, b], difference } => {
-                let digests = format!("not deterministic: digests {a} and {b}");
+            Self::NotDeterministic { digests: [a, b], verdicts, difference } => {
+                let mut digests = format!("not deterministic: digests {a} and {b}");
+                if let Some([here, there]) = verdicts {
+                    digests += &format!("\n      here:  {here}\n      there: {there}");
+                }
                 let difference = difference.as_ref().map(|Difference { step, here, there }| {
+                    let lead = if verdicts.is_some() { "\n      " } else { "; " };
                     format!(
-                        "; step {step} is the first that differs\n      here:  {here}\n      there: {there}"
+                        "{lead}step {step} is the first that differs\n      here:  {here}\n      there: {there}"
                     )
                 });
                 digests + &difference.unwrap_or_default()
@@ -182,8 +197,8 @@ pub struct RunReport<N: Node> {
     /// Which faults took effect, and how often.
     pub effects: Effects,
     /// The steps of the plan, by their places in it, that were not carried out. A step is used once its time
-    /// has come, or its trigger was pulled, before the verdict; and if it crashes, wipes or pauses a node, that node
-    /// was up. `None` if a panic took away what was known.
+    /// has come, or its trigger was pulled, before the verdict; and if it crashes or pauses a node, that node was
+    /// up. `None` if a panic took away what was known.
     pub unused_steps: Option<Vec<usize>>,
     /// How long after all was healed the system had converged, and stayed so.
     pub converged_after: Option<Duration>,
@@ -198,9 +213,20 @@ pub struct RunReport<N: Node> {
 impl<N: Node> RunReport<N> {
     /// A run that a panic ended before anything had happened.
     pub(crate) fn panicked(panic: Panic) -> Self {
+        let digest = fingerprint(&panic);
+        Self::without_a_run(Verdict::Panicked(panic), digest)
+    }
+
+    /// There is nothing to run.
+    pub(crate) fn refused(why: String) -> Self {
+        Self::without_a_run(Verdict::Refused { why }, 0)
+    }
+
+    /// Nothing is known but this.
+    fn without_a_run(verdict: Verdict, digest: u64) -> Self {
         Self {
-            digest: fingerprint(&panic),
-            verdict: Verdict::Panicked(panic),
+            verdict,
+            digest,
             events: 0,
             simulated: Duration::ZERO,
             wall: Duration::ZERO,

@@ -6,6 +6,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::plan::{Plan, Stream};
 use crate::run::{Engine, RunOptions, RunReport};
+use crate::sound;
 use crate::system::{NodeOf, System};
 
 /// What must be true once the run has converged; `Err` says what is not.
@@ -50,7 +51,20 @@ impl<S: System> Scenario<S> {
         other.ok_or_else(|| format!("plan.members: this system cannot have {members} members"))
     }
 
-    /// Runs a plan.
+    /// The plan of a seed, if there are members to draw it for.
+    pub fn draw(&self, seed: u64) -> Result<Plan<NodeOf<S>>, String> {
+        let system = (self.system)();
+        sound::members(&system)?;
+        Ok(self.plan_of(&system, seed))
+    }
+
+    /// Whether a plan can be run; `Err` names what is wrong, and where. Asked before every run, of either engine.
+    pub fn check(&self, plan: &Plan<NodeOf<S>>) -> Result<(), String> {
+        sound::members(&(self.system)())?;
+        plan.check(&sound::members(&self.system_of(plan)?)?)
+    }
+
+    /// Runs a plan, if it can be run: [`Refused`](crate::run::Verdict::Refused) says why not.
     pub fn run_plan(
         &self,
         engine: Engine,
@@ -60,6 +74,9 @@ impl<S: System> Scenario<S> {
     where
         NodeOf<S>: Face,
     {
+        if let Err(why) = self.check(plan) {
+            return RunReport::refused(why);
+        }
         match engine {
             Engine::Madsim => crate::madsim::run(self, plan, options),
             Engine::World => crate::world::engine::run(self, plan, options),

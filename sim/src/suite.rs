@@ -9,7 +9,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use coalmine_core::node::{Event, NodeId};
+use coalmine_core::node::{Event, Node, NodeId};
 use coalmine_real::face::Face;
 use serde::{Deserialize, Serialize};
 
@@ -17,11 +17,13 @@ use crate::capsule::{Capsule, Expected, File};
 use crate::check::explore::{self, Serving};
 use crate::check::{self, CheckOptions, CheckProgress, CheckReport, Unsettled};
 use crate::faults::Effects;
+use crate::panics::catch;
 use crate::path::{self, PathCapsule};
 use crate::plan::Plan;
 use crate::run::{Engine, RunOptions, RunReport, Verdict};
 use crate::scenario::Scenario;
 use crate::shrink::{self, Shrinking, Ways};
+use crate::sweep;
 use crate::system::{NodeOf, System};
 use crate::trace::html::{self, Page};
 use crate::trace::text::{self, Style};
@@ -41,6 +43,8 @@ pub struct Suite {
     pub models: Vec<Box<dyn AnyModel>>,
     /// What the main job consists of.
     pub main_job: Vec<Job>,
+    /// How many distinct states there are in which spaces: see [`Suite::pin`].
+    pub pins: Vec<(&'static str, ModelArgs, usize)>,
     /// What `check --deep` consists of: models by name, in ever larger spaces.
     pub ladder: Vec<(&'static str, ModelArgs)>,
 }
@@ -85,6 +89,22 @@ impl Suite {
     pub fn job(mut self, job: Job) -> Self {
         self.main_job.push(job);
         self
+    }
+
+    /// The suite in which a space of a model has so many distinct states, with the usual reductions. What a space holds
+    /// follows from the node and from the rules of the world, so a check that counts others says that one of them has
+    /// changed, and fails: it may have lost what it was to find. If it was meant to change, the new count, which the
+    /// check prints, is to be pinned here.
+    pub fn pin(mut self, model: &'static str, space: ModelArgs, states: usize) -> Self {
+        self.pins.push((model, space, states));
+        self
+    }
+
+    /// How many distinct states a space is to have, if that is pinned.
+    pub fn pinned(&self, model: &dyn AnyModel, space: ModelArgs) -> Option<usize> {
+        let space = model.whole_space(space);
+        let is_it = |name: &str, other: ModelArgs| name == model.name() && model.whole_space(other) == space;
+        self.pins.iter().find_map(|&(name, other, states)| is_it(name, other).then_some(states))
     }
 
     /// The suite with one more rung of a model's ladder, larger than those before it.
@@ -133,18 +153,21 @@ pub trait AnyScenario: Send + Sync {
     fn about(&self) -> &'static str;
     /// Runs a seed; with `story` the outcome tells what happened.
     fn run(&self, engine: Engine, seed: u64, story: bool) -> Outcome;
-    /// All that happens in a run of a seed, a line each.
-    fn steps(&self, engine: Engine, seed: u64) -> Vec<String>;
-    /// The plan that a seed draws, as a file to be read, edited and run.
-    fn plan(&self, engine: Engine, seed: u64) -> String;
+    /// Runs a seed, and keeps all that happens.
+    fn run_with_steps(&self, engine: Engine, seed: u64) -> (Outcome, Steps);
+    /// The plan that a seed draws, as a file to be read, edited and run. `Err` says why there is none.
+    fn plan(&self, engine: Engine, seed: u64) -> Result<String, String>;
     /// Runs a plan or a capsule, in the engine it names if no other is asked for. `Err` names what is wrong with the file, and where.
     fn run_file(&self, file: File, engine: Option<Engine>, story: bool) -> Result<FileOutcome, String>;
-    /// Makes the plan of a seed that fails as small as it can be. `None` if the seed passes.
+    /// Makes the plan of a seed that fails as small as it can be. `None` if the seed passes, or cannot be run.
     fn shrink(&self, engine: Engine, seed: u64, go_on: &mut dyn FnMut(Shrinking) -> bool) -> Option<Shrunk>;
     /// Executes the recordings of such a system again, with a page if one is wanted. `Err` names the file that
     /// cannot be read, and where.
     fn verify(&self, files: &[PathBuf], page: bool) -> Result<Verified, String>;
 }
+
+/// All that happened in a run, a line each: put into words once somebody asks.
+pub type Steps = Box<dyn Fn() -> Vec<String> + Send>;
 
 /// What came of one run.
 #[derive(Clone, Debug)]
@@ -163,6 +186,8 @@ pub struct Outcome {
     pub wall: Duration,
     /// Which faults took effect, and how often.
     pub effects: Effects,
+    /// The steps of the plan by kind, and how many were carried out.
+    pub steps: sweep::Steps,
     /// The steps of the plan or the path, counted from 0, that were not carried out: see
     /// [`RunReport::unused_steps`].
     pub unused_steps: Option<Vec<usize>>,
@@ -221,28 +246,35 @@ where
     }
 
     fn run(&self, engine: Engine, seed: u64, story: bool) -> Outcome {
-        run_plan(self, engine, &self.plan_of(&(self.system)(), seed), seed, story)
+        match self.draw(seed) {
+            Ok(plan) => run_plan(self, engine, &plan, seed, story),
+            Err(why) => without_story(RunReport::<NodeOf<S>>::refused(why), None),
+        }
     }
 
-    fn steps(&self, engine: Engine, seed: u64) -> Vec<String> {
-        let plan = self.plan_of(&(self.system)(), seed);
+    fn run_with_steps(&self, engine: Engine, seed: u64) -> (Outcome, Steps) {
         let options = RunOptions { keep_trace: true, ..RunOptions::of(seed) };
-        let trace = self.run_plan(engine, &plan, options).trace.unwrap_or_default();
-        trace.iter().map(|entry| format!("{:?} {:?}", entry.at, entry.what)).collect()
+        let plan = self.draw(seed);
+        let mut report = match &plan {
+            Ok(plan) => self.run_plan(engine, plan, options),
+            Err(why) => RunReport::refused(why.clone()),
+        };
+        let trace = report.trace.take().unwrap_or_default();
+        let steps = move || trace.iter().map(|entry| format!("{:?} {:?}", entry.at, entry.what)).collect();
+        (without_story(report, plan.as_ref().ok()), Box::new(steps))
     }
 
-    fn plan(&self, engine: Engine, seed: u64) -> String {
-        let plan = self.plan_of(&(self.system)(), seed);
+    fn plan(&self, engine: Engine, seed: u64) -> Result<String, String> {
+        let plan = self.draw(seed)?;
         let expected = Expected { verdict: "passed".into(), ..Expected::default() };
-        Capsule { about: String::new(), scenario: self.name.into(), engine, seed, expected, plan }.to_toml()
+        let (about, scenario) = (String::new(), self.name.into());
+        Ok(Capsule { about, scenario, engine, seed, expected, plan }.to_toml())
     }
 
     fn run_file(&self, file: File, engine: Option<Engine>, story: bool) -> Result<FileOutcome, String> {
         let path = file.path().to_owned();
         let capsule: Capsule<NodeOf<S>> = file.parse()?;
-        let system = self.system_of(&capsule.plan);
-        let checked = system.and_then(|system| capsule.plan.check(&member_ids(&system)));
-        checked.map_err(|why| format!("{path}: {why}"))?;
+        self.check(&capsule.plan).map_err(|why| format!("{path}: {why}"))?;
         let engine = engine.unwrap_or(capsule.engine);
         let outcome = run_plan(self, engine, &capsule.plan, capsule.seed, story);
         let tell = |&step: &usize| format!("plan.steps[{step}] ({})", capsule.plan.steps[step].tell());
@@ -251,10 +283,10 @@ where
     }
 
     fn shrink(&self, engine: Engine, seed: u64, go_on: &mut dyn FnMut(Shrinking) -> bool) -> Option<Shrunk> {
-        let plan = self.plan_of(&(self.system)(), seed);
+        let plan = self.draw(seed).ok()?;
         let steps_before = plan.steps.len();
         let first = run_plan(self, engine, &plan, seed, false);
-        if first.verdict == Verdict::Passed {
+        if matches!(first.verdict, Verdict::Passed | Verdict::Refused { .. }) {
             return None;
         }
         let expected = Expected::of(&first.verdict);
@@ -312,6 +344,18 @@ where
         story: told(Style::default()),
         whole_story: told(Style { everything: true, in_turns: false }),
         page: story.then(|| page(scenario, engine, plan, seed, &report)),
+        ..without_story(report, Some(plan))
+    }
+}
+
+/// What came of a run, without what happened.
+fn without_story<N: Node>(report: RunReport<N>, plan: Option<&Plan<N>>) -> Outcome {
+    let steps = plan.zip(report.unused_steps.as_deref()).map(|(plan, unused)| sweep::Steps::of(plan, unused));
+    Outcome {
+        steps: steps.unwrap_or_default(),
+        story: None,
+        whole_story: None,
+        page: None,
         verdict: report.verdict,
         digest: report.digest,
         events: report.events,
@@ -386,6 +430,8 @@ pub struct ModelArgs {
     /// See [`Limits`].
     pub unhealthy: Option<u8>,
     /// See [`Limits`].
+    pub late_boots: Option<u8>,
+    /// See [`Limits`].
     pub without: Option<u32>,
     /// See [`Limits`].
     pub disk: Option<Disk>,
@@ -404,6 +450,7 @@ impl Display for ModelArgs {
             ("heartbeats", self.periodic),
             ("retries", self.retries),
             ("unhealthy", self.unhealthy),
+            ("late-boots", self.late_boots),
         ];
         let sizes = [("nodes", self.nodes), ("operations", self.operations)];
         let budgets = budgets.map(|(name, budget)| (name, budget.map(u32::from)));
@@ -450,6 +497,7 @@ impl<S: System> ModelDef<S> {
             periodic,
             retries,
             unhealthy,
+            late_boots,
             without,
             disk,
             ..
@@ -466,6 +514,7 @@ impl<S: System> ModelDef<S> {
             periodic: Some(periodic),
             retries: Some(retries),
             unhealthy: Some(unhealthy),
+            late_boots: Some(late_boots),
             without: without.map(|NodeId(number)| number),
             disk: Some(disk),
         }
@@ -486,21 +535,33 @@ impl<S: System> ModelDef<S> {
         Ok((capsule, rules, way))
     }
 
-    /// Walks a path, and asks whether the system settles where it ends.
-    fn walk(&self, rules: &Rules<S>, path: &[Action<NodeOf<S>>], keep_trace: bool) -> RunReport<NodeOf<S>> {
+    /// Walks a path, and asks whether the system settles where it ends; if it does not, tells the rounds.
+    fn walk(
+        &self,
+        rules: &Rules<S>,
+        path: &[Action<NodeOf<S>>],
+        keep_trace: bool,
+    ) -> (RunReport<NodeOf<S>>, Vec<String>) {
         let mut report = walk(rules, path, keep_trace);
         if report.verdict == Verdict::Passed
-            && let Err(Unsettled::Never(why)) = check::settles_after(rules, path)
+            && let Err(why) = check::settles_after(rules, path)
         {
-            report.verdict = Verdict::NotConverged { why };
+            report.verdict = match why {
+                Unsettled::Never { why, rounds } => {
+                    report.verdict = Verdict::NotConverged { why };
+                    return (report, rounds);
+                }
+                Unsettled::Panicked(panic) => Verdict::Panicked(panic),
+                Unsettled::Unknown(_) => return (report, Vec::new()),
+            };
         }
-        report
+        (report, Vec::new())
     }
 
     /// Explains a path to where something is wrong.
     fn explain(&self, args: ModelArgs, path: &[Action<NodeOf<S>>]) -> Explanation {
         let rules = self.rules(args);
-        let report = self.walk(&rules, path, true);
+        let (report, rounds) = self.walk(&rules, path, true);
         let steps = path::steps_of(&rules, path);
         let length = if steps.len() == 1 { "one step".into() } else { format!("{} steps", steps.len()) };
         let about = format!("A counterexample of {length}, found by the checker.");
@@ -514,7 +575,7 @@ impl<S: System> ModelDef<S> {
             steps,
         };
         let told: Vec<_> = path.iter().map(|action| rules.tell(action)).collect();
-        let story = self.outcome(&rules, &about, &report).story.unwrap_or_default();
+        let story = self.outcome(&rules, &about, &report, &rounds).story.unwrap_or_default();
         Explanation {
             invariant,
             story: format!("{story}       ✗ {}\n", report.verdict.tell()),
@@ -523,12 +584,23 @@ impl<S: System> ModelDef<S> {
     }
 
     /// What came of walking a path of it.
-    fn outcome(&self, rules: &Rules<S>, about: &str, report: &RunReport<NodeOf<S>>) -> Outcome {
+    fn outcome(
+        &self,
+        rules: &Rules<S>,
+        about: &str,
+        report: &RunReport<NodeOf<S>>,
+        rounds: &[String],
+    ) -> Outcome {
         let entries = report.trace.as_deref().unwrap_or_default();
         let turns = turn(report.simulated);
         // What happened before the first step is part of every path.
         let first = entries.iter().position(|entry| turn(entry.at) > 0).unwrap_or(entries.len());
-        let told = |entries| text::story(entries, |_| false, Style { everything: true, in_turns: true });
+        let healed = if rounds.is_empty() { "" } else { "       —— all is healed\n" };
+        let rounds: String = rounds.iter().map(|step| format!("       {step}\n")).collect();
+        let told = |entries| {
+            let story = text::story(entries, |_| false, Style { everything: true, in_turns: true });
+            format!("{story}{healed}{rounds}")
+        };
         let page = html::About {
             title: self.name.into(),
             subtitle: about.into(),
@@ -554,6 +626,7 @@ impl<S: System> ModelDef<S> {
             turns: Some(turns),
             wall: report.wall,
             effects: report.effects.clone(),
+            steps: sweep::Steps::default(),
             unused_steps: None,
             converged_after: None,
             unanswered: Vec::new(),
@@ -573,6 +646,7 @@ impl<S: System> ModelDef<S> {
             periodic: args.periodic.unwrap_or(self.limits.periodic),
             retries: args.retries.unwrap_or(self.limits.retries),
             unhealthy: args.unhealthy.unwrap_or(self.limits.unhealthy),
+            late_boots: args.late_boots.unwrap_or(self.limits.late_boots),
             without: args.without.map(NodeId).or(self.limits.without),
             disk: args.disk.unwrap_or(self.limits.disk),
             network: self.limits.network,
@@ -595,6 +669,8 @@ pub trait AnyModel: Send + Sync {
     fn about(&self) -> &'static str;
     /// Whether there is such a model: `Err` says what is wrong with its size.
     fn check_args(&self, args: ModelArgs) -> Result<(), String>;
+    /// All that there is to say about its size, whether or not somebody says it.
+    fn whole_space(&self, args: ModelArgs) -> ModelArgs;
     /// Whether some of its members are interchangeable.
     fn has_symmetry(&self, args: ModelArgs) -> bool;
     /// Explores it. If an invariant is violated, the second part explains how.
@@ -640,15 +716,24 @@ impl<S: System> AnyModel for ModelDef<S> {
                 return Err(format!("{name}: {size} is not in {}..={}", range.start(), range.end()));
             }
         }
-        let system = self.system_of(args);
-        Rules::fits(&system)?;
-        let members = member_ids(&system);
+        let set_up = || {
+            let system = self.system_of(args);
+            Rules::fits(&system)?;
+            let members = member_ids(&system);
+            let _ = self.rules(args).before_boot();
+            Ok::<_, String>(members)
+        };
+        let members = catch(set_up).map_err(|panic| format!("its system cannot be set up: it {panic}"))??;
         match args.without {
             Some(gone) if !members.contains(&NodeId(gone)) => {
                 Err(format!("without n{gone}: the system has {} members, from n1", members.len()))
             }
             Some(_) | None => Ok(()),
         }
+    }
+
+    fn whole_space(&self, args: ModelArgs) -> ModelArgs {
+        self.space(args)
     }
 
     fn has_symmetry(&self, args: ModelArgs) -> bool {
@@ -673,7 +758,7 @@ impl<S: System> AnyModel for ModelDef<S> {
             }
             Some(file) => {
                 let (_, rules, way) = self.find_path(file)?;
-                (rules, way.choices)
+                (Rules { from_boot: true, ..rules }, way.choices)
             }
         };
         explore::serve(rules, &choices, address)
@@ -681,12 +766,14 @@ impl<S: System> AnyModel for ModelDef<S> {
 
     fn run_file(&self, file: File, story: bool) -> Result<FileOutcome, String> {
         let (capsule, rules, way) = self.find_path(file)?;
-        let report = self.walk(&rules, &way.actions, story);
+        let (report, rounds) = self.walk(&rules, &way.actions, story);
         let about = if capsule.about.is_empty() { self.about } else { &capsule.about };
         // A path is walked step by step, to its end or to a verdict.
         let unused = turn(report.simulated) as usize..way.actions.len();
-        let outcome =
-            Outcome { unused_steps: Some(unused.clone().collect()), ..self.outcome(&rules, about, &report) };
+        let outcome = Outcome {
+            unused_steps: Some(unused.clone().collect()),
+            ..self.outcome(&rules, about, &report, &rounds)
+        };
         let unused = unused.map(|step| format!("steps[{step}] ({})", rules.tell(&way.actions[step])));
         Ok(FileOutcome {
             outcome,

@@ -56,7 +56,8 @@ impl<N: Node, H> Symmetry<N, H> {
             let timer = |timer: &N::Timer| (self.timer)(timer, names);
             host.renamed((self.node)(host.node(), names), timer, |effect| self.effect(effect, names))
         });
-        Slot { host, disk, lives: slot.lives, told_early: slot.told_early.clone() }
+        let (told_early, panic) = (slot.told_early.clone(), slot.panic.clone());
+        Slot { host, disk, lives: slot.lives, told_early, panic }
     }
 
     /// A packet with the new names.

@@ -7,39 +7,102 @@
 //! }
 //! ```
 
+use std::io::Write;
 use std::ops::Range;
+use std::panic::Location;
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 
 use crate::capsule::{Expected, File};
 use crate::check::CheckOptions;
+use crate::faults::Effect;
 use crate::paste;
-use crate::suite::{FileOutcome, ModelArgs, Suite};
-use crate::sweep::{self, Seeds, SweepOptions};
+use crate::run::Verdict;
+use crate::suite::{AnyScenario, FileOutcome, ModelArgs, Suite};
+use crate::sweep::confirm::confirm;
+use crate::sweep::twin::{self, Launch};
+use crate::sweep::{self, Seeds, SweepOptions, SweepPart, SweepReport};
 
 /// The environment variable that says which seeds a [`sweep`](sweep()) runs instead of those in the test.
 pub const SEEDS: &str = "COALMINE_SEEDS";
 
+/// How many of the last seeds of a sweep that passes are run again by a fresh process.
+const COMPARED: u64 = 16;
+
 /// Runs a scenario under these seeds, or those that [`SEEDS`] names, such as `0..100000`. Panics at the first
 /// that fails, with the line that tells its story.
+///
+/// Other processes are asked whether what came of a seed depends on what ran before it: they are the same test, started
+/// again alone (`--exact`), in which this call answers questions and does not return; other calls of this module
+/// do nothing there. A failure must come again in such a process, alone; and when all seeds have passed, the last
+/// few must give the same digests there, in another order. So what is covered is what the failure, and these few,
+/// depend on; `sim --check-determinism` compares every seed. Nothing is compared with another build or machine.
 #[track_caller]
 pub fn sweep(suite: &Suite, scenario: &str, seeds: Range<u64>) {
+    let call = format!("{scenario} at {}", Location::caller());
+    if twin::is_of(&call) {
+        let served = twin::serve(suite);
+        std::process::exit(i32::from(served.is_err()));
+    }
+    if twin::is_one() {
+        return; // of another call
+    }
     let seeds = wanted(std::env::var(SEEDS).ok(), seeds).unwrap_or_else(|why| panic!("{why}"));
     let found = suite.find_scenario(scenario).unwrap_or_else(|| panic!("there is no scenario {scenario:?}"));
     let jobs = std::thread::available_parallelism().map_or(1, Into::into);
     let options = SweepOptions { jobs, ..SweepOptions::of(seeds) };
-    let report = sweep::sweep(found, &options, &|_, _| {});
-    if let Some(failure) = report.failures.first() {
-        let (program, seed) = (suite.program(), failure.seed);
-        panic!(
-            "seed {seed} of {scenario}: {}\n  {program} replay {scenario} --seed {seed}\n  {program} shrink {scenario} --seed {seed}",
-            failure.verdict.tell(),
-        );
+    let launch = Launch::of_test(&call);
+    let mut report = sweep::sweep(found, &options, &|_, _| {});
+    let mut doubt = String::new();
+    if let Err(why) = confirm(found, options.engines, &mut report, &launch, 1, &AtomicBool::new(false)) {
+        doubt = format!("\n  whether it fails alone in a fresh process is not known: {why}");
     }
+    let told: Vec<_> = report.effects.never().iter().map(Effect::name).collect();
+    eprintln!("{scenario}: never exercised: {}", told.join(", ")); // shown where a test fails, or by --nocapture
+    assert!(report.untested().is_none(), "{scenario}: {}", report.untested().unwrap_or_default());
+    if report.failures.is_empty() {
+        report = again(found, &options, &launch);
+    }
+    if let Some(failure) = report.failures.first() {
+        let (program, seed, told) = (suite.program(), failure.seed, failure.verdict.tell());
+        let lines = match &failure.verdict {
+            Verdict::NotDeterministic { .. } => String::new(),
+            Verdict::Passed
+            | Verdict::Violated { .. }
+            | Verdict::NotConverged { .. }
+            | Verdict::Refused { .. }
+            | Verdict::Panicked { .. }
+            | Verdict::EnginesDiffer { .. } => format!(
+                "\n  {program} replay {scenario} --seed {seed}\n  {program} shrink {scenario} --seed {seed}"
+            ),
+        };
+        panic!("seed {seed} of {scenario}: {told}{doubt}{lines}");
+    }
+}
+
+/// Runs the last few seeds of a sweep again, here and in a fresh process, in another order; here only, if there is no
+/// such process.
+fn again(scenario: &dyn AnyScenario, options: &SweepOptions, launch: &Launch) -> SweepReport {
+    let start = options.seeds.end.saturating_sub(COMPARED).max(options.seeds.start);
+    let seeds = start..options.seeds.end;
+    let twins = launch.start().map(|_| launch.clone());
+    if let Err(why) = &twins {
+        let _ = writeln!(std::io::stderr(), "no seed is compared with a run in a fresh process: {why}");
+    }
+    let options = SweepOptions { seeds, jobs: 1, check_determinism: true, ..options.clone() };
+    let part = SweepPart { twins: twins.ok(), ..SweepPart::default() };
+    sweep::sweep_part(scenario, &options, &part, &|_, _| {}).expect("there is no checkpoint")
 }
 
 /// The seeds that the environment names, or else the test's own.
 fn wanted(named: Option<String>, own: Range<u64>) -> Result<Range<u64>, String> {
-    let Some(named) = named else { return Ok(own) };
+    let Some(named) = named else {
+        return if own.is_empty() {
+            Err(format!("{}..{} holds no seed", own.start, own.end))
+        } else {
+            Ok(own)
+        };
+    };
     named.parse().map(Seeds::range).map_err(|why| format!("{SEEDS}: {why}"))
 }
 
@@ -47,6 +110,9 @@ fn wanted(named: Option<String>, own: Range<u64>) -> Result<Range<u64>, String> 
 /// witnesses were seen; with the story of the counterexample, if there is one.
 #[track_caller]
 pub fn check(suite: &Suite, model: &str) {
+    if twin::is_one() {
+        return;
+    }
     let found = suite.find_model(model).unwrap_or_else(|| panic!("there is no model {model:?}"));
     let options = CheckOptions {
         threads: std::thread::available_parallelism().map_or(1, Into::into),
@@ -56,13 +122,37 @@ pub fn check(suite: &Suite, model: &str) {
     if !report.is_proof() {
         let story = found.map(|found| found.story).unwrap_or_default();
         let (properties, states) = (&report.properties, report.unique_states);
-        panic!("{model}: {properties:?} in {states} states\n{story}  {} check {model}", suite.program());
+        let error = report.error.map_or_else(String::new, |why| format!("{why}; "));
+        panic!(
+            "{model}: {error}{properties:?} in {states} states\n{story}  {} check {model}",
+            suite.program()
+        );
     }
 }
 
-/// Runs a plan, a capsule or a counterexample, or all that are in a folder. Panics if one does not give the verdict it names.
+/// What becomes of steps of a plan that a run does not come to: see [`replay_with`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Unused {
+    /// A file that passes without them fails the test: it shows nothing of what they are there for.
+    #[default]
+    Refused,
+    /// They may be there for another time.
+    Allowed,
+}
+
+/// Runs a plan, a capsule or a counterexample, or all that are in a folder. Panics if one does not give the verdict it
+/// names; or if that is `passed`, and a step was not carried out: a fault that never happens tests nothing.
 #[track_caller]
 pub fn replay(suite: &Suite, path: impl AsRef<Path>) {
+    replay_with(suite, path, Unused::default());
+}
+
+/// The same, with a say in what becomes of steps that are not carried out.
+#[track_caller]
+pub fn replay_with(suite: &Suite, path: impl AsRef<Path>, unused: Unused) {
+    if twin::is_one() {
+        return;
+    }
     let path = path.as_ref();
     let mut files = vec![path.to_owned()];
     if path.is_dir() {
@@ -75,13 +165,20 @@ pub fn replay(suite: &Suite, path: impl AsRef<Path>) {
     for file in files {
         let (name, pasted) = (file.display(), paste::path(&file));
         let run = File::read(&file).and_then(|file| suite.run_file(file, None, false));
-        let FileOutcome { outcome, expected, .. } = run.unwrap_or_else(|why| panic!("{why}"));
+        let FileOutcome { outcome, expected, unused: steps, .. } = run.unwrap_or_else(|why| panic!("{why}"));
         let came = Expected::of(&outcome.verdict);
         assert!(
             expected.admits(&came),
             "{name}: {}, and the file says {expected}\n  {} replay {pasted}",
             outcome.verdict.tell(),
             suite.program(),
+        );
+        let is_whole = steps.is_empty() || outcome.verdict != Verdict::Passed || unused == Unused::Allowed;
+        assert!(
+            is_whole,
+            "{name}: passed, but not carried out: {}\n  {} replay {pasted}",
+            steps.join("; "),
+            suite.program()
         );
     }
 }
@@ -94,7 +191,12 @@ mod tests {
     fn the_environment_says_which_seeds() {
         assert_eq!(wanted(None, 0..200), Ok(0..200));
         assert_eq!(wanted(Some("5..100000".into()), 0..200), Ok(5..100_000));
-        let refused = wanted(Some("many".into()), 0..200).expect_err("no seeds");
-        assert!(refused.starts_with("COALMINE_SEEDS: \"many\""), "{refused}");
+        for (named, why) in
+            [("many", "COALMINE_SEEDS: \"many\""), ("7..7", "COALMINE_SEEDS: 7..7 holds no seed")]
+        {
+            let refused = wanted(Some(named.into()), 0..200).expect_err("no seeds");
+            assert!(refused.starts_with(why), "{refused}");
+        }
+        assert_eq!(wanted(None, 5..5), Err("5..5 holds no seed".into()));
     }
 }

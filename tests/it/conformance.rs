@@ -15,7 +15,7 @@ use coalmine_core::rollout::state::ModelId;
 use coalmine_real::recorder::{self, Recorder, Who};
 use coalmine_real::shell::{Placement, Shell};
 use coalmine_real::tokio_runtime::TokioRuntime;
-use coalmine_sim::run::{RunOptions, Verdict};
+use coalmine_sim::run::{Engine, RunOptions, Verdict};
 use coalmine_sim::system::{Operation, System};
 use coalmine_sim::trace::Happening;
 use coalmine_sim::verify::verify;
@@ -68,7 +68,7 @@ impl System for Calm {
 /// under way.
 fn explored() -> Journals {
     let rules = Rules::new(Calm, Limits { crashes: 0, drops: 0, timeouts: None, ..LIMITS });
-    let mut world = rules.initial();
+    let mut world = rules.plain_start();
     let mut journals = Journals::new();
     let mut note = |place: usize, effects: &[Effect<Node>]| {
         let journal = journals.entry(NodeId(place as u32 + 1)).or_default();
@@ -111,7 +111,7 @@ fn simulated() -> Journals {
     let scenario = scripted::all().into_iter().find(|it| it.name == "rollout-calm").expect("it ships");
     let plan = scenario.plan_of(&(scenario.system)(), 1);
     let options = RunOptions { keep_trace: true, ..RunOptions::of(1) };
-    let report = coalmine_sim::madsim::run(&scenario, &plan, options);
+    let report = scenario.run_plan(Engine::Madsim, &plan, options);
     assert_eq!(report.verdict, Verdict::Passed);
     let mut journals = Journals::new();
     for entry in report.trace.expect("the trace was kept") {

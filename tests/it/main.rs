@@ -7,16 +7,23 @@
 //! * [`runs`]: what both engines promise about every run.
 //! * [`html`], [`browser`], [`thin`]: a run as a page, the page in a browser, and one of a long run.
 //! * [`scenarios`], [`checks`]: what ships passes, and is counted; a seed is a seed, wherever it runs.
+//! * [`boots`]: how all begins: every choice, crash and order of first boots.
+//! * [`main_job`]: pinned spaces, every fault drawn, no witness excused wrongly, no healing hidden by another.
+//! * [`promises`]: words and the records that they rest on; what clients are told.
 //! * [`models`]: the checker counts as many states as others do.
+//! * [`panics`]: a panic is a counterexample, with its path, its story and its file.
 //! * [`paths`]: counterexamples replay from their files; the Explorer opens where one ends.
 //! * [`plans`]: plans and capsules as files; every fault happens; failures shrink.
 //! * [`sweeps`]: parts of a sweep, in time and in space, add up to the whole.
+//! * [`pasts`]: what ran before a seed does not matter to it, and where it does, that is told.
+//! * [`sound`]: what makes no sense is refused everywhere alike; what tests nothing says so.
 //! * [`conformance`]: the real, the simulated and the explored cluster write the same journals.
 //! * [`recordings`]: what was recorded does the same again, and what was changed is found.
 //! * [`settling`]: whether nodes come to rest is decided.
 //! * [`specimens`]: bugs planted on purpose are found by the sweep and by the checker.
 //! * [`purity`]: what the core may depend on, and what must never reach production.
 
+mod boots;
 mod browser;
 mod checks;
 mod codecs;
@@ -26,14 +33,19 @@ mod edges;
 mod explorers;
 mod host;
 mod html;
+mod main_job;
 mod models;
+mod panics;
+mod pasts;
 mod paths;
 mod plans;
+mod promises;
 mod purity;
 mod recordings;
 mod runs;
 mod scenarios;
 mod settling;
+mod sound;
 mod specimens;
 mod sweeps;
 mod thin;

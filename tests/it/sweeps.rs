@@ -14,8 +14,9 @@ use coalmine_sim::faults::Effects;
 use coalmine_sim::panics::Panic;
 use coalmine_sim::run::{Engine, Verdict};
 use coalmine_sim::shrink::Shrinking;
-use coalmine_sim::suite::{AnyScenario, FileOutcome, Outcome, Shrunk, Suite};
+use coalmine_sim::suite::{AnyScenario, FileOutcome, Outcome, Shrunk, Steps, Suite};
 use coalmine_sim::sweep::merge::{merge, read};
+use coalmine_sim::sweep::times::Times;
 use coalmine_sim::sweep::{Shard, SweepOptions, SweepPart, SweepReport, sweep, sweep_part};
 use coalmine_sim::verify::Verified;
 use proptest::prelude::*;
@@ -53,6 +54,7 @@ impl AnyScenario for Arithmetic {
             turns: None,
             wall: self.takes,
             effects: Effects::default(),
+            steps: coalmine_sim::sweep::Steps::default(),
             unused_steps: None,
             converged_after: None,
             unanswered: Vec::new(),
@@ -63,12 +65,12 @@ impl AnyScenario for Arithmetic {
         }
     }
 
-    fn steps(&self, _engine: Engine, _seed: u64) -> Vec<String> {
-        Vec::new()
+    fn run_with_steps(&self, engine: Engine, seed: u64) -> (Outcome, Steps) {
+        (self.run(engine, seed, false), Box::new(Vec::new))
     }
 
-    fn plan(&self, _engine: Engine, _seed: u64) -> String {
-        String::new()
+    fn plan(&self, _engine: Engine, _seed: u64) -> Result<String, String> {
+        Err("arithmetic has no plans".into())
     }
 
     fn run_file(&self, _file: File, _engine: Option<Engine>, _story: bool) -> Result<FileOutcome, String> {
@@ -296,7 +298,7 @@ mod checkpoints {
             (sound.replace("\"seed\": 7,", "\"seed\": 8,"), "checksum"),
             (sound.replace(&version, "\"version\": \"9.9.9\""), "checksum"),
             (sound.replace("\"events\"", "\"evenst\""), "evenst"),
-            (sound.replace("\"format\": 2", "\"format\": 3"), "`format` is 3"),
+            (sound.replace("\"format\": 3", "\"format\": 4"), "`format` is 4"),
             (sound.replace("\"0..", "\"99.."), "holds no seed"),
         ];
         for (text, word) in cases {
@@ -310,13 +312,15 @@ mod checkpoints {
     #[test]
     fn a_checkpoint_that_cannot_be_written_is_said_before_the_work() {
         let folder = Folder::new("unwritable");
+        std::fs::write(folder.file("nowhere"), "no folder").expect("a temporary file can be written");
         let part = with_file(&folder.file("nowhere/sweep.json"));
         let most = std::sync::atomic::AtomicU64::new(0);
         let count = |done, _| {
             most.fetch_max(done, Ordering::Relaxed);
         };
         let why = sweep_part(&quick(one_in_seven), &options(0..50), &part, &count).expect_err("no folder");
-        assert!(why.to_string().contains("cannot write the checkpoint"), "{why}");
+        let why = why.to_string();
+        assert!(why.contains("the checkpoint") && why.contains("nowhere/sweep.json"), "{why}");
         assert_eq!(most.into_inner(), 0);
     }
 }
@@ -338,12 +342,15 @@ mod merging {
             passed: part.end - part.start,
             failed: Vec::new(),
             failures: Vec::new(),
+            converged_after: Times::default(),
             effects: Effects::default(),
+            steps: coalmine_sim::sweep::Steps::default(),
             capsule: None,
             events: 5,
             simulated_s: 1.25,
             wall_s: 0.5,
             resumed: 0,
+            confirmed: Vec::new(),
             unsaved: None,
         };
         serde_json::to_string(&report).expect("plain data")

@@ -9,6 +9,8 @@
 //! 2. The production node of the rollout, and what its checks leave out.
 //! 3. The production node with a rule off: how soon that is found.
 //!
+//! `--pairs 10` measures instead what the second thread gains, in ten pairs of runs ([`pairs`]).
+//!
 //! Nothing is asked about settling, which the others cannot be asked. The contenders take turns, several rounds,
 //! each in a process of its own ([`job`]); of each the fastest round counts: what else a machine does only takes
 //! time away.
@@ -17,6 +19,7 @@ mod actors;
 mod by_hand;
 mod job;
 mod own;
+mod pairs;
 mod spin;
 mod tables;
 
@@ -48,6 +51,9 @@ struct Args {
     /// How long to wait before each for others to leave the machine alone, in seconds at most.
     #[arg(long, default_value_t = 0)]
     patience: u64,
+    /// Measure only what the second thread gains: so many pairs of runs of *TwoPhase*, and their medians.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pairs: Option<u32>,
     /// How it is printed.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
@@ -104,6 +110,10 @@ fn main() -> ExitCode {
         true => Size { rounds: 1, patience, resource_managers: 7, actors: 5 },
         false => Size { rounds: args.rounds, patience, resource_managers: 9, actors: 8 },
     };
+    if let Some(pairs) = args.pairs {
+        pairs::measure(size, pairs, args.format);
+        return ExitCode::SUCCESS;
+    }
     let tables = measure(size);
     match args.format {
         Format::Text => tables::print(size, &tables),

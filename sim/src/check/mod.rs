@@ -23,25 +23,42 @@ use std::time::Instant;
 use serde::Serialize;
 
 pub use self::settling::{NotKnown, SETTLE_ROUNDS, SETTLES, Unsettled};
+use crate::cli::thousands;
 use crate::system::{NodeOf, System};
+use crate::world::rules::PANICKED;
 use crate::world::{Action, Limits, Rules, World};
 
 /// How a property came out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// Always true, in all states that were visited.
+    /// Always true, in all states that there are.
     Holds,
+    /// Always true in the states that were visited, and these were not all.
+    HoldsSoFar,
     /// Somewhere false.
     Violated,
     /// A limit was reached before it could be said.
     Unknown,
     /// Somewhere true.
     Witnessed,
-    /// Nowhere true, in all states that were visited.
+    /// Nowhere true, in all states that there are.
     Missing,
+    /// Nowhere true in the states that were visited, and these were not all.
+    NotSeenSoFar,
     /// Nowhere true, and not to be expected within [these limits](System::lacks).
     OutOfReach,
+}
+
+impl Verdict {
+    /// The same, where not all was visited.
+    fn so_far(self) -> Self {
+        match self {
+            Self::Holds | Self::HoldsSoFar => Self::HoldsSoFar,
+            Self::Missing | Self::OutOfReach | Self::NotSeenSoFar => Self::NotSeenSoFar,
+            Self::Violated | Self::Unknown | Self::Witnessed => self,
+        }
+    }
 }
 
 /// How a search ended.
@@ -80,6 +97,9 @@ pub struct CheckReport {
     pub steps: usize,
     /// How many distinct states they led to.
     pub unique_states: usize,
+    /// How many there are to be, if that is [pinned](crate::suite::Suite::pin) and could be counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expected_states: Option<usize>,
     /// The longest of the shortest paths, counted in states (with stateright and more than one thread it may
     /// be longer).
     pub depth: usize,
@@ -91,6 +111,9 @@ pub struct CheckReport {
     pub exhausted: bool,
     /// What ended the search before that.
     pub stopped_by: Option<String>,
+    /// Which property the counterexample violates, if one was found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub counterexample: Option<&'static str>,
     /// What was asked, and how it came out.
     pub properties: BTreeMap<&'static str, Verdict>,
     /// The option for which nobody asked whether states [settle](SETTLES); `None` if it was asked.
@@ -114,7 +137,7 @@ pub struct CheckReport {
     pub peak_memory_bytes: u64,
     /// How long it took, in seconds.
     pub wall_s: f64,
-    /// Why the checkpoint could not be read, so that nothing was done; or not be written.
+    /// Why the system cannot be explored, or the checkpoint not be read, so that nothing was done; or not be written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
@@ -125,14 +148,30 @@ impl CheckReport {
         self.exhausted && self.unique_states <= 1
     }
 
-    /// Whether everything came out as it must: something happens, all visited, all invariants hold, all witnesses seen that these
+    /// Whether nothing was asked: there is no property.
+    pub fn asks_nothing(&self) -> bool {
+        self.properties.is_empty()
+    }
+
+    /// What is to be said if the space was exhausted and is not the one that was pinned.
+    pub fn changed(&self) -> Option<String> {
+        let expected =
+            self.expected_states.filter(|&states| self.exhausted && states != self.unique_states)?;
+        let (states, expected) = (thousands(self.unique_states as u64), thousands(expected as u64));
+        Some(format!("the space has changed: {states} distinct states instead of {expected}"))
+    }
+
+    /// Whether everything came out as it must: the space is the one that is known, something happens, something was
+    /// asked, all was visited, all invariants hold, and all witnesses were seen that these
     /// limits let be expected.
     pub fn is_proof(&self) -> bool {
         let fine = |verdict: &Verdict| match verdict {
             Verdict::Holds | Verdict::Witnessed | Verdict::OutOfReach => true,
             Verdict::Violated | Verdict::Unknown | Verdict::Missing => false,
+            Verdict::HoldsSoFar | Verdict::NotSeenSoFar => false,
         };
-        self.exhausted && !self.is_empty() && self.properties.values().all(fine)
+        let is_sound = !self.is_empty() && !self.asks_nothing() && self.changed().is_none();
+        self.exhausted && is_sound && self.properties.values().all(fine)
     }
 
     /// Whether a limit kept some property from being decided.
@@ -148,9 +187,9 @@ impl CheckReport {
 
 /// A path from the beginning to a state that breaks an invariant.
 pub struct Counterexample<S: System> {
-    /// Which invariant, or [`SETTLES`].
+    /// Which invariant, [`NEVER_PANICS`] or [`SETTLES`].
     pub invariant: &'static str,
-    /// What happens.
+    /// What happens, beginning [there](Rules::start_of).
     pub path: Vec<Action<NodeOf<S>>>,
 }
 
@@ -294,6 +333,11 @@ impl Stop {
 }
 
 impl CheckOptions {
+    /// Whether a space has as many distinct states as is pinned: other engines, and other reductions, count others.
+    pub fn counts_are_known(&self) -> bool {
+        self.explorer == Explorer::Own && self.walks.is_none() && self.reductions == Reductions::USUAL
+    }
+
     /// Whether a search that has taken so many steps must end.
     fn stop_after(&self, steps: usize) -> Option<Stop> {
         if let Some(max) = self.max_steps.filter(|&max| steps >= max) {
@@ -321,7 +365,7 @@ struct Found<S: System> {
     seen: u64,
     /// What ended the search before everything was visited, if no invariant did.
     stopped_by: Option<Stop>,
-    /// What is broken, and how to get there.
+    /// What is broken, and how to get there, all boots included.
     broken: Option<(Broken, Vec<Action<NodeOf<S>>>)>,
     /// Why it is not known whether the system settles, and from where.
     not_known: Option<(String, Vec<Action<NodeOf<S>>>)>,
@@ -344,9 +388,17 @@ impl<S: System> Found<S> {
 enum Broken {
     /// The invariant with this number.
     Invariant(usize),
+    /// Something has panicked.
+    Panic,
+    /// Something panics from here on, when it is asked whether the system settles.
+    SettlingPanics,
     /// From here the system does not settle.
     Settling,
 }
+
+/// The name of the property that nothing panics: no node in any step, no invariant, witness or history, nor anything
+/// when it is asked whether the system [settles](SETTLES).
+pub const NEVER_PANICS: &str = "never-panics";
 
 /// Explores a system within limits.
 pub fn check<S: System>(
@@ -359,6 +411,9 @@ pub fn check<S: System>(
     rules.every_crash_point = !options.reductions.crash_points;
     let started = Instant::now();
     let conclude = |rules: &Rules<S>, found| conclude(name, rules, options, started, found);
+    if let Err(why) = Rules::fits(&rules.system) {
+        return conclude(&rules, Found::nothing(why));
+    }
     match options.explorer {
         Explorer::Own => conclude(
             &rules,
@@ -379,12 +434,13 @@ fn conclude<S: System>(
     found: Found<S>,
 ) -> (CheckReport, Option<Counterexample<S>>) {
     let (mut properties, mut lacks) = (BTreeMap::new(), BTreeMap::new());
+    let has_seen = |bit: usize| found.seen.checked_shr(bit as u32).unwrap_or(0) & 1 != 0;
     for (bit, invariant) in rules.invariants.iter().enumerate() {
-        let is_broken = found.seen & (1 << bit) != 0;
+        let is_broken = has_seen(bit);
         properties.insert(invariant.name, if is_broken { Verdict::Violated } else { Verdict::Holds });
     }
     for (bit, witness) in rules.witnesses.iter().enumerate() {
-        let is_seen = found.seen & (1 << (rules.invariants.len() + bit)) != 0;
+        let is_seen = has_seen(rules.invariants.len() + bit);
         let lack = rules.system.lacks(witness.name, &rules.limits).filter(|_| !is_seen);
         lacks.extend(lack.map(|lack| (witness.name, lack)));
         properties.insert(
@@ -420,6 +476,7 @@ fn conclude<S: System>(
     let is_asked = settling_unasked.is_none();
     let settling_losses = if is_asked { settling::settling_asked(&rules.limits) } else { Vec::new() };
     let settling_unknown = found.not_known.map(|(why, path)| {
+        let path = rules.without_plain_boots(path);
         let path = path.iter().map(|action| rules.tell(action)).collect();
         NotKnown { why, path }
     });
@@ -427,13 +484,21 @@ fn conclude<S: System>(
         Broken::Invariant(number) => {
             Some(format!("invariant {} is violated", rules.invariants[*number].name))
         }
+        Broken::Panic | Broken::SettlingPanics => Some("a panic".into()),
         Broken::Settling => None, // the search has gone on
     });
+    let counterexample = found.broken.map(|(broken, path)| counterexample(rules, broken, path));
+    let invariant = counterexample.as_ref().map(|found| found.invariant);
+    let has_panicked = found.seen & PANICKED != 0 || invariant == Some(NEVER_PANICS);
+    properties.insert(NEVER_PANICS, if has_panicked { Verdict::Violated } else { Verdict::Holds });
     let (end, stopped_by) = match (broken, found.stopped_by) {
         (Some(broken), _) => (End::Broken, Some(broken)),
         (None, Some(Stop { end, why })) => (end, Some(why)),
         (None, None) => (End::Exhausted, None),
     };
+    if stopped_by.is_some() {
+        properties.values_mut().for_each(|verdict| *verdict = verdict.so_far());
+    }
     let report = CheckReport {
         model: name.into(),
         explorer: options.explorer,
@@ -442,11 +507,13 @@ fn conclude<S: System>(
         operations: rules.operations,
         steps: found.steps,
         unique_states: found.states,
+        expected_states: None,
         depth: found.depth,
         reductions: reductions.names(),
         end,
         exhausted: stopped_by.is_none(),
         stopped_by,
+        counterexample: invariant,
         properties,
         settling_unasked,
         settling_losses,
@@ -458,31 +525,41 @@ fn conclude<S: System>(
         wall_s: started.elapsed().as_secs_f64(),
         error: found.error,
     };
-    let counterexample = found.broken.map(|(broken, path)| match broken {
-        Broken::Invariant(number) => Counterexample {
-            invariant: rules.invariants[number].name,
-            path: up_to_where_it_breaks(rules, number, path),
-        },
-        Broken::Settling => Counterexample { invariant: SETTLES, path },
-    });
     (report, counterexample)
+}
+
+/// What is broken, and the way to where it is.
+fn counterexample<S: System>(
+    rules: &Rules<S>,
+    broken: Broken,
+    path: Vec<Action<NodeOf<S>>>,
+) -> Counterexample<S> {
+    let (invariant, path) = match broken {
+        Broken::Invariant(number) => {
+            (rules.invariants[number].name, up_to_where_it_breaks(rules, 1 << number, path))
+        }
+        Broken::Panic => (NEVER_PANICS, up_to_where_it_breaks(rules, PANICKED, path)),
+        Broken::SettlingPanics => (NEVER_PANICS, path),
+        Broken::Settling => (SETTLES, path),
+    };
+    Counterexample { invariant, path: rules.without_plain_boots(path) }
 }
 
 /// Whether the system settles at the end of a path: see [`SETTLES`].
 pub fn settles_after<S: System>(rules: &Rules<S>, path: &[Action<NodeOf<S>>]) -> Result<(), Unsettled> {
-    let end = path.iter().fold(rules.initial(), |world, action| rules.apply(&world, action).0);
+    let end = path.iter().fold(rules.start_of(path), |world, action| rules.apply(&world, action).0);
     explorer::settles(rules, &end)
 }
 
 /// stateright may report a path that goes on.
 fn up_to_where_it_breaks<S: System>(
     rules: &Rules<S>,
-    invariant: usize,
+    verdict: u64,
     mut path: Vec<Action<NodeOf<S>>>,
 ) -> Vec<Action<NodeOf<S>>> {
-    let mut world: World<S> = rules.initial();
+    let mut world: World<S> = rules.start_of(&path);
     let breaks = |action: &Action<_>| {
-        let is_broken = world.breaks(invariant);
+        let is_broken = world.verdict & verdict != 0;
         world = rules.apply(&world, action).0;
         is_broken
     };

@@ -5,9 +5,11 @@
 
 use stateright::{Model, Property};
 
+use super::NEVER_PANICS;
+use crate::panics::catch;
 use crate::system::System;
 use crate::trace::text::tell_effect;
-use crate::world::rules::MAX_PROPERTIES;
+use crate::world::rules::{MAX_PROPERTIES, PANICKED};
 use crate::world::{Rules, Transition, World};
 
 impl<S: System> Model for Rules<S> {
@@ -16,7 +18,13 @@ impl<S: System> Model for Rules<S> {
     type Action = Transition<S>;
 
     fn init_states(&self) -> Vec<World<S>> {
-        vec![self.initial()]
+        if self.from_boot {
+            return vec![self.before_boot()];
+        }
+        let mut starts: Vec<_> = self.starts().worlds.into_iter().map(|(world, _)| world).collect();
+        let plain = self.plain_start();
+        starts.sort_by_key(|start| *start != plain); // what a person looks at first
+        starts
     }
 
     fn actions(&self, world: &World<S>, actions: &mut Vec<Transition<S>>) {
@@ -39,13 +47,22 @@ impl<S: System> Model for Rules<S> {
             out += &format!("    {told}\n");
         }
         let now = self.observe(&next);
+        if let Some(panic) = next.panic() {
+            out += &format!("    ✗ {panic}\n");
+        }
         for invariant in &self.invariants {
-            if let Err(why) = (invariant.check)(&now) {
-                out += &format!("    ✗ invariant {} is violated: {why}\n", invariant.name);
+            match catch(|| (invariant.check)(&now)) {
+                Ok(Ok(())) => {}
+                Ok(Err(why)) => out += &format!("    ✗ invariant {} is violated: {why}\n", invariant.name),
+                Err(panic) => out += &format!("    ✗ invariant {} {panic}\n", invariant.name),
             }
         }
-        for witness in self.witnesses.iter().filter(|witness| (witness.seen)(&now)) {
-            out += &format!("    ✓ {}: {}\n", witness.name, witness.about);
+        for witness in &self.witnesses {
+            match catch(|| (witness.seen)(&now)) {
+                Ok(false) => {}
+                Ok(true) => out += &format!("    ✓ {}: {}\n", witness.name, witness.about),
+                Err(panic) => out += &format!("    ✗ {} {panic}\n", witness.name),
+            }
         }
         Some(format!("{out}\n{next:?}"))
     }
@@ -62,7 +79,8 @@ impl<S: System> Model for Rules<S> {
             .iter()
             .zip(&conditions[self.invariants.len()..])
             .map(|(witness, condition)| Property::sometimes(witness.name, condition.present));
-        always.chain(sometimes).collect()
+        let panics = |_: &Self, world: &World<S>| world.verdict & PANICKED == 0;
+        always.chain(sometimes).chain([Property::always(NEVER_PANICS, panics)]).collect()
     }
 }
 

@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use stateright::{Checker, HasDiscoveries, Model};
 
-use super::{Broken, CheckOptions, CheckProgress, Found, Stop};
+use super::explorer::broken;
+use super::{Broken, CheckOptions, CheckProgress, Found, NEVER_PANICS, Stop};
 use crate::system::System;
 use crate::world::Rules;
+use crate::world::rules::PANICKED;
 
 /// Searches until everything is visited or an invariant is broken, and hands over what it found.
 pub fn explore<S: System, T>(
@@ -15,6 +17,24 @@ pub fn explore<S: System, T>(
     progress: &mut dyn FnMut(CheckProgress),
     conclude: impl FnOnce(&Rules<S>, Found<S>) -> T,
 ) -> T {
+    let starts = rules.starts();
+    if let Some((bits, path)) = starts.broken {
+        let (steps, states) = (path.len(), path.len());
+        let broken = broken(bits).map(|broken| (broken, path));
+        let (seen, depth) = (starts.seen, 0);
+        let found = Found {
+            error: None,
+            steps,
+            states,
+            depth,
+            runs: None,
+            seen,
+            stopped_by: None,
+            broken,
+            not_known: None,
+        };
+        return conclude(&rules, found);
+    }
     let mut builder = rules.checker().threads(options.threads).finish_when(HasDiscoveries::AnyFailures);
     if let Some(max) = options.max_steps {
         builder = builder.target_state_count(max);
@@ -37,13 +57,16 @@ pub fn explore<S: System, T>(
     let names = rules.invariants.iter().map(|invariant| invariant.name);
     let names = names.chain(rules.witnesses.iter().map(|witness| witness.name));
     let bits = names.enumerate().map(|(bit, name)| u64::from(found.contains_key(name)) << bit);
-    let seen = bits.fold(0, |seen, bit| seen | bit);
-    let broken = rules.invariants.iter().enumerate().find_map(|(place, invariant)| {
-        let path = found.get(invariant.name)?.clone();
-        Some((
-            Broken::Invariant(place),
-            path.into_actions().into_iter().map(|transition| transition.action).collect(),
-        ))
+    let bits = bits.chain(found.contains_key(NEVER_PANICS).then_some(PANICKED));
+    let seen = bits.fold(starts.seen, |seen, bit| seen | bit);
+    let invariants = rules.invariants.iter().enumerate();
+    let invariants = invariants.map(|(place, invariant)| (invariant.name, Broken::Invariant(place)));
+    let broken = invariants.chain([(NEVER_PANICS, Broken::Panic)]).find_map(|(name, broken)| {
+        let path = found.get(name)?.clone();
+        let first = path.clone().into_states().into_iter().next();
+        let (_, way) = starts.worlds.iter().find(|(world, _)| Some(world) == first.as_ref())?;
+        let actions = path.into_actions().into_iter().map(|transition| transition.action);
+        Some((broken, way.iter().cloned().chain(actions).collect()))
     });
     let steps = checker.state_count();
     let too_many = options.max_steps.filter(|&max| steps >= max).map(|max| format!("--max-steps {max}"));

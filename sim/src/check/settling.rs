@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 pub use super::explorer::settling_asked;
+use crate::panics::Panic;
 
 /// The name of the property that from every state the system settles: once all is healed it comes to rest, and stays
 /// so. All is healed: links are whole, and nothing crashes any more. Time goes in rounds. In each
@@ -41,18 +42,29 @@ pub const SETTLE_ROUNDS: usize = 10_000;
 /// Why it cannot be said that a system settles.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Unsettled {
-    /// It does not: what is missing, and how the rounds repeat.
-    Never(String),
+    /// It does not.
+    Never {
+        /// What is missing, and how the rounds repeat.
+        why: String,
+        /// What happens in the rounds, in words.
+        rounds: Vec<String>,
+    },
     /// Nobody knows: which limit was reached, and what goes on changing.
     Unknown(String),
+    /// Something panics meanwhile.
+    Panicked(Panic),
 }
 
 impl Unsettled {
     /// The same, under this condition.
     pub(super) fn with(self, condition: &str) -> Self {
         match self {
-            Self::Never(why) => Self::Never(format!("with {condition}, {why}")),
+            Self::Never { why, mut rounds } => {
+                rounds.insert(0, format!("with {condition}:"));
+                Self::Never { why: format!("with {condition}, {why}"), rounds }
+            }
             Self::Unknown(why) => Self::Unknown(format!("with {condition}, {why}")),
+            Self::Panicked(panic) => Self::Panicked(panic),
         }
     }
 }

@@ -29,8 +29,8 @@ pub struct Cli {
 const EXIT_CODES: &str = "\
 Exit codes: 0 all is well, 1 an invariant is violated (or a witness was never seen), 2 usage, \
 3 a run did not converge, 4 a node panicked, 5 a run was not deterministic, or a node differs from its recording, \
-6 a check was stopped by a cap or could not decide whether the system settles, and has found nothing: no proof; \
-130 and 143 the same for Ctrl-C and SIGTERM, \
+6 a check was stopped by a cap or could not decide whether the system settles, and has found nothing: no proof, \
+8 a space is not as large as is pinned; 130 and 143 the same for Ctrl-C and SIGTERM, \
 141 the same if nobody reads standard output any more; 7 nothing is wrong, but a result could not be written: \
 standard output, a page, a recording, a checkpoint. What is found wrong keeps its own code whatever cannot be written; \
 where that can be known before the work begins the code is 2 and nothing is done.";
@@ -69,9 +69,6 @@ What is listed as a scenario is for sim, replay, plan and shrink; a model is for
 
 Example: list --format json")]
     List,
-    /// Answers another process that checks determinism.
-    #[command(hide = true)]
-    Twin,
     /// Run scenarios under many seeds. Each seed decides every crash, cut, loss and delay.
     #[command(after_help = "\
 Ctrl-C ends a sweep early: what is known by then is reported, and saved if there is a checkpoint. A second \
@@ -168,7 +165,7 @@ pub struct SimArgs {
     /// What runs the seeds.
     #[arg(long, value_enum, default_value_t)]
     pub engine: EnginesArg,
-    /// Run each seed twice, in two processes, and compare the digests of all that happens.
+    /// Run each seed again, in a fresh process and after other seeds, and compare the digests.
     #[arg(long)]
     pub check_determinism: bool,
     /// Stop after so many seeds have failed; 1 stops at the first.
@@ -356,6 +353,10 @@ pub struct SpaceArgs {
     /// How many members may turn unhealthy, at any moment.
     #[arg(long)]
     pub unhealthy: Option<u8>,
+    /// How many members may start for the first time when others have begun already. All others start before
+    /// anything else happens, in any order.
+    #[arg(long)]
+    pub late_boots: Option<u8>,
     /// Whether a record is durable as soon as it is written, or becomes so as an action of its own. With `sync` no
     /// crash loses a record that was written; with `async`, a larger space, it is also proven that nothing relies on
     /// a record before it is durable.
@@ -477,8 +478,14 @@ pub enum DiskArg {
 }
 
 impl CheckArgs {
-    /// `Err` names what the engine would leave undone.
+    /// `Err` names what the engine would leave undone, or that there is nothing to do.
     pub fn are_for_the_engine(&self) -> Result<(), String> {
+        if let (Some(seeds), Some(shard)) = (&self.walk, self.shard)
+            && shard.of(seeds).is_empty()
+        {
+            let Range { start, end } = seeds;
+            return Err(format!("--shard {shard} of --walk {start}..{end} holds no seed"));
+        }
         let ours = [
             (self.checkpoint.is_some(), "--checkpoint", "cannot go on"),
             (self.walk.is_some(), "--walk", "does not walk so"),
@@ -548,6 +555,7 @@ impl SpaceArgs {
             periodic: self.heartbeats,
             retries: self.retries,
             unhealthy: self.unhealthy,
+            late_boots: self.late_boots,
             disk: self.disk.map(|disk| match disk {
                 DiskArg::Sync => Disk::Sync,
                 DiskArg::Async => Disk::Async,

@@ -43,6 +43,7 @@ pub fn climb(suite: &Suite, args: &CheckArgs, format: Format) -> Result<u8, Stri
     args.are_for_the_engine()?;
     let rungs = rungs(suite, args)?;
     for (name, space) in &rungs {
+        find_model(suite, name)?.check_args(*space).map_err(|why| format!("{name}{space}: {why}"))?;
         if args.symmetry && !find_model(suite, name)?.has_symmetry(*space) {
             return Err(no_symmetry(name));
         }
@@ -74,7 +75,7 @@ pub fn climb(suite: &Suite, args: &CheckArgs, format: Format) -> Result<u8, Stri
             continue;
         }
         let model = find_model(suite, name)?;
-        let (report, found) = run_check(model, space, options.clone(), signals.as_ref());
+        let (report, found) = run_check(suite, model, space, options.clone(), signals.as_ref());
         match exit_code(&report, signals.as_ref()) {
             0 => {}
             code @ NO_PROOF.. => {
@@ -111,6 +112,9 @@ fn rungs<'s>(suite: &'s Suite, args: &'s CheckArgs) -> Result<Vec<(&'s str, Mode
     let is_asked = |name: &str| args.name == "all" || args.name == name;
     if args.name != "all" {
         find_model(suite, &args.name)?;
+    }
+    if !args.deep && suite.models.is_empty() {
+        return Err("there are no models: a check of all of them would say nothing".into());
     }
     if !args.deep {
         return Ok(suite.models.iter().map(|model| (model.name(), ModelArgs::default())).collect());

@@ -26,16 +26,25 @@ use serde_json::json;
 use self::args::{CheckArgs, Cli, Command, ExploreArgs, Format};
 use self::signals::Signals;
 use crate::capsule::File;
-use crate::check::{CheckOptions, CheckReport, End, Explorer, INTERRUPTED, SETTLES, Verdict as Property};
+use crate::check::{
+    CheckOptions, CheckReport, End, Explorer, INTERRUPTED, NEVER_PANICS, SETTLES, Verdict as Property,
+};
 use crate::files;
 use crate::suite::{AnyModel, AnyScenario, Explanation, Job, ModelArgs, Suite};
 use crate::sweep::{SweepOptions, SweepPart, twin};
 
+pub(crate) use self::output::thousands;
+
 /// Exit code: an invariant is violated, or what should have been seen was not.
 const VIOLATED: u8 = 1;
 const NO_CONVERGENCE: u8 = 3;
+const PANICKED: u8 = 4;
+/// Exit code: what a run comes to depends on what ran before it.
+const NOT_DETERMINISTIC: u8 = 5;
 /// Exit code: nothing is wrong so far, but a cap ended a check before it was a proof.
 const NO_PROOF: u8 = 6;
+/// Exit code: a space is not the one that was pinned, and nothing else is wrong.
+const CHANGED: u8 = 8;
 /// Exit code: the command line makes no sense, or names a file that cannot be read or written. Nothing was done.
 const USAGE: u8 = 2;
 /// Exit code: nothing is wrong with what was found, but not all of it could be written.
@@ -93,9 +102,11 @@ fn warn_of_capsules(option: &str) {
 const CAPSULES: &str = "coalmine-out";
 
 fn obey(suite: &Suite, cli: &Cli) -> u8 {
+    if twin::is_of(twin::COMMAND_LINE) {
+        return twin::serve(suite).map_or(USAGE, |()| 0);
+    }
     let done = match &cli.command {
         Command::List => list(suite, cli.format),
-        Command::Twin => twin::serve(suite).map(|()| 0),
         Command::Sim(args) => sweep::sim(suite, args, cli.format),
         Command::Merge(args) => sweep::merge(suite, args, cli.format),
         Command::Replay(args) => plans::replay(suite, args, cli.format),
@@ -148,7 +159,7 @@ fn check(suite: &Suite, args: &CheckArgs, format: Format) -> Result<u8, String> 
     if args.symmetry && !model.has_symmetry(space) {
         return Err(no_symmetry(model.name()));
     }
-    let (report, found) = run_check(model, space, options, signals.as_ref());
+    let (report, found) = run_check(suite, model, space, options, signals.as_ref());
     if let Some(why) = report.error.as_ref().filter(|_| report.steps == 0) {
         return Err(why.clone());
     }
@@ -212,12 +223,14 @@ struct Checked<'a> {
     capsule: Option<String>,
 }
 
-/// Saves a counterexample. What was found counts for more than where it is kept, so no error ends anything.
+/// Saves a counterexample, and reads it back: a file that does not come to the same verdict is none to name. What was
+/// found counts for more than where it is kept, so no error ends anything.
 fn save(model: &dyn AnyModel, found: &Explanation, path: Option<PathBuf>) -> Option<PathBuf> {
     let (name, invariant) = (model.name(), &found.invariant);
     let path = path.unwrap_or_else(|| Path::new(CAPSULES).join(format!("{name}-{invariant}.toml")));
-    match plans::write(&path, &found.capsule) {
-        Ok(()) => Some(path),
+    match plans::write(&path, &found.capsule).map(|()| plans::replays(&path)) {
+        Ok(true) => Some(path),
+        Ok(false) => None,
         Err(why) => {
             output::error(&why);
             None
@@ -228,14 +241,18 @@ fn save(model: &dyn AnyModel, found: &Explanation, path: Option<PathBuf>) -> Opt
 /// What is wrong comes first; then 0 is for a proof, and for walks, which claim none and were all walked.
 fn exit_code(report: &CheckReport, signals: Option<&Signals>) -> u8 {
     let bad = |property: &Property| matches!(property, Property::Violated | Property::Missing);
-    if report.violated().eq([SETTLES]) {
-        return NO_CONVERGENCE;
+    match report.counterexample {
+        Some(SETTLES) => return NO_CONVERGENCE,
+        Some(NEVER_PANICS) => return PANICKED,
+        Some(_) => return VIOLATED,
+        None => {}
     }
-    if report.violated().next().is_some() {
+    if report.asks_nothing() {
         return VIOLATED;
     }
     match report.end {
         End::Exhausted if report.is_empty() || report.properties.values().any(bad) => VIOLATED,
+        End::Exhausted if report.changed().is_some() => CHANGED,
         End::Exhausted | End::Walked if report.has_unknown() => NO_PROOF,
         End::Exhausted | End::Walked => 0, // what no walk came across is not missing
         End::Broken => VIOLATED,
@@ -245,6 +262,7 @@ fn exit_code(report: &CheckReport, signals: Option<&Signals>) -> u8 {
 }
 
 fn run_check(
+    suite: &Suite,
     model: &dyn AnyModel,
     args: crate::suite::ModelArgs,
     mut options: CheckOptions,
@@ -255,6 +273,7 @@ fn run_check(
     }
     let spinner = output::spinner(model.name());
     let started = Instant::now();
+    let pinned = options.counts_are_known().then(|| suite.pinned(model, args)).flatten();
     let (mut report, found) = model.check(args, options, &mut |progress| {
         let rate = progress.unique_states as f64 / started.elapsed().as_secs_f64().max(0.001);
         let (states, depth) = (output::thousands(progress.unique_states as u64), progress.depth);
@@ -266,6 +285,7 @@ fn run_check(
         spinner.tick();
     });
     spinner.finish_and_clear();
+    report.expected_states = pinned;
     if let (End::Interrupted, Some(signals), Some(why)) = (report.end, signals, &mut report.stopped_by) {
         *why = why.replacen(INTERRUPTED, &interrupted_by(signals), 1);
     }
@@ -279,6 +299,9 @@ fn interrupted_by(signals: &Signals) -> String {
 /// The main job: every part, and one table of verdicts. A signal ends it: what is left is not done. The first part that
 /// found something wrong decides the exit code; if none did, the first that is no proof.
 fn run(suite: &Suite, jobs: usize, format: Format) -> Result<u8, String> {
+    if suite.main_job.is_empty() {
+        return Err("there is no main job: nothing would be run".into());
+    }
     let started = Instant::now();
     let signals = Signals::catch()?;
     let mut rows = Vec::new();
@@ -316,19 +339,21 @@ fn run_job(suite: &Suite, job: &Job, jobs: usize, signals: &Signals) -> Result<(
             let part = SweepPart { stop: Arc::clone(&signals.stop), ..SweepPart::default() };
             let report = sweep::show(find_scenario(suite, name)?, &options, &part)?;
             let unfinished = if report.interrupted { signals.exit_code() } else { 0 };
-            let code = report.failures.first().map_or(unfinished, |failure| failure.verdict.exit_code());
+            let found = sweep::exit_code(std::slice::from_ref(&report));
+            let code = if found == 0 { unfinished } else { found };
             Ok((output::Row::of_sweep(&suite.program(), &report), code))
         }
         Job::Check(name, args) => {
             let options = CheckOptions { threads: jobs, ..CheckOptions::default() };
             let model = find_model(suite, name)?;
-            let (report, found) = run_check(model, *args, options, Some(signals));
+            model.check_args(*args)?;
+            let (report, found) = run_check(suite, model, *args, options, Some(signals));
             let story = found.map(|found| match save(model, &found, None) {
                 Some(path) => found.story + &output::lines_to_paste(&suite.program(), name, &path),
                 None => found.story,
             });
             let code = exit_code(&report, Some(signals));
-            Ok((output::Row::of_check(&report, story), code))
+            Ok((output::Row::of_check(format!("{name}{args}"), &report, story), code))
         }
     }
 }

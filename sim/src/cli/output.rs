@@ -69,7 +69,7 @@ const DIM: Style = Style::new().dimmed();
 const BOLD: Style = Style::new().bold();
 
 /// How many failures a sweep tells of.
-const TOLD: usize = 5;
+pub const TOLD: usize = 5;
 
 /// The line that runs a seed again.
 pub fn replay_line(program: &str, scenario: &str, seed: u64, engine: Engine) -> String {
@@ -87,9 +87,10 @@ pub fn engine_of(report: &SweepReport, failure: &Failure) -> Engine {
     if world { Engine::World } else { Engine::Madsim }
 }
 
-/// The line that runs a failure of a sweep again.
-fn replay_failure(program: &str, report: &SweepReport, failure: &Failure) -> String {
-    replay_line(program, &report.scenario, failure.seed, engine_of(report, failure))
+/// The line that runs a failure of a sweep again; none, if it depends on what ran before it.
+fn replay_failure(program: &str, report: &SweepReport, failure: &Failure) -> Option<String> {
+    let is_alone = !matches!(failure.verdict, Verdict::NotDeterministic { .. });
+    is_alone.then(|| replay_line(program, &report.scenario, failure.seed, engine_of(report, failure)))
 }
 
 /// How far a failing plan was made small.
@@ -152,7 +153,7 @@ pub fn sweep(program: &str, report: &SweepReport) {
     });
     println!(
         "{} {BOLD}{}{BOLD:#}  seeds {}{shard}: {} passed, {} failed  {DIM}{} events, {:.0} s simulated in {:.1} s, {rate:.0} seeds a second{DIM:#}",
-        mark(report.failed.is_empty()),
+        mark(report.failed.is_empty() && report.untested().is_none()),
         report.scenario,
         report.seeds,
         thousands(report.passed),
@@ -167,12 +168,25 @@ pub fn sweep(program: &str, report: &SweepReport) {
         }
         return; // each was told of already
     }
+    converged_after(report);
     for failure in report.failures.iter().take(TOLD) {
         println!("    seed {}: {}", failure.seed, failure.verdict.tell());
-        println!("      {}", replay_failure(program, report, failure));
+        if let Some(line) = replay_failure(program, report, failure) {
+            println!("      {line}");
+        }
     }
     if report.failures.len() > TOLD {
         println!("    and {} more", report.failures.len() - TOLD);
+    }
+    if let Some(why) = report.untested() {
+        println!("    {BAD}{why}{BAD:#}");
+    }
+    if report.size() == 0 {
+        println!(
+            "    {BAD}nothing was run{BAD:#}: there are fewer seeds than shards, and none is in this one"
+        );
+    } else if report.steps.is_empty() && report.failed.is_empty() && report.ran() > 0 {
+        println!("    {DIM}no plan has a step: nobody asks anything, and nothing breaks{DIM:#}");
     }
     let (ran, size) = (thousands(report.ran()), thousands(report.size()));
     if report.interrupted {
@@ -184,12 +198,23 @@ pub fn sweep(program: &str, report: &SweepReport) {
     }
 }
 
+/// How long the runs of a sweep took to converge.
+pub fn converged_after(report: &SweepReport) {
+    if let Some(times) = report.converged_after.tell() {
+        println!("    {DIM}{times}{DIM:#}");
+    }
+}
+
 /// The kinds of faults that a sweep should have had and had not.
 pub fn never_exercised(report: &SweepReport) {
     let never = report.effects.never();
     if report.ran() > 0 && !never.is_empty() {
         let names: Vec<_> = never.iter().map(Effect::name).collect();
         println!("    {DIM}never exercised: {}{DIM:#}", names.join(", "));
+    }
+    let never = report.steps.never();
+    if !never.is_empty() {
+        println!("    {DIM}planned, but never carried out: {}{DIM:#}", never.join(", "));
     }
 }
 
@@ -266,14 +291,16 @@ pub fn check(report: &CheckReport, story: Option<&str>) {
     println!("{BOLD}{model}{BOLD:#}  {DIM}{operations} requests, {limits}{DIM:#}");
     for (name, property) in &report.properties {
         let mark = match property {
-            Property::Missing if !report.exhausted => "–".into(), // it may be seen yet
-            Property::OutOfReach => "–".into(),
+            Property::NotSeenSoFar | Property::OutOfReach => "–".into(), // it may be seen yet, or elsewhere
             Property::Unknown => "?".into(),
-            Property::Holds | Property::Witnessed => mark(true),
+            Property::Holds | Property::HoldsSoFar | Property::Witnessed => mark(true),
             Property::Violated | Property::Missing => mark(false),
         };
         let lacks = report.lacks.get(name).map_or(String::new(), |lacks| format!(" (needs {lacks})"));
-        println!("  {mark} {name}: {}{lacks}", tell_property(*property, report.exhausted));
+        println!("  {mark} {name}: {}{lacks}", tell_property(*property));
+    }
+    if report.properties.keys().eq([&SETTLES]) {
+        println!("  {DIM}there are no invariants: nothing was asked but whether states settle{DIM:#}");
     }
     if let Some(NotKnown { why, path }) = &report.settling_unknown {
         println!("    {why}");
@@ -287,8 +314,11 @@ pub fn check(report: &CheckReport, story: Option<&str>) {
         None => format!("{GOOD}exhausted{GOOD:#}"),
         Some(why) => format!("{BAD}not exhausted{BAD:#}: {why}"),
     };
-    if report.is_empty() {
-        println!("  {} {EMPTY}", mark(false));
+    if let Some(why) = empty(report) {
+        println!("  {} {why}", mark(false));
+    }
+    if let Some(changed) = report.changed() {
+        println!("  {} {changed}. {RE_PIN}", mark(false));
     }
     println!(
         "{end}, {} distinct states, {} steps, depth {}, {:.1} s, {} MiB at most",
@@ -307,8 +337,18 @@ pub fn check(report: &CheckReport, story: Option<&str>) {
     println!("{DIM}the odds that two states shared a fingerprint: {:.0e}{DIM:#}", report.collision_odds);
 }
 
-/// What is wrong with a space of one state.
-const EMPTY: &str = "nothing ever happens: a space of one state proves nothing";
+/// What is wrong with a check that proves nothing, whatever it says.
+fn empty(report: &CheckReport) -> Option<&'static str> {
+    if report.is_empty() {
+        return Some("nothing ever happens: a space of one state proves nothing");
+    }
+    let why = "nothing was asked: there is no invariant, no witness, and nobody asks whether states settle";
+    report.asks_nothing().then_some(why)
+}
+
+/// What to do about a space that has changed.
+const RE_PIN: &str = "Either the node or the rules of the world have: if that was meant, pin the new count \
+                      (`Suite::pin`); if not, the check may have lost what it was to find";
 
 /// The head of a table of checks, the first column as wide as this.
 pub fn rungs_begin(width: usize) {
@@ -330,12 +370,11 @@ pub fn rung(check: &str, width: usize, report: &CheckReport) {
     let bad =
         |property: &Property| matches!(property, Property::Violated | Property::Unknown | Property::Missing);
     let bad = report.properties.iter().filter(|(_, property)| bad(property));
-    let bad: Vec<_> = bad
-        .map(|(name, property)| format!("{name}: {}", tell_property(*property, report.exhausted)))
-        .collect();
+    let bad: Vec<_> = bad.map(|(name, property)| format!("{name}: {}", tell_property(*property))).collect();
     let verdict = match &report.stopped_by {
         _ if report.is_proof() => format!("{GOOD}proof{GOOD:#}"),
-        None if report.is_empty() => format!("{BAD}{EMPTY}{BAD:#}"),
+        None if empty(report).is_some() => format!("{BAD}{}{BAD:#}", empty(report).unwrap_or_default()),
+        None if bad.is_empty() => format!("{BAD}{}{BAD:#}. {RE_PIN}", report.changed().unwrap_or_default()),
         None => format!("{BAD}{}{BAD:#}", bad.join(", ")),
         Some(why) => format!("{BAD}not exhausted{BAD:#}: {why}"),
     };
@@ -358,17 +397,16 @@ pub fn lines_to_paste(program: &str, model: &str, path: &Path) -> String {
     format!("    {program} replay {file} --html {page}\n    {program} explore {model} --at {file}\n")
 }
 
-fn tell_property(property: Property, exhausted: bool) -> &'static str {
+fn tell_property(property: Property) -> &'static str {
     match property {
-        Property::Holds if exhausted => "holds",
-        Property::Holds => "holds so far",
+        Property::Holds => "holds",
+        Property::HoldsSoFar => "holds so far",
         Property::Violated => "VIOLATED",
         Property::Unknown => "NOT KNOWN",
         Property::Witnessed => "witnessed",
-        Property::Missing if exhausted => "NEVER SEEN",
-        Property::Missing => "not seen so far",
-        Property::OutOfReach if exhausted => "not seen in this space",
-        Property::OutOfReach => "not seen so far",
+        Property::Missing => "NEVER SEEN",
+        Property::OutOfReach => "not seen in this space",
+        Property::NotSeenSoFar => "not seen so far",
     }
 }
 
@@ -388,16 +426,18 @@ pub struct Row {
 
 impl Row {
     pub fn of_sweep(program: &str, report: &SweepReport) -> Self {
-        let passed = report.failed.is_empty() && !report.interrupted;
+        let untested = report.untested();
+        let passed = report.failed.is_empty() && !report.interrupted && untested.is_none();
         let verdict = match report.failed.len() {
             0 if report.interrupted => {
                 format!("interrupted, {} seeds are left", report.size() - report.ran())
             }
-            0 => "all pass".into(),
+            0 => untested.unwrap_or("all pass").into(),
             failed => format!("{failed} seeds fail"),
         };
         let story = report.failures.first().map(|failure| {
-            format!("{}\n  {}", failure.verdict.tell(), replay_failure(program, report, failure))
+            let line = replay_failure(program, report, failure);
+            failure.verdict.tell() + &line.map_or_else(String::new, |line| format!("\n  {line}"))
         });
         Self {
             what: "sim".into(),
@@ -412,12 +452,12 @@ impl Row {
 
     pub fn not_done(job: &Job, why: &str) -> Self {
         let (what, name) = match job {
-            Job::Sweep(name, _) => ("sim", name),
-            Job::Check(name, _) => ("check", name),
+            Job::Sweep(name, _) => ("sim", (*name).to_owned()),
+            Job::Check(name, args) => ("check", format!("{name}{args}")),
         };
         Self {
             what: what.into(),
-            name: (*name).into(),
+            name,
             passed: false,
             covered: "nothing".into(),
             verdict: format!("not done: {why}"),
@@ -426,23 +466,26 @@ impl Row {
         }
     }
 
-    pub fn of_check(report: &CheckReport, story: Option<String>) -> Self {
+    pub fn of_check(check: String, report: &CheckReport, story: Option<String>) -> Self {
         let verdict = match &report.stopped_by {
             None if report.is_proof() => "exhausted, all hold".into(),
-            None if report.is_empty() => EMPTY.into(),
             None if report.violated().eq([SETTLES]) => format!("exhausted, {SETTLES} is violated"),
             None if report.has_unknown() => format!("exhausted, but whether it {SETTLES} is not known"),
+            None if empty(report).is_some() => empty(report).unwrap_or_default().into(),
+            None if !report.properties.values().any(|it| *it == Property::Missing) => {
+                report.changed().unwrap_or_default()
+            }
             None => "exhausted, a witness is missing".into(),
             Some(why) => why.clone(),
         };
         Self {
             what: "check".into(),
-            name: format!("{} of {} nodes", report.model, report.nodes),
+            name: check,
             passed: report.is_proof(),
             covered: format!("{} distinct states", thousands(report.unique_states as u64)),
             verdict,
             wall_s: report.wall_s,
-            story,
+            story: story.or_else(|| report.changed().map(|changed| format!("{changed}. {RE_PIN}"))),
         }
     }
 }

@@ -7,11 +7,13 @@ use serde_json::json;
 
 use super::args::{Format, PlanArgs, ReplayArgs, ShrinkArgs};
 use super::signals::Signals;
-use super::{CAPSULES, VIOLATED, beside, can_be_written, find_scenario, output};
+use super::{CAPSULES, NOT_DETERMINISTIC, VIOLATED, beside, can_be_written, find_scenario, output};
 use crate::capsule::{Expected, File};
 use crate::path::Piece;
 use crate::run::{Engine, Verdict};
 use crate::suite::{AnyScenario, FileOutcome, Outcome, Shrunk, Suite};
+use crate::sweep::confirm::{self, Unreplayed};
+use crate::sweep::twin::{COMMAND_LINE, Launch};
 use crate::trace::html::{self, LeftOut, Page};
 use crate::{files, paste};
 
@@ -160,7 +162,7 @@ fn replayed(
 
 /// Prints the plan of a seed.
 pub fn plan(suite: &Suite, args: &PlanArgs, format: Format) -> Result<u8, String> {
-    let text = find_scenario(suite, &args.name)?.plan(Engine::default(), args.seed);
+    let text = find_scenario(suite, &args.name)?.plan(Engine::default(), args.seed)?;
     match format {
         Format::Text => output::text(text.trim_end()),
         Format::Json => {
@@ -179,9 +181,16 @@ pub fn shrink(suite: &Suite, args: &ShrinkArgs, format: Format) -> Result<u8, St
     let signals = Signals::catch()?;
     let shrunk = shrink_seed(scenario, args.engine.into(), args.seed, args.runs, &signals);
     let Some(shrunk) = shrunk else {
+        let outcome = scenario.run(args.engine.into(), args.seed, false);
+        if let Verdict::Refused { .. } = outcome.verdict {
+            return Err(format!("seed {} of {} {}", args.seed, args.name, outcome.verdict.tell()));
+        }
         return Err(format!("seed {} of {} passes: there is nothing to shrink", args.seed, args.name));
     };
     let written = write(&path, &shrunk.capsule);
+    if written.is_ok() && !replays(&path) {
+        return Ok(NOT_DETERMINISTIC);
+    }
     match format {
         Format::Text => {
             output::text(&shrunk.capsule);
@@ -220,6 +229,24 @@ pub fn shrink_seed(
     });
     spinner.finish_and_clear();
     shrunk
+}
+
+/// Whether a file that was written comes to the verdict that it names, read back by a process that has run nothing
+/// else. If it does not, that is said, and the file is removed; if nobody can be asked, that is said.
+pub fn replays(path: &Path) -> bool {
+    let done = confirm::replays(&Launch::again(COMMAND_LINE), path);
+    match &done {
+        Ok(()) => true,
+        Err(Unreplayed::NobodyAnswers(why)) => {
+            output::error(&format!("{}: not run again in a fresh process: {why}", path.display()));
+            true
+        }
+        Err(Unreplayed::Differs(why)) => {
+            output::error(&format!("{}: {why}", path.display()));
+            let _ = std::fs::remove_file(path);
+            false
+        }
+    }
 }
 
 /// Where the capsule of a seed is kept if nobody says.

@@ -7,13 +7,16 @@ use serde::Serialize;
 
 use super::args::{Format, MergeArgs, SimArgs};
 use super::signals::Signals;
-use super::{UNHEARD, USAGE, beside, can_be_written, find_scenario, output, plans, warn_of_capsules};
+use super::{
+    UNHEARD, USAGE, VIOLATED, beside, can_be_written, find_scenario, output, plans, warn_of_capsules,
+};
 use crate::faults::Effect;
 use crate::files;
-use crate::run::Verdict;
 use crate::suite::{AnyScenario, Suite};
+use crate::sweep::confirm::confirm;
 use crate::sweep::merge::{self, ALL, MergeError};
-use crate::sweep::{Failure, SweepOptions, SweepPart, SweepReport, sweep_part};
+use crate::sweep::twin::{COMMAND_LINE, Launch};
+use crate::sweep::{SweepOptions, SweepPart, SweepReport, sweep_part};
 
 /// How many plans are run to make the first failure of a sweep small.
 const SHRINK_RUNS: u64 = 2_000;
@@ -31,6 +34,9 @@ pub fn sim(suite: &Suite, args: &SimArgs, format: Format) -> Result<u8, String> 
     } else {
         vec![find_scenario(suite, &args.name)?]
     };
+    if scenarios.is_empty() {
+        return Err("there are no scenarios: a sweep of all of them would say nothing".into());
+    }
     let options = SweepOptions {
         engines: args.engine.into(),
         seeds: args.seeds.clone(),
@@ -44,7 +50,7 @@ pub fn sim(suite: &Suite, args: &SimArgs, format: Format) -> Result<u8, String> 
     }
     let signals = Signals::catch()?;
     let stop = Arc::clone(&signals.stop);
-    let twins = args.check_determinism.then(Arc::default);
+    let twins = Some(Launch::again(COMMAND_LINE));
     let part = SweepPart { shard: args.shard, checkpoint: args.checkpoint.clone(), stop, twins };
     let mut reports = Vec::new();
     for scenario in scenarios {
@@ -75,7 +81,7 @@ pub fn sim(suite: &Suite, args: &SimArgs, format: Format) -> Result<u8, String> 
     if let (Some(whole), Format::Text) = (&whole, format) {
         output::never_exercised(whole);
     }
-    let code = match first_exit_code(&reports) {
+    let code = match exit_code(&reports) {
         0 if signals.stopped() && interrupted => signals.exit_code(),
         0 if interrupted => UNHEARD,
         found => found,
@@ -84,7 +90,7 @@ pub fn sim(suite: &Suite, args: &SimArgs, format: Format) -> Result<u8, String> 
     Ok(beside(code, unsaved.map_or(Ok(()), Err)))
 }
 
-/// Makes the plan of the first failure small, and keeps it as a capsule.
+/// Makes the plan of the first failure small that came again in a fresh process, and keeps it as a capsule.
 fn shrink_first(
     suite: &Suite,
     scenario: &dyn AnyScenario,
@@ -92,13 +98,15 @@ fn shrink_first(
     signals: &Signals,
     format: Format,
 ) -> Option<String> {
-    let can_be = |failure: &&Failure| !matches!(failure.verdict, Verdict::NotDeterministic { .. });
-    let failure = report.failures.iter().find(can_be)?;
+    let failure = report.failures.iter().find(|failure| report.confirmed.contains(&failure.seed))?;
     let engine = output::engine_of(report, failure);
     let path = plans::default_capsule(scenario.name(), failure.seed);
     let shrunk = plans::shrink_seed(scenario, engine, failure.seed, SHRINK_RUNS, signals)?;
     // What was found counts for more than where it is kept.
     let written = plans::write(&path, &shrunk.capsule).inspect_err(|why| output::error(why)).is_ok();
+    if written && !plans::replays(&path) {
+        return None;
+    }
     if format == Format::Text {
         output::shrunk(&suite.program(), &shrunk, written.then_some(&path));
     }
@@ -122,17 +130,22 @@ fn print(suite: &Suite, report: &SweepReport, format: Format) {
     }
 }
 
-fn first_exit_code(reports: &[SweepReport]) -> u8 {
+/// That of the first failure; else, that something was tested.
+pub fn exit_code(reports: &[SweepReport]) -> u8 {
     let first = reports.iter().flat_map(|report| &report.failures).next();
-    first.map_or(0, |failure| failure.verdict.exit_code())
+    let is_untested = reports.iter().any(|report| report.untested().is_some());
+    first.map_or(if is_untested { VIOLATED } else { 0 }, |failure| failure.verdict.exit_code())
 }
 
-/// Sweeps with a progress bar.
+/// Sweeps with a progress bar, and asks fresh processes about what fails.
 pub fn show(
     scenario: &dyn AnyScenario,
     options: &SweepOptions,
     part: &SweepPart,
 ) -> Result<SweepReport, String> {
+    if options.seeds.is_empty() {
+        return Err(format!("{}: {:?} holds no seed", scenario.name(), options.seeds));
+    }
     let seeds = part.shard.map_or_else(|| options.seeds.clone(), |shard| shard.of(&options.seeds));
     let bar = output::bar(scenario.name(), seeds.end - seeds.start);
     let started = AtomicBool::new(false);
@@ -146,7 +159,11 @@ pub fn show(
         }
     });
     bar.finish_and_clear();
-    let report = report.map_err(|why| why.to_string())?;
+    let mut report = report.map_err(|why| why.to_string())?;
+    let launch = Launch::again(COMMAND_LINE);
+    if let Err(why) = confirm(scenario, options.engines, &mut report, &launch, output::TOLD, &part.stop) {
+        output::error(&format!("whether failures come again alone in a fresh process is not known: {why}"));
+    }
     if let Some(file) = part.checkpoint.as_ref().filter(|_| report.resumed > 0) {
         let (resumed, size) = (output::thousands(report.resumed), output::thousands(report.size()));
         output::note(&format!("{resumed} of {size} seeds were known from {}", file.display()));
@@ -169,6 +186,6 @@ pub fn merge(suite: &Suite, args: &MergeArgs, format: Format) -> Result<u8, Stri
     for why in &merged.unfinished {
         output::error(why);
     }
-    let found = first_exit_code(&merged.reports);
+    let found = exit_code(&merged.reports);
     Ok(if found == 0 && !merged.unfinished.is_empty() { USAGE } else { found })
 }

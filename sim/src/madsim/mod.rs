@@ -24,8 +24,8 @@ use crate::run::{RunOptions, RunReport};
 use crate::scenario::Scenario;
 use crate::system::{NodeOf, System};
 
-/// Runs one plan under one seed.
-pub fn run<S: System>(
+/// Runs one plan, which was checked, under one seed.
+pub(crate) fn run<S: System>(
     scenario: &Scenario<S>,
     plan: &Plan<NodeOf<S>>,
     options: RunOptions,

@@ -15,12 +15,13 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::seeds::{SeedSet, Seeds};
 use super::shard::Shard;
-use super::{Failure, Tally};
+use super::times::Times;
+use super::{Failure, Steps, Tally};
 use crate::faults::Effects;
 use crate::files;
 
 /// The layout of the file. Another layout, another number.
-const FORMAT: u64 = 2;
+const FORMAT: u64 = 3;
 /// More than any sweep keeps: it grows with the failures, not with the seeds.
 const BYTES: u64 = 1 << 30;
 
@@ -91,6 +92,8 @@ struct Known {
     failures: Vec<Failure>,
     events: u64,
     effects: Effects,
+    steps: Steps,
+    converged_after: Times,
     simulated: Duration,
     wall: Duration,
 }
@@ -140,12 +143,12 @@ impl Checkpoint {
             return Err(corrupt("its `checksum` does not fit what it says".into()));
         }
         self.is_of(&saved.sweep)?;
-        let Known { done, failures, events, effects, simulated, wall } = saved.known;
+        let Known { done, failures, events, effects, steps, converged_after, simulated, wall } = saved.known;
         let done = SeedSet::of(&done, part).ok_or_else(|| corrupt("`done` is no set of its seeds".into()))?;
         if failures.iter().any(|failure| !done.contains(failure.seed)) {
             return Err(corrupt("`failures` has seeds that are not in `done`".into()));
         }
-        Ok(Tally { done, failures, events, effects, simulated, wall })
+        Ok(Tally { done, failures, events, effects, steps, converged_after, simulated, wall })
     }
 
     fn is_of(&self, theirs: &Identity) -> Result<(), CheckpointError> {
@@ -175,6 +178,8 @@ impl Checkpoint {
             failures: tally.failures.clone(),
             events: tally.events,
             effects: tally.effects.clone(),
+            steps: tally.steps.clone(),
+            converged_after: tally.converged_after.clone(),
             simulated: tally.simulated,
             wall,
         };

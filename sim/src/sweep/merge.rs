@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{Failure, Seeds, SweepReport};
+use super::times::Times;
+use super::{Failure, Seeds, Steps, SweepReport};
 use crate::faults::Effects;
 
 /// The scenario of a sum over all scenarios.
@@ -308,11 +309,20 @@ fn sum(reports: &[SweepReport], scenario: String, engine: String, seeds: Seeds) 
             all.merge(&report.effects);
             all
         }),
+        steps: reports.iter().fold(Steps::default(), |mut all, report| {
+            all.merge(&report.steps);
+            all
+        }),
+        converged_after: reports.iter().fold(Times::default(), |mut all, report| {
+            all.merge(&report.converged_after);
+            all
+        }),
         events: reports.iter().fold(0, |sum, report| sum.saturating_add(report.events)),
         capsule: reports.iter().find_map(|report| report.capsule.clone()),
         simulated_s: simulated.as_secs_f64(),
         wall_s: reports.iter().map(|report| report.wall_s).sum(),
         resumed: reports.iter().map(|report| report.resumed).sum(),
+        confirmed: Vec::new(),
         unsaved: None,
     }
 }

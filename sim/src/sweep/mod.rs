@@ -9,9 +9,13 @@
 //! one by one.
 
 mod checkpoint;
+mod compare;
+pub mod confirm;
 pub mod merge;
 mod seeds;
 mod shard;
+mod steps;
+pub mod times;
 pub mod twin;
 
 use std::ops::Range;
@@ -24,17 +28,18 @@ use serde::{Deserialize, Serialize};
 
 use self::checkpoint::{Checkpoint, Identity};
 use self::seeds::SeedSet;
-use self::twin::{Answer, Twins};
+use self::times::Times;
+use self::twin::Launch;
 use crate::capsule::Expected;
 use crate::faults::Effects;
-use crate::panics::Panic;
 use crate::path::{piece, pieces};
-use crate::run::{Difference, Engine, Verdict};
+use crate::run::{Engine, Verdict};
 use crate::suite::{AnyScenario, Outcome};
 
 pub use self::checkpoint::CheckpointError;
 pub use self::seeds::Seeds;
 pub use self::shard::Shard;
+pub use self::steps::Steps;
 
 /// How often a checkpoint is written.
 const SAVE_EVERY: Duration = Duration::from_secs(2);
@@ -61,11 +66,12 @@ impl Engines {
         }
     }
 
-    /// The engine that runs a seed first.
-    fn first(self) -> Engine {
+    /// The engines that run a seed, in this order.
+    fn each(self) -> &'static [Engine] {
         match self {
-            Self::Madsim | Self::Both => Engine::Madsim,
-            Self::World => Engine::World,
+            Self::Madsim => &[Engine::Madsim],
+            Self::World => &[Engine::World],
+            Self::Both => &[Engine::Madsim, Engine::World],
         }
     }
 }
@@ -79,7 +85,7 @@ pub struct SweepOptions {
     pub seeds: Range<u64>,
     /// How many threads.
     pub jobs: usize,
-    /// Run each seed twice and compare the digests.
+    /// Run each seed a second time, after other seeds than the first time, and compare the digests.
     pub check_determinism: bool,
     /// Stop after so many failures.
     pub max_failures: usize,
@@ -102,8 +108,8 @@ pub struct SweepPart {
     pub checkpoint: Option<PathBuf>,
     /// Once this is set, finish the runs under way and report what is known.
     pub stop: Arc<AtomicBool>,
-    /// Where seeds are run a second time, to be compared; in this process if there is nobody else.
-    pub twins: Option<Arc<Twins>>,
+    /// How processes are started that run seeds a second time, to be compared; in this process if nobody says.
+    pub twins: Option<Launch>,
 }
 
 /// What a sweep found.
@@ -136,6 +142,12 @@ pub struct SweepReport {
     /// Which faults took effect, and how often.
     #[serde(default)]
     pub effects: Effects,
+    /// What plans say, by kind, and how much of it was carried out.
+    #[serde(default)]
+    pub steps: Steps,
+    /// How long the runs took to converge once all was healed.
+    #[serde(default)]
+    pub converged_after: Times,
     /// How much time passed in the simulations, in seconds.
     pub simulated_s: f64,
     /// How much time passed outside, in seconds: in this sitting and those before it.
@@ -146,6 +158,9 @@ pub struct SweepReport {
     /// How many of the seeds were run in earlier sittings.
     #[serde(skip)]
     pub resumed: u64,
+    /// The seeds whose failure [came again](confirm) in a fresh process.
+    #[serde(skip)]
+    pub confirmed: Vec<u64>,
     /// Why the checkpoint could not be kept up to date. What was found is here all the same.
     #[serde(skip)]
     pub unsaved: Option<String>,
@@ -155,6 +170,12 @@ impl SweepReport {
     /// How many seeds were run.
     pub fn ran(&self) -> u64 {
         self.passed + self.failed.len() as u64
+    }
+
+    /// What was to be tested and was not, if all seeds of the sweep have passed without it.
+    pub fn untested(&self) -> Option<&'static str> {
+        let is_whole = self.failed.is_empty() && !self.interrupted && self.shard.is_none();
+        self.steps.untested().filter(|_| is_whole)
     }
 
     /// The seeds of this part.
@@ -178,6 +199,9 @@ pub struct Failure {
     /// How.
     #[serde(flatten)]
     pub verdict: Verdict,
+    /// The digest of the run, if it was in this sitting.
+    #[serde(skip)]
+    pub digest: Option<u64>,
 }
 
 /// Sweeps. `progress` is called after every seed, with how many are done and how many failed.
@@ -232,10 +256,13 @@ pub fn sweep_part(
         failures: tally.failures,
         events: tally.events,
         effects: tally.effects,
+        steps: tally.steps,
+        converged_after: tally.converged_after,
         simulated_s: tally.simulated.as_secs_f64(),
         wall_s: sitting.wall().as_secs_f64(),
         capsule: None,
         resumed,
+        confirmed: Vec::new(),
         unsaved,
     })
 }
@@ -267,35 +294,15 @@ struct Sitting<'a> {
 }
 
 impl Sitting<'_> {
-    /// Runs one seed; twice, if it is to be compared with itself.
-    fn run_one(&self, seed: u64) -> Outcome {
+    /// Runs the next seed; or a few, and each a second time, if they are to be compared. Nothing, if there is none.
+    fn run_next(&self, next: impl Fn() -> Option<u64>, is_over: &dyn Fn() -> bool) -> Vec<(u64, Outcome)> {
         let Self { scenario, options, .. } = self;
-        run_in(options.engines, |engine| {
-            let outcome = scenario.run(engine, seed, false);
-            match options.check_determinism.then(|| self.differs(engine, seed, outcome.digest)).flatten() {
-                Some(verdict) => Outcome { verdict, ..outcome },
-                None => outcome,
-            }
-        })
-    }
-
-    /// How another run of a seed differs from the one with this digest, if it does: in another process, if there
-    /// is one.
-    fn differs(&self, engine: Engine, seed: u64, here: u64) -> Option<Verdict> {
-        let ask = |steps: bool| match &self.part.twins {
-            Some(twins) => twins.ask(self.scenario.name(), engine, seed, steps),
-            None => Ok(Answer::of(self.scenario, engine, seed, steps)),
-        };
-        match ask(false) {
-            Err(message) => Some(Verdict::Panicked(Panic::without_place(message))),
-            Ok(there) if there.digest == here => None,
-            Ok(there) => {
-                let digests = [here, there.digest].map(|digest| format!("{digest:016x}"));
-                let steps = ask(true).map(|answer| answer.steps).unwrap_or_default();
-                let difference = first_difference(&self.scenario.steps(engine, seed), &steps);
-                Some(Verdict::NotDeterministic { digests, difference })
-            }
+        if options.check_determinism {
+            let twins = self.part.twins.as_ref();
+            return compare::run_block(*scenario, options.engines, twins, next, is_over);
         }
+        let run = |seed| (seed, run_in(options.engines, |engine| scenario.run(engine, seed, false)));
+        next().map(run).into_iter().collect()
     }
 
     fn wall(&self) -> Duration {
@@ -312,13 +319,18 @@ impl Sitting<'_> {
         let pending = Mutex::new(tally.done.missing_from(seeds).into_iter().flatten());
         let enough = AtomicBool::new(tally.failures.len() >= self.options.max_failures);
         let shared = Mutex::new((tally, Instant::now()));
+        let is_over = || enough.load(Ordering::Relaxed) || self.part.stop.load(Ordering::Relaxed);
         let work = || {
-            while !enough.load(Ordering::Relaxed) && !self.part.stop.load(Ordering::Relaxed) {
-                let Some(seed) = lock(&pending).next() else { break };
-                let outcome = self.run_one(seed);
+            while !is_over() {
+                let outcomes = self.run_next(|| lock(&pending).next(), &is_over);
+                if outcomes.is_empty() {
+                    break;
+                }
                 let (tally, saved) = &mut *lock(&shared);
-                tally.add(seed, outcome);
-                progress(tally.done.count(), tally.failures.len());
+                for (seed, outcome) in outcomes {
+                    tally.add(seed, outcome);
+                    progress(tally.done.count(), tally.failures.len());
+                }
                 if tally.failures.len() >= self.options.max_failures {
                     enough.store(true, Ordering::Relaxed);
                 }
@@ -344,36 +356,32 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// What comes of a seed, in both engines if both are asked for.
 fn run_in(engines: Engines, run: impl Fn(Engine) -> Outcome) -> Outcome {
-    let mut outcome = run(engines.first());
-    if engines == Engines::Both {
-        let other = run(Engine::World);
-        outcome.verdict = both(outcome.verdict, other.verdict);
-        outcome.digest ^= other.digest.rotate_left(1);
-        outcome.events += other.events;
-        outcome.simulated += other.simulated;
-        outcome.effects.merge(&other.effects);
-    }
-    outcome
+    let outcomes = engines.each().iter().map(|engine| run(*engine));
+    let joined = outcomes.reduce(|madsim, world| {
+        let (verdict, digest) = both((madsim.verdict, madsim.digest), (world.verdict, world.digest));
+        let (mut effects, mut steps) = (madsim.effects, madsim.steps);
+        effects.merge(&world.effects);
+        steps.merge(&world.steps);
+        let (events, simulated) = (madsim.events + world.events, madsim.simulated + world.simulated);
+        Outcome { verdict, digest, events, simulated, effects, steps, ..madsim }
+    });
+    joined.expect("there is at least one engine")
 }
 
-/// The verdict of two engines. That one of them is not deterministic says more than that they differ.
-fn both(madsim: Verdict, world: Verdict) -> Verdict {
+/// What two engines make of a seed: verdict and digest. That one of them is not deterministic says more than that
+/// they differ.
+fn both(madsim: (Verdict, u64), world: (Verdict, u64)) -> (Verdict, u64) {
     let differs = |verdict: &Verdict| matches!(verdict, Verdict::NotDeterministic { .. });
-    if Expected::of(&madsim).is_like(&Expected::of(&world)) || differs(&madsim) {
+    let digest = madsim.1 ^ world.1.rotate_left(1);
+    let (madsim, world) = (madsim.0, world.0);
+    let verdict = if Expected::of(&madsim).is_like(&Expected::of(&world)) || differs(&madsim) {
         madsim
     } else if differs(&world) {
         world
     } else {
         Verdict::EnginesDiffer { madsim: Box::new(madsim), world: Box::new(world) }
-    }
-}
-
-/// The first step at which two runs differ.
-fn first_difference(here: &[String], there: &[String]) -> Option<Difference> {
-    let nothing = || "nothing: the run has ended".to_owned();
-    let step = (0..here.len().max(there.len())).find(|&step| here.get(step) != there.get(step))?;
-    let at = |steps: &[String]| steps.get(step).cloned().unwrap_or_else(nothing);
-    Some(Difference { step: step + 1, here: at(here), there: at(there) })
+    };
+    (verdict, digest)
 }
 
 /// What is known so far: it grows with the failures, not with the seeds.
@@ -383,6 +391,8 @@ struct Tally {
     failures: Vec<Failure>,
     events: u64,
     effects: Effects,
+    steps: Steps,
+    converged_after: Times,
     simulated: Duration,
     /// The time that earlier sittings took.
     wall: Duration,
@@ -393,9 +403,14 @@ impl Tally {
         self.done.insert(seed..seed + 1);
         self.events += outcome.events;
         self.effects.merge(&outcome.effects);
+        self.steps.merge(&outcome.steps);
         self.simulated += outcome.simulated;
+        if let Some(time) = outcome.converged_after {
+            self.converged_after.add(time);
+        }
         if outcome.verdict != Verdict::Passed {
-            self.failures.push(Failure { seed, verdict: outcome.verdict });
+            let digest = Some(outcome.digest);
+            self.failures.push(Failure { seed, verdict: outcome.verdict, digest });
         }
     }
 }

@@ -3,6 +3,7 @@
 //!
 //! # What may happen
 //!
+//! * What is sent to another member gets under way; to anybody else, it is lost.
 //! * A packet is delivered; with budget it is dropped, or delivered while a copy stays under way. Packets
 //!   have no order, and one that equals another under way is that one. What reaches a node that is down is
 //!   lost, which costs nothing.
@@ -19,6 +20,9 @@
 //!   way on it is lost, and so is all that is sent while the cut lasts. Healing is free, each way by itself.
 //!
 //! What a node [chooses](coalmine_core::node::Context::choose) is tried in every way.
+//!
+//! A node that panics in a step has done nothing in it, and nothing happens after it: that a node [never
+//! panics](crate::check::NEVER_PANICS) is something that must hold, like an invariant.
 
 pub mod engine;
 pub mod rules;
@@ -40,6 +44,7 @@ use serde::{Deserialize, Serialize};
 pub use self::rules::{Action, CrashPoint, Disk, Kept, Limits, Network, Rules, Step, Transition};
 use self::shared::Shared;
 use crate::faults::Directions;
+use crate::panics::Panic;
 use crate::system::{NodeOf, System};
 
 /// One state of the whole system.
@@ -68,6 +73,8 @@ pub struct Slot<N: Node> {
     pub lives: u64,
     /// What it has [told too early](coalmine_core::told), if it ever did.
     pub told_early: Option<Box<str>>,
+    /// What its node panicked with. Nothing happens any more in a world in which one has.
+    pub panic: Option<Arc<Panic>>,
 }
 
 /// A message under way.
@@ -139,9 +146,15 @@ impl<S: System> World<S> {
         &self.spent
     }
 
-    /// Whether the invariant with this number is broken here.
-    pub fn breaks(&self, invariant: usize) -> bool {
-        self.verdict & (1 << invariant) != 0
+    /// Whether what is sent gets under way at all: to another member. What is sent to anybody else is lost, as it is
+    /// where messages have addresses.
+    pub(crate) fn is_peer(&self, from: NodeId, to: NodeId) -> bool {
+        from != to && self.members.contains(&to)
+    }
+
+    /// What a node has panicked with, if one has.
+    pub fn panic(&self) -> Option<&Panic> {
+        self.slots.iter().find_map(|slot| slot.panic.as_deref())
     }
 }
 

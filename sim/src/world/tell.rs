@@ -37,7 +37,10 @@ impl<S: System> fmt::Debug for World<S> {
 fn tell_node<N: Node>(id: NodeId, slot: &Slot<N>, f: &mut Formatter<'_>) -> fmt::Result {
     match &slot.host {
         Some(_) => writeln!(f, "{id} is up, in its life {}", slot.lives)?,
-        None => writeln!(f, "{id} is DOWN, after {} lives", slot.lives)?,
+        None => match &slot.panic {
+            Some(panic) => writeln!(f, "{id} has {panic}")?,
+            None => writeln!(f, "{id} is DOWN, after {} lives", slot.lives)?,
+        },
     }
     let durable = slot.disk.durable().len();
     for (place, record) in slot.disk.written().iter().enumerate() {

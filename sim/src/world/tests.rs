@@ -89,7 +89,7 @@ const NOTHING: Limits = Limits::NONE;
 /// Takes every transition that there is, each once.
 fn explore(limits: Limits, mut each: impl FnMut(&World<Scribes>, &Action<Scribe>, &World<Scribes>)) {
     let rules = Rules::new(Scribes, limits);
-    let mut seen = HashSet::from([rules.initial()]);
+    let mut seen = HashSet::from([rules.before_boot()]);
     let mut frontier: VecDeque<_> = seen.iter().cloned().collect();
     while let Some(world) = frontier.pop_front() {
         let mut successors = Vec::new();

@@ -11,15 +11,17 @@ use coalmine_core::codec::frame;
 use coalmine_core::node::{Effect, Event, Node, NodeId, Word};
 use coalmine_real::transport::Envelope;
 
+use super::rules::{PANICKED, tells_boots};
 use super::{Action, CrashPoint, Disk, Kept, Network, Packet, Rules, Step, World};
 use crate::engine::watch::Watch;
 use crate::faults::{CutKind, Effect as FaultEffect, Fault, directions};
+use crate::panics::catch;
 use crate::plan::Plan;
 use crate::run::{RunOptions, RunReport, Verdict};
 use crate::system::{NodeOf, System};
 use crate::trace::{Happening, NOBODY_THERE, TURN};
 
-/// Walks a path from the beginning, to its end or to the first state that breaks an invariant. Every action must
+/// Walks a path from [where it begins](Rules::start_of), to its end or to the first state that breaks an invariant. Every action must
 /// be one that may happen where it is taken.
 pub fn walk<S: System>(
     rules: &Rules<S>,
@@ -37,17 +39,17 @@ pub fn walk<S: System>(
         cuts: BTreeMap::new(),
         now: Duration::ZERO,
     };
-    for place in 0..rules.members.len() {
-        walker.take(&Rules::<S>::boot(place));
+    if !tells_boots(path) {
+        for boot in rules.plain_boots() {
+            walker.go(&boot);
+        }
     }
-    walker.judge();
     for action in path {
         if walker.watch.verdict().is_some() {
             break;
         }
         walker.now += TURN;
-        walker.take(action);
-        walker.judge();
+        walker.go(action);
     }
     let verdict = walker.watch.verdict().cloned().unwrap_or(Verdict::Passed);
     let mut report = walker.watch.finish(verdict, walker.now);
@@ -67,8 +69,30 @@ struct Walker<'a, S: System> {
 }
 
 impl<S: System> Walker<'_, S> {
+    /// One action, and what is to be said of it. A panic meanwhile decides.
+    fn go(&mut self, action: &Action<NodeOf<S>>) {
+        let gone = catch(|| {
+            self.take(action);
+            self.judge();
+        });
+        if let Some(panic) = gone.err().or_else(|| self.world.panic().cloned()) {
+            self.watch.decide(Verdict::Panicked(panic));
+        }
+    }
+
     fn judge(&mut self) {
-        self.watch.judge(self.rules.observe(&self.world).nodes);
+        if self.world.panic().is_some() {
+            return;
+        }
+        let now = self.rules.observe(&self.world);
+        self.watch.judge(now.nodes);
+        if self.world.verdict & PANICKED != 0 {
+            // The invariants have not: so it is a witness.
+            let now = self.rules.observe(&self.world);
+            for witness in &self.rules.witnesses {
+                (witness.seen)(&now);
+            }
+        }
     }
 
     fn push(&mut self, what: &Happening<NodeOf<S>>) {
@@ -226,7 +250,10 @@ impl<S: System> Walker<'_, S> {
         let sends: Vec<_> = sends.collect();
         let first = self.watch.trace.sends - sends.len() as u64;
         for (number, packet) in (first..).zip(sends) {
-            if self.world.cut.contains(&(packet.from, packet.to)) {
+            if !self.world.is_peer(packet.from, packet.to) {
+                let what = format!("a message was lost: {} is not a peer", packet.to);
+                self.push(&Happening::Complained { node: from, what });
+            } else if self.world.cut.contains(&(packet.from, packet.to)) {
                 self.cut_off(&packet, Some(number));
             } else {
                 self.sends.entry(packet).or_insert(number);

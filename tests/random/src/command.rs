@@ -1,6 +1,7 @@
 //! Draws many systems, on all processors, and tells the first on which somebody disagrees, made small.
 
 use std::collections::BTreeMap;
+use std::fmt::{self, Display, Formatter};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::Mutex;
@@ -24,30 +25,40 @@ pub struct Tally {
     pub lively: u64,
     /// In how many something is seen that must never be.
     pub violated: u64,
+    /// In how many a node panics.
+    pub panicked: u64,
     /// How many settle from every state.
     pub settled: u64,
     /// How many do not.
     pub unsettled: u64,
+    /// How many runs of engines were compared.
+    pub runs: u64,
+    /// How many of them under madsim.
+    pub madsim: u64,
 }
 
 impl Tally {
     fn add(&mut self, agreed: Option<Agreed>) {
         self.drawn += 1;
-        let Some(Agreed { states, violated, settles }) = agreed else { return };
+        let Some(Agreed { states, violated, panics, settles, runs }) = agreed else { return };
         self.exhausted += 1;
         self.states += states as u64;
         self.lively += u64::from(states > 10);
         self.violated += u64::from(violated);
+        self.panicked += u64::from(panics);
         self.settled += u64::from(settles == Some(true));
         self.unsettled += u64::from(settles == Some(false));
+        self.runs += runs.compared;
+        self.madsim += runs.madsim;
     }
 
     /// In a line.
     pub fn tell(&self) -> String {
-        let Self { drawn, exhausted, states, lively, violated, settled, unsettled } = self;
+        let Self { drawn, exhausted, states, lively, violated, panicked, settled, unsettled, runs, madsim } =
+            self;
         format!(
-            "{drawn} systems: {exhausted} exhausted ({states} states, {lively} with more than ten), {violated} violated, \
-             {settled} settle, {unsettled} do not"
+            "{drawn} systems: {exhausted} exhausted ({states} states, {lively} with more than ten), {violated} violated, {panicked} with a panic, \
+             {settled} settle, {unsettled} do not; {runs} runs, {madsim} of them under madsim"
         )
     }
 }
@@ -55,6 +66,8 @@ impl Tally {
 /// A system on which somebody disagrees.
 #[derive(Debug)]
 pub struct Disagreement {
+    /// The seed.
+    pub seed: u64,
     /// Which of those that follow from the seed.
     pub number: u64,
     /// Who disagrees about what.
@@ -63,9 +76,19 @@ pub struct Disagreement {
     pub spec: Spec,
 }
 
+impl Display for Disagreement {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self { seed, number, why, spec } = self;
+        writeln!(f, "system {number} of seed {seed}: {why}\n\n{spec}\n")?;
+        writeln!(f, "{}\n", serde_json::to_string(spec).map_err(|_| fmt::Error)?)?;
+        let again = "cargo run --package coalmine-random --";
+        write!(f, "again: {again} --seed {seed} --first {number} --nodes 1")
+    }
+}
+
 /// Explores a system; a panic of an explorer is a disagreement as well.
-pub fn explore(spec: &Spec) -> Result<Option<Agreed>, String> {
-    let explored = catch_unwind(AssertUnwindSafe(|| compare(spec)));
+pub fn explore(spec: &Spec, number: u64) -> Result<Option<Agreed>, String> {
+    let explored = catch_unwind(AssertUnwindSafe(|| compare(spec, number)));
     explored.unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
         let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
@@ -92,7 +115,7 @@ pub fn search(
                     if number >= numbers.end || found.lock().expect(lock).is_some() {
                         return;
                     }
-                    match explore(&draw(seed, number).current()) {
+                    match explore(&draw(seed, number).current(), number) {
                         Ok(agreed) => {
                             let mut tally = tally.lock().expect(lock);
                             tally.add(agreed);
@@ -113,7 +136,7 @@ pub fn search(
         None => Ok(tally.into_inner().expect(lock)),
         Some((number, why)) => {
             let (spec, why) = shrink(seed, number, why);
-            Err(Box::new(Disagreement { number, why, spec }))
+            Err(Box::new(Disagreement { seed, number, why, spec }))
         }
     }
 }
@@ -130,7 +153,7 @@ fn shrink(seed: u64, number: u64, mut why: String) -> (Spec, String) {
     while goes_on && tries > 0 && Instant::now() < until {
         tries -= 1;
         let spec = tree.current();
-        match explore(&spec) {
+        match explore(&spec, number) {
             Err(other) if kind(&other) == wanted => {
                 (smallest, why) = (spec, other);
                 goes_on = tree.simplify();
@@ -176,10 +199,7 @@ pub fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(found) => {
-            let Disagreement { number, why, spec } = *found;
-            println!("system {number} of seed {seed}: {why}\n\n{spec}\n");
-            println!("{}", serde_json::to_string(&spec).expect("it is plain data"));
-            println!("\nagain: random_nodes --seed {seed} --first {number} --nodes 1");
+            println!("{found}");
             ExitCode::from(1)
         }
     }

@@ -4,11 +4,13 @@ use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::sync::{Arc, Mutex};
 
 use coalmine_sim::check::{
-    CheckOptions, CheckReport, Counterexample, Explorer, Reductions, SETTLES, Verdict, check,
+    CheckOptions, CheckReport, Counterexample, Explorer, NEVER_PANICS, Reductions, SETTLES, Verdict, check,
 };
 use coalmine_sim::world::{self, Kept, Rules, World};
 
-use crate::plain::{Plain, Settled};
+use crate::plain::Plain;
+use crate::runs::Runs;
+use crate::settle::Settled;
 use crate::state::{self as plain, State};
 use crate::system::{Mode, NEVER, Tables};
 use crate::table::TableNode;
@@ -27,8 +29,12 @@ pub struct Agreed {
     pub states: usize,
     /// Whether something is seen that must never be.
     pub violated: bool,
+    /// Whether a node panics somewhere.
+    pub panics: bool,
     /// Whether every state settles; none if that hangs on what is not prescribed.
     pub settles: Option<bool>,
+    /// What its runs came to.
+    pub runs: Runs,
 }
 
 /// What the plain reference knows.
@@ -39,6 +45,8 @@ pub struct Known {
     pub views: Seen,
     /// By what must never be seen: the shortest way to it.
     never: Vec<Option<usize>>,
+    /// The shortest way to a panic.
+    panics: Option<usize>,
     /// Whether every state settles. None: it is not known.
     settles: Option<bool>,
 }
@@ -47,19 +55,24 @@ impl Known {
     /// Explores a system. None: it is too large.
     pub fn of(plain: &Plain<'_>) -> Option<Self> {
         let all = plain.visit(MOST)?;
-        // Before all boots nothing has happened, and nobody looks.
+        // Before all boots nothing has happened, and after a panic nothing does: nobody looks.
         let first = plain.before_boot();
-        let views: Seen = all.keys().filter(|state| **state != first).map(State::view).collect();
+        let is_judged = |state: &State| *state != first && !state.is_over();
+        let views: Seen = all.keys().filter(|state| is_judged(state)).map(State::view).collect();
         let nearest = |number| {
-            let comes = all.iter().filter(|(state, _)| **state != first && plain.spec.has_come(number, &state.view()));
+            let comes = all
+                .iter()
+                .filter(|(state, _)| is_judged(state) && plain.spec.has_come(number, &state.view()));
             comes.map(|(_, distance)| *distance).min()
         };
+        let panics = all.iter().filter(|(state, _)| state.is_over()).map(|(_, distance)| *distance).min();
         let never = (0..plain.spec.never.len()).map(nearest).collect();
         let states: BTreeMap<_, _> = all.into_iter().filter(|(state, _)| !plain.is_starting(state)).collect();
         let mut settled = Settled::new();
-        let each = states.keys().map(|state| plain.settles(state, &mut settled));
+        let each =
+            states.keys().filter(|state| !state.is_over()).map(|state| plain.settles(state, &mut settled));
         let settles = each.collect::<Option<Vec<_>>>().map(|all| all.into_iter().all(|settles| settles));
-        Some(Self { states, views, never, settles })
+        Some(Self { states, views, never, panics, settles })
     }
 }
 
@@ -81,7 +94,8 @@ fn searches() -> Vec<Reductions> {
 }
 
 /// What all agree on; none if there are too many states. `Err` says who disagrees about what.
-pub fn compare(spec: &Spec) -> Result<Option<Agreed>, String> {
+/// The number says under which seeds it runs.
+pub fn compare(spec: &Spec, number: u64) -> Result<Option<Agreed>, String> {
     let plain = Plain::new(spec);
     let Some(known) = Known::of(&plain) else { return Ok(None) };
     if spec.ordered {
@@ -89,32 +103,37 @@ pub fn compare(spec: &Spec) -> Result<Option<Agreed>, String> {
     } else {
         all_agree::<false>(&plain, &known)?
     }
-    crate::runs::stay_within(spec, &known)?;
+    let runs = crate::runs::stay_within(spec, number)?;
     Ok(Some(Agreed {
         states: known.states.len(),
         violated: known.never.iter().any(Option::is_some),
-        settles: known.settles,
+        panics: known.panics.is_some(),
+        settles: if known.panics.is_some() { None } else { known.settles },
+        runs,
     }))
 }
 
 fn all_agree<const ORDERED: bool>(plain: &Plain<'_>, known: &Known) -> Result<(), String> {
     let compared = Compared::<ORDERED> { spec: Arc::new(plain.spec.clone()), plain, known };
-    compared.rules_visit_the_same_states()?;
-    for (number, reductions) in searches().into_iter().enumerate() {
-        let options = CheckOptions { reductions, threads: 1 + usize::from(number == 4), ..options() };
-        compared.search(options)?;
-    }
     let stateright = |crash_points| {
         let reductions = Reductions { crash_points, ..Reductions::NONE };
         CheckOptions { explorer: Explorer::Stateright, reductions, ..options() }
     };
-    compared.search(stateright(false))?;
-    if known.never.iter().any(Option::is_some) {
+    compared.rules_visit_the_same_states()?;
+    if known.never.iter().any(Option::is_some) || known.panics.is_some() {
         for reductions in [Reductions::NONE, Reductions::USUAL] {
             compared.judge(CheckOptions { reductions, ..options() })?;
         }
         compared.judge(stateright(true))?;
     }
+    if known.panics.is_some() {
+        return Ok(()); // no search goes on after a panic
+    }
+    for (number, reductions) in searches().into_iter().enumerate() {
+        let options = CheckOptions { reductions, threads: 1 + usize::from(number == 4), ..options() };
+        compared.search(options)?;
+    }
+    compared.search(stateright(false))?;
     Ok(())
 }
 
@@ -138,7 +157,7 @@ impl<const ORDERED: bool> Compared<'_, ORDERED> {
         let rules = Rules::new(self.system(Mode::Visit, None), self.spec.limits()).with_every_crash_point();
         let mut known: HashSet<World<Tables<ORDERED>>> = HashSet::new();
         let mut queue = VecDeque::new();
-        queue.push_back(rules.initial());
+        queue.push_back(rules.before_boot());
         known.extend(queue.iter().cloned());
         let mut possible = Vec::new();
         while let Some(world) = queue.pop_front() {
@@ -150,6 +169,7 @@ impl<const ORDERED: bool> Compared<'_, ORDERED> {
                 }
             }
         }
+        known.retain(|world| !rules.is_starting(world));
         let rules_know: BTreeSet<_> = known.iter().map(|world| outline_of_world(&rules, world)).collect();
         let plain_knows: BTreeSet<_> = self.known.states.keys().map(outline_of_state).collect();
         differ("the rules visit", &rules_know, &plain_knows)?;
@@ -205,14 +225,16 @@ impl<const ORDERED: bool> Compared<'_, ORDERED> {
         let who = format!("{:?} that judges, with {:?}", options.explorer, options.reductions.names());
         let (_, found) = check("random", rules, &options, &mut |_| {});
         let found = found.ok_or_else(|| format!("{who}: finds nothing"))?;
-        let number = NEVER.iter().position(|name| *name == found.invariant);
-        let number = number.ok_or_else(|| format!("{who}: {} is violated", found.invariant))?;
         let end = self.replay(&found).map_err(|why| format!("{who}: {why}"))?;
-        if !self.spec.has_come(number, &end.view()) {
+        let comes = match NEVER.iter().position(|name| *name == found.invariant) {
+            Some(number) => self.spec.has_come(number, &end.view()) && !end.is_over(),
+            None => found.invariant == NEVER_PANICS && end.is_over(),
+        };
+        if !comes {
             return Err(format!("{who}: {} is not seen at the end of its path: {end:?}", found.invariant));
         }
         if options.reductions == Reductions::NONE {
-            let nearest = self.known.never.iter().flatten().min().copied();
+            let nearest = self.known.never.iter().chain([&self.known.panics]).flatten().min().copied();
             same(&format!("{who}: length"), Some(found.path.len() - self.boots(&found)), nearest)?;
         }
         Ok(())
@@ -222,15 +244,19 @@ impl<const ORDERED: bool> Compared<'_, ORDERED> {
     fn replay(&self, found: &Counterexample<Tables<ORDERED>>) -> Result<State, String> {
         let mut state = self.plain.before_boot();
         if self.boots(found) == 0 {
-            let plainly = |place| {
-                plain::Action::Step { place, step: plain::Step::Boot, answers: Vec::new(), crash: None }
+            let plainly = |place| plain::Action::Step {
+                place,
+                step: plain::Step::Boot,
+                answers: Vec::new(),
+                crash: None,
             };
             for place in 0..self.spec.members.len() {
                 state = self.takes(&state, &plainly(place))?;
             }
         }
         for (number, action) in found.path.iter().enumerate() {
-            state = self.takes(&state, &plain_action(action)).map_err(|why| format!("step {number}: {why}"))?;
+            state =
+                self.takes(&state, &plain_action(action)).map_err(|why| format!("step {number}: {why}"))?;
         }
         Ok(state)
     }
@@ -254,6 +280,18 @@ impl<const ORDERED: bool> Compared<'_, ORDERED> {
 
 fn same<T: PartialEq + std::fmt::Debug>(what: &str, here: T, plain: T) -> Result<(), String> {
     if here == plain { Ok(()) } else { Err(format!("{what}: {here:?}, but plainly {plain:?}")) }
+}
+
+/// A set that may miss something.
+pub fn at_most<T: Ord + std::fmt::Debug>(
+    what: &str,
+    here: &BTreeSet<T>,
+    plain: &BTreeSet<T>,
+) -> Result<(), String> {
+    match here.difference(plain).next() {
+        None => Ok(()),
+        Some(more) => Err(format!("{what}: too much, such as {more:?}")),
+    }
 }
 
 /// Two sets that must be the same.
@@ -295,6 +333,7 @@ fn outline_of_world<const ORDERED: bool>(
         disk: slot.disk.written().to_vec(),
         durable: slot.disk.durable().len(),
         lives: slot.lives,
+        panicked: slot.panic.is_some(),
     };
     let spent = world.spent();
     let state = State {

@@ -149,7 +149,7 @@ impl Spec {
             without: self.gone().map(name),
             disk: if of.late_disk { Disk::Async } else { Disk::Sync },
             network: if of.persistent { Network::Persistent } else { Network::Datagrams },
-            ..Limits::NONE
+            late_boots: of.late_boots,
         }
     }
 }

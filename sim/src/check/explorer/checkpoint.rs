@@ -55,6 +55,7 @@ pub struct Progress {
     pub states: usize,
     pub depth: usize,
     pub seen: u64,
+    pub boots: usize,
     pub settle: bool,
     pub unsettled: Option<StateId>,
     pub not_known: Option<(StateId, String)>,
@@ -214,12 +215,15 @@ impl<S: System> Space<'_, S> {
         });
         let inboxes = inboxes.collect::<Result<_, String>>()?;
         let facts: Vec<u32> = parts.facts.into_iter().map(|(node, facts)| self.told(node, facts)).collect();
-        let first = self.row(&self.rules.initial());
+        let first = self.row(&self.rules.before_boot());
         let mut histories = Vec::new();
         for (hash, origin) in parts.histories {
             let history = match origin {
                 None => first[2 * self.places.len()],
-                Some((before, more)) => self.observe(of(&histories, before)?, of(&facts, more)?),
+                Some((before, more)) => {
+                    let after = self.observe(of(&histories, before)?, of(&facts, more)?);
+                    after.map_err(|panic| panic.to_string())?
+                }
             };
             if self.histories.get(history).hash != hash {
                 return Err("the histories of this system are other ones than when it was written".into());

@@ -3,9 +3,10 @@
 use coalmine_core::observation::History;
 
 use super::arena::{Cache, Menus};
-use super::parts::{Choice, NO_PACKET, NOTHING};
+use super::parts::{Choice, NO_PACKET, NO_PAST, NOTHING};
 use super::sleep::{self, Asleep};
 use super::space::Space;
+use crate::panics::Panic;
 use crate::system::System;
 use crate::world::rules::Cost;
 
@@ -87,9 +88,10 @@ impl Caches {
         })
     }
 
-    /// A history with further facts.
-    pub fn observe<S: System>(&mut self, space: &Space<'_, S>, past: u32, facts: u32) -> u32 {
-        self.pasts.get([past, facts], || space.observe(past, facts))
+    /// A history with further facts, unless that makes it panic.
+    pub fn observe<S: System>(&mut self, space: &Space<'_, S>, past: u32, facts: u32) -> Result<u32, Panic> {
+        let after = self.pasts.get([past, facts], || space.observe(past, facts).unwrap_or(NO_PAST));
+        if after == NO_PAST { space.observe(past, facts) } else { Ok(after) }
     }
 
     fn inbox_under<S: System>(&mut self, space: &Space<'_, S>, place: usize, inbox: u32, budget: u32) -> u32 {
@@ -161,6 +163,25 @@ impl<S: System, F: FnMut(u64, Successor, Asleep)> Expansion<'_, '_, S, F> {
         }
     }
 
+    /// All first boots that may happen, and nothing else.
+    pub fn boots(&mut self, menus: &mut Menus) {
+        let space = self.space;
+        let places = space.places.len();
+        let budget = self.row[2 * places + 1];
+        let now = space.budgets.get(budget);
+        for (place, &slot) in self.row[..places].iter().enumerate() {
+            if space.places[place].get(slot).slot.lives > 0 {
+                continue;
+            }
+            let key = [slot, NOTHING, place as u32];
+            for choice in menus.get(key, |menu| space.menu(place, slot, NOTHING, menu)) {
+                if choice.costs.are_in(now.affordable) {
+                    self.step(place, choice, space.pay_all(budget, choice.costs), false, false);
+                }
+            }
+        }
+    }
+
     /// What comes of one thing that happens at a place. It may come before or after what happens elsewhere, unless it
     /// makes that possible; and it may come to nothing, but if it `opens` the way for a client's next request.
     fn step(&mut self, place: usize, choice: &Choice, budget: u32, may_wait: bool, opens: bool) {
@@ -191,11 +212,19 @@ impl<S: System, F: FnMut(u64, Successor, Asleep)> Expansion<'_, '_, S, F> {
         } else {
             0
         };
-        let mut past = self.row[2 * places];
+        let (mut past, mut slot) = (self.row[2 * places], choice.slot);
         if choice.facts != NOTHING {
-            past = self.caches.observe(space, past, choice.facts);
+            match self.caches.observe(space, past, choice.facts) {
+                Ok(after) => past = after,
+                Err(panic) => {
+                    let before = space.places[place].get(slot).hash;
+                    let (panicked, after) = space.panicked(place, slot, panic);
+                    hash = hash.wrapping_sub(before).wrapping_add(after);
+                    slot = panicked;
+                }
+            }
         }
-        let (place, slot, takes) = (place as u16, choice.slot, choice.takes);
+        let (place, takes) = (place as u16, choice.takes);
         self.emit(hash, Successor { row: 0, place, slot, takes, sends, past, budget }, asleep);
     }
 

@@ -53,6 +53,7 @@ use self::space::Space;
 use self::table::{Arrival, Full, SHARDS, Shard, StateId, shard_of};
 use super::{Broken, CheckOptions, CheckProgress, Found, Reductions, Stop, Unsettled};
 use crate::system::{NodeOf, System};
+use crate::world::rules::PANICKED;
 use crate::world::{Action, Rules, World};
 
 /// So many pieces of a level are a block.
@@ -80,11 +81,12 @@ pub fn explore<S: System>(
         space: Space::new(rules, reductions).settling(options.settle && !reductions.symmetry),
         shards: (0..SHARDS).map(|number| Mutex::new(Shard::new(number))).collect(),
         crew: Crew::new(options.threads, || orbits(rules, options)),
-        invariants: (1 << rules.invariants.len()) - 1,
+        invariants: rules.bad(),
         steps: 0,
         states: 0,
         depth: 0,
         seen: 0,
+        boots: rules.first_boots(),
         settle: options.settle && !reductions.symmetry,
         settle_rounds: options.settle_rounds.clamp(1, MOST_ROUNDS),
         unsettled: None,
@@ -172,6 +174,8 @@ struct Search<'r, S: System> {
     states: usize,
     depth: usize,
     seen: u64,
+    /// How many members have still to boot before anything else happens: so many levels.
+    boots: usize,
     /// Whether every state must settle; as soon as one does not, or nobody knows, no other is asked.
     settle: bool,
     /// After how many rounds nobody knows.
@@ -245,11 +249,12 @@ impl<S: System> Search<'_, S> {
                 if self.next.is_empty() {
                     return None;
                 }
-                if let Some(depth) = options.max_depth.filter(|&depth| self.depth + 1 >= depth) {
+                let is_too_deep = |&depth: &usize| self.boots == 0 && self.depth + 1 >= depth;
+                if let Some(depth) = options.max_depth.filter(is_too_deep) {
                     return Some(Stop::capped(format!("--depth {depth}")));
                 }
                 self.level.extend(self.next.drain(..));
-                self.depth += 1;
+                self.depth += usize::from(self.boots == 0);
                 self.shards.iter_mut().for_each(|shard| unlocked(shard).begin_level());
             }
             let block: Vec<_> = self.level.drain(..self.level.len().min(BLOCK)).collect();
@@ -266,6 +271,14 @@ impl<S: System> Search<'_, S> {
                     frontier: Some(frontier),
                 });
             }
+            if self.level.is_empty() && self.boots > 0 {
+                self.boots -= 1;
+                if self.boots == 0 {
+                    // Counts begin where all may begin to happen.
+                    self.states = self.next.iter().map(Rows::len).sum();
+                    self.steps = self.states;
+                }
+            }
             if self.level.is_empty() && self.next.is_empty() {
                 continue;
             }
@@ -280,7 +293,7 @@ impl<S: System> Search<'_, S> {
     }
 
     fn begin(&mut self) {
-        let mut row = self.space.row(&self.space.rules.initial());
+        let mut row = self.space.row(&self.space.rules.before_boot());
         let fingerprint = self.crew.workers[0].fingerprint(&self.space, &row);
         let shard = unlocked(&mut self.shards[shard_of(fingerprint)]);
         let entered = shard.insert_all(&[Arrival { fingerprint, of: (0, 0), asleep: 0 }], |_, id| {
@@ -292,24 +305,14 @@ impl<S: System> Search<'_, S> {
         rows.push(&row);
         self.next.push(rows);
         (self.steps, self.states) = (1, 1);
-        self.seen = self.space.judge(&row);
-        let id = row.pop().unwrap_or(NONE);
-        self.broken = broken(self.seen & self.invariants).map(|broken| (id, broken));
-        if self.settle {
-            match self.crew.workers[0].settles(&self.space, &row, self.settle_rounds) {
-                Ok(()) => {}
-                Err(Unsettled::Never(_)) => self.unsettled = Some(id),
-                Err(Unsettled::Unknown(why)) => self.not_known = Some((id, why)),
-            }
-            self.settle = self.unsettled.is_none() && self.not_known.is_none();
-        }
     }
 
     /// Takes up what another process left.
     fn go_on(&mut self, saved: Saved) {
-        let Progress { steps, states, depth, seen, settle, unsettled, not_known } = saved.progress;
+        let Progress { steps, states, depth, seen, boots, settle, unsettled, not_known } = saved.progress;
         (self.steps, self.states, self.depth, self.seen) = (steps, states, depth, seen);
         (self.settle, self.unsettled, self.not_known) = (self.settle && settle, unsettled, not_known);
+        self.boots = boots;
         self.shards = saved.shards.into_iter().map(Mutex::new).collect();
         (self.level, self.next) = (saved.level.into(), saved.next);
     }
@@ -324,6 +327,7 @@ impl<S: System> Search<'_, S> {
             states: self.states,
             depth: self.depth,
             seen: self.seen,
+            boots: self.boots,
             settle: self.settle,
             unsettled: self.unsettled,
             not_known: self.not_known.clone(),
@@ -364,6 +368,7 @@ impl<S: System> Search<'_, S> {
     fn expand(&mut self, block: &[Rows]) -> Vec<Chunk> {
         let next = AtomicUsize::new(0);
         let (space, spare) = (&self.space, Mutex::new(&mut self.spare));
+        let is_starting = self.boots > 0;
         let shards: Vec<&Shard> = self.shards.iter_mut().map(|shard| &*unlocked(shard)).collect();
         self.crew.together(block.len(), |worker| {
             let mut row = Vec::new();
@@ -378,7 +383,7 @@ impl<S: System> Search<'_, S> {
                     rows.get(number, &mut row);
                     chunk.states.push(row.pop().expect("a row ends with its state's number"));
                     let fingerprint = space.fingerprint(&row);
-                    worker.expand(space, &row, fingerprint, &mut chunk);
+                    worker.expand(space, &row, fingerprint, is_starting, &mut chunk);
                 }
                 chunk.new.resize_with(chunk.successors.len(), || AtomicU32::new(NONE));
                 worker.done.push((piece, chunk));
@@ -418,7 +423,9 @@ impl<S: System> Search<'_, S> {
     /// Keeps the rows that are new, and judges them.
     fn keep(&mut self, block: &[Rows], chunks: &mut [Chunk]) {
         let space = &self.space;
-        let (invariants, settle, rounds) = (self.invariants, self.settle, self.settle_rounds);
+        // Where not all have booted that must, the others do so next: what comes then is asked whether it settles.
+        let settle = self.settle && self.boots <= 1;
+        let (invariants, rounds) = (self.invariants, self.settle_rounds);
         let pieces = chunks.len();
         let work = Mutex::new(chunks.iter_mut().zip(block));
         self.crew.together(pieces, |worker| {
@@ -446,8 +453,11 @@ impl<S: System> Search<'_, S> {
                     if settle && chunk.unsettled.is_none() && chunk.not_known.is_none() {
                         match worker.settles(space, &row, rounds) {
                             Ok(()) => {}
-                            Err(Unsettled::Never(_)) => chunk.unsettled = Some(id),
+                            Err(Unsettled::Never { .. }) => chunk.unsettled = Some(id),
                             Err(Unsettled::Unknown(why)) => chunk.not_known = Some((id, why)),
+                            Err(Unsettled::Panicked(_)) => {
+                                chunk.broken.get_or_insert((id, Broken::SettlingPanics));
+                            }
                         }
                     }
                     if chunk.rows.last().is_none_or(|rows| rows.len() == ROWS) {
@@ -474,13 +484,13 @@ impl<S: System> Search<'_, S> {
     }
 }
 
-/// The actions that lead along these fingerprints, from the beginning.
+/// The actions that lead along these fingerprints, from before all boots.
 fn path<S: System>(
     space: &Space<'_, S>,
     fingerprints: &[u64],
     fingerprint_of: &mut dyn FnMut(&[u32]) -> u64,
 ) -> Vec<Action<NodeOf<S>>> {
-    let mut world: World<S> = space.rules.initial();
+    let mut world: World<S> = space.rules.before_boot();
     let mut successors = Vec::new();
     let mut actions = Vec::new();
     for &fingerprint in &fingerprints[1..] {
@@ -501,9 +511,13 @@ fn orbits<S: System>(rules: &Rules<S>, options: &CheckOptions) -> Option<Orbits<
     is_on.then(|| Orbits::of(&rules.system, |id| rules.place(id))).flatten()
 }
 
-/// The first of the invariants that are broken.
-fn broken(invariants: u64) -> Option<Broken> {
-    (invariants != 0).then(|| Broken::Invariant(invariants.trailing_zeros() as usize))
+/// The first of what is broken: a panic comes after the invariants that were asked before it.
+pub fn broken(invariants: u64) -> Option<Broken> {
+    match invariants {
+        0 => None,
+        PANICKED => Some(Broken::Panic),
+        bits => Some(Broken::Invariant(bits.trailing_zeros() as usize)),
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -531,8 +545,15 @@ impl<S: System> Worker<S> {
 }
 
 impl<S: System> Worker<S> {
-    /// Adds what follows a row.
-    fn expand(&mut self, space: &Space<'_, S>, row: &[u32], fingerprint: u64, chunk: &mut Chunk) {
+    /// Adds what follows a row: only first boots if all is still starting.
+    fn expand(
+        &mut self,
+        space: &Space<'_, S>,
+        row: &[u32],
+        fingerprint: u64,
+        is_starting: bool,
+        chunk: &mut Chunk,
+    ) {
         let Self { menus, caches, recent, orbits, .. } = self;
         let asleep = chunk.asleep[chunk.states.len() - 1];
         let mut found = Vec::new();
@@ -546,7 +567,12 @@ impl<S: System> Worker<S> {
                 Some(_) => found.push(successor),
             }
         };
-        Expansion { space, caches, row, fingerprint, asleep, found: &mut add }.all(menus);
+        let mut expansion = Expansion { space, caches, row, fingerprint, asleep, found: &mut add };
+        if is_starting {
+            expansion.boots(menus)
+        } else {
+            expansion.all(menus)
+        }
         let mut next = Vec::new();
         let Some(orbits) = orbits else { return };
         for successor in found {

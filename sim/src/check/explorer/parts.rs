@@ -19,6 +19,9 @@ pub const NOTHING: u32 = 0;
 /// The number of no packet.
 pub const NO_PACKET: u32 = u32::MAX;
 
+/// The number of no history: it panicked.
+pub const NO_PAST: u32 = u32::MAX;
+
 /// What may be at a place.
 pub struct Local<N: Node> {
     pub hash: u64,

@@ -10,7 +10,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{OnceLock, PoisonError, RwLock};
 
 use coalmine_core::node::{Effect, NodeId, variant_name};
-use coalmine_core::observation::History;
 use coalmine_core::told::Heard;
 use foldhash::fast::FixedState;
 
@@ -22,6 +21,7 @@ use super::parts::{
 };
 use crate::check::Reductions;
 use crate::faults::Directions;
+use crate::panics::Panic;
 use crate::system::{NodeOf, System};
 use crate::world::rules::{Cost, Crashes, Kept, Way, heard, kept};
 use crate::world::shared::fingerprint;
@@ -194,6 +194,9 @@ impl<'r, S: System> Space<'r, S> {
     pub fn offers<'a>(&self, local: &'a Local<NodeOf<S>>) -> &'a [Offer] {
         local.offers.get_or_init(|| {
             let offer = |kind| Offer { number: 0, kind, outcomes: OnceLock::new() };
+            if local.slot.panic.is_some() {
+                return Box::default();
+            }
             let Some(host) = &local.slot.host else { return [offer(OfferKind::Free)].into() };
             let timers = host.timers().iter().enumerate().map(|(number, timer)| {
                 let is_periodic = self.rules.system.is_periodic(timer);
@@ -310,18 +313,21 @@ impl<'r, S: System> Space<'r, S> {
         self.send(sent.map(|&(place, inbox)| (place, self.inbox_under(place, inbox, budget))).collect())
     }
 
-    /// A history that has seen more.
-    pub fn observe(&self, past: u32, observed: u32) -> u32 {
-        let mut history = self.histories.get(past).history.clone();
+    /// A history that has seen more, unless that makes it panic.
+    pub fn observe(&self, past: u32, observed: u32) -> Result<u32, Panic> {
         let Facts { node, facts } = self.facts.get(observed);
-        for fact in facts {
-            history.hear(*node, fact);
-        }
-        let after = self.past(history);
+        let after = self.past(Rules::<S>::hear_all(&self.histories.get(past).history, *node, facts)?);
         if past < after {
             let _ = self.histories.get(after).origin.set((past, observed)); // the first is as good as any
         }
-        after
+        Ok(after)
+    }
+
+    /// The same place, where what was observed there made the history panic; and its hash.
+    pub fn panicked(&self, place: usize, slot: u32, panic: Panic) -> (u32, u64) {
+        let mut slot = self.places[place].get(slot).slot.clone();
+        slot.panicked(panic);
+        self.local(place, slot)
     }
 
     /// The budgets once all this is paid.
@@ -365,6 +371,10 @@ impl<'r, S: System> Space<'r, S> {
             }
             links.into()
         })
+    }
+
+    fn is_member(&self, id: NodeId) -> bool {
+        self.rules.members.iter().any(|(member, _)| *member == id)
     }
 
     /// Whether a packet stays under way when it is delivered.
@@ -411,7 +421,9 @@ impl<'r, S: System> Space<'r, S> {
         let (mut sends, mut facts) = (Vec::new(), Vec::new());
         for effect in way.effects {
             if let Effect::Send { to, message } = effect {
-                sends.push(self.packet(Packet { from: node, to, message }));
+                if to != node && self.is_member(to) {
+                    sends.push(self.packet(Packet { from: node, to, message })); // else it is lost
+                }
             } else {
                 facts.extend(heard::<S>(effect));
             }

@@ -37,7 +37,8 @@ pub fn walk<S: System>(
         space: Space::new(rules, options.reductions).settling(options.settle),
         settle: options.settle,
         settle_rounds: options.settle_rounds.clamp(1, MOST_ROUNDS),
-        invariants: (1 << rules.invariants.len()) - 1,
+        invariants: rules.bad(),
+        boots: rules.first_boots(),
         longest: options.max_depth.unwrap_or(LONG),
         shards: (0..SHARDS).map(|number| Mutex::new(Shard::new(number))).collect(),
         steps: AtomicUsize::new(0),
@@ -102,6 +103,8 @@ struct Walks<'r, S: System> {
     settle: bool,
     settle_rounds: usize,
     invariants: u64,
+    /// How many members boot before anything else happens.
+    boots: usize,
     longest: usize,
     /// The states that some walk came through.
     shards: Vec<Mutex<Shard>>,
@@ -120,15 +123,18 @@ impl<S: System> Walks<'_, S> {
         let space = &self.space;
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let rarely = 1 << (rng.next_u32() % 8);
-        let mut row = space.row(&space.rules.initial());
+        let mut row = space.row(&space.rules.before_boot());
         let mut way = vec![space.fingerprint(&row)];
         let mut settle = self.settle;
         loop {
-            let mut broken = self.judge(&row, way[way.len() - 1], worker);
-            if broken.is_none() && settle {
+            let is_starting = way.len() <= self.boots;
+            let is_first = way.len() == 1 && is_starting;
+            let mut broken = if is_first { None } else { self.judge(&row, &way, worker) };
+            if broken.is_none() && settle && !is_starting {
                 match worker.settles(space, &row, self.settle_rounds) {
                     Ok(()) => {}
-                    Err(Unsettled::Never(_)) => broken = Some(Broken::Settling),
+                    Err(Unsettled::Never { .. }) => broken = Some(Broken::Settling),
+                    Err(Unsettled::Panicked(_)) => broken = Some(Broken::SettlingPanics),
                     Err(Unsettled::Unknown(why)) => {
                         settle = false;
                         keep_lowest(&self.not_known, (seed, why, way.clone()));
@@ -138,8 +144,9 @@ impl<S: System> Walks<'_, S> {
             if let Some(broken) = broken {
                 return keep_lowest(&self.failed, (seed, broken, way));
             }
-            self.depth.fetch_max(way.len(), Ordering::Relaxed);
-            if way.len() >= self.longest {
+            let depth = way.len().saturating_sub(self.boots);
+            self.depth.fetch_max(depth, Ordering::Relaxed);
+            if depth >= self.longest {
                 return;
             }
             let spent = space.budgets.get(row[row.len() - 1]).spent;
@@ -152,7 +159,12 @@ impl<S: System> Walks<'_, S> {
                 to.push((fingerprint, successor));
             };
             let fingerprint = way[way.len() - 1];
-            Expansion { space, caches, row: &row, fingerprint, asleep: 0, found }.all(menus);
+            let mut expansion = Expansion { space, caches, row: &row, fingerprint, asleep: 0, found };
+            if is_starting {
+                expansion.boots(menus)
+            } else {
+                expansion.all(menus)
+            }
             let is_fault = others.is_empty() || !faults.is_empty() && rng.next_u32() % rarely == 0;
             let from = if is_fault { faults } else { others };
             if from.is_empty() {
@@ -161,18 +173,21 @@ impl<S: System> Walks<'_, S> {
             let (fingerprint, successor) = from[rng.next_u32() as usize % from.len()];
             successor.apply(space, &mut worker.caches, &mut row);
             way.push(fingerprint);
-            self.steps.fetch_add(1, Ordering::Relaxed);
+            self.steps.fetch_add(usize::from(!is_starting), Ordering::Relaxed);
         }
     }
 
-    /// What is broken in a state, if anything is.
-    fn judge(&self, row: &[u32], fingerprint: u64, worker: &mut Worker<S>) -> Option<Broken> {
-        let space = &self.space;
+    /// What is broken where a walk has come to, if anything is. Where members have still to boot before anything else
+    /// happens nobody asks whether it settles, and nobody counts.
+    fn judge(&self, row: &[u32], way: &[u64], worker: &mut Worker<S>) -> Option<Broken> {
+        let (space, fingerprint, is_starting) = (&self.space, way[way.len() - 1], way.len() <= self.boots);
         let here = Arrival { fingerprint, of: (0, 0), asleep: 0 };
-        let _ = lock(&self.shards[shard_of(fingerprint)]).insert_all(&[here], |_, _| {
-            self.states.fetch_add(1, Ordering::Relaxed);
-            NONE
-        });
+        if !is_starting {
+            let _ = lock(&self.shards[shard_of(fingerprint)]).insert_all(&[here], |_, _| {
+                self.states.fetch_add(1, Ordering::Relaxed);
+                NONE
+            });
+        }
         let verdict = worker.verdicts.get(space.view(row), || space.judge(row));
         self.seen.fetch_or(verdict, Ordering::Relaxed);
         broken(verdict & self.invariants)

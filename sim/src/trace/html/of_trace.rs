@@ -84,6 +84,7 @@ fn ending(verdict: &Verdict, steps: &[Step]) -> Ending {
         Verdict::Passed => ("passed".into(), None),
         Verdict::Violated { invariant, why } => (format!("{invariant} is violated"), Some(why.clone())),
         Verdict::NotConverged { why } => ("did not converge".into(), Some(why.clone())),
+        Verdict::Refused { why } => ("cannot be run".into(), Some(why.clone())),
         Verdict::Panicked(panic) => ("panicked".into(), Some(panic.to_string())),
         Verdict::EnginesDiffer { .. } => ("the engines differ".into(), Some(verdict.tell())),
         Verdict::NotDeterministic { digests: [a, b], .. } => {

@@ -35,8 +35,8 @@ use crate::scenario::Scenario;
 use crate::system::{NodeOf, System};
 use crate::trace::Happening;
 
-/// Runs one plan under one seed.
-pub fn run<S: System>(
+/// Runs one plan, which was checked, under one seed.
+pub(crate) fn run<S: System>(
     scenario: &Scenario<S>,
     plan: &Plan<NodeOf<S>>,
     options: RunOptions,

@@ -48,6 +48,9 @@ pub struct Limits {
     pub retries: u8,
     /// Members whose [health turns bad](System::ailments).
     pub unhealthy: u8,
+    /// Members that may boot for the first time when others have begun to act already. All others do so before
+    /// anything else happens.
+    pub late_boots: u8,
     /// Who is down for ever when it is asked whether the system [settles](crate::check::SETTLES).
     pub without: Option<NodeId>,
     /// How disks behave.
@@ -68,6 +71,7 @@ impl Limits {
         periodic: 0,
         retries: 0,
         unhealthy: 0,
+        late_boots: 0,
         without: None,
         disk: Disk::Sync,
         network: Network::Datagrams,
@@ -83,14 +87,17 @@ impl Limits {
             (self.cuts, "cuts"),
             (self.retries, "retries"),
             (self.unhealthy, "unhealthy"),
+            (self.late_boots, "late boots"),
         ];
         let rare = rare.iter().filter(|(budget, _)| *budget > 0);
         let rare: String = rare.map(|(budget, of)| format!("{budget} {of}, ")).collect();
         let Self { crashes, drops, duplicates, periodic, disk, .. } = self;
+        // What was not tried is said, too.
+        let boots = if self.late_boots == 0 { "; all members start first" } else { "" };
         let without = self.without.map_or(String::new(), |id| format!("; settles without {id}"));
         format!(
             "{crashes} crashes, {drops} drops, {duplicates} duplicates, {timeouts} time-outs, \
-             {periodic} heartbeats, {rare}disk {disk:?}{without}"
+             {periodic} heartbeats, {rare}disk {disk:?}{boots}{without}"
         )
     }
 }

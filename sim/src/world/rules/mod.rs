@@ -1,25 +1,33 @@
 //! How one world becomes the next: what may happen, and what comes of it. `steps` says how a node may take a step,
-//! `limits` how much of everything may happen, `tell` what it is called.
+//! `boots` how all begins, `limits` how much of everything may happen, `tell` what it is called.
 
+mod boots;
 mod limits;
 mod steps;
 mod tell;
 
+use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::OnceLock;
 
-use coalmine_core::disk::LossyDisk;
 use coalmine_core::host::Host;
 use coalmine_core::node::{Effect, Node, NodeId};
 use coalmine_core::observation::{History, Invariant, Observation, Observed, Witness};
 use coalmine_core::told::Heard;
 
+pub(crate) use self::boots::tells_boots;
 pub(crate) use self::limits::Cost;
 pub use self::limits::{Disk, Limits, Network};
 pub(crate) use self::steps::{Crashes, Way, kept};
 use super::shared::Shared;
-use super::{Packet, Slot, Spent, World};
+use super::{Packet, Slot, World};
 use crate::faults::Directions;
-use crate::system::{ConfigOf, NodeOf, Operation, System, invariants_of};
+use crate::panics::{Panic, catch};
+use crate::sound;
+use crate::system::{Armed, ConfigOf, NodeOf, Operation, System, invariants_of, timers_are_armed};
+
+/// The bit of a verdict which says that something panicked.
+pub(crate) const PANICKED: u64 = 1 << 63;
 
 /// How many invariants and witnesses a system may have together: one bit each.
 pub const MAX_PROPERTIES: usize = 32;
@@ -44,6 +52,10 @@ pub struct Rules<S: System> {
     ///
     /// [`Reductions::crash_points`]: crate::check::Reductions::crash_points
     pub(crate) every_crash_point: bool,
+    /// Whether stateright is to begin [before all boots](Self::before_boot), and not where all have booted.
+    pub(crate) from_boot: bool,
+    /// The timers that members arm when they boot, from their first disks or from empty ones.
+    pub(crate) armed_first: OnceLock<Armed<S>>,
 }
 
 /// Something that happens.
@@ -134,9 +146,10 @@ pub struct Transition<S: System> {
 }
 
 impl<S: System> Rules<S> {
-    /// Whether there can be rules for a system: a world counts what was asked, and what was seen, in one word
-    /// each.
+    /// Whether there can be rules for a system: its members and operations make sense, and a world counts what was
+    /// asked, and what was seen, in one word each.
     pub fn fits(system: &S) -> Result<(), String> {
+        sound::operations(system, &sound::members(system)?)?;
         let properties = invariants_of(system).len() + system.witnesses().len();
         if properties > MAX_PROPERTIES {
             return Err(format!("{properties} invariants and witnesses are more than {MAX_PROPERTIES}"));
@@ -151,16 +164,24 @@ impl<S: System> Rules<S> {
         Ok(())
     }
 
-    /// The rules for a system that [fits](Self::fits).
+    /// The rules for a system that [fits](Self::fits); a [check](crate::check::check) refuses any other.
     pub fn new(system: S, limits: Limits) -> Self {
         let (invariants, witnesses) = (invariants_of(&system), system.witnesses());
-        assert!(invariants.len() + witnesses.len() <= MAX_PROPERTIES, "too many properties");
         let (members, mut requests) = (system.members(), system.operations());
         let operations = requests.len();
         requests.extend(system.ailments());
-        assert!(requests.len() <= MAX_REQUESTS, "too many requests");
-        let every_crash_point = false;
-        Self { members, requests, operations, invariants, witnesses, system, limits, every_crash_point }
+        Self {
+            members,
+            requests,
+            operations,
+            invariants,
+            witnesses,
+            system,
+            limits,
+            every_crash_point: false,
+            from_boot: false,
+            armed_first: OnceLock::new(),
+        }
     }
 
     /// The same rules, but a crash also falls where it makes no difference: see
@@ -169,39 +190,15 @@ impl<S: System> Rules<S> {
         Self { every_crash_point: true, ..self }
     }
 
-    /// The world before anything has happened: every node has just booted on its
-    /// [first disk](System::first_disk).
-    pub fn initial(&self) -> World<S> {
-        let boots = (0..self.members.len()).map(Self::boot);
-        boots.fold(self.before_boot(), |world, boot| self.apply(&world, &boot).0)
-    }
-
-    /// A node starts.
-    pub(crate) fn boot(place: usize) -> Action<NodeOf<S>> {
-        Action::Step { place, step: Step::Boot, choices: Vec::new(), crash: None }
-    }
-
-    /// The world in which no node has booted yet.
-    pub(crate) fn before_boot(&self) -> World<S> {
-        let down = |(id, _): &(NodeId, _)| {
-            let mut disk = LossyDisk::default();
-            self.system.first_disk(*id).into_iter().for_each(|record| disk.append(record));
-            disk.sync(disk.written().len());
-            Slot { host: None, disk, lives: 0, told_early: None }
-        };
-        World {
-            members: self.members.iter().map(|(id, _)| *id).collect(),
-            slots: self.members.iter().map(|member| Shared::new(down(member))).collect(),
-            packets: Vec::new(),
-            cut: Directions::new(),
-            history: Shared::new(S::History::default()),
-            spent: Spent::default(),
-            verdict: 0,
-        }
-    }
-
     /// All that may happen next, in a fixed order.
     pub fn successors(&self, world: &World<S>, out: &mut Vec<Transition<S>>) {
+        if world.panic().is_some() {
+            return;
+        }
+        if self.is_starting(world) {
+            let places = (0..world.slots.len()).filter(|&place| world.slots[place].lives == 0);
+            return places.for_each(|place| self.step(world, place, Step::Boot, out));
+        }
         let spent = &world.spent;
         for packet in &world.packets {
             let place = self.place(packet.to);
@@ -337,22 +334,38 @@ impl<S: System> Rules<S> {
 
     /// What becomes of the world when a step goes this way.
     fn take(&self, next: &mut World<S>, place: usize, way: Way<NodeOf<S>>) {
-        let me = self.members[place].0;
-        let mut history = None;
+        let (me, mut slot) = (self.members[place].0, way.slot);
+        let mut facts = Vec::new();
         for effect in way.effects {
             if let Effect::Send { to, message } = effect {
                 next.insert(Packet { from: me, to, message });
-            } else if let Some(heard) = heard::<S>(effect) {
-                history.get_or_insert_with(|| (*next.history).clone()).hear(me, &heard);
+            } else {
+                facts.extend(heard::<S>(effect));
             }
         }
-        if let Some(history) = history {
-            next.history = Shared::new(history);
+        if !facts.is_empty() {
+            match Self::hear_all(&next.history, me, &facts) {
+                Ok(history) => next.history = Shared::new(history),
+                Err(panic) => slot.panicked(panic),
+            }
         }
-        next.slots[place] = Shared::new(way.slot);
+        next.slots[place] = Shared::new(slot);
         if let Some(point) = way.crash {
             self.pay(&mut next.spent, point.kept.cost());
         }
+    }
+
+    /// A history that has seen more, unless that makes it panic.
+    pub(crate) fn hear_all(
+        before: &S::History,
+        node: NodeId,
+        facts: &[Heard<NodeOf<S>>],
+    ) -> Result<S::History, Panic> {
+        catch(|| {
+            let mut history = before.clone();
+            facts.iter().for_each(|fact| history.hear(node, fact));
+            history
+        })
     }
 
     /// What a step takes from the network and from the budgets, whoever takes it.
@@ -369,7 +382,7 @@ impl<S: System> Rules<S> {
 
     pub(crate) fn place(&self, id: NodeId) -> usize {
         self.members.iter().position(|(member, _)| *member == id).unwrap_or_else(|| {
-            panic!("{id} is not a member of the system, but is sent to");
+            panic!("{id} is not a member of the system, but is spoken of");
         })
     }
 
@@ -388,38 +401,69 @@ impl<S: System> Rules<S> {
             config,
             state: slot.host.as_ref().map(Host::node),
             durable: Some(slot.disk.durable()),
+            timers: slot.host.as_ref().map_or(&[][..], Host::timers),
             told_early: slot.told_early.as_deref(),
         });
         Observation { nodes: nodes.collect(), history }
+    }
+
+    /// The bits of a verdict that must never be seen.
+    pub(crate) fn bad(&self) -> u64 {
+        (1 << self.invariants.len()) - 1 | PANICKED
     }
 
     fn judge_world(&self, world: &World<S>) -> u64 {
         self.judge(world.slots.iter().map(|slot| &**slot), &world.history)
     }
 
-    /// Which invariants are broken and which witnesses are seen, a bit each.
+    /// Which invariants are broken and which witnesses are seen, a bit each; and whether a node has panicked, or one of
+    /// these does: then nobody asks those after it.
     pub(crate) fn judge<'a>(
         &'a self,
         slots: impl Iterator<Item = &'a Slot<NodeOf<S>>>,
         history: &'a S::History,
     ) -> u64 {
-        let now = self.observe_parts(slots, history);
-        let broken = self.invariants.iter().map(|invariant| (invariant.check)(&now).is_err());
-        let seen = self.witnesses.iter().map(|witness| (witness.seen)(&now));
-        broken.chain(seen).enumerate().fold(0, |bits, (i, bit)| bits | (u64::from(bit) << i))
+        let mut is_over = false;
+        let now = self.observe_parts(slots.inspect(|slot| is_over |= slot.panic.is_some()), history);
+        if is_over {
+            return PANICKED;
+        }
+        let mut bits = 0;
+        let judged = catch(|| {
+            let broken = self.invariants.iter().map(|invariant| (invariant.check)(&now).is_err());
+            let seen = self.witnesses.iter().map(|witness| (witness.seen)(&now));
+            broken.chain(seen).enumerate().for_each(|(i, bit)| bits |= u64::from(bit) << i);
+        });
+        if judged.is_ok() { bits } else { bits | PANICKED }
     }
 
-    /// Whether the system has come to rest.
+    /// See `armed_first`. A boot that panics is a counterexample of its own; here it arms nothing.
+    fn armed_at_first(&self) -> Armed<S> {
+        let timers = |id: NodeId, config: &ConfigOf<S>| {
+            let mut timers = BTreeSet::new();
+            for disk in [self.system.first_disk(id), Vec::new()] {
+                let host = catch(|| Host::boot(config, &disk, 1, &mut |_| 0, &mut Vec::new())).ok();
+                timers.extend(host.iter().flat_map(|host: &Host<NodeOf<S>>| host.timers().iter().cloned()));
+            }
+            timers
+        };
+        self.members.iter().map(|(id, config)| (*id, timers(*id, config))).collect()
+    }
+
+    /// Whether the system has come to rest; `Err` if it panics when it is asked.
     pub(crate) fn converged<'a>(
         &'a self,
         slots: impl Iterator<Item = &'a Slot<NodeOf<S>>>,
         history: &'a S::History,
-    ) -> Result<(), String> {
+    ) -> Result<Result<(), String>, Panic> {
         let now = self.observe_parts(slots, history);
-        match self.limits.without {
-            None => self.system.converged(&now),
-            Some(gone) => self.system.goes_on_without(gone, &now),
-        }
+        catch(|| {
+            match self.limits.without {
+                None => self.system.converged(&now)?,
+                Some(gone) => self.system.goes_on_without(gone, &now)?,
+            }
+            timers_are_armed(&self.system, &now, self.armed_first.get_or_init(|| self.armed_at_first()))
+        })
     }
 }
 
@@ -446,7 +490,7 @@ impl<S: System> World<S> {
     /// A packet that equals one under way adds nothing: to deliver it twice is a duplicate, and costs. Over
     /// a link that is cut nothing gets under way.
     fn insert(&mut self, packet: Packet<NodeOf<S>>) {
-        if self.cut.contains(&(packet.from, packet.to)) {
+        if self.cut.contains(&(packet.from, packet.to)) || !self.is_peer(packet.from, packet.to) {
             return;
         }
         let packet = Shared::new(packet);

@@ -1,6 +1,8 @@
 //! The ways a step of a node may go: what it chooses, and where in the step it crashes. They follow from the node's own
 //! place alone.
 
+use std::sync::Arc;
+
 use coalmine_core::disk::LossyDisk;
 use coalmine_core::host::Host;
 use coalmine_core::node::{Effect, Event, Node};
@@ -8,6 +10,7 @@ use coalmine_core::told::told_early;
 
 use super::limits::Disk;
 use super::{CrashPoint, Kept, Rules, Step};
+use crate::panics::{Panic, catch};
 use crate::system::{ConfigOf, NodeOf, Operation, System};
 use crate::world::{Packet, Slot};
 
@@ -53,10 +56,15 @@ impl<S: System> Rules<S> {
         crashes: Crashes,
         mut each: impl FnMut(Way<NodeOf<S>>),
     ) {
+        let opens = match step {
+            Step::Boot => slot.lives == 0,
+            Step::Ask(index) => self.is_followed(*index),
+            Step::Deliver { .. } | Step::Fire(_) | Step::Flush => false,
+        };
         let mut choices = Vec::new();
         while let Some(ran) = self.run(slot, place, step, &choices) {
             choices.resize(ran.asked.len(), 0);
-            self.crash_points(crashes, ran.disk_before.unsynced(), &ran.effects, |point| {
+            self.crash_points(crashes, ran.disk_before.unsynced(), &ran.effects, opens, |point| {
                 each(self.finish(&ran, choices.clone(), Some(point)));
             });
             each(self.finish(&ran, choices.clone(), None));
@@ -74,12 +82,14 @@ impl<S: System> Rules<S> {
     /// the last effect is an action of its own.
     ///
     /// A fact outlives the node as well. So a crash also falls after what was told, if what comes next is told too, or
-    /// cannot be lost any more.
+    /// cannot be lost any more; and before all that is told, if the step `opens` the way for something else (a first
+    /// boot, a request that its client lets others follow): else it may as well not have been taken.
     fn crash_points(
         &self,
         crashes: Crashes,
         mut unsynced: usize,
         effects: &[Effect<NodeOf<S>>],
+        opens: bool,
         mut each: impl FnMut(CrashPoint),
     ) {
         let is_fact = |effect: &Effect<_>| matches!(effect, Effect::Observe(_));
@@ -91,14 +101,16 @@ impl<S: System> Rules<S> {
             let mut point = |after| kept(crashes, unsynced, |kept| each(CrashPoint { after, kept }));
             // A fact only tells what the effect before it has done: there is no moment between the two.
             let is_told_of = after > 0 && is_fact(effect);
-            if !is_told_of {
+            if opens && is_fact(effect) && std::mem::take(&mut is_first) {
+                point(0);
+            } else if !is_told_of {
                 let visible = self.every_crash_point || is_visible(effect);
                 let first = visible && std::mem::take(&mut is_first);
                 if first {
                     point(0);
                 }
                 let is_told = effects.get(after + 1).is_some_and(is_fact);
-                let stays = is_told || self.limits.disk == Disk::Sync && is_write(effect);
+                let stays = is_told || opens || self.limits.disk == Disk::Sync && is_write(effect);
                 if visible && !first || outlived && stays {
                     point(after);
                     outlived = false;
@@ -111,7 +123,8 @@ impl<S: System> Rules<S> {
         }
     }
 
-    /// Runs a node through a step, on a copy. `None` if nobody is there to take it.
+    /// Runs a node through a step, on a copy. `None` if nobody is there to take it. If it panics nothing has come of
+    /// the step.
     pub(super) fn run(
         &self,
         slot: &Slot<NodeOf<S>>,
@@ -123,35 +136,55 @@ impl<S: System> Rules<S> {
             return None;
         }
         let mut slot = slot.clone();
-        let config = &self.members[place].1;
-        let mut asked = Vec::new();
+        match step {
+            Step::Boot => slot.lives += 1,
+            Step::Flush => slot.disk.sync(slot.disk.durable().len() + 1),
+            Step::Deliver { .. } | Step::Fire(_) | Step::Ask(_) => {}
+        }
+        let disk_before = slot.disk.clone();
+        let (mut asked, mut effects) = (Vec::new(), Vec::new());
         let mut choose = |n| {
             asked.push(n);
             choices.get(asked.len() - 1).copied().unwrap_or(0)
         };
-        let mut out = Vec::new();
-        if let Step::Flush = step {
-            let upto = slot.disk.durable().len() + 1;
-            slot.disk.sync(upto);
-        }
-        let disk_before = slot.disk.clone();
-        if let Step::Boot = step {
-            slot.lives += 1;
-            let host = Host::boot(config, slot.disk.written(), slot.lives, &mut choose, &mut out);
-            slot.host = Some(host);
-        } else if let Step::Flush = step {
-            let upto = slot.disk.durable().len() as u64;
-            slot.host.as_mut()?.synced(config, slot.lives, upto, &mut choose, &mut out);
-        } else {
-            let event = self.event(step);
-            slot.host.as_mut()?.step(config, event, &mut choose, &mut out);
-        }
-        self.flush_at_once(&mut slot, config, &mut out, &mut choose);
-        let early = self.first_told_early(config, &disk_before, &out);
+        let reacted = catch(|| {
+            self.react(&mut slot, place, step, &mut choose, &mut effects);
+            self.first_told_early(&self.members[place].1, &disk_before, &effects)
+        });
+        let early = reacted.unwrap_or_else(|panic| {
+            effects.clear();
+            slot.disk = disk_before.clone();
+            slot.panicked(panic);
+            None
+        });
         if let Some((_, why)) = &early {
             slot.told_early.get_or_insert_with(|| why.clone());
         }
-        Some(Ran { slot, disk_before, effects: out, asked, early })
+        Some(Ran { slot, disk_before, effects, asked, early })
+    }
+
+    /// What a node does about a step.
+    fn react(
+        &self,
+        slot: &mut Slot<NodeOf<S>>,
+        place: usize,
+        step: &Step<NodeOf<S>>,
+        choose: &mut dyn FnMut(u32) -> u32,
+        out: &mut Vec<Effect<NodeOf<S>>>,
+    ) {
+        let (config, lives, upto) = (&self.members[place].1, slot.lives, slot.disk.durable().len() as u64);
+        let mut choose = |n| choose(n);
+        match (step, &mut slot.host) {
+            (Step::Boot, host) => {
+                *host = Some(Host::boot(config, slot.disk.written(), lives, &mut choose, out));
+            }
+            (Step::Flush, Some(host)) => host.synced(config, lives, upto, &mut choose, out),
+            (Step::Deliver { .. } | Step::Fire(_) | Step::Ask(_), Some(host)) => {
+                host.step(config, self.event(step), &mut choose, out);
+            }
+            (Step::Flush | Step::Deliver { .. } | Step::Fire(_) | Step::Ask(_), None) => {}
+        }
+        self.flush_at_once(slot, config, out, &mut choose);
     }
 
     /// The first effect that tells what rests on a record that is not durable when it leaves.
@@ -245,7 +278,7 @@ impl<S: System> Rules<S> {
         let early = ran.early.as_ref().filter(|(number, _)| *number < effects.len());
         let told_early = early.map(|(_, why)| why.clone());
         let (disk, lives) = (ran.disk_before.clone(), ran.slot.lives);
-        let mut slot = Slot { host: None, disk, lives, told_early };
+        let mut slot = Slot { host: None, disk, lives, told_early, panic: None };
         for effect in &effects {
             if let Effect::Append(record) = effect {
                 slot.disk.append(record.clone());
@@ -282,5 +315,10 @@ impl<N: Node> Slot<N> {
             Kept::Nothing => self.disk.wipe(),
         }
         self.host = None;
+    }
+
+    pub(crate) fn panicked(&mut self, panic: Panic) {
+        self.host = None;
+        self.panic = Some(Arc::new(panic));
     }
 }

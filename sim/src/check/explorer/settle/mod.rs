@@ -16,6 +16,7 @@
 mod losses;
 mod rounds;
 mod settled;
+mod told;
 
 use std::collections::HashMap;
 
@@ -105,7 +106,7 @@ impl<S: System> Settling<'_, '_, S> {
             let mut script = Script::default();
             loop {
                 let mut next = row.clone();
-                self.round(&mut next, &mut script, &mut |_| {});
+                self.round(&mut next, &mut script, &mut |_, _, _| {});
                 todo.push((self.state(&next), next));
                 if !script.next() {
                     break;
@@ -157,7 +158,9 @@ impl<S: System> Settling<'_, '_, S> {
                 continue;
             }
             let component = open.split_off(open.partition_point(|&number| number < now));
-            let rounds = self.complete(&component, &mut passed, way.len())?;
+            way.push(now);
+            let rounds = self.complete(&component, &mut passed, &way)?;
+            way.pop();
             if let Some(&before) = way.last() {
                 passed[before].goes_beyond(rounds);
             }
@@ -168,7 +171,7 @@ impl<S: System> Settling<'_, '_, S> {
     /// Whether a round leads to where it is known to settle, which most do.
     fn ends_at_once(&mut self, row: &[u32], state: u64) -> bool {
         let (mut next, mut script) = (row.to_vec(), Script::default());
-        self.round(&mut next, &mut script, &mut |_| {});
+        self.round(&mut next, &mut script, &mut |_, _, _| {});
         let rounds = if script.is_empty() { self.settled.rounds_of(self.state(&next)) } else { None };
         let Some(rounds) = rounds.filter(|rounds| rounds < &self.patience) else { return false };
         self.settled.add(state, rounds + 1);
@@ -192,7 +195,10 @@ impl<S: System> Settling<'_, '_, S> {
                 return Err(self.not_known(&limit, before, &row));
             }
             let mut next = row.clone();
-            self.round(&mut next, &mut script, &mut |_| {});
+            self.round(&mut next, &mut script, &mut |_, _, _| {});
+            if let Some(panic) = self.space.panic_in(&next) {
+                return Err(Unsettled::Panicked(panic.clone()));
+            }
             let after = self.state(&next);
             if todo.iter().all(|(there, _)| *there != after) {
                 todo.push((after, next));
@@ -212,11 +218,11 @@ impl<S: System> Settling<'_, '_, S> {
         &mut self,
         component: &[usize],
         passed: &mut [Passed],
-        before: usize,
+        way: &[usize],
     ) -> Result<usize, Unsettled> {
         let beyond = component.iter().filter_map(|&number| passed[number].beyond).max();
         if beyond.is_none() {
-            self.at_rest(component, passed, before)?;
+            self.at_rest(component, passed, way)?;
         }
         let rounds = component.len() + beyond.unwrap_or(0);
         if rounds > self.patience {
@@ -231,7 +237,7 @@ impl<S: System> Settling<'_, '_, S> {
     }
 
     /// Whether a component that nothing leads out of is at rest, at every moment.
-    fn at_rest(&mut self, component: &[usize], passed: &[Passed], before: usize) -> Result<(), Unsettled> {
+    fn at_rest(&mut self, component: &[usize], passed: &[Passed], way: &[usize]) -> Result<(), Unsettled> {
         let (mut missing, mut restless) = (None, 0);
         for &number in component {
             let row = &passed[number].row;
@@ -239,7 +245,7 @@ impl<S: System> Settling<'_, '_, S> {
             let mut script = Script::default();
             loop {
                 let space = self.space;
-                let mut judge = |row: &[u32]| {
+                let mut judge = |row: &[u32], _: usize, _: &dyn Fn() -> _| {
                     if why.is_none() {
                         why = space.converged(row).err();
                     }
@@ -252,18 +258,24 @@ impl<S: System> Settling<'_, '_, S> {
             restless += usize::from(why.is_some());
             missing = missing.or(why);
         }
-        let Some(why) = missing else { return Ok(()) };
+        let why = match missing {
+            None => return Ok(()),
+            Some(Unsettled::Never { why, .. }) => why,
+            Some(why) => return Err(why),
+        };
         let count = |count: usize, of: &str| format!("{count} {of}{}", if count == 1 { "" } else { "s" });
         let len = component.len();
         let always =
             if restless == len { String::new() } else { format!(", {restless} of them not at rest") };
-        Err(Unsettled::Never(format!(
+        let rounds = self.tell(passed, way);
+        let why = format!(
             "{why}: after {} the same {} again and again{always}; in each round what is under way arrives and \
              every timer fires; all is healed{}",
-            count(before, "round"),
+            count(way.len() - 1, "round"),
             if len == 1 { "round comes".into() } else { format!("{len} rounds come") },
             self.but_gone(),
-        )))
+        );
+        Err(Unsettled::Never { why, rounds })
     }
 
     /// Nothing has come to an end.

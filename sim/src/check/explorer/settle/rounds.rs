@@ -2,12 +2,22 @@
 //! then every armed timer fires once, member by member. After each of these steps the disk of who took it syncs, and
 //! no node crashes. Links are whole.
 //!
+//! A node that panics in a round does nothing any more; whoever asked for the round looks for it at its end.
+//!
 //! What a round does follows from the state, and from what nodes choose meanwhile: that is a [`Script`].
 
 use super::Settling;
+use crate::check::Unsettled;
 use crate::check::explorer::parts::{Cause, NO_PACKET, NOTHING, OfferKind, Outcome};
 use crate::check::explorer::space::Space;
-use crate::system::System;
+use crate::panics::Panic;
+use crate::system::{NodeOf, System};
+use crate::world::Step;
+
+/// What a round tells after each step: the row, whose step it was, and which.
+pub(super) trait Watch<S: System>: FnMut(&[u32], usize, &dyn Fn() -> Step<NodeOf<S>>) {}
+
+impl<S: System, W: FnMut(&[u32], usize, &dyn Fn() -> Step<NodeOf<S>>)> Watch<S> for W {}
 
 /// What nodes choose in a round, one after the other: one of so many ways each. The first script takes the first
 /// way everywhere.
@@ -48,8 +58,8 @@ impl Script {
 }
 
 impl<S: System> Settling<'_, '_, S> {
-    /// A round; `each` is told of the row after each step.
-    pub(super) fn round(&mut self, row: &mut [u32], script: &mut Script, each: &mut impl FnMut(&[u32])) {
+    /// A round; `each` is told of each step.
+    pub(super) fn round(&mut self, row: &mut [u32], script: &mut Script, each: &mut impl Watch<S>) {
         let space = self.space;
         let places = space.places.len();
         for place in 0..places {
@@ -60,7 +70,10 @@ impl<S: System> Settling<'_, '_, S> {
             for &packet in &space.inboxes[place].get(inbox).in_order {
                 let outcomes = space.outcomes_of_cause(place, row[place], Cause::Packet(packet));
                 let takes = if space.is_persistent() { NO_PACKET } else { packet };
-                self.go(row, place, space.outcomes(outcomes), takes, script, each);
+                self.take(row, place, space.outcomes(outcomes), takes, script);
+                let known = &space.packets.get(packet).packet;
+                each(row, place, &|| Step::Deliver { packet: known.clone(), again: false });
+                self.idle(row, place, script, each);
             }
         }
         for place in 0..places {
@@ -73,28 +86,15 @@ impl<S: System> Settling<'_, '_, S> {
                 let offer = space.offers(local).iter().find(|offer| fires(offer.kind));
                 let offer = offer.expect("what is armed may fire");
                 let outcomes = space.outcomes_of_offer(place, row[place], offer);
-                self.go(row, place, outcomes, NO_PACKET, script, each);
+                self.take(row, place, outcomes, NO_PACKET, script);
+                each(row, place, &|| Step::Fire(timer.clone()));
+                self.idle(row, place, script, each);
             }
         }
     }
 
-    /// One thing happens at a place, without a crash; then its disk syncs.
-    fn go(
-        &mut self,
-        row: &mut [u32],
-        place: usize,
-        outcomes: &[Outcome],
-        takes: u32,
-        script: &mut Script,
-        each: &mut impl FnMut(&[u32]),
-    ) {
-        self.take(row, place, outcomes, takes, script);
-        each(row);
-        self.idle(row, place, script, each);
-    }
-
     /// Lets happen what happens by itself at a place: a node that is down starts, a disk syncs.
-    fn idle(&mut self, row: &mut [u32], place: usize, script: &mut Script, each: &mut impl FnMut(&[u32])) {
+    fn idle(&mut self, row: &mut [u32], place: usize, script: &mut Script, each: &mut impl Watch<S>) {
         let space = self.space;
         while space.gone != Some(place) {
             let local = space.places[place].get(row[place]);
@@ -102,7 +102,8 @@ impl<S: System> Settling<'_, '_, S> {
             let Some(free) = offers.find(|offer| offer.kind == OfferKind::Free) else { return };
             let outcomes = space.outcomes_of_offer(place, row[place], free);
             self.take(row, place, outcomes, NO_PACKET, script);
-            each(row);
+            let is_up = local.slot.host.is_some();
+            each(row, place, &|| if is_up { Step::Flush } else { Step::Boot });
         }
     }
 
@@ -120,16 +121,26 @@ impl<S: System> Settling<'_, '_, S> {
             row[places + to] = self.caches.with(space, to, row[places + to], more).0;
         }
         if outcome.facts != NOTHING {
-            row[2 * places] = self.caches.observe(space, row[2 * places], outcome.facts);
+            match self.caches.observe(space, row[2 * places], outcome.facts) {
+                Ok(past) => row[2 * places] = past,
+                Err(panic) => row[place] = space.panicked(place, outcome.slot, panic).0,
+            }
         }
     }
 }
 
 impl<S: System> Space<'_, S> {
     /// Whether the system has come to rest, as far as this moment shows.
-    pub(super) fn converged(&self, row: &[u32]) -> Result<(), String> {
+    pub(super) fn converged(&self, row: &[u32]) -> Result<(), Unsettled> {
         let slots = self.places.iter().zip(row).map(|(locals, &slot)| &locals.get(slot).slot);
-        self.rules.converged(slots, &self.histories.get(row[2 * self.places.len()]).history)
+        let converged = self.rules.converged(slots, &self.histories.get(row[2 * self.places.len()]).history);
+        let unsettled = |why| Unsettled::Never { why, rounds: Vec::new() };
+        converged.map_err(Unsettled::Panicked)?.map_err(unsettled)
+    }
+
+    /// What a node has panicked with in this state, if one has.
+    pub(super) fn panic_in(&self, row: &[u32]) -> Option<&Panic> {
+        (0..self.places.len()).find_map(|place| self.places[place].get(row[place]).slot.panic.as_deref())
     }
 
     /// What differs between two states, in words.

@@ -1,0 +1,62 @@
+//! The rounds of a run that never comes to rest, step by step: what leads to those that repeat, and these once.
+
+use super::rounds::Script;
+use super::{Passed, Settling};
+use crate::system::System;
+use crate::world::Action;
+
+/// So many steps that lead there are told, and so many of the rounds that repeat.
+const STEPS: usize = 15;
+
+impl<S: System> Settling<'_, '_, S> {
+    /// Tells how the rounds go along a way, and on from its end until they are where they were.
+    pub(super) fn tell(&mut self, passed: &[Passed], way: &[usize]) -> Vec<String> {
+        let mut told = Vec::new();
+        for (number, pair) in way.windows(2).enumerate() {
+            let steps = self.tell_round(&passed[pair[0]].row, Some(passed[pair[1]].state)).0;
+            told.extend(steps.into_iter().map(|step| format!("round {}: {step}", number + 1)));
+        }
+        shorten(&mut told);
+        let Some(&end) = way.last() else { return told };
+        let mut again = Vec::new();
+        let mut row = passed[end].row.clone();
+        for number in way.len().. {
+            let (steps, next, state) = self.tell_round(&row, None);
+            again.extend(steps.into_iter().map(|step| format!("round {number}: {step}")));
+            if state == passed[end].state || again.len() > STEPS || number > way.len() + STEPS {
+                break;
+            }
+            row = next;
+        }
+        shorten(&mut again);
+        told.extend(again);
+        told.push("and so on, again and again".into());
+        told
+    }
+
+    /// Tells a round: that which leads to this state, or the first of all.
+    fn tell_round(&mut self, row: &[u32], to: Option<u64>) -> (Vec<String>, Vec<u32>, u64) {
+        let rules = self.space.rules;
+        let mut script = Script::default();
+        loop {
+            let (mut told, mut next) = (Vec::new(), row.to_vec());
+            self.round(&mut next, &mut script, &mut |_, place, step| {
+                let (choices, crash) = (Vec::new(), None);
+                told.push(rules.tell(&Action::Step { place, step: step(), choices, crash }));
+            });
+            let state = self.state(&next);
+            if to.is_none_or(|to| to == state) || !script.next() {
+                return (told, next, state);
+            }
+        }
+    }
+}
+
+/// Leaves out what is in the middle of what is too long.
+fn shorten(told: &mut Vec<String>) {
+    if told.len() > STEPS {
+        let left_out = told.len() + 1 - STEPS;
+        let middle = STEPS / 2..STEPS / 2 + left_out;
+        told.splice(middle, [format!("… {left_out} steps …")]);
+    }
+}

@@ -1,0 +1,76 @@
+//! What must be true of a system before anything of it runs: asked in one place, for both engines and the checker, so
+//! that no world takes what another refuses. What must be true of a plan besides says [`Plan::check`].
+//!
+//! [`Plan::check`]: crate::plan::Plan::check
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::ops::RangeInclusive;
+
+use coalmine_core::node::{NodeId, RequestId};
+
+use crate::system::{NodeOf, Operation, System};
+
+/// What members may be called: a number is half of an address of the simulated network.
+pub const IDS: RangeInclusive<u32> = 0..=u16::MAX as u32;
+
+/// The members of a system, if there are some and each has a name of its own; `Err` names what is wrong.
+pub fn members<S: System>(system: &S) -> Result<Vec<NodeId>, String> {
+    let members: Vec<_> = system.members().into_iter().map(|(id, _)| id).collect();
+    if members.is_empty() {
+        return Err("members: this system has none".into());
+    }
+    for (place, id) in members.iter().enumerate() {
+        if !IDS.contains(&id.0) {
+            return Err(format!("members[{place}]: {id} is not in n{}..=n{}", IDS.start(), IDS.end()));
+        }
+        if let Some(first) = members[..place].iter().position(|other| other == id) {
+            return Err(format!("members[{place}]: {id} is members[{first}] already"));
+        }
+    }
+    Ok(members)
+}
+
+/// What clients may ask of these members, and what tells them that they are unwell; `Err` names the operation.
+pub fn operations<S: System>(system: &S, members: &[NodeId]) -> Result<(), String> {
+    let mut requests = Requests::default();
+    let lists = [("operations", system.operations()), ("ailments", system.ailments())];
+    for (list, operations) in lists {
+        for (place, Operation::<NodeOf<S>> { to, id, request }) in operations.into_iter().enumerate() {
+            let checked = is_member(to, members).and_then(|()| requests.add(id, request));
+            checked.map_err(|why| format!("{list}[{place}]: {why}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether somebody is a member.
+pub fn is_member(node: NodeId, members: &[NodeId]) -> Result<(), String> {
+    if members.contains(&node) {
+        return Ok(());
+    }
+    Err(format!("{node} is not a member of this system"))
+}
+
+/// What was asked under which name: a name stands for one request, however often it is sent.
+#[derive(Debug)]
+pub struct Requests<R>(BTreeMap<RequestId, R>);
+
+impl<R> Default for Requests<R> {
+    fn default() -> Self {
+        Self(BTreeMap::new())
+    }
+}
+
+impl<R: Eq + Debug> Requests<R> {
+    /// Asks this under this name; `Err` if the name stands for something else.
+    pub fn add(&mut self, id: RequestId, request: R) -> Result<(), String> {
+        match self.0.get(&id).filter(|known| **known != request) {
+            Some(known) => Err(format!("{id} is {request:?}, but stands for {known:?} already")),
+            None => {
+                self.0.insert(id, request);
+                Ok(())
+            }
+        }
+    }
+}

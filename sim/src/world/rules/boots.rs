@@ -1,0 +1,138 @@
+//! How all begins: before anything has happened every member is down, with its [first disk](System::first_disk). Then
+//! the members boot for the first time, as a node takes any other step: whatever it chooses is tried, and it may
+//! crash between any two effects, where a budget pays for it. Who has crashed in its first boot is down, and boots
+//! again later.
+//!
+//! While members boot for the first time nothing else happens, until all have, but for as many as may be
+//! [late](Limits::late_boots). They do so in any order: the order decides which members an invariant sees up beside
+//! which others, and, where the [order of facts] matters, what the history holds. (The worlds on the way are as many
+//! as there are sets of members, which is nothing beside what follows.)
+//!
+//! A late boot is what a member does that is slow to start: the others act meanwhile, and what they send to it is
+//! lost. Without a late boot nothing is missed but this: what invariants see while it is down, and facts that are
+//! told late. Whatever else a late member could do it can do as well by booting early and doing nothing for a
+//! while: nothing that happens elsewhere reaches a boot, which sees its own disk and nothing else.
+//!
+//! [order of facts]: coalmine_core::observation::History::IS_ORDERED
+//! [Limits::late_boots]: super::Limits::late_boots
+
+use std::collections::HashSet;
+
+use coalmine_core::disk::LossyDisk;
+use coalmine_core::node::NodeId;
+
+use super::{Action, Rules, Step};
+use crate::faults::Directions;
+use crate::system::{ConfigOf, NodeOf, System};
+use crate::world::shared::Shared;
+use crate::world::{Slot, Spent, World};
+
+/// The worlds in which all may begin to happen, and what was seen on the way there.
+pub(crate) struct Starts<S: System> {
+    /// Each with a way there.
+    pub worlds: Vec<(World<S>, Vec<Action<NodeOf<S>>>)>,
+    /// The bits of all verdicts, also of worlds in which members have not booted yet.
+    pub seen: u64,
+    /// The bits of the first verdict that is bad, and the way there: then nothing else was looked at.
+    pub broken: Option<(u64, Vec<Action<NodeOf<S>>>)>,
+}
+
+impl<S: System> Rules<S> {
+    /// The world in which no node has booted yet.
+    pub fn before_boot(&self) -> World<S> {
+        let down = |(id, _): &(NodeId, ConfigOf<S>)| {
+            let mut disk = LossyDisk::default();
+            self.system.first_disk(*id).into_iter().for_each(|record| disk.append(record));
+            disk.sync(disk.written().len());
+            Slot { host: None, disk, lives: 0, told_early: None, panic: None }
+        };
+        World {
+            members: self.members.iter().map(|(id, _)| *id).collect(),
+            slots: self.members.iter().map(|member| Shared::new(down(member))).collect(),
+            packets: Vec::new(),
+            cut: Directions::new(),
+            history: Shared::new(S::History::default()),
+            spent: Spent::default(),
+            verdict: 0,
+        }
+    }
+
+    /// The world in which every member has booted in the plainest way: in order, without a crash, choosing 0.
+    pub fn plain_start(&self) -> World<S> {
+        self.plain_boots().fold(self.before_boot(), |world, boot| self.apply(&world, &boot).0)
+    }
+
+    /// The boots that lead to the [plain start](Self::plain_start).
+    pub(crate) fn plain_boots(&self) -> impl Iterator<Item = Action<NodeOf<S>>> + use<S> {
+        let boot = |place| Action::Step { place, step: Step::Boot, choices: Vec::new(), crash: None };
+        (0..self.members.len()).map(boot)
+    }
+
+    /// Where a path begins. If its first step is a boot it tells all boots; any other begins at the
+    /// [plain start](Self::plain_start), where everybody is up.
+    pub fn start_of(&self, path: &[Action<NodeOf<S>>]) -> World<S> {
+        if tells_boots(path) { self.before_boot() } else { self.plain_start() }
+    }
+
+    /// A path from [before all boots](Self::before_boot), without these if they are those that any path begins with
+    /// of which nothing else is said.
+    pub(crate) fn without_plain_boots(&self, mut path: Vec<Action<NodeOf<S>>>) -> Vec<Action<NodeOf<S>>> {
+        let is_plain = |(place, action): (usize, &Action<_>)| match action {
+            Action::Step { place: at, step: Step::Boot, choices, crash: None } => {
+                *at == place && choices.iter().all(|choice| *choice == 0)
+            }
+            Action::Step { .. }
+            | Action::Drop(_)
+            | Action::Crash { .. }
+            | Action::Cut { .. }
+            | Action::Heal { .. } => false,
+        };
+        let boots = self.members.len();
+        if path.len() >= boots && path[..boots].iter().enumerate().all(is_plain) {
+            path.drain(..boots);
+        }
+        path
+    }
+
+    /// How many members boot before anything else happens: one at least.
+    pub(crate) fn first_boots(&self) -> usize {
+        let members = self.members.len();
+        members - usize::from(self.limits.late_boots).min(members.saturating_sub(1))
+    }
+
+    /// Whether nothing may happen yet but first boots.
+    pub fn is_starting(&self, world: &World<S>) -> bool {
+        world.slots.iter().filter(|slot| slot.lives > 0).count() < self.first_boots()
+    }
+
+    /// All worlds in which other things than first boots may begin to happen.
+    pub(crate) fn starts(&self) -> Starts<S> {
+        let mut starts = Starts { worlds: vec![(self.before_boot(), Vec::new())], seen: 0, broken: None };
+        let mut possible = Vec::new();
+        for _ in 0..self.first_boots() {
+            let mut known = HashSet::new();
+            for (world, way) in std::mem::take(&mut starts.worlds) {
+                self.successors(&world, &mut possible);
+                for transition in possible.drain(..) {
+                    if !known.insert(transition.next.clone()) {
+                        continue;
+                    }
+                    let verdict = transition.next.verdict;
+                    let way: Vec<_> = way.iter().cloned().chain([transition.action]).collect();
+                    starts.seen |= verdict;
+                    if verdict & self.bad() != 0 {
+                        starts.broken = Some((verdict & self.bad(), way));
+                        return starts;
+                    }
+                    starts.worlds.push((transition.next, way));
+                }
+            }
+        }
+        starts
+    }
+}
+
+/// Whether a path tells how its members have booted.
+pub(crate) fn tells_boots<N: coalmine_core::node::Node>(path: &[Action<N>]) -> bool {
+    matches!(path.first(), Some(Action::Step { step: Step::Boot, .. }))
+}

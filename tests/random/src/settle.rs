@@ -1,0 +1,172 @@
+//! Whether a state settles, for the [plain checker](crate::plain): written from the words of
+//! [`SETTLES`](coalmine_sim::check::SETTLES), with whole states, and all that they lead to.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::plain::Plain;
+use crate::state::{CUT, DROP, Packet, State, Step};
+
+/// Whether states settle, as far as it is known.
+pub type Settled = BTreeMap<State, Option<bool>>;
+
+/// How many states rounds may lead to, before nobody knows.
+const MOST_ROUNDS: usize = 200;
+
+impl Plain<'_> {
+    /// Whether a state settles, whatever is lost of what is under way. None: that takes too long.
+    pub fn settles(&self, state: &State, known: &mut Settled) -> Option<bool> {
+        let mut healed =
+            State { spent: [0; 9], asked: BTreeSet::new(), cut: BTreeSet::new(), ..state.clone() };
+        if let Some(gone) = self.spec.gone() {
+            healed.places[gone] = Self::crashed(healed.places[gone].clone(), Some(0));
+        }
+        let mut all = true;
+        for lost in self.losses(state) {
+            let packets = healed.packets.difference(&lost).copied().collect();
+            all &= self.comes_to_rest(&State { packets, ..healed.clone() }, known)?;
+        }
+        Some(all)
+    }
+
+    /// What is lost in turn: of few messages every part; of more all, all of a kind, all on a link if links may be cut,
+    /// and as many as may be dropped. What was lost before has been asked for where it was under way.
+    fn losses(&self, state: &State) -> Vec<BTreeSet<Packet>> {
+        let of = &self.spec.budgets;
+        let packets: Vec<_> = state.packets.iter().copied().collect();
+        let up_to = |most: u32| {
+            let sets = (0..1_u32 << packets.len().min(20)).filter(move |set| set.count_ones() <= most);
+            let lost =
+                |set: u32| (0..packets.len()).filter(move |at| set >> at & 1 == 1).map(|at| packets[at]);
+            sets.map(|set| lost(set).collect()).collect::<Vec<BTreeSet<_>>>()
+        };
+        if of.drops == 0 && of.cuts == 0 {
+            return up_to(0);
+        } else if state.spent[DROP] + state.spent[CUT] > 0 {
+            return up_to(of.drops.saturating_sub(state.spent[DROP]).into());
+        } else if packets.len() <= 4 {
+            return up_to(4);
+        }
+        let mut all = up_to(of.drops.max(1).into());
+        let mut alike = |is: &dyn Fn(&Packet, &Packet) -> bool| {
+            all.extend(packets.iter().map(|a| packets.iter().copied().filter(|b| is(a, b)).collect()));
+        };
+        alike(&|_, _| true);
+        alike(&|a, b| a.2 == b.2);
+        alike(&|a, b| of.cuts > 0 && (a.0, a.1) == (b.0, b.1));
+        all
+    }
+
+    /// Time goes in rounds, each of which may go in several ways if nodes choose. Where no way leads out of some states
+    /// any more, all must be at rest, in each of them and after each step between.
+    fn comes_to_rest(&self, from: &State, known: &mut Settled) -> Option<bool> {
+        if let Some(known) = known.get(from) {
+            return *known;
+        }
+        let mut rounds: BTreeMap<State, BTreeSet<(State, bool)>> = BTreeMap::new();
+        let mut todo = vec![from.clone()];
+        while let Some(state) = todo.pop() {
+            if !rounds.contains_key(&state) && rounds.len() < MOST_ROUNDS {
+                let next = self.round(&state);
+                if next.iter().any(|(next, _)| next.is_over()) {
+                    known.insert(from.clone(), None);
+                    return None;
+                }
+                todo.extend(next.iter().map(|(next, _)| next.clone()));
+                rounds.insert(state, next);
+            } else if !rounds.contains_key(&state) {
+                known.insert(from.clone(), None);
+                return None;
+            }
+        }
+        let leads_to = |state: &'_ State| {
+            let (mut seen, mut todo) = (BTreeSet::new(), vec![state.clone()]);
+            while let Some(at) = todo.pop() {
+                todo.extend(
+                    rounds[&at].iter().map(|it| it.0.clone()).filter(|next| seen.insert(next.clone())),
+                );
+            }
+            seen
+        };
+        let reach: BTreeMap<&State, BTreeSet<State>> =
+            rounds.keys().map(|state| (state, leads_to(state))).collect();
+        let never_leaves = |state: &State| reach[state].iter().all(|next| reach[next].contains(state));
+        let is_calm = |state: &State| self.is_at_rest(state) && rounds[state].iter().all(|(_, calm)| *calm);
+        let settles = rounds.keys().all(|state| !never_leaves(state) || is_calm(state));
+        known.insert(from.clone(), Some(settles));
+        Some(settles)
+    }
+
+    fn is_at_rest(&self, state: &State) -> bool {
+        self.spec.is_at_rest(&state.view())
+    }
+
+    /// Who is down restarts and disks sync; what is under way arrives, by receiver, sender and message; timers fire.
+    /// Each end comes with whether all was at rest after each step.
+    fn round(&self, state: &State) -> BTreeSet<(State, bool)> {
+        let each = |now: BTreeSet<(State, bool)>, f: &dyn Fn(State, bool) -> Vec<(State, bool)>| {
+            now.into_iter().flat_map(|(state, calm)| f(state, calm)).collect::<BTreeSet<_>>()
+        };
+        let places = 0..state.places.len();
+        let mut begun = BTreeSet::from([(state.clone(), true)]);
+        for place in places.clone() {
+            begun = each(begun, &|state, calm| self.quiet(state, calm, place));
+        }
+        each(begun, &|state, calm| {
+            let mut under_way: Vec<_> = state.packets.iter().copied().collect();
+            under_way.sort_by_key(|&(from, to, message)| (to, from, message));
+            let mut now = BTreeSet::from([(state, calm)]);
+            for packet in under_way {
+                now = each(now, &|mut state, calm| {
+                    if !self.spec.budgets.persistent {
+                        state.packets.remove(&packet);
+                    }
+                    self.goes(state, calm, packet.1, Step::Deliver { packet, stays: false })
+                });
+            }
+            for place in places.clone() {
+                now = each(now, &|state, calm| self.timers_fire(state, calm, place));
+            }
+            now.into_iter().collect()
+        })
+    }
+
+    fn timers_fire(&self, state: State, calm: bool, place: usize) -> Vec<(State, bool)> {
+        let armed =
+            |state: &State| state.places[place].up.as_ref().map(|up| up.timers.clone()).unwrap_or_default();
+        let mut now = vec![(state, calm)];
+        for timer in armed(&now[0].0) {
+            let fire = |(state, calm)| match armed(&state).contains(&timer) {
+                true => self.goes(state, calm, place, Step::Fire(timer)),
+                false => vec![(state, calm)],
+            };
+            now = now.into_iter().flat_map(fire).collect();
+        }
+        now
+    }
+
+    /// A whole step of a place, in all ways, and what happens by itself after it.
+    fn goes(&self, state: State, calm: bool, place: usize, step: Step) -> Vec<(State, bool)> {
+        if state.places[place].up.is_none() && step != Step::Boot {
+            let calm = calm && self.is_at_rest(&state);
+            return self.quiet(state, calm, place);
+        }
+        let ways = self.ways(&state.places[place], place, step).into_iter();
+        let ends = ways.flat_map(|way| {
+            let mut next = state.clone();
+            self.happens(&mut next, place, way.place, &way.effects);
+            let calm = calm && self.is_at_rest(&next);
+            self.quiet(next, calm, place)
+        });
+        ends.collect()
+    }
+
+    /// What happens by itself at a place: who is down starts, and disks sync.
+    fn quiet(&self, state: State, calm: bool, place: usize) -> Vec<(State, bool)> {
+        let it = &state.places[place];
+        match self.spec.gone() == Some(place) {
+            false if it.up.is_none() => self.goes(state, calm, place, Step::Boot),
+            false if it.durable < it.disk.len() => self.goes(state, calm, place, Step::Flush),
+            true | false => vec![(state, calm)],
+        }
+    }
+}
