@@ -178,6 +178,9 @@ impl<const ORDERED: bool> Compared<'_, ORDERED> {
 
     /// A search that goes on to the end.
     fn search(&self, options: CheckOptions) -> Result<(), String> {
+        // Rounds that come to a panic, or are too long to be followed plainly, are not compared.
+        let settle = self.known.settles.is_some();
+        let options = CheckOptions { settle, ..options };
         let seen = Arc::new(Mutex::new(Seen::new()));
         let is_own = options.explorer == Explorer::Own;
         let who = if is_own { format!("with {:?}", options.reductions.names()) } else { "stateright".into() };
@@ -198,7 +201,9 @@ impl<const ORDERED: bool> Compared<'_, ORDERED> {
         if is_own {
             let seen = seen.lock().map_err(|_| "a thread has panicked")?;
             differ(&format!("{who}: seen"), &seen, &self.known.views)?;
-            self.settling(&who, &report, found)?;
+            if settle {
+                self.settling(&who, &report, found)?;
+            }
         }
         Ok(())
     }
@@ -221,6 +226,8 @@ impl<const ORDERED: bool> Compared<'_, ORDERED> {
 
     /// A search that ends where something is seen that must never be.
     fn judge(&self, options: CheckOptions) -> Result<(), String> {
+        // Rounds of settling may come to a panic earlier than the search does.
+        let options = CheckOptions { settle: false, ..options };
         let rules = Rules::new(self.system(Mode::Judge, None), self.spec.limits());
         let who = format!("{:?} that judges, with {:?}", options.explorer, options.reductions.names());
         let (_, found) = check("random", rules, &options, &mut |_| {});

@@ -3,11 +3,10 @@
 //! no code with what it is compared with: only what a table says is read by the same words. It tells how far each state is;
 //! whether it settles is told by [`settle`](crate::settle).
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use crate::state::{
-    Action, CRASH, CUT, DROP, DUPLICATE, PERIODIC, Packet, Place, RETRY, State, Step, TIMEOUT, UNHEALTHY, Up,
-    WIPE,
+    Action, CRASH, CUT, DROP, DUPLICATE, PERIODIC, Place, RETRY, State, Step, TIMEOUT, UNHEALTHY, Up, WIPE,
 };
 use crate::table::{Did, Fact, On, Reaction, TableNode, Timer};
 use crate::{FACTS, Spec};

@@ -71,6 +71,11 @@ impl<const ORDERED: bool> System for Tables<ORDERED> {
         *timer == Timer::Beat
     }
 
+    /// Nobody asks here whether a timer that was armed first is armed at rest: that is no part of settling.
+    fn is_armed_at_rest(&self, _: NodeId, _: &TableNode, _: &Timer) -> bool {
+        false
+    }
+
     fn operations(&self) -> Vec<Operation<TableNode>> {
         self.asked(&self.spec.asks, 0)
     }
