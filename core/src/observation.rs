@@ -87,6 +87,8 @@ pub struct Observed<'a, N: Node> {
     pub state: Option<&'a N>,
     /// What a crash at this moment would certainly leave. `None` where a driver cannot see it.
     pub durable: Option<&'a [N::Record]>,
+    /// The timers that are armed, in order; none while it is down.
+    pub timers: &'a [N::Timer],
     /// What it has told too early, if it ever did: see [`crate::told`].
     pub told_early: Option<&'a str>,
 }

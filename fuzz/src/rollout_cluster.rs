@@ -175,7 +175,8 @@ impl Cluster {
         fn observed(slot: &Slot) -> Observed<'_, RolloutNode> {
             let Slot { config, host, disk, .. } = slot;
             let state = host.as_ref().map(Host::node);
-            Observed { id: config.me, config, state, durable: Some(disk.durable()), told_early: None }
+            let (durable, timers) = (Some(disk.durable()), host.as_ref().map_or(&[][..], Host::timers));
+            Observed { id: config.me, config, state, durable, timers, told_early: None }
         }
         Observation { nodes: self.slots.iter().map(observed).collect(), history: &self.ledger }
     }

@@ -113,6 +113,7 @@ impl Life {
             config: &self.config,
             state: Some(node),
             durable: Some(self.disk.durable()),
+            timers: self.host.timers(),
             told_early: None,
         };
         let now = Observation { nodes: vec![observed], history: &self.ledger };

@@ -4,6 +4,7 @@
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod counter;
+mod pins;
 pub mod register;
 pub mod rollout;
 pub mod twophase;
@@ -24,8 +25,12 @@ pub fn suite() -> Suite {
     for nodes in [3, 5, 7] {
         suite = suite.job(Job::Check("twophase", ModelArgs { nodes: Some(nodes), ..ModelArgs::default() }));
     }
-    let without_loss = ModelArgs { drops: Some(0), ..ModelArgs::default() };
-    suite = suite.job(Job::Check("rollout", without_loss));
+    for model in ["counter", "single-copy", "abd", "paxos"] {
+        suite = suite.job(Job::Check(model, ModelArgs::default()));
+    }
+    suite = rollout::spaces().into_iter().fold(suite, |suite, space| suite.job(Job::Check("rollout", space)));
+    suite =
+        pins::all().into_iter().fold(suite, |suite, (model, space, states)| suite.pin(model, space, states));
     for nodes in 3..=10 {
         suite = suite.rung("twophase", ModelArgs { nodes: Some(nodes), ..ModelArgs::default() });
     }

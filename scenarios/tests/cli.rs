@@ -89,6 +89,7 @@ fn a_sweep_ends_with_its_sums_as_json() {
     assert_eq!(
         names,
         [
+            "converged_after",
             "effects",
             "engine",
             "events",
@@ -107,6 +108,8 @@ fn a_sweep_ends_with_its_sums_as_json() {
     assert_eq!(sum["seeds"], "3..9");
     assert_eq!(sum["passed"], 6);
     assert_eq!(sum["failed"], Value::Array(Vec::new()));
+    let times = &sum["converged_after"];
+    assert!(times["p50_ms"].as_u64() <= times["max_ms"].as_u64() && times["max_ms"].is_u64(), "{sum}");
     assert!(is_positive(&sum["events"]) && is_positive(&sum["wall_s"]), "{sum}");
     // The faults of every run last 40 s of simulated time.
     assert!(sum["simulated_s"].as_f64().is_some_and(|s| s > 6.0 * 40.0), "{sum}");
@@ -132,7 +135,7 @@ fn a_sweep_of_all_ends_with_the_sum_of_all() {
 /// A fault that a sweep never had is named, once, for the whole.
 #[test]
 fn what_was_never_exercised_is_named() {
-    for args in ["sim rollout-chaos --seeds 0..60", "sim all --seeds 0..40"] {
+    for args in ["sim rollout-participant-dies-voting --seeds 0..5", "sim all --seeds 0..1"] {
         let text = coalmine(args).exits(0).stdout();
         let never: Vec<_> = text.lines().filter(|line| line.contains("never exercised")).collect();
         assert!(never.len() == 1 && never[0].contains("bit rot"), "{text}");

@@ -4,8 +4,9 @@
 //! and how strong they are, then the timeline. A run with a few kinds of faults goes deeper than one with a
 //! little of everything.
 //!
-//! Two faults are left out unless somebody asks for them, because few systems heal them by themselves: a disk
-//! that is wiped ([`Chaos::wipes`]), and a record that rots, from which a node refuses to start.
+//! Two faults are left out unless somebody asks for them ([`Chaos::wipes`]), because few systems heal them by
+//! themselves: a disk that is wiped; and a record that rots, from which a node refuses to start until somebody gives
+//! it another disk.
 
 use coalmine_core::node::{Node, NodeId};
 use rand_chacha::ChaCha8Rng;
@@ -36,7 +37,7 @@ pub struct Chaos {
     pub messages: Vec<String>,
     /// The kinds of records at whose becoming durable a crash may be aimed.
     pub records: Vec<String>,
-    /// Who may lose its disk.
+    /// Who may lose its disk: it is wiped, or rots and is replaced.
     pub wipes: Vec<NodeId>,
     /// When the faults end, in milliseconds.
     pub heal_at_ms: u64,
@@ -66,7 +67,7 @@ impl Chaos {
         self
     }
 
-    /// These may lose their disks.
+    /// These may lose their disks, one in a run.
     pub fn wipes(mut self, nodes: impl IntoIterator<Item = NodeId>) -> Self {
         self.wipes = nodes.into_iter().collect();
         self
@@ -186,8 +187,9 @@ impl<N: Node> Drawn<'_, N> {
             let for_ms = 200 + self.rng.below(12_000);
             let (group, others) = self.groups();
             let node = self.node();
-            let fault = match self.rng.below(5) {
+            let fault = match self.rng.below(6) {
                 0 => Fault::Cut { from: group, to: others, both_ways: false, for_ms },
+                5 => Fault::Cut { from: group, to: others, both_ways: true, for_ms },
                 1 => Fault::Partition { shape: Shape::Isolate { node }, for_ms },
                 2 => Fault::Partition { shape: Shape::Halves { group }, for_ms },
                 3 => Fault::Partition { shape: Shape::MajorityRing, for_ms },
@@ -249,24 +251,42 @@ impl<N: Node> Drawn<'_, N> {
         }
     }
 
-    /// One node in a run, at any time or right after a record is durable: what one disk has promised, the others
-    /// may still know.
+    /// One node in a run, at any time, when a message reaches it, or right after a record is durable: what one disk has
+    /// promised, the others may still know.
     fn wipes(&mut self) {
-        let Chaos { wipes, records, .. } = self.chaos;
+        let Chaos { wipes, messages, records, .. } = self.chaos;
         let node = *self.rng.pick(wipes);
         let fault = Fault::Wipe { node, down_ms: Some(100 + self.rng.below(10_000)) };
-        if records.is_empty() || self.rng.permille(500) {
-            return self.fault(fault);
+        let (how, nth) = (self.rng.below(5), self.up_to(3) as u32);
+        let when = match how {
+            0 | 1 if !records.is_empty() => {
+                When::Durable { node, record: self.rng.pick(records).clone(), nth }
+            }
+            2 if !messages.is_empty() => {
+                When::Received { node, message: self.rng.pick(messages).clone(), nth }
+            }
+            3 => return self.rots(node, fault),
+            _ => return self.fault(fault),
+        };
+        self.steps.push(PlanStep { when, what: What::Fault(fault) });
+    }
+
+    /// A bit of the disk rots. Nobody notices until the node starts from it, and refuses; then it gets another disk.
+    fn rots(&mut self, node: NodeId, replaced: Fault) {
+        let third = self.chaos.heal_at_ms / 3;
+        let [rots, crashes, ends] = [0, 1, 2].map(|part| part * third + self.rng.below(third.max(1)));
+        let permille = self.rng.below(1_000) as u32;
+        let crash = Fault::Crash { node, down_ms: Some(100 + self.rng.below(3_000)) };
+        for (at, fault) in [(rots, Fault::BitRot { node, permille }), (crashes, crash), (ends, replaced)] {
+            self.steps.push(PlanStep { when: When::AtMs(at), what: What::Fault(fault) });
         }
-        let (record, nth) = (self.rng.pick(records).clone(), self.up_to(3) as u32);
-        self.steps.push(PlanStep { when: When::Durable { node, record, nth }, what: What::Fault(fault) });
     }
 }
 
 /// A crash of one kind or the other. Which, the time it is down decides, so that what else is drawn stays what it was.
 fn crash(node: NodeId, down_ms: Option<u64>) -> Fault {
     match down_ms {
-        Some(down) if down % 3 == 0 => Fault::Kill { node, down_ms },
+        Some(down) if down.is_multiple_of(3) => Fault::Kill { node, down_ms },
         Some(_) | None => Fault::Crash { node, down_ms },
     }
 }
@@ -306,8 +326,17 @@ mod tests {
     #[test]
     fn only_those_lose_their_disks_who_may() {
         assert!(wiped(&drawn(&chaos())).is_empty());
-        let wiped = wiped(&drawn(&chaos().wipes([NodeId(5)])));
+        let steps = drawn(&chaos().aimed_at(&["Commit"], &["Vote"]).wipes([NodeId(5)]));
+        let wiped = wiped(&steps);
         assert!(wiped.len() > 100 && wiped.iter().all(|node| *node == NodeId(5)), "{wiped:?}");
+        let lost = |when: fn(&When) -> bool| {
+            let is_wipe = |step: &&PlanStep<_>| matches!(step.what, What::Fault(Fault::Wipe { .. }));
+            steps.iter().filter(is_wipe).filter(|step| when(&step.when)).count()
+        };
+        assert!(lost(|when| matches!(when, When::Received { .. })) > 20, "aimed at a message");
+        assert!(lost(|when| matches!(when, When::Durable { .. })) > 20, "aimed at a record");
+        let rots = |step: &&PlanStep<_>| matches!(step.what, What::Fault(Fault::BitRot { .. }));
+        assert!(steps.iter().filter(rots).count() > 20);
     }
 
     #[test]

@@ -11,7 +11,8 @@
 //! **Process.** A *crash* is that of a machine, as when the power fails: it loses a node's memory, and what was not
 //! synced is at risk; the node starts again from its disk. A *kill* ends the process alone: what had left it is there
 //! for its next life, although not durable by that, so that a crash soon after may still take it. That crash may come
-//! while the node is down. A *wipe* is a crash after which the disk is empty, too. A *pause* stops a node for a while; nothing is lost, but its peers hear nothing,
+//! while the node is down. A *wipe* is a crash after which the disk is empty, too; of a node
+//! that is down, it replaces the disk. A *pause* stops a node for a while; nothing is lost, but its peers hear nothing,
 //! and when it goes on its timers are late. A *clock* may run fast or slow, or jump ahead: all timers of the
 //! node follow it. Clocks never go back: nodes measure only durations.
 //!

@@ -197,8 +197,8 @@ pub struct RunReport<N: Node> {
     /// Which faults took effect, and how often.
     pub effects: Effects,
     /// The steps of the plan, by their places in it, that were not carried out. A step is used once its time
-    /// has come, or its trigger was pulled, before the verdict; and if it crashes, wipes or pauses a node, that node
-    /// was up. `None` if a panic took away what was known.
+    /// has come, or its trigger was pulled, before the verdict; and if it crashes or pauses a node, that node was
+    /// up. `None` if a panic took away what was known.
     pub unused_steps: Option<Vec<usize>>,
     /// How long after all was healed the system had converged, and stayed so.
     pub converged_after: Option<Duration>,

@@ -43,6 +43,8 @@ pub struct Suite {
     pub models: Vec<Box<dyn AnyModel>>,
     /// What the main job consists of.
     pub main_job: Vec<Job>,
+    /// How many distinct states there are in which spaces: see [`Suite::pin`].
+    pub pins: Vec<(&'static str, ModelArgs, usize)>,
     /// What `check --deep` consists of: models by name, in ever larger spaces.
     pub ladder: Vec<(&'static str, ModelArgs)>,
 }
@@ -87,6 +89,22 @@ impl Suite {
     pub fn job(mut self, job: Job) -> Self {
         self.main_job.push(job);
         self
+    }
+
+    /// The suite in which a space of a model has so many distinct states, with the usual reductions. What a space holds
+    /// follows from the node and from the rules of the world, so a check that counts others says that one of them has
+    /// changed, and fails: it may have lost what it was to find. If it was meant to change, the new count, which the
+    /// check prints, is to be pinned here.
+    pub fn pin(mut self, model: &'static str, space: ModelArgs, states: usize) -> Self {
+        self.pins.push((model, space, states));
+        self
+    }
+
+    /// How many distinct states a space is to have, if that is pinned.
+    pub fn pinned(&self, model: &dyn AnyModel, space: ModelArgs) -> Option<usize> {
+        let space = model.whole_space(space);
+        let is_it = |name: &str, other: ModelArgs| name == model.name() && model.whole_space(other) == space;
+        self.pins.iter().find_map(|&(name, other, states)| is_it(name, other).then_some(states))
     }
 
     /// The suite with one more rung of a model's ladder, larger than those before it.
@@ -651,6 +669,8 @@ pub trait AnyModel: Send + Sync {
     fn about(&self) -> &'static str;
     /// Whether there is such a model: `Err` says what is wrong with its size.
     fn check_args(&self, args: ModelArgs) -> Result<(), String>;
+    /// All that there is to say about its size, whether or not somebody says it.
+    fn whole_space(&self, args: ModelArgs) -> ModelArgs;
     /// Whether some of its members are interchangeable.
     fn has_symmetry(&self, args: ModelArgs) -> bool;
     /// Explores it. If an invariant is violated, the second part explains how.
@@ -710,6 +730,10 @@ impl<S: System> AnyModel for ModelDef<S> {
             }
             Some(_) | None => Ok(()),
         }
+    }
+
+    fn whole_space(&self, args: ModelArgs) -> ModelArgs {
+        self.space(args)
     }
 
     fn has_symmetry(&self, args: ModelArgs) -> bool {

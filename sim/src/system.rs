@@ -1,9 +1,10 @@
 //! What a user of the harness writes besides the node: a [`System`]. Sweeps, replay, the model, the story and
 //! the command line follow from the two.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 
-use coalmine_core::node::{Node, NodeId, RequestId};
+use coalmine_core::node::{Node, NodeId, RequestId, Word};
 use coalmine_core::observation::{History, Invariant, Observation, Witness};
 use coalmine_core::told;
 
@@ -101,6 +102,23 @@ pub trait System: Debug + Send + Sync + 'static {
         }
     }
 
+    /// Whether this timer, which the member has had armed before, must be armed now that the system has come to rest:
+    /// a timer that nobody arms again is not seen otherwise, as long as something else does its work. If nobody says,
+    /// periodic ones must be.
+    fn is_armed_at_rest(
+        &self,
+        _member: NodeId,
+        _state: &Self::Node,
+        timer: &<Self::Node as Node>::Timer,
+    ) -> bool {
+        self.is_periodic(timer)
+    }
+
+    /// Whether all clients must have been answered, now that the system has come to rest. If nobody says, they must.
+    fn owes_answers(&self, _now: &Observation<'_, Self::Node, Self::History>) -> bool {
+        true
+    }
+
     /// Whether all others have come to rest, although this member never comes back; `Err` says who waits for
     /// it. If nobody says, it is enough that the others are up.
     fn goes_on_without(
@@ -120,6 +138,27 @@ pub fn invariants_of<S: System>(system: &S) -> Vec<Invariant<S::Node, S::History
     let mut invariants = system.invariants();
     invariants.extend(told::write_ahead());
     invariants
+}
+
+/// By member, the timers that it has had armed.
+pub type Armed<S> = BTreeMap<NodeId, BTreeSet<<NodeOf<S> as Node>::Timer>>;
+
+/// Whether all timers are armed that must be at rest, of those that have been before; `Err` names one that is not.
+pub fn timers_are_armed<S: System>(
+    system: &S,
+    now: &Observation<'_, S::Node, S::History>,
+    before: &Armed<S>,
+) -> Result<(), String> {
+    for node in &now.nodes {
+        let (Some(state), Some(before)) = (node.state, before.get(&node.id)) else { continue };
+        let is_missing =
+            |timer: &&_| system.is_armed_at_rest(node.id, state, timer) && !node.timers.contains(timer);
+        if let Some(timer) = before.iter().find(is_missing) {
+            let timer = S::Node::tell(Word::Timer(timer));
+            return Err(format!("{} is at rest, but its timer will never fire again: {timer}", node.id));
+        }
+    }
+    Ok(())
 }
 
 /// One request of a client.

@@ -7,6 +7,7 @@
 //! }
 //! ```
 
+use std::io::Write;
 use std::ops::Range;
 use std::panic::Location;
 use std::path::Path;
@@ -86,7 +87,7 @@ fn again(scenario: &dyn AnyScenario, options: &SweepOptions, launch: &Launch) ->
     let seeds = start..options.seeds.end;
     let twins = launch.start().map(|_| launch.clone());
     if let Err(why) = &twins {
-        eprintln!("no seed is compared with a run in a fresh process: {why}");
+        let _ = writeln!(std::io::stderr(), "no seed is compared with a run in a fresh process: {why}");
     }
     let options = SweepOptions { seeds, jobs: 1, check_determinism: true, ..options.clone() };
     let part = SweepPart { twins: twins.ok(), ..SweepPart::default() };
@@ -175,7 +176,7 @@ pub fn replay_with(suite: &Suite, path: impl AsRef<Path>, unused: Unused) {
         let is_whole = steps.is_empty() || outcome.verdict != Verdict::Passed || unused == Unused::Allowed;
         assert!(
             is_whole,
-            "{name}: passed, but not carried out: {}\n  {} replay {name}",
+            "{name}: passed, but not carried out: {}\n  {} replay {pasted}",
             steps.join("; "),
             suite.program()
         );

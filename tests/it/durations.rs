@@ -152,9 +152,9 @@ struct Ear(Arc<Mutex<Vec<Bell>>>);
 
 impl Probe<Sleeper> for Ear {
     fn stepped(&self, _: &Host<Sleeper>, effects: &[Effect<Sleeper>]) -> std::ops::ControlFlow<()> {
-        let heard = effects.iter().filter_map(|effect| match effect {
-            Effect::Observe(bell) => Some(*bell),
-            _ => None,
+        let heard = effects.iter().filter_map(|effect| {
+            let Effect::Observe(bell) = effect else { return None };
+            Some(*bell)
         });
         self.0.lock().expect("nobody panics").extend(heard);
         std::ops::ControlFlow::Continue(())

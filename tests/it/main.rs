@@ -8,6 +8,8 @@
 //! * [`html`], [`browser`], [`thin`]: a run as a page, the page in a browser, and one of a long run.
 //! * [`scenarios`], [`checks`]: what ships passes, and is counted; a seed is a seed, wherever it runs.
 //! * [`boots`]: how all begins: every choice, crash and order of first boots.
+//! * [`main_job`]: pinned spaces, every fault drawn, no witness excused wrongly, no healing hidden by another.
+//! * [`promises`]: words and the records that they rest on; what clients are told.
 //! * [`models`]: the checker counts as many states as others do.
 //! * [`panics`]: a panic is a counterexample, with its path, its story and its file.
 //! * [`paths`]: counterexamples replay from their files; the Explorer opens where one ends.
@@ -31,11 +33,13 @@ mod edges;
 mod explorers;
 mod host;
 mod html;
+mod main_job;
 mod models;
 mod panics;
 mod pasts;
 mod paths;
 mod plans;
+mod promises;
 mod purity;
 mod recordings;
 mod runs;

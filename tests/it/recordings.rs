@@ -359,7 +359,7 @@ fn specimens(folder: &Path, args: &str) -> (Option<i32>, String) {
 #[test]
 fn the_command_line_records_and_verifies() {
     let folder = folder("cli");
-    let (_, said) = specimens(&folder, "replay hasty-voter --seed 1 --record tapes --engine world");
+    let (_, said) = specimens(&folder, "replay guessing-resolver --seed 1 --record tapes --engine world");
     assert!(said.contains("the recordings are in tapes"), "{said}");
     let (code, said) = specimens(&folder, "verify tapes --html story.html");
     assert!(code == Some(0) && said.contains("every step does again what it did"), "{said}");
@@ -388,8 +388,12 @@ fn the_command_line_records_and_verifies() {
     let unanimous = unanimous.expect("it was asked");
     assert_eq!(unanimous["verdict"], "holds in what was judged", "{said}");
     assert!(unanimous["not_judged_steps"].as_u64() > Some(0), "{said}");
-    fs::write(folder.join("tapes/n2.rec"), whole).expect("the folder is ours");
 
+    // A wrong node's recording tells on it, and is not that of a sound one.
+    fs::remove_dir_all(folder.join("tapes")).expect("it is ours");
+    specimens(&folder, "replay hasty-voter --seed 1 --record tapes --engine world");
+    let (code, said) = specimens(&folder, "verify tapes");
+    assert!(code == Some(1) && said.contains("invariant write-ahead is violated"), "{said}");
     make_sound(&folder.join("tapes"));
     let (code, said) =
         specimens(&folder, "verify --as guessing-resolver tapes/n1.rec tapes/n2.rec tapes/n3.rec");

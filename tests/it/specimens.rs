@@ -49,8 +49,7 @@ fn the_sweep_finds_a_resolver_that_guesses() {
 
 #[test]
 fn the_sweep_finds_a_vote_that_was_not_durable() {
-    let broken = ["promises-kept", "one-outcome"];
-    sweep_finds(Mistake::VoteBeforeDurable, &broken, &["PREPARE_RESP", "VOTED COMMIT", "starts from"]);
+    sweep_finds(Mistake::VoteBeforeDurable, &["write-ahead"], &["PREPARE_RESP", "COMMIT"]);
 }
 
 #[test]

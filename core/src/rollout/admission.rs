@@ -205,6 +205,11 @@ impl RolloutNode {
         self.take_part(config, cx);
     }
 
+    /// Who keeps this coordinator, which has lost its disk, out, and by its doubt about what.
+    pub fn kept_out(&self) -> Option<(NodeId, Txid)> {
+        self.joining.as_ref().and_then(|joining| joining.kept_out)
+    }
+
     /// For whom this node waits before it is a member.
     pub(super) fn waiting(&self, config: &Config) -> Option<Waiting> {
         let joining = self.joining.as_ref()?;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::healing::Healing;
 use super::message::Refusal;
 use super::mistake::Mistake;
 use super::state::{ModelId, WHOLE_BP};
@@ -32,6 +33,9 @@ pub struct Config {
     /// The rule that this node breaks; none, but in tests.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mistake: Option<Mistake>,
+    /// The way of healing that this node lacks; none, but in tests.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub without: Option<Healing>,
 }
 
 impl Config {
@@ -46,6 +50,7 @@ impl Config {
             gates: Gates::default(),
             timeouts: Timeouts::default(),
             mistake: None,
+            without: None,
         };
         members.iter().map(config).collect()
     }

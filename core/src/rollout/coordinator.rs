@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::config::Config;
+use super::healing::Healing;
 use super::message::{
     AbortReason, Fact, Message, Outcome, Record, Reply, Rollout, Step, StepResult, Timer, Vote,
 };
@@ -64,7 +65,7 @@ impl RolloutNode {
             self.decide(config, txid, version, presumed, cx);
         } else {
             let committed = &self.durable.committed;
-            if let Some(txid) = committed.txid {
+            if let Some(txid) = committed.txid.filter(|_| config.heals_by(Healing::Announcements)) {
                 self.announce(config, txid, committed.version, Outcome::Commit, cx);
             }
             self.pause_or_begin(config, cx);
@@ -285,6 +286,9 @@ impl RolloutNode {
     /// Sends again what was not answered: the decision to who has not acknowledged it, the proposal to who
     /// has not voted.
     pub(super) fn on_resend(&mut self, config: &Config, cx: &mut Cx<'_>) {
+        if !config.heals_by(Healing::Resends) {
+            return;
+        }
         if let Some(announced) = &self.coordination.announcement {
             let Announcement { txid, version, outcome, .. } = *announced;
             for &to in &announced.waiting_for {

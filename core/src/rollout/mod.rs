@@ -56,6 +56,7 @@ pub mod admission;
 pub mod config;
 pub mod coordinator;
 pub mod durable;
+pub mod healing;
 pub mod invariants;
 pub mod message;
 pub mod mistake;
@@ -71,6 +72,7 @@ use self::admission::Joining;
 use self::config::{Config, Health, jittered};
 use self::coordinator::Coordination;
 use self::durable::Durable;
+use self::healing::Healing;
 use self::message::{Fact, Message, Record, Reply, Request, Timer, View};
 use self::mistake::Mistake;
 use self::resolver::Inquiry;
@@ -187,10 +189,9 @@ impl RolloutNode {
     }
 
     /// Whether this node has nothing left to do: no doubt, nothing to announce, no rollout under way.
-    pub fn is_at_rest(&self) -> bool {
-        self.durable.prepared.is_none()
-            && self.durable.running().is_none()
-            && self.coordination.is_acknowledged()
+    pub fn is_at_rest(&self, config: &Config) -> bool {
+        let announces = config.heals_by(Healing::Resends) && !self.coordination.is_acknowledged();
+        self.durable.prepared.is_none() && self.durable.running().is_none() && !announces
     }
 
     /// A member begins its life.
@@ -245,7 +246,7 @@ impl RolloutNode {
     // Heartbeats and catch-up (rule 8).
 
     fn on_heartbeat_timer(&mut self, config: &Config, cx: &mut Cx<'_>) {
-        for to in config.others() {
+        for to in config.others().filter(|_| config.heals_by(Healing::Heartbeats)) {
             cx.send(to, self.heartbeat(config));
         }
         cx.set_timer(Timer::Heartbeat, jittered(config.timeouts.heartbeat_ms));

@@ -1,6 +1,8 @@
 //! The participant: votes, and learns how it ended (rules 2 and 7).
 
 use super::config::{Config, jittered};
+use super::durable::Prepared;
+use super::healing::Healing;
 use super::message::{Fact, Message, Outcome, Record, Refusal, Timer, Vote};
 use super::mistake::Mistake;
 use super::state::{RoutingState, Txid};
@@ -41,7 +43,8 @@ impl RolloutNode {
 
     /// A later proposal says how the transaction this node is in doubt about ended (rule 9).
     fn learn_from_proposal(&mut self, config: &Config, txid: Txid, version: u64, cx: &mut Cx<'_>) {
-        let Some(prepared) = self.durable.prepared.as_ref().filter(|prepared| prepared.txid < txid) else {
+        let is_earlier = |prepared: &&Prepared| prepared.txid < txid && config.heals_by(Healing::Proposals);
+        let Some(prepared) = self.durable.prepared.as_ref().filter(is_earlier) else {
             return;
         };
         let (earlier, proposed) = (prepared.txid, prepared.state.version);

@@ -7,6 +7,7 @@
 //! no rule of safety rests on there being one.
 
 use super::config::{Config, jittered};
+use super::healing::Healing;
 use super::message::{Answer, Fact, Message, Outcome, Refusal, Timer};
 use super::mistake::Mistake;
 use super::state::Txid;
@@ -35,7 +36,8 @@ impl RolloutNode {
 
     /// Begins a round.
     pub(super) fn ask(&mut self, config: &Config, cx: &mut Cx<'_>) {
-        let Some(prepared) = &self.durable.prepared else { return };
+        let prepared = self.durable.prepared.as_ref().filter(|_| config.heals_by(Healing::Questions));
+        let Some(prepared) = prepared else { return };
         let (txid, version) = (prepared.txid, prepared.state.version);
         let resolving = self.inquiry.is_some_and(|last| !last.deferred);
         self.inquiry = Some(Inquiry { resolving, deferred: false });

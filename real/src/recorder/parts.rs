@@ -5,11 +5,13 @@
 //! Only the whole of a life can be executed again, so only parts of former lives are deleted. A life that
 //! alone takes all the room ends its recording with a gap: the disk is never filled.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use coalmine_core::codec::recording::BEGINNING;
+
+use crate::files;
 
 /// Gives the newest part the name of an older one, deletes the oldest so that one more part is not too many,
 /// and says which number that part has. The life under way is never touched: it has fewer parts than there
@@ -62,7 +64,7 @@ fn numbered(path: &Path, part: u64) -> PathBuf {
 /// A file that is no recording is not moved out of the way.
 fn check_is_recording(path: &Path) -> io::Result<()> {
     let mut start = Vec::new();
-    File::open(path)?.take(BEGINNING.len() as u64).read_to_end(&mut start)?;
+    files::open_regular(path)?.take(BEGINNING.len() as u64).read_to_end(&mut start)?;
     // It may have been cut short by a crash, or have grown before its bytes reached the disk.
     let zeros = start.iter().rev().take_while(|&&byte| byte == 0).count();
     if BEGINNING.starts_with(&start[..start.len() - zeros]) {

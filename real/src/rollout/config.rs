@@ -245,6 +245,7 @@ impl NodeFile {
             },
             timeouts: self.timeouts.clone(),
             mistake: None,
+            without: None,
         }
     }
 

@@ -6,6 +6,7 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -30,6 +31,33 @@ fn arguments_that_are_no_text_are_refused_in_words() {
             Command::new(CANARY).args(line.split_whitespace()).arg(bad).output().expect("the program runs");
         says(&output, 2, &[]);
     }
+}
+
+/// The program's own name is an argument, too, and begins the lines that it suggests.
+#[test]
+fn a_program_whose_name_is_no_text_suggests_lines_all_the_same() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let port = free_ports(4);
+    let ports = [port.to_string(), (port + 2).to_string()];
+    let mut child = Command::new(CANARY)
+        .arg0(OsStr::from_bytes(b"\xffcanary"))
+        .args(["up", "--nodes", "2", "--control-port", &ports[0], "--data-port", &ports[1], "--dir"])
+        .arg(dir.path())
+        .env_remove("CARGO")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the program runs");
+    let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+    let said: Vec<_> =
+        lines.map_while(Result::ok).take_while(|line| !line.contains("Ctrl-C stops")).collect();
+    let _ = child.kill();
+    let _ = child.wait();
+    let line = said.iter().find(|line| line.contains(" status "));
+    let line = line.unwrap_or_else(|| panic!("{said:?}")).trim();
+    let read_back = format!("set -- {line}; printf %s \"$1\"");
+    let read_back = Command::new("sh").args(["-c", &read_back]).output().expect("there is a shell");
+    assert_eq!(read_back.stdout, b"\xffcanary");
 }
 
 #[cfg(target_os = "linux")]
@@ -64,24 +92,19 @@ fn files_that_are_no_files_are_named() {
     let journals = journal.parent().expect("it is in a folder");
     fs::create_dir(journals).expect("made");
     let node = |config: &Path| canary(&["node", "--config", config.to_str().expect("text")]);
-    let pipe = |at: &Path| {
-        let made = Command::new("mkfifo").arg(at).status();
-        assert!(made.is_ok_and(|made| made.success()), "mkfifo is part of every Unix");
+    let make = |kind: &str, at: &Path| match kind {
+        "folder" => fs::create_dir(at).expect("made"),
+        "device" => symlink("/dev/zero", at).expect("made"),
+        _ => assert!(Command::new("mkfifo").arg(at).status().is_ok_and(|made| made.success())),
     };
-    let mut kinds: Vec<(&str, &dyn Fn(&Path))> = vec![
-        ("pipe", &pipe),
-        ("folder", &|at| {
-            fs::create_dir(at).expect("made");
-        }),
-    ];
-    if Path::new("/dev/zero").exists() {
-        kinds.push(("device", &|at| symlink("/dev/zero", at).expect("made")));
-    }
-    for (kind, make) in kinds {
+    let kinds = ["pipe", "folder", "device"];
+    for kind in &kinds[..if Path::new("/dev/zero").exists() { 3 } else { 2 }] {
         let other = config.with_file_name(format!("{kind}.toml"));
-        make(&other);
+        make(kind, &other);
         says(&node(&other), 2, &[&format!("{kind}.toml: "), kind]);
-        make(&journal);
+        let record = ["node", "--config", config.to_str().expect("text"), "--record"];
+        says(&canary(&[&record[..], &[other.to_str().expect("text")]].concat()), 2, &["--record", kind]);
+        make(kind, &journal);
         says(&node(&config), 1, &["node-1.journal: ", kind]);
         let _ = fs::remove_file(&journal).or_else(|_| fs::remove_dir(&journal));
     }

@@ -7,6 +7,7 @@ use coalmine_core::node::{NodeId, RequestId};
 use coalmine_core::observation::{Invariant, Observation, Witness};
 use coalmine_core::rollout::RolloutNode;
 use coalmine_core::rollout::config::{Config, Health, NoEvidence};
+use coalmine_core::rollout::healing::Healing;
 use coalmine_core::rollout::invariants::{self, Ledger};
 use coalmine_core::rollout::message::{Record, Request, Timer};
 use coalmine_core::rollout::mistake::Mistake;
@@ -25,17 +26,24 @@ pub struct RolloutSystem {
     pub rollouts: u32,
     /// The rule that its nodes break; none, but in tests.
     pub mistake: Option<Mistake>,
+    /// The way of healing that its nodes lack; none, but in tests.
+    pub without: Option<Healing>,
 }
 
 impl RolloutSystem {
     /// A cluster of so many nodes.
     pub fn new(nodes: u32, rollouts: u32) -> Self {
-        Self { nodes, rollouts, mistake: None }
+        Self { nodes, rollouts, mistake: None, without: None }
     }
 
     /// The same cluster of nodes that make a mistake.
     pub fn with(self, mistake: Mistake) -> Self {
         Self { mistake: Some(mistake), ..self }
+    }
+
+    /// The same cluster of nodes that lack a way of healing.
+    pub fn without(self, healing: Healing) -> Self {
+        Self { without: Some(healing), ..self }
     }
 }
 
@@ -51,6 +59,7 @@ impl System for RolloutSystem {
         for config in &mut configs {
             config.gates.on_no_evidence = NoEvidence::Commit;
             config.mistake = self.mistake;
+            config.without = self.without;
         }
         configs.into_iter().map(|config| (config.me, config)).collect()
     }
@@ -112,9 +121,10 @@ impl System for RolloutSystem {
         invariants::all()
     }
 
-    /// These compare what was told with what was told, or look at one node alone. The others ask what was *not* told.
+    /// These compare what was told with what was told, or look at one node and its journal alone. The others ask what
+    /// was *not* told.
     fn holds_in_parts(&self, invariant: &str) -> bool {
-        matches!(invariant, "one-outcome" | "one-state-per-version" | "no-split-brain")
+        matches!(invariant, "one-outcome" | "one-state-per-version" | "no-split-brain" | "once-per-request")
     }
 
     fn witnesses(&self) -> Vec<Witness<RolloutNode, Ledger>> {
@@ -122,15 +132,47 @@ impl System for RolloutSystem {
     }
 
     fn lacks(&self, witness: &str, limits: &Limits) -> Option<&'static str> {
-        let is_few = |timeouts: u8| timeouts < 2;
+        if self.rollouts == 0 {
+            return None; // where nobody asks for anything nothing is excused
+        }
+        let Limits { crashes, wipes, periodic, unhealthy, timeouts, .. } = *limits;
+        let fires = |times: u8| timeouts.is_none_or(|timeouts| timeouts >= times);
+        // Who is alone needs nobody's vote, and nobody to learn from.
+        let (is_alone, goes_down) = (self.nodes < 2, crashes + wipes > 0);
         match witness {
-            "recovers" if limits.crashes == 0 => Some("--crashes 1"),
-            "catches-up" if limits.periodic == 0 => Some("--heartbeats 1"),
-            // The first round of questions only asks; and who refuses is neither the coordinator nor who asks.
-            "resolver-decides" if limits.timeouts.is_some_and(is_few) => Some("--timeouts 2"),
+            "decided-while-in-doubt" | "blocks" | "recovers" | "catches-up" | "kept-out" if is_alone => {
+                Some("--nodes 2")
+            }
+            "aborts" if !goes_down && unhealthy == 0 && (is_alone || !fires(1)) => Some("--crashes 1"),
+            "blocks" if !goes_down => Some("--crashes 1"),
+            "recovers" if crashes == 0 => Some("--crashes 1"),
+            "kept-out" if wipes == 0 => Some("--wipes 1"),
+            // Somebody must miss a commit, and not vote for the next: that takes a lost disk, or a second rollout
+            // of which the first step was aborted.
+            "catches-up" if periodic == 0 && wipes == 0 => {
+                let is_left_behind = self.rollouts > 1 && (crashes > 0 || fires(1));
+                (!is_left_behind).then_some("--heartbeats 1")
+            }
+            // Who refuses is neither the coordinator nor who asks. The first round of questions only asks: it begins
+            // with a time-out, or with a restart.
             "resolver-decides" if self.nodes < 3 => Some("--nodes 3"),
+            "resolver-decides" if !fires(2) && (crashes == 0 || !fires(1)) => Some("--timeouts 2"),
             _ => None,
         }
+    }
+
+    /// A member's heartbeat; and of who is not taken in, the question.
+    fn is_armed_at_rest(&self, _member: NodeId, state: &RolloutNode, timer: &Timer) -> bool {
+        match timer {
+            Timer::Heartbeat => !state.is_joining(),
+            Timer::Join => state.is_joining(),
+            Timer::Vote | Timer::Resend | Timer::Step | Timer::Inquire => false,
+        }
+    }
+
+    /// Who asks a coordinator that is kept out is told so, again and again.
+    fn owes_answers(&self, now: &Observation<'_, RolloutNode, Ledger>) -> bool {
+        now.up().all(|(_, state)| state.kept_out().is_none())
     }
 
     fn converged(&self, now: &Observation<'_, RolloutNode, Ledger>) -> Result<(), String> {
@@ -157,11 +199,32 @@ pub fn model() -> ModelDef<RolloutSystem> {
     }
 }
 
+/// The spaces of the main job: each is about something that the others leave out, and takes a second or so. (A loss costs
+/// nothing: it is asked of every state whether it settles with what is under way lost.)
+pub fn spaces() -> Vec<ModelArgs> {
+    let one = Some(1);
+    let none = ModelArgs { crashes: Some(0), timeouts: Some(0), ..ModelArgs::default() };
+    vec![
+        ModelArgs::default(),
+        ModelArgs { crashes: one, operations: Some(2), ..none },
+        ModelArgs { timeouts: Some(2), ..none },
+        ModelArgs { timeouts: one, operations: Some(2), ..none },
+        ModelArgs { crashes: one, periodic: one, ..none },
+        ModelArgs { crashes: one, disk: Some(Disk::Async), ..none },
+        ModelArgs { crashes: one, retries: one, ..none },
+        ModelArgs { unhealthy: one, timeouts: one, ..none },
+        ModelArgs { duplicates: one, timeouts: one, ..none },
+        ModelArgs { wipes: one, timeouts: one, ..none },
+        ModelArgs { wipes: one, operations: Some(2), ..none },
+    ]
+}
+
 /// Ever larger spaces of the model: each is about something that the ones before it leave out.
 pub fn ladder() -> Vec<ModelArgs> {
     let one = Some(1);
     let quiet = ModelArgs { crashes: one, drops: Some(0), timeouts: Some(0), ..ModelArgs::default() };
     let four = ModelArgs { nodes: Some(4), ..quiet };
+    let wiped = ModelArgs { wipes: one, crashes: Some(0), ..quiet };
     vec![
         quiet,
         ModelArgs { duplicates: one, ..quiet },
@@ -178,6 +241,10 @@ pub fn ladder() -> Vec<ModelArgs> {
         ModelArgs { timeouts: one, disk: Some(Disk::Async), ..quiet },
         ModelArgs { disk: Some(Disk::Async), ..four },
         ModelArgs { operations: Some(2), ..four },
+        // A disk is lost, between two rollouts, or besides a crash.
+        ModelArgs { operations: Some(2), ..wiped },
+        ModelArgs { timeouts: one, ..wiped },
+        ModelArgs { crashes: one, ..wiped },
         // Two rounds of questions: there are resolvers, and they decide.
         ModelArgs { timeouts: Some(2), ..quiet },
     ]

@@ -23,6 +23,7 @@ use std::time::Instant;
 use serde::Serialize;
 
 pub use self::settling::{NotKnown, SETTLE_ROUNDS, SETTLES, Unsettled};
+use crate::cli::thousands;
 use crate::system::{NodeOf, System};
 use crate::world::rules::PANICKED;
 use crate::world::{Action, Limits, Rules, World};
@@ -96,6 +97,9 @@ pub struct CheckReport {
     pub steps: usize,
     /// How many distinct states they led to.
     pub unique_states: usize,
+    /// How many there are to be, if that is [pinned](crate::suite::Suite::pin) and could be counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expected_states: Option<usize>,
     /// The longest of the shortest paths, counted in states (with stateright and more than one thread it may
     /// be longer).
     pub depth: usize,
@@ -149,7 +153,16 @@ impl CheckReport {
         self.properties.is_empty()
     }
 
-    /// Whether everything came out as it must: something happens, something was asked, all visited, all invariants hold, all witnesses seen that these
+    /// What is to be said if the space was exhausted and is not the one that was pinned.
+    pub fn changed(&self) -> Option<String> {
+        let expected =
+            self.expected_states.filter(|&states| self.exhausted && states != self.unique_states)?;
+        let (states, expected) = (thousands(self.unique_states as u64), thousands(expected as u64));
+        Some(format!("the space has changed: {states} distinct states instead of {expected}"))
+    }
+
+    /// Whether everything came out as it must: the space is the one that is known, something happens, something was
+    /// asked, all was visited, all invariants hold, and all witnesses were seen that these
     /// limits let be expected.
     pub fn is_proof(&self) -> bool {
         let fine = |verdict: &Verdict| match verdict {
@@ -157,7 +170,8 @@ impl CheckReport {
             Verdict::Violated | Verdict::Unknown | Verdict::Missing => false,
             Verdict::HoldsSoFar | Verdict::NotSeenSoFar => false,
         };
-        self.exhausted && !self.is_empty() && !self.asks_nothing() && self.properties.values().all(fine)
+        let is_sound = !self.is_empty() && !self.asks_nothing() && self.changed().is_none();
+        self.exhausted && is_sound && self.properties.values().all(fine)
     }
 
     /// Whether a limit kept some property from being decided.
@@ -319,6 +333,11 @@ impl Stop {
 }
 
 impl CheckOptions {
+    /// Whether a space has as many distinct states as is pinned: other engines, and other reductions, count others.
+    pub fn counts_are_known(&self) -> bool {
+        self.explorer == Explorer::Own && self.walks.is_none() && self.reductions == Reductions::USUAL
+    }
+
     /// Whether a search that has taken so many steps must end.
     fn stop_after(&self, steps: usize) -> Option<Stop> {
         if let Some(max) = self.max_steps.filter(|&max| steps >= max) {
@@ -488,6 +507,7 @@ fn conclude<S: System>(
         operations: rules.operations,
         steps: found.steps,
         unique_states: found.states,
+        expected_states: None,
         depth: found.depth,
         reductions: reductions.names(),
         end,

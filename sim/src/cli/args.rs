@@ -29,8 +29,8 @@ pub struct Cli {
 const EXIT_CODES: &str = "\
 Exit codes: 0 all is well, 1 an invariant is violated (or a witness was never seen), 2 usage, \
 3 a run did not converge, 4 a node panicked, 5 a run was not deterministic, or a node differs from its recording, \
-6 a check was stopped by a cap or could not decide whether the system settles, and has found nothing: no proof; \
-130 and 143 the same for Ctrl-C and SIGTERM, \
+6 a check was stopped by a cap or could not decide whether the system settles, and has found nothing: no proof, \
+8 a space is not as large as is pinned; 130 and 143 the same for Ctrl-C and SIGTERM, \
 141 the same if nobody reads standard output any more; 7 nothing is wrong, but a result could not be written: \
 standard output, a page, a recording, a checkpoint. What is found wrong keeps its own code whatever cannot be written; \
 where that can be known before the work begins the code is 2 and nothing is done.";
@@ -165,7 +165,7 @@ pub struct SimArgs {
     /// What runs the seeds.
     #[arg(long, value_enum, default_value_t)]
     pub engine: EnginesArg,
-    /// Run each seed twice, in two processes, and compare the digests of all that happens.
+    /// Run each seed again, in a fresh process and after other seeds, and compare the digests.
     #[arg(long)]
     pub check_determinism: bool,
     /// Stop after so many seeds have failed; 1 stops at the first.

@@ -75,7 +75,7 @@ pub fn climb(suite: &Suite, args: &CheckArgs, format: Format) -> Result<u8, Stri
             continue;
         }
         let model = find_model(suite, name)?;
-        let (report, found) = run_check(model, space, options.clone(), signals.as_ref());
+        let (report, found) = run_check(suite, model, space, options.clone(), signals.as_ref());
         match exit_code(&report, signals.as_ref()) {
             0 => {}
             code @ NO_PROOF.. => {

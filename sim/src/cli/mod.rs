@@ -33,6 +33,8 @@ use crate::files;
 use crate::suite::{AnyModel, AnyScenario, Explanation, Job, ModelArgs, Suite};
 use crate::sweep::{SweepOptions, SweepPart, twin};
 
+pub(crate) use self::output::thousands;
+
 /// Exit code: an invariant is violated, or what should have been seen was not.
 const VIOLATED: u8 = 1;
 const NO_CONVERGENCE: u8 = 3;
@@ -41,6 +43,8 @@ const PANICKED: u8 = 4;
 const NOT_DETERMINISTIC: u8 = 5;
 /// Exit code: nothing is wrong so far, but a cap ended a check before it was a proof.
 const NO_PROOF: u8 = 6;
+/// Exit code: a space is not the one that was pinned, and nothing else is wrong.
+const CHANGED: u8 = 8;
 /// Exit code: the command line makes no sense, or names a file that cannot be read or written. Nothing was done.
 const USAGE: u8 = 2;
 /// Exit code: nothing is wrong with what was found, but not all of it could be written.
@@ -155,7 +159,7 @@ fn check(suite: &Suite, args: &CheckArgs, format: Format) -> Result<u8, String> 
     if args.symmetry && !model.has_symmetry(space) {
         return Err(no_symmetry(model.name()));
     }
-    let (report, found) = run_check(model, space, options, signals.as_ref());
+    let (report, found) = run_check(suite, model, space, options, signals.as_ref());
     if let Some(why) = report.error.as_ref().filter(|_| report.steps == 0) {
         return Err(why.clone());
     }
@@ -248,6 +252,7 @@ fn exit_code(report: &CheckReport, signals: Option<&Signals>) -> u8 {
     }
     match report.end {
         End::Exhausted if report.is_empty() || report.properties.values().any(bad) => VIOLATED,
+        End::Exhausted if report.changed().is_some() => CHANGED,
         End::Exhausted | End::Walked if report.has_unknown() => NO_PROOF,
         End::Exhausted | End::Walked => 0, // what no walk came across is not missing
         End::Broken => VIOLATED,
@@ -257,6 +262,7 @@ fn exit_code(report: &CheckReport, signals: Option<&Signals>) -> u8 {
 }
 
 fn run_check(
+    suite: &Suite,
     model: &dyn AnyModel,
     args: crate::suite::ModelArgs,
     mut options: CheckOptions,
@@ -267,6 +273,7 @@ fn run_check(
     }
     let spinner = output::spinner(model.name());
     let started = Instant::now();
+    let pinned = options.counts_are_known().then(|| suite.pinned(model, args)).flatten();
     let (mut report, found) = model.check(args, options, &mut |progress| {
         let rate = progress.unique_states as f64 / started.elapsed().as_secs_f64().max(0.001);
         let (states, depth) = (output::thousands(progress.unique_states as u64), progress.depth);
@@ -278,6 +285,7 @@ fn run_check(
         spinner.tick();
     });
     spinner.finish_and_clear();
+    report.expected_states = pinned;
     if let (End::Interrupted, Some(signals), Some(why)) = (report.end, signals, &mut report.stopped_by) {
         *why = why.replacen(INTERRUPTED, &interrupted_by(signals), 1);
     }
@@ -339,13 +347,13 @@ fn run_job(suite: &Suite, job: &Job, jobs: usize, signals: &Signals) -> Result<(
             let options = CheckOptions { threads: jobs, ..CheckOptions::default() };
             let model = find_model(suite, name)?;
             model.check_args(*args)?;
-            let (report, found) = run_check(model, *args, options, Some(signals));
+            let (report, found) = run_check(suite, model, *args, options, Some(signals));
             let story = found.map(|found| match save(model, &found, None) {
                 Some(path) => found.story + &output::lines_to_paste(&suite.program(), name, &path),
                 None => found.story,
             });
             let code = exit_code(&report, Some(signals));
-            Ok((output::Row::of_check(&report, story), code))
+            Ok((output::Row::of_check(format!("{name}{args}"), &report, story), code))
         }
     }
 }

@@ -168,6 +168,7 @@ pub fn sweep(program: &str, report: &SweepReport) {
         }
         return; // each was told of already
     }
+    converged_after(report);
     for failure in report.failures.iter().take(TOLD) {
         println!("    seed {}: {}", failure.seed, failure.verdict.tell());
         if let Some(line) = replay_failure(program, report, failure) {
@@ -194,6 +195,13 @@ pub fn sweep(program: &str, report: &SweepReport) {
         println!(
             "    {BAD}stopped{BAD:#} after {ran} of {size} seeds: that is enough failures (--max-failures)"
         );
+    }
+}
+
+/// How long the runs of a sweep took to converge.
+pub fn converged_after(report: &SweepReport) {
+    if let Some(times) = report.converged_after.tell() {
+        println!("    {DIM}{times}{DIM:#}");
     }
 }
 
@@ -309,6 +317,9 @@ pub fn check(report: &CheckReport, story: Option<&str>) {
     if let Some(why) = empty(report) {
         println!("  {} {why}", mark(false));
     }
+    if let Some(changed) = report.changed() {
+        println!("  {} {changed}. {RE_PIN}", mark(false));
+    }
     println!(
         "{end}, {} distinct states, {} steps, depth {}, {:.1} s, {} MiB at most",
         thousands(report.unique_states as u64),
@@ -335,6 +346,10 @@ fn empty(report: &CheckReport) -> Option<&'static str> {
     report.asks_nothing().then_some(why)
 }
 
+/// What to do about a space that has changed.
+const RE_PIN: &str = "Either the node or the rules of the world have: if that was meant, pin the new count \
+                      (`Suite::pin`); if not, the check may have lost what it was to find";
+
 /// The head of a table of checks, the first column as wide as this.
 pub fn rungs_begin(width: usize) {
     let head =
@@ -358,7 +373,9 @@ pub fn rung(check: &str, width: usize, report: &CheckReport) {
     let bad: Vec<_> = bad.map(|(name, property)| format!("{name}: {}", tell_property(*property))).collect();
     let verdict = match &report.stopped_by {
         _ if report.is_proof() => format!("{GOOD}proof{GOOD:#}"),
-        None => format!("{BAD}{}{BAD:#}", empty(report).map_or_else(|| bad.join(", "), str::to_owned)),
+        None if empty(report).is_some() => format!("{BAD}{}{BAD:#}", empty(report).unwrap_or_default()),
+        None if bad.is_empty() => format!("{BAD}{}{BAD:#}. {RE_PIN}", report.changed().unwrap_or_default()),
+        None => format!("{BAD}{}{BAD:#}", bad.join(", ")),
         Some(why) => format!("{BAD}not exhausted{BAD:#}: {why}"),
     };
     println!(
@@ -435,12 +452,12 @@ impl Row {
 
     pub fn not_done(job: &Job, why: &str) -> Self {
         let (what, name) = match job {
-            Job::Sweep(name, _) => ("sim", name),
-            Job::Check(name, _) => ("check", name),
+            Job::Sweep(name, _) => ("sim", (*name).to_owned()),
+            Job::Check(name, args) => ("check", format!("{name}{args}")),
         };
         Self {
             what: what.into(),
-            name: (*name).into(),
+            name,
             passed: false,
             covered: "nothing".into(),
             verdict: format!("not done: {why}"),
@@ -449,22 +466,26 @@ impl Row {
         }
     }
 
-    pub fn of_check(report: &CheckReport, story: Option<String>) -> Self {
+    pub fn of_check(check: String, report: &CheckReport, story: Option<String>) -> Self {
         let verdict = match &report.stopped_by {
             None if report.is_proof() => "exhausted, all hold".into(),
             None if report.violated().eq([SETTLES]) => format!("exhausted, {SETTLES} is violated"),
             None if report.has_unknown() => format!("exhausted, but whether it {SETTLES} is not known"),
-            None => empty(report).unwrap_or("exhausted, a witness is missing").into(),
+            None if empty(report).is_some() => empty(report).unwrap_or_default().into(),
+            None if !report.properties.values().any(|it| *it == Property::Missing) => {
+                report.changed().unwrap_or_default()
+            }
+            None => "exhausted, a witness is missing".into(),
             Some(why) => why.clone(),
         };
         Self {
             what: "check".into(),
-            name: format!("{} of {} nodes", report.model, report.nodes),
+            name: check,
             passed: report.is_proof(),
             covered: format!("{} distinct states", thousands(report.unique_states as u64)),
             verdict,
             wall_s: report.wall_s,
-            story,
+            story: story.or_else(|| report.changed().map(|changed| format!("{changed}. {RE_PIN}"))),
         }
     }
 }

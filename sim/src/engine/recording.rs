@@ -57,10 +57,12 @@ impl<N: Node> Recordings<N> {
         file.add(&Line::Step(step));
     }
 
-    /// The recordings as files: all lives have ended.
-    pub fn into_files(self) -> BTreeMap<NodeId, Vec<u8>> {
+    /// The recordings as files. All lives have ended; unless a node `panicked`, whose last step is not recorded.
+    pub fn into_files(self, panicked: bool) -> BTreeMap<NodeId, Vec<u8>> {
         let end = |(node, mut file): (NodeId, File)| {
-            file.end::<N>();
+            if !panicked {
+                file.end::<N>();
+            }
             (node, file.bytes)
         };
         self.files.into_iter().map(end).collect()

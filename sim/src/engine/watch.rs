@@ -17,7 +17,7 @@ use crate::panics::Panic;
 use crate::plan::{Plan, What, When};
 use crate::run::{RunOptions, RunReport, Verdict};
 use crate::scenario::Expectation;
-use crate::system::{NodeOf, System, invariants_of};
+use crate::system::{Armed, NodeOf, System, invariants_of, timers_are_armed};
 use crate::trace::{Happening, Trace};
 
 /// What is known of a run so far.
@@ -27,6 +27,8 @@ pub struct Watch<S: System> {
     /// Which faults took effect.
     pub effects: Effects,
     history: S::History,
+    /// The timers that each node has had armed.
+    armed: Armed<S>,
     invariants: Vec<Invariant<NodeOf<S>, S::History>>,
     /// Who has booted at least once.
     booted: BTreeSet<NodeId>,
@@ -71,6 +73,7 @@ impl<S: System> Watch<S> {
             trace: Trace::new(options.keep_trace),
             effects: Effects::default(),
             history: S::History::default(),
+            armed: Armed::<S>::new(),
             invariants: invariants_of(system),
             booted: BTreeSet::new(),
             triggers: triggers.collect(),
@@ -191,6 +194,14 @@ impl<S: System> Watch<S> {
     /// Takes in what the history hears of what a node did.
     pub fn learned(&mut self, node: NodeId, effects: &[Effect<NodeOf<S>>]) {
         self.history.learn(node, effects);
+        for effect in effects {
+            if let Effect::SetTimer { timer, .. } = effect {
+                let armed = self.armed.entry(node).or_default();
+                if !armed.contains(timer) {
+                    armed.insert(timer.clone());
+                }
+            }
+        }
     }
 
     /// A client begins to ask. Returns its number.
@@ -222,7 +233,10 @@ impl<S: System> Watch<S> {
         nodes: impl IntoIterator<Item = Observed<'a, NodeOf<S>>>,
     ) {
         let now = Observation { nodes: nodes.into_iter().collect(), history: &self.history };
-        let rest = self.liveness.look(at, system.converged(&now).and_then(|()| self.clients.are_answered()));
+        let converged = self.has_converged(system, &now);
+        let owes_answers = converged.is_ok() && system.owes_answers(&now);
+        let answered = if owes_answers { self.clients.are_answered() } else { Ok(()) };
+        let rest = self.liveness.look(at, converged.and(answered));
         let steady = self.liveness.steady().as_secs_f64();
         let note = match &rest {
             Rest::NotYet | Rest::Goes | Rest::Missed(_) | Rest::Lasts(_) => None,
@@ -251,13 +265,18 @@ impl<S: System> Watch<S> {
         }
     }
 
+    fn has_converged(&self, system: &S, now: &Observation<'_, NodeOf<S>, S::History>) -> Result<(), String> {
+        system.converged(now)?;
+        timers_are_armed(system, now, &self.armed)
+    }
+
     /// Looks whether a system that has come to rest stays there.
     pub fn stays<'a>(&'a mut self, system: &S, nodes: impl IntoIterator<Item = Observed<'a, NodeOf<S>>>) {
         if self.verdict.is_some() {
             return;
         }
         let now = Observation { nodes: nodes.into_iter().collect(), history: &self.history };
-        if let Err(why) = system.converged(&now) {
+        if let Err(why) = self.has_converged(system, &now) {
             let (at, note) = (self.trace.last(), format!("converged no more: {why}"));
             self.liveness.look(at, Err(why));
             self.push(at, &Happening::Noted(note), None);
@@ -304,12 +323,9 @@ impl<S: System> Watch<S> {
     /// something to a node's life and there is none, nor anything that it [left at risk](CrashKind).
     pub fn carries_out(&mut self, step: usize, what: &What<NodeOf<S>>, is_up: impl FnOnce(NodeId) -> bool) {
         let living = match what {
-            What::Fault(
-                Fault::Crash { node, .. }
-                | Fault::Kill { node, .. }
-                | Fault::Wipe { node, .. }
-                | Fault::Pause { node, .. },
-            ) => Some(*node),
+            What::Fault(Fault::Crash { node, .. } | Fault::Kill { node, .. } | Fault::Pause { node, .. }) => {
+                Some(*node)
+            }
             What::Fault(_) | What::Ask { .. } => None,
         };
         if living.is_none_or(is_up) {
@@ -381,6 +397,8 @@ impl<S: System> Watch<S> {
             | Verdict::EnginesDiffer { .. }
             | Verdict::NotDeterministic { .. } => Vec::new(),
         };
+        let panicked = matches!(verdict, Verdict::Panicked { .. });
+        let recordings = self.recordings.take().map(|it| it.into_files(panicked));
         RunReport {
             verdict,
             digest: self.trace.digest(),
@@ -388,7 +406,7 @@ impl<S: System> Watch<S> {
             simulated,
             wall: Duration::ZERO,
             trace: self.trace.entries.take(),
-            recordings: self.recordings.take().map(Recordings::into_files).unwrap_or_default(),
+            recordings: recordings.unwrap_or_default(),
             effects: std::mem::take(&mut self.effects),
             unused_steps: Some(self.unused.iter().copied().collect()),
             converged_after: self.converged_after,

@@ -340,13 +340,18 @@ where
 
     fn crash(&mut self, node: NodeId, kind: CrashKind, down: Option<Duration>) {
         let (id, disks) = (self.id(node), Disks::current());
-        if self.is_down(node) && !(kind == CrashKind::Power && disks.is_at_risk(id)) {
+        let is_down = self.is_down(node);
+        // Of a node that is down the power can take what was at risk, and a wipe the disk.
+        let takes = |kind| kind == CrashKind::Wipe || kind == CrashKind::Power && disks.is_at_risk(id);
+        if is_down && !takes(kind) {
             return;
         }
         self.lasting.ends_life(node);
         disks.ends_by(id, kind);
         Handle::current().kill(id);
-        self.monitor.crashed(node, kind, disks.last_crash(id), disks.content(id));
+        if !is_down || kind != CrashKind::Wipe {
+            self.monitor.crashed(node, kind, disks.last_crash(id), disks.content(id));
+        }
         if kind == CrashKind::Wipe {
             disks.wipe(id);
             self.monitor.wiped(node);

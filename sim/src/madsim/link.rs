@@ -401,8 +401,7 @@ impl FrameReader {
         }
         let rest = frame.bytes.len() - self.read;
         let mut length = ready!(self.wire.pass(rest.min(buf.remaining()), cx));
-        loop {
-            let Some((_, frame)) = pipe.frames.front() else { break };
+        while let Some((_, frame)) = pipe.frames.front() {
             buf.put_slice(&frame.bytes[self.read..][..length]);
             self.read += length;
             if self.read < frame.bytes.len() {

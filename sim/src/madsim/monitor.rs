@@ -65,6 +65,8 @@ struct Place<S: System> {
     /// What its journal holds, as far as it was written.
     journal: Vec<<NodeOf<S> as Node>::Record>,
     durable: usize,
+    /// The timers that are armed, while it is up.
+    timers: Vec<<NodeOf<S> as Node>::Timer>,
     /// How many bytes of the file that is.
     durable_bytes: u64,
     /// What it has told too early, if it ever did.
@@ -75,7 +77,8 @@ impl<S: System> Place<S> {
     fn observe(&self) -> Observed<'_, NodeOf<S>> {
         let durable = Some(&self.journal[..self.durable]);
         let (state, told_early) = (self.state.as_ref(), self.told_early.as_deref());
-        Observed { id: self.id, config: &self.config, state, durable, told_early }
+        let timers = if state.is_some() { &self.timers } else { &[][..] };
+        Observed { id: self.id, config: &self.config, state, durable, timers, told_early }
     }
 
     /// How many of its first `upto` records there are in a file of so many bytes that begins with those that are durable,
@@ -119,6 +122,7 @@ impl<S: System> Monitor<S> {
             state: None,
             journal: Vec::new(),
             durable: 0,
+            timers: Vec::new(),
             durable_bytes: 0,
             told_early: None,
         };
@@ -349,8 +353,11 @@ impl<S: System> State<S> {
     }
 
     /// Takes in what a node did.
-    fn took(&mut self, place: usize, state: &NodeOf<S>, effects: &[Effect<NodeOf<S>>]) {
-        let place = &mut self.places[place];
+    fn took(&mut self, place: usize, host: &Host<NodeOf<S>>, effects: &[Effect<NodeOf<S>>]) {
+        let (place, state) = (&mut self.places[place], host.node());
+        if place.timers != host.timers() {
+            place.timers = host.timers().to_vec();
+        }
         let Place { told_early, config, journal, durable, .. } = place;
         note_told_early(told_early, config, effects, &journal[..*durable]);
         self.watch.took(place.id, state, effects);
@@ -439,7 +446,7 @@ impl<S: System> Probe<NodeOf<S>> for Eye<S> {
                     "{node} starts from {relies_on} bytes, of which its disk has synced {synced}"
                 ));
             }
-            state.took(self.place, host.node(), effects);
+            state.took(self.place, host, effects);
             state.flow()
         })
     }
@@ -470,7 +477,7 @@ impl<S: System> Probe<NodeOf<S>> for Eye<S> {
             if let Some(event) = state.recorded.take() {
                 state.record(self.node, || Took::Event(event), effects);
             }
-            state.took(self.place, host.node(), effects);
+            state.took(self.place, host, effects);
             state.flow()
         })
     }
@@ -498,7 +505,7 @@ impl<S: System> Probe<NodeOf<S>> for Eye<S> {
                 return flow;
             }
             state.record(self.node, || Took::Synced(upto), effects);
-            state.took(self.place, host.node(), effects);
+            state.took(self.place, host, effects);
             state.flow()
         })
     }

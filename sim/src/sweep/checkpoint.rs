@@ -15,6 +15,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::seeds::{SeedSet, Seeds};
 use super::shard::Shard;
+use super::times::Times;
 use super::{Failure, Steps, Tally};
 use crate::faults::Effects;
 use crate::files;
@@ -92,6 +93,7 @@ struct Known {
     events: u64,
     effects: Effects,
     steps: Steps,
+    converged_after: Times,
     simulated: Duration,
     wall: Duration,
 }
@@ -141,12 +143,12 @@ impl Checkpoint {
             return Err(corrupt("its `checksum` does not fit what it says".into()));
         }
         self.is_of(&saved.sweep)?;
-        let Known { done, failures, events, effects, steps, simulated, wall } = saved.known;
+        let Known { done, failures, events, effects, steps, converged_after, simulated, wall } = saved.known;
         let done = SeedSet::of(&done, part).ok_or_else(|| corrupt("`done` is no set of its seeds".into()))?;
         if failures.iter().any(|failure| !done.contains(failure.seed)) {
             return Err(corrupt("`failures` has seeds that are not in `done`".into()));
         }
-        Ok(Tally { done, failures, events, effects, steps, simulated, wall })
+        Ok(Tally { done, failures, events, effects, steps, converged_after, simulated, wall })
     }
 
     fn is_of(&self, theirs: &Identity) -> Result<(), CheckpointError> {
@@ -177,6 +179,7 @@ impl Checkpoint {
             events: tally.events,
             effects: tally.effects.clone(),
             steps: tally.steps.clone(),
+            converged_after: tally.converged_after.clone(),
             simulated: tally.simulated,
             wall,
         };

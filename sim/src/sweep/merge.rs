@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::times::Times;
 use super::{Failure, Seeds, Steps, SweepReport};
 use crate::faults::Effects;
 
@@ -310,6 +311,10 @@ fn sum(reports: &[SweepReport], scenario: String, engine: String, seeds: Seeds) 
         }),
         steps: reports.iter().fold(Steps::default(), |mut all, report| {
             all.merge(&report.steps);
+            all
+        }),
+        converged_after: reports.iter().fold(Times::default(), |mut all, report| {
+            all.merge(&report.converged_after);
             all
         }),
         events: reports.iter().fold(0, |sum, report| sum.saturating_add(report.events)),

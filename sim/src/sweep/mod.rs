@@ -15,6 +15,7 @@ pub mod merge;
 mod seeds;
 mod shard;
 mod steps;
+pub mod times;
 pub mod twin;
 
 use std::ops::Range;
@@ -27,6 +28,7 @@ use serde::{Deserialize, Serialize};
 
 use self::checkpoint::{Checkpoint, Identity};
 use self::seeds::SeedSet;
+use self::times::Times;
 use self::twin::Launch;
 use crate::capsule::Expected;
 use crate::faults::Effects;
@@ -143,6 +145,9 @@ pub struct SweepReport {
     /// What plans say, by kind, and how much of it was carried out.
     #[serde(default)]
     pub steps: Steps,
+    /// How long the runs took to converge once all was healed.
+    #[serde(default)]
+    pub converged_after: Times,
     /// How much time passed in the simulations, in seconds.
     pub simulated_s: f64,
     /// How much time passed outside, in seconds: in this sitting and those before it.
@@ -252,6 +257,7 @@ pub fn sweep_part(
         events: tally.events,
         effects: tally.effects,
         steps: tally.steps,
+        converged_after: tally.converged_after,
         simulated_s: tally.simulated.as_secs_f64(),
         wall_s: sitting.wall().as_secs_f64(),
         capsule: None,
@@ -386,6 +392,7 @@ struct Tally {
     events: u64,
     effects: Effects,
     steps: Steps,
+    converged_after: Times,
     simulated: Duration,
     /// The time that earlier sittings took.
     wall: Duration,
@@ -398,6 +405,9 @@ impl Tally {
         self.effects.merge(&outcome.effects);
         self.steps.merge(&outcome.steps);
         self.simulated += outcome.simulated;
+        if let Some(time) = outcome.converged_after {
+            self.converged_after.add(time);
+        }
         if outcome.verdict != Verdict::Passed {
             let digest = Some(outcome.digest);
             self.failures.push(Failure { seed, verdict: outcome.verdict, digest });

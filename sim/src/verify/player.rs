@@ -36,8 +36,16 @@ impl<N: Node> Player<N> {
     pub fn observe(&self) -> Option<Observed<'_, N>> {
         let state = self.host.as_ref().map(Host::node);
         let durable = Some(&self.journal[..self.durable]);
+        let timers = self.host.as_ref().map_or(&[][..], Host::timers);
         let told_early = self.told_early.as_deref();
-        self.config.as_ref().map(|config| Observed { id: self.id, config, state, durable, told_early })
+        self.config.as_ref().map(|config| Observed {
+            id: self.id,
+            config,
+            state,
+            durable,
+            timers,
+            told_early,
+        })
     }
 
     /// Takes a step again. `Err` says what is impossible about it.

@@ -52,7 +52,13 @@ fn what_a_kill_keeps_is_there_and_at_risk_until_it_is_synced() {
         // It boots from 0.8 s on, which takes a sync of more than a second.
         assert_eq!(lives(engine, Some(1_000)), all(&[&[0, 0], &[0, 1]]), "{engine}: within a boot");
         assert_eq!(lives(engine, Some(750)), all(&[&[0, 0], &[0, 1]]), "{engine}: while it is down");
-        assert_eq!(lives(engine, Some(1_900)), all(&[&[0, 0, 0], &[0, 1, 1]]), "{engine}: after the boot");
+        // After the boot, what it began from is durable, whatever else was written since.
+        let after = lives(engine, Some(1_900));
+        assert!(after.iter().all(|lives| lives.len() == 3 && lives[2] >= lives[1]), "{engine}: {after:?}");
+        assert!(
+            [0, 1].iter().all(|first| after.iter().any(|lives| lives[1] == *first)),
+            "{engine}: {after:?}"
+        );
     }
 }
 

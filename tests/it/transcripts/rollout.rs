@@ -295,6 +295,7 @@ impl Scene {
             config: &member.config,
             state: member.host.as_ref().map(|host| host.node()),
             durable: Some(member.disk.durable()),
+            timers: member.host.as_ref().map_or(&[][..], |host| host.timers()),
             told_early: None,
         });
         Ok(look(&Observation { nodes: nodes.collect(), history: &self.ledger }))

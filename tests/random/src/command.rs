@@ -1,6 +1,7 @@
 //! Draws many systems, on all processors, and tells the first on which somebody disagrees, made small.
 
 use std::collections::BTreeMap;
+use std::fmt::{self, Display, Formatter};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::Mutex;
@@ -24,6 +25,8 @@ pub struct Tally {
     pub lively: u64,
     /// In how many something is seen that must never be.
     pub violated: u64,
+    /// In how many a node panics.
+    pub panicked: u64,
     /// How many settle from every state.
     pub settled: u64,
     /// How many do not.
@@ -37,11 +40,12 @@ pub struct Tally {
 impl Tally {
     fn add(&mut self, agreed: Option<Agreed>) {
         self.drawn += 1;
-        let Some(Agreed { states, violated, settles, runs }) = agreed else { return };
+        let Some(Agreed { states, violated, panics, settles, runs }) = agreed else { return };
         self.exhausted += 1;
         self.states += states as u64;
         self.lively += u64::from(states > 10);
         self.violated += u64::from(violated);
+        self.panicked += u64::from(panics);
         self.settled += u64::from(settles == Some(true));
         self.unsettled += u64::from(settles == Some(false));
         self.runs += runs.compared;
@@ -50,9 +54,10 @@ impl Tally {
 
     /// In a line.
     pub fn tell(&self) -> String {
-        let Self { drawn, exhausted, states, lively, violated, settled, unsettled, runs, madsim } = self;
+        let Self { drawn, exhausted, states, lively, violated, panicked, settled, unsettled, runs, madsim } =
+            self;
         format!(
-            "{drawn} systems: {exhausted} exhausted ({states} states, {lively} with more than ten), {violated} violated, \
+            "{drawn} systems: {exhausted} exhausted ({states} states, {lively} with more than ten), {violated} violated, {panicked} with a panic, \
              {settled} settle, {unsettled} do not; {runs} runs, {madsim} of them under madsim"
         )
     }
@@ -61,12 +66,24 @@ impl Tally {
 /// A system on which somebody disagrees.
 #[derive(Debug)]
 pub struct Disagreement {
+    /// The seed.
+    pub seed: u64,
     /// Which of those that follow from the seed.
     pub number: u64,
     /// Who disagrees about what.
     pub why: String,
     /// The system, made small.
     pub spec: Spec,
+}
+
+impl Display for Disagreement {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self { seed, number, why, spec } = self;
+        writeln!(f, "system {number} of seed {seed}: {why}\n\n{spec}\n")?;
+        writeln!(f, "{}\n", serde_json::to_string(spec).map_err(|_| fmt::Error)?)?;
+        let again = "cargo run --package coalmine-random --";
+        write!(f, "again: {again} --seed {seed} --first {number} --nodes 1")
+    }
 }
 
 /// Explores a system; a panic of an explorer is a disagreement as well.
@@ -119,7 +136,7 @@ pub fn search(
         None => Ok(tally.into_inner().expect(lock)),
         Some((number, why)) => {
             let (spec, why) = shrink(seed, number, why);
-            Err(Box::new(Disagreement { number, why, spec }))
+            Err(Box::new(Disagreement { seed, number, why, spec }))
         }
     }
 }
@@ -182,10 +199,7 @@ pub fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(found) => {
-            let Disagreement { number, why, spec } = *found;
-            println!("system {number} of seed {seed}: {why}\n\n{spec}\n");
-            println!("{}", serde_json::to_string(&spec).expect("it is plain data"));
-            println!("\nagain: random_nodes --seed {seed} --first {number} --nodes 1");
+            println!("{found}");
             ExitCode::from(1)
         }
     }

@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::sync::{Arc, Mutex};
 
 use coalmine_sim::check::{
-    CheckOptions, CheckReport, Counterexample, Explorer, Reductions, SETTLES, Verdict, check,
+    CheckOptions, CheckReport, Counterexample, Explorer, NEVER_PANICS, Reductions, SETTLES, Verdict, check,
 };
 use coalmine_sim::world::{self, Kept, Rules, World};
 
-use crate::plain::{Plain, Settled};
+use crate::plain::Plain;
 use crate::runs::Runs;
+use crate::settle::Settled;
 use crate::state::{self as plain, State};
 use crate::system::{Mode, NEVER, Tables};
 use crate::table::TableNode;
@@ -28,6 +29,8 @@ pub struct Agreed {
     pub states: usize,
     /// Whether something is seen that must never be.
     pub violated: bool,
+    /// Whether a node panics somewhere.
+    pub panics: bool,
     /// Whether every state settles; none if that hangs on what is not prescribed.
     pub settles: Option<bool>,
     /// What its runs came to.
@@ -42,6 +45,8 @@ pub struct Known {
     pub views: Seen,
     /// By what must never be seen: the shortest way to it.
     never: Vec<Option<usize>>,
+    /// The shortest way to a panic.
+    panics: Option<usize>,
     /// Whether every state settles. None: it is not known.
     settles: Option<bool>,
 }
@@ -50,23 +55,24 @@ impl Known {
     /// Explores a system. None: it is too large.
     pub fn of(plain: &Plain<'_>) -> Option<Self> {
         let all = plain.visit(MOST)?;
-        // Before all boots nothing has happened, and nobody looks.
+        // Before all boots nothing has happened, and after a panic nothing does: nobody looks.
         let first = plain.before_boot();
-        let views: Seen = all.keys().filter(|state| **state != first).map(State::view).collect();
+        let is_judged = |state: &State| *state != first && !state.is_over();
+        let views: Seen = all.keys().filter(|state| is_judged(state)).map(State::view).collect();
         let nearest = |number| {
-            let looks = |state: &State| crate::plain::EXPLORES_BOOTS || !plain.is_starting(state);
             let comes = all
                 .iter()
-                .filter(|(state, _)| looks(state))
-                .filter(|(state, _)| **state != first && plain.spec.has_come(number, &state.view()));
+                .filter(|(state, _)| is_judged(state) && plain.spec.has_come(number, &state.view()));
             comes.map(|(_, distance)| *distance).min()
         };
+        let panics = all.iter().filter(|(state, _)| state.is_over()).map(|(_, distance)| *distance).min();
         let never = (0..plain.spec.never.len()).map(nearest).collect();
         let states: BTreeMap<_, _> = all.into_iter().filter(|(state, _)| !plain.is_starting(state)).collect();
         let mut settled = Settled::new();
-        let each = states.keys().map(|state| plain.settles(state, &mut settled));
+        let each =
+            states.keys().filter(|state| !state.is_over()).map(|state| plain.settles(state, &mut settled));
         let settles = each.collect::<Option<Vec<_>>>().map(|all| all.into_iter().all(|settles| settles));
-        Some(Self { states, views, never, settles })
+        Some(Self { states, views, never, panics, settles })
     }
 }
 
@@ -101,29 +107,33 @@ pub fn compare(spec: &Spec, number: u64) -> Result<Option<Agreed>, String> {
     Ok(Some(Agreed {
         states: known.states.len(),
         violated: known.never.iter().any(Option::is_some),
-        settles: known.settles,
+        panics: known.panics.is_some(),
+        settles: if known.panics.is_some() { None } else { known.settles },
         runs,
     }))
 }
 
 fn all_agree<const ORDERED: bool>(plain: &Plain<'_>, known: &Known) -> Result<(), String> {
     let compared = Compared::<ORDERED> { spec: Arc::new(plain.spec.clone()), plain, known };
-    compared.rules_visit_the_same_states()?;
-    for (number, reductions) in searches().into_iter().enumerate() {
-        let options = CheckOptions { reductions, threads: 1 + usize::from(number == 4), ..options() };
-        compared.search(options)?;
-    }
     let stateright = |crash_points| {
         let reductions = Reductions { crash_points, ..Reductions::NONE };
         CheckOptions { explorer: Explorer::Stateright, reductions, ..options() }
     };
-    compared.search(stateright(false))?;
-    if known.never.iter().any(Option::is_some) {
+    compared.rules_visit_the_same_states()?;
+    if known.never.iter().any(Option::is_some) || known.panics.is_some() {
         for reductions in [Reductions::NONE, Reductions::USUAL] {
             compared.judge(CheckOptions { reductions, ..options() })?;
         }
         compared.judge(stateright(true))?;
     }
+    if known.panics.is_some() {
+        return Ok(()); // no search goes on after a panic
+    }
+    for (number, reductions) in searches().into_iter().enumerate() {
+        let options = CheckOptions { reductions, threads: 1 + usize::from(number == 4), ..options() };
+        compared.search(options)?;
+    }
+    compared.search(stateright(false))?;
     Ok(())
 }
 
@@ -168,6 +178,9 @@ impl<const ORDERED: bool> Compared<'_, ORDERED> {
 
     /// A search that goes on to the end.
     fn search(&self, options: CheckOptions) -> Result<(), String> {
+        // Rounds that come to a panic, or are too long to be followed plainly, are not compared.
+        let settle = self.known.settles.is_some();
+        let options = CheckOptions { settle, ..options };
         let seen = Arc::new(Mutex::new(Seen::new()));
         let is_own = options.explorer == Explorer::Own;
         let who = if is_own { format!("with {:?}", options.reductions.names()) } else { "stateright".into() };
@@ -188,7 +201,9 @@ impl<const ORDERED: bool> Compared<'_, ORDERED> {
         if is_own {
             let seen = seen.lock().map_err(|_| "a thread has panicked")?;
             differ(&format!("{who}: seen"), &seen, &self.known.views)?;
-            self.settling(&who, &report, found)?;
+            if settle {
+                self.settling(&who, &report, found)?;
+            }
         }
         Ok(())
     }
@@ -211,18 +226,22 @@ impl<const ORDERED: bool> Compared<'_, ORDERED> {
 
     /// A search that ends where something is seen that must never be.
     fn judge(&self, options: CheckOptions) -> Result<(), String> {
+        // Rounds of settling may come to a panic earlier than the search does.
+        let options = CheckOptions { settle: false, ..options };
         let rules = Rules::new(self.system(Mode::Judge, None), self.spec.limits());
         let who = format!("{:?} that judges, with {:?}", options.explorer, options.reductions.names());
         let (_, found) = check("random", rules, &options, &mut |_| {});
         let found = found.ok_or_else(|| format!("{who}: finds nothing"))?;
-        let number = NEVER.iter().position(|name| *name == found.invariant);
-        let number = number.ok_or_else(|| format!("{who}: {} is violated", found.invariant))?;
         let end = self.replay(&found).map_err(|why| format!("{who}: {why}"))?;
-        if !self.spec.has_come(number, &end.view()) {
+        let comes = match NEVER.iter().position(|name| *name == found.invariant) {
+            Some(number) => self.spec.has_come(number, &end.view()) && !end.is_over(),
+            None => found.invariant == NEVER_PANICS && end.is_over(),
+        };
+        if !comes {
             return Err(format!("{who}: {} is not seen at the end of its path: {end:?}", found.invariant));
         }
         if options.reductions == Reductions::NONE {
-            let nearest = self.known.never.iter().flatten().min().copied();
+            let nearest = self.known.never.iter().chain([&self.known.panics]).flatten().min().copied();
             same(&format!("{who}: length"), Some(found.path.len() - self.boots(&found)), nearest)?;
         }
         Ok(())
@@ -257,9 +276,6 @@ impl<const ORDERED: bool> Compared<'_, ORDERED> {
 
     /// How many first boots a path tells.
     fn boots(&self, found: &Counterexample<Tables<ORDERED>>) -> usize {
-        if !crate::plain::EXPLORES_BOOTS {
-            return 0;
-        }
         let boot = |action: &&world::Action<TableNode>| {
             matches!(action, world::Action::Step { step: world::Step::Boot, .. })
         };
@@ -324,6 +340,7 @@ fn outline_of_world<const ORDERED: bool>(
         disk: slot.disk.written().to_vec(),
         durable: slot.disk.durable().len(),
         lives: slot.lives,
+        panicked: slot.panic.is_some(),
     };
     let spent = world.spent();
     let state = State {

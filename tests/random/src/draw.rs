@@ -75,13 +75,15 @@ fn on() -> impl Strategy<Value = On> {
 
 fn ops_and_choices() -> impl Strategy<Value = Op> {
     prop_oneof![
-        12 => ops(),
-        1 => vec(vec(ops(), 0..=2), 2..=2).prop_map(Op::Choose),
+        40 => ops(),
+        4 => vec(vec(ops(), 0..=2), 2..=2).prop_map(Op::Choose),
+        1 => Just(Op::Panic),
     ]
 }
 
 fn ops() -> impl Strategy<Value = Op> {
-    let to = prop_oneof![5 => (0_u8..=2).prop_map(To::Member), 2 => Just(To::Sender)];
+    let to =
+        prop_oneof![5 => (0_u8..=2).prop_map(To::Member), 2 => Just(To::Sender), 1 => Just(To::Stranger)];
     prop_oneof![
         4 => (0_u8..=2).prop_map(Op::Goto),
         4 => (to, one_of(Message::ALL)).prop_map(|(to, message)| Op::Send(to, message)),
@@ -120,7 +122,7 @@ fn atoms() -> impl Strategy<Value = Atom> {
 fn budgets() -> impl Strategy<Value = Budgets> {
     let kind = prop_oneof![
         4 => Just(0), 1 => Just(1), 1 => Just(2), 1 => Just(3), 1 => Just(4), 3 => Just(5), 1 => Just(6), 1 => Just(7),
-        1 => Just(8), 1 => Just(9),
+        1 => Just(8), 1 => Just(9), 1 => Just(10),
     ];
     let some = vec((kind, 1_u8..=2), 1..=3);
     let without = proptest::option::weighted(0.1, 0_u8..=2);

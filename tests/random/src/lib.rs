@@ -9,17 +9,21 @@
 //! * stateright;
 //! * both engines that run plans, which may come nowhere that the plain reference has not been.
 //!
-//! [`compare`] says where two of them disagree.
+//! [`compare`](mod@compare) says where two of them disagree; [`command`] looks for that in many systems, and makes what
+//! it finds small. What was found is kept in `found/`.
 
 pub mod command;
 pub mod compare;
 pub mod draw;
 pub mod plain;
 pub mod runs;
+pub mod settle;
 pub mod state;
 pub mod system;
 pub mod table;
 mod tell;
+#[cfg(test)]
+mod tests;
 pub mod view;
 
 use coalmine_core::node::NodeId;

@@ -1,22 +1,21 @@
 //! A plain checker, to compare with. It is written from the words of the contract (`core/src/node.rs`) and of the
 //! world (`sim/src/world/mod.rs`), keeps every state as a whole, tries all that may happen one by one, and shares
-//! no code with what it is compared with: only what a table says is read by the same words. It tells how far each state is,
-//! what can be seen of it, and whether it settles.
+//! no code with what it is compared with: only what a table says is read by the same words. It tells how far each state is;
+//! whether it settles is told by [`settle`](crate::settle).
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use crate::state::{
-    Action, CRASH, CUT, DROP, DUPLICATE, PERIODIC, Packet, Place, RETRY, State, Step, TIMEOUT, UNHEALTHY, Up,
-    WIPE,
+    Action, CRASH, CUT, DROP, DUPLICATE, PERIODIC, Place, RETRY, State, Step, TIMEOUT, UNHEALTHY, Up, WIPE,
 };
 use crate::table::{Did, Fact, On, Reaction, TableNode, Timer};
 use crate::{FACTS, Spec};
 
 /// One way in which a step may go, before anything crashes.
-struct Way {
+pub(crate) struct Way {
     answers: Vec<u32>,
-    place: Place,
-    effects: Vec<Did>,
+    pub place: Place,
+    pub effects: Vec<Did>,
 }
 
 /// A step of one node, under way.
@@ -28,6 +27,7 @@ struct Run<'a> {
     asked: usize,
     /// How many answers the first question has for which there is none.
     open: Option<u32>,
+    panicked: bool,
     out: Vec<Did>,
 }
 
@@ -65,6 +65,7 @@ impl Run<'_> {
             Did::Arm(timer) => drop(self.up().timers.insert(timer)),
             Did::Disarm(timer) if self.up().timers.remove(&timer) => {}
             Did::Disarm(_) => return,
+            Did::Panic => return self.panicked = true,
             Did::Send(..) | Did::Reply | Did::Publish(_) | Did::Observe(_) if !waits => {}
             Did::Reply => return self.up().held.push_back((written, did, client)),
             Did::Send(..) | Did::Observe(_) | Did::WhenDurable(_) => {
@@ -79,7 +80,7 @@ impl Run<'_> {
     /// What waits no longer leaves, in order.
     fn release(&mut self) {
         let durable = self.place.durable;
-        while self.up().held.front().is_some_and(|held| held.0 <= durable) {
+        while !self.panicked && self.up().held.front().is_some_and(|held| held.0 <= durable) {
             match self.up().held.pop_front() {
                 Some((_, Did::WhenDurable(token), _)) => self.take(On::Durable(token), None, None),
                 Some((_, did, _)) => self.out.push(did),
@@ -106,23 +107,16 @@ impl Run<'_> {
     }
 }
 
-/// Whether the checker explores first boots yet.
-pub const EXPLORES_BOOTS: bool = false;
-
-/// Whether states settle, as far as it is known.
-pub type Settled = BTreeMap<State, Option<bool>>;
-
-/// How many states rounds may lead to, before nobody knows.
-const MOST_ROUNDS: usize = 200;
-
 /// The checker of one system.
 pub struct Plain<'a> {
+    /// The system.
     pub spec: &'a Spec,
     /// By budget; none is no limit.
     limits: [Option<u8>; 9],
 }
 
 impl<'a> Plain<'a> {
+    /// The checker of this system.
     pub fn new(spec: &'a Spec) -> Self {
         let of = &spec.budgets;
         let some = [
@@ -164,7 +158,7 @@ impl<'a> Plain<'a> {
     }
 
     /// Everything that a step of a node may come to, by what it chooses.
-    fn ways(&self, before: &Place, me: usize, step: Step) -> Vec<Way> {
+    pub(crate) fn ways(&self, before: &Place, me: usize, step: Step) -> Vec<Way> {
         let mut scripts = vec![Vec::new()];
         let mut ways = Vec::new();
         while let Some(answers) = scripts.pop() {
@@ -175,6 +169,7 @@ impl<'a> Plain<'a> {
                 answers: &answers,
                 asked: 0,
                 open: None,
+                panicked: false,
                 out: vec![],
             };
             match step {
@@ -193,16 +188,25 @@ impl<'a> Plain<'a> {
                     run.take(On::Timer(timer), None, None);
                 }
                 Step::Ask(index) => {
-                    let asks = self.spec.asks.iter().chain(&self.spec.ailments);
-                    let ask = asks.skip(index).next().expect("it is asked");
+                    let mut asks = self.spec.asks.iter().chain(&self.spec.ailments);
+                    let ask = asks.nth(index).expect("it is asked");
                     run.take(On::Request(ask.request), None, Some(index));
                 }
             }
-            run.release();
+            if !run.panicked {
+                run.release();
+            }
             if !self.spec.budgets.late_disk {
                 run.sync_at_once();
             }
             match run.open {
+                // Nothing comes of a step in which a node panics.
+                None if run.panicked => {
+                    let mut place = Place { up: None, panicked: true, ..before.clone() };
+                    place.lives += u64::from(step == Step::Boot);
+                    place.durable += usize::from(step == Step::Flush);
+                    ways.push(Way { place, effects: vec![], answers });
+                }
                 None => ways.push(Way { place: run.place, effects: run.out, answers }),
                 Some(n) => {
                     scripts.extend((0..n).rev().map(|answer| [answers.as_slice(), &[answer]].concat()))
@@ -213,10 +217,10 @@ impl<'a> Plain<'a> {
     }
 
     /// A node is left like this, and this much of what it does has happened.
-    fn happens(&self, state: &mut State, place: usize, after: Place, effects: &[Did]) {
+    pub(crate) fn happens(&self, state: &mut State, place: usize, after: Place, effects: &[Did]) {
         for effect in effects {
             match *effect {
-                Did::Send(Some(to), message) if !state.cut.contains(&(place, to)) => {
+                Did::Send(Some(to), message) if to != place && !state.cut.contains(&(place, to)) => {
                     state.packets.insert((place, to, message));
                 }
                 Did::Observe(fact) => {
@@ -229,14 +233,15 @@ impl<'a> Plain<'a> {
                         }
                     }
                 }
-                _ => {}
+                Did::Send(..) | Did::Append(_) | Did::Reply | Did::Publish(_) => {}
+                Did::Arm(_) | Did::Disarm(_) | Did::WhenDurable(_) | Did::Panic => {}
             }
         }
         state.places[place] = after;
     }
 
     /// What is left of a place when it crashes.
-    fn crashed(mut place: Place, keeps: Option<usize>) -> Place {
+    pub(crate) fn crashed(mut place: Place, keeps: Option<usize>) -> Place {
         place.up = None;
         place.disk.truncate(keeps.map_or(0, |keeps| place.durable + keeps));
         place.durable = place.disk.len();
@@ -282,21 +287,12 @@ impl<'a> Plain<'a> {
     /// All that may happen next.
     pub fn successors(&self, state: &State) -> Vec<(Action, State)> {
         let mut all = Vec::new();
+        if state.is_over() {
+            return all;
+        }
         if self.is_starting(state) {
             let places = (0..state.places.len()).filter(|&place| state.places[place].lives == 0);
             places.for_each(|place| self.step(state, state, place, Step::Boot, &mut all));
-            if !EXPLORES_BOOTS {
-                let first =
-                    (0..state.places.len()).find(|&place| state.places[place].lives == 0).unwrap_or(0);
-                all.retain(|(action, _)| {
-                    action.means(&Action::Step {
-                        place: first,
-                        step: Step::Boot,
-                        answers: vec![],
-                        crash: None,
-                    })
-                });
-            }
             return all;
         }
         let is_up = |place: usize| state.places[place].up.is_some();
@@ -417,158 +413,5 @@ impl<'a> Plain<'a> {
             }
         }
         Some(known)
-    }
-
-    /// Whether a state settles, whatever is lost of what is under way. None: that takes too long.
-    pub fn settles(&self, state: &State, known: &mut Settled) -> Option<bool> {
-        let mut healed =
-            State { spent: [0; 9], asked: BTreeSet::new(), cut: BTreeSet::new(), ..state.clone() };
-        if let Some(gone) = self.spec.gone() {
-            healed.places[gone] = Self::crashed(healed.places[gone].clone(), Some(0));
-        }
-        let mut all = true;
-        for lost in self.losses(state) {
-            let packets = healed.packets.difference(&lost).copied().collect();
-            all &= self.comes_to_rest(&State { packets, ..healed.clone() }, known)?;
-        }
-        Some(all)
-    }
-
-    /// What is lost in turn: of few messages every part; of more all, all of a kind, all on a link if links may be cut,
-    /// and as many as may be dropped. What was lost before has been asked for where it was under way.
-    fn losses(&self, state: &State) -> Vec<BTreeSet<Packet>> {
-        let of = &self.spec.budgets;
-        let packets: Vec<_> = state.packets.iter().copied().collect();
-        let up_to = |most: u32| {
-            let sets = (0..1_u32 << packets.len().min(20)).filter(move |set| set.count_ones() <= most);
-            let lost =
-                |set: u32| (0..packets.len()).filter(move |at| set >> at & 1 == 1).map(|at| packets[at]);
-            sets.map(|set| lost(set).collect()).collect::<Vec<BTreeSet<_>>>()
-        };
-        if of.drops == 0 && of.cuts == 0 {
-            return up_to(0);
-        } else if state.spent[DROP] + state.spent[CUT] > 0 {
-            return up_to(of.drops.saturating_sub(state.spent[DROP]).into());
-        } else if packets.len() <= 4 {
-            return up_to(4);
-        }
-        let mut all = up_to(of.drops.max(1).into());
-        let mut alike = |is: &dyn Fn(&Packet, &Packet) -> bool| {
-            all.extend(packets.iter().map(|a| packets.iter().copied().filter(|b| is(a, b)).collect()));
-        };
-        alike(&|_, _| true);
-        alike(&|a, b| a.2 == b.2);
-        alike(&|a, b| of.cuts > 0 && (a.0, a.1) == (b.0, b.1));
-        all
-    }
-
-    /// Time goes in rounds, each of which may go in several ways if nodes choose. Where no way leads out of some states
-    /// any more, all must be at rest, in each of them and after each step between.
-    fn comes_to_rest(&self, from: &State, known: &mut Settled) -> Option<bool> {
-        if let Some(known) = known.get(from) {
-            return *known;
-        }
-        let mut rounds: BTreeMap<State, BTreeSet<(State, bool)>> = BTreeMap::new();
-        let mut todo = vec![from.clone()];
-        while let Some(state) = todo.pop() {
-            if !rounds.contains_key(&state) && rounds.len() < MOST_ROUNDS {
-                let next = self.round(&state);
-                todo.extend(next.iter().map(|(next, _)| next.clone()));
-                rounds.insert(state, next);
-            } else if !rounds.contains_key(&state) {
-                known.insert(from.clone(), None);
-                return None;
-            }
-        }
-        let leads_to = |state: &'_ State| {
-            let (mut seen, mut todo) = (BTreeSet::new(), vec![state.clone()]);
-            while let Some(at) = todo.pop() {
-                todo.extend(
-                    rounds[&at].iter().map(|it| it.0.clone()).filter(|next| seen.insert(next.clone())),
-                );
-            }
-            seen
-        };
-        let reach: BTreeMap<&State, BTreeSet<State>> =
-            rounds.keys().map(|state| (state, leads_to(state))).collect();
-        let never_leaves = |state: &State| reach[state].iter().all(|next| reach[next].contains(state));
-        let is_calm = |state: &State| self.is_at_rest(state) && rounds[state].iter().all(|(_, calm)| *calm);
-        let settles = rounds.keys().all(|state| !never_leaves(state) || is_calm(state));
-        known.insert(from.clone(), Some(settles));
-        Some(settles)
-    }
-
-    fn is_at_rest(&self, state: &State) -> bool {
-        self.spec.is_at_rest(&state.view())
-    }
-
-    /// Who is down restarts and disks sync; what is under way arrives, by receiver, sender and message; timers fire.
-    /// Each end comes with whether all was at rest after each step.
-    fn round(&self, state: &State) -> BTreeSet<(State, bool)> {
-        let each = |now: BTreeSet<(State, bool)>, f: &dyn Fn(State, bool) -> Vec<(State, bool)>| {
-            now.into_iter().flat_map(|(state, calm)| f(state, calm)).collect::<BTreeSet<_>>()
-        };
-        let places = 0..state.places.len();
-        let mut begun = BTreeSet::from([(state.clone(), true)]);
-        for place in places.clone() {
-            begun = each(begun, &|state, calm| self.quiet(state, calm, place));
-        }
-        each(begun, &|state, calm| {
-            let mut under_way: Vec<_> = state.packets.iter().copied().collect();
-            under_way.sort_by_key(|&(from, to, message)| (to, from, message));
-            let mut now = BTreeSet::from([(state, calm)]);
-            for packet in under_way {
-                now = each(now, &|mut state, calm| {
-                    if !self.spec.budgets.persistent {
-                        state.packets.remove(&packet);
-                    }
-                    self.goes(state, calm, packet.1, Step::Deliver { packet, stays: false })
-                });
-            }
-            for place in places.clone() {
-                now = each(now, &|state, calm| self.timers_fire(state, calm, place));
-            }
-            now.into_iter().collect()
-        })
-    }
-
-    fn timers_fire(&self, state: State, calm: bool, place: usize) -> Vec<(State, bool)> {
-        let armed =
-            |state: &State| state.places[place].up.as_ref().map(|up| up.timers.clone()).unwrap_or_default();
-        let mut now = vec![(state, calm)];
-        for timer in armed(&now[0].0) {
-            let fire = |(state, calm)| match armed(&state).contains(&timer) {
-                true => self.goes(state, calm, place, Step::Fire(timer)),
-                false => vec![(state, calm)],
-            };
-            now = now.into_iter().flat_map(fire).collect();
-        }
-        now
-    }
-
-    /// A whole step of a place, in all ways, and what happens by itself after it.
-    fn goes(&self, state: State, calm: bool, place: usize, step: Step) -> Vec<(State, bool)> {
-        if state.places[place].up.is_none() && step != Step::Boot {
-            let calm = calm && self.is_at_rest(&state);
-            return self.quiet(state, calm, place);
-        }
-        let ways = self.ways(&state.places[place], place, step).into_iter();
-        let ends = ways.flat_map(|way| {
-            let mut next = state.clone();
-            self.happens(&mut next, place, way.place, &way.effects);
-            let calm = calm && self.is_at_rest(&next);
-            self.quiet(next, calm, place)
-        });
-        ends.collect()
-    }
-
-    /// What happens by itself at a place: who is down starts, and disks sync.
-    fn quiet(&self, state: State, calm: bool, place: usize) -> Vec<(State, bool)> {
-        let it = &state.places[place];
-        match self.spec.gone() == Some(place) {
-            false if it.up.is_none() => self.goes(state, calm, place, Step::Boot),
-            false if it.durable < it.disk.len() => self.goes(state, calm, place, Step::Flush),
-            true | false => vec![(state, calm)],
-        }
     }
 }

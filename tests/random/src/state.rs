@@ -23,6 +23,8 @@ pub struct Place {
     pub disk: Vec<Record>,
     pub durable: usize,
     pub lives: u64,
+    /// Its node has panicked: nothing happens any more.
+    pub panicked: bool,
 }
 
 /// What budgets are for; each has its number.
@@ -71,6 +73,11 @@ pub enum Action {
 }
 
 impl State {
+    /// Whether a node has panicked.
+    pub fn is_over(&self) -> bool {
+        self.places.iter().any(|place| place.panicked)
+    }
+
     /// What can be seen of it.
     pub fn view(&self) -> View {
         let node = |it: &Place| (it.up.as_ref().map(|up| up.node.clone()), it.disk[..it.durable].to_vec());

@@ -71,6 +71,11 @@ impl<const ORDERED: bool> System for Tables<ORDERED> {
         *timer == Timer::Beat
     }
 
+    /// Nobody asks here whether a timer that was armed first is armed at rest: that is no part of settling.
+    fn is_armed_at_rest(&self, _: NodeId, _: &TableNode, _: &Timer) -> bool {
+        false
+    }
+
     fn operations(&self) -> Vec<Operation<TableNode>> {
         self.asked(&self.spec.asks, 0)
     }
@@ -149,7 +154,7 @@ impl Spec {
             without: self.gone().map(name),
             disk: if of.late_disk { Disk::Async } else { Disk::Sync },
             network: if of.persistent { Network::Persistent } else { Network::Datagrams },
-            ..Limits::NONE
+            late_boots: of.late_boots,
         }
     }
 }

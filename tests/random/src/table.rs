@@ -153,6 +153,8 @@ pub enum Did {
     Arm(Timer),
     Disarm(Timer),
     WhenDurable(u8),
+    /// It panics: the rest has not happened, and nothing comes of what has.
+    Panic,
 }
 
 /// What a table says when something happens.
@@ -196,6 +198,9 @@ impl TableNode {
 
     fn carry_out(&mut self, ops: &[Op], reaction: &mut Reaction<'_>, did: &mut Vec<Did>) {
         for op in ops {
+            if did.last() == Some(&Did::Panic) {
+                return;
+            }
             did.push(match op {
                 Op::Append(record) => match self.room.checked_sub(1) {
                     Some(room) => {
@@ -232,7 +237,7 @@ impl TableNode {
                     self.carry_out(&ways[way], reaction, did);
                     continue;
                 }
-                Op::Panic => panic!("a broken invariant, in state {}", self.state),
+                Op::Panic => Did::Panic,
             });
         }
     }
@@ -266,6 +271,7 @@ impl TableNode {
                 }
                 Did::Disarm(timer) => cx.cancel_timer(timer),
                 Did::WhenDurable(token) => cx.when_durable(u64::from(token)),
+                Did::Panic => panic!("a broken invariant, in state {}", self.state),
             }
         }
     }

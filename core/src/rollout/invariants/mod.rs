@@ -221,6 +221,11 @@ pub fn witnesses() -> Vec<Witness<RolloutNode, Ledger>> {
             },
         },
         Witness {
+            name: "kept-out",
+            about: "a coordinator with a new disk is kept out by somebody's doubt",
+            seen: |now| now.up().any(|(_, state)| state.kept_out().is_some()),
+        },
+        Witness {
             name: "resolver-decides",
             about: "a resolver tells the coordinator, which still collects votes, that the transaction cannot commit",
             seen: |now| {
@@ -258,7 +263,14 @@ fn decided(node: &Observed<'_, RolloutNode>, of: Txid) -> bool {
 
 /// Whether the cluster has come to rest: all nodes up, no doubt left, the same state everywhere, and that
 /// the newest that any node ever committed. `Err` says what is missing.
+///
+/// Or the coordinator has lost its disk and stays out, as rule 10 has it, until somebody decides; but only if there
+/// is nobody to learn from.
 pub fn converged(now: &Observation<'_, RolloutNode, Ledger>) -> Result<(), String> {
+    let kept_out = |(id, state): (NodeId, &RolloutNode)| Some((id, state.kept_out()?.1));
+    if let Some((coordinator, txid)) = now.up().find_map(kept_out) {
+        return stays_out(coordinator, txid, now);
+    }
     let mut states = BTreeSet::new();
     for node in &now.nodes {
         let state = node.state.ok_or_else(|| format!("{} is down", node.id))?;
@@ -268,7 +280,7 @@ pub fn converged(now: &Observation<'_, RolloutNode, Ledger>) -> Result<(), Strin
         if let Some(txid) = state.durable().prepared_txid() {
             return Err(format!("{} is in doubt about {txid}", node.id));
         }
-        if !state.is_at_rest() {
+        if !state.is_at_rest(node.config) {
             return Err(format!("{} still has something to announce or to roll out", node.id));
         }
         let committed = state.committed();
@@ -279,6 +291,44 @@ pub fn converged(now: &Observation<'_, RolloutNode, Ledger>) -> Result<(), Strin
         states.insert(committed);
     }
     if states.len() > 1 { Err("nodes serve different states".into()) } else { Ok(()) }
+}
+
+/// Whether a coordinator that has lost its disk stays out for good reason: all who can know anything about this
+/// transaction are in doubt about it, it is newer than all that is committed, and it is all that the lost disk may
+/// have committed. `Err` says what is missing.
+fn stays_out(
+    coordinator: NodeId,
+    txid: Txid,
+    now: &Observation<'_, RolloutNode, Ledger>,
+) -> Result<(), String> {
+    let mut in_doubt = None;
+    for node in now.nodes.iter().filter(|node| node.id != coordinator) {
+        let (id, state) = (node.id, node.state.ok_or_else(|| format!("{} is down", node.id))?);
+        let durable = state.durable();
+        match &durable.prepared {
+            Some(prepared) if prepared.txid == txid => {
+                if prepared.state.version != state.committed().version + 1 {
+                    return Err(format!("{id} is in doubt about {txid}, which is not the next version"));
+                }
+                in_doubt = Some(prepared);
+            }
+            // Its own disk was lost: it knows nothing, and waits for the coordinator if it is not taken in.
+            Some(_) | None if durable.has_forgotten(txid) => {}
+            Some(_) | None => {
+                let knows =
+                    format!("{coordinator} is kept out by doubt about {txid}, but {id} is not in doubt");
+                return Err(knows);
+            }
+        }
+    }
+    let Some(prepared) = in_doubt else {
+        return Err(format!("{coordinator} is kept out by doubt about {txid}, but nobody is in doubt"));
+    };
+    let newest = now.history.newest();
+    if newest > prepared.state.version {
+        return Err(format!("{coordinator} is kept out by doubt about {txid}, but v{newest} is committed"));
+    }
+    Ok(())
 }
 
 /// Whether all others go on although a member is gone: nobody is in doubt, or still has something to roll out. (The

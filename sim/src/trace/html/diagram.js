@@ -86,7 +86,7 @@ function gapRow(row, r) {
   if (other) parts.push(`${other} filtered out`);
   const idle = row.idle > IDLE_NS ? `+${duration(row.idle)}` : '';
   return `<div class="gap" style="top:${row.y}px;height:${row.height}px"><span class="at">${idle}</span>`
-    + (row.leftOut ? `<span class="leftout" style="right:18px">${row.leftOut} ${row.leftOut === 1 ? 'step is' : 'steps are'} left out of this page</span>` : '')
+    + (row.leftOut ? `<span class="leftout" style="right:18px">${row.leftOut.toLocaleString('en')} ${row.leftOut === 1 ? 'step is' : 'steps are'} left out of this page</span>` : '')
     + (parts.length ? `<button data-unfold="${r}" style="left:${diagramWidth + 14}px" title="Show them">⋯ ${parts.join(', ')}</button>` : '')
     + '</div>';
 }

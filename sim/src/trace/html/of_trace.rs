@@ -226,7 +226,7 @@ impl<'a, N: Node> Reader<'a, N> {
                     self.bands.begin(fault, self.steps.len(), at);
                 }
             }
-            Happening::Noted(what) => step.text.clone_from(what),
+            Happening::Noted(what) => (step.name, step.text) = ("note".into(), what.clone()),
             Happening::Cut { from, to, both_ways } => {
                 step.text = tell_cut(*from, *to, *both_ways);
                 self.bands.cut(*from, *to, *both_ways, self.steps.len(), at);

@@ -81,6 +81,9 @@ impl<S: System> Stage for Engine<'_, S> {
 
     fn crash(&mut self, node: NodeId, kind: CrashKind, down: Option<Duration>) {
         let place = self.place(node);
+        if self.places[place].host.is_none() && kind == CrashKind::Wipe {
+            return self.replace_disk(place, down);
+        }
         if self.places[place].host.is_none() && !(kind == CrashKind::Power && self.is_at_risk(place)) {
             return;
         }
@@ -96,10 +99,7 @@ impl<S: System> Stage for Engine<'_, S> {
         self.push(&what);
         self.watch.judge(self.places.iter().map(Place::observe));
         if kind == CrashKind::Wipe {
-            self.watch.effects.count(FaultEffect::DiskWiped);
-            let it = &mut self.places[place];
-            it.disk.wipe();
-            (it.torn, it.rotten) = (None, None);
+            return self.replace_disk(place, down);
         }
         if let Some(down) = down {
             self.agenda.after(down, Task::Restart(place));
@@ -124,6 +124,18 @@ impl<S: System> Engine<'_, S> {
         }
         self.push(&Happening::Fault(fault.clone()));
         faults::begin(self, fault);
+    }
+
+    /// A node that is down gets an empty disk.
+    fn replace_disk(&mut self, place: usize, down: Option<Duration>) {
+        self.watch.effects.count(FaultEffect::DiskWiped);
+        let it = &mut self.places[place];
+        it.disk.wipe();
+        // A life that was about to begin has read the other disk.
+        (it.torn, it.rotten, it.starting, it.life) = (None, None, false, it.life + 1);
+        if let Some(down) = down {
+            self.agenda.after(down, Task::Restart(place));
+        }
     }
 
     /// Whether a crash of the machine could still take something from a node that is down.

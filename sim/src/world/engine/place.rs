@@ -109,7 +109,8 @@ impl<N: Node> Place<N> {
     /// As invariants see it.
     pub fn observe(&self) -> Observed<'_, N> {
         let state = self.host.as_ref().map(Host::node);
+        let timers = self.host.as_ref().map_or(&[][..], Host::timers);
         let (durable, told_early) = (Some(self.disk.durable()), self.told_early.as_deref());
-        Observed { id: self.id, config: &self.config, state, durable, told_early }
+        Observed { id: self.id, config: &self.config, state, durable, timers, told_early }
     }
 }

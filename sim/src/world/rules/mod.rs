@@ -6,7 +6,9 @@ mod limits;
 mod steps;
 mod tell;
 
+use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::OnceLock;
 
 use coalmine_core::host::Host;
 use coalmine_core::node::{Effect, Node, NodeId};
@@ -22,7 +24,7 @@ use super::{Packet, Slot, World};
 use crate::faults::Directions;
 use crate::panics::{Panic, catch};
 use crate::sound;
-use crate::system::{ConfigOf, NodeOf, Operation, System, invariants_of};
+use crate::system::{Armed, ConfigOf, NodeOf, Operation, System, invariants_of, timers_are_armed};
 
 /// The bit of a verdict which says that something panicked.
 pub(crate) const PANICKED: u64 = 1 << 63;
@@ -52,6 +54,8 @@ pub struct Rules<S: System> {
     pub(crate) every_crash_point: bool,
     /// Whether stateright is to begin [before all boots](Self::before_boot), and not where all have booted.
     pub(crate) from_boot: bool,
+    /// The timers that members arm when they boot, from their first disks or from empty ones.
+    pub(crate) armed_first: OnceLock<Armed<S>>,
 }
 
 /// Something that happens.
@@ -176,6 +180,7 @@ impl<S: System> Rules<S> {
             limits,
             every_crash_point: false,
             from_boot: false,
+            armed_first: OnceLock::new(),
         }
     }
 
@@ -396,6 +401,7 @@ impl<S: System> Rules<S> {
             config,
             state: slot.host.as_ref().map(Host::node),
             durable: Some(slot.disk.durable()),
+            timers: slot.host.as_ref().map_or(&[][..], Host::timers),
             told_early: slot.told_early.as_deref(),
         });
         Observation { nodes: nodes.collect(), history }
@@ -431,6 +437,19 @@ impl<S: System> Rules<S> {
         if judged.is_ok() { bits } else { bits | PANICKED }
     }
 
+    /// See `armed_first`. A boot that panics is a counterexample of its own; here it arms nothing.
+    fn armed_at_first(&self) -> Armed<S> {
+        let timers = |id: NodeId, config: &ConfigOf<S>| {
+            let mut timers = BTreeSet::new();
+            for disk in [self.system.first_disk(id), Vec::new()] {
+                let host = catch(|| Host::boot(config, &disk, 1, &mut |_| 0, &mut Vec::new())).ok();
+                timers.extend(host.iter().flat_map(|host: &Host<NodeOf<S>>| host.timers().iter().cloned()));
+            }
+            timers
+        };
+        self.members.iter().map(|(id, config)| (*id, timers(*id, config))).collect()
+    }
+
     /// Whether the system has come to rest; `Err` if it panics when it is asked.
     pub(crate) fn converged<'a>(
         &'a self,
@@ -438,9 +457,12 @@ impl<S: System> Rules<S> {
         history: &'a S::History,
     ) -> Result<Result<(), String>, Panic> {
         let now = self.observe_parts(slots, history);
-        catch(|| match self.limits.without {
-            None => self.system.converged(&now),
-            Some(gone) => self.system.goes_on_without(gone, &now),
+        catch(|| {
+            match self.limits.without {
+                None => self.system.converged(&now)?,
+                Some(gone) => self.system.goes_on_without(gone, &now)?,
+            }
+            timers_are_armed(&self.system, &now, self.armed_first.get_or_init(|| self.armed_at_first()))
         })
     }
 }

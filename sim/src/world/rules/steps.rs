@@ -56,10 +56,15 @@ impl<S: System> Rules<S> {
         crashes: Crashes,
         mut each: impl FnMut(Way<NodeOf<S>>),
     ) {
+        let opens = match step {
+            Step::Boot => slot.lives == 0,
+            Step::Ask(index) => self.is_followed(*index),
+            Step::Deliver { .. } | Step::Fire(_) | Step::Flush => false,
+        };
         let mut choices = Vec::new();
         while let Some(ran) = self.run(slot, place, step, &choices) {
             choices.resize(ran.asked.len(), 0);
-            self.crash_points(crashes, ran.disk_before.unsynced(), &ran.effects, |point| {
+            self.crash_points(crashes, ran.disk_before.unsynced(), &ran.effects, opens, |point| {
                 each(self.finish(&ran, choices.clone(), Some(point)));
             });
             each(self.finish(&ran, choices.clone(), None));
@@ -77,12 +82,14 @@ impl<S: System> Rules<S> {
     /// the last effect is an action of its own.
     ///
     /// A fact outlives the node as well. So a crash also falls after what was told, if what comes next is told too, or
-    /// cannot be lost any more.
+    /// cannot be lost any more; and before all that is told, if the step `opens` the way for something else (a first
+    /// boot, a request that its client lets others follow): else it may as well not have been taken.
     fn crash_points(
         &self,
         crashes: Crashes,
         mut unsynced: usize,
         effects: &[Effect<NodeOf<S>>],
+        opens: bool,
         mut each: impl FnMut(CrashPoint),
     ) {
         let is_fact = |effect: &Effect<_>| matches!(effect, Effect::Observe(_));
@@ -94,14 +101,16 @@ impl<S: System> Rules<S> {
             let mut point = |after| kept(crashes, unsynced, |kept| each(CrashPoint { after, kept }));
             // A fact only tells what the effect before it has done: there is no moment between the two.
             let is_told_of = after > 0 && is_fact(effect);
-            if !is_told_of {
+            if opens && is_fact(effect) && std::mem::take(&mut is_first) {
+                point(0);
+            } else if !is_told_of {
                 let visible = self.every_crash_point || is_visible(effect);
                 let first = visible && std::mem::take(&mut is_first);
                 if first {
                     point(0);
                 }
                 let is_told = effects.get(after + 1).is_some_and(is_fact);
-                let stays = is_told || self.limits.disk == Disk::Sync && is_write(effect);
+                let stays = is_told || opens || self.limits.disk == Disk::Sync && is_write(effect);
                 if visible && !first || outlived && stays {
                     point(after);
                     outlived = false;

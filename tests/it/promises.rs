@@ -1,0 +1,236 @@
+//! What is promised outside: no word leaves before the record that it rests on is durable, and a history hears what
+//! clients are told. Both in every world, by a toy that knows nothing of any protocol.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use coalmine_core::node::{Context, Event, Node, NodeId, RequestId};
+use coalmine_core::observation::{History, Invariant};
+use coalmine_core::rollout::mistake::Mistake;
+use coalmine_core::told::{RestsOn, Told, WRITE_AHEAD};
+use coalmine_real::face::Face;
+use coalmine_sim::check::{CheckOptions, Explorer, Reductions, check};
+use coalmine_sim::plan::{Plan, What};
+use coalmine_sim::run::{Engine, RunOptions, Verdict};
+use coalmine_sim::scenario::{Scenario, nothing_more};
+use coalmine_sim::suite::AnyScenario;
+use coalmine_sim::system::{Operation, System};
+use coalmine_sim::world::{Disk, Limits, Rules};
+use coalmine_tests::chaos_of;
+use serde::{Deserialize, Serialize};
+
+const ENGINES: [Engine; 2] = [Engine::World, Engine::Madsim];
+
+/// How a clerk keeps its book.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+enum Habit {
+    /// It writes, then answers.
+    Writes,
+    /// It answers, then writes.
+    AnswersFirst,
+    /// It tells its peer, then writes.
+    TellsFirst,
+    /// It shows, then writes.
+    ShowsFirst,
+    /// It does not remember whom it has answered.
+    Forgets,
+}
+
+/// Whom it has given which number.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Clerk(Vec<RequestId>);
+
+impl Node for Clerk {
+    type Config = (NodeId, Habit);
+    type Message = u64;
+    type Timer = ();
+    type Record = RequestId;
+    type Request = ();
+    type Reply = u64;
+    type View = u64;
+    type Fact = ();
+
+    /// A number that is told is a place in the journal.
+    fn rests_on() -> Option<RestsOn<Self>> {
+        Some(|_, told, durable| {
+            let (Told::Message { message: number, .. }
+            | Told::Reply { reply: number, .. }
+            | Told::View(number)) = *told
+            else {
+                return Ok(());
+            };
+            if durable.len() >= *number as usize { Ok(()) } else { Err(format!("number {number}")) }
+        })
+    }
+
+    fn start(_: &Self::Config, disk: &[RequestId], _: &mut Context<'_, Self>) -> Self {
+        Self(disk.to_vec())
+    }
+
+    fn on(&mut self, (peer, habit): &Self::Config, event: Event<Self>, cx: &mut Context<'_, Self>) {
+        let Event::Request { id, .. } = event else { return };
+        let known = self.0.iter().position(|known| *known == id).filter(|_| *habit != Habit::Forgets);
+        let number = known.unwrap_or(self.0.len()) as u64 + 1;
+        if *habit == Habit::AnswersFirst {
+            cx.reply(id, number);
+        } else if *habit == Habit::TellsFirst {
+            cx.send(*peer, number);
+        } else if *habit == Habit::ShowsFirst {
+            cx.publish(number);
+        }
+        if known.is_none() {
+            self.0.push(id);
+            cx.append(id);
+        }
+        if *habit != Habit::AnswersFirst {
+            cx.reply(id, number);
+        }
+    }
+}
+
+impl Face for Clerk {}
+
+/// What each request was answered.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+struct Answers(BTreeMap<RequestId, Vec<u64>>);
+
+impl History<Clerk> for Answers {
+    const IS_ORDERED: bool = false;
+    const HEARS_REPLIES: bool = true;
+
+    fn observe(&mut self, _: NodeId, (): &()) {}
+
+    fn replied(&mut self, _: NodeId, to: RequestId, reply: &u64) {
+        let answers = self.0.entry(to).or_default();
+        if !answers.contains(reply) {
+            answers.push(*reply);
+            answers.sort_unstable();
+        }
+    }
+}
+
+/// One clerk who answers, and one who listens.
+#[derive(Debug)]
+struct Office(Habit);
+
+const ID: RequestId = RequestId { client: 1, sequence: 1 };
+
+impl System for Office {
+    type Node = Clerk;
+    type History = Answers;
+
+    fn members(&self) -> Vec<(NodeId, (NodeId, Habit))> {
+        [(1, 2), (2, 1)].map(|(id, peer)| (NodeId(id), (NodeId(peer), self.0))).to_vec()
+    }
+    fn operations(&self) -> Vec<Operation<Clerk>> {
+        vec![Operation { to: NodeId(1), id: ID, request: () }]
+    }
+    fn invariants(&self) -> Vec<Invariant<Clerk, Answers>> {
+        vec![Invariant {
+            name: "one-answer",
+            about: "a request is answered in one way",
+            source: "rule 6 of the node's contract",
+            check: |now| match now.history.0.iter().find(|(_, answers)| answers.len() > 1) {
+                Some((id, answers)) => Err(format!("{id} was answered {answers:?}")),
+                None => Ok(()),
+            },
+        }]
+    }
+}
+
+fn scenario(habit: Habit) -> Scenario<Office> {
+    let system: fn() -> Office = match habit {
+        Habit::Writes => || Office(Habit::Writes),
+        Habit::AnswersFirst => || Office(Habit::AnswersFirst),
+        Habit::TellsFirst => || Office(Habit::TellsFirst),
+        Habit::ShowsFirst => || Office(Habit::ShowsFirst),
+        Habit::Forgets => || Office(Habit::Forgets),
+    };
+    Scenario {
+        name: "office",
+        about: "Clerks.",
+        system,
+        // The same request twice: a retry.
+        plan: |_, _| Plan::quiet([100, 200].map(|at| (at, What::Ask { to: NodeId(1), id: ID, request: () }))),
+        expect: nothing_more::<Office>,
+    }
+}
+
+/// Which invariant breaks in every world, if one does.
+fn breaks_everywhere(habit: Habit) -> Option<&'static str> {
+    let mut all = Vec::new();
+    for engine in ENGINES {
+        let scenario = scenario(habit);
+        let plan = scenario.plan_of(&Office(habit), 1);
+        let report = scenario.run_plan(engine, &plan, RunOptions::of(1));
+        all.push((
+            format!("{engine}"),
+            match report.verdict {
+                Verdict::Violated { invariant, .. } => Some(invariant),
+                Verdict::Passed => None,
+                other => panic!("{habit:?} in {engine}: {other:?}"),
+            },
+        ));
+    }
+    for (disk, explorer, reductions) in [
+        (Disk::Sync, Explorer::Own, Reductions::USUAL),
+        (Disk::Async, Explorer::Own, Reductions::USUAL),
+        (Disk::Async, Explorer::Own, Reductions::NONE),
+        (Disk::Async, Explorer::Stateright, Reductions::NONE),
+    ] {
+        let limits = Limits { crashes: 1, retries: 1, disk, ..Limits::NONE };
+        let options = CheckOptions { explorer, reductions, ..CheckOptions::default() };
+        let (report, found) = check("office", Rules::new(Office(habit), limits), &options, &mut |_| {});
+        assert!(report.properties.contains_key(WRITE_AHEAD), "{report:#?}");
+        all.push((format!("{disk:?} {explorer:?}"), found.map(|found| found.invariant.to_owned())));
+    }
+    let first = all[0].1.clone();
+    assert!(all.iter().all(|(_, broken)| *broken == first), "{habit:?}: {all:?}");
+    first.map(|name| [WRITE_AHEAD, "one-answer"].into_iter().find(|it| *it == name).expect("known"))
+}
+
+#[test]
+fn whoever_tells_before_the_record_is_durable_is_found_in_every_world() {
+    assert_eq!(breaks_everywhere(Habit::Writes), None);
+    for habit in [Habit::AnswersFirst, Habit::TellsFirst, Habit::ShowsFirst] {
+        assert_eq!(breaks_everywhere(habit), Some(WRITE_AHEAD), "{habit:?}");
+    }
+}
+
+#[test]
+fn a_history_hears_what_clients_are_told_in_every_world() {
+    assert_eq!(breaks_everywhere(Habit::Forgets), Some("one-answer"));
+}
+
+/// What is executed again is watched like what runs.
+#[test]
+fn a_recording_of_who_tells_too_early_is_found_by_verify() {
+    let folder = std::env::temp_dir().join(format!("coalmine-promises-{}", std::process::id()));
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir(&folder).expect("a temporary folder can be made");
+    for (habit, broken) in [(Habit::AnswersFirst, WRITE_AHEAD), (Habit::Forgets, "one-answer")] {
+        let outcome = scenario(habit).run(Engine::World, 1, true);
+        let files = outcome.recordings.iter().map(|(node, bytes)| {
+            let path = folder.join(format!("{node}.rec"));
+            fs::write(&path, bytes).expect("the folder is ours");
+            path
+        });
+        let verified = scenario(habit).verify(&files.collect::<Vec<_>>(), false).expect("they can be read");
+        assert_eq!(verified.violated.expect("it is violated").invariant, broken);
+    }
+    fs::remove_dir_all(folder).expect("it is ours");
+}
+
+/// The real protocol's mistakes of this kind, by the first run that has a vote or a decision, and without any crash.
+#[test]
+fn hasty_votes_and_decisions_are_found_without_a_crash() {
+    for mistake in [Mistake::VoteBeforeDurable, Mistake::ForgetsVote, Mistake::DecidesBeforeDurable] {
+        for engine in ENGINES {
+            let found = (0..5).any(|seed| match chaos_of(mistake).run(engine, seed, false).verdict {
+                Verdict::Violated { invariant, .. } => invariant == WRITE_AHEAD,
+                _ => false,
+            });
+            assert!(found, "{mistake:?} in {engine}");
+        }
+    }
+}
