@@ -221,11 +221,11 @@ pub struct Reductions {
     /// Leaves out losses, cuts and healings, for the same reason.
     pub losses: bool,
     /// Leaves out crashes within a step that differ in nothing that outlives the node: a crash falls before all of a
-    /// step's effects, before each further record, message or reply, or after the step. Timers and publications that
-    /// happened before it are gone either way, and facts belong to the effect before them. (Between facts with which
-    /// a step begins and its first message nothing crashes: the same with the message under way can do as much.) A
-    /// counterexample may be a step longer for each crash: that behind the last effect that outlives the node is a
-    /// step of its own.
+    /// step's effects, before each further record, message or reply, and after a fact that what follows cannot take
+    /// back; or after the step. Timers and publications that happened before it are gone either way. (Between facts
+    /// with which a step begins and its first message nothing crashes: the same with the message under way can do as
+    /// much.) Of first boots, and of requests that let their client go on, nothing is left out. A counterexample may
+    /// be a step longer for each crash: that behind the last effect that outlives the node is a step of its own.
     pub crash_points: bool,
     /// Leaves out orders of steps that make no difference, by sleep sets (Godefroid, *Partial-Order Methods for
     /// the Verification of Concurrent Systems*, LNCS 1032, 1996, §5): all states are visited, by shortest

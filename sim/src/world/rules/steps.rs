@@ -82,8 +82,8 @@ impl<S: System> Rules<S> {
     /// the last effect is an action of its own.
     ///
     /// A fact outlives the node as well. So a crash also falls after what was told, if what comes next is told too, or
-    /// cannot be lost any more; and before all that is told, if the step `opens` the way for something else (a first
-    /// boot, a request that its client lets others follow): else it may as well not have been taken.
+    /// cannot be lost any more. Of a step that `opens` the way for something else (a first boot, a request that its
+    /// client lets others follow) nothing is left out: that it was begun is seen by what follows.
     fn crash_points(
         &self,
         crashes: Crashes,
@@ -94,6 +94,7 @@ impl<S: System> Rules<S> {
     ) {
         let is_fact = |effect: &Effect<_>| matches!(effect, Effect::Observe(_));
         let is_write = |effect: &Effect<_>| matches!(effect, Effect::Append(_));
+        let every = self.every_crash_point || opens;
         let mut is_first = true;
         // Whether something has happened since the last point that outlives the node.
         let mut outlived = false;
@@ -101,17 +102,15 @@ impl<S: System> Rules<S> {
             let mut point = |after| kept(crashes, unsynced, |kept| each(CrashPoint { after, kept }));
             // A fact only tells what the effect before it has done: there is no moment between the two.
             let is_told_of = after > 0 && is_fact(effect);
-            if opens && is_fact(effect) && std::mem::take(&mut is_first) {
-                point(0);
-            } else if !is_told_of {
-                let visible = self.every_crash_point || is_visible(effect);
-                let first = visible && std::mem::take(&mut is_first);
+            if !is_told_of {
+                let makes_a_difference = every || is_visible(effect);
+                let first = makes_a_difference && std::mem::take(&mut is_first);
                 if first {
                     point(0);
                 }
                 let is_told = effects.get(after + 1).is_some_and(is_fact);
-                let stays = is_told || opens || self.limits.disk == Disk::Sync && is_write(effect);
-                if visible && !first || outlived && stays {
+                let stays = is_told || self.limits.disk == Disk::Sync && is_write(effect);
+                if makes_a_difference && !first || outlived && stays {
                     point(after);
                     outlived = false;
                 }
