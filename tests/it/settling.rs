@@ -35,7 +35,8 @@ fn settles(name: &str, args: ModelArgs) -> (Verdict, String) {
     for threads in 1..=2 {
         let options = CheckOptions { walks: Some(0..20), threads, ..CheckOptions::default() };
         let (report, _) = check(name, args, options);
-        assert_eq!(report.properties[SETTLES], first.0, "{name}, walked: {report:#?}");
+        let verdict = if first.0 == Verdict::Holds { Verdict::HoldsSoFar } else { first.0 };
+        assert_eq!(report.properties[SETTLES], verdict, "{name}, walked: {report:#?}");
         assert!(report.end == End::Walked && !report.is_proof(), "{name}, walked: {report:#?}");
     }
     first

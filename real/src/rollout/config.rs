@@ -433,7 +433,7 @@ data = "127.0.0.1:50051"
                 "heartbeat_ms = 9223372036854775807",
                 "timeouts.heartbeat_ms: 9223372036854775807 is more than a year",
             ),
-            ("vote_ms = 700", "vote_ms = 18446744073709551615", "line 10: "),
+            ("vote_ms = 700", "vote_ms = 18446744073709551616", "line 10: "),
             ("latency_ms = 400", "latency_ms = 31536000001", "backends.v2.latency_ms: 31536000001 is more"),
             (
                 "journal\"",

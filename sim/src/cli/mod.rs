@@ -54,6 +54,7 @@ const UNHEARD: u8 = 128 + 13;
 
 /// Does what the command line says.
 pub fn main(suite: &Suite) -> ExitCode {
+    twin::obeys_its_own();
     main_from(suite, std::env::args_os()).into()
 }
 

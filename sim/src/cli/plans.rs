@@ -13,7 +13,7 @@ use crate::path::Piece;
 use crate::run::{Engine, Verdict};
 use crate::suite::{AnyScenario, FileOutcome, Outcome, Shrunk, Suite};
 use crate::sweep::confirm::{self, Unreplayed};
-use crate::sweep::twin::{COMMAND_LINE, Launch};
+use crate::sweep::twin::Launch;
 use crate::trace::html::{self, LeftOut, Page};
 use crate::{files, paste};
 
@@ -234,7 +234,7 @@ pub fn shrink_seed(
 /// Whether a file that was written comes to the verdict that it names, read back by a process that has run nothing
 /// else. If it does not, that is said, and the file is removed; if nobody can be asked, that is said.
 pub fn replays(path: &Path) -> bool {
-    let done = confirm::replays(&Launch::again(COMMAND_LINE), path);
+    let done = confirm::replays(&Launch::of_command_line(), path);
     match &done {
         Ok(()) => true,
         Err(Unreplayed::NobodyAnswers(why)) => {

@@ -15,7 +15,7 @@ use crate::files;
 use crate::suite::{AnyScenario, Suite};
 use crate::sweep::confirm::confirm;
 use crate::sweep::merge::{self, ALL, MergeError};
-use crate::sweep::twin::{COMMAND_LINE, Launch};
+use crate::sweep::twin::Launch;
 use crate::sweep::{SweepOptions, SweepPart, SweepReport, sweep_part};
 
 /// How many plans are run to make the first failure of a sweep small.
@@ -50,7 +50,7 @@ pub fn sim(suite: &Suite, args: &SimArgs, format: Format) -> Result<u8, String> 
     }
     let signals = Signals::catch()?;
     let stop = Arc::clone(&signals.stop);
-    let twins = Some(Launch::again(COMMAND_LINE));
+    let twins = Some(Launch::of_command_line());
     let part = SweepPart { shard: args.shard, checkpoint: args.checkpoint.clone(), stop, twins };
     let mut reports = Vec::new();
     for scenario in scenarios {
@@ -160,7 +160,7 @@ pub fn show(
     });
     bar.finish_and_clear();
     let mut report = report.map_err(|why| why.to_string())?;
-    let launch = Launch::again(COMMAND_LINE);
+    let launch = Launch::of_command_line();
     if let Err(why) = confirm(scenario, options.engines, &mut report, &launch, output::TOLD, &part.stop) {
         output::error(&format!("whether failures come again alone in a fresh process is not known: {why}"));
     }

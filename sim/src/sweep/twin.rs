@@ -10,6 +10,7 @@ use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +23,14 @@ pub const VARIABLE: &str = "COALMINE_TWIN";
 
 /// The call that a command line is.
 pub const COMMAND_LINE: &str = "command line";
+
+/// Whether the command line that is obeyed is that of this process.
+static IS_COMMAND_LINE: AtomicBool = AtomicBool::new(false);
+
+/// From here on the command line that is obeyed is that of this process.
+pub fn obeys_its_own() {
+    IS_COMMAND_LINE.store(true, Ordering::Relaxed);
+}
 
 /// What begins an answer: other lines, such as those of a test's runner, are passed over.
 const MARK: &str = "coalmine twin: ";
@@ -78,7 +87,8 @@ pub struct Ran {
 /// How fresh processes are started.
 #[derive(Clone, Debug)]
 pub struct Launch {
-    args: Vec<OsString>,
+    /// None: nobody knows how.
+    args: Option<Vec<OsString>>,
     call: String,
 }
 
@@ -91,9 +101,11 @@ pub struct Twin {
 }
 
 impl Launch {
-    /// Started like this process, for the call of this name.
-    pub fn again(call: &str) -> Self {
-        Self { args: std::env::args_os().skip(1).collect(), call: call.into() }
+    /// Started like this process, for its command line. Where that is made up by another program, such as a test, no
+    /// process can be started like this one.
+    pub fn of_command_line() -> Self {
+        let is_one = IS_COMMAND_LINE.load(Ordering::Relaxed);
+        Self { args: is_one.then(|| std::env::args_os().skip(1).collect()), call: COMMAND_LINE.into() }
     }
 
     /// Started for the one test that this thread runs, by the name that Rust's test runner gives it; like this
@@ -101,10 +113,10 @@ impl Launch {
     pub fn of_test(call: &str) -> Self {
         let thread = std::thread::current();
         match thread.name().filter(|name| *name != "main") {
-            None => Self::again(call),
+            None => Self { args: Some(std::env::args_os().skip(1).collect()), call: call.into() },
             Some(test) => {
                 let args = [test, "--exact", "--include-ignored", "--nocapture", "--quiet"];
-                Self { args: args.into_iter().map(OsString::from).collect(), call: call.into() }
+                Self { args: Some(args.into_iter().map(OsString::from).collect()), call: call.into() }
             }
         }
     }
@@ -117,7 +129,8 @@ impl Launch {
 
     fn spawn(&self) -> std::io::Result<Twin> {
         let mut command = Command::new(this_program()?);
-        command.args(&self.args).env(VARIABLE, &self.call);
+        let nobody_knows = || std::io::Error::other("its command line was made up by another program");
+        command.args(self.args.as_ref().ok_or_else(nobody_knows)?).env(VARIABLE, &self.call);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         // Ctrl-C is for the process that asks: it finishes what is under way.
         #[cfg(unix)]

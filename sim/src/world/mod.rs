@@ -125,6 +125,13 @@ pub struct Spent {
     pub asked: u64,
 }
 
+impl Spent {
+    /// How often a node has crashed, or lost its disk.
+    pub(crate) fn lives_ended(&self) -> u32 {
+        u32::from(self.crashes) + u32::from(self.wipes)
+    }
+}
+
 impl<S: System> World<S> {
     /// The members' places, in order.
     pub fn slots(&self) -> impl Iterator<Item = &Slot<NodeOf<S>>> {

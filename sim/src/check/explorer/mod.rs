@@ -274,6 +274,7 @@ impl<S: System> Search<'_, S> {
             if self.level.is_empty() && self.boots > 0 {
                 self.boots -= 1;
                 if self.boots == 0 {
+                    self.plainest_first();
                     // Counts begin where all may begin to happen.
                     self.states = self.next.iter().map(Rows::len).sum();
                     self.steps = self.states;
@@ -290,6 +291,25 @@ impl<S: System> Search<'_, S> {
             }
         }
         None
+    }
+
+    /// Of stories that are as long as each other, that which begins without a crash is told.
+    fn plainest_first(&mut self) {
+        let mut rows = Vec::new();
+        for piece in self.next.drain(..) {
+            rows.extend((0..piece.len()).map(|number| {
+                let mut row = Vec::new();
+                piece.get(number, &mut row);
+                row
+            }));
+        }
+        let budget = 2 * self.space.places.len() + 1;
+        rows.sort_by_key(|row| self.space.budgets.get(row[budget]).spent.lives_ended());
+        for rows in rows.chunks(ROWS) {
+            let mut piece = Rows::default();
+            rows.iter().for_each(|row| piece.push(row));
+            self.next.push(piece);
+        }
     }
 
     fn begin(&mut self) {

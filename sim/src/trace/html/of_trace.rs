@@ -116,8 +116,11 @@ struct Reader<'a, N: Node> {
     writers: BTreeMap<NodeId, Vec<Option<usize>>>,
     /// Which step armed a timer last.
     armed: BTreeMap<(NodeId, &'a N::Timer), usize>,
-    /// What clients ask, and what they are answered, while it is under way.
-    calls: BTreeMap<(NodeId, String), usize>,
+    /// What clients ask, while it is under way. (Whoever asks again is not seen to: what a node takes may have no
+    /// beginning.)
+    requests: BTreeMap<(NodeId, String), usize>,
+    /// What clients are answered, while it is under way.
+    replies: BTreeMap<(NodeId, String), usize>,
 }
 
 impl<'a, N: Node> Reader<'a, N> {
@@ -132,7 +135,8 @@ impl<'a, N: Node> Reader<'a, N> {
             up: BTreeMap::new(),
             writers: BTreeMap::new(),
             armed: BTreeMap::new(),
-            calls: BTreeMap::new(),
+            requests: BTreeMap::new(),
+            replies: BTreeMap::new(),
         }
     }
 
@@ -208,12 +212,12 @@ impl<'a, N: Node> Reader<'a, N> {
             Happening::Asked { to, what } => {
                 (step.kind, step.lane, step.text) = (Kind::Asked, Some(CLIENT), what.clone());
                 let flight = self.call(CLIENT, self.lane(*to), "request", what);
-                self.calls.insert((*to, first_word(what)), flight);
+                self.requests.insert((*to, first_word(what)), flight);
                 step.flight = Some(flight);
             }
             Happening::Answered { from, what } => {
                 (step.kind, step.lane, step.text) = (Kind::Answered, Some(CLIENT), what.clone());
-                step.flight = self.calls.remove(&(*from, first_word(what)));
+                step.flight = self.replies.remove(&(*from, first_word(what)));
                 step.cause = self.lands(step.flight);
             }
             Happening::Complained { node, what } => {
@@ -294,7 +298,7 @@ impl<'a, N: Node> Reader<'a, N> {
                 step.kind = Kind::Request;
                 step.name = variant_name(request);
                 step.text = format!("{id} {}", N::tell(Word::Request(request)));
-                step.flight = self.calls.remove(&(node, id.to_string()));
+                step.flight = self.requests.remove(&(node, id.to_string()));
                 step.cause = self.lands(step.flight);
             }
             Event::Durable(_) => (step.kind, step.text) = (Kind::Durable, tell_event(event)),
@@ -338,7 +342,7 @@ impl<'a, N: Node> Reader<'a, N> {
 
     fn answer(&mut self, node: NodeId, to: RequestId, name: &str, reply: &N::Reply) -> usize {
         let flight = self.call(self.lane(node), CLIENT, name, &N::tell(Word::Reply(reply)));
-        self.calls.insert((node, to.to_string()), flight);
+        self.replies.insert((node, to.to_string()), flight);
         flight
     }
 

@@ -16,7 +16,7 @@
 //! [order of facts]: coalmine_core::observation::History::IS_ORDERED
 //! [Limits::late_boots]: super::Limits::late_boots
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 
 use coalmine_core::disk::LossyDisk;
 use coalmine_core::node::NodeId;
@@ -24,7 +24,7 @@ use coalmine_core::node::NodeId;
 use super::{Action, Rules, Step};
 use crate::faults::Directions;
 use crate::system::{ConfigOf, NodeOf, System};
-use crate::world::shared::Shared;
+use crate::world::shared::{Shared, fingerprint};
 use crate::world::{Slot, Spent, World};
 
 /// The worlds in which all may begin to happen, and what was seen on the way there.
@@ -110,11 +110,11 @@ impl<S: System> Rules<S> {
         let mut starts = Starts { worlds: vec![(self.before_boot(), Vec::new())], seen: 0, broken: None };
         let mut possible = Vec::new();
         for _ in 0..self.first_boots() {
-            let mut known = HashSet::new();
+            let mut known = BTreeSet::new();
             for (world, way) in std::mem::take(&mut starts.worlds) {
                 self.successors(&world, &mut possible);
                 for transition in possible.drain(..) {
-                    if !known.insert(transition.next.clone()) {
+                    if !known.insert(fingerprint(&transition.next)) {
                         continue;
                     }
                     let verdict = transition.next.verdict;
@@ -128,6 +128,7 @@ impl<S: System> Rules<S> {
                 }
             }
         }
+        starts.worlds.sort_by_key(|(world, _)| world.spent.lives_ended());
         starts
     }
 }
