@@ -23,6 +23,8 @@ pub enum Habit {
     Counts,
     /// Writes a record, and is at rest all the time.
     Journals,
+    /// Writes a record, and another as soon as that is durable, for ever; and is at rest all the time.
+    WritesOn,
     /// Tells a fact, and is at rest all the time.
     Tells,
     /// Is at rest between two rounds, but not within them.
@@ -80,6 +82,7 @@ impl Restless {
             | Habit::WakesAtThirty
             | Habit::Counts
             | Habit::Journals
+            | Habit::WritesOn
             | Habit::Tells
             | Habit::Blinks
             | Habit::BacksOff
@@ -95,6 +98,10 @@ impl Restless {
             Habit::WakesAtThirty => self.count = (self.count + 1) % 30,
             Habit::Counts => self.count += 1,
             Habit::Journals => cx.append(()),
+            Habit::WritesOn => {
+                cx.append(());
+                cx.when_durable(0);
+            }
             Habit::Tells => cx.observe(()),
             Habit::Blinks => {
                 self.count = 0;
@@ -157,7 +164,8 @@ impl Node for Restless {
                 self.count = 0;
                 cx.send(from, Word::Token);
             }
-            Event::Request { .. } | Event::Durable(_) => {}
+            Event::Durable(_) => self.tick(config, cx),
+            Event::Request { .. } => {}
         }
     }
 }
@@ -203,7 +211,7 @@ impl System for RestlessSystem {
             Habit::RestsAfterSeventy => node.count == 70,
             Habit::RestsForTwenty => node.count <= 20,
             Habit::WakesAtThirty => node.count < 29,
-            Habit::Counts | Habit::Journals | Habit::Tells => true,
+            Habit::Counts | Habit::Journals | Habit::WritesOn | Habit::Tells => true,
             Habit::Blinks => node.count == 0,
             Habit::BacksOff | Habit::Gambles => node.count == 1,
             Habit::Wavers => node.count % 2 == 1,
@@ -240,6 +248,7 @@ pub fn models() -> Vec<ModelDef<RestlessSystem>> {
         model("wakes-at-thirty", 1, of!(Habit::WakesAtThirty)),
         model("counts", 1, of!(Habit::Counts)),
         model("journals", 1, of!(Habit::Journals)),
+        model("writes-on", 1, of!(Habit::WritesOn)),
         model("tells", 1, of!(Habit::Tells)),
         model("blinks", 1, of!(Habit::Blinks)),
         model("backs-off", 2, of!(Habit::BacksOff)),

@@ -1,7 +1,8 @@
 //! Whether a system comes to rest is decided, not guessed: on nodes made for the question.
 
-use coalmine_sim::check::{CheckOptions, CheckReport, End, Reductions, SETTLES, Verdict};
+use coalmine_sim::check::{CheckOptions, CheckReport, End, NEVER_PANICS, Reductions, SETTLES, Verdict};
 use coalmine_sim::suite::{AnyModel, Explanation, ModelArgs};
+use coalmine_sim::world::Disk;
 use coalmine_tests::restless::{self, model};
 
 fn check(name: &str, args: ModelArgs, options: CheckOptions) -> (CheckReport, Option<Explanation>) {
@@ -82,6 +83,20 @@ fn what_never_repeats_is_not_known() {
             assert_eq!(report.properties[SETTLES], verdict, "{rounds} rounds: {report:#?}");
         }
     }
+}
+
+/// Who writes because something is durable may write for ever. That is no search without an end: where disks sync at
+/// once it is a step that has none, else a space that is too large.
+#[test]
+fn who_writes_for_ever_is_not_waited_for() {
+    let (report, found) = check("writes-on", ModelArgs::default(), CheckOptions::default());
+    assert_eq!(report.violated().collect::<Vec<_>>(), [NEVER_PANICS], "{report:#?}");
+    let story = found.expect("it is a counterexample").story;
+    assert!(story.contains("one step writes more than 1000 records"), "{story}");
+    let late = ModelArgs { disk: Some(Disk::Async), ..ModelArgs::default() };
+    let options = CheckOptions { max_steps: Some(200), settle_rounds: 100, ..CheckOptions::default() };
+    let (report, _) = check("writes-on", late, options);
+    assert_eq!((report.end, report.properties[SETTLES]), (End::Capped, Verdict::Unknown), "{report:#?}");
 }
 
 /// Whoever chooses by chance chooses everything at last: that heals what waits for luck, and finds every trap.

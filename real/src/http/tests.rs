@@ -13,11 +13,19 @@ async fn half_a_request_is_cut_off_in_the_end() {
     let server = tokio::spawn(serve(runtime, listener, Router::new()));
     let mut stream = TcpStream::connect(address).await.expect("somebody listens");
     stream.write_all(b"POST /predict HTTP/1.1\r\ncontent-le").await.expect("somebody reads");
+    // A timer here would be the next to fire while the bytes are still on their way; so a thread guards against a hang.
+    let (over, is_over) = std::sync::mpsc::channel::<()>();
+    std::thread::spawn(move || {
+        if is_over.recv_timeout(Duration::from_secs(60)) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+            eprintln!("the connection is still there");
+            std::process::abort();
+        }
+    });
     let began = tokio::time::Instant::now();
     let mut answer = Vec::new();
-    let most = MAX_CONNECTION_LIFE + MAX_GOODBYE + Duration::from_secs(1);
-    let end = tokio::time::timeout(most, stream.read_to_end(&mut answer)).await;
-    assert!(end.is_ok(), "the connection is still there after {:?}", began.elapsed());
-    assert!(began.elapsed() >= MAX_CONNECTION_LIFE, "it was cut off after {:?}", began.elapsed());
+    let _ = stream.read_to_end(&mut answer).await;
+    drop(over);
+    let (least, most) = (MAX_CONNECTION_LIFE, MAX_CONNECTION_LIFE + MAX_GOODBYE);
+    assert!((least..=most).contains(&began.elapsed()), "it was cut off after {:?}", began.elapsed());
     server.abort();
 }

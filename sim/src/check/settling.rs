@@ -12,7 +12,7 @@ use crate::panics::Panic;
 /// 2. what is under way then arrives, by receiver, sender and message;
 /// 3. every timer that is armed then fires once, member by member.
 ///
-/// After each of these steps the disk of who took it syncs. So a round follows from the state, but for what nodes
+/// After each of these steps the disk of who took it syncs what it held then. So a round follows from the state, but for what nodes
 /// [choose](coalmine_core::node::Context::choose), and the states between rounds repeat, or go on changing for ever.
 /// The system settles if everything has [converged](crate::system::System::converged) in all rounds that repeat: at
 /// every moment, between rounds and after each step of them. How long it takes to come there does not matter. A timer

@@ -150,23 +150,40 @@ impl Plain<'_> {
             let calm = calm && self.is_at_rest(&state);
             return self.quiet(state, calm, place);
         }
+        let ends = self.takes(state, calm, place, step).into_iter();
+        ends.flat_map(|(state, calm)| self.quiet(state, calm, place)).collect()
+    }
+
+    /// A whole step of a place, in all ways.
+    fn takes(&self, state: State, calm: bool, place: usize, step: Step) -> Vec<(State, bool)> {
         let ways = self.ways(&state.places[place], place, step).into_iter();
-        let ends = ways.flat_map(|way| {
+        let ends = ways.map(|way| {
             let mut next = state.clone();
             self.happens(&mut next, place, way.place, &way.effects);
             let calm = calm && self.is_at_rest(&next);
-            self.quiet(next, calm, place)
+            (next, calm)
         });
         ends.collect()
     }
 
-    /// What happens by itself at a place: who is down starts, and disks sync.
+    /// What happens by itself at a place: who is down starts, and a disk syncs what it held then.
     fn quiet(&self, state: State, calm: bool, place: usize) -> Vec<(State, bool)> {
         let it = &state.places[place];
-        match self.spec.gone() == Some(place) {
-            false if it.up.is_none() => self.goes(state, calm, place, Step::Boot),
-            false if it.durable < it.disk.len() => self.goes(state, calm, place, Step::Flush),
-            true | false => vec![(state, calm)],
+        if self.spec.gone() == Some(place) {
+            return vec![(state, calm)];
         }
+        if it.up.is_none() {
+            return self.goes(state, calm, place, Step::Boot);
+        }
+        let syncs = it.disk.len() - it.durable;
+        let mut now = vec![(state, calm)];
+        for _ in 0..syncs {
+            let sync = |(state, calm): (State, bool)| match state.places[place].up {
+                Some(_) => self.takes(state, calm, place, Step::Flush),
+                None => vec![(state, calm)],
+            };
+            now = now.into_iter().flat_map(sync).collect();
+        }
+        now
     }
 }

@@ -38,6 +38,9 @@ pub(crate) struct Way<N: Node> {
     pub effects: Vec<Effect<N>>,
 }
 
+/// How many records a step may write where disks sync at once.
+const MOST_WRITES: usize = 1_000;
+
 /// Which crashes the budgets still allow.
 #[derive(Clone, Copy)]
 pub(crate) struct Crashes {
@@ -246,7 +249,15 @@ impl<S: System> Rules<S> {
         let Some(host) = &mut slot.host else { return };
         let is_write = |effect: &Effect<_>| matches!(effect, Effect::Append(_));
         let (mut writes, mut ordered): (Vec<_>, Vec<_>) = effects.drain(..).partition(is_write);
-        while !writes.is_empty() {
+        for count in 0.. {
+            if writes.is_empty() {
+                break;
+            }
+            assert!(
+                count < MOST_WRITES,
+                "one step writes more than {MOST_WRITES} records, each because the one before it is durable: where a \
+                 disk syncs at once this has no end; check it with --disk async"
+            );
             let write = writes.remove(0);
             if let Effect::Append(record) = &write {
                 slot.disk.append(record.clone());

@@ -93,13 +93,20 @@ impl<S: System> Settling<'_, '_, S> {
         }
     }
 
-    /// Lets happen what happens by itself at a place: a node that is down starts, a disk syncs.
+    /// Lets happen what happens by itself at a place: a node that is down starts, a disk syncs what it held then. (What
+    /// a node writes because something is durable is synced later: it might go on for ever.)
     fn idle(&mut self, row: &mut [u32], place: usize, script: &mut Script, each: &mut impl Watch<S>) {
         let space = self.space;
+        let mut syncs = None;
         while space.gone != Some(place) {
             let local = space.places[place].get(row[place]);
             let mut offers = space.offers(local).iter();
             let Some(free) = offers.find(|offer| offer.kind == OfferKind::Free) else { return };
+            if local.slot.host.is_some() {
+                let left = syncs.get_or_insert(local.slot.disk.unsynced());
+                let Some(less) = left.checked_sub(1) else { return };
+                *left = less;
+            }
             let outcomes = space.outcomes_of_offer(place, row[place], free);
             self.take(row, place, outcomes, NO_PACKET, script);
             let is_up = local.slot.host.is_some();
