@@ -105,7 +105,9 @@ impl Restless {
             Habit::Tells => cx.observe(()),
             Habit::Blinks => {
                 self.count = 0;
-                cx.send(*me, Word::Blink);
+                if me.0 == 1 {
+                    cx.send(NodeId(2), Word::Blink);
+                }
             }
             Habit::BacksOff if self.count == 0 => self.count = cx.choose(3) / 2,
             Habit::Gambles if self.count == 0 => self.count = 1 + cx.choose(2),
@@ -250,7 +252,7 @@ pub fn models() -> Vec<ModelDef<RestlessSystem>> {
         model("journals", 1, of!(Habit::Journals)),
         model("writes-on", 1, of!(Habit::WritesOn)),
         model("tells", 1, of!(Habit::Tells)),
-        model("blinks", 1, of!(Habit::Blinks)),
+        model("blinks", 2, of!(Habit::Blinks)),
         model("backs-off", 2, of!(Habit::BacksOff)),
         model("gambles", 1, of!(Habit::Gambles)),
         model("wavers", 1, of!(Habit::Wavers)),

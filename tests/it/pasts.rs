@@ -135,6 +135,7 @@ const SCENARIO: &str = "COALMINE_TEST_PASTS_SCENARIO";
 #[test]
 fn a_command_line() {
     if let Ok(args) = std::env::var(ARGS) {
+        coalmine_sim::sweep::twin::obeys_its_own(); // started again like this, it is the same command line
         let args = ["pasts"].into_iter().chain(args.split_whitespace()).map(str::to_owned);
         std::process::exit(coalmine_sim::cli::main_from(&suite(), args).into());
     }

@@ -57,7 +57,7 @@ fn what_repeats_decides_and_nothing_before_it() {
     says(of("rests-after-seventy"), Verdict::Holds, &[]);
     says(of("rests-for-twenty"), Verdict::Violated, &["n1 is not at rest", "after 21 rounds the same round"]);
     says(of("wakes-at-thirty"), Verdict::Violated, &["the same 30 rounds come", "2 of them not at rest"]);
-    says(of("blinks"), Verdict::Violated, &["n1 is not at rest", "the same round comes"]);
+    says(of("blinks"), Verdict::Violated, &["n2 is not at rest", "the same round comes"]);
 }
 
 /// What goes on for ever is no rest, and no unrest either: nobody knows. What goes on is named.

@@ -77,20 +77,6 @@ impl Node for Office {
     type View = ();
     type Fact = Fact;
 
-    /// Whoever says that a number is reserved, or gives it, has it on disk.
-    fn rests_on() -> Option<RestsOn<Self>> {
-        Some(|config, told, durable| {
-            let (number, by) = match *told {
-                Told::Message { to, message: Message::Reserved { number } } => (*number, to),
-                Told::Reply { reply: Reply::Number(number), .. } => (*number, config.me),
-                Told::Fact(Fact::Given { number, .. }) => (*number, config.me),
-                Told::Message { .. } | Told::View(()) => return Ok(()),
-            };
-            let record = Record::Reserved { number, by };
-            if durable.contains(&record) { Ok(()) } else { Err(format!("{record:?}")) }
-        })
-    }
-
     fn start(config: &Config, disk: &[Record], _: &mut Context<'_, Self>) -> Self {
         let (last, by) = match disk.last() {
             Some(Record::Reserved { number, by }) => (*number, *by),

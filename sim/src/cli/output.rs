@@ -16,7 +16,7 @@ use comfy_table::{Cell, CellAlignment, Table, TableComponent};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
-use crate::check::{CheckReport, NotKnown, SETTLES, Verdict as Property};
+use crate::check::{CheckReport, NEVER_PANICS, NotKnown, SETTLES, Verdict as Property};
 use crate::faults::Effect;
 use crate::paste;
 use crate::run::{Engine, Verdict};
@@ -299,7 +299,7 @@ pub fn check(report: &CheckReport, story: Option<&str>) {
         let lacks = report.lacks.get(name).map_or(String::new(), |lacks| format!(" (needs {lacks})"));
         println!("  {mark} {name}: {}{lacks}", tell_property(*property));
     }
-    if report.properties.keys().eq([&SETTLES]) {
+    if report.properties.keys().all(|name| [NEVER_PANICS, SETTLES].contains(name)) && !report.asks_nothing() {
         println!("  {DIM}there are no invariants: nothing was asked but whether states settle{DIM:#}");
     }
     if let Some(NotKnown { why, path }) = &report.settling_unknown {

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use coalmine_core::node::{Event, RequestId};
+use coalmine_core::node::{Effect, Event, RequestId};
 use coalmine_sim::faults::Fault;
 use coalmine_sim::plan::{Draw, Links, Plan, PlanStep, Stream, What, When};
 use coalmine_sim::run::{Engine, RunOptions, Verdict};
@@ -119,7 +119,35 @@ fn run<const ORDERED: bool>(spec: &Arc<Spec>, engine: Engine, seed: u64) -> Resu
     }
     let trace = report.trace.ok_or("there is no trace")?;
     let seen = lock(&seen).clone();
-    Ok((repeated(&trace) <= u64::from(spec.budgets.retries)).then_some(seen))
+    let is_within = repeated(&trace) <= u64::from(spec.budgets.retries);
+    Ok((is_within && (spec.budgets.persistent || !has_twins(&trace))).then_some(seen))
+}
+
+/// Whether a message was sent while one that equals it may have been under way. To the checker the two are one.
+fn has_twins(trace: &[Entry<TableNode>]) -> bool {
+    let mut under_way = std::collections::BTreeSet::new();
+    for entry in trace {
+        let (from, effects) = match &entry.what {
+            Happening::Booted { node, effects, .. } | Happening::Synced { node, effects, .. } => {
+                (*node, effects)
+            }
+            Happening::Stepped { node, event, effects } => {
+                if let Event::Message { from, message } = event {
+                    under_way.remove(&(*from, *node, *message));
+                }
+                (*node, effects)
+            }
+            _ => continue,
+        };
+        for effect in effects {
+            if let Effect::Send { to, message } = effect
+                && !under_way.insert((from, *to, *message))
+            {
+                return true;
+            }
+        }
+    }
+    false
 }
 
 /// How many requests were taken again.

@@ -169,7 +169,7 @@ impl Plain<'_> {
     /// What happens by itself at a place: who is down starts, and a disk syncs what it held then.
     fn quiet(&self, state: State, calm: bool, place: usize) -> Vec<(State, bool)> {
         let it = &state.places[place];
-        if self.spec.gone() == Some(place) {
+        if self.spec.gone() == Some(place) || it.panicked {
             return vec![(state, calm)];
         }
         if it.up.is_none() {
