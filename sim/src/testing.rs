@@ -37,6 +37,7 @@ const COMPARED: u64 = 16;
 /// do nothing there. A failure must come again in such a process, alone; and when all seeds have passed, the last
 /// few must give the same digests there, in another order. So what is covered is what the failure, and these few,
 /// depend on; `sim --check-determinism` compares every seed. Nothing is compared with another build or machine.
+#[allow(clippy::print_stderr, reason = "the runner of a test shows what it prints where it fails")]
 #[track_caller]
 pub fn sweep(suite: &Suite, scenario: &str, seeds: Range<u64>) {
     let call = format!("{scenario} at {}", Location::caller());

@@ -1,6 +1,12 @@
 //! The main job sees what it is to see: its spaces are those that are pinned, it draws every fault, it excuses no
 //! witness that can be seen, and no way of healing hides that another one is dead.
 
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    clippy::type_complexity,
+    reason = "a test looks at what it asks about"
+)]
+
 use std::time::Duration;
 
 use coalmine::rollout::{LIMITS, RolloutSystem, chaos, model};

@@ -1,5 +1,11 @@
 //! Two kinds of crash: that of a process, and that of its machine.
 
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    clippy::type_complexity,
+    reason = "a test looks at what it asks about"
+)]
+
 use std::collections::BTreeSet;
 
 use coalmine_core::disk::LossyDisk;

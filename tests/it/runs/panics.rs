@@ -1,5 +1,11 @@
 //! A panic is what a run has found: it has a story, a digest, a place, and it shrinks.
 
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    clippy::type_complexity,
+    reason = "a test looks at what it asks about"
+)]
+
 use std::collections::BTreeSet;
 
 use coalmine_sim::capsule::{Expected, File};

@@ -1,5 +1,11 @@
 //! The end of a run: the system is at rest, stays there, and owes no client an answer.
 
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    clippy::type_complexity,
+    reason = "a test looks at what it asks about"
+)]
+
 use coalmine_sim::run::Verdict;
 
 use super::*;

@@ -1,6 +1,12 @@
 //! Runs of both engines, in time: whatever can be seen in one, the plain reference has seen as well, as long as the run
 //! stays within the budgets. (A lost message is one that does not arrive, so losses and cuts need none.)
 
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    clippy::type_complexity,
+    reason = "a test looks at what it asks about"
+)]
+
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -133,7 +133,7 @@ mod tests {
         let of = |records: &[Vec<Record>]| read(&records.concat()).expect_err("it is wrong");
         assert!(of(&[vec![steps.clone(), rollout(2, &[100])]]).contains("while c1/1 is under way"));
         assert!(of(&[vec![steps.clone()], done.clone(), vec![steps.clone()]]).contains("accepted twice"));
-        assert!(of(&[done.clone()]).contains("no client asks"));
+        assert!(of(std::slice::from_ref(&done)).contains("no client asks"));
         assert!(of(&[vec![steps.clone()], commits(&[500, 2_000, 3_000])]).contains("no client asks"));
         assert!(
             of(&[vec![steps.clone()], commits(&[2_000])]).contains("the next step of c1/1 is v1 (v2 5%)")

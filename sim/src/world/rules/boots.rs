@@ -27,14 +27,17 @@ use crate::system::{ConfigOf, NodeOf, System};
 use crate::world::shared::{Shared, fingerprint};
 use crate::world::{Slot, Spent, World};
 
+/// What has happened, in order.
+type Path<S> = Vec<Action<NodeOf<S>>>;
+
 /// The worlds in which all may begin to happen, and what was seen on the way there.
 pub(crate) struct Starts<S: System> {
     /// Each with a way there.
-    pub worlds: Vec<(World<S>, Vec<Action<NodeOf<S>>>)>,
+    pub worlds: Vec<(World<S>, Path<S>)>,
     /// The bits of all verdicts, also of worlds in which members have not booted yet.
     pub seen: u64,
     /// The bits of the first verdict that is bad, and the way there: then nothing else was looked at.
-    pub broken: Option<(u64, Vec<Action<NodeOf<S>>>)>,
+    pub broken: Option<(u64, Path<S>)>,
 }
 
 impl<S: System> Rules<S> {

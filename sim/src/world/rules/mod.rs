@@ -409,7 +409,7 @@ impl<S: System> Rules<S> {
 
     /// The bits of a verdict that must never be seen.
     pub(crate) fn bad(&self) -> u64 {
-        (1 << self.invariants.len()) - 1 | PANICKED
+        ((1 << self.invariants.len()) - 1) | PANICKED
     }
 
     fn judge_world(&self, world: &World<S>) -> u64 {

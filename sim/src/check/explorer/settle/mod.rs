@@ -310,7 +310,7 @@ impl Patience {
         if self.rounds > self.most {
             return Some(too_many(self.most));
         }
-        if self.rounds % LOOK != 0 {
+        if !self.rounds.is_multiple_of(LOOK) {
             return None;
         }
         let resident = resident_memory_bytes();
