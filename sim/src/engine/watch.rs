@@ -320,7 +320,7 @@ impl<S: System> Watch<S> {
     }
 
     /// A step of the plan is carried out now, and so it is [used](RunReport::unused_steps), unless it does
-    /// something to a node's life and there is none, nor anything that it [left at risk](CrashKind).
+    /// something to a node's life and there is none, nor anything that it [left at risk](crate::faults::CrashKind).
     pub fn carries_out(&mut self, step: usize, what: &What<NodeOf<S>>, is_up: impl FnOnce(NodeId) -> bool) {
         let living = match what {
             What::Fault(Fault::Crash { node, .. } | Fault::Kill { node, .. } | Fault::Pause { node, .. }) => {
