@@ -271,7 +271,7 @@ impl TableNode {
                 }
                 Did::Disarm(timer) => cx.cancel_timer(timer),
                 Did::WhenDurable(token) => cx.when_durable(u64::from(token)),
-                Did::Panic => panic!("a broken invariant, in state {}", self.state),
+                Did::Panic => panic!("a broken invariant"),
             }
         }
     }
