@@ -118,24 +118,18 @@ fn budgets(most: u8) -> Vec<[u8; 7]> {
 
 fn space(nodes: u32, operations: u32, budgets: [u8; 7]) -> ModelArgs {
     let [crashes, wipes, timeouts, periodic, unhealthy, retries, duplicates] = budgets.map(Some);
-    let (nodes, operations) = (Some(nodes), Some(operations));
-    let drops = Some(0);
-    let (cuts, late_boots, without, disk) = (None, None, None, None);
     ModelArgs {
-        nodes,
-        operations,
+        nodes: Some(nodes),
+        operations: Some(operations),
+        drops: Some(0),
         crashes,
         wipes,
-        cuts,
-        drops,
         duplicates,
         timeouts,
         periodic,
         retries,
         unhealthy,
-        late_boots,
-        without,
-        disk,
+        ..ModelArgs::default()
     }
 }
 
