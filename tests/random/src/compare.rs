@@ -242,7 +242,7 @@ impl<const ORDERED: bool> Compared<'_, ORDERED> {
         }
         if options.reductions == Reductions::NONE {
             let nearest = self.known.never.iter().chain([&self.known.panics]).flatten().min().copied();
-            same(&format!("{who}: length"), Some(found.path.len() - self.boots(&found)), nearest)?;
+            same(&format!("{who}: length"), Some(self.steps(&found)), nearest)?;
         }
         Ok(())
     }
@@ -274,14 +274,22 @@ impl<const ORDERED: bool> Compared<'_, ORDERED> {
         possible.map(|(_, next)| next).ok_or_else(|| format!("{wanted:?} cannot be from {state:?}"))
     }
 
-    /// How many first boots a path tells.
+    /// How many steps a path has behind the boots that all begins with. A path that tells no boots stands for one on
+    /// which all members boot first, the late ones too.
+    fn steps(&self, found: &Counterexample<Tables<ORDERED>>) -> usize {
+        let members = self.spec.members.len();
+        let late = usize::from(self.spec.budgets.late_boots).min(members - 1);
+        let boots = self.boots(found);
+        let untold = if boots == 0 { members } else { 0 };
+        untold + found.path.len() - (boots + untold).min(members - late)
+    }
+
+    /// How many boots a path begins with.
     fn boots(&self, found: &Counterexample<Tables<ORDERED>>) -> usize {
         let boot = |action: &&world::Action<TableNode>| {
             matches!(action, world::Action::Step { step: world::Step::Boot, .. })
         };
-        let first = found.path.iter().take_while(boot).count();
-        let late = usize::from(self.spec.budgets.late_boots).min(self.spec.members.len() - 1);
-        first.min(self.spec.members.len() - late)
+        found.path.iter().take_while(boot).count()
     }
 }
 
