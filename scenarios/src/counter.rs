@@ -14,9 +14,9 @@ pub struct CounterSystem {
     pub clients: u32,
 }
 
-/// The limits that `coalmine check counter` has by default.
+/// The limits that `coalmine check counter` has by default: those of the model in Promela, in which nobody is late.
 pub const LIMITS: Limits =
-    Limits { crashes: 1, drops: 1, timeouts: Some(1), disk: Disk::Async, ..Limits::NONE };
+    Limits { crashes: 1, drops: 1, timeouts: Some(1), late_boots: 0, disk: Disk::Async, ..Limits::NONE };
 
 impl System for CounterSystem {
     type Node = Counter;

@@ -57,7 +57,7 @@ impl<S: Server> System for RegisterSystem<S> {
 pub fn single_copy() -> ModelDef<RegisterSystem<SingleCopy>> {
     ModelDef {
         name: "single-copy",
-        about: "A register with one copy, to be counted: 93 states for 2 clients, as stateright finds.",
+        about: "A register with one copy, to be counted.",
         system: RegisterSystem::new,
         size: (1, 2),
         limits: Limits::default(),

@@ -25,7 +25,8 @@ impl TwoPhaseSystem {
 }
 
 /// The specification's world: no crashes, no disks, messages that are never consumed.
-pub const LIMITS: Limits = Limits { timeouts: None, network: Network::Persistent, ..Limits::NONE };
+pub const LIMITS: Limits =
+    Limits { timeouts: None, network: Network::Persistent, late_boots: 0, ..Limits::NONE };
 
 impl System for TwoPhaseSystem {
     type Node = TwoPhase;

@@ -1,6 +1,5 @@
 //! What a run is told, and what it reports, whichever engine ran it.
 
-use std::any::Any;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
@@ -143,14 +142,6 @@ impl Verdict {
     /// What is behind it; nothing for a run that passed.
     pub fn why(&self) -> Option<String> {
         (*self != Self::Passed).then(|| self.tell())
-    }
-
-    /// The verdict of a run that a panic ended.
-    pub(crate) fn panicked(panic: &(dyn Any + Send)) -> Self {
-        let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-        let message = text.or_else(|| panic.downcast_ref::<String>().cloned());
-        let message = message.unwrap_or_else(|| "without a message".into());
-        Self::Panicked(Panic::without_place(message))
     }
 
     /// In one line.

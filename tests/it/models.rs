@@ -219,6 +219,7 @@ fn registers_are_counted_as_the_document_says() {
         let args = ModelArgs {
             nodes: Some(number(servers) as u32),
             operations: Some(number(clients) as u32),
+            late_boots: Some(0), // as in stateright
             ..ModelArgs::default()
         };
         let (ours, theirs) = (number(ours), number(theirs));

@@ -136,7 +136,7 @@ fn what_does_not_settle_is_told_by_the_exit_code() {
     assert!(said.contains("✗ settles: VIOLATED"), "{said}");
     let (code, said) = specimens(&folder, "check patient-register --operations 1 --drops 1 --no-settle");
     assert!(code == Some(0) && said.contains("settles: not asked (--no-settle)"), "{said}");
-    let (code, said) = specimens(&folder, "check patient-register --operations 1 --full");
+    let (code, said) = specimens(&folder, "check patient-register --operations 1 --full --late-boots 0");
     assert!(code == Some(0) && said.contains("13 distinct states") && !said.contains("left out"), "{said}");
     let (code, said) = specimens(&folder, "check counts --settle-rounds 50");
     assert_eq!(code, Some(6), "{said}");

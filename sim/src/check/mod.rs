@@ -333,9 +333,11 @@ impl Stop {
 }
 
 impl CheckOptions {
-    /// Whether a space has as many distinct states as is pinned: other engines, and other reductions, count others.
+    /// Whether a space has as many distinct states as is pinned: other engines, and other reductions, count others, and
+    /// where nobody asks whether states settle fewer are visited.
     pub fn counts_are_known(&self) -> bool {
-        self.explorer == Explorer::Own && self.walks.is_none() && self.reductions == Reductions::USUAL
+        let is_usual = self.settle && self.reductions == Reductions::USUAL;
+        is_usual && self.explorer == Explorer::Own && self.walks.is_none()
     }
 
     /// Whether a search that has taken so many steps must end.

@@ -353,8 +353,8 @@ pub struct SpaceArgs {
     /// How many members may turn unhealthy, at any moment.
     #[arg(long)]
     pub unhealthy: Option<u8>,
-    /// How many members may start for the first time when others have begun already. All others start before
-    /// anything else happens, in any order.
+    /// How many members may start for the first time when others have begun already; all, for most models. All others
+    /// start before anything else happens, in any order.
     #[arg(long)]
     pub late_boots: Option<u8>,
     /// Whether a record is durable as soon as it is written, or becomes so as an action of its own. With `sync` no

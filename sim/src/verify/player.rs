@@ -1,13 +1,12 @@
 //! One node that lives again.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use coalmine_core::codec::recording::{Again, Step, Took};
 use coalmine_core::host::Host;
 use coalmine_core::node::{Effect, Event, Node, NodeId};
 use coalmine_core::observation::Observed;
 
 use crate::engine::watch::note_told_early;
+use crate::panics::catch;
 use crate::run::Verdict;
 
 /// A node, its disk, and how far both are known.
@@ -54,7 +53,7 @@ impl<N: Node> Player<N> {
         let mut choose = Again::new(&step.chose);
         let mut out = Vec::new();
         let host = &mut self.host;
-        let done = catch_unwind(AssertUnwindSafe(|| match (&step.took, host) {
+        let done = catch(|| match (&step.took, host) {
             (Took::Boot { life, journal, .. }, host) => {
                 *host = Some(Host::boot(config, journal, *life, &mut choose, &mut out));
                 Ok(())
@@ -74,8 +73,8 @@ impl<N: Node> Player<N> {
                 host.step(config, event.clone(), &mut choose, &mut out);
                 Ok(())
             }
-        }));
-        done.map_err(|panic| Verdict::panicked(&*panic).tell())??;
+        });
+        done.map_err(|panic| Verdict::Panicked(panic).tell())??;
         if let Some(n) = choose.stranger {
             return Err(format!("it chooses one of {n}, and the recording has no such answer"));
         }

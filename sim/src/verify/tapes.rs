@@ -11,6 +11,8 @@ use coalmine_core::codec::recording::{self, Header, Line, Step, Took};
 use coalmine_core::node::{Node, NodeId};
 use coalmine_real::recorder::parts;
 
+use crate::files;
+
 /// The recording of one node, all parts of it.
 pub struct Tape<N: Node> {
     /// Whose it is.
@@ -125,15 +127,12 @@ const MOST_BYTES: u64 = 1 << 30;
 /// Reads what a file holds by now: it may still grow, and what is no file may never end.
 fn read(file: &Path) -> Result<Vec<u8>, String> {
     let named = |why: String| format!("{}: {why}", file.display());
-    let about = fs::metadata(file).map_err(|why| named(why.to_string()))?;
-    if !about.is_file() {
-        return Err(named("it is no regular file".into()));
-    }
+    let opened = files::open_regular(file).map_err(|why| named(why.to_string()))?;
+    let about = opened.metadata().map_err(|why| named(why.to_string()))?;
     if about.len() > MOST_BYTES {
         return Err(named(format!("it has {} bytes, and at most {MOST_BYTES} are read", about.len())));
     }
     let mut bytes = Vec::new();
-    let opened = fs::File::open(file).map_err(|why| named(why.to_string()))?;
     opened.take(about.len()).read_to_end(&mut bytes).map_err(|why| named(why.to_string()))?;
     Ok(bytes)
 }

@@ -242,7 +242,7 @@ impl<const ORDERED: bool> Compared<'_, ORDERED> {
         }
         if options.reductions == Reductions::NONE {
             let nearest = self.known.never.iter().chain([&self.known.panics]).flatten().min().copied();
-            same(&format!("{who}: length"), Some(self.steps(&found)), nearest)?;
+            same(&format!("{who}: length"), Some(found.path.len() - self.boots(&found)), nearest)?;
         }
         Ok(())
     }
@@ -274,20 +274,13 @@ impl<const ORDERED: bool> Compared<'_, ORDERED> {
         possible.map(|(_, next)| next).ok_or_else(|| format!("{wanted:?} cannot be from {state:?}"))
     }
 
-    /// How many steps a path has behind the boots that all begins with. A path that tells no boots stands for one on
-    /// which all members boot first, the late ones too.
-    fn steps(&self, found: &Counterexample<Tables<ORDERED>>) -> usize {
-        let members = self.spec.members.len();
-        let late = usize::from(self.spec.budgets.late_boots).min(members - 1);
-        let boots = self.boots(found);
-        let untold = if boots == 0 { members } else { 0 };
-        untold + found.path.len() - (boots + untold).min(members - late)
-    }
-
-    /// How many boots a path begins with.
+    /// How many first boots a path begins with.
     fn boots(&self, found: &Counterexample<Tables<ORDERED>>) -> usize {
-        let boot = |action: &&world::Action<TableNode>| {
-            matches!(action, world::Action::Step { step: world::Step::Boot, .. })
+        let mut booted = BTreeSet::new();
+        let boot = |action: &&world::Action<TableNode>| match action {
+            world::Action::Step { place, step: world::Step::Boot, .. } => booted.insert(*place),
+            world::Action::Step { .. } | world::Action::Drop(_) | world::Action::Crash { .. } => false,
+            world::Action::Cut { .. } | world::Action::Heal { .. } => false,
         };
         found.path.iter().take_while(boot).count()
     }

@@ -122,7 +122,7 @@ fn atoms() -> impl Strategy<Value = Atom> {
 fn budgets() -> impl Strategy<Value = Budgets> {
     let kind = prop_oneof![
         4 => Just(0), 1 => Just(1), 1 => Just(2), 1 => Just(3), 1 => Just(4), 3 => Just(5), 1 => Just(6), 1 => Just(7),
-        1 => Just(8), 1 => Just(9), 1 => Just(10),
+        1 => Just(8), 1 => Just(9), 4 => Just(10),
     ];
     let some = vec((kind, 1_u8..=2), 1..=3);
     let without = proptest::option::weighted(0.1, 0_u8..=2);

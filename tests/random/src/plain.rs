@@ -313,7 +313,7 @@ impl<'a> Plain<'a> {
                 if !self.spec.budgets.persistent && self.may(state, DUPLICATE) {
                     self.step(state, &paid(DUPLICATE), to, step(true), &mut all);
                 }
-            } else {
+            } else if state.places[to].lives > 0 {
                 let lost = Action::Step { place: to, step: step(false), answers: vec![], crash: None };
                 all.push((lost, taken));
             }
@@ -395,13 +395,29 @@ impl<'a> Plain<'a> {
         }
     }
 
-    /// All states within the budgets, each with its distance from where all have started; none if there are more than
-    /// so many.
+    /// All states within the budgets, each with its distance from where other things than first boots may begin; none
+    /// if there are more than so many.
     pub fn visit(&self, most: usize) -> Option<BTreeMap<State, usize>> {
         let mut known = BTreeMap::from([(self.before_boot(), 0)]);
         let mut queue = VecDeque::from([self.before_boot()]);
         while let Some(state) = queue.pop_front() {
-            let distance = known[&state] + usize::from(!self.is_starting(&state));
+            for (place, it) in state.places.iter().enumerate().filter(|(_, it)| it.lives == 0) {
+                debug_assert!(it.up.is_none(), "who has not booted is not up");
+                let mut boots = Vec::new();
+                self.step(&state, &state, place, Step::Boot, &mut boots);
+                for (_, next) in boots.into_iter().filter(|_| !state.is_over()) {
+                    if known.insert(next.clone(), 0).is_none() {
+                        queue.push_back(next);
+                    }
+                }
+            }
+            if known.len() > most {
+                return None;
+            }
+        }
+        queue.extend(known.keys().filter(|state| !self.is_starting(state)).cloned());
+        while let Some(state) = queue.pop_front() {
+            let distance = known[&state] + 1;
             for (_, next) in self.successors(&state) {
                 if !known.contains_key(&next) {
                     known.insert(next.clone(), distance);

@@ -11,6 +11,23 @@ pub type Settled = BTreeMap<State, Option<bool>>;
 
 /// How many states rounds may lead to, before nobody knows.
 const MOST_ROUNDS: usize = 200;
+/// In how many ways a round may go, before nobody knows.
+const MOST_WAYS: usize = 500;
+
+/// Where all may be within a round, each with whether all was at rest until then.
+type Ways = BTreeSet<(State, bool)>;
+
+/// Goes on from each of these. None: in too many ways.
+fn each(now: Ways, go: impl Fn(State, bool) -> Option<Ways>) -> Option<Ways> {
+    let mut all = Ways::new();
+    for (state, calm) in now {
+        all.extend(go(state, calm)?);
+        if all.len() > MOST_WAYS {
+            return None;
+        }
+    }
+    Some(all)
+}
 
 impl Plain<'_> {
     /// Whether a state settles, whatever is lost of what is under way. None: that takes too long.
@@ -66,7 +83,10 @@ impl Plain<'_> {
         let mut todo = vec![from.clone()];
         while let Some(state) = todo.pop() {
             if !rounds.contains_key(&state) && rounds.len() < MOST_ROUNDS {
-                let next = self.round(&state);
+                let Some(next) = self.round(&state) else {
+                    known.insert(from.clone(), None);
+                    return None;
+                };
                 if next.iter().any(|(next, _)| next.is_over()) {
                     known.insert(from.clone(), None);
                     return None;
@@ -102,60 +122,56 @@ impl Plain<'_> {
 
     /// Who is down restarts and disks sync; what is under way arrives, by receiver, sender and message; timers fire.
     /// Each end comes with whether all was at rest after each step.
-    fn round(&self, state: &State) -> BTreeSet<(State, bool)> {
-        let each = |now: BTreeSet<(State, bool)>, f: &dyn Fn(State, bool) -> Vec<(State, bool)>| {
-            now.into_iter().flat_map(|(state, calm)| f(state, calm)).collect::<BTreeSet<_>>()
-        };
+    fn round(&self, state: &State) -> Option<Ways> {
         let places = 0..state.places.len();
-        let mut begun = BTreeSet::from([(state.clone(), true)]);
+        let mut begun = Ways::from([(state.clone(), true)]);
         for place in places.clone() {
-            begun = each(begun, &|state, calm| self.quiet(state, calm, place));
+            begun = each(begun, |state, calm| self.quiet(state, calm, place))?;
         }
-        each(begun, &|state, calm| {
+        each(begun, |state, calm| {
             let mut under_way: Vec<_> = state.packets.iter().copied().collect();
             under_way.sort_by_key(|&(from, to, message)| (to, from, message));
-            let mut now = BTreeSet::from([(state, calm)]);
+            let mut now = Ways::from([(state, calm)]);
             for packet in under_way {
-                now = each(now, &|mut state, calm| {
+                now = each(now, |mut state, calm| {
                     if !self.spec.budgets.persistent {
                         state.packets.remove(&packet);
                     }
                     self.goes(state, calm, packet.1, Step::Deliver { packet, stays: false })
-                });
+                })?;
             }
             for place in places.clone() {
-                now = each(now, &|state, calm| self.timers_fire(state, calm, place));
+                now = each(now, |state, calm| self.timers_fire(state, calm, place))?;
             }
-            now.into_iter().collect()
+            Some(now)
         })
     }
 
-    fn timers_fire(&self, state: State, calm: bool, place: usize) -> Vec<(State, bool)> {
+    fn timers_fire(&self, state: State, calm: bool, place: usize) -> Option<Ways> {
         let armed =
             |state: &State| state.places[place].up.as_ref().map(|up| up.timers.clone()).unwrap_or_default();
-        let mut now = vec![(state, calm)];
-        for timer in armed(&now[0].0) {
-            let fire = |(state, calm)| match armed(&state).contains(&timer) {
+        let timers = armed(&state);
+        let mut now = Ways::from([(state, calm)]);
+        for timer in timers {
+            now = each(now, |state, calm| match armed(&state).contains(&timer) {
                 true => self.goes(state, calm, place, Step::Fire(timer)),
-                false => vec![(state, calm)],
-            };
-            now = now.into_iter().flat_map(fire).collect();
+                false => Some(Ways::from([(state, calm)])),
+            })?;
         }
-        now
+        Some(now)
     }
 
     /// A whole step of a place, in all ways, and what happens by itself after it.
-    fn goes(&self, state: State, calm: bool, place: usize, step: Step) -> Vec<(State, bool)> {
+    fn goes(&self, state: State, calm: bool, place: usize, step: Step) -> Option<Ways> {
         if state.places[place].up.is_none() && step != Step::Boot {
             let calm = calm && self.is_at_rest(&state);
             return self.quiet(state, calm, place);
         }
-        let ends = self.takes(state, calm, place, step).into_iter();
-        ends.flat_map(|(state, calm)| self.quiet(state, calm, place)).collect()
+        each(self.takes(state, calm, place, step), |state, calm| self.quiet(state, calm, place))
     }
 
     /// A whole step of a place, in all ways.
-    fn takes(&self, state: State, calm: bool, place: usize, step: Step) -> Vec<(State, bool)> {
+    fn takes(&self, state: State, calm: bool, place: usize, step: Step) -> Ways {
         let ways = self.ways(&state.places[place], place, step).into_iter();
         let ends = ways.map(|way| {
             let mut next = state.clone();
@@ -167,23 +183,22 @@ impl Plain<'_> {
     }
 
     /// What happens by itself at a place: who is down starts, and a disk syncs what it held then.
-    fn quiet(&self, state: State, calm: bool, place: usize) -> Vec<(State, bool)> {
+    fn quiet(&self, state: State, calm: bool, place: usize) -> Option<Ways> {
         let it = &state.places[place];
         if self.spec.gone() == Some(place) || it.panicked {
-            return vec![(state, calm)];
+            return Some(Ways::from([(state, calm)]));
         }
         if it.up.is_none() {
             return self.goes(state, calm, place, Step::Boot);
         }
         let syncs = it.disk.len() - it.durable;
-        let mut now = vec![(state, calm)];
+        let mut now = Ways::from([(state, calm)]);
         for _ in 0..syncs {
-            let sync = |(state, calm): (State, bool)| match state.places[place].up {
-                Some(_) => self.takes(state, calm, place, Step::Flush),
-                None => vec![(state, calm)],
-            };
-            now = now.into_iter().flat_map(sync).collect();
+            now = each(now, |state, calm| match state.places[place].up {
+                Some(_) => Some(self.takes(state, calm, place, Step::Flush)),
+                None => Some(Ways::from([(state, calm)])),
+            })?;
         }
-        now
+        Some(now)
     }
 }

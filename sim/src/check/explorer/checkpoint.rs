@@ -65,8 +65,8 @@ pub struct Progress {
 pub struct Saved {
     pub progress: Progress,
     pub shards: Vec<Shard>,
-    pub level: Vec<Rows>,
-    pub next: Vec<Rows>,
+    /// What is left of the level, what follows it, and where other things than boots may begin.
+    pub rows: [Vec<Rows>; 3],
 }
 
 /// What can be read of any search, whatever its parts are.
@@ -78,7 +78,7 @@ struct Head {
     progress: Progress,
 }
 
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 /// New numbers for old.
 struct Numbers {
@@ -95,7 +95,7 @@ pub fn save<'a, S: System>(
     space: &Space<'_, S>,
     progress: Progress,
     shards: impl Iterator<Item = &'a Shard>,
-    [level, next]: [&[&Rows]; 2],
+    rows: &[Vec<&Rows>; 3],
 ) -> Result<(), String> {
     let write = |file: &mut File| {
         let mut out = Digesting { inner: BufWriter::new(file), digest: Xxh3::new() };
@@ -104,7 +104,7 @@ pub fn save<'a, S: System>(
         for shard in shards {
             shard.write(&mut out)?;
         }
-        for rows in [level, next] {
+        for rows in rows {
             write_number(&mut out, rows.len() as u64)?;
             rows.iter().try_for_each(|rows| rows.write(&mut out))?;
         }
@@ -163,8 +163,8 @@ fn read<S: System>(
         let read = (0..count).map(|_| Rows::read(&mut input).map_err(damaged));
         read.map(|rows| numbers.translate(&rows?)).collect()
     };
-    let (level, next) = (rows()?, rows()?);
-    Ok(Saved { progress: head.progress, shards, level, next })
+    let rows = [rows()?, rows()?, rows()?];
+    Ok(Saved { progress: head.progress, shards, rows })
 }
 
 impl<S: System> Space<'_, S> {

@@ -86,7 +86,8 @@ pub fn explore<S: System>(
         states: 0,
         depth: 0,
         seen: 0,
-        boots: rules.first_boots(),
+        boots: rules.members.len(),
+        starts: Vec::new(),
         settle: options.settle && !reductions.symmetry,
         settle_rounds: options.settle_rounds.clamp(1, MOST_ROUNDS),
         unsettled: None,
@@ -174,8 +175,10 @@ struct Search<'r, S: System> {
     states: usize,
     depth: usize,
     seen: u64,
-    /// How many members have still to boot before anything else happens: so many levels.
+    /// How many members have still to boot, as long as nothing else happens: so many levels.
     boots: usize,
+    /// Where so many have booted meanwhile that other things may begin to happen.
+    starts: Vec<Rows>,
     /// Whether every state must settle; as soon as one does not, or nobody knows, no other is asked.
     settle: bool,
     /// After how many rounds nobody knows.
@@ -272,8 +275,12 @@ impl<S: System> Search<'_, S> {
                 });
             }
             if self.level.is_empty() && self.boots > 0 {
+                if self.may_start() {
+                    self.starts.extend(self.next.iter().cloned());
+                }
                 self.boots -= 1;
                 if self.boots == 0 {
+                    self.next = std::mem::take(&mut self.starts);
                     self.plainest_first();
                     // Counts begin where all may begin to happen.
                     self.states = self.next.iter().map(Rows::len).sum();
@@ -293,7 +300,13 @@ impl<S: System> Search<'_, S> {
         None
     }
 
-    /// Of stories that are as long as each other, that which begins without a crash is told.
+    /// Whether other things may begin to happen in the worlds of this level of boots.
+    fn may_start(&self) -> bool {
+        let rules = self.space.rules;
+        rules.members.len() - self.boots + 1 >= rules.first_boots()
+    }
+
+    /// Of stories that are as long as each other, that is told which begins without a crash, and where most have booted.
     fn plainest_first(&mut self) {
         let mut rows = Vec::new();
         for piece in self.next.drain(..) {
@@ -303,8 +316,13 @@ impl<S: System> Search<'_, S> {
                 row
             }));
         }
-        let budget = 2 * self.space.places.len() + 1;
-        rows.sort_by_key(|row| self.space.budgets.get(row[budget]).spent.lives_ended());
+        let places = &self.space.places;
+        let is_to_boot = |(place, slot): (usize, &u32)| places[place].get(*slot).slot.lives == 0;
+        rows.sort_by_key(|row| {
+            let spent = self.space.budgets.get(row[2 * places.len() + 1]).spent;
+            let to_boot = row[..places.len()].iter().enumerate().filter(|it| is_to_boot(*it)).count();
+            (spent.lives_ended(), to_boot)
+        });
         for rows in rows.chunks(ROWS) {
             let mut piece = Rows::default();
             rows.iter().for_each(|row| piece.push(row));
@@ -334,7 +352,8 @@ impl<S: System> Search<'_, S> {
         (self.settle, self.unsettled, self.not_known) = (self.settle && settle, unsettled, not_known);
         self.boots = boots;
         self.shards = saved.shards.into_iter().map(Mutex::new).collect();
-        (self.level, self.next) = (saved.level.into(), saved.next);
+        let [level, next, starts] = saved.rows;
+        (self.level, self.next, self.starts) = (level.into(), next, starts);
     }
 
     fn save(
@@ -352,9 +371,10 @@ impl<S: System> Search<'_, S> {
             unsettled: self.unsettled,
             not_known: self.not_known.clone(),
         };
-        let rows = [self.level.iter().collect::<Vec<_>>(), self.next.iter().collect()];
+        let rows =
+            [self.level.iter().collect::<Vec<_>>(), self.next.iter().collect(), self.starts.iter().collect()];
         let shards = self.shards.iter_mut().map(|shard| &*unlocked(shard));
-        checkpoint::save(path, identity, &self.space, progress, shards, [&rows[0], &rows[1]])
+        checkpoint::save(path, identity, &self.space, progress, shards, &rows)
     }
 
     /// Explores a block, whatever number of threads there is in the same order.
@@ -444,7 +464,7 @@ impl<S: System> Search<'_, S> {
     fn keep(&mut self, block: &[Rows], chunks: &mut [Chunk]) {
         let space = &self.space;
         // Where not all have booted that must, the others do so next: what comes then is asked whether it settles.
-        let settle = self.settle && self.boots <= 1;
+        let settle = self.settle && (self.boots == 0 || self.may_start());
         let (invariants, rounds) = (self.invariants, self.settle_rounds);
         let pieces = chunks.len();
         let work = Mutex::new(chunks.iter_mut().zip(block));

@@ -159,11 +159,14 @@ impl<'r, S: System> Space<'r, S> {
         };
         let nothing = Outcome { slot, hash: local.hash, sends: NOTHING, facts: NOTHING, crash: None };
         for &packet in &self.inboxes[place].get(inbox).packets {
-            let outcomes = self.outcomes(self.outcomes_of_cause(place, slot, Cause::Packet(packet)));
-            let stays = self.is_persistent();
-            push(outcomes, if stays { NO_PACKET } else { packet }, Costs::NONE);
-            if !stays && local.slot.host.is_some() && limits.duplicates > 0 {
-                push(outcomes, NO_PACKET, Costs::of(Cost::Duplicate));
+            // What is sent to a member that has not booted yet waits.
+            if local.slot.lives > 0 {
+                let outcomes = self.outcomes(self.outcomes_of_cause(place, slot, Cause::Packet(packet)));
+                let stays = self.is_persistent();
+                push(outcomes, if stays { NO_PACKET } else { packet }, Costs::NONE);
+                if !stays && local.slot.host.is_some() && limits.duplicates > 0 {
+                    push(outcomes, NO_PACKET, Costs::of(Cost::Duplicate));
+                }
             }
             if limits.drops > 0 && !self.reductions.losses {
                 push(&[nothing], packet, Costs::of(Cost::Drop));

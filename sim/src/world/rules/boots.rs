@@ -3,20 +3,21 @@
 //! crash between any two effects, where a budget pays for it. Who has crashed in its first boot is down, and boots
 //! again later.
 //!
-//! While members boot for the first time nothing else happens, until all have, but for as many as may be
-//! [late](Limits::late_boots). They do so in any order: the order decides which members an invariant sees up beside
-//! which others, and, where the [order of facts] matters, what the history holds. (The worlds on the way are as many
-//! as there are sets of members, which is nothing beside what follows.)
+//! Members boot in any order: the order decides which members an invariant sees up beside which others, and, where
+//! the [order of facts] matters, what the history holds. Whoever is slow to start boots when the others have begun to
+//! act; what they send to it waits until then. (That it is lost takes a loss, as anywhere.) A model may say how many may be [late](Limits::late_boots); then all others
+//! boot before anything else happens. A search *starts* in every world in which so many have booted and nothing else
+//! has happened; to come there takes no step.
 //!
-//! A late boot is what a member does that is slow to start: the others act meanwhile, and what they send to it is
-//! lost. Without a late boot nothing is missed but this: what invariants see while it is down, and facts that are
-//! told late. Whatever else a late member could do it can do as well by booting early and doing nothing for a
-//! while: nothing that happens elsewhere reaches a boot, which sees its own disk and nothing else.
+//! What is missed where nobody may be late: what invariants see while a member is down, and facts that are told late.
+//! Whatever else a late member could do it can do as well by booting early and doing nothing for a while: nothing
+//! that happens elsewhere reaches a boot, which sees its own disk and nothing else. So the models of which the
+//! literature knows the numbers of states, where nothing is seen of who is down, may leave late boots out.
 //!
 //! [order of facts]: coalmine_core::observation::History::IS_ORDERED
 //! [Limits::late_boots]: super::Limits::late_boots
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 
 use coalmine_core::disk::LossyDisk;
 use coalmine_core::node::NodeId;
@@ -108,31 +109,39 @@ impl<S: System> Rules<S> {
         world.slots.iter().filter(|slot| slot.lives > 0).count() < self.first_boots()
     }
 
-    /// All worlds in which other things than first boots may begin to happen.
+    /// All worlds in which other things than first boots may begin to happen, the plainest first.
     pub(crate) fn starts(&self) -> Starts<S> {
-        let mut starts = Starts { worlds: vec![(self.before_boot(), Vec::new())], seen: 0, broken: None };
-        let mut possible = Vec::new();
-        for _ in 0..self.first_boots() {
-            let mut known = BTreeSet::new();
-            for (world, way) in std::mem::take(&mut starts.worlds) {
-                self.successors(&world, &mut possible);
-                for transition in possible.drain(..) {
-                    if !known.insert(fingerprint(&transition.next)) {
-                        continue;
-                    }
-                    let verdict = transition.next.verdict;
-                    let way: Vec<_> = way.iter().cloned().chain([transition.action]).collect();
-                    starts.seen |= verdict;
-                    if verdict & self.bad() != 0 {
-                        starts.broken = Some((verdict & self.bad(), way));
-                        return starts;
-                    }
-                    starts.worlds.push((transition.next, way));
+        let mut starts = Starts { worlds: Vec::new(), seen: 0, broken: None };
+        let mut booting = VecDeque::from([(self.before_boot(), Vec::new())]);
+        let mut known = BTreeSet::new();
+        while let Some((world, way)) = booting.pop_front() {
+            let mut boots = Vec::new();
+            let places = (0..world.slots.len()).filter(|&place| world.slots[place].lives == 0);
+            places.for_each(|place| self.step(&world, place, Step::Boot, &mut boots));
+            for boot in boots {
+                let verdict = boot.next.verdict;
+                if !known.insert(fingerprint(&boot.next)) {
+                    continue;
                 }
+                let way: Vec<_> = way.iter().cloned().chain([boot.action]).collect();
+                starts.seen |= verdict;
+                if verdict & self.bad() != 0 {
+                    starts.broken = Some((verdict & self.bad(), way));
+                    return starts;
+                }
+                if !self.is_starting(&boot.next) {
+                    starts.worlds.push((boot.next.clone(), way.clone()));
+                }
+                booting.push_back((boot.next, way));
             }
         }
-        starts.worlds.sort_by_key(|(world, _)| world.spent.lives_ended());
+        starts.worlds.sort_by_key(|(world, _)| (world.spent.lives_ended(), self.still_to_boot(world)));
         starts
+    }
+
+    /// How many members have not booted yet.
+    fn still_to_boot(&self, world: &World<S>) -> usize {
+        world.slots.iter().filter(|slot| slot.lives == 0).count()
     }
 }
 

@@ -48,8 +48,8 @@ pub struct Limits {
     pub retries: u8,
     /// Members whose [health turns bad](System::ailments).
     pub unhealthy: u8,
-    /// Members that may boot for the first time when others have begun to act already. All others do so before
-    /// anything else happens.
+    /// Members that may boot for the first time when others have begun to act already; [`Limits::ANY`]: as many as
+    /// there are. All others do so before anything else happens.
     pub late_boots: u8,
     /// Who is down for ever when it is asked whether the system [settles](crate::check::SETTLES).
     pub without: Option<NodeId>,
@@ -60,7 +60,10 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Nothing goes wrong, and no timer fires.
+    /// More late boots than a system has members.
+    pub const ANY: u8 = u8::MAX;
+
+    /// Nothing goes wrong, and no timer fires. (A member that starts late is nothing that goes wrong.)
     pub const NONE: Self = Self {
         crashes: 0,
         wipes: 0,
@@ -71,7 +74,7 @@ impl Limits {
         periodic: 0,
         retries: 0,
         unhealthy: 0,
-        late_boots: 0,
+        late_boots: Self::ANY,
         without: None,
         disk: Disk::Sync,
         network: Network::Datagrams,
@@ -87,13 +90,16 @@ impl Limits {
             (self.cuts, "cuts"),
             (self.retries, "retries"),
             (self.unhealthy, "unhealthy"),
-            (self.late_boots, "late boots"),
         ];
         let rare = rare.iter().filter(|(budget, _)| *budget > 0);
         let rare: String = rare.map(|(budget, of)| format!("{budget} {of}, ")).collect();
         let Self { crashes, drops, duplicates, periodic, disk, .. } = self;
         // What was not tried is said, too.
-        let boots = if self.late_boots == 0 { "; all members start first" } else { "" };
+        let boots = match self.late_boots {
+            0 => "; all members start first".into(),
+            Self::ANY => String::new(),
+            some => format!("; all members but {some} start first"),
+        };
         let without = self.without.map_or(String::new(), |id| format!("; settles without {id}"));
         format!(
             "{crashes} crashes, {drops} drops, {duplicates} duplicates, {timeouts} time-outs, \

@@ -203,7 +203,9 @@ impl<S: System> Rules<S> {
         for packet in &world.packets {
             let place = self.place(packet.to);
             let deliver = |again| Step::Deliver { packet: (**packet).clone(), again };
-            self.step(world, place, deliver(false), out);
+            if world.slots[place].lives > 0 {
+                self.step(world, place, deliver(false), out);
+            }
             let up = world.slots[place].host.is_some();
             if up && self.limits.network == Network::Datagrams && self.can_pay(spent, Cost::Duplicate) {
                 self.step(world, place, deliver(true), out);
@@ -297,7 +299,13 @@ impl<S: System> Rules<S> {
     }
 
     /// A step in all its ways.
-    fn step(&self, world: &World<S>, place: usize, step: Step<NodeOf<S>>, out: &mut Vec<Transition<S>>) {
+    pub(super) fn step(
+        &self,
+        world: &World<S>,
+        place: usize,
+        step: Step<NodeOf<S>>,
+        out: &mut Vec<Transition<S>>,
+    ) {
         let mut begun = world.clone();
         self.begin(&mut begun, &step);
         let slot = &world.slots[place];
