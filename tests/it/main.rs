@@ -9,6 +9,7 @@
 //! * [`scenarios`], [`checks`]: what ships passes, and is counted; a seed is a seed, wherever it runs.
 //! * [`boots`]: how all begins: every choice, crash and order of first boots.
 //! * [`main_job`]: pinned spaces, every fault drawn, no witness excused wrongly, no healing hidden by another.
+//! * [`rules`]: rules of the rollout that nothing else would miss.
 //! * [`promises`]: words and the records that they rest on; what clients are told.
 //! * [`models`]: the checker counts as many states as others do.
 //! * [`panics`]: a panic is a counterexample, with its path, its story and its file.
@@ -42,6 +43,7 @@ mod plans;
 mod promises;
 mod purity;
 mod recordings;
+mod rules;
 mod runs;
 mod scenarios;
 mod settling;

@@ -55,6 +55,10 @@ impl<'a> Journal<'a> {
                     self.refuses(*txid)?;
                     need(self.in_doubt() != Some(*txid), || format!("that {txid} was aborted"))
                 }
+                // It decides: while it collects votes, who asks leaves the asking to it.
+                Answer::Uncertain if config.is_coordinator() => {
+                    Err("the vote of a participant, which the coordinator is not".into())
+                }
                 Answer::Uncertain => self.has_voted(*txid),
                 Answer::Unknown => Ok(()),
             },

@@ -29,6 +29,10 @@ pub fn all() -> Vec<Scenario<RolloutSystem>> {
         participant_dies_prepared(),
         coordinator_dies_undecided(),
         coordinator_dies_decided(),
+        proposal_lost(),
+        vote_lost(),
+        decision_lost(),
+        long_outage(),
         partition(),
         unhealthy(),
     ]
@@ -118,6 +122,63 @@ fn coordinator_dies_decided() -> Scenario<RolloutSystem> {
         system,
         plan: |_, _| {
             Plan::quiet([(500, roll_out(1, "v2", &[100], 0))]).with(durable(1, "Decided", 1), crash(1, 8_000))
+        },
+        expect: |now| all_serve(now, 1).and_then(|()| first_ended(now, Outcome::Commit)),
+    }
+}
+
+/// Cuts off one direction for less than it takes until something is sent again.
+fn lose(from: u32, to: u32) -> What<RolloutNode> {
+    let (from, to) = (vec![NodeId(from)], vec![NodeId(to)]);
+    What::Fault(Fault::Cut { from, to, both_ways: false, for_ms: 300 })
+}
+
+fn proposal_lost() -> Scenario<RolloutSystem> {
+    Scenario {
+        name: "rollout-proposal-lost",
+        about: "A proposal is lost: it is sent again before its time is up, and commits.",
+        system,
+        plan: |_, _| Plan::quiet([(500, roll_out(1, "v2", &[100], 0))]).with(When::AtMs(450), lose(1, 3)),
+        expect: |now| all_serve(now, 1).and_then(|()| first_ended(now, Outcome::Commit)),
+    }
+}
+
+fn vote_lost() -> Scenario<RolloutSystem> {
+    Scenario {
+        name: "rollout-vote-lost",
+        about: "A vote is lost: it is given again when the proposal is sent again, which commits.",
+        system,
+        plan: |_, _| {
+            Plan::quiet([(500, roll_out(1, "v2", &[100], 0))]).with(received(3, "PrepareReq", 1), lose(3, 1))
+        },
+        expect: |now| all_serve(now, 1).and_then(|()| first_ended(now, Outcome::Commit)),
+    }
+}
+
+/// Nobody asks, and no heart beats, before two seconds have passed.
+fn decision_lost() -> Scenario<RolloutSystem> {
+    Scenario {
+        name: "rollout-decision-lost",
+        about: "A decision is lost: it is sent again and acknowledged, long before anybody asks.",
+        system,
+        plan: |_, _| {
+            let plan = Plan::quiet([(500, roll_out(1, "v2", &[100], 0))]);
+            let plan = plan.with(received(1, "PrepareResp", 2), lose(1, 3));
+            Plan { heal_at_ms: 1_100, converge_within_ms: 300, ..plan }
+        },
+        expect: |now| all_serve(now, 1).and_then(|()| first_ended(now, Outcome::Commit)),
+    }
+}
+
+fn long_outage() -> Scenario<RolloutSystem> {
+    Scenario {
+        name: "rollout-long-outage",
+        about: "A participant is down for five minutes: it is heard, and learns COMMIT, as soon as it is back.",
+        system,
+        plan: |_, _| {
+            let plan = Plan::quiet([(500, roll_out(1, "v2", &[100], 0))]);
+            let plan = plan.with(received(3, "Decision", 1), crash(3, 300_000));
+            Plan { heal_at_ms: 302_000, converge_within_ms: 10_000, ..plan }
         },
         expect: |now| all_serve(now, 1).and_then(|()| first_ended(now, Outcome::Commit)),
     }

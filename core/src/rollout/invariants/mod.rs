@@ -11,6 +11,9 @@
 //! | [`accepted`] | `accepted-is-kept` | what a client was told is accepted stays accepted | durability |
 //! | [`once`] | `once-per-request` | a request takes effect once, as it was asked | rule 6 of the [contract](crate::node) |
 //! | [`own_writes`] | `reads-own-writes` | an answered client finds its rollout in the view | session guarantees |
+//! | [`next_version`] | `votes-for-the-next` | who is in doubt is in doubt about its next version | rules 2, 8 and 9 of [`rollout`](super) |
+//! | [`proposals`] | `proposals-tell` | nobody refuses a proposal that tells how its doubt ended | rule 9 of [`rollout`](super) |
+//! | [`timers`] | `timers-fit` | who waits has the timer armed that ends its waiting | rules 3 to 5, 8 and 10 of [`rollout`](super) |
 //!
 //! Beside them stands `write-ahead`, as for every node: see [`told`](crate::told), and `rests.rs` for what rests on
 //! which record here.
@@ -20,18 +23,21 @@
 
 pub mod accepted;
 pub mod monotonic;
+pub mod next_version;
 pub mod no_alarm;
 pub mod once;
 pub mod one_outcome;
 pub mod one_state;
 pub mod own_writes;
 pub mod promises;
+pub mod proposals;
+pub mod timers;
 pub mod unanimous;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::RolloutNode;
-use super::message::{AbortReason, Fact, Outcome, Record, Reply, View};
+use super::message::{AbortReason, Fact, Outcome, Record, Refusal, Reply, View};
 use super::state::Txid;
 use crate::node::{NodeId, RequestId};
 use crate::observation::{History, Invariant, Observation, Observed, Witness};
@@ -56,6 +62,10 @@ pub struct Ledger {
     pub shown: BTreeMap<NodeId, BTreeSet<RequestId>>,
     /// What a client was told is accepted while the view did not show it.
     pub unseen: BTreeSet<(NodeId, RequestId)>,
+    /// The version in the view that each node shows, as far as views are seen.
+    pub shows: BTreeMap<NodeId, u64>,
+    /// Who refused which proposal because of its doubt about which other transaction.
+    pub busy: BTreeSet<(NodeId, Txid, Txid)>,
 }
 
 impl History<RolloutNode> for Ledger {
@@ -69,9 +79,12 @@ impl History<RolloutNode> for Ledger {
                 self.votes.entry(*txid).or_default().insert(node);
                 self.promises(node, *txid);
             }
-            Fact::Refused { txid, .. } => {
+            Fact::Refused { txid, refusal } => {
                 self.outcome(*txid, Outcome::Abort);
                 self.promises(node, *txid);
+                if let Refusal::Busy { txid: doubt } = refusal {
+                    self.busy.insert((node, *txid, *doubt));
+                }
             }
             Fact::Committed { txid, version, digest } => {
                 self.outcome(*txid, Outcome::Commit);
@@ -120,6 +133,7 @@ impl History<RolloutNode> for Ledger {
         if !shown.iter().copied().eq(view.rollouts.iter().map(|rollout| rollout.id)) {
             *shown = view.rollouts.iter().map(|rollout| rollout.id).collect();
         }
+        self.shows.insert(node, view.routing.version);
     }
 }
 
@@ -162,6 +176,9 @@ pub fn all() -> Vec<Invariant<RolloutNode, Ledger>> {
         accepted::invariant(),
         once::invariant(),
         own_writes::invariant(),
+        next_version::invariant(),
+        proposals::invariant(),
+        timers::invariant(),
     ]
 }
 
@@ -261,8 +278,8 @@ fn decided(node: &Observed<'_, RolloutNode>, of: Txid) -> bool {
         && records.any(|record| matches!(record, Record::Decided { txid, .. } if *txid == of))
 }
 
-/// Whether the cluster has come to rest: all nodes up, no doubt left, the same state everywhere, and that
-/// the newest that any node ever committed. `Err` says what is missing.
+/// Whether the cluster has come to rest: all nodes up, no doubt left, the same state everywhere, that
+/// the newest that any node ever committed, and shown to readers. `Err` says what is missing.
 ///
 /// Or the coordinator has lost its disk and stays out, as rule 10 has it, until somebody decides; but only if there
 /// is nobody to learn from.
@@ -287,6 +304,10 @@ pub fn converged(now: &Observation<'_, RolloutNode, Ledger>) -> Result<(), Strin
         if committed.version < now.history.newest() {
             let newest = now.history.newest();
             return Err(format!("{} serves v{}, committed is v{newest}", node.id, committed.version));
+        }
+        let shows = now.history.shows.get(&node.id).copied().unwrap_or(committed.version);
+        if shows != committed.version {
+            return Err(format!("{} shows v{shows} to readers, and serves v{}", node.id, committed.version));
         }
         states.insert(committed);
     }

@@ -1,0 +1,69 @@
+//! Who waits for something has the timer armed that ends the waiting, and no timer outlives what it was for. Ways of
+//! healing overlap, so a timer that nobody arms is healed by another one, and nobody notices; here it is looked at by
+//! itself, at every moment.
+
+use super::Ledger;
+use crate::node::{Node, Word};
+use crate::observation::{Invariant, Observed};
+use crate::rollout::RolloutNode;
+use crate::rollout::healing::Healing;
+use crate::rollout::message::Timer;
+
+/// See the module.
+pub fn invariant() -> Invariant<RolloutNode, Ledger> {
+    Invariant {
+        name: "timers-fit",
+        about: "who waits has the timer armed that ends its waiting, and none of what is over",
+        source: "rules 3 to 5, 8 and 10 of the rollout",
+        check: |now| now.nodes.iter().try_for_each(fits),
+    }
+}
+
+const ALL: [Timer; 6] =
+    [Timer::Vote, Timer::Resend, Timer::Step, Timer::Inquire, Timer::Heartbeat, Timer::Join];
+
+fn fits(node: &Observed<'_, RolloutNode>) -> Result<(), String> {
+    // A specimen is to show what its mistake leads to, not that a timer is wrong on the way.
+    let Some(state) = node.state.filter(|_| node.config.mistake.is_none()) else { return Ok(()) };
+    for timer in &ALL {
+        let (must, may) = wanted(node, state, timer);
+        let is_armed = node.timers.contains(timer);
+        if must && !is_armed {
+            return Err(format!("{} waits, and its timer is not armed: {}", node.id, tell(timer)));
+        }
+        if is_armed && !may {
+            return Err(format!("{} waits for nothing, and its timer is armed: {}", node.id, tell(timer)));
+        }
+    }
+    Ok(())
+}
+
+fn tell(timer: &Timer) -> String {
+    RolloutNode::tell(Word::Timer(timer))
+}
+
+/// Whether a timer must be armed, and whether it may be.
+fn wanted(node: &Observed<'_, RolloutNode>, state: &RolloutNode, timer: &Timer) -> (bool, bool) {
+    let config = node.config;
+    let (is_member, is_coordinator) = (!state.is_joining(), config.is_coordinator());
+    let (is_in_doubt, durable) = (state.durable().prepared.is_some(), state.durable());
+    match timer {
+        // The coordinator collects votes.
+        Timer::Vote => (is_coordinator && is_in_doubt, is_coordinator && is_in_doubt),
+        // Who is alone has nobody to send anything to, and lets it fire for nothing.
+        Timer::Resend => {
+            let is_answered = state.coordination.is_acknowledged() && !is_in_doubt;
+            (is_coordinator && !is_answered && config.heals_by(Healing::Resends), is_coordinator)
+        }
+        // Between two steps.
+        Timer::Step => {
+            (is_coordinator && is_member && !is_in_doubt && durable.running().is_some(), is_coordinator)
+        }
+        Timer::Inquire => {
+            let asks = !is_coordinator && is_in_doubt;
+            (asks && config.heals_by(Healing::Questions), asks)
+        }
+        Timer::Heartbeat => (is_member, is_member),
+        Timer::Join => (!is_member, !is_member),
+    }
+}
