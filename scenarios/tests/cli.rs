@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-const SCENARIOS: usize = 8;
+const SCENARIOS: usize = 12;
 
 /// Runs the binary with the words of `line` as arguments.
 fn coalmine(line: &str) -> Ran {

@@ -64,7 +64,7 @@ fn devices_and_absurd_headers_are_refused() {
     assert!(said.contains("/dev/null: it is no regular file"), "{said}");
     fs::create_dir(folder.join("n9.rec")).expect("the folder is ours");
     let said = verify(&folder).expect_err("a folder in a folder");
-    assert!(said.contains("n9.rec: it is no regular file"), "{said}");
+    assert!(said.contains("n9.rec: it is a folder, not a file"), "{said}");
     fs::remove_dir(folder.join("n9.rec")).expect("it is ours");
     let path = folder.join("n1.rec");
     let huge = fs::File::create(&path).expect("the folder is ours");
