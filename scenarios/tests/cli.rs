@@ -63,6 +63,21 @@ fn is_positive(value: &Value) -> bool {
     value.as_f64().is_some_and(|number| number > 0.0)
 }
 
+/// The story in the README is what its command prints, but for what it leaves out where it says "…".
+#[test]
+fn the_readme_tells_the_story_that_its_command_prints() {
+    const COMMAND: &str = "replay rollout-participant-dies-prepared --seed 1";
+    let readme = include_str!("../../README.md");
+    let (_, after) = readme.split_once(&format!("`cargo coalmine {COMMAND}`")).expect("the command");
+    let story = after.split("```").nth(1).and_then(|block| block.strip_prefix("text\n")).expect("a story");
+    let printed = coalmine(COMMAND).exits(0).stdout();
+    let mut lines = printed.lines();
+    for told in story.lines().filter(|line| line.trim() != "…") {
+        assert!(lines.any(|line| line == told), "{told:?} is not there, or not in this order:\n{printed}");
+    }
+    assert!(story.lines().count() > 10, "{story}");
+}
+
 #[test]
 fn list_names_all_scenarios_and_models_with_a_sentence_each() {
     let json = coalmine("list --format json").exits(0).json();
@@ -128,7 +143,8 @@ fn a_sweep_of_all_ends_with_the_sum_of_all() {
     assert_eq!(all["events"], events);
 
     let text = coalmine("sim all --seeds 0..2").exits(0).stdout();
-    let sum = text.lines().find(|line| line.contains("16 passed, 0 failed"));
+    let passed = format!("{} passed, 0 failed", 2 * SCENARIOS);
+    let sum = text.lines().find(|line| line.contains(&passed));
     assert!(sum.is_some_and(|line| line.contains("all")), "{text}");
 }
 

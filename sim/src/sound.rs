@@ -9,13 +9,16 @@ use std::ops::RangeInclusive;
 
 use coalmine_core::node::{NodeId, RequestId};
 
-use crate::system::{NodeOf, Operation, System};
+use crate::check::{NEVER_PANICS, SETTLES};
+use crate::system::{NodeOf, Operation, System, invariants_of};
 
 /// What members may be called: a number is half of an address of the simulated network.
 pub const IDS: RangeInclusive<u32> = 0..=u16::MAX as u32;
 
-/// The members of a system, if there are some and each has a name of its own; `Err` names what is wrong.
+/// The members of a system, if there are some and each has a name of its own, as its properties have; `Err` names
+/// what is wrong.
 pub fn members<S: System>(system: &S) -> Result<Vec<NodeId>, String> {
+    properties(system)?;
     let members: Vec<_> = system.members().into_iter().map(|(id, _)| id).collect();
     if members.is_empty() {
         return Err("members: this system has none".into());
@@ -29,6 +32,26 @@ pub fn members<S: System>(system: &S) -> Result<Vec<NodeId>, String> {
         }
     }
     Ok(members)
+}
+
+/// Verdicts, capsules and exit codes name a property: no two have one name, and none has that of one built in.
+fn properties<S: System>(system: &S) -> Result<(), String> {
+    let invariants = invariants_of(system).into_iter().map(|it| ("invariants", it.name));
+    let witnesses = system.witnesses().into_iter().map(|it| ("witnesses", it.name));
+    let mut known = BTreeMap::from([(NEVER_PANICS, "built in"), (SETTLES, "built in")]);
+    for (list, name) in invariants.chain(witnesses) {
+        if name.is_empty() || name.contains(|c: char| c.is_control() || "/\\".contains(c)) {
+            return Err(format!(
+                "{list}: {name:?} is no name: it is empty, or has a slash or a control character"
+            ));
+        }
+        if let Some(other) = known.insert(name, list) {
+            return Err(format!(
+                "{list}: {name:?} is the name of two properties, the other is among: {other}"
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// What clients may ask of these members, and what tells them that they are unwell; `Err` names the operation.

@@ -17,7 +17,7 @@ use coalmine_sim::scenario::{Scenario, nothing_more};
 use coalmine_sim::suite::{Job, ModelArgs, ModelDef, Suite};
 use coalmine_sim::system::{Operation, System};
 use coalmine_sim::testing::{self, Unused};
-use coalmine_sim::world::Limits;
+use coalmine_sim::world::{Limits, Rules};
 use serde_json::Value;
 
 /// A node that answers whatever it is asked.
@@ -84,6 +84,47 @@ fn asks(system: &Cluster) -> Plan<Answers> {
 fn scenario(name: &'static str, system: fn() -> Cluster) -> Scenario<Cluster> {
     let expect = nothing_more::<Cluster>;
     Scenario { name, about: "Asks and faults.", system, plan: |system, _| asks(system), expect }
+}
+
+/// Invariants by their names.
+#[derive(Debug)]
+struct Named(&'static [&'static str]);
+
+impl System for Named {
+    type Node = Answers;
+    type History = ();
+
+    fn members(&self) -> Vec<(NodeId, ())> {
+        vec![(NodeId(1), ())]
+    }
+
+    fn operations(&self) -> Vec<Operation<Answers>> {
+        Vec::new()
+    }
+
+    fn invariants(&self) -> Vec<Invariant<Answers, ()>> {
+        self.0
+            .iter()
+            .map(|name| Invariant { name, about: "Holds.", source: "here", check: |_| Ok(()) })
+            .collect()
+    }
+}
+
+/// A verdict names a property: two of one name would be one, and one built in would hide another.
+#[test]
+fn properties_have_names_of_their_own() {
+    assert_eq!(Rules::fits(&Named(&["one", "other"])), Ok(()));
+    let bad = [
+        (&["one", "one"][..], "\"one\" is the name of two"),
+        (&["settles"], "\"settles\" is the name of two"),
+        (&["never-panics"], "\"never-panics\" is the name of two"),
+        (&["a/../b"], "\"a/../b\" is no name"),
+        (&[""], "\"\" is no name"),
+    ];
+    for (names, words) in bad {
+        let why = Rules::fits(&Named(names)).expect_err("it is refused");
+        assert!(why.contains(words), "{why}");
+    }
 }
 
 const SOUND: fn() -> Cluster = || Cluster(&[1, 2], &[(1, 1, 7), (2, 1, 7)]);

@@ -103,7 +103,7 @@ pub struct CheckReport {
     /// The longest of the shortest paths, counted in states (with stateright and more than one thread it may
     /// be longer).
     pub depth: usize,
-    /// What was left out, because no verdict depends on it.
+    /// What was left out, because no invariant depends on it. What is lost matters to settling: see `settling_losses`.
     pub reductions: Vec<&'static str>,
     /// How the search ended.
     pub end: End,
@@ -204,7 +204,7 @@ pub enum Explorer {
     Stateright,
 }
 
-/// What is left out of a search because no verdict depends on it. stateright leaves out nothing but crash points.
+/// What is left out of a search because no invariant depends on it. stateright leaves out nothing but crash points.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Reductions {
     /// Leaves out steps that change nothing but what is under way or left of a budget: a delivery that changes nothing

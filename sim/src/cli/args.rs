@@ -394,10 +394,10 @@ pub struct CheckArgs {
     /// What explores.
     #[arg(long, value_enum, default_value_t = ExplorerArg::Own)]
     pub engine: ExplorerArg,
-    /// Visit everything, also what no verdict depends on. stateright always does.
+    /// Visit everything, also what no invariant depends on. stateright always does.
     #[arg(long)]
     pub full: bool,
-    /// Visit also these kinds of what no verdict depends on.
+    /// Visit also these kinds of what no invariant depends on.
     #[arg(long, value_enum, value_delimiter = ',', value_name = "KINDS", conflicts_with = "full")]
     pub visit: Vec<LeftOut>,
     /// Take worlds for one that differ only in who of the interchangeable members is who, where a model has some

@@ -329,7 +329,12 @@ pub fn check(report: &CheckReport, story: Option<&str>) {
         report.peak_memory_bytes >> 20,
     );
     if !report.reductions.is_empty() {
-        println!("{DIM}left out, as no verdict depends on it: {}{DIM:#}", report.reductions.join(", "));
+        let more =
+            if report.settling_losses.is_empty() { "" } else { "; of losses, settling asks for those below" };
+        println!(
+            "{DIM}left out, as no invariant depends on it: {}{more}{DIM:#}",
+            report.reductions.join(", ")
+        );
     }
     if !report.settling_losses.is_empty() {
         println!("{DIM}{SETTLES} was asked where {}{DIM:#}", report.settling_losses.join("; "));

@@ -48,11 +48,37 @@ fn tables() -> impl Strategy<Value = Table> {
     let reboot = rules(Just(None), found.prop_map(On::Boot), 0..=3);
     let from = prop_oneof![2 => Just(None), 3 => (0_u8..=2).prop_map(Some)];
     let other = rules(from, on(), 0..=4);
-    (boot(Found::Nothing), vec(reboot, 0..=2), vec(other, 2..=6)).prop_map(|(boot, reboot, other)| {
-        let mut table = vec![boot];
-        table.extend(reboot);
-        table.extend(other);
-        table
+    let round = proptest::option::weighted(0.3, rounds());
+    (boot(Found::Nothing), vec(reboot, 0..=2), vec(other, 2..=6), round).prop_map(
+        |(mut boot, reboot, other, round)| {
+            let mut table = Vec::new();
+            if let Some((timer, rules)) = round {
+                boot.ops.push(Op::Arm(timer));
+                table.extend(rules);
+            }
+            table.insert(0, boot);
+            table.extend(reboot);
+            table.extend(other);
+            table
+        },
+    )
+}
+
+/// Rules by which a timer takes a node from state to state, in some of them by chance: whether that comes to rest is
+/// what random rules seldom ask.
+fn rounds() -> impl Strategy<Value = (Timer, Vec<Rule>)> {
+    let go = prop_oneof![
+        4 => (0_u8..=2).prop_map(|to| vec![Op::Goto(to)]),
+        1 => (0_u8..=2, 0_u8..=2)
+            .prop_map(|(one, other)| vec![Op::Choose(vec![vec![Op::Goto(one)], vec![Op::Goto(other)]])]),
+    ];
+    let again = proptest::bool::weighted(0.9);
+    (one_of(Timer::ALL), vec((go, again), 3)).prop_map(|(timer, go)| {
+        let rule = |(from, (mut ops, again)): (u8, (Vec<Op>, bool))| {
+            ops.extend(again.then_some(Op::Arm(timer)));
+            Rule { from: Some(from), on: On::Timer(timer), ops }
+        };
+        (timer, (0..).zip(go).map(rule).collect())
     })
 }
 
