@@ -43,6 +43,8 @@ pub enum Habit {
     },
     /// `n1` tells `n2` to work at every tick.
     Repeats,
+    /// `n1` gives `n2` forty-six jobs at every tick.
+    Piles,
     /// `n1` tells `n2` to work at its first tick.
     TellsOnce,
     /// `n1` sends the token to `n2`, `n3` tells it to work: it does if it has had the token.
@@ -66,6 +68,8 @@ pub enum Word {
     Token,
     /// Work!
     Work,
+    /// One of many.
+    Job(u8),
 }
 
 impl Restless {
@@ -76,6 +80,7 @@ impl Restless {
                 cx.send(NodeId(2), Word::Token);
             }
             Habit::Repeats | Habit::TellsOnce => cx.send(NodeId(2), Word::Work),
+            Habit::Piles => (0..46).for_each(|job| cx.send(NodeId(2), Word::Job(job))),
             Habit::Heeds => cx.send(NodeId(2), Word::Token),
             Habit::RestsAfterSeventy
             | Habit::RestsForTwenty
@@ -120,12 +125,12 @@ impl Restless {
                     Self::begin(*habit, *members, cx);
                 }
             }
-            Habit::Repeats if me.0 == 1 => Self::begin(*habit, *members, cx),
+            Habit::Repeats | Habit::Piles if me.0 == 1 => Self::begin(*habit, *members, cx),
             Habit::TellsOnce if me.0 == 1 && self.count == 0 => {
                 self.count += 1;
                 Self::begin(*habit, *members, cx);
             }
-            Habit::Delegates { .. } | Habit::Repeats | Habit::TellsOnce | Habit::Heeds => {}
+            Habit::Delegates { .. } | Habit::Repeats | Habit::Piles | Habit::TellsOnce | Habit::Heeds => {}
         }
     }
 }
@@ -157,7 +162,7 @@ impl Node for Restless {
                 cx.set_timer((), Duration::from_secs(1));
                 self.tick(config, cx);
             }
-            Event::Message { message: Word::Work, .. } => {
+            Event::Message { message: Word::Work | Word::Job(_), .. } => {
                 self.has_worked |= config.1 != Habit::Heeds || self.count == 1;
             }
             Event::Message { message: Word::Token, .. } if config.1 == Habit::Heeds => self.count = 1,
@@ -218,7 +223,7 @@ impl System for RestlessSystem {
             Habit::BacksOff | Habit::Gambles => node.count == 1,
             Habit::Wavers => node.count % 2 == 1,
             Habit::Heeds => id.0 != 2 || node.has_worked,
-            Habit::Delegates { all: true } | Habit::Repeats | Habit::TellsOnce => {
+            Habit::Delegates { all: true } | Habit::Repeats | Habit::Piles | Habit::TellsOnce => {
                 id.0 == 1 || node.has_worked
             }
             Habit::Delegates { all: false } => others().any(|(_, node)| node.has_worked),
@@ -259,6 +264,7 @@ pub fn models() -> Vec<ModelDef<RestlessSystem>> {
         model("delegates", 2, of!(Habit::Delegates { all: true })),
         model("delegates-to-one", 6, of!(Habit::Delegates { all: false })),
         model("repeats", 2, of!(Habit::Repeats)),
+        model("piles", 2, of!(Habit::Piles)),
         model("tells-once", 2, of!(Habit::TellsOnce)),
         model("heeds", 3, of!(Habit::Heeds)),
     ]

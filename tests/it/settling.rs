@@ -123,6 +123,22 @@ fn a_part_may_be_lost() {
     assert_eq!(report.settling_losses, ["nothing is lost"]);
 }
 
+/// Where more may be lost together than settling asks for, and the search leaves losses out, nobody knows.
+#[test]
+fn what_is_not_asked_is_not_known() {
+    let of = |drops, losses| {
+        let reductions = Reductions { losses, ..Reductions::USUAL };
+        let options = CheckOptions { reductions, max_steps: Some(200), ..CheckOptions::default() };
+        check("piles", losing(drops), options).0
+    };
+    let report = of(2, true);
+    assert_eq!(report.properties[SETTLES], Verdict::Unknown, "{report:#?}");
+    assert!(report.settling_unknown.is_some_and(|it| it.why.contains("in more than 1000 ways")));
+    for report in [of(1, true), of(2, false)] {
+        assert_eq!(report.properties[SETTLES], Verdict::HoldsSoFar, "{report:#?}");
+    }
+}
+
 /// What is sent during the rounds may be lost as well.
 #[test]
 fn something_may_be_lost_in_between() {

@@ -13,7 +13,7 @@ use coalmine_core::node::{Node, Word};
 /// Of so many packets under way every part is lost in turn.
 const FEW: usize = 4;
 /// So many sets of packets that the budget for drops allows are lost in turn, by size.
-const SETS: usize = 128;
+const SETS: usize = 1_000;
 
 /// What is lost in turn, in words.
 pub fn asked(limits: &Limits) -> Vec<String> {
@@ -27,7 +27,10 @@ pub fn asked(limits: &Limits) -> Vec<String> {
         asked.push("all on each link".into());
     }
     if limits.drops > 1 {
-        asked.push(format!("up to {} together, while these are no more than {SETS} sets", limits.drops));
+        asked.push(format!(
+            "up to {} together; where these are more than {SETS} sets it is not known",
+            limits.drops
+        ));
     }
     asked
 }
@@ -49,7 +52,9 @@ impl<S: System> Settling<'_, '_, S> {
         let space = self.space;
         let under_way = space.under_way(row);
         let left = space.rules.limits.drops - space.budgets.get(row[row.len() - 1]).spent.drops;
-        sets(under_way.len(), usize::from(left), &mut |lost| self.lose(row, state, &under_way, lost, 0))
+        let all =
+            sets(under_way.len(), usize::from(left), &mut |lost| self.lose(row, state, &under_way, lost, 0))?;
+        space.all_were_asked(all, left)
     }
 
     /// Whether the system settles from a state whatever is lost after these rounds.
@@ -81,7 +86,8 @@ impl<S: System> Settling<'_, '_, S> {
         if limits.cuts > 0 {
             alike(&|a, b| (a.from, a.place) == (b.from, b.place))?;
         }
-        sets(count, usize::from(limits.drops).max(1), &mut lose)
+        let all = sets(count, usize::from(limits.drops).max(1), &mut lose)?;
+        space.all_were_asked(all, limits.drops)
     }
 
     /// Whether the system settles from a state if these are lost.
@@ -128,6 +134,16 @@ impl<S: System> Space<'_, S> {
         packets.collect()
     }
 
+    /// Where a search leaves losses out, settling must have asked for all that its budget allows.
+    fn all_were_asked(&self, all: bool, drops: u8) -> Result<(), Unsettled> {
+        if all || !self.reductions.losses {
+            return Ok(());
+        }
+        Err(Unsettled::Unknown(format!(
+            "up to {drops} messages may be lost together, in more than {SETS} ways: ask with --visit losses"
+        )))
+    }
+
     fn tell_lost(&self, under_way: &[UnderWay<'_>], lost: &[usize]) -> String {
         if lost.len() == under_way.len() {
             return "all that is under way lost".into();
@@ -147,14 +163,15 @@ impl<S: System> Space<'_, S> {
     }
 }
 
-/// The sets of at most `most` of so many, by size, while they are no more than [`SETS`]; those of one in any case.
-fn sets<E>(count: usize, most: usize, each: &mut impl FnMut(&[usize]) -> Result<(), E>) -> Result<(), E> {
+/// The sets of at most `most` of so many, by size, while they are no more than [`SETS`]; those of one in any case. Says
+/// whether these were all.
+fn sets<E>(count: usize, most: usize, each: &mut impl FnMut(&[usize]) -> Result<(), E>) -> Result<bool, E> {
     let (mut sets, mut together) = (0, 1);
     for size in 1..=most.min(count) {
         together = together * (count - size + 1) / size; // as many sets have this size
         sets += together;
         if size > 1 && sets > SETS {
-            break;
+            return Ok(false);
         }
         let mut set: Vec<_> = (0..size).collect();
         loop {
@@ -164,7 +181,7 @@ fn sets<E>(count: usize, most: usize, each: &mut impl FnMut(&[usize]) -> Result<
             (raised..size).for_each(|it| set[it] = from + it - raised);
         }
     }
-    Ok(())
+    Ok(true)
 }
 
 #[cfg(test)]
@@ -173,11 +190,11 @@ mod tests {
 
     fn all(count: usize, most: usize) -> Vec<Vec<usize>> {
         let mut all = Vec::new();
-        let listed: Result<(), ()> = sets(count, most, &mut |set| {
+        let listed: Result<bool, ()> = sets(count, most, &mut |set| {
             all.push(set.to_vec());
             Ok(())
         });
-        assert_eq!(listed, Ok(()));
+        assert_eq!(listed, Ok(count < 45 || most < 2), "{count} {most}");
         all
     }
 
@@ -186,8 +203,8 @@ mod tests {
         assert_eq!(all(3, 2), [vec![0], vec![1], vec![2], vec![0, 1], vec![0, 2], vec![1, 2]]);
         assert_eq!(all(2, 7).len(), 3);
         assert_eq!((all(0, 2).len(), all(5, 0).len()), (0, 0));
-        assert_eq!(all(15, 2).len(), 120);
-        assert_eq!(all(16, 2).len(), 16, "136 are more than {SETS}");
+        assert_eq!(all(44, 2).len(), 990);
+        assert_eq!(all(45, 2).len(), 45, "1,035 are more than {SETS}");
         assert_eq!(all(200, 1).len(), 200);
     }
 }
