@@ -60,7 +60,7 @@ impl<S: System> Scenario<S> {
 
     /// Whether a plan can be run; `Err` names what is wrong, and where. Asked before every run, of either engine.
     pub fn check(&self, plan: &Plan<NodeOf<S>>) -> Result<(), String> {
-        sound::members(&(self.system)())?;
+        sound::system(&(self.system)())?;
         plan.check(&sound::members(&self.system_of(plan)?)?)
     }
 

@@ -15,10 +15,14 @@ use crate::system::{NodeOf, Operation, System, invariants_of};
 /// What members may be called: a number is half of an address of the simulated network.
 pub const IDS: RangeInclusive<u32> = 0..=u16::MAX as u32;
 
-/// The members of a system, if there are some and each has a name of its own, as its properties have; `Err` names
-/// what is wrong.
-pub fn members<S: System>(system: &S) -> Result<Vec<NodeId>, String> {
+/// The [members] of a system whose properties have names of their own; `Err` names what is wrong.
+pub fn system<S: System>(system: &S) -> Result<Vec<NodeId>, String> {
     properties(system)?;
+    members(system)
+}
+
+/// The members of a system, if there are some and each has a name of its own; `Err` names what is wrong.
+pub fn members<S: System>(system: &S) -> Result<Vec<NodeId>, String> {
     let members: Vec<_> = system.members().into_iter().map(|(id, _)| id).collect();
     if members.is_empty() {
         return Err("members: this system has none".into());

@@ -66,6 +66,16 @@ fn first_ended(now: &Now<'_>, outcome: Outcome) -> Result<(), String> {
     }
 }
 
+/// A rollout of one step, by transaction [`FIRST`].
+fn one_step() -> Plan<RolloutNode> {
+    Plan::quiet([(500, roll_out(1, "v2", &[100], 0))])
+}
+
+/// It commits at once, and not when it is tried again.
+fn one_step_commits(now: &Now<'_>) -> Result<(), String> {
+    all_serve(now, 1).and_then(|()| first_ended(now, Outcome::Commit))
+}
+
 fn calm() -> Scenario<RolloutSystem> {
     Scenario {
         name: "rollout-calm",
@@ -94,11 +104,8 @@ fn participant_dies_prepared() -> Scenario<RolloutSystem> {
         name: "rollout-participant-dies-prepared",
         about: "A participant crashes after its vote, when the decision reaches it: it must learn COMMIT.",
         system,
-        plan: |_, _| {
-            Plan::quiet([(500, roll_out(1, "v2", &[100], 0))])
-                .with(received(3, "Decision", 1), crash(3, 5_000))
-        },
-        expect: |now| all_serve(now, 1).and_then(|()| first_ended(now, Outcome::Commit)),
+        plan: |_, _| one_step().with(received(3, "Decision", 1), crash(3, 5_000)),
+        expect: one_step_commits,
     }
 }
 
@@ -107,10 +114,7 @@ fn coordinator_dies_undecided() -> Scenario<RolloutSystem> {
         name: "rollout-coordinator-dies-undecided",
         about: "The coordinator crashes when the last vote reaches it: presumed abort, and the step is tried again.",
         system,
-        plan: |_, _| {
-            Plan::quiet([(500, roll_out(1, "v2", &[100], 0))])
-                .with(received(1, "PrepareResp", 2), crash(1, 3_000))
-        },
+        plan: |_, _| one_step().with(received(1, "PrepareResp", 2), crash(1, 3_000)),
         expect: |now| all_serve(now, 1).and_then(|()| first_ended(now, Outcome::Abort)),
     }
 }
@@ -120,10 +124,8 @@ fn coordinator_dies_decided() -> Scenario<RolloutSystem> {
         name: "rollout-coordinator-dies-decided",
         about: "The coordinator crashes when COMMIT is durable and nobody has heard it: all block, then commit.",
         system,
-        plan: |_, _| {
-            Plan::quiet([(500, roll_out(1, "v2", &[100], 0))]).with(durable(1, "Decided", 1), crash(1, 8_000))
-        },
-        expect: |now| all_serve(now, 1).and_then(|()| first_ended(now, Outcome::Commit)),
+        plan: |_, _| one_step().with(durable(1, "Decided", 1), crash(1, 8_000)),
+        expect: one_step_commits,
     }
 }
 
@@ -138,8 +140,8 @@ fn proposal_lost() -> Scenario<RolloutSystem> {
         name: "rollout-proposal-lost",
         about: "A proposal is lost: it is sent again before its time is up, and commits.",
         system,
-        plan: |_, _| Plan::quiet([(500, roll_out(1, "v2", &[100], 0))]).with(When::AtMs(450), lose(1, 3)),
-        expect: |now| all_serve(now, 1).and_then(|()| first_ended(now, Outcome::Commit)),
+        plan: |_, _| one_step().with(When::AtMs(450), lose(1, 3)),
+        expect: one_step_commits,
     }
 }
 
@@ -148,10 +150,8 @@ fn vote_lost() -> Scenario<RolloutSystem> {
         name: "rollout-vote-lost",
         about: "A vote is lost: it is given again when the proposal is sent again, which commits.",
         system,
-        plan: |_, _| {
-            Plan::quiet([(500, roll_out(1, "v2", &[100], 0))]).with(received(3, "PrepareReq", 1), lose(3, 1))
-        },
-        expect: |now| all_serve(now, 1).and_then(|()| first_ended(now, Outcome::Commit)),
+        plan: |_, _| one_step().with(received(3, "PrepareReq", 1), lose(3, 1)),
+        expect: one_step_commits,
     }
 }
 
@@ -162,11 +162,11 @@ fn decision_lost() -> Scenario<RolloutSystem> {
         about: "A decision is lost: it is sent again and acknowledged, long before anybody asks.",
         system,
         plan: |_, _| {
-            let plan = Plan::quiet([(500, roll_out(1, "v2", &[100], 0))]);
+            let plan = one_step();
             let plan = plan.with(received(1, "PrepareResp", 2), lose(1, 3));
             Plan { heal_at_ms: 1_100, converge_within_ms: 300, ..plan }
         },
-        expect: |now| all_serve(now, 1).and_then(|()| first_ended(now, Outcome::Commit)),
+        expect: one_step_commits,
     }
 }
 
@@ -176,11 +176,11 @@ fn long_outage() -> Scenario<RolloutSystem> {
         about: "A participant is down for five minutes: it is heard, and learns COMMIT, as soon as it is back.",
         system,
         plan: |_, _| {
-            let plan = Plan::quiet([(500, roll_out(1, "v2", &[100], 0))]);
+            let plan = one_step();
             let plan = plan.with(received(3, "Decision", 1), crash(3, 300_000));
             Plan { heal_at_ms: 302_000, converge_within_ms: 10_000, ..plan }
         },
-        expect: |now| all_serve(now, 1).and_then(|()| first_ended(now, Outcome::Commit)),
+        expect: one_step_commits,
     }
 }
 
@@ -192,8 +192,7 @@ fn partition() -> Scenario<RolloutSystem> {
         plan: |_, _| {
             let others = vec![NodeId(2), NodeId(3)];
             let cut = Fault::Cut { from: vec![NodeId(1)], to: others, both_ways: true, for_ms: 8_000 };
-            Plan::quiet([(500, roll_out(1, "v2", &[100], 0))])
-                .with(received(3, "PrepareReq", 1), What::Fault(cut))
+            one_step().with(received(3, "PrepareReq", 1), What::Fault(cut))
         },
         expect: nothing_more::<RolloutSystem>,
     }

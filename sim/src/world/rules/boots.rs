@@ -5,9 +5,9 @@
 //!
 //! Members boot in any order: the order decides which members an invariant sees up beside which others, and, where
 //! the [order of facts] matters, what the history holds. Whoever is slow to start boots when the others have begun to
-//! act; what they send to it waits until then. (That it is lost takes a loss, as anywhere.) A model may say how many may be [late](Limits::late_boots); then all others
-//! boot before anything else happens. A search *starts* in every world in which so many have booted and nothing else
-//! has happened; to come there takes no step.
+//! act; what they send to it waits until then. (That it is lost takes a loss, as anywhere.) A model may say how many
+//! may be [late](Limits::late_boots); then all others boot before anything else happens. A search *starts* in every
+//! world in which so many have booted and nothing else has happened; to come there takes no step.
 //!
 //! What is missed where nobody may be late: what invariants see while a member is down, and facts that are told late.
 //! Whatever else a late member could do it can do as well by booting early and doing nothing for a while: nothing
@@ -22,7 +22,7 @@ use std::collections::{BTreeSet, VecDeque};
 use coalmine_core::disk::LossyDisk;
 use coalmine_core::node::NodeId;
 
-use super::{Action, Rules, Step};
+use super::{Action, Rules, Step, Transition};
 use crate::faults::Directions;
 use crate::system::{ConfigOf, NodeOf, System};
 use crate::world::shared::{Shared, fingerprint};
@@ -106,7 +106,13 @@ impl<S: System> Rules<S> {
 
     /// Whether nothing may happen yet but first boots.
     pub fn is_starting(&self, world: &World<S>) -> bool {
-        world.slots.iter().filter(|slot| slot.lives > 0).count() < self.first_boots()
+        world.slots.len() - self.still_to_boot(world) < self.first_boots()
+    }
+
+    /// All first boots that may happen.
+    pub(super) fn boots(&self, world: &World<S>, out: &mut Vec<Transition<S>>) {
+        let places = (0..world.slots.len()).filter(|&place| world.slots[place].lives == 0);
+        places.for_each(|place| self.step(world, place, Step::Boot, out));
     }
 
     /// All worlds in which other things than first boots may begin to happen, the plainest first.
@@ -116,8 +122,7 @@ impl<S: System> Rules<S> {
         let mut known = BTreeSet::new();
         while let Some((world, way)) = booting.pop_front() {
             let mut boots = Vec::new();
-            let places = (0..world.slots.len()).filter(|&place| world.slots[place].lives == 0);
-            places.for_each(|place| self.step(&world, place, Step::Boot, &mut boots));
+            self.boots(&world, &mut boots);
             for boot in boots {
                 let verdict = boot.next.verdict;
                 if !known.insert(fingerprint(&boot.next)) {

@@ -149,7 +149,7 @@ impl<S: System> Rules<S> {
     /// Whether there can be rules for a system: its members and operations make sense, and a world counts what was
     /// asked, and what was seen, in one word each.
     pub fn fits(system: &S) -> Result<(), String> {
-        sound::operations(system, &sound::members(system)?)?;
+        sound::operations(system, &sound::system(system)?)?;
         let properties = invariants_of(system).len() + system.witnesses().len();
         if properties > MAX_PROPERTIES {
             return Err(format!("{properties} invariants and witnesses are more than {MAX_PROPERTIES}"));
@@ -196,8 +196,7 @@ impl<S: System> Rules<S> {
             return;
         }
         if self.is_starting(world) {
-            let places = (0..world.slots.len()).filter(|&place| world.slots[place].lives == 0);
-            return places.for_each(|place| self.step(world, place, Step::Boot, out));
+            return self.boots(world, out);
         }
         let spent = &world.spent;
         for packet in &world.packets {
@@ -299,13 +298,7 @@ impl<S: System> Rules<S> {
     }
 
     /// A step in all its ways.
-    pub(super) fn step(
-        &self,
-        world: &World<S>,
-        place: usize,
-        step: Step<NodeOf<S>>,
-        out: &mut Vec<Transition<S>>,
-    ) {
+    fn step(&self, world: &World<S>, place: usize, step: Step<NodeOf<S>>, out: &mut Vec<Transition<S>>) {
         let mut begun = world.clone();
         self.begin(&mut begun, &step);
         let slot = &world.slots[place];

@@ -52,9 +52,7 @@ impl<S: System> Settling<'_, '_, S> {
         let space = self.space;
         let under_way = space.under_way(row);
         let left = space.rules.limits.drops - space.budgets.get(row[row.len() - 1]).spent.drops;
-        let all =
-            sets(under_way.len(), usize::from(left), &mut |lost| self.lose(row, state, &under_way, lost, 0))?;
-        space.all_were_asked(all, left)
+        space.together(under_way.len(), left, &mut |lost| self.lose(row, state, &under_way, lost, 0))
     }
 
     /// Whether the system settles from a state whatever is lost after these rounds.
@@ -86,8 +84,7 @@ impl<S: System> Settling<'_, '_, S> {
         if limits.cuts > 0 {
             alike(&|a, b| (a.from, a.place) == (b.from, b.place))?;
         }
-        let all = sets(count, usize::from(limits.drops).max(1), &mut lose)?;
-        space.all_were_asked(all, limits.drops)
+        space.together(count, limits.drops.max(1), &mut lose)
     }
 
     /// Whether the system settles from a state if these are lost.
@@ -134,13 +131,19 @@ impl<S: System> Space<'_, S> {
         packets.collect()
     }
 
-    /// Where a search leaves losses out, settling must have asked for all that its budget allows.
-    fn all_were_asked(&self, all: bool, drops: u8) -> Result<(), Unsettled> {
-        if all || !self.reductions.losses {
+    /// Asks for each set of at most so many of what is under way. Where these are too many it is not known what the
+    /// others come to, unless the search visits losses itself.
+    fn together(
+        &self,
+        count: usize,
+        most: u8,
+        each: &mut impl FnMut(&[usize]) -> Result<(), Unsettled>,
+    ) -> Result<(), Unsettled> {
+        if sets(count, usize::from(most), each)? || !self.reductions.losses {
             return Ok(());
         }
         Err(Unsettled::Unknown(format!(
-            "up to {drops} messages may be lost together, in more than {SETS} ways: ask with --visit losses"
+            "up to {most} messages may be lost together, in more than {SETS} ways: ask with --visit losses"
         )))
     }
 
