@@ -78,6 +78,16 @@ fn the_readme_tells_the_story_that_its_command_prints() {
     assert!(story.lines().count() > 10, "{story}");
 }
 
+/// Where nobody asks whether states settle fewer are visited: that is another space, and not a changed one.
+#[test]
+fn a_space_is_as_large_as_is_pinned_only_where_settling_is_asked() {
+    let asked = coalmine("check abd --format json --no-capsule").exits(0).json();
+    assert_eq!((&asked["expected_states"], &asked["unique_states"]), (&940.into(), &940.into()), "{asked}");
+    let not_asked = coalmine("check abd --no-settle --format json --no-capsule").exits(0).json();
+    assert_eq!(not_asked["expected_states"], Value::Null, "{not_asked}");
+    assert!(not_asked["unique_states"].as_u64() < asked["unique_states"].as_u64(), "{not_asked}");
+}
+
 #[test]
 fn list_names_all_scenarios_and_models_with_a_sentence_each() {
     let json = coalmine("list --format json").exits(0).json();
