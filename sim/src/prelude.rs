@@ -5,10 +5,10 @@ pub use coalmine_core::observation::{Facts, History, Invariant, Observation, Wit
 pub use coalmine_core::told::{RestsOn, Told};
 pub use coalmine_real::face::Face;
 
-pub use crate::chaos::{Chaos, chaos};
-pub use crate::faults::Fault;
-pub use crate::plan::{Draw, Plan, PlanStep, What, When};
-pub use crate::scenario::{Scenario, nothing_more};
+pub use crate::spec::chaos::{Chaos, chaos};
+pub use crate::spec::faults::Fault;
+pub use crate::spec::plan::{Draw, Plan, PlanStep, What, When};
+pub use crate::spec::scenario::{Scenario, nothing_more};
+pub use crate::spec::system::{Operation, System};
 pub use crate::suite::{Job, ModelArgs, ModelDef, Suite};
-pub use crate::system::{Operation, System};
 pub use crate::world::{Disk, Limits, Network};

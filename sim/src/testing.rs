@@ -13,15 +13,15 @@ use std::panic::Location;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
-use crate::capsule::{Expected, File};
 use crate::check::CheckOptions;
-use crate::faults::Effect;
-use crate::paste;
-use crate::run::Verdict;
+use crate::engine::report::Verdict;
+use crate::files::capsule::{Expected, File};
+use crate::spec::faults::Effect;
 use crate::suite::{AnyScenario, FileOutcome, ModelArgs, Suite};
 use crate::sweep::confirm::confirm;
 use crate::sweep::twin::{self, Launch};
 use crate::sweep::{self, Seeds, SweepOptions, SweepPart, SweepReport};
+use coalmine_real::paste;
 
 /// The environment variable that says which seeds a [`sweep`](sweep()) runs instead of those in the test.
 pub const SEEDS: &str = "COALMINE_SEEDS";

@@ -10,8 +10,8 @@ use coalmine::register::RegisterSystem;
 use coalmine::{counter, register, twophase};
 use coalmine_core::register::Server;
 use coalmine_sim::check::{CheckOptions, CheckReport, Explorer, Reductions};
+use coalmine_sim::spec::system::System;
 use coalmine_sim::suite::{AnyModel, ModelArgs, ModelDef};
-use coalmine_sim::system::System;
 use coalmine_sim::world::{Action, Disk, Limits, Rules, Step, World};
 
 /// Rows with more states are left to a release build and a command line.

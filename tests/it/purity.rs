@@ -170,14 +170,14 @@ pub fn sources(folder: &Path) -> Vec<PathBuf> {
 
 /// What may be said all the same: where, what, and why no run depends on it.
 const EXCEPTIONS: [(&str, &str, &str); 12] = [
-    ("sim/src/madsim/mod.rs", "Instant", "a report says how long its run took outside"),
-    ("sim/src/madsim/mod.rs", "Instant::now", "the same"),
-    ("sim/src/world/engine/mod.rs", "Instant", "a report says how long its run took outside"),
-    ("sim/src/world/engine/mod.rs", "Instant::now", "the same"),
+    ("sim/src/engine/madsim/mod.rs", "Instant", "a report says how long its run took outside"),
+    ("sim/src/engine/madsim/mod.rs", "Instant::now", "the same"),
+    ("sim/src/engine/direct/mod.rs", "Instant", "a report says how long its run took outside"),
+    ("sim/src/engine/direct/mod.rs", "Instant::now", "the same"),
     ("sim/src/world/walk.rs", "Instant", "a report says how long its walk took outside"),
     ("sim/src/world/walk.rs", "Instant::now", "the same"),
-    ("sim/src/madsim/runtime.rs", "Instant", "madsim's clock tells its time in them"),
-    ("sim/src/madsim/link.rs", "Instant", "madsim's clock tells its time in them"),
+    ("sim/src/engine/madsim/runtime.rs", "Instant", "madsim's clock tells its time in them"),
+    ("sim/src/engine/madsim/link.rs", "Instant", "madsim's clock tells its time in them"),
     ("sim/src/trace/html/states.rs", "HashMap", "it is looked up, and never gone through in its order"),
     ("sim/src/world/rules/mod.rs", "OnceLock", "it follows from the system, and belongs to one set of rules"),
     ("real/src/files.rs", "process::id", "two processes may write the same file; no run writes one"),
@@ -191,8 +191,8 @@ fn nothing_a_run_passes_through_is_drawn_from_the_process() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().expect("the repository");
     let folders = [
         "core/src",
-        "sim/src/engine",
-        "sim/src/madsim",
+        "sim/src/engine/shared",
+        "sim/src/engine/madsim",
         "sim/src/trace",
         "sim/src/world",
         "scenarios/src",

@@ -16,10 +16,10 @@ use coalmine_core::rollout::invariants::{self, Ledger};
 use coalmine_core::rollout::message::{Answer, Fact, Message, Record, Refusal, Timer};
 use coalmine_core::rollout::state::{ModelId, RoutingState, Txid, WHOLE_BP};
 use coalmine_core::told::Told;
-use coalmine_sim::faults::Effect;
-use coalmine_sim::run::{Engine, RunOptions, Verdict};
-use coalmine_sim::scenario::Scenario;
-use coalmine_sim::system::System;
+use coalmine_sim::engine::report::{Engine, RunOptions, Verdict};
+use coalmine_sim::spec::faults::Effect;
+use coalmine_sim::spec::scenario::Scenario;
+use coalmine_sim::spec::system::System;
 
 const FIRST: Txid = Txid { generation: 1, epoch: 1, number: 1 };
 

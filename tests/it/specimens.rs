@@ -6,7 +6,7 @@ use std::process::Command;
 
 use coalmine_core::rollout::mistake::Mistake;
 use coalmine_sim::check::{CheckOptions, Verdict as Property};
-use coalmine_sim::run::{Engine, Verdict};
+use coalmine_sim::engine::report::{Engine, Verdict};
 use coalmine_sim::suite::{AnyModel, AnyScenario, ModelArgs};
 use coalmine_sim::sweep::{SweepOptions, SweepReport, sweep};
 use coalmine_tests::{chaos_of, model_of};

@@ -9,11 +9,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use coalmine_sim::capsule::File;
-use coalmine_sim::faults::Effects;
+use coalmine_sim::engine::report::{Engine, Verdict};
+use coalmine_sim::files::capsule::File;
 use coalmine_sim::panics::Panic;
-use coalmine_sim::run::{Engine, Verdict};
 use coalmine_sim::shrink::Shrinking;
+use coalmine_sim::spec::faults::Effects;
 use coalmine_sim::suite::{AnyScenario, FileOutcome, Outcome, Shrunk, Steps, Suite};
 use coalmine_sim::sweep::merge::{merge, read};
 use coalmine_sim::sweep::times::Times;

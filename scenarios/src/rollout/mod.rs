@@ -12,9 +12,9 @@ use coalmine_core::rollout::invariants::{self, Ledger};
 use coalmine_core::rollout::message::{Record, Request, Timer};
 use coalmine_core::rollout::mistake::Mistake;
 use coalmine_core::rollout::state::{ModelId, RoutingState, Txid, WHOLE_BP};
-use coalmine_sim::plan::What;
+use coalmine_sim::spec::plan::What;
+use coalmine_sim::spec::system::{Operation, System};
 use coalmine_sim::suite::{ModelArgs, ModelDef};
-use coalmine_sim::system::{Operation, System};
 use coalmine_sim::world::{Disk, Limits};
 
 /// A cluster, and how many rollouts clients ask of it.

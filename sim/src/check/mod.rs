@@ -24,7 +24,7 @@ use serde::Serialize;
 
 pub use self::settling::{NotKnown, SETTLE_ROUNDS, SETTLES, Unsettled};
 use crate::cli::thousands;
-use crate::system::{NodeOf, System};
+use crate::spec::system::{NodeOf, System};
 use crate::world::rules::PANICKED;
 use crate::world::{Action, Limits, Rules, World};
 

@@ -7,7 +7,7 @@ use stateright::{Model, Property};
 
 use super::NEVER_PANICS;
 use crate::panics::catch;
-use crate::system::System;
+use crate::spec::system::System;
 use crate::trace::text::tell_effect;
 use crate::world::rules::{MAX_PROPERTIES, PANICKED};
 use crate::world::{Rules, Transition, World};

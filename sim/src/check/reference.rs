@@ -6,7 +6,7 @@ use stateright::{Checker, HasDiscoveries, Model};
 
 use super::explorer::broken;
 use super::{Broken, CheckOptions, CheckProgress, Found, NEVER_PANICS, Stop};
-use crate::system::System;
+use crate::spec::system::System;
 use crate::world::Rules;
 use crate::world::rules::PANICKED;
 

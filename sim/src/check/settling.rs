@@ -14,7 +14,7 @@ use crate::panics::Panic;
 ///
 /// After each of these steps the disk of who took it syncs what it held then. So a round follows from the state, but for what nodes
 /// [choose](coalmine_core::node::Context::choose), and the states between rounds repeat, or go on changing for ever.
-/// The system settles if everything has [converged](crate::system::System::converged) in all rounds that repeat: at
+/// The system settles if everything has [converged](crate::spec::system::System::converged) in all rounds that repeat: at
 /// every moment, between rounds and after each step of them. How long it takes to come there does not matter. A timer
 /// that changes something is no rest: only what it comes to at last is.
 ///
@@ -33,7 +33,7 @@ use crate::panics::Panic;
 /// every part. The budget bounds the search, not what is lost here.
 ///
 /// Where a member is [gone](crate::world::Limits::without), it is down instead, and the others must
-/// [go on](crate::system::System::goes_on_without).
+/// [go on](crate::spec::system::System::goes_on_without).
 pub const SETTLES: &str = "settles";
 
 /// After how many rounds nobody waits any longer, if nobody says.

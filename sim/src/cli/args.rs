@@ -10,7 +10,7 @@ use clap::builder::RangedU64ValueParser;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::check::{CheckOptions, Explorer, Reductions, SETTLE_ROUNDS};
-use crate::run::Engine;
+use crate::engine::report::Engine;
 use crate::suite::{ModelArgs, NODES, OPERATIONS, Suite};
 use crate::sweep::{Engines, Seeds, Shard};
 use crate::world::Disk;

@@ -25,13 +25,13 @@ use serde_json::json;
 
 use self::args::{CheckArgs, Cli, Command, ExploreArgs, Format};
 use self::signals::Signals;
-use crate::capsule::File;
 use crate::check::{
     CheckOptions, CheckReport, End, Explorer, INTERRUPTED, NEVER_PANICS, SETTLES, Verdict as Property,
 };
-use crate::files;
+use crate::files::capsule::File;
 use crate::suite::{AnyModel, AnyScenario, Explanation, Job, ModelArgs, Suite};
 use crate::sweep::{SweepOptions, SweepPart, twin};
+use coalmine_real::files;
 
 pub(crate) use self::output::thousands;
 

@@ -17,13 +17,13 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use crate::check::{CheckReport, NEVER_PANICS, NotKnown, SETTLES, Verdict as Property};
-use crate::faults::Effect;
-use crate::paste;
-use crate::run::{Engine, Verdict};
+use crate::engine::report::{Engine, Verdict};
+use crate::spec::faults::Effect;
 use crate::suite::{Job, Outcome, Shrunk};
 use crate::sweep::merge::ALL;
 use crate::sweep::{Failure, SweepReport};
 use crate::verify::{Verified, Violated};
+use coalmine_real::paste;
 
 thread_local! {
     /// Why standard output takes no more. A command prints on one thread only.

@@ -8,14 +8,14 @@ use serde_json::json;
 use super::args::{Format, PlanArgs, ReplayArgs, ShrinkArgs};
 use super::signals::Signals;
 use super::{CAPSULES, NOT_DETERMINISTIC, VIOLATED, beside, can_be_written, find_scenario, output};
-use crate::capsule::{Expected, File};
-use crate::path::Piece;
-use crate::run::{Engine, Verdict};
+use crate::engine::report::{Engine, Verdict};
+use crate::files::capsule::{Expected, File};
+use crate::files::path::Piece;
 use crate::suite::{AnyScenario, FileOutcome, Outcome, Shrunk, Suite};
 use crate::sweep::confirm::{self, Unreplayed};
 use crate::sweep::twin::Launch;
 use crate::trace::html::{self, LeftOut, Page};
-use crate::{files, paste};
+use coalmine_real::{files, paste};
 
 /// Runs a seed or a file again, and tells the story.
 pub fn replay(suite: &Suite, args: &ReplayArgs, format: Format) -> Result<u8, String> {

@@ -10,13 +10,13 @@ use super::signals::Signals;
 use super::{
     UNHEARD, USAGE, VIOLATED, beside, can_be_written, find_scenario, output, plans, warn_of_capsules,
 };
-use crate::faults::Effect;
-use crate::files;
+use crate::spec::faults::Effect;
 use crate::suite::{AnyScenario, Suite};
 use crate::sweep::confirm::confirm;
 use crate::sweep::merge::{self, ALL, MergeError};
 use crate::sweep::twin::Launch;
 use crate::sweep::{SweepOptions, SweepPart, SweepReport, sweep_part};
+use coalmine_real::files;
 
 /// How many plans are run to make the first failure of a sweep small.
 const SHRINK_RUNS: u64 = 2_000;

@@ -17,8 +17,8 @@ use super::seeds::{SeedSet, Seeds};
 use super::shard::Shard;
 use super::times::Times;
 use super::{Failure, Steps, Tally};
-use crate::faults::Effects;
-use crate::files;
+use crate::spec::faults::Effects;
+use coalmine_real::files;
 
 /// The layout of the file. Another layout, another number.
 const FORMAT: u64 = 3;

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::times::Times;
 use super::{Failure, Seeds, Steps, SweepReport};
-use crate::faults::Effects;
+use crate::spec::faults::Effects;
 
 /// The scenario of a sum over all scenarios.
 pub const ALL: &str = "all";

@@ -30,10 +30,10 @@ use self::checkpoint::{Checkpoint, Identity};
 use self::seeds::SeedSet;
 use self::times::Times;
 use self::twin::Launch;
-use crate::capsule::Expected;
-use crate::faults::Effects;
-use crate::path::{piece, pieces};
-use crate::run::{Engine, Verdict};
+use crate::engine::report::{Engine, Verdict};
+use crate::files::capsule::Expected;
+use crate::files::path::{piece, pieces};
+use crate::spec::faults::Effects;
 use crate::suite::{AnyScenario, Outcome};
 
 pub use self::checkpoint::CheckpointError;

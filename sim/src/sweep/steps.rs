@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use coalmine_core::node::Node;
 use serde::{Deserialize, Serialize};
 
-use crate::faults::Fault;
-use crate::plan::{Plan, What};
+use crate::spec::faults::Fault;
+use crate::spec::plan::{Plan, What};
 
 /// Steps of plans, by kind: `ask`, or the fault's name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

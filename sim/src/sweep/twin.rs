@@ -14,8 +14,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::{Deserialize, Serialize};
 
-use crate::capsule::{Expected, File};
-use crate::run::{Engine, Verdict};
+use crate::engine::report::{Engine, Verdict};
+use crate::files::capsule::{Expected, File};
 use crate::suite::{FileOutcome, Steps, Suite};
 
 /// Names the call that is to answer in a twin.

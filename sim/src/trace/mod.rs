@@ -11,7 +11,7 @@ use coalmine_core::codec::journal::Torn;
 use coalmine_core::node::{Effect, Event, Node, NodeId};
 
 use self::digest::Digest;
-use crate::faults::Fault;
+use crate::spec::faults::Fault;
 
 /// What becomes of a message that is delivered to a node that is down.
 pub const NOBODY_THERE: &str = "finds nobody there";

@@ -24,7 +24,6 @@
 //! A node that panics in a step has done nothing in it, and nothing happens after it: that a node [never
 //! panics](crate::check::NEVER_PANICS) is something that must hold, like an invariant.
 
-pub mod engine;
 pub mod rules;
 pub mod shared;
 mod tell;
@@ -43,9 +42,9 @@ use serde::{Deserialize, Serialize};
 
 pub use self::rules::{Action, CrashPoint, Disk, Kept, Limits, Network, Rules, Step, Transition};
 use self::shared::Shared;
-use crate::faults::Directions;
 use crate::panics::Panic;
-use crate::system::{NodeOf, System};
+use crate::spec::faults::Directions;
+use crate::spec::system::{NodeOf, System};
 
 /// One state of the whole system.
 pub struct World<S: System> {

@@ -6,7 +6,7 @@ use std::fmt::{self, Formatter};
 use coalmine_core::node::{Node, NodeId, Word};
 
 use super::{Slot, Spent, World};
-use crate::system::{NodeOf, System};
+use crate::spec::system::{NodeOf, System};
 use crate::trace::html::compact;
 
 impl<S: System> fmt::Debug for World<S> {

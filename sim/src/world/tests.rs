@@ -6,7 +6,7 @@ use coalmine_core::node::{Context, Event, Node, NodeId, RequestId};
 use coalmine_core::observation::{History, Invariant, Observation, Witness};
 
 use super::{Action, Kept, Limits, Rules, Step, World};
-use crate::system::{Operation, System};
+use crate::spec::system::{Operation, System};
 
 /// Writes down every request, then passes it on to the other node.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

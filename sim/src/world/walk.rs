@@ -13,12 +13,12 @@ use coalmine_real::transport::Envelope;
 
 use super::rules::{PANICKED, tells_boots};
 use super::{Action, CrashPoint, Disk, Kept, Network, Packet, Rules, Step, World};
-use crate::engine::watch::Watch;
-use crate::faults::{CutKind, Effect as FaultEffect, Fault, directions};
+use crate::engine::report::{RunOptions, RunReport, Verdict};
+use crate::engine::shared::watch::Watch;
 use crate::panics::catch;
-use crate::plan::Plan;
-use crate::run::{RunOptions, RunReport, Verdict};
-use crate::system::{NodeOf, System};
+use crate::spec::faults::{CutKind, Effect as FaultEffect, Fault, directions};
+use crate::spec::plan::Plan;
+use crate::spec::system::{NodeOf, System};
 use crate::trace::{Happening, NOBODY_THERE, TURN};
 
 /// Walks a path from [where it begins](Rules::start_of), to its end or to the first state that breaks an invariant. Every action must

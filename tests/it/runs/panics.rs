@@ -8,9 +8,9 @@
 
 use std::collections::BTreeSet;
 
-use coalmine_sim::capsule::{Expected, File};
+use coalmine_sim::engine::report::Verdict;
+use coalmine_sim::files::capsule::{Expected, File};
 use coalmine_sim::panics::Panic;
-use coalmine_sim::run::Verdict;
 use coalmine_sim::suite::AnyScenario;
 
 use super::*;
@@ -60,7 +60,8 @@ fn runs_that_panic_differently_have_different_digests() {
     // Nothing differs but the place, or the message.
     let digest = |place: &str, message: &str| {
         let system = superstitious();
-        let mut watch = coalmine_sim::engine::watch::Watch::new(&system, &Plan::quiet([]), RunOptions::of(1));
+        let mut watch =
+            coalmine_sim::engine::shared::watch::Watch::new(&system, &Plan::quiet([]), RunOptions::of(1));
         let panic = Panic { place: place.into(), message: message.into() };
         watch.panicked(Duration::ZERO, panic.clone());
         watch.finish(Verdict::Panicked(panic), Duration::ZERO).digest

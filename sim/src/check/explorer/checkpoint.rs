@@ -27,10 +27,10 @@ use super::parts::Origin;
 use super::rows::Rows;
 use super::space::Space;
 use super::table::{SHARDS, Shard, StateId};
-use crate::faults::Directions;
-use crate::files;
-use crate::system::{NodeOf, System};
+use crate::spec::faults::Directions;
+use crate::spec::system::{NodeOf, System};
 use crate::world::Spent;
+use coalmine_real::files;
 
 /// What the file holds of a system's parts; a number names the part at this place of its list.
 #[derive(Serialize, Deserialize)]

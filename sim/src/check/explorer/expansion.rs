@@ -7,7 +7,7 @@ use super::parts::{Choice, NO_PACKET, NO_PAST, NOTHING};
 use super::sleep::{self, Asleep};
 use super::space::Space;
 use crate::panics::Panic;
-use crate::system::System;
+use crate::spec::system::System;
 use crate::world::rules::Cost;
 
 /// No place.

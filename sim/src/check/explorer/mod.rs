@@ -52,7 +52,7 @@ use self::sleep::Asleep;
 use self::space::Space;
 use self::table::{Arrival, Full, SHARDS, Shard, StateId, shard_of};
 use super::{Broken, CheckOptions, CheckProgress, Found, Reductions, Stop, Unsettled};
-use crate::system::{NodeOf, System};
+use crate::spec::system::{NodeOf, System};
 use crate::world::rules::PANICKED;
 use crate::world::{Action, Rules, World};
 

@@ -12,8 +12,8 @@ use foldhash::fast::FixedState;
 
 use super::parts::{hash_of_history, hash_of_packet, hash_of_slot};
 use super::space::Space;
-use crate::symmetry::{Names, Symmetry};
-use crate::system::{NodeOf, System};
+use crate::spec::symmetry::{Names, Symmetry};
+use crate::spec::system::{NodeOf, System};
 use crate::world::shared::fingerprint;
 
 /// So many results are remembered; then all are forgotten.

@@ -8,7 +8,7 @@ use coalmine_core::told::Heard;
 use serde::{Deserialize, Serialize};
 
 use super::costs::Costs;
-use crate::faults::Directions;
+use crate::spec::faults::Directions;
 use crate::world::rules::Cost;
 use crate::world::shared::fingerprint;
 use crate::world::{Packet, Slot, Spent};

@@ -20,9 +20,9 @@ use super::parts::{
     OriginCause, Outcome, Packets, Part, Past, Sent, hash_of, hash_of_history, hash_of_packet, hash_of_slot,
 };
 use crate::check::Reductions;
-use crate::faults::Directions;
 use crate::panics::Panic;
-use crate::system::{NodeOf, System};
+use crate::spec::faults::Directions;
+use crate::spec::system::{NodeOf, System};
 use crate::world::rules::{Cost, Crashes, Kept, Way, heard, kept};
 use crate::world::shared::fingerprint;
 use crate::world::{Action, Network, Packet, Rules, Slot, Spent, Step, World};

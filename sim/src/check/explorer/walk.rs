@@ -19,7 +19,7 @@ use super::space::Space;
 use super::table::{Arrival, SHARDS, Shard, shard_of};
 use super::{NONE, PAUSE, Worker, broken, lock, path};
 use crate::check::{Broken, CheckOptions, CheckProgress, End, Found, Stop, Unsettled};
-use crate::system::System;
+use crate::spec::system::System;
 use crate::world::{Rules, Spent};
 
 /// How long a walk may be if nobody says.

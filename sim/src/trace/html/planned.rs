@@ -5,7 +5,7 @@ use std::time::Duration;
 use coalmine_core::node::{Node, Word};
 
 use super::page::{PlanItem, Planned};
-use crate::plan::{Links, Plan, PlanStep, What, When};
+use crate::spec::plan::{Links, Plan, PlanStep, What, When};
 use crate::trace::text::HEALED;
 use crate::trace::{Entry, Happening};
 

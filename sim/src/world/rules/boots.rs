@@ -23,8 +23,8 @@ use coalmine_core::disk::LossyDisk;
 use coalmine_core::node::NodeId;
 
 use super::{Action, Rules, Step, Transition};
-use crate::faults::Directions;
-use crate::system::{ConfigOf, NodeOf, System};
+use crate::spec::faults::Directions;
+use crate::spec::system::{ConfigOf, NodeOf, System};
 use crate::world::shared::{Shared, fingerprint};
 use crate::world::{Slot, Spent, World};
 

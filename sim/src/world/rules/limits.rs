@@ -4,7 +4,7 @@ use coalmine_core::node::NodeId;
 use serde::{Deserialize, Serialize};
 
 use super::{Crashes, Kept, Rules, Step};
-use crate::system::{NodeOf, Operation, System};
+use crate::spec::system::{NodeOf, Operation, System};
 use crate::world::Spent;
 
 /// How disks behave.

@@ -21,10 +21,10 @@ pub use self::limits::{Disk, Limits, Network};
 pub(crate) use self::steps::{Crashes, Way, kept};
 use super::shared::Shared;
 use super::{Packet, Slot, World};
-use crate::faults::Directions;
 use crate::panics::{Panic, catch};
-use crate::sound;
-use crate::system::{Armed, ConfigOf, NodeOf, Operation, System, invariants_of, timers_are_armed};
+use crate::spec::faults::Directions;
+use crate::spec::sound;
+use crate::spec::system::{Armed, ConfigOf, NodeOf, Operation, System, invariants_of, timers_are_armed};
 
 /// The bit of a verdict which says that something panicked.
 pub(crate) const PANICKED: u64 = 1 << 63;

@@ -12,7 +12,7 @@ use coalmine_core::told::told_early;
 use super::limits::Disk;
 use super::{CrashPoint, Kept, Rules, Step};
 use crate::panics::{Panic, catch};
-use crate::system::{ConfigOf, NodeOf, Operation, System};
+use crate::spec::system::{ConfigOf, NodeOf, Operation, System};
 use crate::world::{Packet, Slot};
 
 /// What one step of a node did.

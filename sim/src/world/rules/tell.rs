@@ -3,7 +3,7 @@
 use coalmine_core::node::{Node, Word};
 
 use super::{Action, CrashPoint, Kept, Rules, Step};
-use crate::system::{NodeOf, System};
+use crate::spec::system::{NodeOf, System};
 use crate::world::Packet;
 
 impl<S: System> Rules<S> {

@@ -6,7 +6,7 @@
 use super::Settling;
 use crate::check::Unsettled;
 use crate::check::explorer::space::Space;
-use crate::system::System;
+use crate::spec::system::System;
 use crate::world::Limits;
 use coalmine_core::node::{Node, Word};
 

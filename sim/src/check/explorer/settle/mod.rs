@@ -28,7 +28,7 @@ pub use self::settled::{MOST_ROUNDS, Settled, Tried};
 use super::expansion::Caches;
 use super::space::Space;
 use crate::check::{Reductions, Unsettled, resident_memory_bytes};
-use crate::system::System;
+use crate::spec::system::System;
 use crate::world::{Rules, World};
 
 /// How much memory a search may take besides: what grows for ever grows fast, if nodes write or remember.
