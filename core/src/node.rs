@@ -24,8 +24,6 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::told::RestsOn;
-
 /// A member of a cluster. Small numbers, given by the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -129,6 +127,32 @@ pub enum Word<'a, N: Node> {
     /// A fact.
     Fact(&'a N::Fact),
 }
+
+/// Something that leaves a node.
+#[derive(Debug)]
+pub enum Told<'a, N: Node> {
+    /// A peer is told.
+    Message {
+        /// Who.
+        to: NodeId,
+        /// What.
+        message: &'a N::Message,
+    },
+    /// A client is answered.
+    Reply {
+        /// Which request.
+        to: RequestId,
+        /// What.
+        reply: &'a N::Reply,
+    },
+    /// Readers outside see this from now on.
+    View(&'a N::View),
+    /// Checkers and logs learn this.
+    Fact(&'a N::Fact),
+}
+
+/// Whether the records that are durable are all that a word rests on; `Err` names what is missing.
+pub type RestsOn<N> = fn(&<N as Node>::Config, &Told<'_, N>, &[<N as Node>::Record]) -> Result<(), String>;
 
 /// The name of an enum's variant, as `derive(Debug)` writes it: `Vote` for `Vote { txid: 3 }`. Plans and
 /// filters select messages, records and timers by this name.

@@ -1,8 +1,8 @@
 //! All that a node, its system and its suite are written with.
 
 pub use coalmine_core::node::{Context, Event, Node, NodeId, RequestId, Word};
+pub use coalmine_core::node::{RestsOn, Told};
 pub use coalmine_core::observation::{Facts, History, Invariant, Observation, Witness};
-pub use coalmine_core::told::{RestsOn, Told};
 pub use coalmine_real::face::Face;
 
 pub use crate::spec::chaos::{Chaos, chaos};

@@ -34,6 +34,7 @@ mod edges;
 mod explorers;
 mod host;
 mod html;
+mod layers;
 mod main_job;
 mod models;
 mod panics;

@@ -11,9 +11,10 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use coalmine_core::node::{Context, Event, Node, NodeId, RequestId};
+use coalmine_core::node::{RestsOn, Told};
 use coalmine_core::observation::{History, Invariant};
 use coalmine_core::rollout::mistake::Mistake;
-use coalmine_core::told::{RestsOn, Told, WRITE_AHEAD};
+use coalmine_core::told::WRITE_AHEAD;
 use coalmine_real::face::Face;
 use coalmine_sim::check::{CheckOptions, Explorer, Reductions, check};
 use coalmine_sim::engine::report::{Engine, RunOptions, Verdict};

@@ -26,7 +26,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use coalmine_core::node::NodeId;
-use coalmine_core::rollout::config::{Config, ConfigError, Gates, LONGEST_MS, NoEvidence, Timeouts};
+use coalmine_core::rollout::config::{Config, ConfigError, LONGEST_MS, Timeouts};
+use coalmine_core::rollout::gates::{Gates, NoEvidence};
 use coalmine_core::rollout::state::ModelId;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use coalmine_core::node::{NodeId, RequestId};
 use coalmine_core::rollout::RolloutNode;
-use coalmine_core::rollout::config::Health;
+use coalmine_core::rollout::health::Health;
 use coalmine_core::rollout::message::Request;
 use coalmine_core::rollout::state::{ModelId, WHOLE_BP};
 use hdrhistogram::Histogram;

@@ -18,7 +18,7 @@ use std::io::{self, BufReader, BufWriter, Read, Seek, Write};
 use std::path::Path;
 
 use coalmine_core::node::{Node, NodeId};
-use coalmine_core::told::Heard;
+use coalmine_core::observation::Heard;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;

@@ -4,7 +4,7 @@ use std::hash::Hash;
 use std::sync::OnceLock;
 
 use coalmine_core::node::{Node, NodeId};
-use coalmine_core::told::Heard;
+use coalmine_core::observation::Heard;
 use serde::{Deserialize, Serialize};
 
 use super::costs::Costs;

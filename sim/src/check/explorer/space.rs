@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{OnceLock, PoisonError, RwLock};
 
 use coalmine_core::node::{Effect, NodeId, variant_name};
-use coalmine_core::told::Heard;
+use coalmine_core::observation::Heard;
 use foldhash::fast::FixedState;
 
 use super::arena::Interner;

@@ -12,8 +12,8 @@ use std::sync::OnceLock;
 
 use coalmine_core::host::Host;
 use coalmine_core::node::{Effect, Node, NodeId};
+use coalmine_core::observation::Heard;
 use coalmine_core::observation::{History, Invariant, Observation, Observed, Witness};
-use coalmine_core::told::Heard;
 
 pub(crate) use self::boots::tells_boots;
 pub(crate) use self::limits::Cost;
