@@ -14,6 +14,7 @@ pub mod check;
 pub mod cli;
 pub mod engine;
 pub mod files;
+pub mod fingerprint;
 pub mod panics;
 pub mod prelude;
 pub mod shrink;

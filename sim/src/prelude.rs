@@ -7,8 +7,9 @@ pub use coalmine_real::face::Face;
 
 pub use crate::spec::chaos::{Chaos, chaos};
 pub use crate::spec::faults::Fault;
+pub use crate::spec::limits::ModelArgs;
+pub use crate::spec::limits::{Disk, Limits, Network};
 pub use crate::spec::plan::{Draw, Plan, PlanStep, What, When};
 pub use crate::spec::scenario::{Scenario, nothing_more};
 pub use crate::spec::system::{Operation, System};
-pub use crate::suite::{Job, ModelArgs, ModelDef, Suite};
-pub use crate::world::{Disk, Limits, Network};
+pub use crate::suite::{Job, ModelDef, Suite};

@@ -14,10 +14,12 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use crate::check::CheckOptions;
-use crate::engine::report::Verdict;
-use crate::files::capsule::{Expected, File};
+use crate::files::capsule::File;
 use crate::spec::faults::Effect;
-use crate::suite::{AnyScenario, FileOutcome, ModelArgs, Suite};
+use crate::spec::limits::ModelArgs;
+use crate::spec::verdict::Expected;
+use crate::spec::verdict::Verdict;
+use crate::suite::{AnyScenario, FileOutcome, Suite};
 use crate::sweep::confirm::confirm;
 use crate::sweep::twin::{self, Launch};
 use crate::sweep::{self, Seeds, SweepOptions, SweepPart, SweepReport};

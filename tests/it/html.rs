@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use coalmine_core::rollout::mistake::Mistake;
-use coalmine_sim::engine::report::{Engine, Verdict};
+use coalmine_sim::spec::verdict::{Engine, Verdict};
 use coalmine_sim::suite::AnyScenario;
 use coalmine_sim::trace::html::{
     Act, ActKind, BandKind, Ending, Fate, Flight, Kind, Lane, Outage, Page, Step, TouchKind, render,

@@ -11,17 +11,21 @@ use coalmine::rollout;
 use coalmine_core::node::{Context, Event, Node, NodeId, RequestId, Word};
 use coalmine_core::observation::{Invariant, Observation, Witness};
 use coalmine_sim::check::CheckOptions;
-use coalmine_sim::engine::report::{Engine, Verdict};
-use coalmine_sim::files::capsule::{Expected, File};
-use coalmine_sim::files::path::{Happens, PathCapsule, find, steps_of};
+use coalmine_sim::files::capsule::File;
+use coalmine_sim::files::path::{Happens, PathCapsule};
 use coalmine_sim::spec::faults::Effect;
+use coalmine_sim::spec::limits::ModelArgs;
+use coalmine_sim::spec::limits::{Disk, Limits};
 use coalmine_sim::spec::system::{Operation, System};
-use coalmine_sim::suite::{Explanation, FileOutcome, ModelArgs, Suite};
+use coalmine_sim::spec::verdict::Expected;
+use coalmine_sim::spec::verdict::{Engine, Verdict};
+use coalmine_sim::suite::{Explanation, FileOutcome, Suite};
 use coalmine_sim::testing;
 use coalmine_sim::trace::html::{BandKind, Fate, Kind, Page};
 use coalmine_sim::trace::text::{Style, story};
+use coalmine_sim::world::find::{find, steps_of};
 use coalmine_sim::world::walk::walk;
-use coalmine_sim::world::{Disk, Limits, Rules, World};
+use coalmine_sim::world::{Rules, World};
 
 /// The planted bugs that the checker finds, each with the space in which it finds them.
 fn bugs() -> [(&'static str, ModelArgs); 4] {

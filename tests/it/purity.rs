@@ -176,7 +176,7 @@ const EXCEPTIONS: [(&str, &str, &str); 12] = [
     ("sim/src/engine/direct/mod.rs", "Instant::now", "the same"),
     ("sim/src/world/walk.rs", "Instant", "a report says how long its walk took outside"),
     ("sim/src/world/walk.rs", "Instant::now", "the same"),
-    ("sim/src/engine/madsim/runtime.rs", "Instant", "madsim's clock tells its time in them"),
+    ("sim/src/engine/madsim/alarm.rs", "Instant", "madsim's clock tells its time in them"),
     ("sim/src/engine/madsim/link.rs", "Instant", "madsim's clock tells its time in them"),
     ("sim/src/trace/html/states.rs", "HashMap", "it is looked up, and never gone through in its order"),
     ("sim/src/world/rules/mod.rs", "OnceLock", "it follows from the system, and belongs to one set of rules"),

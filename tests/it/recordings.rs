@@ -24,7 +24,7 @@ use coalmine_core::rollout::mistake::Mistake;
 use coalmine_real::probe::Probe;
 use coalmine_real::recorder::parts::parts;
 use coalmine_real::recorder::{Limits, Recorder, Who};
-use coalmine_sim::engine::report::{Engine, Verdict};
+use coalmine_sim::spec::verdict::{Engine, Verdict};
 use coalmine_sim::suite::{AnyModel, AnyScenario};
 use coalmine_sim::verify::Verified;
 use coalmine_tests::chaos_of;

@@ -14,10 +14,11 @@ use coalmine_core::rollout::invariants::{self, Ledger};
 use coalmine_core::rollout::message::{Record, Request, Timer};
 use coalmine_core::rollout::mistake::Mistake;
 use coalmine_core::rollout::state::{ModelId, RoutingState, Txid, WHOLE_BP};
+use coalmine_sim::spec::limits::ModelArgs;
+use coalmine_sim::spec::limits::{Disk, Limits};
 use coalmine_sim::spec::plan::What;
 use coalmine_sim::spec::system::{Operation, System};
-use coalmine_sim::suite::{ModelArgs, ModelDef};
-use coalmine_sim::world::{Disk, Limits};
+use coalmine_sim::suite::ModelDef;
 
 /// A cluster, and how many rollouts clients ask of it.
 #[derive(Clone, Debug)]

@@ -22,11 +22,13 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-pub use self::settling::{NotKnown, SETTLE_ROUNDS, SETTLES, Unsettled};
-use crate::cli::thousands;
+pub use self::settling::{NotKnown, SETTLE_ROUNDS, Unsettled};
+use crate::spec::limits::Limits;
 use crate::spec::system::{NodeOf, System};
+use crate::spec::verdict::{NEVER_PANICS, SETTLES};
+use crate::trace::text::thousands;
 use crate::world::rules::PANICKED;
-use crate::world::{Action, Limits, Rules, World};
+use crate::world::{Action, Rules, World};
 
 /// How a property came out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -397,10 +399,6 @@ enum Broken {
     /// From here the system does not settle.
     Settling,
 }
-
-/// The name of the property that nothing panics: no node in any step, no invariant, witness or history, nor anything
-/// when it is asked whether the system [settles](SETTLES).
-pub const NEVER_PANICS: &str = "never-panics";
 
 /// Explores a system within limits.
 pub fn check<S: System>(

@@ -5,9 +5,9 @@
 
 use stateright::{Model, Property};
 
-use super::NEVER_PANICS;
 use crate::panics::catch;
 use crate::spec::system::System;
+use crate::spec::verdict::NEVER_PANICS;
 use crate::trace::text::tell_effect;
 use crate::world::rules::{MAX_PROPERTIES, PANICKED};
 use crate::world::{Rules, Transition, World};

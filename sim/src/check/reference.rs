@@ -5,8 +5,9 @@ use std::time::Duration;
 use stateright::{Checker, HasDiscoveries, Model};
 
 use super::explorer::broken;
-use super::{Broken, CheckOptions, CheckProgress, Found, NEVER_PANICS, Stop};
+use super::{Broken, CheckOptions, CheckProgress, Found, Stop};
 use crate::spec::system::System;
+use crate::spec::verdict::NEVER_PANICS;
 use crate::world::Rules;
 use crate::world::rules::PANICKED;
 

@@ -10,10 +10,11 @@ use clap::builder::RangedU64ValueParser;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::check::{CheckOptions, Explorer, Reductions, SETTLE_ROUNDS};
-use crate::engine::report::Engine;
-use crate::suite::{ModelArgs, NODES, OPERATIONS, Suite};
+use crate::spec::limits::Disk;
+use crate::spec::limits::ModelArgs;
+use crate::spec::verdict::Engine;
+use crate::suite::{NODES, OPERATIONS, Suite};
 use crate::sweep::{Engines, Seeds, Shard};
-use crate::world::Disk;
 
 /// Write a distributed node once. Run it, break it, prove it.
 #[derive(Debug, Parser)]

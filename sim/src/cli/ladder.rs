@@ -13,7 +13,8 @@ use super::{
     warn_of_capsules,
 };
 use crate::check::{CheckReport, Explorer};
-use crate::suite::{ModelArgs, Suite};
+use crate::spec::limits::ModelArgs;
+use crate::suite::Suite;
 
 /// One check of the table.
 #[derive(Serialize)]

@@ -25,15 +25,14 @@ use serde_json::json;
 
 use self::args::{CheckArgs, Cli, Command, ExploreArgs, Format};
 use self::signals::Signals;
-use crate::check::{
-    CheckOptions, CheckReport, End, Explorer, INTERRUPTED, NEVER_PANICS, SETTLES, Verdict as Property,
-};
+use crate::check::{CheckOptions, CheckReport, End, Explorer, INTERRUPTED, Verdict as Property};
 use crate::files::capsule::File;
-use crate::suite::{AnyModel, AnyScenario, Explanation, Job, ModelArgs, Suite};
+use crate::spec::limits::ModelArgs;
+use crate::spec::verdict::{NEVER_PANICS, SETTLES};
+use crate::suite::{AnyModel, AnyScenario, Explanation, Job, Suite};
 use crate::sweep::{SweepOptions, SweepPart, twin};
+use crate::trace::text::thousands;
 use coalmine_real::files;
-
-pub(crate) use self::output::thousands;
 
 /// Exit code: an invariant is violated, or what should have been seen was not.
 const VIOLATED: u8 = 1;
@@ -265,7 +264,7 @@ fn exit_code(report: &CheckReport, signals: Option<&Signals>) -> u8 {
 fn run_check(
     suite: &Suite,
     model: &dyn AnyModel,
-    args: crate::suite::ModelArgs,
+    args: crate::spec::limits::ModelArgs,
     mut options: CheckOptions,
     signals: Option<&Signals>,
 ) -> (CheckReport, Option<Explanation>) {
@@ -277,11 +276,11 @@ fn run_check(
     let pinned = options.counts_are_known().then(|| suite.pinned(model, args)).flatten();
     let (mut report, found) = model.check(args, options, &mut |progress| {
         let rate = progress.unique_states as f64 / started.elapsed().as_secs_f64().max(0.001);
-        let (states, depth) = (output::thousands(progress.unique_states as u64), progress.depth);
+        let (states, depth) = (thousands(progress.unique_states as u64), progress.depth);
         let frontier = progress
             .frontier
-            .map_or_else(String::new, |frontier| format!(", {} wait", output::thousands(frontier as u64)));
-        let rate = output::thousands(rate as u64);
+            .map_or_else(String::new, |frontier| format!(", {} wait", thousands(frontier as u64)));
+        let rate = thousands(rate as u64);
         spinner.set_message(format!("{states} states, depth {depth}{frontier}, {rate} states a second"));
         spinner.tick();
     });

@@ -8,13 +8,15 @@ use serde_json::json;
 use super::args::{Format, PlanArgs, ReplayArgs, ShrinkArgs};
 use super::signals::Signals;
 use super::{CAPSULES, NOT_DETERMINISTIC, VIOLATED, beside, can_be_written, find_scenario, output};
-use crate::engine::report::{Engine, Verdict};
-use crate::files::capsule::{Expected, File};
-use crate::files::path::Piece;
+use crate::files::capsule::File;
+use crate::spec::data::Piece;
+use crate::spec::verdict::Expected;
+use crate::spec::verdict::{Engine, Verdict};
 use crate::suite::{AnyScenario, FileOutcome, Outcome, Shrunk, Suite};
 use crate::sweep::confirm::{self, Unreplayed};
 use crate::sweep::twin::Launch;
 use crate::trace::html::{self, LeftOut, Page};
+use crate::trace::text::thousands;
 use coalmine_real::{files, paste};
 
 /// Runs a seed or a file again, and tells the story.
@@ -108,7 +110,7 @@ pub fn write_page(file: &Path, page: &Page, limit: usize) -> Result<(), String> 
     output::note(&format!("the page is in {}", file.display()));
     if let Some(LeftOut { steps, quiet, of, bytes, .. }) = left_out {
         let [shown, of, quiet, other] =
-            [of - steps, of, quiet, steps - quiet].map(|count| output::thousands(count as u64));
+            [of - steps, of, quiet, steps - quiet].map(|count| thousands(count as u64));
         output::note(&format!(
             "it shows {shown} of {of} steps; {quiet} quiet ones and {other} others, far from what broke, are left \
              out: --html-all shows all, in {} MB",

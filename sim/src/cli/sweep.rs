@@ -16,6 +16,7 @@ use crate::sweep::confirm::confirm;
 use crate::sweep::merge::{self, ALL, MergeError};
 use crate::sweep::twin::Launch;
 use crate::sweep::{SweepOptions, SweepPart, SweepReport, sweep_part};
+use crate::trace::text::thousands;
 use coalmine_real::files;
 
 /// How many plans are run to make the first failure of a sweep small.
@@ -165,7 +166,7 @@ pub fn show(
         output::error(&format!("whether failures come again alone in a fresh process is not known: {why}"));
     }
     if let Some(file) = part.checkpoint.as_ref().filter(|_| report.resumed > 0) {
-        let (resumed, size) = (output::thousands(report.resumed), output::thousands(report.size()));
+        let (resumed, size) = (thousands(report.resumed), thousands(report.size()));
         output::note(&format!("{resumed} of {size} seeds were known from {}", file.display()));
     }
     Ok(report)

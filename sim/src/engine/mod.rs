@@ -3,4 +3,5 @@
 pub mod direct;
 pub mod madsim;
 pub mod report;
+mod run;
 pub mod shared;

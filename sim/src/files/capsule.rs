@@ -28,10 +28,12 @@ use coalmine_core::node::Node;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::engine::report::{Engine, Verdict};
-use crate::files::path::{PathCapsule, piece};
-use crate::panics::Panic;
+use crate::files::path::PathCapsule;
+use crate::spec::data::piece;
+use crate::spec::data::without_nulls;
 use crate::spec::plan::Plan;
+use crate::spec::verdict::Engine;
+use crate::spec::verdict::Expected;
 use coalmine_real::files;
 
 /// The keys of a plan's step: one of the first, one of the second.
@@ -59,73 +61,6 @@ pub struct Capsule<N: Node> {
     pub expected: Expected,
     /// What happens.
     pub plan: Plan<N>,
-}
-
-/// A verdict, as far as it must stay the same.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Expected {
-    /// The [name](Verdict::name) of the verdict.
-    pub verdict: String,
-    /// The invariant that is violated.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub invariant: Option<String>,
-    /// What the panic says. A file that does not say so means any.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub message: Option<String>,
-    /// Where in the source it comes from: file, line, column. A file that does not say so means anywhere.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub place: Option<String>,
-}
-
-/// The verdicts that a run can come to.
-const VERDICTS: [&str; 4] = ["passed", "violated", "not_converged", "panicked"];
-
-impl Expected {
-    /// Whether a run can come to it; `Err` names the field.
-    pub fn check(&self) -> Result<(), String> {
-        if VERDICTS.contains(&self.verdict.as_str()) {
-            return Ok(());
-        }
-        Err(format!("verdict: there is no {:?}; there are: {}", self.verdict, VERDICTS.join(", ")))
-    }
-
-    /// What stays the same of a verdict.
-    pub fn of(verdict: &Verdict) -> Self {
-        let kind = Self { verdict: verdict.name().into(), ..Self::default() };
-        match verdict {
-            Verdict::Violated { invariant, .. } => Self { invariant: Some(invariant.clone()), ..kind },
-            Verdict::Panicked(Panic { place, message }) => Self {
-                message: Some(message.clone()),
-                place: Some(place.clone()).filter(|place| !place.is_empty()),
-                ..kind
-            },
-            Verdict::Passed
-            | Verdict::NotConverged { .. }
-            | Verdict::Refused { .. }
-            | Verdict::EnginesDiffer { .. }
-            | Verdict::NotDeterministic { .. } => kind,
-        }
-    }
-
-    /// Whether this is what came: the same verdict, and the same panic, as far as one is expected.
-    pub fn admits(&self, came: &Self) -> bool {
-        let means = |wanted: &Option<String>, came| wanted.is_none() || wanted == came;
-        self.is_like(came) && means(&self.message, &came.message) && means(&self.place, &came.place)
-    }
-
-    /// Whether the two are of one kind: engines may panic at different moments of what went wrong.
-    pub fn is_like(&self, other: &Self) -> bool {
-        (&self.verdict, &self.invariant) == (&other.verdict, &other.invariant)
-    }
-}
-
-impl std::fmt::Display for Expected {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { verdict, invariant, message, place } = self;
-        let place = place.iter().map(|place| format!(" at {place}"));
-        let which = invariant.iter().chain(message).map(|which| format!(": {which}"));
-        write!(f, "{verdict}{}", place.chain(which).collect::<String>())
-    }
 }
 
 /// A file that was read, but whose scenario is not known yet.
@@ -224,17 +159,5 @@ impl<N: Node> Capsule<N> {
         let value = serde_json::to_value(self).expect("capsules are plain data and always serialise");
         let value: toml::Value = toml::Value::try_from(without_nulls(value)).expect("no nulls are left");
         toml::to_string(&value).expect("a value always prints")
-    }
-}
-
-/// TOML has no null: a missing key says the same.
-pub(crate) fn without_nulls(value: Value) -> Value {
-    match value {
-        Value::Object(map) => {
-            let kept = map.into_iter().filter(|(_, value)| !value.is_null());
-            Value::Object(kept.map(|(key, value)| (key, without_nulls(value))).collect())
-        }
-        Value::Array(items) => Value::Array(items.into_iter().map(without_nulls).collect()),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value,
     }
 }

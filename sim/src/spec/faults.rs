@@ -35,8 +35,6 @@ use std::ops::RangeInclusive;
 use coalmine_core::node::NodeId;
 use serde::{Deserialize, Serialize};
 
-use crate::trace::text::names;
-
 /// How long a supervisor waits before it starts a node again that has stopped by itself.
 pub const SUPERVISOR_MS: u64 = 1_000;
 
@@ -46,6 +44,11 @@ pub const TIMES_MS: RangeInclusive<u64> = 0..=24 * 60 * 60 * 1_000;
 pub const PERCENT: RangeInclusive<u32> = 1..=10_000;
 /// So many of a thousand.
 pub const PERMILLE: RangeInclusive<u32> = 0..=1_000;
+
+/// Who a node is, for headings.
+pub fn names(ids: &[NodeId]) -> String {
+    ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
 
 /// Whether a field is in its range; `Err` names it.
 pub fn in_range<T: PartialOrd + Display>(

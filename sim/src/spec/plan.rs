@@ -4,7 +4,7 @@
 use coalmine_core::node::{Node, NodeId, RequestId, Word};
 use serde::{Deserialize, Serialize};
 
-use crate::files::path::piece;
+use crate::spec::data::piece;
 use crate::spec::faults::{Fault, PERMILLE, TIMES_MS, in_range};
 use crate::spec::sound::{Requests, is_member};
 use crate::spec::variants;

@@ -1,10 +1,8 @@
 //! A scenario: a system, a plan (fixed, or drawn from the seed), and what must be true at the end.
 
 use coalmine_core::observation::Observation;
-use coalmine_real::face::Face;
 use rand_chacha::ChaCha8Rng;
 
-use crate::engine::report::{Engine, RunOptions, RunReport};
 use crate::spec::plan::{Plan, Stream};
 use crate::spec::sound;
 use crate::spec::system::{NodeOf, System};
@@ -62,25 +60,6 @@ impl<S: System> Scenario<S> {
     pub fn check(&self, plan: &Plan<NodeOf<S>>) -> Result<(), String> {
         sound::system(&(self.system)())?;
         plan.check(&sound::members(&self.system_of(plan)?)?)
-    }
-
-    /// Runs a plan, if it can be run: [`Refused`](crate::engine::report::Verdict::Refused) says why not.
-    pub fn run_plan(
-        &self,
-        engine: Engine,
-        plan: &Plan<NodeOf<S>>,
-        options: RunOptions,
-    ) -> RunReport<NodeOf<S>>
-    where
-        NodeOf<S>: Face,
-    {
-        if let Err(why) = self.check(plan) {
-            return RunReport::refused(why);
-        }
-        match engine {
-            Engine::Madsim => crate::engine::madsim::run(self, plan, options),
-            Engine::World => crate::engine::direct::run(self, plan, options),
-        }
     }
 }
 

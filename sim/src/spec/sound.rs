@@ -9,8 +9,8 @@ use std::ops::RangeInclusive;
 use coalmine_core::codec::round_trip;
 use coalmine_core::node::{Data, NodeId, RequestId};
 
-use crate::check::{NEVER_PANICS, SETTLES};
 use crate::spec::system::{NodeOf, Operation, System, invariants_of};
+use crate::spec::verdict::{NEVER_PANICS, SETTLES};
 
 /// What members may be called: a number is half of an address of the simulated network.
 pub const IDS: RangeInclusive<u32> = 0..=u16::MAX as u32;

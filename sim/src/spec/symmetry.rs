@@ -6,10 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use coalmine_core::disk::LossyDisk;
-use coalmine_core::node::{Effect, Node, NodeId};
-
-use crate::world::{Packet, Slot};
+use coalmine_core::node::{Node, NodeId};
 
 /// Who is called what.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -44,40 +41,4 @@ pub struct Symmetry<N: Node, H> {
     pub fact: fn(&N::Fact, &Names) -> N::Fact,
     /// A history with the new names.
     pub history: fn(&H, &Names) -> H,
-}
-
-impl<N: Node, H> Symmetry<N, H> {
-    /// A place with the new names.
-    pub(crate) fn slot(&self, slot: &Slot<N>, names: &Names) -> Slot<N> {
-        let mut disk = LossyDisk::default();
-        slot.disk.written().iter().for_each(|record| disk.append((self.record)(record, names)));
-        disk.sync(slot.disk.durable().len());
-        let host = slot.host.as_ref().map(|host| {
-            let timer = |timer: &N::Timer| (self.timer)(timer, names);
-            host.renamed((self.node)(host.node(), names), timer, |effect| self.effect(effect, names))
-        });
-        let (told_early, panic) = (slot.told_early.clone(), slot.panic.clone());
-        Slot { host, disk, lives: slot.lives, told_early, panic }
-    }
-
-    /// A packet with the new names.
-    pub(crate) fn packet(&self, packet: &Packet<N>, names: &Names) -> Packet<N> {
-        let message = (self.message)(&packet.message, names);
-        Packet { from: names.of(packet.from), to: names.of(packet.to), message }
-    }
-
-    fn effect(&self, effect: &Effect<N>, names: &Names) -> Effect<N> {
-        match effect {
-            Effect::Append(record) => Effect::Append((self.record)(record, names)),
-            Effect::Send { to, message } => {
-                Effect::Send { to: names.of(*to), message: (self.message)(message, names) }
-            }
-            Effect::Observe(fact) => Effect::Observe((self.fact)(fact, names)),
-            Effect::SetTimer { timer, delay } => {
-                Effect::SetTimer { timer: (self.timer)(timer, names), delay: *delay }
-            }
-            Effect::CancelTimer(timer) => Effect::CancelTimer((self.timer)(timer, names)),
-            Effect::Reply { .. } | Effect::Publish(_) | Effect::WhenDurable(_) => effect.clone(),
-        }
-    }
 }

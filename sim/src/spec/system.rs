@@ -8,8 +8,8 @@ use coalmine_core::node::{Node, NodeId, RequestId, Word};
 use coalmine_core::observation::{History, Invariant, Observation, Witness};
 use coalmine_core::told;
 
+use crate::spec::limits::Limits;
 use crate::spec::symmetry::Symmetry;
-use crate::world::Limits;
 
 /// A cluster of one kind of node, what clients ask of it, and what must hold.
 pub trait System: Debug + Send + Sync + 'static {

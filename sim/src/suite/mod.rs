@@ -1,9 +1,9 @@
 //! Scenarios and models of any systems, side by side: what a command line offers.
 
 mod program;
+pub mod steps;
 
 use std::collections::BTreeMap;
-use std::fmt::{self, Display};
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -11,26 +11,30 @@ use std::time::Duration;
 
 use coalmine_core::node::{Event, Node, NodeId};
 use coalmine_real::face::Face;
-use serde::{Deserialize, Serialize};
 
+use self::steps::StepCounts;
 use crate::check::explore::{self, Serving};
 use crate::check::{self, CheckOptions, CheckProgress, CheckReport, Unsettled};
-use crate::engine::report::{Engine, RunOptions, RunReport, Verdict};
-use crate::files::capsule::{Capsule, Expected, File};
-use crate::files::path::{self, PathCapsule};
+use crate::engine::report::{RunOptions, RunReport};
+use crate::files::capsule::{Capsule, File};
+use crate::files::path::PathCapsule;
 use crate::panics::catch;
 use crate::shrink::{self, Shrinking, Ways};
 use crate::spec::faults::Effects;
+use crate::spec::limits::Limits;
+use crate::spec::limits::ModelArgs;
 use crate::spec::plan::Plan;
 use crate::spec::scenario::Scenario;
 use crate::spec::system::{NodeOf, System};
-use crate::sweep;
+use crate::spec::verdict::Expected;
+use crate::spec::verdict::{Engine, Verdict};
 use crate::trace::html::{self, Page};
 use crate::trace::text::{self, Style};
 use crate::trace::turn;
 use crate::verify::{self, Verified};
+use crate::world::find;
 use crate::world::walk::walk;
-use crate::world::{Action, Disk, Limits, Rules};
+use crate::world::{Action, Rules};
 
 /// All that a command line offers.
 #[derive(Default)]
@@ -187,7 +191,7 @@ pub struct Outcome {
     /// Which faults took effect, and how often.
     pub effects: Effects,
     /// The steps of the plan by kind, and how many were carried out.
-    pub steps: sweep::Steps,
+    pub steps: StepCounts,
     /// The steps of the plan or the path, counted from 0, that were not carried out: see
     /// [`RunReport::unused_steps`].
     pub unused_steps: Option<Vec<usize>>,
@@ -350,7 +354,7 @@ where
 
 /// What came of a run, without what happened.
 fn without_story<N: Node>(report: RunReport<N>, plan: Option<&Plan<N>>) -> Outcome {
-    let steps = plan.zip(report.unused_steps.as_deref()).map(|(plan, unused)| sweep::Steps::of(plan, unused));
+    let steps = plan.zip(report.unused_steps.as_deref()).map(|(plan, unused)| StepCounts::of(plan, unused));
     Outcome {
         steps: steps.unwrap_or_default(),
         story: None,
@@ -403,69 +407,6 @@ pub const NODES: RangeInclusive<u32> = 1..=64;
 /// How many requests the clients of a model may send.
 pub const OPERATIONS: RangeInclusive<u32> = 0..=64;
 
-/// How large a model is to be, as far as the command line says.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct ModelArgs {
-    /// How many nodes.
-    pub nodes: Option<u32>,
-    /// How many requests clients send.
-    pub operations: Option<u32>,
-    /// See [`Limits`].
-    pub crashes: Option<u8>,
-    /// See [`Limits`].
-    pub wipes: Option<u8>,
-    /// See [`Limits`].
-    pub cuts: Option<u8>,
-    /// See [`Limits`].
-    pub drops: Option<u8>,
-    /// See [`Limits`].
-    pub duplicates: Option<u8>,
-    /// See [`Limits`].
-    pub timeouts: Option<u8>,
-    /// See [`Limits`].
-    pub periodic: Option<u8>,
-    /// See [`Limits`].
-    pub retries: Option<u8>,
-    /// See [`Limits`].
-    pub unhealthy: Option<u8>,
-    /// See [`Limits`].
-    pub late_boots: Option<u8>,
-    /// See [`Limits`].
-    pub without: Option<u32>,
-    /// See [`Limits`].
-    pub disk: Option<Disk>,
-}
-
-impl Display for ModelArgs {
-    /// As the command line has it, a space before each.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let budgets = [
-            ("crashes", self.crashes),
-            ("wipes", self.wipes),
-            ("cuts", self.cuts),
-            ("drops", self.drops),
-            ("dups", self.duplicates),
-            ("timeouts", self.timeouts),
-            ("heartbeats", self.periodic),
-            ("retries", self.retries),
-            ("unhealthy", self.unhealthy),
-            ("late-boots", self.late_boots),
-        ];
-        let sizes = [("nodes", self.nodes), ("operations", self.operations)];
-        let budgets = budgets.map(|(name, budget)| (name, budget.map(u32::from)));
-        let all = sizes.into_iter().chain(budgets).chain([("without", self.without)]);
-        for (name, value) in all.filter_map(|(name, value)| Some((name, value?))) {
-            write!(f, " --{name} {value}")?;
-        }
-        match self.disk {
-            None => Ok(()),
-            Some(Disk::Sync) => f.write_str(" --disk sync"),
-            Some(Disk::Async) => f.write_str(" --disk async"),
-        }
-    }
-}
-
 /// A model with its system.
 pub struct ModelDef<S: System> {
     /// Its name on the command line.
@@ -481,7 +422,7 @@ pub struct ModelDef<S: System> {
 }
 
 /// A path that may happen, and what it was found in.
-type FoundPath<S> = (PathCapsule<NodeOf<S>>, Rules<S>, path::Way<S>);
+type FoundPath<S> = (PathCapsule<NodeOf<S>>, Rules<S>, find::Way<S>);
 
 impl<S: System> ModelDef<S> {
     /// All that there is to say about its size, whether or not somebody says it.
@@ -531,7 +472,7 @@ impl<S: System> ModelDef<S> {
         }
         let mut rules = self.rules(capsule.space);
         rules.every_crash_point = true; // whatever the search left out that has found it
-        let way = path::find(&rules, &capsule.steps).map_err(at)?;
+        let way = find::find(&rules, &capsule.steps).map_err(at)?;
         Ok((capsule, rules, way))
     }
 
@@ -562,7 +503,7 @@ impl<S: System> ModelDef<S> {
     fn explain(&self, args: ModelArgs, path: &[Action<NodeOf<S>>]) -> Explanation {
         let rules = self.rules(args);
         let (report, rounds) = self.walk(&rules, path, true);
-        let steps = path::steps_of(&rules, path);
+        let steps = find::steps_of(&rules, path);
         let length = if steps.len() == 1 { "one step".into() } else { format!("{} steps", steps.len()) };
         let about = format!("A counterexample of {length}, found by the checker.");
         let expected = Expected::of(&report.verdict);
@@ -626,7 +567,7 @@ impl<S: System> ModelDef<S> {
             turns: Some(turns),
             wall: report.wall,
             effects: report.effects.clone(),
-            steps: sweep::Steps::default(),
+            steps: StepCounts::default(),
             unused_steps: None,
             converged_after: None,
             unanswered: Vec::new(),

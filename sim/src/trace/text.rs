@@ -178,7 +178,26 @@ fn frame_text(bytes: &[u8]) -> String {
     if short.len() < text.len() { format!("{short}…") } else { short }
 }
 
-/// Who a node is, for headings.
-pub fn names(ids: &[NodeId]) -> String {
-    ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+/// A number with commas.
+pub fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::thousands;
+
+    #[test]
+    fn thousands_are_set_apart() {
+        let all = [0, 12, 999, 1_000, 296_448, 12_345_678].map(thousands);
+        assert_eq!(all, ["0", "12", "999", "1,000", "296,448", "12,345,678"]);
+    }
 }

@@ -22,8 +22,9 @@
 //! What a node [chooses](coalmine_core::node::Context::choose) is tried in every way.
 //!
 //! A node that panics in a step has done nothing in it, and nothing happens after it: that a node [never
-//! panics](crate::check::NEVER_PANICS) is something that must hold, like an invariant.
+//! panics](crate::spec::verdict::NEVER_PANICS) is something that must hold, like an invariant.
 
+pub mod find;
 pub mod rules;
 pub mod shared;
 mod tell;
@@ -40,7 +41,7 @@ use coalmine_core::host::Host;
 use coalmine_core::node::{Node, NodeId};
 use serde::{Deserialize, Serialize};
 
-pub use self::rules::{Action, CrashPoint, Disk, Kept, Limits, Network, Rules, Step, Transition};
+pub use self::rules::{Action, CrashPoint, Kept, Rules, Step, Transition};
 use self::shared::Shared;
 use crate::panics::Panic;
 use crate::spec::faults::Directions;

@@ -12,13 +12,15 @@ use coalmine_core::node::{Effect, Event, Node, NodeId, Word};
 use coalmine_real::transport::Envelope;
 
 use super::rules::{PANICKED, tells_boots};
-use super::{Action, CrashPoint, Disk, Kept, Network, Packet, Rules, Step, World};
-use crate::engine::report::{RunOptions, RunReport, Verdict};
+use super::{Action, CrashPoint, Kept, Packet, Rules, Step, World};
+use crate::engine::report::{RunOptions, RunReport};
 use crate::engine::shared::watch::Watch;
 use crate::panics::catch;
 use crate::spec::faults::{CutKind, Effect as FaultEffect, Fault, directions};
+use crate::spec::limits::{Disk, Network};
 use crate::spec::plan::Plan;
 use crate::spec::system::{NodeOf, System};
+use crate::spec::verdict::Verdict;
 use crate::trace::{Happening, NOBODY_THERE, TURN};
 
 /// Walks a path from [where it begins](Rules::start_of), to its end or to the first state that breaks an invariant. Every action must

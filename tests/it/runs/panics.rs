@@ -8,9 +8,10 @@
 
 use std::collections::BTreeSet;
 
-use coalmine_sim::engine::report::Verdict;
-use coalmine_sim::files::capsule::{Expected, File};
+use coalmine_sim::files::capsule::File;
 use coalmine_sim::panics::Panic;
+use coalmine_sim::spec::verdict::Expected;
+use coalmine_sim::spec::verdict::Verdict;
 use coalmine_sim::suite::AnyScenario;
 
 use super::*;

@@ -20,6 +20,7 @@
 //! counterexample is as short as any.
 
 mod arena;
+mod bytes;
 mod checkpoint;
 mod costs;
 mod crew;

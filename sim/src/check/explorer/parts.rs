@@ -8,9 +8,9 @@ use coalmine_core::observation::Heard;
 use serde::{Deserialize, Serialize};
 
 use super::costs::Costs;
+use crate::fingerprint::fingerprint;
 use crate::spec::faults::Directions;
 use crate::world::rules::Cost;
-use crate::world::shared::fingerprint;
 use crate::world::{Packet, Slot, Spent};
 
 /// The number of no packets, and of no facts.

@@ -22,7 +22,7 @@ use self::agenda::{Agenda, Due};
 use self::clients::Client;
 use self::network::Pipes;
 use self::place::{Armed, Place};
-use crate::engine::report::{RunOptions, RunReport, Verdict};
+use crate::engine::report::{RunOptions, RunReport};
 use crate::engine::shared::LOOK;
 use crate::engine::shared::disk::SYNC_FAILED;
 use crate::engine::shared::faults::{End, Lasting, end};
@@ -33,6 +33,7 @@ use crate::spec::faults::{Effect as FaultEffect, Fault};
 use crate::spec::plan::{Draw, Plan, Stream, What, When};
 use crate::spec::scenario::Scenario;
 use crate::spec::system::{NodeOf, System};
+use crate::spec::verdict::Verdict;
 use crate::trace::Happening;
 
 /// Runs one plan, which was checked, under one seed.

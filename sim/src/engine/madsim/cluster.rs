@@ -20,7 +20,7 @@ use super::link::{Frame, Network};
 use super::monitor::{Monitor, Order};
 use super::runtime::{Clock, SimRuntime};
 use super::survive::{survive, told};
-use crate::engine::report::{RunOptions, Verdict};
+use crate::engine::report::RunOptions;
 use crate::engine::shared::faults::{self, End, Lasting, Stage};
 use crate::engine::shared::network::Trouble;
 use crate::engine::shared::{CLIENT_PAUSE, CLIENT_TIMEOUT, LOOK, disk};
@@ -28,6 +28,7 @@ use crate::spec::faults::{CrashKind, Directions, Effect, Fault, SUPERVISOR_MS};
 use crate::spec::plan::{Plan, Stream, What, When};
 use crate::spec::scenario::{Expectation, Scenario};
 use crate::spec::system::{ConfigOf, NodeOf, System};
+use crate::spec::verdict::Verdict;
 use crate::trace::Happening;
 
 const CONTROL_PORT: u16 = 60_001;

@@ -23,8 +23,8 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::RngCore;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::alarm::Alarm;
 use super::numbers::Numbers;
-use super::runtime::Alarm;
 use super::wire::Wire;
 use crate::engine::shared::network::{Direction, Mood, Trouble};
 use crate::spec::faults::{Directions, Effect, Effects};

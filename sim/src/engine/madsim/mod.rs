@@ -4,6 +4,7 @@
 //! Each run has a thread of its own, because std's hash maps are seeded per thread: a seed must not depend on
 //! which seeds ran before it.
 
+mod alarm;
 mod cluster;
 mod disk;
 mod link;

@@ -19,7 +19,7 @@ use super::disk::{Content, Disks};
 use super::link::Frame;
 use super::numbers::Numbers;
 use super::survive::Tell;
-use crate::engine::report::{RunOptions, RunReport, Verdict};
+use crate::engine::report::{RunOptions, RunReport};
 use crate::engine::shared::disk::Crash;
 use crate::engine::shared::network::PASSED;
 use crate::engine::shared::watch::{Pulled, Watch, crashes, note_told_early};
@@ -28,6 +28,7 @@ use crate::spec::faults::{CrashKind, Effect as FaultEffect, Effects};
 use crate::spec::plan::{Plan, What};
 use crate::spec::scenario::Expectation;
 use crate::spec::system::{ConfigOf, NodeOf, System};
+use crate::spec::verdict::Verdict;
 use crate::trace::Happening;
 
 /// What the verdict names if a shell takes for durable what its disk has not synced: that is what all the safety of a

@@ -10,7 +10,7 @@ use madsim::time::TimeHandle;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-use super::runtime::Alarm;
+use super::alarm::Alarm;
 use crate::spec::plan::Draw;
 
 /// How many in a thousand come in pieces, and how many of these wait between two pieces.

@@ -13,12 +13,13 @@ use coalmine_core::told::told_early;
 use super::clients::Clients;
 use super::liveness::{Liveness, Rest};
 use super::recording::Recordings;
-use crate::engine::report::{RunOptions, RunReport, Verdict};
+use crate::engine::report::{RunOptions, RunReport};
 use crate::panics::Panic;
 use crate::spec::faults::{Effect as FaultEffect, Effects, Fault};
 use crate::spec::plan::{Plan, What, When};
 use crate::spec::scenario::Expectation;
 use crate::spec::system::{Armed, NodeOf, System, invariants_of, timers_are_armed};
+use crate::spec::verdict::Verdict;
 use crate::trace::{Happening, Trace};
 
 /// Of every so many seeds the runs of one ask of all that nodes do whether it [survives] being written: that takes

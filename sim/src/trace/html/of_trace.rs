@@ -10,9 +10,9 @@ use super::flights::Flights;
 use super::page::{Act, ActKind, Ending, Fate, Flight, Kind, Lane, Outage, Page, Step};
 use super::planned::planned;
 use super::states::States;
-use crate::engine::report::Verdict;
 use crate::spec::faults::Fault;
 use crate::spec::plan::Plan;
+use crate::spec::verdict::Verdict;
 use crate::trace::text::{HEALED, tell_cut, tell_effect, tell_event, tell_killed};
 use crate::trace::{Entry, Happening, turn};
 

@@ -23,9 +23,10 @@ use coalmine_core::disk::LossyDisk;
 use coalmine_core::node::NodeId;
 
 use super::{Action, Rules, Step, Transition};
+use crate::fingerprint::fingerprint;
 use crate::spec::faults::Directions;
 use crate::spec::system::{ConfigOf, NodeOf, System};
-use crate::world::shared::{Shared, fingerprint};
+use crate::world::shared::Shared;
 use crate::world::{Slot, Spent, World};
 
 /// What has happened, in order.

@@ -2,7 +2,7 @@
 //! `boots` how all begins, `limits` how much of everything may happen, `tell` what it is called.
 
 mod boots;
-mod limits;
+mod costs;
 mod steps;
 mod tell;
 
@@ -16,13 +16,14 @@ use coalmine_core::observation::Heard;
 use coalmine_core::observation::{History, Invariant, Observation, Observed, Witness};
 
 pub(crate) use self::boots::tells_boots;
-pub(crate) use self::limits::Cost;
-pub use self::limits::{Disk, Limits, Network};
+pub(crate) use self::costs::Cost;
 pub(crate) use self::steps::{Crashes, Way, kept};
 use super::shared::Shared;
 use super::{Packet, Slot, World};
 use crate::panics::{Panic, catch};
 use crate::spec::faults::Directions;
+use crate::spec::limits::Limits;
+use crate::spec::limits::Network;
 use crate::spec::sound;
 use crate::spec::system::{Armed, ConfigOf, NodeOf, Operation, System, invariants_of, timers_are_armed};
 

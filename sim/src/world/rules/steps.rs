@@ -9,9 +9,9 @@ use coalmine_core::host::Host;
 use coalmine_core::node::{Effect, Event, Node};
 use coalmine_core::told::told_early;
 
-use super::limits::Disk;
 use super::{CrashPoint, Kept, Rules, Step};
 use crate::panics::{Panic, catch};
+use crate::spec::limits::Disk;
 use crate::spec::system::{ConfigOf, NodeOf, Operation, System};
 use crate::world::{Packet, Slot};
 

@@ -6,8 +6,8 @@
 use super::Settling;
 use crate::check::Unsettled;
 use crate::check::explorer::space::Space;
+use crate::spec::limits::Limits;
 use crate::spec::system::System;
-use crate::world::Limits;
 use coalmine_core::node::{Node, Word};
 
 /// Of so many packets under way every part is lost in turn.

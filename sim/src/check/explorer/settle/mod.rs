@@ -71,7 +71,7 @@ struct Passed {
 
 impl<S: System> Settling<'_, '_, S> {
     /// Heals all, and goes on until the rounds repeat; whatever is [lost](losses) before one of them of what is under
-    /// way then. Whoever is [gone](crate::world::Limits::without) crashes first, and stays down.
+    /// way then. Whoever is [gone](crate::spec::limits::Limits::without) crashes first, and stays down.
     pub fn of(&mut self, row: &[u32]) -> Result<(), Unsettled> {
         let space = self.space;
         let limits = &space.rules.limits;

@@ -9,10 +9,10 @@ use serde::{Deserialize, Serialize};
 use crate::spec::faults::Fault;
 use crate::spec::plan::{Plan, What};
 
-/// Steps of plans, by kind: `ask`, or the fault's name.
+/// StepCounts of plans, by kind: `ask`, or the fault's name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Steps(BTreeMap<String, Count>);
+pub struct StepCounts(BTreeMap<String, Count>);
 
 /// How many steps of a kind there were.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,7 +26,7 @@ pub struct Count {
 
 const ASK: &str = "ask";
 
-impl Steps {
+impl StepCounts {
     /// Those of a run: all but these places of its plan were carried out.
     pub fn of<N: Node>(plan: &Plan<N>, unused: &[usize]) -> Self {
         let mut steps = Self::default();
@@ -102,12 +102,12 @@ fn kind(fault: &Fault) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use super::{Count, Steps};
+    use super::{Count, StepCounts};
 
     #[test]
     fn what_no_run_came_to_is_named() {
         let steps = |counts: &[(&str, u64, u64)]| {
-            let mut steps = Steps::default();
+            let mut steps = StepCounts::default();
             for &(kind, planned, carried_out) in counts {
                 steps.add(kind, Count { planned, carried_out });
             }
