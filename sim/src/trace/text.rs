@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use coalmine_core::node::{Effect, Event, Node, NodeId, Word};
 
-use super::{Entry, Happening, turn};
+use super::{Entry, Fate, Happening, turn};
 
 /// What ends the safety phase.
 pub const HEALED: &str = "all faults are healed, every node is restarted";
@@ -120,16 +120,30 @@ fn tell_happening<N: Node>(what: &Happening<N>) -> String {
         Happening::Killed { node, kept, lost } => format!("{node}  ✗ IS KILLED{}", tell_killed(*kept, *lost)),
         Happening::Stopped { node, why } => format!("{node}  ✗ STOPS: {why}"),
         Happening::Frame { from, to, fate, bytes } => {
-            format!("net  {from} → {to} {fate}: {}", frame_text(bytes))
+            format!("net  {from} → {to} {}: {}", tell_fate(*fate), frame_text(bytes))
         }
-        Happening::Asked { to, what } => format!("client → {to}: {what}"),
-        Happening::Answered { from, what } => format!("client ← {from}: {what}"),
+        Happening::Asked { to, call } => format!("client → {to}: {call}"),
+        Happening::Answered { from, call } => format!("client ← {from}: {call}"),
         Happening::Complained { node, what } => format!("{node}  {what}"),
         Happening::Fault(fault) => format!("—— {} ——", fault.tell()),
         Happening::Noted(what) => format!("—— {what} ——"),
         Happening::Healed => format!("—— {HEALED} ——"),
         Happening::Cut { from, to, both_ways } => format!("—— {} ——", tell_cut(*from, *to, *both_ways)),
         Happening::Mended { from, to } => format!("—— {from} → {to} is mended ——"),
+    }
+}
+
+/// What the network did to a frame, in words.
+pub fn tell_fate(fate: Fate) -> &'static str {
+    match fate {
+        Fate::Passes => "arrives",
+        Fate::Lost => "is lost",
+        Fate::LostInReset => "is lost in a reset",
+        Fate::CutOff => "is cut off",
+        Fate::NobodyThere => "finds nobody there",
+        Fate::Doubled => "arrives twice",
+        Fate::Clogged => "is held by a clog",
+        Fate::HeldBack => "is held back",
     }
 }
 

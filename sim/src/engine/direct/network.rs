@@ -6,10 +6,10 @@ use coalmine_real::transport::Envelope;
 
 use super::Engine;
 use super::agenda::Due;
-use crate::engine::shared::network::PASSED;
+use crate::engine::shared::network::Passage;
 use crate::spec::faults::Directions;
 use crate::spec::system::{NodeOf, System};
-use crate::trace::Happening;
+use crate::trace::{Fate, Happening};
 
 /// What is known of a message under way.
 #[derive(Clone, Copy, Debug)]
@@ -102,11 +102,10 @@ impl<S: System> Engine<'_, S> {
 
     /// The same if frames do not always pass.
     fn send_in_trouble(&mut self, frame: Frame, to: NodeId, message: <NodeOf<S> as Node>::Message) {
-        let fate = self.mood.fate(frame.from, to);
-        if fate.tell != PASSED {
-            self.tell_fate(frame, &message, fate.tell);
+        let Passage { fate, copies: [first, second] } = self.mood.passage(frame.from, to);
+        if fate != Fate::Passes {
+            self.tell_fate(frame, &message, fate);
         }
-        let [first, second] = fate.copies;
         if let Some(delay) = second {
             let copy = self.pipes.frames.add(frame, message.clone());
             self.agenda.due_after(delay, Due::Leave(copy));
@@ -132,7 +131,7 @@ impl<S: System> Engine<'_, S> {
         if direction.cuts.any() {
             self.mood.cut_off(direction.cuts);
             let message = self.pipes.frames.take(number);
-            return self.tell_fate(frame, &message, "is cut off");
+            return self.tell_fate(frame, &message, Fate::CutOff);
         }
         self.set_out(self.place(from), frame.to as usize, number);
     }
@@ -150,7 +149,7 @@ impl<S: System> Engine<'_, S> {
         let frame = self.pipes.frames.of(number);
         let message = self.pipes.frames.take(number);
         if self.mood.has_resets() && self.is_lost_in_reset(frame) {
-            return self.tell_fate(frame, &message, "is lost in a reset");
+            return self.tell_fate(frame, &message, Fate::LostInReset);
         }
         self.step(frame.to as usize, Event::Message { from: frame.from, message }, Some(frame.send));
     }
@@ -185,7 +184,7 @@ impl<S: System> Engine<'_, S> {
     }
 
     /// Writes down what became of a frame, with the bytes that it would have on the wire.
-    fn tell_fate(&mut self, frame: Frame, message: &<NodeOf<S> as Node>::Message, fate: &'static str) {
+    fn tell_fate(&mut self, frame: Frame, message: &<NodeOf<S> as Node>::Message, fate: Fate) {
         let (from, to) = self.direction(frame);
         let bytes = frame::encode(&Envelope { from, message }).unwrap_or_default();
         let what = Happening::Frame { from, to, fate, bytes };

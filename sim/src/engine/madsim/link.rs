@@ -29,9 +29,10 @@ use super::wire::Wire;
 use crate::engine::shared::network::{Direction, Mood, Trouble};
 use crate::spec::faults::{Directions, Effect, Effects};
 use crate::spec::plan::{Links, Stream};
+use crate::trace::Fate;
 
 /// What becomes of a frame, and which send it comes from, for whoever watches.
-pub type Watch = Arc<dyn Fn(NodeId, NodeId, &'static str, &Frame) + Send + Sync>;
+pub type Watch = Arc<dyn Fn(NodeId, NodeId, Fate, &Frame) + Send + Sync>;
 
 /// A frame under way.
 #[derive(Clone)]
@@ -264,19 +265,19 @@ impl FrameWriter {
             if direction.resets != self.resets {
                 return None;
             }
-            let fate = mood.fate(from, to);
-            let at_once = fate.copies == [Some(Duration::ZERO), None];
+            let passage = mood.passage(from, to);
+            let at_once = passage.copies == [Some(Duration::ZERO), None];
             let passes = at_once && direction.clogs == 0 && !direction.cuts.any();
-            Some((fate, direction, passes.then(|| mood.latency())))
+            Some((passage, direction, passes.then(|| mood.latency())))
         });
-        let Some((fate, direction, latency)) = decided else { return self.check_reset() };
+        let Some((passage, direction, latency)) = decided else { return self.check_reset() };
         let frame = Frame { send: self.network.numbers.leaves((from, to), &bytes), bytes };
-        (self.network.watch)(from, to, fate.tell, &frame);
+        (self.network.watch)(from, to, passage.fate, &frame);
         if let Some(latency) = latency {
             self.depart(frame, latency);
             return Ok(());
         }
-        let [first, second] = fate.copies;
+        let [first, second] = passage.copies;
         if let Some(delay) = second {
             self.set_out(frame.clone(), delay, direction);
         }
@@ -320,7 +321,7 @@ impl FrameWriter {
     fn let_go(&mut self, frame: Frame, direction: Direction) {
         if direction.cuts.any() {
             self.network.with(|state| state.mood.cut_off(direction.cuts));
-            return (self.network.watch)(self.from, self.to, "is cut off", &frame);
+            return (self.network.watch)(self.from, self.to, Fate::CutOff, &frame);
         }
         let latency = self.network.with(|state| state.mood.latency());
         self.depart(frame, latency);
@@ -345,7 +346,7 @@ impl FrameWriter {
         }
         self.network.with(|state| state.mood.effects.count(Effect::ConnectionReset));
         for frame in std::mem::take(&mut self.held).values() {
-            (self.network.watch)(self.from, self.to, "is lost in a reset", frame);
+            (self.network.watch)(self.from, self.to, Fate::LostInReset, frame);
         }
         Err(io::ErrorKind::ConnectionReset.into())
     }

@@ -21,7 +21,6 @@ use super::numbers::Numbers;
 use super::survive::Tell;
 use crate::engine::report::{RunOptions, RunReport};
 use crate::engine::shared::disk::Crash;
-use crate::engine::shared::network::PASSED;
 use crate::engine::shared::watch::{Pulled, Watch, crashes, note_told_early};
 use crate::panics::Panic;
 use crate::spec::faults::{CrashKind, Effect as FaultEffect, Effects};
@@ -29,7 +28,7 @@ use crate::spec::plan::{Plan, What};
 use crate::spec::scenario::Expectation;
 use crate::spec::system::{ConfigOf, NodeOf, System};
 use crate::spec::verdict::Verdict;
-use crate::trace::Happening;
+use crate::trace::{Fate, Happening};
 
 /// What the verdict names if a shell takes for durable what its disk has not synced: that is what all the safety of a
 /// node rests on, and no invariant of a protocol asks for it.
@@ -155,10 +154,10 @@ impl<S: System> Monitor<S> {
     }
 
     /// Writes down what the network did to a frame. What arrives untouched is only digested.
-    pub fn frame(&self, from: NodeId, to: NodeId, fate: &'static str, frame: &Frame) {
+    pub fn frame(&self, from: NodeId, to: NodeId, fate: Fate, frame: &Frame) {
         self.with(|state| {
             state.watch.trace.wire(from, to, &frame.bytes);
-            if fate != PASSED {
+            if fate != Fate::Passes {
                 let bytes = frame.bytes.clone();
                 state.push_about(&Happening::Frame { from, to, fate, bytes }, frame.send);
             }

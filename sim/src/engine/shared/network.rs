@@ -10,9 +10,7 @@ use rand_chacha::ChaCha8Rng;
 use crate::engine::shared::LATENCY;
 use crate::spec::faults::{CutKind, Directions, Effect, Effects, Fault, directions};
 use crate::spec::plan::{Draw, Links, Stream};
-
-/// What becomes of frames that arrive untouched.
-pub const PASSED: &str = "arrives";
+use crate::trace::Fate;
 
 /// The network's mood.
 pub struct Mood {
@@ -93,11 +91,11 @@ impl Trouble {
     }
 }
 
-/// What becomes of a frame.
+/// How a frame passes.
 #[derive(Clone, Copy, Debug)]
-pub struct Fate {
-    /// In words.
-    pub tell: &'static str,
+pub struct Passage {
+    /// What becomes of it.
+    pub fate: Fate,
     /// After how long each copy sets out: none if it is lost.
     pub copies: [Option<Duration>; 2],
 }
@@ -153,7 +151,7 @@ impl Mood {
         self.calm = self.links.are_calm() && self.directions.values().all(untroubled);
     }
 
-    /// Whether every frame passes untouched: its [fate](Self::fate) need not be asked for, it draws nothing.
+    /// Whether every frame passes untouched: its [passage](Self::passage) need not be asked for, it draws nothing.
     pub fn is_calm(&self) -> bool {
         self.calm
     }
@@ -188,12 +186,12 @@ impl Mood {
     }
 
     /// Draws what becomes of a frame.
-    pub fn fate(&mut self, from: NodeId, to: NodeId) -> Fate {
+    pub fn passage(&mut self, from: NodeId, to: NodeId) -> Passage {
         let direction = self.direction(from, to);
         let Self { rng, links, effects, .. } = self;
         if rng.permille(links.loss_permille) {
             effects.count(Effect::FrameLost);
-            return Fate { tell: "is lost", copies: [None, None] };
+            return Passage { fate: Fate::Lost, copies: [None, None] };
         }
         let twice = rng.permille(links.duplicate_permille);
         let slower = Duration::from_millis(direction.slower_ms);
@@ -206,13 +204,13 @@ impl Mood {
         effects.add(Effect::FrameDelayed, copies.iter().flatten().filter(|it| **it > slower).count() as u64);
         effects.add(Effect::FrameSlowed, (!slower.is_zero()).into());
         effects.add(Effect::FrameClogged, (direction.clogs > 0).into());
-        let tell = match copies {
-            [_, Some(_)] => "arrives twice",
-            _ if direction.clogs > 0 => "is held by a clog",
-            [Some(delay), None] if delay.is_zero() => PASSED,
-            _ => "is held back",
+        let fate = match copies {
+            [_, Some(_)] => Fate::Doubled,
+            _ if direction.clogs > 0 => Fate::Clogged,
+            [Some(delay), None] if delay.is_zero() => Fate::Passes,
+            _ => Fate::HeldBack,
         };
-        Fate { tell, copies }
+        Passage { fate, copies }
     }
 }
 

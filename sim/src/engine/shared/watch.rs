@@ -20,7 +20,7 @@ use crate::spec::plan::{Plan, What, When};
 use crate::spec::scenario::Expectation;
 use crate::spec::system::{Armed, NodeOf, System, invariants_of, timers_are_armed};
 use crate::spec::verdict::Verdict;
-use crate::trace::{Happening, Trace};
+use crate::trace::{Call, Happening, Trace};
 
 /// Of every so many seeds the runs of one ask of all that nodes do whether it [survives] being written: that takes
 /// longer than the rest of a run, and what does not survive is soon seen. It is asked by the seed and nothing else, so
@@ -227,15 +227,15 @@ impl<S: System> Watch<S> {
         (to, id): (NodeId, RequestId),
         request: &<NodeOf<S> as Node>::Request,
     ) -> usize {
-        let what = format!("{id} {}", NodeOf::<S>::tell(Word::Request(request)));
-        self.push(at, &Happening::Asked { to, what }, None);
+        let call = Call { id, what: NodeOf::<S>::tell(Word::Request(request)) };
+        self.push(at, &Happening::Asked { to, call }, None);
         self.clients.ask::<NodeOf<S>>(at, (to, id), request, system.owes_no_answer(request))
     }
 
     /// The client of this number is answered.
     pub fn answered(&mut self, at: Duration, client: usize, what: &str) {
         let (from, id) = self.clients.answered(client);
-        self.push(at, &Happening::Answered { from, what: format!("{id} {what}") }, None);
+        self.push(at, &Happening::Answered { from, call: Call { id, what: what.into() } }, None);
     }
 
     /// Looks whether the system has come to rest, once all is healed. It decides the run when that has lasted, or is

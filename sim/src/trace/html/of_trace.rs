@@ -7,14 +7,14 @@ use coalmine_real::transport::Envelope;
 
 use super::bands::Bands;
 use super::flights::Flights;
-use super::page::{Act, ActKind, Ending, Fate, Flight, Kind, Lane, Outage, Page, Step};
+use super::page::{Act, ActKind, End, Ending, Flight, Kind, Lane, Outage, Page, Step};
 use super::planned::planned;
 use super::states::States;
 use crate::spec::faults::Fault;
 use crate::spec::plan::Plan;
 use crate::spec::verdict::Verdict;
-use crate::trace::text::{HEALED, tell_cut, tell_effect, tell_event, tell_killed};
-use crate::trace::{Entry, Happening, turn};
+use crate::trace::text::{HEALED, tell_cut, tell_effect, tell_event, tell_fate, tell_killed};
+use crate::trace::{Entry, Fate, Happening, turn};
 
 /// What a trace does not say about its run.
 pub struct About<'a, N: Node> {
@@ -118,9 +118,9 @@ struct Reader<'a, N: Node> {
     armed: BTreeMap<(NodeId, &'a N::Timer), usize>,
     /// What clients ask, while it is under way. (Whoever asks again is not seen to: what a node takes may have no
     /// beginning.)
-    requests: BTreeMap<(NodeId, String), usize>,
+    requests: BTreeMap<(NodeId, RequestId), usize>,
     /// What clients are answered, while it is under way.
-    replies: BTreeMap<(NodeId, String), usize>,
+    replies: BTreeMap<(NodeId, RequestId), usize>,
 }
 
 impl<'a, N: Node> Reader<'a, N> {
@@ -207,17 +207,17 @@ impl<'a, N: Node> Reader<'a, N> {
             }
             Happening::Frame { from, to, fate, bytes } => {
                 step.kind = Kind::Network;
-                self.touches((*from, *to), send, fate, bytes, &mut step);
+                self.touches((*from, *to), send, *fate, bytes, &mut step);
             }
-            Happening::Asked { to, what } => {
-                (step.kind, step.lane, step.text) = (Kind::Asked, Some(CLIENT), what.clone());
-                let flight = self.call(CLIENT, self.lane(*to), "request", what);
-                self.requests.insert((*to, first_word(what)), flight);
+            Happening::Asked { to, call } => {
+                (step.kind, step.lane, step.text) = (Kind::Asked, Some(CLIENT), call.to_string());
+                let flight = self.call(CLIENT, self.lane(*to), "request", &step.text);
+                self.requests.insert((*to, call.id), flight);
                 step.flight = Some(flight);
             }
-            Happening::Answered { from, what } => {
-                (step.kind, step.lane, step.text) = (Kind::Answered, Some(CLIENT), what.clone());
-                step.flight = self.replies.remove(&(*from, first_word(what)));
+            Happening::Answered { from, call } => {
+                (step.kind, step.lane, step.text) = (Kind::Answered, Some(CLIENT), call.to_string());
+                step.flight = self.replies.remove(&(*from, call.id));
                 step.cause = self.lands(step.flight);
             }
             Happening::Complained { node, what } => {
@@ -280,7 +280,7 @@ impl<'a, N: Node> Reader<'a, N> {
                     let (from, to) = (self.lane(*from), self.lane(node));
                     self.flights.all.push(Flight {
                         received: vec![number],
-                        fate: Fate::Arrived,
+                        end: End::Arrived,
                         ..flight(from, to, None, &step.name, &step.text)
                     });
                     self.flights.all.len() - 1
@@ -298,7 +298,7 @@ impl<'a, N: Node> Reader<'a, N> {
                 step.kind = Kind::Request;
                 step.name = variant_name(request);
                 step.text = format!("{id} {}", N::tell(Word::Request(request)));
-                step.flight = self.requests.remove(&(node, id.to_string()));
+                step.flight = self.requests.remove(&(node, *id));
                 step.cause = self.lands(step.flight);
             }
             Event::Durable(_) => (step.kind, step.text) = (Kind::Durable, tell_event(event)),
@@ -342,7 +342,7 @@ impl<'a, N: Node> Reader<'a, N> {
 
     fn answer(&mut self, node: NodeId, to: RequestId, name: &str, reply: &N::Reply) -> usize {
         let flight = self.call(self.lane(node), CLIENT, name, &N::tell(Word::Reply(reply)));
-        self.replies.insert((node, to.to_string()), flight);
+        self.replies.insert((node, to), flight);
         flight
     }
 
@@ -356,7 +356,7 @@ impl<'a, N: Node> Reader<'a, N> {
     fn lands(&mut self, flight: Option<usize>) -> Option<usize> {
         let flight = &mut self.flights.all[flight?];
         flight.received.push(self.steps.len());
-        flight.fate = Fate::Arrived;
+        flight.end = End::Arrived;
         flight.sent
     }
 
@@ -364,7 +364,7 @@ impl<'a, N: Node> Reader<'a, N> {
         &mut self,
         (from, to): (NodeId, NodeId),
         send: Option<u64>,
-        fate: &str,
+        fate: Fate,
         bytes: &[u8],
         step: &mut Step,
     ) {
@@ -379,7 +379,7 @@ impl<'a, N: Node> Reader<'a, N> {
             }
             None => format!("{} bytes", bytes.len()),
         };
-        step.text = format!("{from} → {to} {fate}: {what}");
+        step.text = format!("{from} → {to} {}: {what}", tell_fate(fate));
         step.quiet = step.cause.is_some_and(|sender| self.steps[sender].quiet);
     }
 
@@ -418,7 +418,7 @@ impl<'a, N: Node> Reader<'a, N> {
 
 fn flight(from: usize, to: usize, sent: Option<usize>, name: &str, text: &str) -> Flight {
     let (name, text) = (name.to_owned(), text.to_owned());
-    Flight { from, to, name, text, sent, touches: Vec::new(), received: Vec::new(), fate: Fate::Unknown }
+    Flight { from, to, name, text, sent, touches: Vec::new(), received: Vec::new(), end: End::Unknown }
 }
 
 /// What a node never comes to; it sends nothing on its way.
@@ -435,10 +435,6 @@ fn prevented_act<N: Node>(effect: &Effect<N>) -> Option<Act> {
         }
     };
     Some(Act { kind, text, flight: None })
-}
-
-fn first_word(text: &str) -> String {
-    text.split_whitespace().next().unwrap_or_default().to_owned()
 }
 
 fn tell_crash(kept: usize, lost: usize, torn_bytes: usize) -> String {
