@@ -15,11 +15,12 @@ use std::sync::atomic::AtomicBool;
 
 use crate::capsule::{Expected, File};
 use crate::check::CheckOptions;
+use crate::cli::output;
 use crate::faults::Effect;
 use crate::paste;
 use crate::run::Verdict;
 use crate::suite::{AnyScenario, FileOutcome, ModelArgs, Suite};
-use crate::sweep::confirm::confirm;
+use crate::sweep::confirm::{self, Unreplayed, confirm};
 use crate::sweep::twin::{self, Launch};
 use crate::sweep::{self, Seeds, SweepOptions, SweepPart, SweepReport};
 
@@ -41,10 +42,7 @@ const COMPARED: u64 = 16;
 #[track_caller]
 pub fn sweep(suite: &Suite, scenario: &str, seeds: Range<u64>) {
     let call = format!("{scenario} at {}", Location::caller());
-    if twin::is_of(&call) {
-        let served = twin::serve(suite);
-        std::process::exit(i32::from(served.is_err()));
-    }
+    answers_as_twin(suite, &call);
     if twin::is_one() {
         return; // of another call
     }
@@ -109,8 +107,13 @@ fn wanted(named: Option<String>, own: Range<u64>) -> Result<Range<u64>, String> 
 
 /// Explores a model within its own limits. Panics unless the space was exhausted, all invariants hold and all
 /// witnesses were seen; with the story of the counterexample, if there is one.
+///
+/// A counterexample must come again in a process that has done nothing else, as a failure of a [`sweep`](sweep()) must;
+/// if it does not, that is what is told.
 #[track_caller]
 pub fn check(suite: &Suite, model: &str) {
+    let call = format!("{model} at {}", Location::caller());
+    answers_as_twin(suite, &call);
     if twin::is_one() {
         return;
     }
@@ -121,13 +124,45 @@ pub fn check(suite: &Suite, model: &str) {
     };
     let (report, found) = found.check(ModelArgs::default(), options, &mut |_| {});
     if !report.is_proof() {
+        if let Some(parted) = &report.not_deterministic {
+            panic!("{model}: {}", output::tell_parted(parted));
+        }
+        let again =
+            found.as_ref().map_or(Ok(()), |found| comes_again(&found.capsule, &Launch::of_test(&call)));
         let story = found.map(|found| found.story).unwrap_or_default();
+        if let Err(why) = again {
+            panic!("{model}: not deterministic, so nothing is known: {why}\n{story}");
+        }
         let (properties, states) = (&report.properties, report.unique_states);
         let error = report.error.map_or_else(String::new, |why| format!("{why}; "));
         panic!(
             "{model}: {error}{properties:?} in {states} states\n{story}  {} check {model}",
             suite.program()
         );
+    }
+}
+
+/// Whether a counterexample comes again in a fresh process; if nobody can be asked, nobody doubts it.
+fn comes_again(capsule: &str, launch: &Launch) -> Result<(), String> {
+    // Tests run side by side, each in a thread of its own.
+    let (process, thread) = (std::process::id(), std::thread::current().id());
+    let path = std::env::temp_dir().join(format!("coalmine-test-{process}-{thread:?}.toml"));
+    if std::fs::write(&path, capsule).is_err() {
+        return Ok(());
+    }
+    let again = confirm::replays(launch, &path);
+    let _ = std::fs::remove_file(&path);
+    match again {
+        Ok(()) | Err(Unreplayed::NobodyAnswers(_)) => Ok(()),
+        Err(Unreplayed::Differs(why)) => Err(why),
+    }
+}
+
+/// Answers questions and does not return, if this process is the twin of this call.
+fn answers_as_twin(suite: &Suite, call: &str) {
+    if twin::is_of(call) {
+        let served = twin::serve(suite);
+        std::process::exit(i32::from(served.is_err()));
     }
 }
 

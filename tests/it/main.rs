@@ -13,6 +13,7 @@
 //! * [`promises`]: words and the records that they rest on; what clients are told.
 //! * [`models`]: the checker counts as many states as others do.
 //! * [`panics`]: a panic is a counterexample, with its path, its story and its file.
+//! * [`impure`]: nodes that are not deterministic are told as such, and nothing else is told of them.
 //! * [`paths`]: counterexamples replay from their files; the Explorer opens where one ends.
 //! * [`plans`]: plans and capsules as files; every fault happens; failures shrink.
 //! * [`sweeps`]: parts of a sweep, in time and in space, add up to the whole.
@@ -34,6 +35,7 @@ mod edges;
 mod explorers;
 mod host;
 mod html;
+mod impure;
 mod main_job;
 mod models;
 mod panics;

@@ -28,7 +28,10 @@ impl<S: System> Model for Rules<S> {
     }
 
     fn actions(&self, world: &World<S>, actions: &mut Vec<Transition<S>>) {
-        self.successors(world, actions);
+        // A search that is in doubt has nothing more to find.
+        if !self.is_in_doubt() {
+            self.successors(world, actions);
+        }
     }
 
     fn next_state(&self, _: &World<S>, action: Transition<S>) -> Option<World<S>> {

@@ -13,7 +13,7 @@ use super::clients::Clients;
 use super::liveness::{Liveness, Rest};
 use super::recording::Recordings;
 use crate::faults::{Effect as FaultEffect, Effects, Fault};
-use crate::panics::Panic;
+use crate::panics::{Panic, told};
 use crate::plan::{Plan, What, When};
 use crate::run::{RunOptions, RunReport, Verdict};
 use crate::scenario::Expectation;
@@ -212,7 +212,7 @@ impl<S: System> Watch<S> {
         (to, id): (NodeId, RequestId),
         request: &<NodeOf<S> as Node>::Request,
     ) -> usize {
-        let what = format!("{id} {}", NodeOf::<S>::tell(Word::Request(request)));
+        let what = format!("{id} {}", told::<NodeOf<S>>(Word::Request(request)));
         self.push(at, &Happening::Asked { to, what }, None);
         self.clients.ask::<NodeOf<S>>(at, (to, id), request, system.owes_no_answer(request))
     }

@@ -24,6 +24,7 @@ use crate::engine::faults::{self, End, Lasting, Stage};
 use crate::engine::network::Trouble;
 use crate::engine::{CLIENT_PAUSE, CLIENT_TIMEOUT, LOOK, disk};
 use crate::faults::{CrashKind, Directions, Effect, Fault, SUPERVISOR_MS};
+use crate::panics;
 use crate::plan::{Plan, Stream, What, When};
 use crate::run::{RunOptions, Verdict};
 use crate::scenario::{Expectation, Scenario};
@@ -276,7 +277,7 @@ where
                 let what = match http::request(&runtime, address, request, CLIENT_TIMEOUT).await {
                     Ok(answer) if answer.status().is_server_error() => None,
                     Ok(answer) => Some(match NodeOf::<S>::from_http(&answer) {
-                        Ok(reply) => NodeOf::<S>::tell(Word::Reply(&reply)),
+                        Ok(reply) => panics::told::<NodeOf<S>>(Word::Reply(&reply)),
                         Err(why) => why,
                     }),
                     Err(_) => None,

@@ -15,7 +15,7 @@ use super::rules::{PANICKED, tells_boots};
 use super::{Action, CrashPoint, Disk, Kept, Network, Packet, Rules, Step, World};
 use crate::engine::watch::Watch;
 use crate::faults::{CutKind, Effect as FaultEffect, Fault, directions};
-use crate::panics::catch;
+use crate::panics::{catch, told};
 use crate::plan::Plan;
 use crate::run::{RunOptions, RunReport, Verdict};
 use crate::system::{NodeOf, System};
@@ -165,7 +165,7 @@ impl<S: System> Walker<'_, S> {
             Step::Ask(index) => {
                 let asked = &self.rules.requests[*index];
                 let (id, request) = (asked.id, asked.request.clone());
-                let what = format!("{id} {}", NodeOf::<S>::tell(Word::Request(&request)));
+                let what = format!("{id} {}", told::<NodeOf<S>>(Word::Request(&request)));
                 self.push(&Happening::Asked { to: me, what });
                 let event = Event::Request { id, request };
                 self.push(&Happening::Stepped { node: me, event, effects: effects_too });
@@ -194,7 +194,7 @@ impl<S: System> Walker<'_, S> {
         }
         for effect in effects {
             if let Effect::Reply { to, reply } = effect {
-                let what = format!("{to} {}", NodeOf::<S>::tell(Word::Reply(reply)));
+                let what = format!("{to} {}", told::<NodeOf<S>>(Word::Reply(reply)));
                 self.push(&Happening::Answered { from: me, what });
             }
         }
