@@ -3,6 +3,7 @@
 //!
 //! What a node must not have is here a static: each case has one of its own, and is run by one test alone.
 
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -36,6 +37,8 @@ enum Whim {
     Hesitates,
     /// It says something bad at this run and at no other: what it was told is no matter.
     BadOnce(u32),
+    /// It says something bad in a process that nobody has asked anything.
+    BadAtHome,
     /// It panics at this run and at no other.
     PanicsOnce(u32),
     /// It always panics, and says each time something else.
@@ -72,7 +75,7 @@ impl Node for Moody {
     fn on(&mut self, (whim, number): &Self::Config, event: Event<Self>, cx: &mut Context<'_, Self>) {
         let run = RUNS[*number].fetch_add(1, Ordering::Relaxed);
         let Event::Timer(()) = event else { return };
-        self.ticks = (self.ticks + 1).min(5);
+        self.ticks = (self.ticks + 1).min(if *number == LONG { 4_000 } else { 5 });
         let mut delay = Duration::from_secs(1);
         match *whim {
             Whim::Counts => self.runs = run,
@@ -86,6 +89,11 @@ impl Node for Moody {
             }
             Whim::BadOnce(once) => {
                 if run == once {
+                    cx.observe(BAD);
+                }
+            }
+            Whim::BadAtHome => {
+                if std::env::var_os(coalmine_sim::sweep::twin::VARIABLE).is_none() {
                     cx.observe(BAD);
                 }
             }
@@ -108,7 +116,8 @@ impl System for Moods {
     type History = Facts<Moody>;
 
     fn members(&self) -> Vec<(NodeId, (Whim, usize))> {
-        vec![(NodeId(1), self.0), (NodeId(2), self.0)]
+        let members = if self.0.1 == LONG { 1 } else { 2 };
+        (1..=members).map(|id| (NodeId(id), self.0)).collect()
     }
 
     fn operations(&self) -> Vec<Operation<Moody>> {
@@ -202,34 +211,81 @@ moods! {
     a_delay_that_grows_is_found: Whim::Waits, 7, "SetTimer";
 }
 
-/// What goes wrong when nobody looks twice is walked again before it is told.
+/// What goes wrong in a run that nobody looks at twice is walked again before it is told, and then the way is lost. (The
+/// first 1,000 runs are all done twice; so this is about the 1,500th, of a few thousand in a row.)
 #[test]
 fn what_passes_the_spot_check_is_walked_again() {
-    for (number, whim) in [(8, "bad"), (9, "panic")] {
-        for (which, options) in all_ways().into_iter().enumerate() {
-            let system: fn(u32, u32) -> Moods = match number {
-                8 => |_, _| Moods((Whim::BadOnce(LATE), 8)),
-                _ => |_, _| Moods((Whim::PanicsOnce(LATE), 9)),
-            };
-            // Long after the first runs, which are all done twice: more of them make the search longer.
-            let limits = Limits { crashes: 2, timeouts: Some(200), ..Limits::NONE };
-            let model = ModelDef { limits, ..model(system) };
-            // One in 64 is done twice; the run that differs is the next.
-            RUNS[number].store(LATE, Ordering::Relaxed);
-            let _ = which;
+    let bad = model(|_, _| Moods((Whim::BadOnce(2_500), LONG)));
+    let panics = model(|_, _| Moods((Whim::PanicsOnce(2_500), LONG)));
+    for model in [bad, panics] {
+        let limits = Limits { timeouts: None, ..Limits::NONE };
+        let model = ModelDef { limits, size: (1, 0), ..model };
+        for options in all_ways().into_iter().filter(|options| options.walks.is_none()) {
+            RUNS[LONG].store(0, Ordering::Relaxed);
             let (report, found) = check(&model, &options);
-            let words = format!("{whim} {options:?}");
-            if report.not_deterministic.is_some() {
-                is_not_deterministic(&report, found.as_ref(), &words);
-            } else {
-                panic!("{words}: {report:#?}");
+            let words = format!("{:?} {options:?}", model.rules(ModelArgs::default()).system);
+            is_not_deterministic(&report, found.as_ref(), &words);
+            let parted = report.not_deterministic.expect("it was asked for");
+            match options.explorer {
+                Explorer::Own => {
+                    assert!(parted.once == "it led to where something was found", "{words}: {parted:?}");
+                    assert_eq!(parted.what, "n1 timer: ()", "{words}");
+                    assert!(parted.after.len() > 1_000, "{words}: {} steps", parted.after.len());
+                }
+                Explorer::Stateright => assert!(parted.what.starts_with("the path"), "{words}: {parted:?}"),
             }
         }
     }
 }
 
-/// The run that differs.
-const LATE: u32 = 1 << 20;
+/// The number of the case that takes thousands of steps.
+const LONG: usize = 8;
+
+/// The environment variable with the command line of the process below.
+const ARGS: &str = "COALMINE_TEST_IMPURE_ARGS";
+
+fn suite_of_the_second_process() -> Suite {
+    Suite::default().model(model(|_, _| Moods((Whim::BadAtHome, 9))))
+}
+
+/// Not a test but the process that the test below starts.
+#[test]
+fn a_command_line() {
+    if let Ok(args) = std::env::var(ARGS) {
+        coalmine_sim::sweep::twin::obeys_its_own();
+        let args = ["impure"].into_iter().chain(args.split_whitespace()).map(str::to_owned);
+        std::process::exit(cli::main_from(&suite_of_the_second_process(), args).into());
+    }
+}
+
+/// What a process has found comes again in a fresh one, or it is no verdict; whoever looks for it, and whether or not
+/// it is kept.
+#[test]
+fn what_comes_in_one_process_alone_is_not_told() {
+    let suite = suite_of_the_second_process();
+    let told = catch(|| testing::check(&suite, "moody")).expect_err("it must fail").message;
+    assert!(
+        told.contains("moody: not deterministic") && told.contains("fresh process it comes to passed"),
+        "{told}"
+    );
+    for more in ["", "--no-capsule", "--format json", "--engine stateright"] {
+        let folder = tempfile::tempdir().expect("a folder can be made");
+        let mut command = Command::new(std::env::current_exe().expect("a test has a path"));
+        command.args(["impure::a_command_line", "--exact", "--nocapture", "--quiet"]);
+        command.env(ARGS, format!("check moody {more}")).current_dir(folder.path());
+        let output = command.output().expect("the test can run itself");
+        let told = String::from_utf8(output.stdout).expect("text");
+        assert_eq!(output.status.code(), Some(5), "{more}: {told}");
+        let says =
+            if more == "--format json" { "\"end\":\"not_deterministic\"" } else { "✗ not deterministic" };
+        assert!(
+            told.contains(says) && !told.contains("VIOLATED") && !told.contains(" replay "),
+            "{more}: {told}"
+        );
+        let kept = std::fs::read_dir(folder.path().join("coalmine-out")).map_or(0, Iterator::count);
+        assert_eq!(kept, 0, "{more}: a file is left that says otherwise");
+    }
+}
 
 /// A panic at one place is one panic, whatever it says each time.
 #[test]

@@ -8,6 +8,7 @@
 //! * [`html`], [`browser`], [`thin`]: a run as a page, the page in a browser, and one of a long run.
 //! * [`scenarios`], [`checks`]: what ships passes, and is counted; a seed is a seed, wherever it runs.
 //! * [`boots`]: how all begins: every choice, crash and order of first boots.
+//! * [`lost`]: evidence is not lost to a step with millions of ways, nor to words that panic.
 //! * [`main_job`]: pinned spaces, every fault drawn, no witness excused wrongly, no healing hidden by another.
 //! * [`rules`]: rules of the rollout that nothing else would miss.
 //! * [`promises`]: words and the records that they rest on; what clients are told.
@@ -36,6 +37,7 @@ mod explorers;
 mod host;
 mod html;
 mod impure;
+mod lost;
 mod main_job;
 mod models;
 mod panics;

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use coalmine_core::codec::frame;
-use coalmine_core::node::{Effect, Event, Node, NodeId, Word};
+use coalmine_core::node::{Effect, Event, NodeId, Word};
 use coalmine_real::transport::Envelope;
 
 use super::rules::{PANICKED, tells_boots};

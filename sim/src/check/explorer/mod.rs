@@ -64,6 +64,9 @@ const PAUSE: Duration = Duration::from_millis(50);
 const SAVE_EVERY: Duration = Duration::from_secs(300);
 /// After so many steps from the rows of one piece it is looked whether the search must end: most have far fewer.
 const LOOK: usize = 1 << 20;
+/// What else may be wrong where worlds are taken for one that differ only in names.
+const OR_NOT_INTERCHANGEABLE: &str =
+    "; or members are not as interchangeable as the system says (--symmetry)";
 /// No state.
 const NONE: StateId = StateId::MAX;
 
@@ -565,7 +568,11 @@ fn path<S: System>(
         successors.clear();
         let Some(Transition { action, next }) = next else {
             let place = worker.place_that_led(space, &space.row(&world), fingerprint);
-            return Err(again::lost(space.rules, &actions, &world, place));
+            let mut lost = again::lost(space.rules, &actions, &world, place);
+            if worker.orbits.is_some() {
+                lost.again += OR_NOT_INTERCHANGEABLE;
+            }
+            return Err(lost);
         };
         actions.push(action);
         world = next;

@@ -93,6 +93,13 @@ impl<S: System> Rules<S> {
         let _ = self.again.too_many.set(why); // the first is as good as any
     }
 
+    /// Of all ways to boot a list is made, where stateright is to search.
+    pub(super) fn boots_in_too_many_ways(&self) {
+        let most = crate::cli::thousands(MOST_WAYS as u64);
+        let why = format!("there are more than {most} ways to boot: let the members choose among fewer");
+        let _ = self.again.too_many.set(why);
+    }
+
     /// Takes a step a second time, and compares.
     pub(super) fn compare(
         &self,
