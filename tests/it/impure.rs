@@ -227,6 +227,7 @@ fn what_passes_the_spot_check_is_walked_again() {
             is_not_deterministic(&report, found.as_ref(), &words);
             let parted = report.not_deterministic.expect("it was asked for");
             match options.explorer {
+                Explorer::Own if options.settle => {} // the way is lost somewhere, or what settling found
                 Explorer::Own => {
                     assert!(parted.once == "it led to where something was found", "{words}: {parted:?}");
                     assert_eq!(parted.what, "n1 timer: ()", "{words}");
