@@ -124,15 +124,15 @@ fn too_many_ways_of_a_step_are_named() {
     for options in engines() {
         let started = Instant::now();
         for (system, step) in [
-            ((|_, _| Choosers(habit(1, u32::MAX))) as fn(u32, u32) -> Choosers, "n1 timer: Said 0: "),
-            (|_, _| Choosers(habit(u32::MAX, 1)), "n1 starts: "),
+            ((|_, _| Choosers(habit(1, u32::MAX))) as fn(u32, u32) -> Choosers, " timer: Said 0: "),
+            (|_, _| Choosers(habit(u32::MAX, 1)), " starts: "),
         ] {
             let (report, found) = check(system, options.clone());
             assert!(found.is_none() && report.not_deterministic.is_none(), "{options:?}: {report:#?}");
             assert_eq!((report.end, report.exhausted), (End::Capped, false), "{options:?}: {report:#?}");
             assert_eq!(report.properties["never-said"], Property::HoldsSoFar);
             let why = report.stopped_by.unwrap_or_default();
-            assert!(why.starts_with(step) && why.contains("more than 100,000 ways"), "{options:?}: {why}");
+            assert!(why.contains(step) && why.contains("more than 100,000 ways"), "{options:?}: {why}");
         }
         assert!(started.elapsed() < Duration::from_secs(60), "{options:?} took {:?}", started.elapsed());
     }

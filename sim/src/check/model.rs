@@ -28,8 +28,7 @@ impl<S: System> Model for Rules<S> {
     }
 
     fn actions(&self, world: &World<S>, actions: &mut Vec<Transition<S>>) {
-        // A search that is in doubt has nothing more to find.
-        if !self.is_in_doubt() {
+        if !self.is_over() {
             self.successors(world, actions);
         }
     }

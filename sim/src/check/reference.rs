@@ -20,6 +20,7 @@ pub fn explore<S: System, T>(
     conclude: impl FnOnce(&Rules<S>, Found<S>) -> T,
 ) -> T {
     let starts = rules.starts();
+    rules.is_searched(true);
     if let Some((bits, path)) = starts.broken {
         let (steps, states) = (path.len(), path.len());
         let broken = broken(bits).map(|broken| (broken, path));
@@ -56,6 +57,7 @@ pub fn explore<S: System, T>(
     let checker = checker.join();
 
     let rules = checker.model();
+    rules.is_searched(false);
     // stateright looks for the way to what it has found, too, and panics if that is lost.
     let (found, parted) = match catch(|| checker.discoveries()) {
         Ok(found) => (found, None),

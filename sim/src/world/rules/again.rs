@@ -50,6 +50,8 @@ pub(crate) struct Again {
     runs: AtomicU64,
     /// Whether every step is to be taken twice from now on.
     is_suspicious: AtomicBool,
+    /// Whether stateright searches, and does not only look for its way to what it has found.
+    is_searched: AtomicBool,
     parted: OnceLock<Parted>,
     too_many: OnceLock<String>,
 }
@@ -76,6 +78,16 @@ impl<S: System> Rules<S> {
     /// Whether a search has nothing more to find: what it looks up is not to be relied upon, or has no end.
     pub(crate) fn is_in_doubt(&self) -> bool {
         self.parted().is_some() || self.too_many_ways().is_some()
+    }
+
+    /// stateright begins or ends its search.
+    pub(crate) fn is_searched(&self, is_searched: bool) {
+        self.again.is_searched.store(is_searched, Ordering::Relaxed);
+    }
+
+    /// Whether stateright, which cannot be told to stop, is to see nothing more that follows.
+    pub(crate) fn is_over(&self) -> bool {
+        self.again.is_searched.load(Ordering::Relaxed) && self.is_in_doubt()
     }
 
     /// From now on every step is taken twice.
