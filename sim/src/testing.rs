@@ -7,6 +7,7 @@
 //! }
 //! ```
 
+use std::cell::Cell;
 use std::io::Write;
 use std::ops::Range;
 use std::panic::Location;
@@ -112,7 +113,9 @@ fn wanted(named: Option<String>, own: Range<u64>) -> Result<Range<u64>, String> 
 /// if it does not, that is what is told.
 #[track_caller]
 pub fn check(suite: &Suite, model: &str) {
-    let call = format!("{model} at {}", Location::caller());
+    // One place may check many systems of one name: of a fresh process the same call is asked.
+    let number = CHECKS.replace(CHECKS.get() + 1);
+    let call = format!("{model} at {}, check {number}", Location::caller());
     answers_as_twin(suite, &call);
     if twin::is_one() {
         return;
@@ -140,6 +143,11 @@ pub fn check(suite: &Suite, model: &str) {
             suite.program()
         );
     }
+}
+
+thread_local! {
+    /// How many checks this test has begun.
+    static CHECKS: Cell<u64> = const { Cell::new(0) };
 }
 
 /// Whether a counterexample comes again in a fresh process; if nobody can be asked, nobody doubts it.

@@ -14,13 +14,16 @@ pub(crate) const NOT_DETERMINISTIC: &str = "what is not deterministic";
 /// So many of the steps that were possible are told.
 const TOLD: usize = 4;
 
+/// What happens, from before all boots.
+type Path<S> = Vec<Action<NodeOf<S>>>;
+
 /// Walks to what is broken, and no further: stateright may report a path that goes on. What breaks first on the way is
 /// what was found.
 pub(super) fn walked<S: System>(
     rules: &Rules<S>,
     broken: Broken,
-    mut path: Vec<Action<NodeOf<S>>>,
-) -> Result<(Broken, Vec<Action<NodeOf<S>>>), Parted> {
+    mut path: Path<S>,
+) -> Result<(Broken, Path<S>), Parted> {
     let mut world = rules.before_boot();
     for number in 0..path.len() {
         let step = catch(|| rules.apply(&world, &path[number]).0);
