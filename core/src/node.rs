@@ -135,8 +135,8 @@ impl<N: Node> Word<'_, N> {
     /// panics it is the `Debug` form, and if that panics as well it says so.
     pub fn told(self) -> String {
         catch_unwind(|| N::tell(self))
-            .or_else(|_| catch_unwind(|| self.debug()))
-            .unwrap_or_else(|_| NO_WORDS.into())
+            .or_else(|| catch_unwind(|| self.debug()))
+            .unwrap_or_else(|| NO_WORDS.into())
     }
 
     /// Its `Debug` form.
@@ -155,9 +155,10 @@ impl<N: Node> Word<'_, N> {
 /// What is told of what panics whenever it is told.
 const NO_WORDS: &str = "<panicked while it was described>";
 
-fn catch_unwind<T>(work: impl FnOnce() -> T) -> std::thread::Result<T> {
+/// Nothing, if it panics.
+fn catch_unwind<T>(work: impl FnOnce() -> T) -> Option<T> {
     // What is told is only read.
-    std::panic::catch_unwind(std::panic::AssertUnwindSafe(work))
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).ok()
 }
 
 /// The name of an enum's variant, as `derive(Debug)` writes it: `Vote` for `Vote { txid: 3 }`. Plans and
