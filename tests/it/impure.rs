@@ -83,7 +83,7 @@ impl Node for Moody {
             Whim::Sends => cx.send(NodeId(1 + run % 2), ()),
             Whim::Chooses => drop(cx.choose(run + 2)),
             Whim::Hesitates => {
-                if run % 2 == 0 {
+                if run.is_multiple_of(2) {
                     cx.choose(2);
                 }
             }
