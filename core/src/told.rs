@@ -27,10 +27,10 @@ impl<'a, N: Node> Told<'a, N> {
     /// In words.
     fn tell(&self) -> String {
         match *self {
-            Self::Message { to, message } => format!("{to} is told {}", N::tell(Word::Message(message))),
-            Self::Reply { to, reply } => format!("{to} is answered {}", N::tell(Word::Reply(reply))),
+            Self::Message { to, message } => format!("{to} is told {}", Word::<N>::Message(message).told()),
+            Self::Reply { to, reply } => format!("{to} is answered {}", Word::<N>::Reply(reply).told()),
             Self::View(view) => format!("readers see {view:?}"),
-            Self::Fact(fact) => format!("it says {}", N::tell(Word::Fact(fact))),
+            Self::Fact(fact) => format!("it says {}", Word::<N>::Fact(fact).told()),
         }
     }
 }

@@ -28,7 +28,9 @@ impl<S: System> Model for Rules<S> {
     }
 
     fn actions(&self, world: &World<S>, actions: &mut Vec<Transition<S>>) {
-        self.successors(world, actions);
+        if !self.is_over() {
+            self.successors(world, actions);
+        }
     }
 
     fn next_state(&self, _: &World<S>, action: Transition<S>) -> Option<World<S>> {

@@ -16,7 +16,7 @@ use comfy_table::{Cell, CellAlignment, Table, TableComponent};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
-use crate::check::{CheckReport, NotKnown, Verdict as Property};
+use crate::check::{CheckReport, NotKnown, Parted, Verdict as Property};
 use crate::spec::faults::Effect;
 use crate::spec::verdict::{Engine, Verdict};
 use crate::spec::verdict::{NEVER_PANICS, SETTLES};
@@ -304,6 +304,9 @@ pub fn check(report: &CheckReport, story: Option<&str>) {
     if report.properties.keys().all(|name| [NEVER_PANICS, SETTLES].contains(name)) && !report.asks_nothing() {
         println!("  {DIM}there are no invariants: nothing was asked but whether states settle{DIM:#}");
     }
+    if let Some(parted) = &report.not_deterministic {
+        println!("  {} {}", mark(false), tell_parted(parted));
+    }
     if let Some(NotKnown { why, path }) = &report.settling_unknown {
         println!("    {why}");
         println!("    from {}", if path.is_empty() { "the beginning" } else { "the state after:" });
@@ -342,6 +345,17 @@ pub fn check(report: &CheckReport, story: Option<&str>) {
         println!("{DIM}{SETTLES} was asked where {}{DIM:#}", report.settling_losses.join("; "));
     }
     println!("{DIM}the odds that two states shared a fingerprint: {:.0e}{DIM:#}", report.collision_odds);
+}
+
+/// That something came out differently when it was done again, and what.
+pub fn tell_parted(parted: &Parted) -> String {
+    let Parted { what, once, again, after } = parted;
+    let mut told =
+        format!("not deterministic, so nothing is known: {what}\n      once:  {once}\n      again: {again}");
+    if !after.is_empty() {
+        told += &format!("\n    after:\n      {}", after.join("\n      "));
+    }
+    told
 }
 
 /// What is wrong with a check that proves nothing, whatever it says.
@@ -492,7 +506,9 @@ impl Row {
             covered: format!("{} distinct states", thousands(report.unique_states as u64)),
             verdict,
             wall_s: report.wall_s,
-            story: story.or_else(|| report.changed().map(|changed| format!("{changed}. {RE_PIN}"))),
+            story: story
+                .or_else(|| report.not_deterministic.as_ref().map(tell_parted))
+                .or_else(|| report.changed().map(|changed| format!("{changed}. {RE_PIN}"))),
         }
     }
 }

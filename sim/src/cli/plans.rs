@@ -190,7 +190,10 @@ pub fn shrink(suite: &Suite, args: &ShrinkArgs, format: Format) -> Result<u8, St
         return Err(format!("seed {} of {} passes: there is nothing to shrink", args.seed, args.name));
     };
     let written = write(&path, &shrunk.capsule);
-    if written.is_ok() && !replays(&path) {
+    if written.is_ok()
+        && let Err(why) = replays(&path)
+    {
+        output::error(&format!("{}: {why}", path.display()));
         return Ok(NOT_DETERMINISTIC);
     }
     match format {
@@ -234,19 +237,17 @@ pub fn shrink_seed(
 }
 
 /// Whether a file that was written comes to the verdict that it names, read back by a process that has run nothing
-/// else. If it does not, that is said, and the file is removed; if nobody can be asked, that is said.
-pub fn replays(path: &Path) -> bool {
-    let done = confirm::replays(&Launch::of_command_line(), path);
-    match &done {
-        Ok(()) => true,
+/// else. If it does not, `Err` says so, and the file is removed; if nobody can be asked, that is said.
+pub fn replays(path: &Path) -> Result<(), String> {
+    match confirm::replays(&Launch::of_command_line(), path) {
+        Ok(()) => Ok(()),
         Err(Unreplayed::NobodyAnswers(why)) => {
             output::error(&format!("{}: not run again in a fresh process: {why}", path.display()));
-            true
+            Ok(())
         }
         Err(Unreplayed::Differs(why)) => {
-            output::error(&format!("{}: {why}", path.display()));
             let _ = std::fs::remove_file(path);
-            false
+            Err(why)
         }
     }
 }

@@ -105,7 +105,8 @@ fn shrink_first(
     let shrunk = plans::shrink_seed(scenario, engine, failure.seed, SHRINK_RUNS, signals)?;
     // What was found counts for more than where it is kept.
     let written = plans::write(&path, &shrunk.capsule).inspect_err(|why| output::error(why)).is_ok();
-    if written && !plans::replays(&path) {
+    if written && let Err(why) = plans::replays(&path) {
+        output::error(&format!("{}: {why}", path.display()));
         return None;
     }
     if format == Format::Text {

@@ -9,7 +9,7 @@
 //! engine = "madsim"           # or "world"
 //! seed = 1
 //! verdict = "passed"          # or "violated" with `invariant`, "not_converged", "panicked"; the latter may have
-//!                             # `message` and `place`, which must then be the same
+//!                             # `place`, which must then be the same, or else `message`
 //!
 //! [plan]
 //! heal_at_ms = 15000

@@ -8,7 +8,7 @@
 //! ```toml
 //! about = "promises-kept is violated: n2 promised something about 1.1 and has forgotten it"
 //! model = "rollout"
-//! verdict = "violated"
+//! verdict = "violated"        # or "not_converged", "panicked": then with `place` and `message`
 //! invariant = "promises-kept"
 //!
 //! [space]                     # what `check` explored: its size, its budgets
@@ -70,6 +70,10 @@ struct Head {
     verdict: String,
     #[serde(default)]
     invariant: Option<String>,
+    #[serde(default)]
+    message: Option<String>,
+    #[serde(default)]
+    place: Option<String>,
     #[serde(default)]
     space: ModelArgs,
     steps: Vec<Value>,
@@ -201,11 +205,11 @@ impl<N: Node> PathStep<N> {
 impl<N: Node> PathCapsule<N> {
     /// What a file holds. Errors name the step.
     pub fn parse(value: Value) -> Result<Self, String> {
-        let Head { about, model, verdict, invariant, space, steps } =
+        let Head { about, model, verdict, invariant, message, place, space, steps } =
             serde_json::from_value(value).map_err(|why| why.to_string())?;
         let parse = |(place, step)| PathStep::parse(step).map_err(|why| format!("step {}: {why}", place + 1));
         let steps = steps.into_iter().enumerate().map(parse).collect::<Result<_, _>>()?;
-        let expected = Expected { verdict, invariant, ..Expected::default() };
+        let expected = Expected { verdict, invariant, message, place };
         expected.check()?;
         Ok(Self { about, model, space, expected, steps })
     }
@@ -213,9 +217,12 @@ impl<N: Node> PathCapsule<N> {
     /// As TOML, each step with a comment that tells it.
     pub fn to_toml(&self, told: &[String]) -> String {
         let mut out = String::new();
-        let Expected { verdict, invariant, .. } = &self.expected;
-        let heads = [("about", Some(&self.about)), ("model", Some(&self.model)), ("verdict", Some(verdict))];
-        for (key, value) in heads.into_iter().chain([("invariant", invariant.as_ref())]) {
+        let Expected { verdict, invariant, message, place } = &self.expected;
+        let heads = [("about", &self.about), ("model", &self.model), ("verdict", verdict)];
+        let heads = heads.map(|(key, value)| (key, Some(value)));
+        let more = [("invariant", invariant), ("place", place), ("message", message)];
+        let more = more.map(|(key, value)| (key, value.as_ref()));
+        for (key, value) in heads.into_iter().chain(more) {
             if let Some(value) = value.filter(|value| !value.is_empty()) {
                 let _ = writeln!(out, "{key} = {}", toml::Value::from(value.as_str()));
             }

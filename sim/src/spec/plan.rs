@@ -4,6 +4,7 @@
 use coalmine_core::node::{Node, NodeId, RequestId, Word};
 use serde::{Deserialize, Serialize};
 
+use crate::panics::told;
 use crate::spec::data::piece;
 use crate::spec::faults::{Fault, PERMILLE, TIMES_MS, in_range};
 use crate::spec::sound::{Requests, is_member};
@@ -142,7 +143,7 @@ impl<N: Node> What<N> {
         match self {
             Self::Fault(fault) => fault.tell(),
             Self::Ask { to, id, request } => {
-                format!("a client asks {to}: {id} {}", N::tell(Word::Request(request)))
+                format!("a client asks {to}: {id} {}", told::<N>(Word::Request(request)))
             }
         }
     }

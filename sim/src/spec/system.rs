@@ -154,7 +154,7 @@ pub fn timers_are_armed<S: System>(
         let is_missing =
             |timer: &&_| system.is_armed_at_rest(node.id, state, timer) && !node.timers.contains(timer);
         if let Some(timer) = before.iter().find(is_missing) {
-            let timer = S::Node::tell(Word::Timer(timer));
+            let timer = crate::panics::told::<S::Node>(Word::Timer(timer));
             return Err(format!("{} is at rest, but its timer will never fire again: {timer}", node.id));
         }
     }

@@ -14,7 +14,9 @@ use coalmine_real::face::Face;
 
 use self::steps::StepCounts;
 use crate::check::explore::{self, Serving};
-use crate::check::{self, CheckOptions, CheckProgress, CheckReport, Unsettled};
+use crate::check::{
+    self, CheckOptions, CheckProgress, CheckReport, Counterexample, Parted, Unsettled, again,
+};
 use crate::engine::report::{RunOptions, RunReport};
 use crate::files::capsule::{Capsule, File};
 use crate::files::path::PathCapsule;
@@ -476,7 +478,8 @@ impl<S: System> ModelDef<S> {
         Ok((capsule, rules, way))
     }
 
-    /// Walks a path, and asks whether the system settles where it ends; if it does not, tells the rounds.
+    /// Walks a path, and asks whether the system settles where it ends; if it does not, tells the rounds. If nobody
+    /// knows, it has passed so far.
     fn walk(
         &self,
         rules: &Rules<S>,
@@ -499,10 +502,15 @@ impl<S: System> ModelDef<S> {
         (report, Vec::new())
     }
 
-    /// Explains a path to where something is wrong.
-    fn explain(&self, args: ModelArgs, path: &[Action<NodeOf<S>>]) -> Explanation {
-        let rules = self.rules(args);
-        let (report, rounds) = self.walk(&rules, path, true);
+    /// Explains a counterexample; if it does not show again what it was found for, that.
+    fn explain(&self, args: ModelArgs, found: &Counterexample<S>) -> Result<Explanation, Parted> {
+        let (rules, path) = (self.rules(args), &found.path);
+        let other = |again: &str| again::other_verdict(&rules, found.invariant, path, again);
+        let walked = catch(|| self.walk(&rules, path, true));
+        let (report, rounds) = walked.map_err(|panic| other(&format!("it {panic}")))?;
+        if !again::shows(found.invariant, &report.verdict) {
+            return Err(other(&report.verdict.tell()));
+        }
         let steps = find::steps_of(&rules, path);
         let length = if steps.len() == 1 { "one step".into() } else { format!("{} steps", steps.len()) };
         let about = format!("A counterexample of {length}, found by the checker.");
@@ -517,11 +525,11 @@ impl<S: System> ModelDef<S> {
         };
         let told: Vec<_> = path.iter().map(|action| rules.tell(action)).collect();
         let story = self.outcome(&rules, &about, &report, &rounds).story.unwrap_or_default();
-        Explanation {
+        Ok(Explanation {
             invariant,
             story: format!("{story}       ✗ {}\n", report.verdict.tell()),
             capsule: capsule.to_toml(&told),
-        }
+        })
     }
 
     /// What came of walking a path of it.
@@ -687,8 +695,13 @@ impl<S: System> AnyModel for ModelDef<S> {
         options: CheckOptions,
         progress: &mut dyn FnMut(CheckProgress),
     ) -> (CheckReport, Option<Explanation>) {
-        let (report, found) = check::check(self.name, self.rules(args), &options, progress);
-        (report, found.map(|found| self.explain(args, &found.path)))
+        let (mut report, found) = check::check(self.name, self.rules(args), &options, progress);
+        let explained = found.map(|found| self.explain(args, &found)).transpose();
+        let explained = explained.unwrap_or_else(|parted| {
+            report.is_not_deterministic(parted);
+            None
+        });
+        (report, explained)
     }
 
     fn explore(&self, args: ModelArgs, at: Option<File>, address: SocketAddr) -> Result<Serving, String> {

@@ -1,6 +1,7 @@
 //! A trace as a story for a terminal: one line an event, what it caused below it. What every run is full of
 //! (heartbeats, timers being armed, views being published) is folded away.
 
+use crate::panics::told;
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -165,9 +166,9 @@ pub fn tell_cut(from: NodeId, to: NodeId, both_ways: bool) -> String {
 /// An event in words.
 pub fn tell_event<N: Node>(event: &Event<N>) -> String {
     match event {
-        Event::Message { from, message } => format!("← {from}: {}", N::tell(Word::Message(message))),
-        Event::Timer(timer) => format!("timer: {}", N::tell(Word::Timer(timer))),
-        Event::Request { id, request } => format!("← client {id}: {}", N::tell(Word::Request(request))),
+        Event::Message { from, message } => format!("← {from}: {}", told::<N>(Word::Message(message))),
+        Event::Timer(timer) => format!("timer: {}", told::<N>(Word::Timer(timer))),
+        Event::Request { id, request } => format!("← client {id}: {}", told::<N>(Word::Request(request))),
         Event::Durable(token) => format!("durable: token {token}"),
     }
 }
@@ -175,10 +176,10 @@ pub fn tell_event<N: Node>(event: &Event<N>) -> String {
 /// An effect in words; `None` for those that tell nothing.
 pub fn tell_effect<N: Node>(effect: &Effect<N>) -> Option<String> {
     match effect {
-        Effect::Append(record) => Some(format!("journal: {}", N::tell(Word::Record(record)))),
-        Effect::Send { to, message } => Some(format!("→ {to}: {}", N::tell(Word::Message(message)))),
-        Effect::Reply { to, reply } => Some(format!("→ client {to}: {}", N::tell(Word::Reply(reply)))),
-        Effect::Observe(fact) => Some(format!("* {}", N::tell(Word::Fact(fact)))),
+        Effect::Append(record) => Some(format!("journal: {}", told::<N>(Word::Record(record)))),
+        Effect::Send { to, message } => Some(format!("→ {to}: {}", told::<N>(Word::Message(message)))),
+        Effect::Reply { to, reply } => Some(format!("→ client {to}: {}", told::<N>(Word::Reply(reply)))),
+        Effect::Observe(fact) => Some(format!("* {}", told::<N>(Word::Fact(fact)))),
         Effect::Publish(_) | Effect::SetTimer { .. } | Effect::CancelTimer(_) | Effect::WhenDurable(_) => {
             None
         }

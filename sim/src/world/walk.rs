@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use coalmine_core::codec::frame;
-use coalmine_core::node::{Effect, Event, Node, NodeId, Word};
+use coalmine_core::node::{Effect, Event, NodeId, Word};
 use coalmine_real::transport::Envelope;
 
 use super::rules::{PANICKED, tells_boots};
@@ -16,8 +16,10 @@ use super::{Action, CrashPoint, Kept, Packet, Rules, Step, World};
 use crate::engine::report::{RunOptions, RunReport};
 use crate::engine::shared::watch::Watch;
 use crate::panics::catch;
+use crate::panics::told;
 use crate::spec::faults::{CutKind, Effect as FaultEffect, Fault, directions};
-use crate::spec::limits::{Disk, Network};
+use crate::spec::limits::Disk;
+use crate::spec::limits::Network;
 use crate::spec::plan::Plan;
 use crate::spec::system::{NodeOf, System};
 use crate::spec::verdict::Verdict;
@@ -167,7 +169,7 @@ impl<S: System> Walker<'_, S> {
             Step::Ask(index) => {
                 let asked = &self.rules.requests[*index];
                 let (id, request) = (asked.id, asked.request.clone());
-                let call = Call { id, what: NodeOf::<S>::tell(Word::Request(&request)) };
+                let call = Call { id, what: told::<NodeOf<S>>(Word::Request(&request)) };
                 self.push(&Happening::Asked { to: me, call });
                 let event = Event::Request { id, request };
                 self.push(&Happening::Stepped { node: me, event, effects: effects_too });
@@ -196,7 +198,7 @@ impl<S: System> Walker<'_, S> {
         }
         for effect in effects {
             if let Effect::Reply { to, reply } = effect {
-                let call = Call { id: *to, what: NodeOf::<S>::tell(Word::Reply(reply)) };
+                let call = Call { id: *to, what: told::<NodeOf<S>>(Word::Reply(reply)) };
                 self.push(&Happening::Answered { from: me, call });
             }
         }

@@ -41,6 +41,11 @@ pub struct Caches {
 }
 
 impl Successor {
+    /// The place that took a step, if one did.
+    pub fn place(&self) -> Option<usize> {
+        (self.place != NOWHERE).then_some(usize::from(self.place))
+    }
+
     /// Turns the row before into this one's.
     pub fn apply<S: System>(&self, space: &Space<'_, S>, caches: &mut Caches, row: &mut [u32]) {
         let places = space.places.len();

@@ -4,6 +4,7 @@ use coalmine_core::node::{Event, Node, NodeId, RequestId, Word};
 
 use super::{Engine, Task};
 use crate::engine::shared::{CLIENT_PAUSE, CLIENT_TIMEOUT};
+use crate::panics::told;
 use crate::spec::system::{NodeOf, System};
 
 /// Who asks something.
@@ -82,7 +83,7 @@ impl<S: System> Engine<'_, S> {
             return self.agenda.after(CLIENT_PAUSE, again);
         }
         if !std::mem::replace(&mut it.answered, true) {
-            let what = NodeOf::<S>::tell(Word::Reply(reply));
+            let what = told::<NodeOf<S>>(Word::Reply(reply));
             self.watch.answered(self.agenda.time(), client, &what);
         }
     }

@@ -24,6 +24,7 @@ use crate::engine::report::RunOptions;
 use crate::engine::shared::faults::{self, End, Lasting, Stage};
 use crate::engine::shared::network::Trouble;
 use crate::engine::shared::{CLIENT_PAUSE, CLIENT_TIMEOUT, LOOK, disk};
+use crate::panics;
 use crate::spec::faults::{CrashKind, Directions, Effect, Fault, SUPERVISOR_MS};
 use crate::spec::plan::{Plan, Stream, What, When};
 use crate::spec::scenario::{Expectation, Scenario};
@@ -277,7 +278,7 @@ where
                 let what = match http::request(&runtime, address, request, CLIENT_TIMEOUT).await {
                     Ok(answer) if answer.status().is_server_error() => None,
                     Ok(answer) => Some(match NodeOf::<S>::from_http(&answer) {
-                        Ok(reply) => NodeOf::<S>::tell(Word::Reply(&reply)),
+                        Ok(reply) => panics::told::<NodeOf<S>>(Word::Reply(&reply)),
                         Err(why) => why,
                     }),
                     Err(_) => None,

@@ -2,6 +2,7 @@
 //! the system, which is told and fails the run, or one that the system
 //! [owes nothing](crate::spec::system::System::owes_no_answer), which is told.
 
+use crate::panics::told;
 use std::time::Duration;
 
 use coalmine_core::node::{Node, NodeId, RequestId, Word};
@@ -30,7 +31,7 @@ impl Clients {
         request: &N::Request,
         excuse: Option<&'static str>,
     ) -> usize {
-        let what = N::tell(Word::Request(request));
+        let what = told::<N>(Word::Request(request));
         self.0.push(Waiting { to, id, what, since, excuse, answered: false });
         self.0.len() - 1
     }

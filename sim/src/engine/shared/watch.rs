@@ -15,6 +15,7 @@ use super::liveness::{Liveness, Rest};
 use super::recording::Recordings;
 use crate::engine::report::{RunOptions, RunReport};
 use crate::panics::Panic;
+use crate::panics::told;
 use crate::spec::faults::{Effect as FaultEffect, Effects, Fault};
 use crate::spec::plan::{Plan, What, When};
 use crate::spec::scenario::Expectation;
@@ -227,7 +228,7 @@ impl<S: System> Watch<S> {
         (to, id): (NodeId, RequestId),
         request: &<NodeOf<S> as Node>::Request,
     ) -> usize {
-        let call = Call { id, what: NodeOf::<S>::tell(Word::Request(request)) };
+        let call = Call { id, what: told::<NodeOf<S>>(Word::Request(request)) };
         self.push(at, &Happening::Asked { to, call }, None);
         self.clients.ask::<NodeOf<S>>(at, (to, id), request, system.owes_no_answer(request))
     }

@@ -10,6 +10,7 @@ use super::flights::Flights;
 use super::page::{Act, ActKind, End, Ending, Flight, Kind, Lane, Outage, Page, Step};
 use super::planned::planned;
 use super::states::States;
+use crate::panics::told;
 use crate::spec::faults::Fault;
 use crate::spec::plan::Plan;
 use crate::spec::verdict::Verdict;
@@ -273,7 +274,7 @@ impl<'a, N: Node> Reader<'a, N> {
             Event::Message { from, message } => {
                 step.kind = Kind::Message;
                 step.name = variant_name(message);
-                step.text = N::tell(Word::Message(message));
+                step.text = told::<N>(Word::Message(message));
                 let number = self.steps.len();
                 let flight = self.flights.received(send, number).unwrap_or_else(|| {
                     // It was sent where the trace does not see it.
@@ -291,13 +292,13 @@ impl<'a, N: Node> Reader<'a, N> {
             Event::Timer(timer) => {
                 step.kind = Kind::Timer;
                 step.name = variant_name(timer);
-                step.text = N::tell(Word::Timer(timer));
+                step.text = told::<N>(Word::Timer(timer));
                 step.cause = self.armed.remove(&(node, timer));
             }
             Event::Request { id, request } => {
                 step.kind = Kind::Request;
                 step.name = variant_name(request);
-                step.text = format!("{id} {}", N::tell(Word::Request(request)));
+                step.text = format!("{id} {}", told::<N>(Word::Request(request)));
                 step.flight = self.requests.remove(&(node, *id));
                 step.cause = self.lands(step.flight);
             }
@@ -312,26 +313,26 @@ impl<'a, N: Node> Reader<'a, N> {
             let (kind, text, flight) = match effect {
                 Effect::Append(record) => {
                     self.writers.entry(node).or_default().push(Some(number));
-                    (ActKind::Append, N::tell(Word::Record(record)), None)
+                    (ActKind::Append, told::<N>(Word::Record(record)), None)
                 }
                 Effect::Send { to, message } => {
-                    let text = N::tell(Word::Message(message));
+                    let text = told::<N>(Word::Message(message));
                     let name = variant_name(message);
                     let flight = flight(self.lane(node), self.lane(*to), Some(number), &name, &text);
                     let up = self.up.get(to).copied().unwrap_or(true);
                     (ActKind::Send, text, Some(self.flights.sent(up, flight)))
                 }
                 Effect::Reply { to, reply } => {
-                    let text = N::tell(Word::Reply(reply));
+                    let text = told::<N>(Word::Reply(reply));
                     (ActKind::Reply, text, Some(self.answer(node, *to, &variant_name(reply), reply)))
                 }
-                Effect::Observe(fact) => (ActKind::Fact, N::tell(Word::Fact(fact)), None),
+                Effect::Observe(fact) => (ActKind::Fact, told::<N>(Word::Fact(fact)), None),
                 Effect::SetTimer { timer, delay } => {
                     self.armed.insert((node, timer), number);
-                    let text = format!("{} {}", N::tell(Word::Timer(timer)), tell_delay(*delay));
+                    let text = format!("{} {}", told::<N>(Word::Timer(timer)), tell_delay(*delay));
                     (ActKind::Arm, text, None)
                 }
-                Effect::CancelTimer(timer) => (ActKind::Disarm, N::tell(Word::Timer(timer)), None),
+                Effect::CancelTimer(timer) => (ActKind::Disarm, told::<N>(Word::Timer(timer)), None),
                 Effect::Publish(_) => (ActKind::Publish, "a new view".into(), None),
                 Effect::WhenDurable(_) => continue, // the host answers it, nothing leaves
             };
@@ -341,7 +342,7 @@ impl<'a, N: Node> Reader<'a, N> {
     }
 
     fn answer(&mut self, node: NodeId, to: RequestId, name: &str, reply: &N::Reply) -> usize {
-        let flight = self.call(self.lane(node), CLIENT, name, &N::tell(Word::Reply(reply)));
+        let flight = self.call(self.lane(node), CLIENT, name, &told::<N>(Word::Reply(reply)));
         self.replies.insert((node, to), flight);
         flight
     }
@@ -375,7 +376,7 @@ impl<'a, N: Node> Reader<'a, N> {
         let what = match &frame {
             Some(frame) => {
                 step.name = variant_name(&frame.message);
-                N::tell(Word::Message(&frame.message))
+                told::<N>(Word::Message(&frame.message))
             }
             None => format!("{} bytes", bytes.len()),
         };
@@ -424,12 +425,12 @@ fn flight(from: usize, to: usize, sent: Option<usize>, name: &str, text: &str) -
 /// What a node never comes to; it sends nothing on its way.
 fn prevented_act<N: Node>(effect: &Effect<N>) -> Option<Act> {
     let (kind, text) = match effect {
-        Effect::Append(record) => (ActKind::Append, N::tell(Word::Record(record))),
+        Effect::Append(record) => (ActKind::Append, told::<N>(Word::Record(record))),
         Effect::Send { to, message } => {
-            (ActKind::Send, format!("{} to {to}", N::tell(Word::Message(message))))
+            (ActKind::Send, format!("{} to {to}", told::<N>(Word::Message(message))))
         }
-        Effect::Reply { reply, .. } => (ActKind::Reply, N::tell(Word::Reply(reply))),
-        Effect::Observe(fact) => (ActKind::Fact, N::tell(Word::Fact(fact))),
+        Effect::Reply { reply, .. } => (ActKind::Reply, told::<N>(Word::Reply(reply))),
+        Effect::Observe(fact) => (ActKind::Fact, told::<N>(Word::Fact(fact))),
         Effect::Publish(_) | Effect::SetTimer { .. } | Effect::CancelTimer(_) | Effect::WhenDurable(_) => {
             return None;
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use coalmine_core::node::{Node, Word};
 
 use super::page::{PlanItem, Planned};
+use crate::panics::told;
 use crate::spec::plan::{Links, Plan, PlanStep, What, When};
 use crate::trace::text::HEALED;
 use crate::trace::{Call, Entry, Happening};
@@ -54,7 +55,7 @@ fn item<N: Node>(
             (true, find(since, until, &|what| matches!(what, Happening::Fault(it) if it == fault)))
         }
         What::Ask { to, id, request } => {
-            let asked = Call { id: *id, what: N::tell(Word::Request(request)) };
+            let asked = Call { id: *id, what: told::<N>(Word::Request(request)) };
             let is_it = |what: &Happening<N>| matches!(what, Happening::Asked { to: whom, call } if whom == to && *call == asked);
             (false, find(since, until, &is_it))
         }

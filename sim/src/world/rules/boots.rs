@@ -22,7 +22,7 @@ use std::collections::{BTreeSet, VecDeque};
 use coalmine_core::disk::LossyDisk;
 use coalmine_core::node::NodeId;
 
-use super::{Action, Rules, Step, Transition};
+use super::{Action, MOST_WAYS, Rules, Step, Transition};
 use crate::fingerprint::fingerprint;
 use crate::spec::faults::Directions;
 use crate::spec::system::{ConfigOf, NodeOf, System};
@@ -128,6 +128,10 @@ impl<S: System> Rules<S> {
                 let verdict = boot.next.verdict;
                 if !known.insert(fingerprint(&boot.next)) {
                     continue;
+                }
+                if known.len() > MOST_WAYS {
+                    self.boots_in_too_many_ways();
+                    return starts;
                 }
                 let way: Vec<_> = way.iter().cloned().chain([boot.action]).collect();
                 starts.seen |= verdict;

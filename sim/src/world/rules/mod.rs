@@ -1,6 +1,8 @@
 //! How one world becomes the next: what may happen, and what comes of it. `steps` says how a node may take a step,
-//! `boots` how all begins, `limits` how much of everything may happen, `tell` what it is called.
+//! `again` what shows that it does not follow from the
+//! step, `boots` how all begins, `limits` how much of everything may happen, `tell` what it is called.
 
+mod again;
 mod boots;
 mod costs;
 mod steps;
@@ -15,6 +17,7 @@ use coalmine_core::node::{Effect, Node, NodeId};
 use coalmine_core::observation::Heard;
 use coalmine_core::observation::{History, Invariant, Observation, Observed, Witness};
 
+pub use self::again::{MOST_WAYS, Parted};
 pub(crate) use self::boots::tells_boots;
 pub(crate) use self::costs::Cost;
 pub(crate) use self::steps::{Crashes, Way, kept};
@@ -57,6 +60,8 @@ pub struct Rules<S: System> {
     pub(crate) from_boot: bool,
     /// The timers that members arm when they boot, from their first disks or from empty ones.
     pub(crate) armed_first: OnceLock<Armed<S>>,
+    /// What was found of steps that were taken twice.
+    pub(crate) again: again::Again,
 }
 
 /// Something that happens.
@@ -182,6 +187,7 @@ impl<S: System> Rules<S> {
             every_crash_point: false,
             from_boot: false,
             armed_first: OnceLock::new(),
+            again: again::Again::default(),
         }
     }
 

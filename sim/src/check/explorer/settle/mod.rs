@@ -190,6 +190,9 @@ impl<S: System> Settling<'_, '_, S> {
         let mut todo: Vec<(u64, Vec<u32>)> = Vec::new();
         let mut script = Script::default();
         loop {
+            if self.space.rules.is_in_doubt() {
+                return Err(self.not_known("a step cannot be relied upon, or has no end", None, &row));
+            }
             if let Some(limit) = budget.ends() {
                 let before = passed.last().map(|before: &Passed| before.row.as_slice());
                 return Err(self.not_known(&limit, before, &row));
