@@ -15,7 +15,6 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use crate::check::CheckOptions;
-use crate::cli::output;
 use crate::files::capsule::File;
 use crate::spec::faults::Effect;
 use crate::spec::limits::ModelArgs;
@@ -133,7 +132,7 @@ pub fn check(suite: &Suite, model: &str) {
     let (report, found) = found.check(ModelArgs::default(), options, &mut |_| {});
     if !report.is_proof() {
         if let Some(parted) = &report.not_deterministic {
-            panic!("{model}: {}", output::tell_parted(parted));
+            panic!("{model}: {}", parted);
         }
         let again =
             found.as_ref().map_or(Ok(()), |found| comes_again(&found.capsule, &Launch::of_test(&call)));

@@ -90,7 +90,7 @@ pub fn climb(suite: &Suite, args: &CheckArgs, format: Format) -> Result<u8, Stri
             output::rung(&check, width, &report);
         }
         if let (Some(parted), Format::Text) = (&report.not_deterministic, format) {
-            output::text(&output::tell_parted(parted));
+            output::text(&parted.to_string());
         }
         if let Some(found) = found {
             output::text(&found.story);

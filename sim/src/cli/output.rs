@@ -16,7 +16,7 @@ use comfy_table::{Cell, CellAlignment, Table, TableComponent};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
-use crate::check::{CheckReport, NotKnown, Parted, Verdict as Property};
+use crate::check::{CheckReport, NotKnown, Verdict as Property};
 use crate::spec::faults::Effect;
 use crate::spec::verdict::{Engine, Verdict};
 use crate::spec::verdict::{NEVER_PANICS, SETTLES};
@@ -305,7 +305,7 @@ pub fn check(report: &CheckReport, story: Option<&str>) {
         println!("  {DIM}there are no invariants: nothing was asked but whether states settle{DIM:#}");
     }
     if let Some(parted) = &report.not_deterministic {
-        println!("  {} {}", mark(false), tell_parted(parted));
+        println!("  {} {}", mark(false), parted);
     }
     if let Some(NotKnown { why, path }) = &report.settling_unknown {
         println!("    {why}");
@@ -345,17 +345,6 @@ pub fn check(report: &CheckReport, story: Option<&str>) {
         println!("{DIM}{SETTLES} was asked where {}{DIM:#}", report.settling_losses.join("; "));
     }
     println!("{DIM}the odds that two states shared a fingerprint: {:.0e}{DIM:#}", report.collision_odds);
-}
-
-/// That something came out differently when it was done again, and what.
-pub fn tell_parted(parted: &Parted) -> String {
-    let Parted { what, once, again, after } = parted;
-    let mut told =
-        format!("not deterministic, so nothing is known: {what}\n      once:  {once}\n      again: {again}");
-    if !after.is_empty() {
-        told += &format!("\n    after:\n      {}", after.join("\n      "));
-    }
-    told
 }
 
 /// What is wrong with a check that proves nothing, whatever it says.
@@ -507,7 +496,7 @@ impl Row {
             verdict,
             wall_s: report.wall_s,
             story: story
-                .or_else(|| report.not_deterministic.as_ref().map(tell_parted))
+                .or_else(|| report.not_deterministic.as_ref().map(ToString::to_string))
                 .or_else(|| report.changed().map(|changed| format!("{changed}. {RE_PIN}"))),
         }
     }

@@ -9,13 +9,14 @@
 //! A step may go in so many [`MOST_WAYS`]; each is tried, and a node that chooses among millions makes no space that
 //! anybody could search.
 
+use std::fmt;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use coalmine_core::node::{Effect, Node};
 use serde::Serialize;
 
-use super::steps::Ran;
+use super::steps::{MOST_WAYS, Ran, tell_asked};
 use super::{Action, Rules, Step};
 use crate::panics::catch;
 use crate::spec::system::{NodeOf, System};
@@ -25,8 +26,6 @@ use crate::trace::text::tell_effect;
 const FIRST: u64 = 1_000;
 /// After them one in so many.
 const EACH: u64 = 64;
-/// In how many ways a step may go: by what is chosen in it, and by where it crashes.
-pub const MOST_WAYS: usize = 100_000;
 /// How many characters of a state are told.
 const TOLD: usize = 200;
 
@@ -42,6 +41,20 @@ pub struct Parted {
     /// What had happened before, in order, if that is known.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub after: Vec<String>,
+}
+
+impl fmt::Display for Parted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { what, once, again, after } = self;
+        write!(
+            f,
+            "not deterministic, so nothing is known: {what}\n      once:  {once}\n      again: {again}"
+        )?;
+        if after.is_empty() {
+            return Ok(());
+        }
+        write!(f, "\n    after:\n      {}", after.join("\n      "))
+    }
 }
 
 /// What was found of steps that were taken twice, or in too many ways.
@@ -181,19 +194,6 @@ fn differences<N: Node>(once: &Ran<N>, again: &Ran<N>) -> (String, String) {
         return ("a state".into(), "another state, which looks the same".into());
     }
     (format!("its state: {}", shortened(&a, same)), format!("its state: {}", shortened(&b, same)))
-}
-
-/// How the questions of two runs differ: by the numbers of answers.
-pub(super) fn tell_asked(once: &[u32], again: &[u32]) -> (String, String) {
-    let told = |asked: &[u32]| {
-        let asked: Vec<_> = asked.iter().map(ToString::to_string).collect();
-        if asked.is_empty() {
-            "it chose nothing".into()
-        } else {
-            format!("it chose among {}", asked.join(", then "))
-        }
-    };
-    (told(once), told(again))
 }
 
 /// The part of a text in which it differs.

@@ -17,9 +17,10 @@ use coalmine_core::node::{Effect, Node, NodeId};
 use coalmine_core::observation::Heard;
 use coalmine_core::observation::{History, Invariant, Observation, Observed, Witness};
 
-pub use self::again::{MOST_WAYS, Parted};
+pub use self::again::Parted;
 pub(crate) use self::boots::tells_boots;
 pub(crate) use self::costs::Cost;
+pub use self::steps::MOST_WAYS;
 pub(crate) use self::steps::{Crashes, Way, kept};
 use super::shared::Shared;
 use super::{Packet, Slot, World};

@@ -9,7 +9,6 @@ use coalmine_core::host::Host;
 use coalmine_core::node::{Effect, Event, Node};
 use coalmine_core::told::told_early;
 
-use super::again::{MOST_WAYS, tell_asked};
 use super::{CrashPoint, Kept, Rules, Step};
 use crate::panics::{Panic, catch};
 use crate::spec::limits::Disk;
@@ -41,6 +40,8 @@ pub(crate) struct Way<N: Node> {
     pub effects: Vec<Effect<N>>,
 }
 
+/// In how many ways a step may go: by what is chosen in it, and by where it crashes.
+pub const MOST_WAYS: usize = 100_000;
 /// How many records a step may write where disks sync at once.
 const MOST_WRITES: usize = 1_000;
 
@@ -356,4 +357,17 @@ impl<N: Node> Slot<N> {
         self.host = None;
         self.panic = Some(Arc::new(panic));
     }
+}
+
+/// How the questions of two runs differ: by the numbers of answers.
+pub(super) fn tell_asked(once: &[u32], again: &[u32]) -> (String, String) {
+    let told = |asked: &[u32]| {
+        let asked: Vec<_> = asked.iter().map(ToString::to_string).collect();
+        if asked.is_empty() {
+            "it chose nothing".into()
+        } else {
+            format!("it chose among {}", asked.join(", then "))
+        }
+    };
+    (told(once), told(again))
 }
