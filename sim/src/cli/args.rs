@@ -9,7 +9,9 @@ use std::path::PathBuf;
 use clap::builder::RangedU64ValueParser;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
+use super::budgets::BudgetArgs;
 use crate::check::{CheckOptions, Explorer, Reductions, SETTLE_ROUNDS};
+use crate::spec::budget::Budget;
 use crate::spec::limits::Disk;
 use crate::spec::limits::ModelArgs;
 use crate::spec::verdict::Engine;
@@ -328,37 +330,8 @@ pub struct SpaceArgs {
     /// How many requests clients send.
     #[arg(long, visible_alias = "rollouts", value_parser = size(&OPERATIONS))]
     pub operations: Option<u32>,
-    /// How many crashes there may be in one run, at any point of any step.
-    #[arg(long)]
-    pub crashes: Option<u8>,
-    /// How many crashes there may be besides after which the node starts again with an empty disk.
-    #[arg(long)]
-    pub wipes: Option<u8>,
-    /// How many times the link between two nodes may be cut, one way or both ways. Healing is free.
-    #[arg(long)]
-    pub cuts: Option<u8>,
-    /// How many packets may be lost in one run.
-    #[arg(long)]
-    pub drops: Option<u8>,
-    /// How many packets may be delivered a second time.
-    #[arg(long)]
-    pub dups: Option<u8>,
-    /// How many timers may fire in one run.
-    #[arg(long)]
-    pub timeouts: Option<u8>,
-    /// How many periodic timers (heartbeats) may fire besides.
-    #[arg(long)]
-    pub heartbeats: Option<u8>,
-    /// How many requests a client may send again.
-    #[arg(long)]
-    pub retries: Option<u8>,
-    /// How many members may turn unhealthy, at any moment.
-    #[arg(long)]
-    pub unhealthy: Option<u8>,
-    /// How many members may start for the first time when others have begun already; all, for most models. All others
-    /// start before anything else happens, in any order.
-    #[arg(long)]
-    pub late_boots: Option<u8>,
+    #[command(flatten)]
+    pub budgets: BudgetArgs,
     /// Whether a record is durable as soon as it is written, or becomes so as an action of its own. With `sync` no
     /// crash loses a record that was written; with `async`, a larger space, it is also proven that nothing relies on
     /// a record before it is durable.
@@ -545,25 +518,17 @@ impl CheckArgs {
 
 impl SpaceArgs {
     pub fn model_args(&self) -> ModelArgs {
-        ModelArgs {
+        let mut args = ModelArgs {
             nodes: self.nodes,
             operations: self.operations,
-            crashes: self.crashes,
-            wipes: self.wipes,
-            cuts: self.cuts,
-            drops: self.drops,
-            duplicates: self.dups,
-            timeouts: self.timeouts,
-            periodic: self.heartbeats,
-            retries: self.retries,
-            unhealthy: self.unhealthy,
-            late_boots: self.late_boots,
             disk: self.disk.map(|disk| match disk {
                 DiskArg::Sync => Disk::Sync,
                 DiskArg::Async => Disk::Async,
             }),
-            without: None,
-        }
+            ..ModelArgs::default()
+        };
+        Budget::ALL.into_iter().for_each(|budget| args.set(budget, self.budgets.of(budget)));
+        args
     }
 }
 

@@ -5,6 +5,7 @@
 //! output is one JSON object.
 
 mod args;
+mod budgets;
 mod ladder;
 pub(crate) mod output;
 mod plans;

@@ -5,6 +5,8 @@ use std::fmt::{self, Display};
 use coalmine_core::node::NodeId;
 use serde::{Deserialize, Serialize};
 
+use super::budget::{Budget, Nature, for_budgets};
+
 /// How disks behave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -25,73 +27,106 @@ pub enum Network {
     Persistent,
 }
 
-/// How much of everything may happen in one run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Limits {
-    /// Crashes of any node.
-    pub crashes: u8,
-    /// Crashes of any node after which its disk is empty.
-    pub wipes: u8,
-    /// Cuts between any two nodes, one way or both ways.
-    pub cuts: u8,
-    /// Dropped packets.
-    pub drops: u8,
-    /// Duplicated packets.
-    pub duplicates: u8,
-    /// Timers that fire; `None`: as many as are armed.
-    pub timeouts: Option<u8>,
-    /// [Periodic](System::is_periodic) timers that fire, which do not count as timeouts.
-    pub periodic: u8,
-    /// Requests that are sent again.
-    pub retries: u8,
-    /// Members whose [health turns bad](System::ailments).
-    pub unhealthy: u8,
-    /// Members that may boot for the first time when others have begun to act already; [`Limits::ANY`]: as many as
-    /// there are. All others do so before anything else happens.
-    pub late_boots: u8,
-    /// Who is down for ever when it is asked whether the system [settles](crate::spec::verdict::SETTLES).
-    pub without: Option<NodeId>,
-    /// How disks behave.
-    pub disk: Disk,
-    /// What becomes of delivered packets.
-    pub network: Network,
+macro_rules! limits {
+    ($(
+        $(#[doc = $help:literal])+
+        $budget:ident, $key:ident: $type:ty = $none:expr, flag $flag:literal, word $word:literal, $nature:ident;
+    )+) => {
+        /// How much of everything may happen in one run: a field for each [`Budget`], and how the world is made.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+        pub struct Limits {
+            $($(#[doc = $help])+ pub $key: $type,)+
+            /// Who is down for ever when it is asked whether the system [settles](crate::spec::verdict::SETTLES).
+            pub without: Option<NodeId>,
+            /// How disks behave.
+            pub disk: Disk,
+            /// What becomes of delivered packets.
+            pub network: Network,
+        }
+
+        impl Limits {
+            /// Nothing goes wrong, and no timer fires. (A member that starts late is nothing that goes wrong.)
+            pub const NONE: Self = Self {
+                $($key: $none,)+
+                without: None,
+                disk: Disk::Sync,
+                network: Network::Datagrams,
+            };
+
+            /// How much a budget allows; `None`: any number.
+            pub fn of(&self, budget: Budget) -> Option<u8> {
+                match budget {
+                    $(Budget::$budget => self.$key.into(),)+
+                }
+            }
+
+            /// Changes what a budget allows.
+            pub fn set(&mut self, budget: Budget, times: u8) {
+                match budget {
+                    $(Budget::$budget => self.$key = times.into(),)+
+                }
+            }
+        }
+
+        /// How large a model is to be, as far as the command line says.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(default, deny_unknown_fields)]
+        pub struct ModelArgs {
+            /// How many nodes.
+            pub nodes: Option<u32>,
+            /// How many requests clients send.
+            pub operations: Option<u32>,
+            $($(#[doc = $help])+ pub $key: Option<u8>,)+
+            /// See [`Limits`].
+            pub without: Option<u32>,
+            /// See [`Limits`].
+            pub disk: Option<Disk>,
+        }
+
+        impl ModelArgs {
+            /// What is said of a budget.
+            pub fn of(&self, budget: Budget) -> Option<u8> {
+                match budget {
+                    $(Budget::$budget => self.$key,)+
+                }
+            }
+
+            /// Says something else of a budget, or nothing.
+            pub fn set(&mut self, budget: Budget, times: Option<u8>) {
+                match budget {
+                    $(Budget::$budget => self.$key = times,)+
+                }
+            }
+        }
+    };
 }
+for_budgets!(limits);
 
 impl Limits {
     /// More late boots than a system has members.
     pub const ANY: u8 = u8::MAX;
 
-    /// Nothing goes wrong, and no timer fires. (A member that starts late is nothing that goes wrong.)
-    pub const NONE: Self = Self {
-        crashes: 0,
-        wipes: 0,
-        cuts: 0,
-        drops: 0,
-        duplicates: 0,
-        timeouts: Some(0),
-        periodic: 0,
-        retries: 0,
-        unhealthy: 0,
-        late_boots: Self::ANY,
-        without: None,
-        disk: Disk::Sync,
-        network: Network::Datagrams,
-    };
-}
+    /// These limits, but for what the command line says.
+    pub fn with(mut self, args: &ModelArgs) -> Self {
+        for budget in Budget::ALL {
+            if let Some(times) = args.of(budget) {
+                self.set(budget, times);
+            }
+        }
+        self.without = args.without.map(NodeId).or(self.without);
+        self.disk = args.disk.unwrap_or(self.disk);
+        self
+    }
 
-impl Limits {
     /// The budgets in words. Those that few checks have are told only where there are some.
     pub fn tell(&self) -> String {
-        let timeouts = self.timeouts.map_or("any number of".into(), |timeouts| timeouts.to_string());
-        let rare = [
-            (self.wipes, "wipes"),
-            (self.cuts, "cuts"),
-            (self.retries, "retries"),
-            (self.unhealthy, "unhealthy"),
-        ];
-        let rare = rare.iter().filter(|(budget, _)| *budget > 0);
-        let rare: String = rare.map(|(budget, of)| format!("{budget} {of}, ")).collect();
-        let Self { crashes, drops, duplicates, periodic, disk, .. } = self;
+        let of = |nature: Nature| Budget::ALL.into_iter().filter(move |budget| budget.nature() == nature);
+        let rare = of(Nature::Rare).filter(|&budget| self.of(budget) != Some(0));
+        let mut told = String::new();
+        for budget in of(Nature::Usual).chain(rare) {
+            let times = self.of(budget).map_or("any number of".into(), |times| times.to_string());
+            told += &format!("{times} {}, ", budget.word());
+        }
         // What was not tried is said, too.
         let boots = match self.late_boots {
             0 => "; all members start first".into(),
@@ -99,10 +134,7 @@ impl Limits {
             some => format!("; all members but {some} start first"),
         };
         let without = self.without.map_or(String::new(), |id| format!("; settles without {id}"));
-        format!(
-            "{crashes} crashes, {drops} drops, {duplicates} duplicates, {timeouts} time-outs, \
-             {periodic} heartbeats, {rare}disk {disk:?}{boots}{without}"
-        )
+        format!("{told}disk {:?}{boots}{without}", self.disk)
     }
 }
 
@@ -112,57 +144,26 @@ impl Default for Limits {
     }
 }
 
-/// How large a model is to be, as far as the command line says.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct ModelArgs {
-    /// How many nodes.
-    pub nodes: Option<u32>,
-    /// How many requests clients send.
-    pub operations: Option<u32>,
-    /// See [`Limits`].
-    pub crashes: Option<u8>,
-    /// See [`Limits`].
-    pub wipes: Option<u8>,
-    /// See [`Limits`].
-    pub cuts: Option<u8>,
-    /// See [`Limits`].
-    pub drops: Option<u8>,
-    /// See [`Limits`].
-    pub duplicates: Option<u8>,
-    /// See [`Limits`].
-    pub timeouts: Option<u8>,
-    /// See [`Limits`].
-    pub periodic: Option<u8>,
-    /// See [`Limits`].
-    pub retries: Option<u8>,
-    /// See [`Limits`].
-    pub unhealthy: Option<u8>,
-    /// See [`Limits`].
-    pub late_boots: Option<u8>,
-    /// See [`Limits`].
-    pub without: Option<u32>,
-    /// See [`Limits`].
-    pub disk: Option<Disk>,
+impl ModelArgs {
+    /// All that these limits say.
+    pub fn all(limits: &Limits, nodes: u32, operations: u32) -> Self {
+        let mut all = Self {
+            nodes: Some(nodes),
+            operations: Some(operations),
+            without: limits.without.map(|NodeId(number)| number),
+            disk: Some(limits.disk),
+            ..Self::default()
+        };
+        Budget::ALL.into_iter().for_each(|budget| all.set(budget, limits.of(budget)));
+        all
+    }
 }
 
 impl Display for ModelArgs {
     /// As the command line has it, a space before each.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let budgets = [
-            ("crashes", self.crashes),
-            ("wipes", self.wipes),
-            ("cuts", self.cuts),
-            ("drops", self.drops),
-            ("dups", self.duplicates),
-            ("timeouts", self.timeouts),
-            ("heartbeats", self.periodic),
-            ("retries", self.retries),
-            ("unhealthy", self.unhealthy),
-            ("late-boots", self.late_boots),
-        ];
         let sizes = [("nodes", self.nodes), ("operations", self.operations)];
-        let budgets = budgets.map(|(name, budget)| (name, budget.map(u32::from)));
+        let budgets = Budget::ALL.map(|budget| (budget.flag(), self.of(budget).map(u32::from)));
         let all = sizes.into_iter().chain(budgets).chain([("without", self.without)]);
         for (name, value) in all.filter_map(|(name, value)| Some((name, value?))) {
             write!(f, " --{name} {value}")?;

@@ -1,5 +1,6 @@
 //! What a user writes, and what files say: a [`System`](system::System), its plans, its limits, its verdicts.
 
+pub mod budget;
 pub mod chaos;
 pub mod data;
 pub mod faults;

@@ -430,37 +430,8 @@ impl<S: System> ModelDef<S> {
     /// All that there is to say about its size, whether or not somebody says it.
     fn space(&self, args: ModelArgs) -> ModelArgs {
         let (nodes, operations) = self.size;
-        let Limits {
-            crashes,
-            wipes,
-            cuts,
-            drops,
-            duplicates,
-            timeouts,
-            periodic,
-            retries,
-            unhealthy,
-            late_boots,
-            without,
-            disk,
-            ..
-        } = self.rules(args).limits;
-        ModelArgs {
-            nodes: args.nodes.or(Some(nodes)),
-            operations: args.operations.or(Some(operations)),
-            crashes: Some(crashes),
-            wipes: Some(wipes),
-            cuts: Some(cuts),
-            drops: Some(drops),
-            duplicates: Some(duplicates),
-            timeouts,
-            periodic: Some(periodic),
-            retries: Some(retries),
-            unhealthy: Some(unhealthy),
-            late_boots: Some(late_boots),
-            without: without.map(|NodeId(number)| number),
-            disk: Some(disk),
-        }
+        let limits = self.limits.with(&args);
+        ModelArgs::all(&limits, args.nodes.unwrap_or(nodes), args.operations.unwrap_or(operations))
     }
 
     /// The path that a file holds, and the rules that it goes by.
@@ -585,22 +556,7 @@ impl<S: System> ModelDef<S> {
 
     /// The rules of the model in this size.
     pub fn rules(&self, args: ModelArgs) -> Rules<S> {
-        let limits = Limits {
-            crashes: args.crashes.unwrap_or(self.limits.crashes),
-            wipes: args.wipes.unwrap_or(self.limits.wipes),
-            cuts: args.cuts.unwrap_or(self.limits.cuts),
-            drops: args.drops.unwrap_or(self.limits.drops),
-            duplicates: args.duplicates.unwrap_or(self.limits.duplicates),
-            timeouts: args.timeouts.or(self.limits.timeouts),
-            periodic: args.periodic.unwrap_or(self.limits.periodic),
-            retries: args.retries.unwrap_or(self.limits.retries),
-            unhealthy: args.unhealthy.unwrap_or(self.limits.unhealthy),
-            late_boots: args.late_boots.unwrap_or(self.limits.late_boots),
-            without: args.without.map(NodeId).or(self.limits.without),
-            disk: args.disk.unwrap_or(self.limits.disk),
-            network: self.limits.network,
-        };
-        Rules::new(self.system_of(args), limits)
+        Rules::new(self.system_of(args), self.limits.with(&args))
     }
 
     /// The system in this size.

@@ -27,6 +27,7 @@
 pub mod find;
 pub mod rules;
 pub mod shared;
+mod spent;
 mod tell;
 #[cfg(test)]
 mod tests;
@@ -39,10 +40,10 @@ use std::sync::Arc;
 use coalmine_core::disk::LossyDisk;
 use coalmine_core::host::Host;
 use coalmine_core::node::{Node, NodeId};
-use serde::{Deserialize, Serialize};
 
 pub use self::rules::{Action, CrashPoint, Kept, Rules, Step, Transition};
 use self::shared::Shared;
+pub use self::spent::Spent;
 use crate::panics::Panic;
 use crate::spec::faults::Directions;
 use crate::spec::system::{NodeOf, System};
@@ -97,38 +98,6 @@ impl<N: Node> PartialOrd for Packet<N> {
 impl<N: Node> Ord for Packet<N> {
     fn cmp(&self, other: &Self) -> Ordering {
         (self.from, self.to, &self.message).cmp(&(other.from, other.to, &other.message))
-    }
-}
-
-/// How much of each budget is used up.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Spent {
-    /// Crashes so far, other than wipes.
-    pub crashes: u8,
-    /// Wipes so far.
-    pub wipes: u8,
-    /// Cuts so far.
-    pub cuts: u8,
-    /// Packets dropped so far.
-    pub drops: u8,
-    /// Packets duplicated so far.
-    pub duplicates: u8,
-    /// Timers fired so far, where they are limited.
-    pub timeouts: u8,
-    /// Periodic timers fired so far.
-    pub periodic: u8,
-    /// Requests sent again so far.
-    pub retries: u8,
-    /// Members whose health turned bad so far.
-    pub unhealthy: u8,
-    /// Which requests were sent so far, a bit each.
-    pub asked: u64,
-}
-
-impl Spent {
-    /// How often a node has crashed, or lost its disk.
-    pub(crate) fn lives_ended(&self) -> u32 {
-        u32::from(self.crashes) + u32::from(self.wipes)
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt::{self, Formatter};
 
 use coalmine_core::node::{Node, NodeId, Word};
 
-use super::{Slot, Spent, World};
+use super::{Slot, World};
 use crate::panics::told;
 use crate::spec::system::{NodeOf, System};
 use crate::trace::html::compact;
@@ -56,26 +56,4 @@ fn tell_node<N: Node>(id: NodeId, slot: &Slot<N>, f: &mut Formatter<'_>) -> fmt:
         writeln!(f, "    timer: {}", told::<N>(Word::Timer(timer)))?;
     }
     compact(&format!("{:#?}", host.node())).iter().try_for_each(|line| writeln!(f, "    {line}"))
-}
-
-impl Spent {
-    /// What was spent of the budgets, and how many requests were sent.
-    fn tell(&self) -> String {
-        let Self { crashes, wipes, cuts, drops, duplicates, timeouts, periodic, retries, unhealthy, asked } =
-            self;
-        let spent = [
-            (asked.count_ones(), "requests"),
-            ((*crashes).into(), "crashes"),
-            ((*wipes).into(), "wipes"),
-            ((*cuts).into(), "cuts"),
-            ((*drops).into(), "drops"),
-            ((*duplicates).into(), "duplicates"),
-            ((*timeouts).into(), "time-outs"),
-            ((*periodic).into(), "heartbeats"),
-            ((*retries).into(), "retries"),
-            ((*unhealthy).into(), "unhealthy"),
-        ];
-        let spent = spent.iter().filter(|(times, _)| *times > 0);
-        spent.map(|(times, of)| format!("{times} {of}")).collect::<Vec<_>>().join(", ")
-    }
 }

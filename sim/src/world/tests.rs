@@ -6,6 +6,7 @@ use coalmine_core::node::{Context, Event, Node, NodeId, RequestId};
 use coalmine_core::observation::{History, Invariant, Observation, Witness};
 
 use super::{Action, Kept, Rules, Step, World};
+use crate::spec::budget::Budget;
 use crate::spec::limits::Limits;
 use crate::spec::system::{Operation, System};
 
@@ -119,13 +120,13 @@ fn a_wipe_empties_the_disk_between_any_two_effects() {
             | Action::Drop(_)
             | Action::Cut { .. }
             | Action::Heal { .. } => {
-                assert_eq!(before.spent.wipes, after.spent.wipes);
+                assert_eq!(before.spent[Budget::Wipes], after.spent[Budget::Wipes]);
                 return;
             }
         };
         points.insert(point);
         assert!(after.slots[place].host.is_none() && after.slots[place].disk.written().is_empty());
-        assert_eq!((after.spent.wipes, after.spent.crashes), (1, 0));
+        assert_eq!((after.spent[Budget::Wipes], after.spent[Budget::Crashes]), (1, 0));
         lost |= !before.slots[place].disk.durable().is_empty();
     });
     // At rest; before the write; between the write and the message.
@@ -140,11 +141,11 @@ fn a_cut_loses_what_is_under_way_and_what_is_sent_until_it_is_healed() {
         for packet in &after.packets {
             assert!(!after.cut.contains(&(packet.from, packet.to)), "it is under way on a link that is cut");
         }
-        assert_eq!(after.spent.drops, 0);
+        assert_eq!(after.spent[Budget::Drops], 0);
         match action {
             Action::Cut { both_ways, .. } => {
                 assert_eq!(after.cut.len(), if *both_ways { 2 } else { 1 });
-                assert_eq!(after.spent.cuts, 1);
+                assert_eq!(after.spent[Budget::Cuts], 1);
                 lost |= before.packets.len() > after.packets.len();
                 both |= both_ways;
             }
@@ -154,7 +155,7 @@ fn a_cut_loses_what_is_under_way_and_what_is_sent_until_it_is_healed() {
                 assert_eq!(after.packets.len(), before.packets.len() + usize::from(!is_cut));
             }
             Action::Step { step: Step::Deliver { .. }, .. } => {
-                arrived_later |= before.spent.cuts > 0 && before.cut.is_empty();
+                arrived_later |= before.spent[Budget::Cuts] > 0 && before.cut.is_empty();
             }
             Action::Step { .. } | Action::Drop(_) | Action::Crash { .. } | Action::Heal { .. } => {}
         }

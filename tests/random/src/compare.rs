@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::sync::{Arc, Mutex};
 
 use coalmine_sim::check::{CheckOptions, CheckReport, Counterexample, Explorer, Reductions, Verdict, check};
+use coalmine_sim::spec::budget::Budget;
 use coalmine_sim::spec::verdict::{NEVER_PANICS, SETTLES};
 use coalmine_sim::world::{self, Kept, Rules, World};
 
@@ -349,16 +350,17 @@ fn outline_of_world<const ORDERED: bool>(
         cut: world.cuts().iter().map(|&(from, to)| (place(from), place(to))).collect(),
         told: View::of(&rules.observe(world)).told,
         spent: [
-            spent.crashes,
-            spent.wipes,
-            spent.cuts,
-            spent.drops,
-            spent.duplicates,
-            spent.timeouts,
-            spent.periodic,
-            spent.retries,
-            spent.unhealthy,
-        ],
+            Budget::Crashes,
+            Budget::Wipes,
+            Budget::Cuts,
+            Budget::Drops,
+            Budget::Duplicates,
+            Budget::Timeouts,
+            Budget::Periodic,
+            Budget::Retries,
+            Budget::Unhealthy,
+        ]
+        .map(|budget| spent[budget]),
         asked: (0..64).filter(|index| spent.asked >> index & 1 == 1).collect(),
     };
     let held = world.slots().map(|slot| slot.host.as_ref().map_or(0, |host| host.held()));

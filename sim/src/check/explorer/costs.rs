@@ -1,29 +1,27 @@
-//! What a step takes from the budgets, besides the requests of clients: a bit for each kind.
+//! What a step takes from the budgets, besides the requests of clients: a bit for each budget.
 
+use crate::spec::budget::Budget;
 use crate::world::rules::Cost;
 
-const KINDS: [Cost; 7] =
-    [Cost::Crash, Cost::Wipe, Cost::Cut, Cost::Drop, Cost::Duplicate, Cost::Timeout, Cost::Periodic];
-
-/// How many kinds there are.
-pub const KINDS_OF_COSTS: usize = KINDS.len();
-
-/// A set of costs.
+/// A set of budgets, from each of which one is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Costs(u8);
+pub struct Costs(u16);
+
+const _: () = assert!(Budget::COUNT <= u16::BITS as usize, "a bit for each budget");
 
 impl Costs {
     /// Nothing is paid.
     pub const NONE: Self = Self(0);
 
     /// One cost; requests have no bit here.
-    pub fn of(cost: Cost) -> Self {
-        Self(1 << number(cost))
+    pub fn of(budget: Budget) -> Self {
+        Self(1 << budget as u16)
     }
 
     /// Those of which this is true.
-    pub fn among(is_in: impl Fn(Cost) -> bool) -> Self {
-        KINDS.iter().filter(|&&cost| is_in(cost)).fold(Self::NONE, |all, &cost| all.and(Self::of(cost)))
+    pub fn among(is_in: impl Fn(Budget) -> bool) -> Self {
+        let among = Budget::ALL.into_iter().filter(|&budget| is_in(budget));
+        among.fold(Self::NONE, |all, budget| all.and(Self::of(budget)))
     }
 
     /// These and those.
@@ -37,26 +35,23 @@ impl Costs {
     }
 
     /// Whether this is among them.
-    pub fn have(self, cost: Cost) -> bool {
-        Self::of(cost).are_in(self)
+    pub fn have(self, budget: Budget) -> bool {
+        Self::of(budget).are_in(self)
     }
 
     /// One after the other.
-    pub fn iter(self) -> impl Iterator<Item = Cost> {
-        KINDS.into_iter().filter(move |&cost| Self::of(cost).are_in(self))
+    pub fn iter(self) -> impl Iterator<Item = Budget> {
+        Budget::ALL.into_iter().filter(move |&budget| self.have(budget))
     }
 }
 
-/// The number of a kind of cost; requests come behind the others.
+/// How many numbers there are before those of the requests.
+pub const KINDS_OF_COSTS: usize = Budget::COUNT;
+
+/// The number of a cost; requests come behind the budgets.
 pub fn number(cost: Cost) -> usize {
     match cost {
-        Cost::Ask(index) => KINDS.len() + index,
-        Cost::Crash
-        | Cost::Wipe
-        | Cost::Cut
-        | Cost::Drop
-        | Cost::Duplicate
-        | Cost::Timeout
-        | Cost::Periodic => KINDS.iter().position(|kind| *kind == cost).expect("all are listed"),
+        Cost::One(budget) => budget as usize,
+        Cost::Ask(index) => KINDS_OF_COSTS + index,
     }
 }

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::costs::Costs;
 use crate::fingerprint::fingerprint;
+use crate::spec::budget::Budget;
 use crate::spec::faults::Directions;
-use crate::world::rules::Cost;
 use crate::world::{Packet, Slot, Spent};
 
 /// The number of no packets, and of no facts.
@@ -93,8 +93,8 @@ pub struct Outcome {
     pub sends: u32,
     /// What is observed.
     pub facts: u32,
-    /// Whether it crashes, and how: [`Cost::Crash`] or [`Cost::Wipe`].
-    pub crash: Option<Cost>,
+    /// Whether it crashes, and how: [`Budget::Crashes`] or [`Budget::Wipes`].
+    pub crash: Option<Budget>,
 }
 
 /// Something that may happen at a place, whoever brings it about, and what comes of it.
@@ -163,7 +163,7 @@ pub struct Past<H> {
 }
 
 /// What was spent and which links are cut.
-pub struct Budget {
+pub struct Paid {
     pub hash: u64,
     pub spent: Spent,
     pub cut: Directions,

@@ -16,12 +16,13 @@ use foldhash::fast::FixedState;
 use super::arena::Interner;
 use super::costs::{Costs, KINDS_OF_COSTS, number};
 use super::parts::{
-    Budget, Cause, Choice, Facts, KnownPacket, Local, NO_PACKET, NOTHING, Offer, OfferKind, Origin,
-    OriginCause, Outcome, Packets, Part, Past, Sent, hash_of, hash_of_history, hash_of_packet, hash_of_slot,
+    Cause, Choice, Facts, KnownPacket, Local, NO_PACKET, NOTHING, Offer, OfferKind, Origin, OriginCause,
+    Outcome, Packets, Paid, Part, Past, Sent, hash_of, hash_of_history, hash_of_packet, hash_of_slot,
 };
 use crate::check::Reductions;
 use crate::fingerprint::fingerprint;
 use crate::panics::Panic;
+use crate::spec::budget::Budget;
 use crate::spec::faults::Directions;
 use crate::spec::limits::Network;
 use crate::spec::system::{NodeOf, System};
@@ -47,7 +48,7 @@ pub struct Space<'r, S: System> {
     pub facts: Interner<Facts<NodeOf<S>>>,
     pub histories: Interner<Past<S::History>>,
     /// What was spent, and which links are cut.
-    pub budgets: Interner<Budget>,
+    pub budgets: Interner<Paid>,
     /// By place: the outcomes of a packet or a request in the hands of a local state.
     handlers: Vec<Handlers>,
     outcomes: Interner<Box<[Outcome]>>,
@@ -61,7 +62,7 @@ impl<'r, S: System> Space<'r, S> {
     pub fn new(rules: &'r Rules<S>, reductions: Reductions) -> Self {
         let places = rules.members.len();
         let space = Self {
-            payable: Costs::among(|cost| rules.can_pay(&Spent::default(), cost)),
+            payable: Costs::among(|budget| rules.allows(&Spent::default(), budget)),
             gone: rules.limits.without.map(|id| rules.place(id)),
             rules,
             reductions,
@@ -132,7 +133,7 @@ impl<'r, S: System> Space<'r, S> {
 
     /// Whether a step that only takes away may be left out.
     pub fn may_leave_out(&self, choice: &Choice) -> bool {
-        if choice.costs.have(Cost::Drop) {
+        if choice.costs.have(Budget::Drops) {
             self.reductions.losses
         } else {
             self.reductions.idle && (choice.takes == NO_PACKET || !self.settles)
@@ -166,17 +167,17 @@ impl<'r, S: System> Space<'r, S> {
                 let stays = self.is_persistent();
                 push(outcomes, if stays { NO_PACKET } else { packet }, Costs::NONE);
                 if !stays && local.slot.host.is_some() && limits.duplicates > 0 {
-                    push(outcomes, NO_PACKET, Costs::of(Cost::Duplicate));
+                    push(outcomes, NO_PACKET, Costs::of(Budget::Duplicates));
                 }
             }
             if limits.drops > 0 && !self.reductions.losses {
-                push(&[nothing], packet, Costs::of(Cost::Drop));
+                push(&[nothing], packet, Costs::of(Budget::Drops));
             }
         }
         for offer in self.offers(local) {
             let costs = match offer.kind {
-                OfferKind::Fire { is_periodic: true, .. } => Costs::of(Cost::Periodic),
-                OfferKind::Fire { .. } if limits.timeouts.is_some() => Costs::of(Cost::Timeout),
+                OfferKind::Fire { is_periodic: true, .. } => Costs::of(Budget::Periodic),
+                OfferKind::Fire { .. } if limits.timeouts.is_some() => Costs::of(Budget::Timeouts),
                 OfferKind::Fire { .. } | OfferKind::Free | OfferKind::Crash => Costs::NONE,
             };
             if !costs.are_in(self.payable) {
@@ -336,7 +337,7 @@ impl<'r, S: System> Space<'r, S> {
 
     /// The budgets once all this is paid.
     pub fn pay_all(&self, budget: u32, costs: Costs) -> u32 {
-        costs.iter().fold(budget, |budget, cost| self.pay(budget, cost))
+        costs.iter().fold(budget, |budget, one| self.pay(budget, Cost::One(one)))
     }
 
     /// The budgets once this is paid.
@@ -351,7 +352,7 @@ impl<'r, S: System> Space<'r, S> {
     }
 
     /// What healing and cutting links comes to, in order.
-    pub fn links<'a>(&self, of: &'a Budget) -> &'a [u32] {
+    pub fn links<'a>(&self, of: &'a Paid) -> &'a [u32] {
         of.links.get_or_init(|| {
             let mut links = Vec::new();
             for direction in &of.cut {
@@ -359,7 +360,7 @@ impl<'r, S: System> Space<'r, S> {
                 cut.remove(direction);
                 links.push(self.budget(of.spent, cut));
             }
-            if of.spent.cuts < self.rules.limits.cuts {
+            if of.spent[Budget::Cuts] < self.rules.limits.cuts {
                 self.rules.cuts(&of.cut, |action| {
                     let Action::Cut { from, to, both_ways } = action else {
                         unreachable!("cuts are cuts");
@@ -369,7 +370,7 @@ impl<'r, S: System> Space<'r, S> {
                     if both_ways {
                         cut.insert((to, from));
                     }
-                    self.rules.pay(&mut spent, Cost::Cut);
+                    self.rules.pay(&mut spent, Cost::One(Budget::Cuts));
                     links.push(self.budget(spent, cut));
                 });
             }
@@ -549,10 +550,10 @@ impl<'r, S: System> Space<'r, S> {
     /// The number of what was spent and cut.
     pub fn budget(&self, spent: Spent, cut: Directions) -> u32 {
         let hash = hash_of(Part::Budget, &(spent, &cut));
-        let make = || Budget {
+        let make = || Paid {
             hash,
             spent,
-            affordable: Costs::among(|cost| self.rules.can_pay(&spent, cost)),
+            affordable: Costs::among(|budget| self.rules.allows(&spent, budget)),
             cut: cut.clone(),
             after: (0..KINDS_OF_COSTS + self.rules.requests.len()).map(|_| OnceLock::new()).collect(),
             links: OnceLock::new(),

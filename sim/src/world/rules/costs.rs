@@ -1,27 +1,23 @@
 //! How much may happen, and what it costs.
 
 use super::{Crashes, Kept, Rules, Step};
+use crate::spec::budget::Budget;
 use crate::spec::system::{NodeOf, Operation, System};
 use crate::world::Spent;
 
 /// What an action takes from a budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cost {
-    Crash,
-    Wipe,
-    Cut,
-    Drop,
-    Duplicate,
-    Timeout,
-    Periodic,
+    One(Budget),
+    /// The request of this number: it is free once, but for [those](System::ailments) that have a budget.
     Ask(usize),
 }
 
 impl Kept {
-    pub(crate) fn cost(self) -> Cost {
+    pub(crate) fn cost(self) -> Budget {
         match self {
-            Self::Unsynced(_) => Cost::Crash,
-            Self::Nothing => Cost::Wipe,
+            Self::Unsynced(_) => Budget::Crashes,
+            Self::Nothing => Budget::Wipes,
         }
     }
 }
@@ -29,13 +25,10 @@ impl Kept {
 impl<S: System> Rules<S> {
     /// Whether a request may be sent now: a client sends one after the other, and with budget again.
     pub(crate) fn may_ask(&self, spent: &Spent, index: usize) -> bool {
+        if let Some(budget) = self.budget_of(spent, index) {
+            return (index < self.operations || budget != Budget::Retries) && self.allows(spent, budget);
+        }
         let is_asked = |index: usize| spent.asked & (1 << index) != 0;
-        if is_asked(index) {
-            return index < self.operations && spent.retries < self.limits.retries;
-        }
-        if index >= self.operations {
-            return spent.unhealthy < self.limits.unhealthy;
-        }
         let client = self.requests[index].id.client;
         (0..index).all(|earlier| is_asked(earlier) || self.requests[earlier].id.client != client)
     }
@@ -49,57 +42,47 @@ impl<S: System> Rules<S> {
 
     /// Which crashes the budgets still allow.
     pub(crate) fn crashes(&self, spent: &Spent) -> Crashes {
-        Crashes { crash: self.can_pay(spent, Cost::Crash), wipe: self.can_pay(spent, Cost::Wipe) }
+        Crashes { crash: self.allows(spent, Budget::Crashes), wipe: self.allows(spent, Budget::Wipes) }
     }
 
     /// What a step costs.
     pub(crate) fn cost(&self, step: &Step<NodeOf<S>>) -> Option<Cost> {
         match step {
             Step::Boot | Step::Flush | Step::Deliver { again: false, .. } => None,
-            Step::Deliver { again: true, .. } => Some(Cost::Duplicate),
-            Step::Fire(timer) if self.system.is_periodic(timer) => Some(Cost::Periodic),
-            Step::Fire(_) => self.limits.timeouts.map(|_| Cost::Timeout),
+            Step::Deliver { again: true, .. } => Some(Cost::One(Budget::Duplicates)),
+            Step::Fire(timer) if self.system.is_periodic(timer) => Some(Cost::One(Budget::Periodic)),
+            Step::Fire(_) => self.limits.timeouts.map(|_| Cost::One(Budget::Timeouts)),
             Step::Ask(index) => Some(Cost::Ask(*index)),
         }
     }
 
+    /// What a request takes from, if it is sent now.
+    fn budget_of(&self, spent: &Spent, request: usize) -> Option<Budget> {
+        if spent.asked & (1 << request) != 0 {
+            return Some(Budget::Retries);
+        }
+        (request >= self.operations).then_some(Budget::Unhealthy)
+    }
+
     pub(crate) fn pay(&self, spent: &mut Spent, cost: Cost) {
         match cost {
-            Cost::Crash => spent.crashes += 1,
-            Cost::Wipe => spent.wipes += 1,
-            Cost::Cut => spent.cuts += 1,
-            Cost::Drop => spent.drops += 1,
-            Cost::Duplicate => spent.duplicates += 1,
-            Cost::Timeout => spent.timeouts += 1,
-            Cost::Periodic => spent.periodic += 1,
+            Cost::One(budget) => spent[budget] += 1,
             Cost::Ask(index) => {
-                if spent.asked & (1 << index) != 0 {
-                    spent.retries += 1;
-                } else if index >= self.operations {
-                    spent.unhealthy += 1;
+                if let Some(budget) = self.budget_of(spent, index) {
+                    spent[budget] += 1;
                 }
                 spent.asked |= 1 << index;
             }
         }
     }
 
-    /// Whether the budgets allow this.
-    pub(crate) fn can_pay(&self, spent: &Spent, cost: Cost) -> bool {
-        let limits = &self.limits;
-        match cost {
-            Cost::Crash => spent.crashes < limits.crashes,
-            Cost::Wipe => spent.wipes < limits.wipes,
-            Cost::Cut => spent.cuts < limits.cuts,
-            Cost::Drop => spent.drops < limits.drops,
-            Cost::Duplicate => spent.duplicates < limits.duplicates,
-            Cost::Timeout => limits.timeouts.is_none_or(|limit| spent.timeouts < limit),
-            Cost::Periodic => spent.periodic < limits.periodic,
-            Cost::Ask(index) => self.may_ask(spent, index),
-        }
+    /// Whether something is left of a budget.
+    pub(crate) fn allows(&self, spent: &Spent, budget: Budget) -> bool {
+        self.limits.of(budget).is_none_or(|limit| spent[budget] < limit)
     }
 
     /// Whether the budgets allow a timer to fire.
     pub(crate) fn may_fire(&self, spent: &Spent, is_periodic: bool) -> bool {
-        self.can_pay(spent, if is_periodic { Cost::Periodic } else { Cost::Timeout })
+        self.allows(spent, if is_periodic { Budget::Periodic } else { Budget::Timeouts })
     }
 }

@@ -25,6 +25,7 @@ pub(crate) use self::steps::{Crashes, Way, kept};
 use super::shared::Shared;
 use super::{Packet, Slot, World};
 use crate::panics::{Panic, catch};
+use crate::spec::budget::Budget;
 use crate::spec::faults::Directions;
 use crate::spec::limits::Limits;
 use crate::spec::limits::Network;
@@ -214,10 +215,10 @@ impl<S: System> Rules<S> {
                 self.step(world, place, deliver(false), out);
             }
             let up = world.slots[place].host.is_some();
-            if up && self.limits.network == Network::Datagrams && self.can_pay(spent, Cost::Duplicate) {
+            if up && self.limits.network == Network::Datagrams && self.allows(spent, Budget::Duplicates) {
                 self.step(world, place, deliver(true), out);
             }
-            if self.can_pay(spent, Cost::Drop) {
+            if self.allows(spent, Budget::Drops) {
                 self.push(world, Action::Drop((**packet).clone()), out);
             }
         }
@@ -247,7 +248,7 @@ impl<S: System> Rules<S> {
         for &(from, to) in &world.cut {
             self.push(world, Action::Heal { from, to }, out);
         }
-        if self.can_pay(spent, Cost::Cut) {
+        if self.allows(spent, Budget::Cuts) {
             self.cuts(&world.cut, |cut| self.push(world, cut, out));
         }
     }
@@ -274,13 +275,13 @@ impl<S: System> Rules<S> {
         match action {
             Action::Drop(packet) => {
                 next.remove(packet);
-                self.pay(&mut next.spent, Cost::Drop);
+                self.pay(&mut next.spent, Cost::One(Budget::Drops));
             }
             Action::Crash { place, kept } => {
                 let mut slot = (*world.slots[*place]).clone();
                 slot.crash(*kept);
                 next.slots[*place] = Shared::new(slot);
-                self.pay(&mut next.spent, kept.cost());
+                self.pay(&mut next.spent, Cost::One(kept.cost()));
             }
             Action::Step { place, step, choices, crash } => {
                 self.begin(&mut next, step);
@@ -295,7 +296,7 @@ impl<S: System> Rules<S> {
                 if *both_ways {
                     next.cut(*to, *from);
                 }
-                self.pay(&mut next.spent, Cost::Cut);
+                self.pay(&mut next.spent, Cost::One(Budget::Cuts));
             }
             Action::Heal { from, to } => {
                 next.cut.remove(&(*from, *to));
@@ -360,7 +361,7 @@ impl<S: System> Rules<S> {
         }
         next.slots[place] = Shared::new(slot);
         if let Some(point) = way.crash {
-            self.pay(&mut next.spent, point.kept.cost());
+            self.pay(&mut next.spent, Cost::One(point.kept.cost()));
         }
     }
 

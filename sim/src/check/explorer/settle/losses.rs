@@ -7,6 +7,7 @@ use super::Settling;
 use crate::check::Unsettled;
 use crate::check::explorer::space::Space;
 use crate::panics::told;
+use crate::spec::budget::Budget;
 use crate::spec::limits::Limits;
 use crate::spec::system::System;
 use coalmine_core::node::Word;
@@ -52,7 +53,7 @@ impl<S: System> Settling<'_, '_, S> {
     pub(super) fn after_further_losses(&mut self, row: &[u32], state: u64) -> Result<(), Unsettled> {
         let space = self.space;
         let under_way = space.under_way(row);
-        let left = space.rules.limits.drops - space.budgets.get(row[row.len() - 1]).spent.drops;
+        let left = space.rules.limits.drops - space.budgets.get(row[row.len() - 1]).spent[Budget::Drops];
         space.together(under_way.len(), left, &mut |lost| self.lose(row, state, &under_way, lost, 0))
     }
 

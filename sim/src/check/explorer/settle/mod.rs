@@ -28,6 +28,7 @@ pub use self::settled::{MOST_ROUNDS, Settled, Tried};
 use super::expansion::Caches;
 use super::space::Space;
 use crate::check::{Reductions, Unsettled, resident_memory_bytes};
+use crate::spec::budget::Budget;
 use crate::spec::system::System;
 use crate::world::{Rules, World};
 
@@ -86,7 +87,7 @@ impl<S: System> Settling<'_, '_, S> {
         let spent = space.budgets.get(row[row.len() - 1]).spent;
         if limits.drops == 0 && limits.cuts == 0 {
             Ok(())
-        } else if spent.drops == 0 && spent.cuts == 0 {
+        } else if spent[Budget::Drops] == 0 && spent[Budget::Cuts] == 0 {
             self.after_losses_at_any_time(row, state)
         } else {
             self.after_further_losses(&row, state)

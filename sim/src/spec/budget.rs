@@ -1,0 +1,143 @@
+//! The budgets of the checker: one table. From it follow the fields of [`Limits`](crate::spec::limits::Limits) and
+//! [`ModelArgs`](crate::spec::limits::ModelArgs), and so the keys in files and reports; the flags of the command line
+//! with their help; what a world has spent, what a step costs, and the words for all that.
+//!
+//! A new budget is one row here, and what it allows in the rules of the world. New rows of what is spent go below the
+//! others: what worlds hash to follows from the order.
+
+/// Hands the table to a macro that makes something of every row:
+///
+/// ```text
+/// /// The help of its flag, and the doc comment of its fields.
+/// Variant, field and key: type of the limit = limit if nothing goes wrong, flag "…", word "…", nature;
+/// ```
+macro_rules! for_budgets {
+    ($make:ident) => {
+        $make! {
+            /// How many crashes there may be in one run, at any point of any step.
+            Crashes, crashes: u8 = 0, flag "crashes", word "crashes", Usual;
+            /// How many crashes there may be besides after which the node starts again with an empty disk.
+            Wipes, wipes: u8 = 0, flag "wipes", word "wipes", Rare;
+            /// How many times the link between two nodes may be cut, one way or both ways. Healing is free.
+            Cuts, cuts: u8 = 0, flag "cuts", word "cuts", Rare;
+            /// How many packets may be lost in one run.
+            Drops, drops: u8 = 0, flag "drops", word "drops", Usual;
+            /// How many packets may be delivered a second time.
+            Duplicates, duplicates: u8 = 0, flag "dups", word "duplicates", Usual;
+            /// How many timers may fire in one run.
+            Timeouts, timeouts: Option<u8> = Some(0), flag "timeouts", word "time-outs", Usual;
+            /// How many periodic timers (heartbeats) may fire besides.
+            Periodic, periodic: u8 = 0, flag "heartbeats", word "heartbeats", Usual;
+            /// How many requests a client may send again.
+            Retries, retries: u8 = 0, flag "retries", word "retries", Rare;
+            /// How many members may turn unhealthy, at any moment.
+            Unhealthy, unhealthy: u8 = 0, flag "unhealthy", word "unhealthy", Rare;
+            /// How many members may start for the first time when others have begun already; all, for most models. All
+            /// others start before anything else happens, in any order.
+            LateBoots, late_boots: u8 = Limits::ANY, flag "late-boots", word "late boots", Beginning;
+        }
+    };
+}
+pub(crate) use for_budgets;
+
+/// What a budget is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Nature {
+    /// Told of every check.
+    Usual,
+    /// Told where there is some of it.
+    Rare,
+    /// How a world begins: nothing is spent of it, and it is told in words of its own.
+    Beginning,
+}
+
+/// What is to be known of a budget.
+struct Row {
+    key: &'static str,
+    flag: &'static str,
+    help: &'static str,
+    word: &'static str,
+    nature: Nature,
+}
+
+macro_rules! rows {
+    ($(
+        $(#[doc = $help:literal])+
+        $budget:ident, $key:ident: $type:ty = $none:expr, flag $flag:literal, word $word:literal, $nature:ident;
+    )+) => {
+        /// A budget of the checker.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Budget {
+            $($(#[doc = $help])+ $budget,)+
+        }
+
+        impl Budget {
+            /// All of them.
+            pub const ALL: [Self; [$(stringify!($key)),+].len()] = [$(Self::$budget),+];
+        }
+
+        const ROWS: [Row; Budget::COUNT] = [$(Row {
+            key: stringify!($key),
+            flag: $flag,
+            help: concat!($($help),+),
+            word: $word,
+            nature: Nature::$nature,
+        }),+];
+    };
+}
+for_budgets!(rows);
+
+impl Budget {
+    /// How many there are.
+    pub const COUNT: usize = Self::ALL.len();
+
+    fn row(self) -> &'static Row {
+        &ROWS[self as usize]
+    }
+
+    /// Its key in files and reports.
+    pub fn key(self) -> &'static str {
+        self.row().key
+    }
+
+    /// Its option on the command line, without the dashes.
+    pub fn flag(self) -> &'static str {
+        self.row().flag
+    }
+
+    /// What the command line says of it.
+    pub fn help(self) -> &'static str {
+        self.row().help.trim().trim_end_matches('.')
+    }
+
+    /// What it allows, in the plural.
+    pub fn word(self) -> &'static str {
+        self.row().word
+    }
+
+    /// What it is for.
+    pub fn nature(self) -> Nature {
+        self.row().nature
+    }
+
+    /// Those of which something is spent.
+    pub fn spent() -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter().filter(|budget| budget.nature() != Nature::Beginning)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn names_are_told_apart() {
+        let names =
+            |name: fn(Budget) -> &'static str| Budget::ALL.into_iter().map(name).collect::<BTreeSet<_>>();
+        for distinct in [names(Budget::key), names(Budget::flag), names(Budget::help), names(Budget::word)] {
+            assert_eq!(distinct.len(), Budget::COUNT, "{distinct:?}");
+        }
+    }
+}
