@@ -15,7 +15,7 @@
 //!
 //! Reading order: [`node`] (the contract), [`host`] (who interprets effects), [`disk`] (what a crash may
 //! do), [`codec`] (bytes), [`observation`] (what invariants see), [`told`] (the write-ahead rule), then a protocol: [`twophase`] is the
-//! smallest, [`rollout`] the real one.
+//! smallest.
 
 pub mod codec;
 pub mod counter;

@@ -3,7 +3,7 @@
 use coalmine_core::node::NodeId;
 use coalmine_core::observation::{Invariant, Observation, Witness};
 use coalmine_core::twophase::{self, Config, TwoPhase};
-use coalmine_sim::spec::limits::{Limits, Network};
+use coalmine_sim::spec::limits::{Limits, Network, SizeFlags};
 use coalmine_sim::spec::symmetry::Symmetry;
 use coalmine_sim::spec::system::{Operation, System};
 use coalmine_sim::suite::ModelDef;
@@ -35,6 +35,10 @@ impl System for TwoPhaseSystem {
     fn members(&self) -> Vec<(NodeId, Config)> {
         let Self { resource_managers, needed } = *self;
         (0..=resource_managers).map(NodeId).map(|me| (me, Config { me, resource_managers, needed })).collect()
+    }
+
+    fn size_flags(&self) -> SizeFlags {
+        SizeFlags { nodes: Some("resource-managers"), ..SizeFlags::default() }
     }
 
     fn operations(&self) -> Vec<Operation<TwoPhase>> {

@@ -302,8 +302,7 @@ fn a_check_goes_on_from_its_checkpoint() {
 /// Every budget is a flag, and what was explored is said with the verdict.
 #[test]
 fn budgets_are_flags_and_are_said_with_the_verdict() {
-    let all =
-        "--nodes 2 --rollouts 2 --crashes 0 --drops 1 --dups 1 --timeouts 0 --heartbeats 1 --disk async";
+    let all = "--nodes 2 --rollouts 2 --crashes 0 --drops 1 --dups 1 --timeouts 0 --periodic 1 --disk async";
     let verdict = coalmine(&format!("check rollout {all} --max-steps 3000 --format json")).json();
     let limits = &verdict["limits"];
     assert_eq!((&verdict["nodes"], &verdict["operations"]), (&2.into(), &2.into()));
@@ -318,9 +317,32 @@ fn budgets_are_flags_and_are_said_with_the_verdict() {
     let told: Vec<_> = verdict["properties"].as_object().expect("properties").values().collect();
     let fine = ["holds", "witnessed", "out_of_reach"];
     assert!(told.len() >= 10 && told.iter().all(|how| fine.iter().any(|fine| *how == fine)), "{verdict}");
-    assert_eq!(verdict["lacks"]["catches-up"], "--heartbeats 1");
+    assert_eq!(verdict["lacks"]["catches-up"], "--periodic 1");
     let text = coalmine("check rollout --timeouts 0 --drops 0").exits(0).stdout();
-    assert!(text.contains("catches-up: not seen in this space (needs --heartbeats 1)"), "{text}");
+    assert!(text.contains("catches-up: not seen in this space (needs --periodic 1)"), "{text}");
+}
+
+/// What a model calls its sizes is its own affair; what a flag was called once is understood, and shown nowhere.
+#[test]
+fn names_of_a_model_and_former_names_are_understood_but_not_shown() {
+    for command in ["check", "explore"] {
+        let help = coalmine(&format!("{command} --help")).exits(0).stdout();
+        for shown in ["--operations", "--periodic", "--inputs", "--late-boots"] {
+            assert!(help.contains(shown), "{command} {shown}: {help}");
+        }
+        for hidden in ["rollouts", "resource-managers", "heartbeats", "unhealthy"] {
+            assert!(!help.contains(hidden), "{command} {hidden}: {help}");
+        }
+    }
+    let former = "--rollouts 0 --heartbeats 1 --unhealthy 1";
+    let counts = [former, "--operations 0 --periodic 1 --inputs 1"].map(|sizes| {
+        let line =
+            format!("check rollout --nodes 2 --crashes 0 --drops 0 --timeouts 0 {sizes} --format json");
+        let said = coalmine(&line).json();
+        (said["limits"].clone(), said["operations"].clone(), said["unique_states"].clone())
+    });
+    assert_eq!(counts[0], counts[1]);
+    assert_eq!((&counts[0].0["periodic"], &counts[0].0["inputs"]), (&1.into(), &1.into()));
 }
 
 /// The counts of states are the same at any number of threads.
@@ -429,7 +451,7 @@ fn a_space_in_which_nothing_happens_is_a_failure() {
 
 #[test]
 fn what_makes_no_sense_is_refused_by_name() {
-    let refused: [(&str, &[&str]); 31] = [
+    let refused: [(&str, &[&str]); 35] = [
         ("check twophase --engine stateright --walk 0..9", &["--walk", "stateright does not walk"]),
         ("check twophase --engine stateright --memory-limit 1GiB", &["--memory-limit", "own engine"]),
         ("check twophase --engine stateright --symmetry", &["--symmetry", "own engine"]),
@@ -455,10 +477,14 @@ fn what_makes_no_sense_is_refused_by_name() {
         ("replay rollout-calm --seed many", &["--seed", "many"]),
         ("sim all --sneeds 1", &["--sneeds", "--seeds"]),
         ("check twophase --resource-managers 0", &["0 is not in 1..=64"]),
-        ("check rollout --operations 64", &["64 requests", "3 that tell", "more than 64", "fewer"]),
-        ("check rollout --nodes 64", &["1 requests", "64 that tell", "more than 64", "fewer"]),
-        ("explore rollout --nodes 64", &["64 that tell", "more than 64"]),
+        ("check rollout --operations 64", &["64 requests", "3 inputs", "more than 64", "fewer"]),
+        ("check rollout --nodes 64", &["1 requests", "64 inputs", "more than 64", "fewer"]),
+        ("explore rollout --nodes 64", &["64 inputs", "more than 64"]),
         ("check rollout --crashes 300", &["--crashes", "300"]),
+        ("check counter --rollouts 2", &["--rollouts", "counter"]),
+        ("explore rollout --resource-managers 2", &["--resource-managers", "rollout"]),
+        ("check all --rollouts 2", &["--rollouts", "all"]),
+        ("check rollout --rollouts 2 --operations 2", &["--rollouts", "--operations"]),
         ("list --format xml", &["--format", "xml", "json"]),
         ("swim", &["swim", "sim"]),
     ];

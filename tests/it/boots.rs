@@ -278,7 +278,7 @@ const NONE: ModelArgs = ModelArgs {
     timeouts: None,
     periodic: None,
     retries: None,
-    unhealthy: None,
+    inputs: None,
     late_boots: None,
     without: None,
     disk: None,

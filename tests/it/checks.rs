@@ -2,8 +2,8 @@
 
 use coalmine::{rollout, twophase};
 use coalmine_sim::check::{CheckOptions, CheckReport, Explorer, Reductions, Verdict};
-use coalmine_sim::spec::limits::Disk;
-use coalmine_sim::spec::limits::ModelArgs;
+use coalmine_sim::spec::budget::Budget;
+use coalmine_sim::spec::limits::{Disk, Lack, ModelArgs};
 use coalmine_sim::spec::verdict::SETTLES;
 use coalmine_sim::suite::AnyModel;
 
@@ -131,8 +131,12 @@ fn blocked_nodes_recover_late_ones_catch_up_and_resolvers_decide() {
     let (how, report) = of(ModelArgs { crashes: Some(1), ..quiet });
     assert_eq!(how, [seen, beyond, beyond]);
     assert!(report.is_proof(), "{report:#?}");
-    let lacks =
-        [("catches-up", "--heartbeats 1"), ("kept-out", "--wipes 1"), ("resolver-decides", "--timeouts 2")];
+    let lacks = [
+        ("catches-up", Budget::Periodic, 1),
+        ("kept-out", Budget::Wipes, 1),
+        ("resolver-decides", Budget::Timeouts, 2),
+    ];
+    let lacks = lacks.map(|(witness, budget, times)| (witness, Lack::Budget(budget, times)));
     assert_eq!(report.lacks, lacks.into());
 
     let (how, _) = of(ModelArgs { periodic: Some(1), ..quiet });
@@ -142,7 +146,7 @@ fn blocked_nodes_recover_late_ones_catch_up_and_resolvers_decide() {
         assert_eq!(how, [beyond, beyond, seen], "{timeouts} time-outs");
     }
     let (how, report) = of(ModelArgs { nodes: Some(2), timeouts: Some(2), ..quiet });
-    assert_eq!((how, report.lacks["resolver-decides"]), ([beyond; 3], "--nodes 3"));
+    assert_eq!((how, report.lacks["resolver-decides"]), ([beyond; 3], Lack::Nodes(3)));
 }
 
 /// What the budgets allow must be seen: a protocol that never gets there is no proof.
@@ -202,7 +206,7 @@ fn the_rollout_holds_with_cuts_retries_and_bad_health() {
     assert_eq!(of(quiet), (56, 31));
     assert_eq!(of(ModelArgs { cuts: Some(1), ..quiet }), (1_245, 413));
     assert_eq!(of(ModelArgs { retries: Some(1), ..quiet }), (116, 55));
-    assert_eq!(of(ModelArgs { unhealthy: Some(1), ..quiet }), (814, 351));
+    assert_eq!(of(ModelArgs { inputs: Some(1), ..quiet }), (814, 351));
 }
 
 /// A register does not repeat its messages: once one is lost, somebody waits for ever. As long as none is lost

@@ -64,7 +64,7 @@ fn spaces() -> Vec<(Box<dyn AnyModel>, ModelArgs)> {
         ModelArgs { periodic: one, drops: one, ..none },
         ModelArgs { cuts: Some(2), ..none },
         ModelArgs { cuts: one, timeouts: one, ..two_nodes },
-        ModelArgs { retries: one, unhealthy: Some(2), ..none },
+        ModelArgs { retries: one, inputs: Some(2), ..none },
     ];
     let rollout = of_rollout.map(|args| (Box::new(rollout::model()) as Box<dyn AnyModel>, args));
     let twophase = [3, 4, 5].map(|nodes| {

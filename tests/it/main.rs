@@ -24,6 +24,7 @@
 //! * [`recordings`]: what was recorded does the same again, and what was changed is found.
 //! * [`settling`]: whether nodes come to rest is decided.
 //! * [`specimens`]: bugs planted on purpose are found by the sweep and by the checker.
+//! * [`words`]: the harness knows no word of a protocol.
 //! * [`purity`]: what the core may depend on, and what must never reach production.
 
 mod boots;
@@ -58,3 +59,4 @@ mod sweeps;
 mod thin;
 mod transcripts;
 mod two_phase_commit;
+mod words;

@@ -73,10 +73,10 @@ fn a_witness_is_excused_exactly_where_it_cannot_be_seen() {
         }
     }
     // Where three nodes need two of something.
-    for [crashes, wipes, timeouts, periodic, unhealthy] in
+    for [crashes, wipes, timeouts, periodic, inputs] in
         [[0, 0, 2, 0, 0], [1, 0, 1, 0, 0], [0, 1, 1, 0, 0], [0, 0, 1, 1, 0], [0, 0, 1, 0, 1], [0, 0, 0, 1, 1]]
     {
-        spaces.push(space(3, 1, [crashes, wipes, timeouts, periodic, unhealthy, 0, 0]));
+        spaces.push(space(3, 1, [crashes, wipes, timeouts, periodic, inputs, 0, 0]));
     }
     let options = CheckOptions { settle: false, ..CheckOptions::default() };
     let mut wrong = Vec::new();
@@ -100,7 +100,7 @@ fn a_witness_is_excused_exactly_where_it_cannot_be_seen() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// Crashes, wipes, time-outs, heartbeats, unhealthy members, retries, duplicates: all that sum up to so many.
+/// Crashes, wipes, time-outs, periodic timers, inputs, retries, duplicates: all that sum up to so many.
 fn budgets(most: u8) -> Vec<[u8; 7]> {
     let mut all = vec![[0; 7]];
     for _ in 0..most {
@@ -121,7 +121,7 @@ fn budgets(most: u8) -> Vec<[u8; 7]> {
 }
 
 fn space(nodes: u32, operations: u32, budgets: [u8; 7]) -> ModelArgs {
-    let [crashes, wipes, timeouts, periodic, unhealthy, retries, duplicates] = budgets.map(Some);
+    let [crashes, wipes, timeouts, periodic, inputs, retries, duplicates] = budgets.map(Some);
     ModelArgs {
         nodes: Some(nodes),
         operations: Some(operations),
@@ -132,7 +132,7 @@ fn space(nodes: u32, operations: u32, budgets: [u8; 7]) -> ModelArgs {
         timeouts,
         periodic,
         retries,
-        unhealthy,
+        inputs,
         ..ModelArgs::default()
     }
 }

@@ -147,7 +147,7 @@ fn every_kind_of_step_can_be_written_and_read() {
         timeouts: Some(6),
         periodic: Some(2),
         retries: Some(1),
-        unhealthy: Some(1),
+        inputs: Some(1),
         disk: Some(Disk::Async),
         ..ModelArgs::default()
     };
@@ -427,7 +427,7 @@ fn what_cannot_happen_is_refused_with_its_file_and_step() {
         ("nodes = 3", "nodes = 0", "space: nodes: 0 is not in 1..=64"),
         ("nodes = 3", "nodes = 4000000000", "space: nodes: 4000000000 is not in 1..=64"),
         ("operations = 1", "operations = 100", "space: operations: 100 is not in 0..=64"),
-        ("operations = 1", "operations = 64", "space: 64 requests of clients and 3 that tell"),
+        ("operations = 1", "operations = 64", "space: 64 requests of clients and 3 inputs"),
         ("verdict = \"violated\"", "", "missing field `verdict`"),
         ("model = \"hasty-voter\"", "model = \"nobody\"", "there is no model \"nobody\"; there are: "),
         ("model = \"hasty-voter\"", "", "the key `scenario` is missing (or `model`, for a counterexample)"),

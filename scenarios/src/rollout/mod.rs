@@ -14,8 +14,9 @@ use coalmine_core::rollout::invariants::{self, Ledger};
 use coalmine_core::rollout::message::{Record, Request, Timer};
 use coalmine_core::rollout::mistake::Mistake;
 use coalmine_core::rollout::state::{ModelId, RoutingState, Txid, WHOLE_BP};
+use coalmine_sim::spec::budget::Budget;
 use coalmine_sim::spec::limits::ModelArgs;
-use coalmine_sim::spec::limits::{Disk, Limits};
+use coalmine_sim::spec::limits::{Disk, Lack, Limits, SizeFlags};
 use coalmine_sim::spec::plan::What;
 use coalmine_sim::spec::system::{Operation, System};
 use coalmine_sim::suite::ModelDef;
@@ -90,7 +91,11 @@ impl System for RolloutSystem {
         (1..=self.rollouts).map(rollout).collect()
     }
 
-    fn ailments(&self) -> Vec<Operation<RolloutNode>> {
+    fn size_flags(&self) -> SizeFlags {
+        SizeFlags { operations: Some("rollouts"), ..SizeFlags::default() }
+    }
+
+    fn inputs(&self) -> Vec<Operation<RolloutNode>> {
         let slow = Health { window_id: 1, samples: 100, p95_ms: 1_000, error_bp: 0 };
         let report = |member: u32| Operation {
             to: NodeId(member),
@@ -134,32 +139,33 @@ impl System for RolloutSystem {
         invariants::witnesses()
     }
 
-    fn lacks(&self, witness: &str, limits: &Limits) -> Option<&'static str> {
+    fn lacks(&self, witness: &str, limits: &Limits) -> Option<Lack> {
         if self.rollouts == 0 {
             return None; // where nobody asks for anything nothing is excused
         }
-        let Limits { crashes, wipes, periodic, unhealthy, timeouts, .. } = *limits;
+        let Limits { crashes, wipes, periodic, inputs, timeouts, .. } = *limits;
+        let budget = |budget, times| Some(Lack::Budget(budget, times));
         let fires = |times: u8| timeouts.is_none_or(|timeouts| timeouts >= times);
         // Who is alone needs nobody's vote, and nobody to learn from.
         let (is_alone, goes_down) = (self.nodes < 2, crashes + wipes > 0);
         match witness {
             "decided-while-in-doubt" | "blocks" | "recovers" | "catches-up" | "kept-out" if is_alone => {
-                Some("--nodes 2")
+                Some(Lack::Nodes(2))
             }
-            "aborts" if !goes_down && unhealthy == 0 && (is_alone || !fires(1)) => Some("--crashes 1"),
-            "blocks" if !goes_down => Some("--crashes 1"),
-            "recovers" if crashes == 0 => Some("--crashes 1"),
-            "kept-out" if wipes == 0 => Some("--wipes 1"),
+            "aborts" if !goes_down && inputs == 0 && (is_alone || !fires(1)) => budget(Budget::Crashes, 1),
+            "blocks" if !goes_down => budget(Budget::Crashes, 1),
+            "recovers" if crashes == 0 => budget(Budget::Crashes, 1),
+            "kept-out" if wipes == 0 => budget(Budget::Wipes, 1),
             // Somebody must miss a commit, and not vote for the next: that takes a lost disk, or a second rollout
             // of which the first step was aborted.
             "catches-up" if periodic == 0 && wipes == 0 => {
                 let is_left_behind = self.rollouts > 1 && (crashes > 0 || fires(1));
-                (!is_left_behind).then_some("--heartbeats 1")
+                (!is_left_behind).then_some(Lack::Budget(Budget::Periodic, 1))
             }
             // Who refuses is neither the coordinator nor who asks. The first round of questions only asks: it begins
             // with a time-out, or with a restart.
-            "resolver-decides" if self.nodes < 3 => Some("--nodes 3"),
-            "resolver-decides" if !fires(2) && (crashes == 0 || !fires(1)) => Some("--timeouts 2"),
+            "resolver-decides" if self.nodes < 3 => Some(Lack::Nodes(3)),
+            "resolver-decides" if !fires(2) && (crashes == 0 || !fires(1)) => budget(Budget::Timeouts, 2),
             _ => None,
         }
     }
@@ -215,7 +221,7 @@ pub fn spaces() -> Vec<ModelArgs> {
         ModelArgs { crashes: one, periodic: one, ..none },
         ModelArgs { crashes: one, disk: Some(Disk::Async), ..none },
         ModelArgs { crashes: one, retries: one, ..none },
-        ModelArgs { unhealthy: one, timeouts: one, ..none },
+        ModelArgs { inputs: one, timeouts: one, ..none },
         ModelArgs { duplicates: one, timeouts: one, ..none },
         ModelArgs { wipes: one, timeouts: one, ..none },
         ModelArgs { wipes: one, operations: Some(2), ..none },
@@ -236,7 +242,7 @@ pub fn ladder() -> Vec<ModelArgs> {
         // Heartbeats: who is behind catches up.
         ModelArgs { periodic: one, ..quiet },
         // Members that turn unhealthy refuse.
-        ModelArgs { unhealthy: one, retries: one, ..quiet },
+        ModelArgs { inputs: one, retries: one, ..quiet },
         ModelArgs { drops: one, ..four },
         ModelArgs { drops: one, cuts: one, timeouts: one, ..quiet },
         // A coordinator and a participant crash, or one of them twice.

@@ -24,7 +24,7 @@ use std::time::Instant;
 use serde::Serialize;
 
 pub use self::settling::{NotKnown, SETTLE_ROUNDS, Unsettled};
-use crate::spec::limits::Limits;
+use crate::spec::limits::{Lack, Limits};
 use crate::spec::system::{NodeOf, System};
 use crate::spec::verdict::{NEVER_PANICS, SETTLES};
 use crate::trace::text::thousands;
@@ -136,7 +136,7 @@ pub struct CheckReport {
     pub settling_unknown: Option<NotKnown>,
     /// By witness that is out of reach: what must be allowed for it.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub lacks: BTreeMap<&'static str, &'static str>,
+    pub lacks: BTreeMap<&'static str, Lack>,
     /// The odds that two of the states shared a fingerprint, so that one of them was not explored. (Verdicts and
     /// settled states are remembered by 64 bits, too, but a look-up compares one entry: that adds next to nothing.)
     pub collision_odds: f64,

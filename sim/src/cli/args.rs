@@ -55,7 +55,12 @@ pub fn command(suite: &Suite) -> clap::Command {
     let mut command = Cli::command().bin_name(&program).display_name(program);
     let names: Vec<_> = command.get_subcommands().map(|sub| sub.get_name().to_owned()).collect();
     for name in names {
-        command = command.mut_subcommand(name, |sub| {
+        command = command.mut_subcommand(&name, |sub| {
+            let sub = if super::sizes::COMMANDS.contains(&name.as_str()) {
+                super::sizes::add(suite, sub)
+            } else {
+                sub
+            };
             let help = sub.get_after_help().map(|help| help.to_string());
             let help = help.map(|help| help.replace("SCENARIO", scenario).replace("MODEL", model));
             sub.after_help(help.unwrap_or_default())
@@ -96,7 +101,7 @@ came, and crashes, wipes and pauses of a node that was down.")]
     Replay(ReplayArgs),
     /// Execute recorded nodes again: each must do what it did, and the history must keep the invariants.
     #[command(after_help = "\
-A recording is what `canary node --record FILE` or `replay --record FOLDER` wrote. Give one for each node: \
+A recording is what `node --record FILE` of a service or `replay --record FOLDER` wrote. Give one for each node: \
 older parts are found beside it, and a folder stands for all that end in .rec.
 
 Exit codes: 0 nothing wrong is found, 1 an invariant is violated, 2 a file cannot be read, 5 a node differs from its \
@@ -247,7 +252,7 @@ pub struct ReplayArgs {
     /// Print what happened for a terminal, with what every run is full of folded away. That is the default.
     #[arg(long, conflicts_with = "everything")]
     pub text: bool,
-    /// Print what every run is full of, too: heartbeats, and whatever else had no consequence.
+    /// Print what every run is full of, too: periodic timers, and whatever else had no consequence.
     #[arg(long)]
     pub everything: bool,
     /// Also write the run as a page for a browser: a diagram of all messages, and what each step changed.
@@ -325,10 +330,10 @@ pub struct ShrinkArgs {
 #[derive(Debug, Args)]
 pub struct SpaceArgs {
     /// How many nodes there are, as the model counts them.
-    #[arg(long, visible_alias = "resource-managers", value_parser = size(&NODES))]
+    #[arg(long, value_parser = size(&NODES))]
     pub nodes: Option<u32>,
     /// How many requests clients send.
-    #[arg(long, visible_alias = "rollouts", value_parser = size(&OPERATIONS))]
+    #[arg(long, value_parser = size(&OPERATIONS))]
     pub operations: Option<u32>,
     #[command(flatten)]
     pub budgets: BudgetArgs,
@@ -339,7 +344,7 @@ pub struct SpaceArgs {
     pub disk: Option<DiskArg>,
 }
 
-fn size(range: &RangeInclusive<u32>) -> RangedU64ValueParser<u32> {
+pub(super) fn size(range: &RangeInclusive<u32>) -> RangedU64ValueParser<u32> {
     RangedU64ValueParser::new().range(u64::from(*range.start())..=u64::from(*range.end()))
 }
 

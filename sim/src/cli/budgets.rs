@@ -17,7 +17,7 @@ impl BudgetArgs {
 
 fn option(budget: Budget) -> Arg {
     let option = Arg::new(budget.key()).long(budget.flag()).help(budget.help());
-    option.value_name("N").value_parser(value_parser!(u8))
+    option.alias(budget.was()).value_name("N").value_parser(value_parser!(u8))
 }
 
 impl Args for BudgetArgs {

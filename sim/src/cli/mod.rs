@@ -10,6 +10,7 @@ mod ladder;
 pub(crate) mod output;
 mod plans;
 mod signals;
+mod sizes;
 mod sweep;
 mod verify;
 
@@ -65,10 +66,11 @@ pub fn main(suite: &Suite) -> ExitCode {
 pub fn main_from(suite: &Suite, args: impl IntoIterator<Item: Into<OsString> + Clone>) -> u8 {
     output::begin();
     let matches = args::command(suite).try_get_matches_from(args);
-    let code = match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
-        Ok(cli) => obey(suite, &cli),
-        Err(why) => output::clap(&why),
-    };
+    let code =
+        match matches.and_then(|matches| sizes::named(suite, Cli::from_arg_matches(&matches)?, &matches)) {
+            Ok(cli) => obey(suite, &cli),
+            Err(why) => output::clap(&why),
+        };
     match output::finish() {
         Ok(()) => code,
         // What `head` does not want to read is its own business; the verdict stays.

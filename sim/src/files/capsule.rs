@@ -5,7 +5,7 @@
 //!
 //! ```toml
 //! about = "A participant crashes before it votes: the step aborts."
-//! scenario = "rollout-calm"
+//! scenario = "tickets-calm"
 //! engine = "madsim"           # or "world"
 //! seed = 1
 //! verdict = "passed"          # or "violated" with `invariant`, "not_converged", "panicked"; the latter may have

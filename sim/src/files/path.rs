@@ -7,7 +7,7 @@
 //!
 //! ```toml
 //! about = "promises-kept is violated: n2 promised something about 1.1 and has forgotten it"
-//! model = "rollout"
+//! model = "tickets"
 //! verdict = "violated"        # or "not_converged", "panicked": then with `place` and `message`
 //! invariant = "promises-kept"
 //!

@@ -9,8 +9,10 @@
 ///
 /// ```text
 /// /// The help of its flag, and the doc comment of its fields.
-/// Variant, field and key: type of the limit = limit if nothing goes wrong, flag "…", word "…", nature;
+/// Variant, field and key: type of the limit = limit if nothing goes wrong, flag "…", word "…", nature, was "…";
 /// ```
+///
+/// What a flag and a key once *was* is still understood, and shown nowhere.
 macro_rules! for_budgets {
     ($make:ident) => {
         $make! {
@@ -26,12 +28,12 @@ macro_rules! for_budgets {
             Duplicates, duplicates: u8 = 0, flag "dups", word "duplicates", Usual;
             /// How many timers may fire in one run.
             Timeouts, timeouts: Option<u8> = Some(0), flag "timeouts", word "time-outs", Usual;
-            /// How many periodic timers (heartbeats) may fire besides.
-            Periodic, periodic: u8 = 0, flag "heartbeats", word "heartbeats", Usual;
+            /// How many periodic timers, those that are armed for ever, may fire besides.
+            Periodic, periodic: u8 = 0, flag "periodic", word "periodic timers", Usual, was "heartbeats";
             /// How many requests a client may send again.
             Retries, retries: u8 = 0, flag "retries", word "retries", Rare;
-            /// How many members may turn unhealthy, at any moment.
-            Unhealthy, unhealthy: u8 = 0, flag "unhealthy", word "unhealthy", Rare;
+            /// How many inputs may tell a member something from outside, such as that it does badly, at any moment.
+            Inputs, inputs: u8 = 0, flag "inputs", word "inputs", Rare, was "unhealthy";
             /// How many members may start for the first time when others have begun already; all, for most models. All
             /// others start before anything else happens, in any order.
             LateBoots, late_boots: u8 = Limits::ANY, flag "late-boots", word "late boots", Beginning;
@@ -58,12 +60,23 @@ struct Row {
     help: &'static str,
     word: &'static str,
     nature: Nature,
+    was: Option<&'static str>,
+}
+
+macro_rules! or_none {
+    () => {
+        None
+    };
+    ($value:literal) => {
+        Some($value)
+    };
 }
 
 macro_rules! rows {
     ($(
         $(#[doc = $help:literal])+
-        $budget:ident, $key:ident: $type:ty = $none:expr, flag $flag:literal, word $word:literal, $nature:ident;
+        $budget:ident, $key:ident: $type:ty = $none:expr, flag $flag:literal, word $word:literal, $nature:ident
+        $(, was $was:literal)?;
     )+) => {
         /// A budget of the checker.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -82,6 +95,7 @@ macro_rules! rows {
             help: concat!($($help),+),
             word: $word,
             nature: Nature::$nature,
+            was: or_none!($($was)?),
         }),+];
     };
 }
@@ -118,6 +132,11 @@ impl Budget {
     /// What it is for.
     pub fn nature(self) -> Nature {
         self.row().nature
+    }
+
+    /// Its key and its flag in former versions, if it had others.
+    pub fn was(self) -> Option<&'static str> {
+        self.row().was
     }
 
     /// Those of which something is spent.

@@ -3,7 +3,7 @@
 use std::fmt::{self, Display};
 
 use coalmine_core::node::NodeId;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::budget::{Budget, Nature, for_budgets};
 
@@ -30,7 +30,8 @@ pub enum Network {
 macro_rules! limits {
     ($(
         $(#[doc = $help:literal])+
-        $budget:ident, $key:ident: $type:ty = $none:expr, flag $flag:literal, word $word:literal, $nature:ident;
+        $budget:ident, $key:ident: $type:ty = $none:expr, flag $flag:literal, word $word:literal, $nature:ident
+        $(, was $was:literal)?;
     )+) => {
         /// How much of everything may happen in one run: a field for each [`Budget`], and how the world is made.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -76,7 +77,7 @@ macro_rules! limits {
             pub nodes: Option<u32>,
             /// How many requests clients send.
             pub operations: Option<u32>,
-            $($(#[doc = $help])+ pub $key: Option<u8>,)+
+            $($(#[doc = $help])+ $(#[serde(alias = $was)])? pub $key: Option<u8>,)+
             /// See [`Limits`].
             pub without: Option<u32>,
             /// See [`Limits`].
@@ -138,6 +139,43 @@ impl Limits {
     }
 }
 
+/// What a model's sizes are called besides, on the command line: `--rooms 3` may be `--nodes 3`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SizeFlags {
+    /// The number of nodes.
+    pub nodes: Option<&'static str>,
+    /// The number of requests that clients send.
+    pub operations: Option<&'static str>,
+}
+
+/// What must be allowed besides before a witness is to be expected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lack {
+    /// So many nodes.
+    Nodes(u32),
+    /// So many requests of clients.
+    Operations(u32),
+    /// So much of a budget.
+    Budget(Budget, u8),
+}
+
+/// As the command line has it.
+impl Display for Lack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nodes(nodes) => write!(f, "--nodes {nodes}"),
+            Self::Operations(operations) => write!(f, "--operations {operations}"),
+            Self::Budget(budget, times) => write!(f, "--{} {times}", budget.flag()),
+        }
+    }
+}
+
+impl Serialize for Lack {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self::NONE
@@ -173,5 +211,47 @@ impl Display for ModelArgs {
             Some(Disk::Sync) => f.write_str(" --disk sync"),
             Some(Disk::Async) => f.write_str(" --disk async"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is said of a budget, in whatever form, is what is allowed; a new row of the table has all of them.
+    #[test]
+    fn every_budget_has_its_key_its_flag_and_its_words() {
+        for (number, budget) in Budget::ALL.into_iter().enumerate() {
+            let times = u8::try_from(number).expect("few") + 7;
+            let mut said = ModelArgs::default();
+            said.set(budget, Some(times));
+            let limits = Limits::NONE.with(&said);
+            assert_eq!(
+                Budget::ALL.map(|it| limits.of(it) == Limits::NONE.of(it)),
+                Budget::ALL.map(|it| it != budget)
+            );
+            assert_eq!(limits.of(budget), Some(times));
+            assert_eq!(said.to_string(), format!(" --{} {times}", budget.flag()));
+            assert_eq!(ModelArgs::all(&limits, 1, 2).of(budget), Some(times));
+            assert_eq!(serde_json::json!(limits)[budget.key()], times);
+            for key in [Some(budget.key()), budget.was()].into_iter().flatten() {
+                assert_eq!(toml::from_str::<ModelArgs>(&format!("{key} = {times}")), Ok(said), "{key}");
+            }
+            if budget.nature() != Nature::Beginning {
+                let told = limits.tell();
+                assert!(told.contains(&format!("{times} {}", budget.word())), "{told}");
+            }
+        }
+    }
+
+    #[test]
+    fn limits_are_told_as_ever() {
+        let usual = "0 crashes, 0 drops, 0 duplicates, 0 time-outs, 0 periodic timers, disk Sync";
+        assert_eq!(Limits::NONE.tell(), usual);
+        let rare =
+            Limits { timeouts: None, cuts: 1, late_boots: 0, without: Some(NodeId(2)), ..Limits::NONE };
+        let told = "0 crashes, 0 drops, 0 duplicates, any number of time-outs, 0 periodic timers, 1 cuts, disk Sync; \
+                    all members start first; settles without n2";
+        assert_eq!(rare.tell(), told);
     }
 }

@@ -69,10 +69,10 @@ fn properties<S: System>(system: &S) -> Result<(), String> {
     Ok(())
 }
 
-/// What clients may ask of these members, and what tells them that they are unwell; `Err` names the operation.
+/// What clients may ask of these members, and what tells them something from outside; `Err` names the operation.
 pub fn operations<S: System>(system: &S, members: &[NodeId]) -> Result<(), String> {
     let mut requests = Requests::default();
-    let lists = [("operations", system.operations()), ("ailments", system.ailments())];
+    let lists = [("operations", system.operations()), ("inputs", system.inputs())];
     for (list, operations) in lists {
         for (place, Operation::<NodeOf<S>> { to, id, request }) in operations.into_iter().enumerate() {
             let checked = is_member(to, members).and_then(|()| requests.add(id, request));

@@ -8,7 +8,7 @@ use coalmine_core::node::{Node, NodeId, RequestId, Word};
 use coalmine_core::observation::{History, Invariant, Observation, Witness};
 use coalmine_core::told;
 
-use crate::spec::limits::Limits;
+use crate::spec::limits::{Lack, Limits, SizeFlags};
 use crate::spec::symmetry::Symmetry;
 
 /// A cluster of one kind of node, what clients ask of it, and what must hold.
@@ -27,7 +27,7 @@ pub trait System: Debug + Send + Sync + 'static {
         Vec::new()
     }
 
-    /// Whether a timer is armed for ever, such as a heartbeat's. The checker has a budget of their own for
+    /// Whether a timer is armed for ever, such as one that shows a member is alive. The checker has a budget of their own for
     /// these: what they send multiplies every space.
     fn is_periodic(&self, _timer: &<Self::Node as Node>::Timer) -> bool {
         false
@@ -37,10 +37,15 @@ pub trait System: Debug + Send + Sync + 'static {
     /// and again if it has a budget for that.
     fn operations(&self) -> Vec<Operation<Self::Node>>;
 
-    /// What tells a member that it is unwell, such as a window of requests that failed. The checker has a
+    /// What tells a member something from outside, such as that the requests it served have failed. The checker has a
     /// budget for these: each is told at most once, at every possible moment and in any order.
-    fn ailments(&self) -> Vec<Operation<Self::Node>> {
+    fn inputs(&self) -> Vec<Operation<Self::Node>> {
         Vec::new()
+    }
+
+    /// What the sizes of its models are called besides, on the command line.
+    fn size_flags(&self) -> SizeFlags {
+        SizeFlags::default()
     }
 
     /// The same system with so many members, if it can be: a failure of few nodes is easier to grasp.
@@ -86,10 +91,9 @@ pub trait System: Debug + Send + Sync + 'static {
         Vec::new()
     }
 
-    /// What must be allowed besides, as an option of the command line, before the witness of this name is to be
-    /// expected; `None` if it must be seen within these limits. A witness that nobody expects may be seen all the
+    /// What must be allowed besides before the witness of this name is to be expected; `None` if it must be seen within these limits. A witness that nobody expects may be seen all the
     /// same; if it is not, that is told and keeps no check from being a proof.
-    fn lacks(&self, _witness: &str, _limits: &Limits) -> Option<&'static str> {
+    fn lacks(&self, _witness: &str, _limits: &Limits) -> Option<Lack> {
         None
     }
 

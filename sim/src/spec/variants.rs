@@ -108,15 +108,30 @@ impl<'de> Deserializer<'de> for Names {
 mod tests {
     use super::of;
     use coalmine_core::node::RequestId;
-    use coalmine_core::rollout::message as rollout;
     use coalmine_core::twophase::{Message, Timer};
+    use serde::Deserialize;
+
+    #[derive(Deserialize)]
+    #[serde(tag = "type", rename_all = "SCREAMING_SNAKE_CASE")]
+    #[expect(dead_code, reason = "only its names are asked for")]
+    enum Tagged {
+        TakeTicket { number: u64 },
+        TicketTaken,
+    }
+
+    #[derive(Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    #[expect(dead_code, reason = "only its names are asked for")]
+    enum Snake {
+        TakenTicket(u64),
+    }
 
     #[test]
     fn enums_have_variants_and_others_have_none() {
         assert_eq!(of::<Message>(), ["Prepared", "Commit", "Abort"]);
         assert_eq!(of::<Timer>().len(), 4);
-        assert_eq!(of::<rollout::Message>()[..2], ["PrepareReq", "PrepareResp"], "told apart by a field");
-        assert!(of::<rollout::Record>().contains(&"Voted".to_owned()), "in snake case");
+        assert_eq!(of::<Tagged>(), ["TakeTicket", "TicketTaken"], "told apart by a field");
+        assert_eq!(of::<Snake>(), ["TakenTicket"], "in snake case");
         assert!(of::<()>().is_empty() && of::<RequestId>().is_empty() && of::<(u8, String)>().is_empty());
     }
 }

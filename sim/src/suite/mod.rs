@@ -23,8 +23,7 @@ use crate::files::path::PathCapsule;
 use crate::panics::catch;
 use crate::shrink::{self, Shrinking, Ways};
 use crate::spec::faults::Effects;
-use crate::spec::limits::Limits;
-use crate::spec::limits::ModelArgs;
+use crate::spec::limits::{Limits, ModelArgs, SizeFlags};
 use crate::spec::plan::Plan;
 use crate::spec::scenario::Scenario;
 use crate::spec::system::{NodeOf, System};
@@ -576,6 +575,8 @@ pub trait AnyModel: Send + Sync {
     fn check_args(&self, args: ModelArgs) -> Result<(), String>;
     /// All that there is to say about its size, whether or not somebody says it.
     fn whole_space(&self, args: ModelArgs) -> ModelArgs;
+    /// What its sizes are called besides, on the command line.
+    fn size_flags(&self) -> SizeFlags;
     /// Whether some of its members are interchangeable.
     fn has_symmetry(&self, args: ModelArgs) -> bool;
     /// Explores it. If an invariant is violated, the second part explains how.
@@ -639,6 +640,11 @@ impl<S: System> AnyModel for ModelDef<S> {
 
     fn whole_space(&self, args: ModelArgs) -> ModelArgs {
         self.space(args)
+    }
+
+    fn size_flags(&self) -> SizeFlags {
+        // A system that cannot be set up is told of where it is asked for.
+        catch(|| self.system_of(ModelArgs::default()).size_flags()).unwrap_or_default()
     }
 
     fn has_symmetry(&self, args: ModelArgs) -> bool {

@@ -1,5 +1,5 @@
 //! A trace as a story for a terminal: one line an event, what it caused below it. What every run is full of
-//! (heartbeats, timers being armed, views being published) is folded away.
+//! (periodic timers, timers being armed, views being published) is folded away.
 
 use crate::panics::told;
 use std::fmt::Write;

@@ -10,7 +10,7 @@
 //! * An armed timer fires, at any moment (with budget, where one is set).
 //! * A disk makes the next unsynced record durable (in `Disk::Sync` it does so at once).
 //! * A client sends its next request; with budget it sends one again that it has sent, under the same name.
-//! * With budget a member's health turns bad, at any moment.
+//! * With budget a member is told something from outside, at any moment.
 //! * A node crashes; that of a process and that of its machine are one, because a boot syncs what it has read (see
 //!   [`coalmine_core::disk`]). **The crash may fall between any two effects of a step**: any prefix of what the step
 //!   releases has left, any prefix of the unsynced records survives. This costs the crash budget only. A

@@ -70,7 +70,7 @@ impl TryFrom<BTreeMap<String, u64>> for Spent {
         let mut take = |key: &str| all.remove(key).ok_or_else(|| format!("`{key}` is missing"));
         let mut spent = Self { asked: take(ASKED)?, ..Self::default() };
         for budget in Budget::spent() {
-            let times = take(budget.key())?;
+            let times = take(budget.key()).or_else(|why| budget.was().map_or(Err(why), &mut take))?;
             spent[budget] = u8::try_from(times).map_err(|why| format!("{}: {times}: {why}", budget.key()))?;
         }
         all.keys().next().map_or(Ok(spent), |key| Err(format!("`{key}` is no budget")))

@@ -72,7 +72,7 @@ impl System for Scribes {
     fn operations(&self) -> Vec<Operation<Scribe>> {
         vec![ask(1, 1, 11), ask(1, 2, 12), ask(2, 1, 21)]
     }
-    fn ailments(&self) -> Vec<Operation<Scribe>> {
+    fn inputs(&self) -> Vec<Operation<Scribe>> {
         vec![ask(3, 1, 31), ask(3, 2, 32)]
     }
     fn invariants(&self) -> Vec<Invariant<Scribe, Taken>> {
@@ -181,7 +181,7 @@ fn a_request_is_sent_again_only_with_budget() {
     assert_eq!(longest(Limits { retries: 1, ..NOTHING }), 4);
 }
 
-/// Each client in its order, clients in any order; whoever turns unhealthy does so once.
+/// Each client in its order, clients in any order; each input is told once.
 #[test]
 fn clients_ask_in_their_order_and_health_turns_bad_within_its_budget() {
     let orders = |limits| {
@@ -194,9 +194,9 @@ fn clients_ask_in_their_order_and_health_turns_bad_within_its_budget() {
     let without: HashSet<_> = orders(NOTHING).into_iter().filter(|order| order.len() == 3).collect();
     let expected = [[11, 12, 21], [11, 21, 12], [21, 11, 12]].map(Vec::from);
     assert_eq!(without, HashSet::from(expected));
-    let with = orders(Limits { unhealthy: 1, ..NOTHING });
-    for ailment in [31, 32] {
-        assert!(with.contains(&vec![ailment]) && with.contains(&vec![11, 12, 21, ailment]));
+    let with = orders(Limits { inputs: 1, ..NOTHING });
+    for input in [31, 32] {
+        assert!(with.contains(&vec![input]) && with.contains(&vec![11, 12, 21, input]));
     }
     assert!(!with.iter().any(|order| order.contains(&31) && order.contains(&32)));
 }

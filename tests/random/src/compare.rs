@@ -358,7 +358,7 @@ fn outline_of_world<const ORDERED: bool>(
             Budget::Timeouts,
             Budget::Periodic,
             Budget::Retries,
-            Budget::Unhealthy,
+            Budget::Inputs,
         ]
         .map(|budget| spent[budget]),
         asked: (0..64).filter(|index| spent.asked >> index & 1 == 1).collect(),

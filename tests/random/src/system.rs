@@ -80,7 +80,7 @@ impl<const ORDERED: bool> System for Tables<ORDERED> {
         self.asked(&self.spec.asks, 0)
     }
 
-    fn ailments(&self) -> Vec<Operation<TableNode>> {
+    fn inputs(&self) -> Vec<Operation<TableNode>> {
         self.asked(&self.spec.ailments, 100)
     }
 
@@ -150,7 +150,7 @@ impl Spec {
             timeouts: of.timeouts,
             periodic: of.periodic,
             retries: of.retries,
-            unhealthy: of.unhealthy,
+            inputs: of.unhealthy,
             without: self.gone().map(name),
             disk: if of.late_disk { Disk::Async } else { Disk::Sync },
             network: if of.persistent { Network::Persistent } else { Network::Datagrams },

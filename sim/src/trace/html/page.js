@@ -61,7 +61,7 @@ function showFilters() {
     + (broken ? `<div class="group"><span class="name">Broken</span>${broken}</div>` : '')
     + `<div class="group"><span class="name">Also</span>${toggle(!view.hiddenSorts.has('timer'), 'sort timer', `timers${count(timers)}`)}`
     + `${toggle(!view.hiddenSorts.has('disk'), 'sort disk', `disk${count(disk)}`)}`
-    + `${toggle(view.quiet, 'quiet', `quiet steps${count(quietCount)}`, 'Heartbeats and other things that every run is full of, where nothing comes of them')}</div>`;
+    + `${toggle(view.quiet, 'quiet', `quiet steps${count(quietCount)}`, 'Periodic timers and other things that every run is full of, where nothing comes of them')}</div>`;
   showHits();
 }
 

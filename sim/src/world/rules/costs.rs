@@ -9,7 +9,7 @@ use crate::world::Spent;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cost {
     One(Budget),
-    /// The request of this number: it is free once, but for [those](System::ailments) that have a budget.
+    /// The request of this number: it is free once, but for [inputs](System::inputs) that have a budget.
     Ask(usize),
 }
 
@@ -61,7 +61,7 @@ impl<S: System> Rules<S> {
         if spent.asked & (1 << request) != 0 {
             return Some(Budget::Retries);
         }
-        (request >= self.operations).then_some(Budget::Unhealthy)
+        (request >= self.operations).then_some(Budget::Inputs)
     }
 
     pub(crate) fn pay(&self, spent: &mut Spent, cost: Cost) {

@@ -162,10 +162,10 @@ impl<S: System> Rules<S> {
         if properties > MAX_PROPERTIES {
             return Err(format!("{properties} invariants and witnesses are more than {MAX_PROPERTIES}"));
         }
-        let (operations, ailments) = (system.operations().len(), system.ailments().len());
-        if operations + ailments > MAX_REQUESTS {
+        let (operations, inputs) = (system.operations().len(), system.inputs().len());
+        if operations + inputs > MAX_REQUESTS {
             return Err(format!(
-                "{operations} requests of clients and {ailments} that tell members they are unwell are more \
+                "{operations} requests of clients and {inputs} inputs are more \
                  than {MAX_REQUESTS} together: take fewer operations or nodes"
             ));
         }
@@ -177,7 +177,7 @@ impl<S: System> Rules<S> {
         let (invariants, witnesses) = (invariants_of(&system), system.witnesses());
         let (members, mut requests) = (system.members(), system.operations());
         let operations = requests.len();
-        requests.extend(system.ailments());
+        requests.extend(system.inputs());
         Self {
             members,
             requests,
