@@ -6,7 +6,7 @@ pub mod restless;
 use std::collections::BTreeSet;
 
 use coalmine::register::{self, RegisterSystem};
-use coalmine::rollout::{RolloutSystem, chaos, model};
+use coalmine::rollout::{RolloutSystem, chaos, mistakes, model};
 use coalmine_core::node::{Context, Event, Node, NodeId, RequestId, Word};
 use coalmine_core::observation::{Invariant, Observation, Witness};
 use coalmine_core::register::abd::Abd;
@@ -16,7 +16,6 @@ use coalmine_core::rollout::invariants::Ledger;
 use coalmine_core::rollout::message::{Record, Timer};
 use coalmine_core::rollout::mistake::Mistake;
 use coalmine_real::face::Face;
-use coalmine_sim::spec::limits::ModelArgs;
 use coalmine_sim::spec::plan::{Plan, What};
 use coalmine_sim::spec::scenario::{Scenario, nothing_more};
 use coalmine_sim::spec::system::{ConfigOf, Operation, System};
@@ -225,59 +224,12 @@ fn dice() -> Scenario<OneDice> {
     }
 }
 
-/// What a specimen is called on the command line.
-pub fn name_of(mistake: Mistake) -> &'static str {
-    match mistake {
-        Mistake::ResolverGuesses => "guessing-resolver",
-        Mistake::PresumesCommit => "presumed-commit",
-        Mistake::VoteBeforeDurable => "hasty-voter",
-        Mistake::ForgetsVote => "forgetful-voter",
-        Mistake::ReusesTxid => "reused-txid",
-        Mistake::CountsAnyVote => "any-vote",
-        Mistake::DecidesBeforeDurable => "hasty-decider",
-        Mistake::CatchUpFromDoubt => "doubtful-catch-up",
-        Mistake::JoinsUnasked => "amnesiac",
-    }
-}
-
-/// What they do, in a sentence.
-fn about(mistake: Mistake) -> &'static str {
-    match mistake {
-        Mistake::ResolverGuesses => "The resolver decides ABORT because all it can reach are in doubt.",
-        Mistake::PresumesCommit => "A coordinator that restarts and finds no decision presumes COMMIT.",
-        Mistake::VoteBeforeDurable => "A vote is sent before it is durable.",
-        Mistake::ForgetsVote => "A vote is kept in memory only.",
-        Mistake::ReusesTxid => {
-            "A coordinator that restarts names its transactions like those of its former life."
-        }
-        Mistake::CountsAnyVote => "Votes are counted whatever transaction they are for.",
-        Mistake::DecidesBeforeDurable => "A decision is told before it is durable.",
-        Mistake::CatchUpFromDoubt => "A node in doubt lets others catch up with what it voted for.",
-        Mistake::JoinsUnasked => "A node that has lost its disk goes on at once.",
-    }
-}
-
-/// A small space in which a mistake shows.
-pub fn space_of(mistake: Mistake) -> ModelArgs {
-    let quiet = ModelArgs { crashes: Some(0), drops: Some(0), timeouts: Some(0), ..ModelArgs::default() };
-    let crash = ModelArgs { crashes: Some(1), timeouts: Some(1), ..quiet };
-    match mistake {
-        Mistake::ResolverGuesses => ModelArgs { timeouts: Some(3), ..quiet },
-        Mistake::CatchUpFromDoubt => ModelArgs { periodic: Some(1), ..quiet },
-        Mistake::JoinsUnasked => ModelArgs { wipes: Some(1), operations: Some(2), ..quiet },
-        Mistake::PresumesCommit
-        | Mistake::VoteBeforeDurable
-        | Mistake::ForgetsVote
-        | Mistake::ReusesTxid
-        | Mistake::CountsAnyVote
-        | Mistake::DecidesBeforeDurable => crash,
-    }
-}
+pub use coalmine::rollout::mistakes::{name as name_of, space as space_of};
 
 /// All of them.
 pub fn suite() -> Suite {
     let suite = Mistake::ALL.into_iter().fold(Suite::default(), |suite, mistake| {
-        let (name, about) = (name_of(mistake), about(mistake));
+        let (name, about) = (name_of(mistake), mistakes::about(mistake));
         let suite = suite.scenario(Scenario { name, about, ..chaos_of(mistake) });
         suite.model(ModelDef { name, about, ..model_of(mistake) })
     });

@@ -3,9 +3,9 @@
 use coalmine_core::node::NodeId;
 use coalmine_core::observation::{Invariant, Observation, Witness};
 use coalmine_core::twophase::{self, Config, TwoPhase};
-use coalmine_sim::spec::limits::{Limits, Network, SizeFlags};
+use coalmine_sim::spec::limits::{Limits, ModelArgs, Network, SizeFlags};
 use coalmine_sim::spec::symmetry::Symmetry;
-use coalmine_sim::spec::system::{Operation, System};
+use coalmine_sim::spec::system::{Mistake, Operation, System};
 use coalmine_sim::suite::ModelDef;
 
 /// A transaction manager and its resource managers.
@@ -24,6 +24,9 @@ impl TwoPhaseSystem {
     }
 }
 
+/// The name of its mistake.
+const HASTY_MANAGER: &str = "hasty-manager";
+
 /// The specification's world: no crashes, no disks, messages that are never consumed.
 pub const LIMITS: Limits =
     Limits { timeouts: None, network: Network::Persistent, late_boots: 0, ..Limits::NONE };
@@ -39,6 +42,21 @@ impl System for TwoPhaseSystem {
 
     fn size_flags(&self) -> SizeFlags {
         SizeFlags { nodes: Some("resource-managers"), ..SizeFlags::default() }
+    }
+
+    fn mistakes(&self) -> Vec<Mistake> {
+        vec![Mistake {
+            name: HASTY_MANAGER,
+            about: "The transaction manager commits when all but one are prepared.",
+            source: "Gray, Lamport 2006, §3: TMCommit",
+            space: ModelArgs { nodes: Some(3), ..ModelArgs::default() },
+            scenario: None,
+        }]
+    }
+
+    fn with_mistake(&self, name: &str) -> Option<Self> {
+        let needed = self.resource_managers.saturating_sub(1);
+        (name == HASTY_MANAGER).then_some(Self { needed, ..*self })
     }
 
     fn operations(&self) -> Vec<Operation<TwoPhase>> {

@@ -345,6 +345,33 @@ fn names_of_a_model_and_former_names_are_understood_but_not_shown() {
     assert_eq!((&counts[0].0["periodic"], &counts[0].0["inputs"]), (&1.into(), &1.into()));
 }
 
+/// A mistake is made under every command, and the lines to paste make it too; `mutants` tells who finds it.
+#[test]
+fn mistakes_are_made_on_purpose_and_found() {
+    let mistake = "--mistake hasty-manager";
+    let ran = coalmine(&format!("check twophase {mistake} --nodes 3 --no-capsule")).exits(1);
+    assert!(ran.stdout().contains("VIOLATED"), "{}", ran.stdout());
+    coalmine("check twophase --nodes 3 --no-capsule").exits(0);
+    let listed = coalmine(&format!("list {mistake} --format json")).exits(0).json();
+    assert_eq!(listed["models"].as_array().map(Vec::len), Some(1), "{listed}");
+
+    let line = "sim rollout-chaos --seeds 0..2000 --engine world --jobs 1 --max-failures 1 --no-shrink";
+    let told = coalmine(&format!("{line} --mistake any-vote")).exits(1).stdout();
+    let paste =
+        told.lines().find_map(|line| line.split_once("--mistake any-vote replay rollout-chaos --seed "));
+    let seed = paste.unwrap_or_else(|| panic!("a line to paste: {told}")).1;
+    coalmine(&format!("--mistake any-vote replay rollout-chaos --seed {seed}")).exits(1);
+
+    let said = coalmine("mutants hasty-manager any-vote --cell-seconds 60 --format json").exits(0).json();
+    let rows = said["mistakes"].as_array().expect("rows");
+    let told: Vec<_> =
+        rows.iter().map(|row| (row["name"].as_str(), row["cells"].as_array().map(Vec::len))).collect();
+    assert_eq!(told, [(Some("hasty-manager"), Some(1)), (Some("any-vote"), Some(3))], "{said}");
+    assert_eq!((&said["passed"], &rows[1]["cells"][0]["found"]), (&true.into(), &true.into()), "{said}");
+    let told = coalmine("mutants hasty-manager").exits(0).stdout();
+    assert!(told.contains("checker") && told.contains("found: consistent is violated"), "{told}");
+}
+
 /// The counts of states are the same at any number of threads.
 #[test]
 fn counts_do_not_depend_on_the_number_of_threads() {
@@ -451,7 +478,7 @@ fn a_space_in_which_nothing_happens_is_a_failure() {
 
 #[test]
 fn what_makes_no_sense_is_refused_by_name() {
-    let refused: [(&str, &[&str]); 35] = [
+    let refused: [(&str, &[&str]); 41] = [
         ("check twophase --engine stateright --walk 0..9", &["--walk", "stateright does not walk"]),
         ("check twophase --engine stateright --memory-limit 1GiB", &["--memory-limit", "own engine"]),
         ("check twophase --engine stateright --symmetry", &["--symmetry", "own engine"]),
@@ -482,6 +509,12 @@ fn what_makes_no_sense_is_refused_by_name() {
         ("explore rollout --nodes 64", &["64 inputs", "more than 64"]),
         ("check rollout --crashes 300", &["--crashes", "300"]),
         ("check counter --rollouts 2", &["--rollouts", "counter"]),
+        ("check rollout --mistake lazy-voter", &["no mistake \"lazy-voter\"", "hasty-voter"]),
+        ("check counter --mistake hasty-voter", &["counter", "rollout"]),
+        ("sim rollout-chaos --mistake any-vote --checkpoint a", &["--mistake", "--checkpoint"]),
+        ("sim rollout-chaos --mistake any-vote --shard 0/2", &["--mistake", "--shard"]),
+        ("check rollout --mistake any-vote --checkpoint a", &["--mistake", "--checkpoint"]),
+        ("mutants lazy-voter", &["no mistake \"lazy-voter\"", "hasty-voter"]),
         ("explore rollout --resource-managers 2", &["--resource-managers", "rollout"]),
         ("check all --rollouts 2", &["--rollouts", "all"]),
         ("check rollout --rollouts 2 --operations 2", &["--rollouts", "--operations"]),

@@ -282,6 +282,7 @@ const NONE: ModelArgs = ModelArgs {
     late_boots: None,
     without: None,
     disk: None,
+    mistake: None,
 };
 
 #[test]

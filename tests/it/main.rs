@@ -24,6 +24,7 @@
 //! * [`recordings`]: what was recorded does the same again, and what was changed is found.
 //! * [`settling`]: whether nodes come to rest is decided.
 //! * [`specimens`]: bugs planted on purpose are found by the sweep and by the checker.
+//! * [`mutants`]: every mistake that a system lists is found by whom it must be.
 //! * [`words`]: the harness knows no word of a protocol.
 //! * [`purity`]: what the core may depend on, and what must never reach production.
 
@@ -42,6 +43,7 @@ mod layers;
 mod lost;
 mod main_job;
 mod models;
+mod mutants;
 mod panics;
 mod pasts;
 mod paths;

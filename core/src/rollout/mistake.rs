@@ -1,7 +1,8 @@
 //! Specimens: known mistakes in two-phase commit, each of which turns one rule off.
 //!
-//! A harness that has never failed proves nothing. Tests plant a mistake in a node's [`Config`](super::config::Config) and demand that the
-//! sweep and the checker find it; no configuration file and no command line can. (A recording of such a node says
+//! A harness that has never failed proves nothing. The simulator plants a mistake in a node's
+//! [`Config`](super::config::Config), and tests demand that the sweep and the checker find it; no configuration file and
+//! no command line of a running node can. (A recording of such a node says
 //! so, in order that it can be executed again.)
 
 use serde::{Deserialize, Serialize};

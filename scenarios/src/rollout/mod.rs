@@ -1,6 +1,7 @@
 //! The canary rollout as a system, its scenarios and its model.
 
 pub mod chaos;
+pub mod mistakes;
 pub mod scripted;
 
 use coalmine_core::node::{NodeId, RequestId};
@@ -18,7 +19,7 @@ use coalmine_sim::spec::budget::Budget;
 use coalmine_sim::spec::limits::ModelArgs;
 use coalmine_sim::spec::limits::{Disk, Lack, Limits, SizeFlags};
 use coalmine_sim::spec::plan::What;
-use coalmine_sim::spec::system::{Operation, System};
+use coalmine_sim::spec::system::{self, Operation, System};
 use coalmine_sim::suite::ModelDef;
 
 /// A cluster, and how many rollouts clients ask of it.
@@ -103,6 +104,14 @@ impl System for RolloutSystem {
             request: Request::ReportHealth(slow.clone()),
         };
         (1..=self.nodes).map(report).collect()
+    }
+
+    fn mistakes(&self) -> Vec<system::Mistake> {
+        mistakes::all()
+    }
+
+    fn with_mistake(&self, name: &str) -> Option<Self> {
+        Some(self.clone().with(mistakes::find(name)?))
     }
 
     fn with_members(&self, members: u32) -> Option<Self> {

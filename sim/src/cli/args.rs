@@ -24,6 +24,10 @@ use crate::sweep::{Engines, Seeds, Shard};
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
+    /// Take nodes that make this mistake on purpose instead: `mutants` lists all that there are. Only what can make it
+    /// is left of the scenarios and models.
+    #[arg(long, global = true, value_name = "NAME")]
+    pub mistake: Option<String>,
     /// How results are printed. With `json` the last line of standard output is one JSON object.
     #[arg(long, global = true, value_enum, default_value_t = Format::Text)]
     pub format: Format,
@@ -139,6 +143,13 @@ Serves stateright's Explorer until Ctrl-C. With --at it opens where a counterexa
 
 Example: explore MODEL --nodes 2")]
     Explore(ExploreArgs),
+    /// Make mistakes on purpose, each in turn, and tell who finds them: the checker, seeds in either engine.
+    #[command(after_help = "\
+A detector that finds nothing within its time, or within its seeds, has missed the mistake. What no detector finds is a \
+hole in the harness: the exit code is 1 then.
+
+Example: mutants --cell-seconds 20")]
+    Mutants(MutantsArgs),
     /// The main job: sweep all scenarios, check the models, print one table of verdicts.
     #[command(after_help = "\
 Ctrl-C ends it early: the table tells what is known by then, and what is not done; the exit code is 130, or that of \
@@ -230,6 +241,20 @@ impl From<EnginesArg> for Engines {
             EnginesArg::Both => Self::Both,
         }
     }
+}
+
+#[derive(Debug, Args)]
+pub struct MutantsArgs {
+    /// Which mistakes; all, if none is named.
+    pub names: Vec<String>,
+    /// For how many seconds each detector may look for each mistake, and make small what it found.
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub cell_seconds: u64,
+    /// How many seeds a sweep has at most.
+    #[arg(long, value_name = "N", default_value_t = 3_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub cell_seeds: u64,
+    #[command(flatten)]
+    pub jobs: JobsArgs,
 }
 
 #[derive(Debug, Args)]

@@ -7,6 +7,7 @@
 mod args;
 mod budgets;
 mod ladder;
+mod mutants;
 pub(crate) mod output;
 mod plans;
 mod signals;
@@ -108,6 +109,20 @@ fn warn_of_capsules(option: &str) {
 const CAPSULES: &str = "coalmine-out";
 
 fn obey(suite: &Suite, cli: &Cli) -> u8 {
+    let planted;
+    let suite = match &cli.mistake {
+        None => suite,
+        Some(name) => match can_be_planted(&cli.command).and_then(|()| suite.with_mistake(name)) {
+            Ok(suite) => {
+                planted = suite;
+                &planted
+            }
+            Err(why) => {
+                output::error(&why);
+                return USAGE;
+            }
+        },
+    };
     if twin::is_of(twin::COMMAND_LINE) {
         return twin::serve(suite).map_or(USAGE, |()| 0);
     }
@@ -121,12 +136,35 @@ fn obey(suite: &Suite, cli: &Cli) -> u8 {
         Command::Verify(args) => verify::verify(suite, args, cli.format),
         Command::Check(args) => check(suite, args, cli.format),
         Command::Explore(args) => explore(suite, args, cli.format),
+        Command::Mutants(args) => mutants::mutants(suite, args, cli.format),
         Command::Run(args) => run(suite, args.jobs(), cli.format),
     };
     done.unwrap_or_else(|why| {
         output::error(&why);
         USAGE
     })
+}
+
+/// Whether a mistake can be made under this command: what is kept of a search, or made one of many, does not say which
+/// mistake was made.
+fn can_be_planted(command: &Command) -> Result<(), String> {
+    let kept = match command {
+        Command::Sim(args) if args.checkpoint.is_some() => Some("--checkpoint"),
+        Command::Sim(args) if args.shard.is_some() => Some("--shard"),
+        Command::Check(args) if args.checkpoint.is_some() => Some("--checkpoint"),
+        Command::Merge(_) => Some("merge"),
+        Command::Mutants(_) => Some("mutants"),
+        Command::List
+        | Command::Sim(_)
+        | Command::Check(_)
+        | Command::Replay(_)
+        | Command::Plan(_)
+        | Command::Shrink(_)
+        | Command::Verify(_)
+        | Command::Explore(_)
+        | Command::Run(_) => None,
+    };
+    kept.map_or(Ok(()), |kept| Err(format!("--mistake does not go with {kept}")))
 }
 
 fn list(suite: &Suite, format: Format) -> Result<u8, String> {

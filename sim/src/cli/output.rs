@@ -22,6 +22,7 @@ use crate::spec::verdict::{Engine, Verdict};
 use crate::spec::verdict::{NEVER_PANICS, SETTLES};
 use crate::suite::{Job, Outcome, Shrunk};
 use crate::sweep::merge::ALL;
+use crate::sweep::mutants::{CHECKER, Row as Mutant};
 use crate::sweep::{Failure, SweepReport};
 use crate::trace::text::thousands;
 use crate::verify::{Verified, Violated};
@@ -525,6 +526,25 @@ pub fn table(rows: &[Row], took: Duration) {
     let passed = rows.iter().all(|row| row.passed);
     let verdict = if passed { format!("{GOOD}all is well{GOOD:#}") } else { format!("{BAD}failed{BAD:#}") };
     println!("{verdict} after {:.1} s", took.as_secs_f64());
+}
+
+/// Who has found a mistake.
+pub fn mutant(row: &Mutant) {
+    println!("{} {BOLD}{}{BOLD:#}  {DIM}{}{}{DIM:#}", mark(row.is_found()), row.name, row.model, row.space);
+    for cell in &row.cells {
+        let found = match (&cell.verdict, cell.found) {
+            (Some(verdict), true) => format!("found: {verdict}"),
+            (Some(verdict), false) => verdict.clone(),
+            (None, _) => "missed".into(),
+        };
+        let steps = cell.steps.map_or(String::new(), |steps| format!(", in {steps} steps"));
+        let what = if cell.detector == CHECKER { "states" } else { "seeds" };
+        let covered = thousands(cell.covered);
+        println!(
+            "    {:<12}  {found}{steps}  {DIM}{covered} {what}, {:.1} s{DIM:#}",
+            cell.detector, cell.wall_s
+        );
+    }
 }
 
 /// A progress bar on standard error, if that is a terminal.

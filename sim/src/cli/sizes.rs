@@ -54,6 +54,7 @@ pub fn named(suite: &Suite, mut cli: Cli, matches: &ArgMatches) -> Result<Cli, E
         | args::Command::Verify(_)
         | args::Command::Plan(_)
         | args::Command::Shrink(_)
+        | args::Command::Mutants(_)
         | args::Command::Run(_) => return Ok(cli),
     };
     let Some((_, matches)) = matches.subcommand() else { return Ok(cli) };

@@ -102,6 +102,7 @@ impl Chaos {
         let Drawn { steps, .. } = drawn;
         Plan {
             members: None,
+            mistake: None,
             links,
             steps,
             heal_at_ms: self.heal_at_ms,

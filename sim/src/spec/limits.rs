@@ -6,6 +6,7 @@ use coalmine_core::node::NodeId;
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::budget::{Budget, Nature, for_budgets};
+use super::mistake::MistakeName;
 
 /// How disks behave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,6 +83,8 @@ macro_rules! limits {
             pub without: Option<u32>,
             /// See [`Limits`].
             pub disk: Option<Disk>,
+            /// The mistake that the system makes on purpose.
+            pub mistake: Option<MistakeName>,
         }
 
         impl ModelArgs {
@@ -205,6 +208,9 @@ impl Display for ModelArgs {
         let all = sizes.into_iter().chain(budgets).chain([("without", self.without)]);
         for (name, value) in all.filter_map(|(name, value)| Some((name, value?))) {
             write!(f, " --{name} {value}")?;
+        }
+        if let Some(mistake) = self.mistake {
+            write!(f, " --mistake {mistake}")?;
         }
         match self.disk {
             None => Ok(()),

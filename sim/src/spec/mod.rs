@@ -5,6 +5,7 @@ pub mod chaos;
 pub mod data;
 pub mod faults;
 pub mod limits;
+pub mod mistake;
 pub mod plan;
 pub mod scenario;
 pub mod sound;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::panics::told;
 use crate::spec::data::piece;
 use crate::spec::faults::{Fault, PERMILLE, TIMES_MS, in_range};
+use crate::spec::mistake::MistakeName;
 use crate::spec::sound::{Requests, is_member};
 use crate::spec::variants;
 
@@ -17,6 +18,9 @@ pub struct Plan<N: Node> {
     /// How many members the system has, if not as many as its scenario says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub members: Option<u32>,
+    /// The mistake that the system makes on purpose.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mistake: Option<MistakeName>,
     /// How the network treats frames until it is healed.
     #[serde(default)]
     pub links: Links,
@@ -162,6 +166,7 @@ impl<N: Node> Plan<N> {
         let steps = asks.into_iter().map(|(at, what)| PlanStep { when: When::AtMs(at), what }).collect();
         Self {
             members: None,
+            mistake: None,
             links: Links::default(),
             steps,
             heal_at_ms: 15_000,

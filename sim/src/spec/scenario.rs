@@ -5,7 +5,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::spec::plan::{Plan, Stream};
 use crate::spec::sound;
-use crate::spec::system::{NodeOf, System};
+use crate::spec::system::{NodeOf, System, planted};
 
 /// What must be true once the run has converged; `Err` says what is not.
 pub type Expectation<S> = fn(&Observation<'_, NodeOf<S>, <S as System>::History>) -> Result<(), String>;
@@ -33,9 +33,10 @@ impl<S: System> Scenario<S> {
         (self.plan)(system, &mut Stream::Plan.of(seed))
     }
 
-    /// The system that a plan is for. `Err` says that it cannot have as many members as the plan says.
+    /// The system that a plan is for. `Err` says that it cannot have as many members as the plan says, or does not make
+    /// this mistake.
     pub fn system_of(&self, plan: &Plan<NodeOf<S>>) -> Result<S, String> {
-        let system = (self.system)();
+        let system = planted((self.system)(), plan.mistake)?;
         let Some(members) = plan.members else { return Ok(system) };
         let own = system.members().len();
         if own == members as usize {

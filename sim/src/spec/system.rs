@@ -8,7 +8,8 @@ use coalmine_core::node::{Node, NodeId, RequestId, Word};
 use coalmine_core::observation::{History, Invariant, Observation, Witness};
 use coalmine_core::told;
 
-use crate::spec::limits::{Lack, Limits, SizeFlags};
+use crate::spec::limits::{Lack, Limits, ModelArgs, SizeFlags};
+use crate::spec::mistake::MistakeName;
 use crate::spec::symmetry::Symmetry;
 
 /// A cluster of one kind of node, what clients ask of it, and what must hold.
@@ -50,6 +51,19 @@ pub trait System: Debug + Send + Sync + 'static {
 
     /// The same system with so many members, if it can be: a failure of few nodes is easier to grasp.
     fn with_members(&self, _members: u32) -> Option<Self>
+    where
+        Self: Sized,
+    {
+        None
+    }
+
+    /// The mistakes that its nodes can make on purpose, to show that they are found.
+    fn mistakes(&self) -> Vec<Mistake> {
+        Vec::new()
+    }
+
+    /// The same system, which makes the mistake of this name; `None` if it cannot.
+    fn with_mistake(&self, _name: &str) -> Option<Self>
     where
         Self: Sized,
     {
@@ -135,6 +149,33 @@ pub trait System: Debug + Send + Sync + 'static {
             None => Ok(()),
         }
     }
+}
+
+/// A mistake that a system can make on purpose: a harness that has never failed proves nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct Mistake {
+    /// Its name, in small letters with hyphens.
+    pub name: &'static str,
+    /// What is wrong, in one sentence.
+    pub about: &'static str,
+    /// Where it is known from.
+    pub source: &'static str,
+    /// A small space of its system's model in which the checker finds it.
+    pub space: ModelArgs,
+    /// The scenario of the system in which seeds may meet it, if there is one.
+    pub scenario: Option<&'static str>,
+}
+
+/// The system that makes this mistake; the same one if there is none. `Err` says which mistakes it can make.
+pub fn planted<S: System>(system: S, mistake: Option<MistakeName>) -> Result<S, String> {
+    let Some(name) = mistake else { return Ok(system) };
+    system.with_mistake(name.as_str()).ok_or_else(|| {
+        let known: Vec<_> = system.mistakes().iter().map(|mistake| mistake.name).collect();
+        match known.is_empty() {
+            true => format!("mistake: this system makes none, and not {:?}", name.as_str()),
+            false => format!("mistake: {:?} is none of this system's: {}", name.as_str(), known.join(", ")),
+        }
+    })
 }
 
 /// All that must hold at every moment: what the system says, and that nobody [tells too early](told::write_ahead).

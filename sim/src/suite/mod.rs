@@ -1,9 +1,10 @@
 //! Scenarios and models of any systems, side by side: what a command line offers.
 
+mod planted;
 mod program;
 pub mod steps;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -24,9 +25,10 @@ use crate::panics::catch;
 use crate::shrink::{self, Shrinking, Ways};
 use crate::spec::faults::Effects;
 use crate::spec::limits::{Limits, ModelArgs, SizeFlags};
+use crate::spec::mistake::MistakeName;
 use crate::spec::plan::Plan;
 use crate::spec::scenario::Scenario;
-use crate::spec::system::{NodeOf, System};
+use crate::spec::system::{self, Mistake, NodeOf, System};
 use crate::spec::verdict::Expected;
 use crate::spec::verdict::{Engine, Verdict};
 use crate::trace::html::{self, Page};
@@ -118,6 +120,25 @@ impl Suite {
         self
     }
 
+    /// The suite of nodes that make this mistake: only the scenarios and models that can. `Err` says which mistakes there
+    /// are.
+    pub fn with_mistake(&self, name: &str) -> Result<Self, String> {
+        let suite = Self {
+            named: Some(format!("{} --mistake {name}", self.program())),
+            scenarios: self.scenarios.iter().filter_map(|scenario| scenario.with_mistake(name)).collect(),
+            models: self.models.iter().filter_map(|model| model.with_mistake(name)).collect(),
+            ..Self::default()
+        };
+        if suite.scenarios.is_empty() && suite.models.is_empty() {
+            let of_models = self.models.iter().flat_map(|model| model.mistakes());
+            let all = self.scenarios.iter().flat_map(|scenario| scenario.mistakes()).chain(of_models);
+            let known: BTreeSet<_> = all.map(|mistake| mistake.name).collect();
+            let known = known.into_iter().collect::<Vec<_>>().join(", ");
+            return Err(format!("there is no mistake {name:?}; there are: {known}"));
+        }
+        Ok(suite)
+    }
+
     /// The scenario of this name.
     pub fn find_scenario(&self, name: &str) -> Option<&dyn AnyScenario> {
         self.scenarios.iter().map(AsRef::as_ref).find(|scenario| scenario.name() == name)
@@ -166,6 +187,14 @@ pub trait AnyScenario: Send + Sync {
     fn run_file(&self, file: File, engine: Option<Engine>, story: bool) -> Result<FileOutcome, String>;
     /// Makes the plan of a seed that fails as small as it can be. `None` if the seed passes, or cannot be run.
     fn shrink(&self, engine: Engine, seed: u64, go_on: &mut dyn FnMut(Shrinking) -> bool) -> Option<Shrunk>;
+    /// The mistakes that its system can make on purpose.
+    fn mistakes(&self) -> Vec<Mistake> {
+        Vec::new()
+    }
+    /// The same scenario among nodes that make the mistake of this name, if they can.
+    fn with_mistake(&self, _name: &str) -> Option<Box<dyn AnyScenario>> {
+        None
+    }
     /// Executes the recordings of such a system again, with a page if one is wanted. `Err` names the file that
     /// cannot be read, and where.
     fn verify(&self, files: &[PathBuf], page: bool) -> Result<Verified, String>;
@@ -251,29 +280,15 @@ where
     }
 
     fn run(&self, engine: Engine, seed: u64, story: bool) -> Outcome {
-        match self.draw(seed) {
-            Ok(plan) => run_plan(self, engine, &plan, seed, story),
-            Err(why) => without_story(RunReport::<NodeOf<S>>::refused(why), None),
-        }
+        Drawing::of(self).run(engine, seed, story)
     }
 
     fn run_with_steps(&self, engine: Engine, seed: u64) -> (Outcome, Steps) {
-        let options = RunOptions { keep_trace: true, ..RunOptions::of(seed) };
-        let plan = self.draw(seed);
-        let mut report = match &plan {
-            Ok(plan) => self.run_plan(engine, plan, options),
-            Err(why) => RunReport::refused(why.clone()),
-        };
-        let trace = report.trace.take().unwrap_or_default();
-        let steps = move || trace.iter().map(|entry| format!("{:?} {:?}", entry.at, entry.what)).collect();
-        (without_story(report, plan.as_ref().ok()), Box::new(steps))
+        Drawing::of(self).run_with_steps(engine, seed)
     }
 
     fn plan(&self, engine: Engine, seed: u64) -> Result<String, String> {
-        let plan = self.draw(seed)?;
-        let expected = Expected { verdict: "passed".into(), ..Expected::default() };
-        let (about, scenario) = (String::new(), self.name.into());
-        Ok(Capsule { about, scenario, engine, seed, expected, plan }.to_toml())
+        Drawing::of(self).plan(engine, seed)
     }
 
     fn run_file(&self, file: File, engine: Option<Engine>, story: bool) -> Result<FileOutcome, String> {
@@ -288,23 +303,85 @@ where
     }
 
     fn shrink(&self, engine: Engine, seed: u64, go_on: &mut dyn FnMut(Shrinking) -> bool) -> Option<Shrunk> {
+        Drawing::of(self).shrink(engine, seed, go_on)
+    }
+
+    fn mistakes(&self) -> Vec<Mistake> {
+        catch(|| (self.system)().mistakes()).unwrap_or_default()
+    }
+
+    fn with_mistake(&self, name: &str) -> Option<Box<dyn AnyScenario>> {
+        planted::scenario(self, name)
+    }
+
+    fn verify(&self, files: &[PathBuf], page: bool) -> Result<Verified, String> {
+        verify::verify(&(self.system)(), self.name, self.about, files, page)
+    }
+}
+
+/// Draws plans of seeds for nodes that make a mistake, or none.
+struct Drawing<'a, S: System> {
+    scenario: &'a Scenario<S>,
+    mistake: Option<MistakeName>,
+}
+
+impl<'a, S: System> Drawing<'a, S>
+where
+    NodeOf<S>: Face,
+{
+    fn of(scenario: &'a Scenario<S>) -> Self {
+        Self { scenario, mistake: None }
+    }
+
+    fn draw(&self, seed: u64) -> Result<Plan<NodeOf<S>>, String> {
+        let plan = self.scenario.draw(seed)?;
+        Ok(Plan { mistake: self.mistake, ..plan })
+    }
+
+    fn run(&self, engine: Engine, seed: u64, story: bool) -> Outcome {
+        match self.draw(seed) {
+            Ok(plan) => run_plan(self.scenario, engine, &plan, seed, story),
+            Err(why) => without_story(RunReport::<NodeOf<S>>::refused(why), None),
+        }
+    }
+
+    fn run_with_steps(&self, engine: Engine, seed: u64) -> (Outcome, Steps) {
+        let options = RunOptions { keep_trace: true, ..RunOptions::of(seed) };
+        let plan = self.draw(seed);
+        let mut report = match &plan {
+            Ok(plan) => self.scenario.run_plan(engine, plan, options),
+            Err(why) => RunReport::refused(why.clone()),
+        };
+        let trace = report.trace.take().unwrap_or_default();
+        let steps = move || trace.iter().map(|entry| format!("{:?} {:?}", entry.at, entry.what)).collect();
+        (without_story(report, plan.as_ref().ok()), Box::new(steps))
+    }
+
+    fn plan(&self, engine: Engine, seed: u64) -> Result<String, String> {
+        let plan = self.draw(seed)?;
+        let expected = Expected { verdict: "passed".into(), ..Expected::default() };
+        let (about, scenario) = (String::new(), self.scenario.name.into());
+        Ok(Capsule { about, scenario, engine, seed, expected, plan }.to_toml())
+    }
+
+    fn shrink(&self, engine: Engine, seed: u64, go_on: &mut dyn FnMut(Shrinking) -> bool) -> Option<Shrunk> {
         let plan = self.draw(seed).ok()?;
         let steps_before = plan.steps.len();
-        let first = run_plan(self, engine, &plan, seed, false);
+        let first = run_plan(self.scenario, engine, &plan, seed, false);
         if matches!(first.verdict, Verdict::Passed | Verdict::Refused { .. }) {
             return None;
         }
         let expected = Expected::of(&first.verdict);
         let run = |plan: &Plan<_>, seed: u64| {
             let options = RunOptions::of(seed);
-            Expected::of(&self.run_plan(engine, plan, options).verdict)
+            Expected::of(&self.scenario.run_plan(engine, plan, options).verdict)
         };
-        let system = (self.system)();
+        let system = (self.scenario.system)();
         let without_last = |plan: &Plan<_>| {
-            let members = self.system_of(plan).ok()?.members();
+            let members = self.scenario.system_of(plan).ok()?.members();
             let ((last, _), rest) = members.split_last()?;
             let mut plan = Plan { members: Some(u32::try_from(rest.len()).ok()?), ..plan.without(*last) };
-            let smaller = self.system_of(&plan).ok().filter(|_| !rest.is_empty())?;
+            let smaller = self.scenario.system_of(&plan).ok().filter(|_| !rest.is_empty())?;
             let members = member_ids(&smaller);
             // Among fewer members a step may do nothing any more.
             plan.steps =
@@ -314,14 +391,10 @@ where
         let simpler_requests = |request: &_| system.simpler_requests(request);
         let ways = Ways { without_last: &without_last, simpler_requests: &simpler_requests };
         let ((plan, own), at) = shrink::shrink((plan, seed), &expected, &ways, run, go_on);
-        let about = format!("Shrunk from seed {seed} of {}: {}", self.name, first.verdict.tell());
-        let scenario = self.name.into();
+        let about = format!("Shrunk from seed {seed} of {}: {}", self.scenario.name, first.verdict.tell());
+        let scenario = self.scenario.name.into();
         let capsule = Capsule { about, scenario, engine, seed: own, expected: expected.clone(), plan };
         Some(Shrunk { capsule: capsule.to_toml(), expected, steps_before, at })
-    }
-
-    fn verify(&self, files: &[PathBuf], page: bool) -> Result<Verified, String> {
-        verify::verify(&(self.system)(), self.name, self.about, files, page)
     }
 }
 
@@ -430,7 +503,8 @@ impl<S: System> ModelDef<S> {
     fn space(&self, args: ModelArgs) -> ModelArgs {
         let (nodes, operations) = self.size;
         let limits = self.limits.with(&args);
-        ModelArgs::all(&limits, args.nodes.unwrap_or(nodes), args.operations.unwrap_or(operations))
+        let all = ModelArgs::all(&limits, args.nodes.unwrap_or(nodes), args.operations.unwrap_or(operations));
+        ModelArgs { mistake: args.mistake, ..all }
     }
 
     /// The path that a file holds, and the rules that it goes by.
@@ -560,8 +634,14 @@ impl<S: System> ModelDef<S> {
 
     /// The system in this size.
     fn system_of(&self, args: ModelArgs) -> S {
+        self.planted(args).unwrap_or_else(|why| panic!("{why}"))
+    }
+
+    /// The system in this size, with the mistake that is asked for; `Err` says that it does not make it.
+    fn planted(&self, args: ModelArgs) -> Result<S, String> {
         let (nodes, operations) = self.size;
-        (self.system)(args.nodes.unwrap_or(nodes), args.operations.unwrap_or(operations))
+        let system = (self.system)(args.nodes.unwrap_or(nodes), args.operations.unwrap_or(operations));
+        system::planted(system, args.mistake)
     }
 }
 
@@ -577,6 +657,10 @@ pub trait AnyModel: Send + Sync {
     fn whole_space(&self, args: ModelArgs) -> ModelArgs;
     /// What its sizes are called besides, on the command line.
     fn size_flags(&self) -> SizeFlags;
+    /// The mistakes that its system can make on purpose.
+    fn mistakes(&self) -> Vec<Mistake>;
+    /// The same model of nodes that make the mistake of this name, if they can.
+    fn with_mistake(&self, name: &str) -> Option<Box<dyn AnyModel>>;
     /// Whether some of its members are interchangeable.
     fn has_symmetry(&self, args: ModelArgs) -> bool;
     /// Explores it. If an invariant is violated, the second part explains how.
@@ -623,7 +707,7 @@ impl<S: System> AnyModel for ModelDef<S> {
             }
         }
         let set_up = || {
-            let system = self.system_of(args);
+            let system = self.planted(args)?;
             Rules::fits(&system)?;
             let members = member_ids(&system);
             let _ = self.rules(args).before_boot();
@@ -645,6 +729,14 @@ impl<S: System> AnyModel for ModelDef<S> {
     fn size_flags(&self) -> SizeFlags {
         // A system that cannot be set up is told of where it is asked for.
         catch(|| self.system_of(ModelArgs::default()).size_flags()).unwrap_or_default()
+    }
+
+    fn mistakes(&self) -> Vec<Mistake> {
+        catch(|| self.system_of(ModelArgs::default()).mistakes()).unwrap_or_default()
+    }
+
+    fn with_mistake(&self, name: &str) -> Option<Box<dyn AnyModel>> {
+        planted::model(self, name)
     }
 
     fn has_symmetry(&self, args: ModelArgs) -> bool {

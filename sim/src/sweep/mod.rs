@@ -12,6 +12,7 @@ mod checkpoint;
 mod compare;
 pub mod confirm;
 pub mod merge;
+pub mod mutants;
 mod seeds;
 mod shard;
 pub mod times;

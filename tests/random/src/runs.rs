@@ -184,7 +184,15 @@ fn plan(spec: &Spec, seed: u64) -> Plan<TableNode> {
         delay_permille: some(300),
         delay_ms: 2_000,
     };
-    Plan { members: None, links, steps, heal_at_ms: HEAL_AT_MS, converge_within_ms: 500, steady_ms: 100 }
+    Plan {
+        members: None,
+        mistake: None,
+        links,
+        steps,
+        heal_at_ms: HEAL_AT_MS,
+        converge_within_ms: 500,
+        steady_ms: 100,
+    }
 }
 
 /// Scenarios make their systems by functions that know nothing: this is what they are to make.

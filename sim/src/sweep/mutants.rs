@@ -1,0 +1,185 @@
+//! Every mistake that systems can make on purpose, and who finds it: the checker, seeds in either engine. A harness
+//! that has never failed proves nothing; what no one finds is a hole in it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use super::{Engines, SweepOptions, SweepPart, sweep_part};
+use crate::check::{CheckOptions, Verdict as Property};
+use crate::spec::limits::ModelArgs;
+use crate::spec::system::Mistake;
+use crate::spec::verdict::{Engine, Verdict};
+use crate::suite::{AnyModel, AnyScenario, Suite};
+
+/// How much is done for each cell.
+#[derive(Clone, Copy, Debug)]
+pub struct MutantOptions {
+    /// For how long a detector may search, and for how long what it found is made small.
+    pub cell: Duration,
+    /// How many seeds a sweep has.
+    pub seeds: u64,
+    /// How many threads work.
+    pub threads: usize,
+}
+
+/// What one detector makes of a mistake.
+#[derive(Clone, Debug, Serialize)]
+pub struct Cell {
+    /// Who looked.
+    pub detector: &'static str,
+    /// Whether something was found wrong.
+    pub found: bool,
+    /// What was found wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<String>,
+    /// How many distinct states were visited, or seeds run.
+    pub covered: u64,
+    /// How many steps the capsule has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub steps: Option<usize>,
+    /// How long the search took, in seconds.
+    pub wall_s: f64,
+}
+
+/// What all detectors make of a mistake.
+#[derive(Clone, Debug, Serialize)]
+pub struct Row {
+    /// The mistake's name.
+    pub name: &'static str,
+    /// The model of the system that makes it.
+    pub model: String,
+    /// What is wrong.
+    pub about: &'static str,
+    /// Where it is known from.
+    pub source: &'static str,
+    /// The space that the checker explores.
+    pub space: ModelArgs,
+    /// A cell for each detector that there is.
+    pub cells: Vec<Cell>,
+}
+
+impl Row {
+    /// Whether any detector has found it.
+    pub fn is_found(&self) -> bool {
+        self.cells.iter().any(|cell| cell.found)
+    }
+
+    /// What this detector made of it, if it was asked.
+    pub fn cell(&self, detector: &str) -> Option<&Cell> {
+        self.cells.iter().find(|cell| cell.detector == detector)
+    }
+}
+
+/// The name of the checker in the table.
+pub const CHECKER: &str = "checker";
+/// The name of a sweep of the direct engine.
+pub const DIRECT: &str = "direct sweep";
+/// The name of a sweep under madsim.
+pub const MADSIM: &str = "madsim sweep";
+
+/// All mistakes of a suite, each with the first model that can make it.
+pub fn mistakes(suite: &Suite) -> Vec<(&dyn AnyModel, Mistake)> {
+    let mut known = BTreeSet::new();
+    let of = |model: &'_ dyn AnyModel| model.mistakes();
+    let models = suite.models.iter().map(AsRef::as_ref);
+    let all = models.flat_map(|model| of(model).into_iter().map(move |mistake| (model, mistake)));
+    all.filter(|(_, mistake)| known.insert(mistake.name)).collect()
+}
+
+/// Asks every detector about a mistake; `stop` ends that early. `Err` says what is wrong with how the mistake is listed.
+pub fn row(
+    suite: &Suite,
+    model: &dyn AnyModel,
+    mistake: &Mistake,
+    options: &MutantOptions,
+    stop: &Arc<AtomicBool>,
+) -> Result<Row, String> {
+    let wrong = |why: &str| format!("{}, mistake {:?}: {why}", model.name(), mistake.name);
+    let planted = model.with_mistake(mistake.name).ok_or_else(|| wrong("the system does not make it"))?;
+    planted.check_args(mistake.space).map_err(|why| wrong(&why))?;
+    let mut cells = vec![checked(planted.as_ref(), mistake.space, options, stop)];
+    if let Some(name) = mistake.scenario {
+        let scenario =
+            suite.find_scenario(name).ok_or_else(|| wrong(&format!("there is no scenario {name:?}")))?;
+        let planted = scenario.with_mistake(mistake.name);
+        let planted = planted.ok_or_else(|| wrong(&format!("the scenario {name:?} does not make it")))?;
+        for engine in [Engine::World, Engine::Madsim] {
+            cells.push(swept(planted.as_ref(), engine, options, stop));
+        }
+    }
+    let Mistake { name, about, source, space, .. } = *mistake;
+    Ok(Row { name, model: model.name().into(), about, source, space, cells })
+}
+
+/// A flag that is set once the time is over, or somebody wants to stop.
+struct Deadline<'a> {
+    started: Instant,
+    cell: Duration,
+    stop: &'a AtomicBool,
+    over: Arc<AtomicBool>,
+}
+
+impl<'a> Deadline<'a> {
+    fn begin(options: &MutantOptions, stop: &'a AtomicBool) -> Self {
+        Self { started: Instant::now(), cell: options.cell, stop, over: Arc::default() }
+    }
+
+    fn look(&self) -> bool {
+        let is_over = self.started.elapsed() >= self.cell || self.stop.load(Ordering::Relaxed);
+        self.over.fetch_or(is_over, Ordering::Relaxed) || is_over
+    }
+}
+
+fn checked(model: &dyn AnyModel, space: ModelArgs, options: &MutantOptions, stop: &AtomicBool) -> Cell {
+    let deadline = Deadline::begin(options, stop);
+    let stop = Arc::clone(&deadline.over);
+    let how = CheckOptions { threads: options.threads, stop, ..CheckOptions::default() };
+    let (report, found) = model.check(space, how, &mut |_| {
+        deadline.look();
+    });
+    let mut violated = report.properties.iter().filter(|(_, property)| **property == Property::Violated);
+    let verdict = violated.next().map(|(name, _)| format!("{name} is violated"));
+    Cell {
+        detector: CHECKER,
+        found: verdict.is_some(),
+        verdict,
+        covered: report.unique_states as u64,
+        steps: found.map(|found| found.capsule.matches("[[steps]]").count()),
+        wall_s: deadline.started.elapsed().as_secs_f64(),
+    }
+}
+
+fn swept(scenario: &dyn AnyScenario, engine: Engine, options: &MutantOptions, stop: &AtomicBool) -> Cell {
+    let (detector, engines) = match engine {
+        Engine::World => (DIRECT, Engines::World),
+        Engine::Madsim => (MADSIM, Engines::Madsim),
+    };
+    let deadline = Deadline::begin(options, stop);
+    let how = SweepOptions { engines, jobs: options.threads, ..SweepOptions::of(0..options.seeds) };
+    let part = SweepPart { stop: Arc::clone(&deadline.over), ..SweepPart::default() };
+    let swept = sweep_part(scenario, &how, &part, &|_, _| {
+        deadline.look();
+    });
+    let report = swept.expect("only a checkpoint can be wrong");
+    let wall_s = deadline.started.elapsed().as_secs_f64();
+    let failure = report.failures.first();
+    let steps = failure.and_then(|failure| {
+        let deadline = Deadline::begin(options, stop);
+        scenario.shrink(engine, failure.seed, &mut |_| !deadline.look()).map(|shrunk| shrunk.at.steps)
+    });
+    let found = failure.is_some_and(|failure| !matches!(failure.verdict, Verdict::Refused { .. }));
+    let verdict = failure.map(|failure| match &failure.verdict {
+        Verdict::Violated { invariant, .. } => format!("{invariant} is violated, seed {}", failure.seed),
+        verdict @ (Verdict::Passed
+        | Verdict::NotConverged { .. }
+        | Verdict::Refused { .. }
+        | Verdict::Panicked(_)
+        | Verdict::EnginesDiffer { .. }
+        | Verdict::NotDeterministic { .. }) => format!("{}, seed {}", verdict.tell(), failure.seed),
+    });
+    Cell { detector, found, verdict, covered: report.ran(), steps, wall_s }
+}
