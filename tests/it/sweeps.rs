@@ -498,14 +498,14 @@ mod processes {
         let told = text(&output.stdout);
         assert_eq!(output.status.code(), Some(1), "as the engine that fails has it: {told}");
         let why =
-            "seed 3: the engines differ: under madsim passed; under world invariant agreement is violated";
+            "seed 3: the engines differ: under madsim passed; in the direct engine invariant agreement is violated";
         assert!(told.contains(why) && told.contains("4 passed, 1 failed"), "{told}");
         assert!(told.contains("-- replay two-minded --seed 3 --engine direct\n"), "{told}");
 
         let output = run("sim two-minded --seeds 4..7 --engine both --no-shrink");
         let told = text(&output.stdout);
         assert_eq!(output.status.code(), Some(3), "{told}");
-        assert!(told.contains("under madsim did not converge: it ponders; under world passed"), "{told}");
+        assert!(told.contains("under madsim did not converge: it ponders; in the direct engine passed"), "{told}");
         assert!(told.contains("-- replay two-minded --seed 5\n"), "{told}");
 
         let output = run("sim two-minded --seeds 3..4 --engine both --no-shrink --format json");
