@@ -27,6 +27,7 @@ pub mod probe;
 pub mod recorder;
 pub mod rollout;
 pub mod runtime;
+pub mod serve;
 pub mod shell;
 pub mod tokio_runtime;
 pub mod transport;

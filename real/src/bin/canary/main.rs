@@ -3,17 +3,14 @@
 // Whatever is printed goes through one layer, where it may fail: `println!` panics when nobody takes it.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
-mod client;
-mod node;
-mod output;
 mod predict;
 mod rollout;
 mod status;
-mod up;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use coalmine_real::serve::{Failure, node, output, up};
 
 /// A cluster that serves model versions by weight and changes the weights on all nodes or on none.
 ///
@@ -39,30 +36,6 @@ enum Command {
     Rollout(rollout::Args),
     Status(status::Args),
     Predict(predict::Args),
-}
-
-/// Why the program ends early: what it says, and its exit code.
-#[derive(Debug)]
-pub(crate) struct Failure {
-    code: u8,
-    message: Option<String>,
-}
-
-impl Failure {
-    /// Something went wrong.
-    pub(crate) fn failed(message: impl Into<String>) -> Self {
-        Self { code: 1, message: Some(message.into()) }
-    }
-
-    /// The answer is bad news, and has been printed.
-    pub(crate) fn told() -> Self {
-        Self { code: 1, message: None }
-    }
-
-    /// The command line or a configuration makes no sense.
-    pub(crate) fn usage(message: impl Into<String>) -> Self {
-        Self { code: 2, message: Some(message.into()) }
-    }
 }
 
 fn main() -> ExitCode {

@@ -6,9 +6,9 @@ use std::net::SocketAddr;
 use coalmine_real::face::{post_json, read_json};
 use coalmine_real::rollout::wire::{PredictBody, Prediction};
 
-use crate::client::{Client, explain};
-use crate::output::{self, Format};
-use crate::{Failure, up};
+use coalmine_real::serve::client::{Client, explain};
+use coalmine_real::serve::output::{self, Format};
+use coalmine_real::serve::{Failure, up};
 
 /// Ask for predictions, to see which model serves.
 ///

@@ -13,9 +13,9 @@ use coalmine_real::rollout::wire::{Progress, RolloutView, StepOutcome, StepView,
 use coalmine_real::runtime::Runtime;
 use coalmine_real::tokio_runtime::TokioRuntime;
 
-use crate::client::{Client, explain};
-use crate::output::{self, Format};
-use crate::{Failure, up};
+use coalmine_real::serve::client::{Client, explain};
+use coalmine_real::serve::output::{self, Format};
+use coalmine_real::serve::{Failure, up};
 
 /// How often to look how far it is. In the first second more often: a rollout without pauses takes less than
 /// one look.

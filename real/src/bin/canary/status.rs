@@ -7,9 +7,9 @@ use coalmine_real::rollout::wire::{Progress, Role, RolloutView, StatusView, Step
 use comfy_table::{Cell, Color};
 use serde::Serialize;
 
-use crate::client::Client;
-use crate::output::{self, Format};
-use crate::{Failure, up};
+use coalmine_real::serve::client::Client;
+use coalmine_real::serve::output::{self, Format};
+use coalmine_real::serve::{Failure, up};
 
 /// Show what each node serves.
 ///

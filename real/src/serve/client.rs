@@ -3,18 +3,18 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::face::read_json;
+use crate::http::{self, ClientError};
+use crate::tokio_runtime::TokioRuntime;
 use axum::body::Bytes;
 use axum::http::{Request, Response};
-use coalmine_real::face::read_json;
-use coalmine_real::http::{self, ClientError};
-use coalmine_real::tokio_runtime::TokioRuntime;
 use serde::de::DeserializeOwned;
 
 /// How long to wait for an answer. Longer than a node itself waits before it gives one up.
 const TIMEOUT: Duration = Duration::from_secs(12);
 
 /// What went wrong, and what may help.
-pub(crate) fn explain(error: &ClientError) -> String {
+pub fn explain(error: &ClientError) -> String {
     match error {
         ClientError::Connect { .. } => format!("{error}; is the cluster running? `canary up` starts one"),
         ClientError::Broken { .. } | ClientError::Timeout { .. } => error.to_string(),
@@ -23,22 +23,24 @@ pub(crate) fn explain(error: &ClientError) -> String {
 
 /// Sends requests, each on a connection of its own.
 #[derive(Clone)]
-pub(crate) struct Client {
+pub struct Client {
     runtime: TokioRuntime,
     timeout: Duration,
 }
 
 impl Client {
-    pub(crate) fn new() -> Self {
+    /// One that waits as long as a request may take.
+    pub fn new() -> Self {
         Self { runtime: TokioRuntime::new(""), timeout: TIMEOUT } // a client has no journal
     }
 
     /// The same, with less patience.
-    pub(crate) fn within(self, timeout: Duration) -> Self {
+    pub fn within(self, timeout: Duration) -> Self {
         Self { timeout, ..self }
     }
 
-    pub(crate) async fn send(
+    /// Sends one request as it is.
+    pub async fn send(
         &self,
         to: SocketAddr,
         request: Request<Bytes>,
@@ -47,7 +49,7 @@ impl Client {
     }
 
     /// Gets a JSON value. `Err` is one line that says what went wrong, and where.
-    pub(crate) async fn get<T: DeserializeOwned>(&self, from: SocketAddr, path: &str) -> Result<T, String> {
+    pub async fn get<T: DeserializeOwned>(&self, from: SocketAddr, path: &str) -> Result<T, String> {
         let request = Request::get(path).body(Bytes::new()).expect("the parts are valid");
         let answer = self.send(from, request).await.map_err(|error| error.to_string())?;
         read_json(&answer).map_err(|error| format!("{from}{path}: {error}"))

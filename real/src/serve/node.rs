@@ -5,24 +5,24 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use crate::http;
+use crate::probe::Probe;
+use crate::recorder::{Limits, Recorder, Who};
+use crate::rollout::config::{NodeFile, Settings};
+use crate::rollout::router_with;
+use crate::rollout::wire::Role;
+use crate::runtime::Runtime;
+use crate::shell::{Shell, ShellError};
+use crate::tokio_runtime::TokioRuntime;
 use coalmine_core::codec::journal::{Recovered, Torn};
 use coalmine_core::host::Host;
 use coalmine_core::node::{Effect, Node, Word};
 use coalmine_core::rollout::RolloutNode;
 use coalmine_core::rollout::message::Record;
-use coalmine_real::http;
-use coalmine_real::probe::Probe;
-use coalmine_real::recorder::{Limits, Recorder, Who};
-use coalmine_real::rollout::config::{NodeFile, Settings};
-use coalmine_real::rollout::router_with;
-use coalmine_real::rollout::wire::Role;
-use coalmine_real::runtime::Runtime;
-use coalmine_real::shell::{Shell, ShellError};
-use coalmine_real::tokio_runtime::TokioRuntime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
-use crate::{Failure, output};
+use crate::serve::{Failure, output};
 
 /// The name under which `coalmine verify` knows this node.
 const PROTOCOL: &str = "rollout";
@@ -53,7 +53,7 @@ const PROTOCOL: &str = "rollout";
 #[derive(Debug, clap::Args)]
 #[allow(rustdoc::broken_intra_doc_links, reason = "the text is a configuration, and clap prints it as it is")]
 #[command(verbatim_doc_comment)]
-pub(crate) struct Args {
+pub struct Args {
     /// The node's config file, .toml or .json.
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
@@ -78,7 +78,8 @@ pub(crate) struct Args {
     stop_with_parent: bool,
 }
 
-pub(crate) async fn run(args: Args) -> Result<(), Failure> {
+/// Runs a node until it fails or is asked to stop.
+pub async fn run(args: Args) -> Result<(), Failure> {
     let settings = NodeFile::load(&args.config).and_then(|file| file.settings(&args.config));
     let settings = settings.map_err(|error| Failure::usage(error.to_string()))?;
     let log = Log { began: Instant::now(), settings: settings.clone() };
@@ -145,7 +146,7 @@ async fn serve(settings: Settings, probe: impl Probe<RolloutNode>) -> Failure {
 }
 
 /// Waits for SIGINT or SIGTERM, and names it.
-pub(crate) async fn stop_signal() -> &'static str {
+pub async fn stop_signal() -> &'static str {
     let listen = |kind| signal(kind).expect("a signal handler can be installed");
     let (mut interrupt, mut terminate) = (listen(SignalKind::interrupt()), listen(SignalKind::terminate()));
     tokio::select! {

@@ -11,23 +11,23 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::paste;
+use crate::rollout::wire::{Role, StatusView};
 use coalmine_core::node::NodeId;
-use coalmine_real::paste;
-use coalmine_real::rollout::wire::{Role, StatusView};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::process::{ChildStdin, Command};
 use tokio::sync::mpsc;
 
 use self::files::Plan;
-use crate::client::Client;
-use crate::node::stop_signal;
-use crate::{Failure, output};
+use crate::serve::client::Client;
+use crate::serve::node::stop_signal;
+use crate::serve::{Failure, output};
 
 /// Where the nodes take HTTP, from this port on.
-pub(crate) const DATA_PORT: u16 = 50_051;
+pub const DATA_PORT: u16 = 50_051;
 /// Where they take each other's frames.
-pub(crate) const CONTROL_PORT: u16 = 60_001;
+pub const CONTROL_PORT: u16 = 60_001;
 
 /// How long a node may take to start.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
@@ -47,7 +47,7 @@ const LAST_LINES: usize = 5;
 ///   canary up --nodes 5 --dir /tmp/five --control-port 61001 --data-port 51001
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
-pub(crate) struct Args {
+pub struct Args {
     /// How many nodes. Default 3, or as many as DIR has configs.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=9))]
     nodes: Option<u32>,
@@ -63,11 +63,12 @@ pub(crate) struct Args {
 }
 
 /// The data address of node `id` of a cluster on this machine.
-pub(crate) fn data_address(first_port: u16, id: u16) -> SocketAddr {
+pub fn data_address(first_port: u16, id: u16) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, first_port + id - 1))
 }
 
-pub(crate) async fn run(args: Args) -> Result<(), Failure> {
+/// Runs a cluster until it is asked to stop.
+pub async fn run(args: Args) -> Result<(), Failure> {
     let plans = files::prepare(&args)?;
     check_ports(&plans)?;
     let stop = stop_signal();

@@ -4,11 +4,11 @@ use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use coalmine_real::files;
-use coalmine_real::rollout::config::{NodeFile, Settings};
+use crate::files;
+use crate::rollout::config::{NodeFile, Settings};
 
 use super::{Args, CONTROL_PORT, DATA_PORT, data_address};
-use crate::Failure;
+use crate::serve::Failure;
 
 /// One node that is to be started.
 pub(super) struct Plan {
