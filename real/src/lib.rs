@@ -24,6 +24,7 @@ pub mod http;
 pub mod journal;
 pub mod paste;
 pub mod probe;
+pub mod program;
 pub mod recorder;
 pub mod rollout;
 pub mod runtime;

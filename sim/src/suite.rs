@@ -1,7 +1,5 @@
 //! Scenarios and models of any systems, side by side: what a command line offers.
 
-mod program;
-
 use std::collections::BTreeMap;
 use std::fmt::{self, Display};
 use std::net::SocketAddr;
@@ -11,6 +9,7 @@ use std::time::Duration;
 
 use coalmine_core::node::{Event, Node, NodeId};
 use coalmine_real::face::Face;
+use coalmine_real::program;
 use serde::{Deserialize, Serialize};
 
 use crate::capsule::{Capsule, Expected, File};
