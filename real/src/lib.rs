@@ -12,7 +12,7 @@
 //! ```
 //!
 //! Reading order: [`runtime`], [`shell`], [`transport`], [`journal`], [`face`] and [`http`], [`probe`] and
-//! [`recorder`], then [`rollout`].
+//! [`recorder`]; [`serve`], which makes a program of a node; then [`rollout`].
 
 // Whatever is printed goes through one layer, where it may fail: `println!` panics when nobody takes it.
 #![warn(clippy::print_stdout, clippy::print_stderr)]

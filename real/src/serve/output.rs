@@ -50,8 +50,8 @@ pub fn note(line: impl Display) {
 }
 
 /// Prints why the program gives up.
-pub fn error(message: &str) {
-    note(format_args!("canary: {message}"));
+pub fn error(program: &str, message: &str) {
+    note(format_args!("{program}: {message}"));
 }
 
 /// Prints one JSON value.
