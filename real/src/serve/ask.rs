@@ -66,11 +66,9 @@ pub async fn run<S: Service>(args: Args) -> Result<(), Failure> {
     let client = Client::default().patient(Duration::from_millis(args.patience_ms));
     let asked = client.ask::<S>(&nodes, args.id.unwrap_or_else(new_name), &request).await;
     let (by, answer) = asked.map_err(|error| Failure::failed(explain(&called::<S>(), &error)))?;
-    match S::from_http(&answer) {
-        Ok(reply) => output::line(serde_json::to_string(&reply).expect("replies are plain data")),
-        Err(why) => return Err(Failure::failed(format!("{by}: {why}"))),
-    }
-    Ok(())
+    let reply = S::from_http(&answer).map_err(|why| Failure::failed(format!("{by}: {why}")))?;
+    output::line(serde_json::to_string(&reply).expect("replies are plain data"));
+    if S::is_not_yet(&reply) { Err(Failure::told()) } else { Ok(()) }
 }
 
 /// What every service can be asked.

@@ -40,7 +40,7 @@ use std::fmt::Debug;
 use std::path::Path;
 use std::process::ExitCode;
 
-use axum::Router;
+pub use axum::Router;
 use coalmine_core::node::NodeId;
 use serde::de::DeserializeOwned;
 

@@ -3,15 +3,21 @@
 pub mod chaos;
 pub mod scripted;
 
+use std::sync::LazyLock;
+
 use coalmine_core::node::{NodeId, RequestId};
 use coalmine_core::observation::{Invariant, Observation, Witness};
 use coalmine_core::rollout::RolloutNode;
-use coalmine_core::rollout::config::{Config, Health, NoEvidence};
+use coalmine_core::rollout::config::{Config, Health};
 use coalmine_core::rollout::healing::Healing;
 use coalmine_core::rollout::invariants::{self, Ledger};
 use coalmine_core::rollout::message::{Record, Request, Timer};
 use coalmine_core::rollout::mistake::Mistake;
 use coalmine_core::rollout::state::{ModelId, RoutingState, Txid, WHOLE_BP};
+use coalmine_real::runtime::Runtime;
+use coalmine_real::serve::config::NodeFile;
+use coalmine_real::serve::{self, Router};
+use coalmine_real::shell::Handle;
 use coalmine_sim::plan::What;
 use coalmine_sim::suite::{ModelArgs, ModelDef};
 use coalmine_sim::system::{Operation, System};
@@ -47,6 +53,9 @@ impl RolloutSystem {
     }
 }
 
+/// What `canary up` starts a node with.
+static SHIPPED: LazyLock<NodeFile<RolloutNode>> = LazyLock::new(|| NodeFile::starter(1, 3));
+
 /// The limits that `coalmine check rollout` has by default.
 pub const LIMITS: Limits = Limits { crashes: 1, drops: 1, timeouts: Some(1), ..Limits::NONE };
 
@@ -57,11 +66,17 @@ impl System for RolloutSystem {
     fn members(&self) -> Vec<(NodeId, Config)> {
         let mut configs = Config::cluster(self.nodes);
         for config in &mut configs {
-            config.gates.on_no_evidence = NoEvidence::Commit;
+            config.gates = SHIPPED.config.gates.clone();
+            config.timeouts = SHIPPED.config.timeouts.clone();
             config.mistake = self.mistake;
             config.without = self.without;
         }
         configs.into_iter().map(|config| (config.me, config)).collect()
+    }
+
+    /// All that `canary node` serves.
+    fn router<R: Runtime>(&self, runtime: &R, config: &Config, handle: Handle<RolloutNode>) -> Router {
+        serve::router(runtime, config, &SHIPPED.settings, handle)
     }
 
     /// A cluster that has formed.
