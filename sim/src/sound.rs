@@ -4,10 +4,10 @@
 //! [`Plan::check`]: crate::plan::Plan::check
 
 use std::collections::BTreeMap;
-use std::fmt::Debug;
 use std::ops::RangeInclusive;
 
-use coalmine_core::node::{NodeId, RequestId};
+use coalmine_core::codec::round_trip;
+use coalmine_core::node::{Data, NodeId, RequestId};
 
 use crate::check::{NEVER_PANICS, SETTLES};
 use crate::system::{NodeOf, Operation, System, invariants_of};
@@ -18,7 +18,18 @@ pub const IDS: RangeInclusive<u32> = 0..=u16::MAX as u32;
 /// The [members] of a system whose properties have names of their own; `Err` names what is wrong.
 pub fn system<S: System>(system: &S) -> Result<Vec<NodeId>, String> {
     properties(system)?;
-    members(system)
+    let configs = system.members();
+    for (place, (_, config)) in configs.iter().enumerate() {
+        serde_json::to_value(config)
+            .map_err(|why| format!("members[{place}]: its configuration cannot be written as JSON: {why}"))?;
+    }
+    let members = members(system)?;
+    for id in &members {
+        for (place, record) in system.first_disk(*id).iter().enumerate() {
+            round_trip("the record", record).map_err(|why| format!("first_disk({id})[{place}]: {why}"))?;
+        }
+    }
+    Ok(members)
 }
 
 /// The members of a system, if there are some and each has a name of its own; `Err` names what is wrong.
@@ -89,9 +100,10 @@ impl<R> Default for Requests<R> {
     }
 }
 
-impl<R: Eq + Debug> Requests<R> {
-    /// Asks this under this name; `Err` if the name stands for something else.
+impl<R: Data> Requests<R> {
+    /// Asks this under this name; `Err` if the name stands for something else, or if what arrives is not what is asked.
     pub fn add(&mut self, id: RequestId, request: R) -> Result<(), String> {
+        round_trip("the request", &request)?;
         match self.0.get(&id).filter(|known| **known != request) {
             Some(known) => Err(format!("{id} is {request:?}, but stands for {known:?} already")),
             None => {

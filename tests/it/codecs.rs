@@ -5,6 +5,7 @@ mod arbitrary;
 mod frames;
 mod journals;
 mod json;
+mod survive;
 
 use proptest::prelude::*;
 use proptest::test_runner::{TestRng, TestRunner};

@@ -62,7 +62,7 @@ fn write(path: &Path, part: &Part<Node>) {
     let mut bytes = Vec::new();
     recording::encode_header(&part.header, &mut bytes);
     for (number, line) in (2..).zip(&part.lines) {
-        recording::encode(number, line, &mut bytes);
+        recording::encode(number, line, &mut bytes).expect("it is plain data");
     }
     fs::write(path, bytes).expect("the folder is ours");
 }

@@ -188,7 +188,8 @@ impl<N: Node> Did<N> {
             Effect::Send { to, message } => Self::Send { to, message },
             Effect::Reply { to, reply } => Self::Reply { to, reply },
             Effect::Publish(view) => {
-                let json = serde_json::to_vec(&view.0).expect("views are plain data and always serialise");
+                // A view that cannot be written is told as such [elsewhere](super::survives).
+                let json = serde_json::to_vec(&view.0).unwrap_or_default();
                 Self::Publish(crc32fast::hash(&json))
             }
             Effect::Observe(fact) => Self::Observe(fact),
@@ -207,27 +208,32 @@ pub fn encode_header(header: &Header, out: &mut Vec<u8>) {
     struct First<'a> {
         header: &'a Header,
     }
-    seal(1, &First { header }, out);
+    seal(1, &First { header }, out).expect("a header is words and numbers");
 }
 
-/// Appends any other line to `out`; the first of them has the number 2.
-pub fn encode<N: Node>(number: u64, line: &Line<N>, out: &mut Vec<u8>) {
-    seal(number, line, out);
+/// Appends any other line to `out`; the first of them has the number 2. `Err`, and nothing appended: there is a value
+/// in it that cannot be written as JSON.
+pub fn encode<N: Node>(number: u64, line: &Line<N>, out: &mut Vec<u8>) -> Result<(), serde_json::Error> {
+    seal(number, line, out)
 }
 
 /// How the checksum stands at the end of a line, around its eight digits.
 const SEAL: (&[u8], &[u8]) = (br#","crc":""#, br#""}"#);
 
 /// Writes a line with its checksum, which becomes the last key of the object.
-fn seal(number: u64, line: &impl Serialize, out: &mut Vec<u8>) {
+fn seal(number: u64, line: &impl Serialize, out: &mut Vec<u8>) -> Result<(), serde_json::Error> {
     let start = out.len();
-    serde_json::to_writer(&mut *out, line).expect("steps are plain data and always serialise");
+    if let Err(why) = serde_json::to_writer(&mut *out, line) {
+        out.truncate(start);
+        return Err(why);
+    }
     out.pop(); // the bracket that closes the object
     let crc = checksum(number, &out[start..]);
     out.extend_from_slice(SEAL.0);
     out.extend_from_slice(format!("{crc:08x}").as_bytes());
     out.extend_from_slice(SEAL.1);
     out.push(b'\n');
+    Ok(())
 }
 
 /// A line as it was before it was sealed; `Err` says what is wrong with its checksum.

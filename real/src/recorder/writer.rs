@@ -137,7 +137,9 @@ impl<F: Write, C: Fn(&Path) -> io::Result<F>> Writer<F, C> {
 
     fn write<N: Node>(&mut self, line: &Line<N>) -> io::Result<()> {
         self.line.clear();
-        recording::encode(self.lines + 1, line, &mut self.line);
+        if let Err(why) = recording::encode(self.lines + 1, line, &mut self.line) {
+            return self.gap::<N>(format!("a step cannot be written as JSON: {why}"));
+        }
         self.write_line()
     }
 

@@ -20,12 +20,21 @@ struct File {
     lines: u64,
     /// Whether a life is under way.
     lives: bool,
+    /// A step could not be written: the recording ends before the node does.
+    has_gap: bool,
 }
 
 impl File {
     fn add<N: Node>(&mut self, line: &Line<N>) {
+        if self.has_gap {
+            return;
+        }
         self.lines += 1;
-        recording::encode(self.lines, line, &mut self.bytes);
+        if let Err(why) = recording::encode(self.lines, line, &mut self.bytes) {
+            let gap = Line::<N>::Gap { why: format!("a step cannot be written as JSON: {why}") };
+            recording::encode(self.lines, &gap, &mut self.bytes).expect("a gap is words");
+            self.has_gap = true;
+        }
     }
 
     fn end<N: Node>(&mut self) {
@@ -42,7 +51,7 @@ impl<N: Node> Recordings<N> {
             let program = concat!("coalmine ", env!("CARGO_PKG_VERSION"));
             let mut bytes = Vec::new();
             recording::encode_header(&Header::new::<N>(program, protocol, node, 1, &config), &mut bytes);
-            (node, File { bytes, lines: 1, lives: false })
+            (node, File { bytes, lines: 1, lives: false, has_gap: false })
         };
         Self { files: system.members().into_iter().map(file).collect(), node: PhantomData }
     }

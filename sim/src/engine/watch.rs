@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use coalmine_core::codec::recording::{Step, Took};
+use coalmine_core::codec::survives;
 use coalmine_core::node::{Effect, Event, Node, NodeId, RequestId, Word, variant_name};
 use coalmine_core::observation::{History, Invariant, Observation, Observed};
 use coalmine_core::told::told_early;
@@ -19,6 +20,11 @@ use crate::run::{RunOptions, RunReport, Verdict};
 use crate::scenario::Expectation;
 use crate::system::{Armed, NodeOf, System, invariants_of, timers_are_armed};
 use crate::trace::{Happening, Trace};
+
+/// Of every so many seeds the runs of one ask of all that nodes do whether it [survives] being written: that takes
+/// longer than the rest of a run, and what does not survive is soon seen. It is asked by the seed and nothing else, so
+/// that a seed has one verdict. The checker asks it of everything.
+const ASK_CODEC_EVERY: u64 = 256;
 
 /// What is known of a run so far.
 pub struct Watch<S: System> {
@@ -46,6 +52,8 @@ pub struct Watch<S: System> {
     recordings: Option<Recordings<NodeOf<S>>>,
     /// What a node was told during the step that is under way.
     chosen: Vec<u32>,
+    /// See [`ASK_CODEC_EVERY`].
+    asks_codec: bool,
 }
 
 struct Trigger<N: Node> {
@@ -86,6 +94,7 @@ impl<S: System> Watch<S> {
             closed: false,
             recordings: options.record.map(|protocol| Recordings::new(protocol, system)),
             chosen: Vec::new(),
+            asks_codec: options.seed.is_multiple_of(ASK_CODEC_EVERY),
         }
     }
 
@@ -193,6 +202,11 @@ impl<S: System> Watch<S> {
 
     /// Takes in what the history hears of what a node did.
     pub fn learned(&mut self, node: NodeId, effects: &[Effect<NodeOf<S>>]) {
+        if self.asks_codec
+            && let Err(why) = effects.iter().try_for_each(survives)
+        {
+            self.panicked(self.trace.last(), Panic::without_place(why));
+        }
         self.history.learn(node, effects);
         for effect in effects {
             if let Effect::SetTimer { timer, .. } = effect {

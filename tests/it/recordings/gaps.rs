@@ -48,7 +48,7 @@ impl<N: Node> Lives<N> {
             let mut bytes = Vec::new();
             recording::encode_header(&Header { part: number, ..self.header.clone() }, &mut bytes);
             for (number, line) in (2..).zip(&life[..keep]) {
-                recording::encode(number, line, &mut bytes);
+                recording::encode(number, line, &mut bytes).expect("it is plain data");
             }
             let older = if number < self.lives.len() as u64 { format!(".{number}") } else { String::new() };
             fs::write(folder.join(format!("{}.rec{older}", self.header.node)), bytes)

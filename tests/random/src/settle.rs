@@ -30,24 +30,35 @@ fn each(now: Ways, go: impl Fn(State, bool) -> Option<Ways>) -> Option<Ways> {
 }
 
 impl Plain<'_> {
-    /// Whether a state settles, whatever is lost of what is under way. None: that takes too long.
+    /// Whether a state settles, whatever is lost once, before any round, of what is under way then. None: that takes too
+    /// long.
     pub fn settles(&self, state: &State, known: &mut Settled) -> Option<bool> {
         let mut healed =
             State { spent: [0; 9], asked: BTreeSet::new(), cut: BTreeSet::new(), ..state.clone() };
         if let Some(gone) = self.spec.gone() {
             healed.places[gone] = Self::crashed(healed.places[gone].clone(), Some(0));
         }
-        let mut all = true;
-        for lost in self.losses(state) {
-            let packets = healed.packets.difference(&lost).copied().collect();
-            all &= self.comes_to_rest(&State { packets, ..healed.clone() }, known)?;
+        let lost_before = state.spent[DROP] + state.spent[CUT];
+        let (mut all, mut todo, mut seen) = (true, vec![healed.clone()], BTreeSet::from([healed]));
+        while let Some(now) = todo.pop() {
+            for lost in self.losses(&now, state.spent[DROP], lost_before) {
+                let packets = now.packets.difference(&lost).copied().collect();
+                all &= self.comes_to_rest(&State { packets, ..now.clone() }, known)?;
+            }
+            if self.spec.budgets.drops + self.spec.budgets.cuts > 0 && lost_before == 0 {
+                let next = self.round(&now)?.into_iter().map(|(next, _)| next);
+                todo.extend(next.filter(|next| seen.insert(next.clone())));
+            }
+            if seen.len() > MOST_ROUNDS || todo.iter().any(State::is_over) {
+                return None;
+            }
         }
         Some(all)
     }
 
     /// What is lost in turn: of few messages every part; of more all, all of a kind, all on a link if links may be cut,
     /// and as many as may be dropped. What was lost before has been asked for where it was under way.
-    fn losses(&self, state: &State) -> Vec<BTreeSet<Packet>> {
+    fn losses(&self, state: &State, dropped: u8, lost_before: u8) -> Vec<BTreeSet<Packet>> {
         let of = &self.spec.budgets;
         let packets: Vec<_> = state.packets.iter().copied().collect();
         let up_to = |most: u32| {
@@ -58,8 +69,8 @@ impl Plain<'_> {
         };
         if of.drops == 0 && of.cuts == 0 {
             return up_to(0);
-        } else if state.spent[DROP] + state.spent[CUT] > 0 {
-            return up_to(of.drops.saturating_sub(state.spent[DROP]).into());
+        } else if lost_before > 0 {
+            return up_to(of.drops.saturating_sub(dropped).into());
         } else if packets.len() <= 4 {
             return up_to(4);
         }

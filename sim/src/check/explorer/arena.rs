@@ -102,27 +102,82 @@ impl<T> Interner<T> {
     }
 }
 
+/// How many entries a cache begins with; it grows as it is used, since most searches are small.
+const SMALLEST: usize = 1 << 8;
+
+/// Entries at the places that their keys say, each of which takes the place of an older one. There are four times as
+/// many as soon as every one may have been written, up to a limit.
+pub struct Entries<E> {
+    entries: Box<[E]>,
+    most: usize,
+    written: usize,
+}
+
+impl<E: Default> Entries<E> {
+    /// At most two to the power of `bits` entries.
+    pub fn new(bits: u32) -> Self {
+        let most = 1 << bits;
+        Self { entries: Self::empty(SMALLEST.min(most)), most, written: 0 }
+    }
+
+    fn empty(len: usize) -> Box<[E]> {
+        (0..len).map(|_| E::default()).collect()
+    }
+
+    /// The entry in whose place this hash is.
+    #[inline]
+    pub fn peek(&self, hash: u64) -> &E {
+        &self.entries[hash as usize & (self.entries.len() - 1)]
+    }
+
+    /// The same, to write it.
+    #[inline]
+    pub fn at(&mut self, hash: u64) -> &mut E {
+        &mut self.entries[hash as usize & (self.entries.len() - 1)]
+    }
+
+    /// An entry has been written; `hash` says where those belong that are in use.
+    #[inline]
+    pub fn wrote(&mut self, hash: impl Fn(&E) -> Option<u64>) {
+        self.written += 1;
+        if self.written > self.entries.len() && self.entries.len() < self.most {
+            self.grow(hash);
+        }
+    }
+
+    #[cold]
+    fn grow(&mut self, hash: impl Fn(&E) -> Option<u64>) {
+        let larger = Self::empty((self.entries.len() * 4).min(self.most));
+        for entry in std::mem::replace(&mut self.entries, larger) {
+            if let Some(hash) = hash(&entry) {
+                *self.at(hash) = entry;
+            }
+        }
+    }
+}
+
 /// Remembers results for as long as there is room: what is computed for a key takes the place of an older
 /// result. One thread's own.
 pub struct Cache<K, V> {
-    entries: Box<[Option<(K, V)>]>,
+    entries: Entries<Option<(K, V)>>,
 }
 
 impl<K: Copy + Eq + Key, V: Copy> Cache<K, V> {
-    /// A cache of two to the power of `bits` results.
+    /// A cache of at most two to the power of `bits` results.
     pub fn new(bits: u32) -> Self {
-        Self { entries: vec![None; 1 << bits].into() }
+        Self { entries: Entries::new(bits) }
     }
 
     /// The result for a key, computed if it is not remembered.
     pub fn get(&mut self, key: K, compute: impl FnOnce() -> V) -> V {
-        let mixed = key.mixed();
-        let entry = &mut self.entries[(mixed >> 32) as usize & (self.entries.len() - 1)];
+        let hash = |key: &K| key.mixed() >> 32;
+        let entry = self.entries.at(hash(&key));
         match entry {
             Some((there, value)) if *there == key => *value,
             Some(_) | None => {
                 let value = compute();
                 *entry = Some((key, value));
+                self.entries.wrote(|entry| entry.as_ref().map(|(key, _)| hash(key)));
                 value
             }
         }
@@ -131,41 +186,58 @@ impl<K: Copy + Eq + Key, V: Copy> Cache<K, V> {
 
 /// Remembers menus like a [`Cache`], and uses the room of those that it forgets.
 pub struct Menus {
-    entries: Box<[([u32; 3], Vec<Choice>)]>,
+    entries: Entries<Menu>,
+}
+
+struct Menu {
+    key: [u32; 3],
+    choices: Vec<Choice>,
+}
+
+impl Default for Menu {
+    fn default() -> Self {
+        Self { key: Menu::NONE, choices: Vec::new() }
+    }
+}
+
+impl Menu {
+    /// The key of none.
+    const NONE: [u32; 3] = [u32::MAX; 3];
 }
 
 impl Menus {
-    /// Room for two to the power of `bits` menus.
+    /// Room for at most two to the power of `bits` menus.
     pub fn new(bits: u32) -> Self {
-        Self { entries: vec![([u32::MAX; 3], Vec::new()); 1 << bits].into() }
+        Self { entries: Entries::new(bits) }
     }
 
     /// The menu for a key, written anew if it is not remembered.
     pub fn get(&mut self, key: [u32; 3], write: impl FnOnce(&mut Vec<Choice>)) -> &[Choice] {
-        let (there, menu) = &mut self.entries[(key.mixed() >> 32) as usize & (self.entries.len() - 1)];
-        if *there != key {
-            write(menu);
-            *there = key;
+        let hash = |key: &[u32; 3]| key.mixed() >> 32;
+        let menu = self.entries.at(hash(&key));
+        if menu.key != key {
+            write(&mut menu.choices);
+            menu.key = key;
+            self.entries.wrote(|menu| (menu.key != Menu::NONE).then(|| hash(&menu.key)));
         }
-        menu
+        &self.entries.peek(hash(&key)).choices
     }
 }
 
 /// Some of the states that a thread came across last, and who was asleep along its ways there. One thread's own.
 pub struct Arrived {
-    states: Box<[(u64, Asleep)]>,
+    states: Entries<(u64, Asleep)>,
 }
 
 impl Arrived {
-    /// Room for two to the power of `bits` states.
+    /// Room for at most two to the power of `bits` states.
     pub fn new(bits: u32) -> Self {
-        Self { states: vec![(0, 0); 1 << bits].into() }
+        Self { states: Entries::new(bits) }
     }
 
     /// Whether nobody learns anything from one more way to this state; if somebody does, remembers it.
     pub fn knows(&mut self, fingerprint: u64, asleep: Asleep) -> bool {
-        let place = fingerprint as usize & (self.states.len() - 1);
-        let (there, slept) = &mut self.states[place];
+        let (there, slept) = self.states.at(fingerprint);
         // The lowest stands for none; whoever has it is never taken for known.
         let is_there = *there == fingerprint && fingerprint != 0;
         if is_there && asleep & !*slept == 0 {
@@ -173,6 +245,7 @@ impl Arrived {
         }
         *slept = if is_there { *slept | asleep } else { asleep };
         *there = fingerprint;
+        self.states.wrote(|(there, _)| (*there != 0).then_some(*there));
         false
     }
 }
@@ -220,11 +293,23 @@ mod tests {
 
     #[test]
     fn a_cache_forgets_but_never_mistakes() {
-        let mut cache = Cache::<[u32; 3], u32>::new(4);
-        for round in 0..3 {
-            for key in 0..1_000 {
-                assert_eq!(cache.get([key, key / 3, key % 5], || key * 2), key * 2, "round {round}");
+        for bits in [4, 12] {
+            let mut cache = Cache::<[u32; 3], u32>::new(bits);
+            for round in 0..3 {
+                for key in 0..1_000 {
+                    assert_eq!(cache.get([key, key / 3, key % 5], || key * 2), key * 2, "round {round}");
+                }
             }
+            assert_eq!(cache.entries.entries.len(), 1 << bits.min(12), "as many as are used");
         }
+    }
+
+    #[test]
+    fn what_is_kept_is_found_after_growing() {
+        let mut arrived = Arrived::new(12);
+        assert!((1..=255).all(|state| !arrived.knows(state, 0b1)));
+        assert!([0b10, 0b100].iter().all(|asleep| !arrived.knows(1, *asleep)));
+        assert_eq!(arrived.states.entries.len(), 1 << 10);
+        assert!((1..=255).all(|state| arrived.knows(state, 0b1)));
     }
 }

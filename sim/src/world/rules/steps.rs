@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use coalmine_core::codec::survives;
 use coalmine_core::disk::LossyDisk;
 use coalmine_core::host::Host;
 use coalmine_core::node::{Effect, Event, Node};
@@ -149,10 +150,11 @@ impl<S: System> Rules<S> {
             asked.push(n);
             choices.get(asked.len() - 1).copied().unwrap_or(0)
         };
-        let reacted = catch(|| {
-            self.react(&mut slot, place, step, &mut choose, &mut effects);
-            self.first_told_early(&self.members[place].1, &disk_before, &effects)
-        });
+        let reacted = catch(|| self.react(&mut slot, place, step, &mut choose, &mut effects));
+        let survives = || effects.iter().try_for_each(survives).map_err(Panic::without_place);
+        let reacted = reacted
+            .and_then(|()| survives())
+            .and_then(|()| catch(|| self.first_told_early(&self.members[place].1, &disk_before, &effects)));
         let early = reacted.unwrap_or_else(|panic| {
             effects.clear();
             slot.disk = disk_before.clone();
