@@ -51,7 +51,7 @@ impl Program {
     /// A service's program with the commands that every service has.
     pub fn of<S: Service>() -> Self {
         let about = format!("Runs and asks the nodes of {}.\n\n{EXIT_CODES}", S::NAME);
-        Self::empty::<S>(&about).up::<S>("").node::<S>("").status::<S>().ask::<S>()
+        Self::empty::<S>(&about).up::<S>("").node::<S>("", "verify").status::<S>().ask::<S>()
     }
 
     /// A service's program without any commands.
@@ -75,9 +75,9 @@ impl Program {
         self.with(up::command::<S>(more), "up", up::run::<S>)
     }
 
-    /// With `node`; `example` is a config file.
-    pub fn node<S: Service>(self, example: &str) -> Self {
-        self.with(node::command::<S>(example), "node", node::run::<S>)
+    /// With `node`; `example` is a config file, and `verifier` executes recordings again.
+    pub fn node<S: Service>(self, example: &str, verifier: &str) -> Self {
+        self.with(node::command::<S>(example, verifier), "node", node::run::<S>)
     }
 
     /// With `status`.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::Command;
+use clap::builder::StyledStr;
 use coalmine_core::codec::journal::{Recovered, Torn};
 use coalmine_core::host::Host;
 use coalmine_core::node::{Effect, Word};
@@ -24,7 +25,7 @@ use crate::shell::{Shell, ShellError};
 use crate::tokio_runtime::TokioRuntime;
 
 /// `node`, with a config file as an example.
-pub(super) fn command<S: Service>(example: &str) -> Command {
+pub(super) fn command<S: Service>(example: &str, verifier: &str) -> Command {
     let name = S::NAME;
     let example =
         if example.is_empty() { files::config_text::<S>(1, 2, files::FIRST) } else { example.into() };
@@ -38,7 +39,12 @@ pub(super) fn command<S: Service>(example: &str) -> Command {
          A config, as `{name} up` writes them:\n\n{example}",
         dir = files::default_dir(name),
     );
-    described(<Args as clap::Args>::augment_args(Command::new("node")), text.trim_end())
+    let named = |help: Option<&StyledStr>| help.map(|help| help.to_string().replace("VERIFIER", verifier));
+    let command = <Args as clap::Args>::augment_args(Command::new("node")).mut_arg("record", |arg| {
+        let (short, long) = (named(arg.get_help()), named(arg.get_long_help()));
+        arg.help(short.unwrap_or_default()).long_help(long.unwrap_or_default())
+    });
+    described(command, text.trim_end())
 }
 
 /// What `node` takes.
@@ -47,7 +53,7 @@ pub struct Args {
     /// The node's config file, .toml or .json.
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
-    /// Record all that the node takes in and does in this file; `coalmine verify FILE` executes it again.
+    /// Record all that the node takes in and does in this file; `VERIFIER FILE` executes it again.
     ///
     /// The node never waits for its recording: if the disk cannot keep up or is full, the recording ends with a
     /// gap that says so, and the node goes on. Each start begins a new part; the older ones are kept beside it,

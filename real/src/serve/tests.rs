@@ -20,6 +20,9 @@ use crate::runtime::Runtime;
 use crate::shell::{Placement, Shell};
 use crate::tokio_runtime::TokioRuntime;
 
+/// After so long a test hangs.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// A node that greets, if it is the first of its cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Greeter(u64);
@@ -247,13 +250,16 @@ async fn a_node_lives_before_it_is_ready_and_a_client_goes_where_it_is_sent() {
     assert_eq!((code, status.node, status.ready, status.journal_records), (200, NodeId(3), false, None));
     let (code, status) = look(data[2], READY).await;
     assert_eq!((code, status.error.as_deref()), (503, Some("it is still recovering its journal")));
-    let (code, status) = loop {
-        let seen = look(data[0], READY).await;
-        if seen.1.journal_records.is_some() {
-            break seen;
+    let recovered = async {
+        loop {
+            let seen = look(data[0], READY).await;
+            if seen.1.journal_records.is_some() {
+                break seen;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        tokio::time::sleep(Duration::from_millis(1)).await;
     };
+    let (code, status) = tokio::time::timeout(PATIENCE, recovered).await.expect("it recovers its journal");
     assert_eq!((code, status.error.as_deref()), (503, Some("nobody has come yet")));
 
     let id = RequestId { client: 7, sequence: 1 };
@@ -304,7 +310,7 @@ const GREETING: &str = "HTTP/1.1 200 OK\r\ncontent-length: 24\r\n\r\n{\"Greeting
 async fn what_is_not_answered_is_asked_again_under_the_same_name() {
     let (at, names) = serve(vec!["", BUSY, "HTTP/1.1 200 OK\r\n", BUSY, GREETING]).await;
     let id = RequestId { client: 7, sequence: 1 };
-    let client = Client::default().patient(Duration::from_secs(60));
+    let client = Client::default().patient(PATIENCE);
     // Nobody is at the first address: then the second is asked.
     let asked = client.ask::<Greeter>(&[free(), at], id, &Request::Greet).await;
     let (by, answer) = asked.expect("an answer");

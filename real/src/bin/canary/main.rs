@@ -41,7 +41,7 @@ data = \"127.0.0.1:50052\"";
 fn main() -> ExitCode {
     Program::empty::<RolloutNode>(ABOUT)
         .up::<RolloutNode>("Node 1 is the coordinator. ")
-        .node::<RolloutNode>(CONFIG)
+        .node::<RolloutNode>(CONFIG, "coalmine verify")
         .command("rollout", rollout::run)
         .command("status", status::run)
         .command("predict", predict::run)
