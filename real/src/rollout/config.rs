@@ -114,6 +114,30 @@ fn default_window_ms() -> u64 {
 }
 
 impl Settings {
+    /// What `canary up` starts the coordinator of a cluster with, which does not know of others yet.
+    pub fn shipped() -> Self {
+        Self {
+            role: Role::Coordinator,
+            initial_model: default_model(),
+            on_no_evidence: NoEvidence::Commit,
+            health_window_ms: default_window_ms(),
+            gates: GatesFile::default(),
+            timeouts: Timeouts::default(),
+            backends: BTreeMap::new(),
+            peers: Vec::new(),
+        }
+    }
+
+    /// When the node votes for a change.
+    pub fn gates(&self) -> Gates {
+        Gates {
+            max_p95_ms: self.gates.max_p95_ms,
+            max_error_bp: bp_of_decimal(self.gates.max_error_rate).unwrap_or(0),
+            min_samples: self.gates.min_samples,
+            on_no_evidence: self.on_no_evidence,
+        }
+    }
+
     /// What the node is told; `Err` names the key that makes no sense.
     pub(super) fn config(&self, placement: &Placement) -> Result<Config, String> {
         self.check()?;
@@ -122,12 +146,7 @@ impl Settings {
             members: placement.members(),
             coordinator: self.coordinator(placement.me)?,
             initial_model: self.initial_model.clone(),
-            gates: Gates {
-                max_p95_ms: self.gates.max_p95_ms,
-                max_error_bp: bp_of_decimal(self.gates.max_error_rate).unwrap_or(0),
-                min_samples: self.gates.min_samples,
-                on_no_evidence: self.on_no_evidence,
-            },
+            gates: self.gates(),
             timeouts: self.timeouts.clone(),
             mistake: None,
             without: None,
@@ -257,14 +276,13 @@ data = "127.0.0.1:50051"
     }
 
     #[test]
-    fn a_cluster_as_it_is_started_judges_as_the_defaults_do_but_commits_without_evidence() {
+    fn what_ships_is_what_up_writes() {
         for id in 1..=3 {
-            let file = NodeFile::<RolloutNode>::starter(id, 3);
-            let mut config = Config::cluster(3).remove(usize::from(id) - 1);
-            config.gates.on_no_evidence = NoEvidence::Commit;
-            assert_eq!(file.config, config);
-            assert_eq!(file.settings.data_plane(), DataPlane::default());
+            let Settings { role, peers, .. } = NodeFile::<RolloutNode>::starter(id, 3).settings;
+            let shipped = Settings { role, peers, ..Settings::shipped() };
+            assert_eq!(NodeFile::<RolloutNode>::starter(id, 3).settings, shipped);
         }
+        assert_eq!(Settings::shipped().data_plane(), DataPlane::default());
     }
 
     #[test]

@@ -3,8 +3,6 @@
 pub mod chaos;
 pub mod scripted;
 
-use std::sync::LazyLock;
-
 use coalmine_core::node::{NodeId, RequestId};
 use coalmine_core::observation::{Invariant, Observation, Witness};
 use coalmine_core::rollout::RolloutNode;
@@ -14,8 +12,8 @@ use coalmine_core::rollout::invariants::{self, Ledger};
 use coalmine_core::rollout::message::{Record, Request, Timer};
 use coalmine_core::rollout::mistake::Mistake;
 use coalmine_core::rollout::state::{ModelId, RoutingState, Txid, WHOLE_BP};
+use coalmine_real::rollout::config::Settings;
 use coalmine_real::runtime::Runtime;
-use coalmine_real::serve::config::NodeFile;
 use coalmine_real::serve::{self, Router};
 use coalmine_real::shell::Handle;
 use coalmine_sim::plan::What;
@@ -53,9 +51,6 @@ impl RolloutSystem {
     }
 }
 
-/// What `canary up` starts a node with.
-static SHIPPED: LazyLock<NodeFile<RolloutNode>> = LazyLock::new(|| NodeFile::starter(1, 3));
-
 /// The limits that `coalmine check rollout` has by default.
 pub const LIMITS: Limits = Limits { crashes: 1, drops: 1, timeouts: Some(1), ..Limits::NONE };
 
@@ -65,9 +60,10 @@ impl System for RolloutSystem {
 
     fn members(&self) -> Vec<(NodeId, Config)> {
         let mut configs = Config::cluster(self.nodes);
+        let shipped = Settings::shipped();
         for config in &mut configs {
-            config.gates = SHIPPED.config.gates.clone();
-            config.timeouts = SHIPPED.config.timeouts.clone();
+            config.gates = shipped.gates();
+            config.timeouts = shipped.timeouts.clone();
             config.mistake = self.mistake;
             config.without = self.without;
         }
@@ -76,7 +72,7 @@ impl System for RolloutSystem {
 
     /// All that `canary node` serves.
     fn router<R: Runtime>(&self, runtime: &R, config: &Config, handle: Handle<RolloutNode>) -> Router {
-        serve::router(runtime, config, &SHIPPED.settings, handle)
+        serve::router(runtime, config, &Settings::shipped(), handle)
     }
 
     /// A cluster that has formed.
