@@ -62,7 +62,7 @@ async fn no_route(uri: Uri) -> ApiError {
     ApiError(StatusCode::NOT_FOUND, format!("there is nothing at {}", uri.path()))
 }
 
-async fn wrong_method(method: Method, uri: Uri) -> ApiError {
+pub(crate) async fn wrong_method(method: Method, uri: Uri) -> ApiError {
     ApiError(StatusCode::METHOD_NOT_ALLOWED, format!("{method} is not possible at {}", uri.path()))
 }
 

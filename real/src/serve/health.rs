@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Service;
+use crate::face::wrong_method;
 use crate::runtime::Runtime;
 use crate::shell::Handle;
 
@@ -47,7 +48,8 @@ pub struct NodeStatus {
 
 pub(super) fn routes<S: Service, R: Runtime>(runtime: &R, handle: Handle<S>) -> Router {
     let state = (runtime.clone(), runtime.now(), handle);
-    Router::new().route(LIVE, get(live::<S, R>)).route(READY, get(ready::<S, R>)).with_state(state)
+    let routes = Router::new().route(LIVE, get(live::<S, R>)).route(READY, get(ready::<S, R>));
+    routes.method_not_allowed_fallback(wrong_method).with_state(state)
 }
 
 type Watched<S, R> = State<(R, Duration, Handle<S>)>;

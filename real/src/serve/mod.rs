@@ -24,6 +24,8 @@
 //! [`router`] is what a node serves in production. A simulation that names its settings hosts the same.
 
 pub mod ask;
+#[cfg(test)]
+mod asking_tests;
 pub mod cli;
 pub mod client;
 pub mod config;
@@ -69,7 +71,7 @@ pub trait Service: Face {
     /// What the node is told. `Err` names the key that makes no sense, and why.
     fn config(placement: &Placement, settings: &Self::Settings) -> Result<Self::Config, String>;
 
-    /// What the node serves besides its [health](health). Default its [`Face`].
+    /// What the node serves besides its [health](health), at other paths. Default its [`Face`].
     fn routes<R: Runtime>(
         runtime: &R,
         config: &Self::Config,
