@@ -202,7 +202,7 @@ fn nothing_a_run_passes_through_is_drawn_from_the_process() {
     let single = ["chaos", "faults", "plan", "run", "scenario", "shrink", "system", "variants"];
     files.extend(single.map(|name| root.join(format!("sim/src/{name}.rs"))));
     // These only ever run for real, or not at all.
-    let programs = ["ask", "cli", "client", "node", "output", "status", "up", "up/files"];
+    let programs = ["ask", "cli", "client", "command", "node", "output", "status", "up", "up/files"];
     let programs = programs.map(|name| format!("/serve/{name}.rs"));
     let others = ["tokio_runtime.rs", "/recorder/", "/bin/", "tests.rs", "/src/program.rs"];
     let others: Vec<_> = others.into_iter().chain(programs.iter().map(String::as_str)).collect();

@@ -1,6 +1,6 @@
 //! The rollout as a [`Service`]: the `canary` program.
 
-use std::path::Path;
+use std::net::SocketAddr;
 
 use axum::Router;
 use coalmine_core::rollout::RolloutNode;
@@ -11,8 +11,7 @@ use super::config::Settings;
 use super::routes;
 use super::wire::Role;
 use crate::runtime::Runtime;
-use crate::serve::config::NodeFile;
-use crate::serve::up::files::{FIRST, local_address};
+use crate::serve::local::{FIRST, local_address};
 use crate::serve::{Service, Starter};
 use crate::shell::{Handle, Placement};
 
@@ -44,12 +43,12 @@ impl Service for RolloutNode {
         Some(role_of(config).name())
     }
 
-    fn to_try(cluster: &[NodeFile<Self>], _dir: &Path) -> Vec<String> {
-        let data: Vec<_> = cluster.iter().map(|file| file.own_data().to_string()).collect();
-        let coordinator = cluster.iter().find(|file| role_of(&file.config) == Role::Coordinator);
+    fn to_try(cluster: &[(&Config, SocketAddr)], _dir: &str) -> Vec<String> {
+        let data: Vec<_> = cluster.iter().map(|(_, data)| data.to_string()).collect();
+        let coordinator = cluster.iter().find(|(config, _)| config.is_coordinator());
         let default: Vec<_> = (1..=3).map(|id| local_address(FIRST.data, id).to_string()).collect();
         let unless = |default: bool, option: String| if default { String::new() } else { option };
-        let coordinator = coordinator.map_or(default[0].clone(), |file| file.own_data().to_string());
+        let coordinator = coordinator.map_or(default[0].clone(), |(_, data)| data.to_string());
         let to_coordinator = unless(coordinator == default[0], format!(" --coordinator {coordinator}"));
         let to_all = unless(data == default, format!(" --nodes {}", data.join(",")));
         let to_one = unless(data[0] == default[0], format!(" --node {}", data[0]));

@@ -1,19 +1,19 @@
 //! `ask`: one request to a cluster, and the answer.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use coalmine_core::node::RequestId;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::cli::{called, described};
 use super::client::{Client, explain, new_name};
-use super::up::files;
-use super::{Failure, Service, output};
+use super::command::{Failure, called, described};
+use super::local;
+use super::output;
+use super::service::Service;
 use crate::face::parse_request_name;
-use crate::paste;
 
 pub(super) fn command<S: Service>() -> clap::Command {
     let name = S::NAME;
@@ -25,7 +25,7 @@ pub(super) fn command<S: Service>() -> clap::Command {
          Exits with 1 if there is no answer."
     );
     let command = <Args as clap::Args>::augment_args(clap::Command::new("ask"));
-    described(files::with_default_dir(command, name), &text)
+    described(local::with_default_dir(command, name), &text)
 }
 
 /// What `ask` takes.
@@ -62,18 +62,11 @@ pub(in crate::serve) fn read_request<S: Service>(text: &str) -> Result<S::Reques
 pub async fn run<S: Service>(args: Args) -> Result<(), Failure> {
     let request = read_request::<S>(&args.request)
         .map_err(|why| Failure::usage(format!("request {}: {why}", args.request)))?;
-    let nodes = if args.nodes.is_empty() { files::addresses::<S>(&args.dir)? } else { args.nodes };
+    let nodes = if args.nodes.is_empty() { local::addresses::<S>(&args.dir)? } else { args.nodes };
     let client = Client::default().patient(Duration::from_millis(args.patience_ms));
     let asked = client.ask::<S>(&nodes, args.id.unwrap_or_else(new_name), &request).await;
     let (by, answer) = asked.map_err(|error| Failure::failed(explain(&called::<S>(), &error)))?;
     let reply = S::from_http(&answer).map_err(|why| Failure::failed(format!("{by}: {why}")))?;
     output::line(serde_json::to_string(&reply).expect("replies are plain data"));
     if S::is_not_yet(&reply) { Err(Failure::told()) } else { Ok(()) }
-}
-
-/// What every service can be asked.
-pub(super) fn to_try<S: Service>(dir: &Path) -> Vec<String> {
-    let is_default = dir == Path::new(&files::default_dir(S::NAME));
-    let dir = if is_default { String::new() } else { format!(" --dir {}", paste::path(dir)) };
-    vec![format!("status{dir}"), format!("ask REQUEST{dir}")]
 }

@@ -7,32 +7,9 @@ use std::process::ExitCode;
 
 use clap::{ArgMatches, Args, Command};
 
-use super::{Service, ask, node, output, status, up};
-use crate::program;
-
-/// Why the program ends early: what it says, and its exit code.
-#[derive(Debug)]
-pub struct Failure {
-    code: u8,
-    message: Option<String>,
-}
-
-impl Failure {
-    /// Something went wrong.
-    pub fn failed(message: impl Into<String>) -> Self {
-        Self { code: 1, message: Some(message.into()) }
-    }
-
-    /// The answer is bad news, and has been printed.
-    pub fn told() -> Self {
-        Self { code: 1, message: None }
-    }
-
-    /// The command line or a configuration makes no sense.
-    pub fn usage(message: impl Into<String>) -> Self {
-        Self { code: 2, message: Some(message.into()) }
-    }
-}
+use super::command::{Failure, described};
+use super::service::Service;
+use super::{ask, node, output, status, up};
 
 const EXIT_CODES: &str = "Exit codes: 0 done; 1 it failed, the answer is bad news, or it could not be printed; 2 usage or \
                           configuration.";
@@ -161,18 +138,4 @@ fn obey(runs: Vec<(&'static str, Run)>, matches: &ArgMatches) -> Result<Result<(
     // A thread may still sit in an fsync or wait for a line of input; nothing that was promised hangs on it.
     tokio.shutdown_background();
     Ok(result)
-}
-
-/// A command with this help, of which the first paragraph is the short one.
-pub(super) fn described(command: Command, text: &str) -> Command {
-    let short = text.split("\n\n").next().unwrap_or_default().to_owned();
-    command.about(short).long_about(text.to_owned())
-}
-
-/// How a service's program is called: what a line to paste begins with.
-pub(super) fn called<S: Service>() -> String {
-    match S::ALIAS.filter(|_| std::env::var_os("CARGO").is_some()) {
-        Some(alias) => alias.into(),
-        None => program::of_this_process(),
-    }
 }

@@ -27,8 +27,8 @@ use serde::de::{DeserializeOwned, DeserializeSeed, IgnoredAny};
 use serde_path_to_error::Track;
 use thiserror::Error;
 
-use super::Service;
 use super::own::OwnPart;
+use super::service::Service;
 use crate::files::{TEXT_BYTES, read_text};
 use crate::shell::Placement;
 

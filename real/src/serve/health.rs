@@ -18,7 +18,7 @@ use coalmine_core::node::NodeId;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::Service;
+use super::service::Service;
 use crate::face::wrong_method;
 use crate::runtime::Runtime;
 use crate::shell::Handle;
@@ -46,7 +46,17 @@ pub struct NodeStatus {
     pub view: Option<Value>,
 }
 
-pub(super) fn routes<S: Service, R: Runtime>(runtime: &R, handle: Handle<S>) -> Router {
+/// All that a node serves: the service's routes, and its health.
+pub fn router<S: Service, R: Runtime>(
+    runtime: &R,
+    config: &S::Config,
+    settings: &S::Settings,
+    handle: Handle<S>,
+) -> Router {
+    S::routes(runtime, config, settings, handle.clone()).merge(routes(runtime, handle))
+}
+
+fn routes<S: Service, R: Runtime>(runtime: &R, handle: Handle<S>) -> Router {
     let state = (runtime.clone(), runtime.now(), handle);
     let routes = Router::new().route(LIVE, get(live::<S, R>)).route(READY, get(ready::<S, R>));
     routes.method_not_allowed_fallback(wrong_method).with_state(state)

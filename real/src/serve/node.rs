@@ -13,10 +13,12 @@ use coalmine_core::node::{Effect, Word};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
-use super::cli::described;
+use super::command::{Failure, described};
 use super::config::NodeFile;
-use super::up::files;
-use super::{Failure, Service, output, router};
+use super::health::router;
+use super::local;
+use super::output;
+use super::service::Service;
 use crate::http;
 use crate::probe::Probe;
 use crate::recorder::{Limits, Recorder, Who};
@@ -28,7 +30,7 @@ use crate::tokio_runtime::TokioRuntime;
 pub(super) fn command<S: Service>(example: &str, verifier: &str) -> Command {
     let name = S::NAME;
     let example =
-        if example.is_empty() { files::config_text::<S>(1, 2, files::FIRST) } else { example.into() };
+        if example.is_empty() { local::config_text::<S>(1, 2, local::FIRST) } else { example.into() };
     let example: String =
         example.trim_end().lines().map(|line| format!("  {line}").trim_end().to_owned() + "\n").collect();
     let text = format!(
@@ -37,7 +39,7 @@ pub(super) fn command<S: Service>(example: &str, verifier: &str) -> Command {
          decides. SIGINT and SIGTERM stop it; started again, it goes on where it was.\n\n\
          Examples:\n\n  {name} node --config {dir}/node-2.toml\n\n\
          A config, as `{name} up` writes them:\n\n{example}",
-        dir = files::default_dir(name),
+        dir = local::default_dir(name),
     );
     let named = |help: Option<&StyledStr>| help.map(|help| help.to_string().replace("VERIFIER", verifier));
     let command = <Args as clap::Args>::augment_args(Command::new("node")).mut_arg("record", |arg| {

@@ -9,12 +9,12 @@ use axum::http::Response;
 use comfy_table::{Cell, Color};
 use serde::Serialize;
 
-use super::cli::described;
 use super::client::{Client, get};
+use super::command::{Failure, described};
 use super::health::{LIVE, NodeStatus};
+use super::local;
 use super::output::{self, Format};
-use super::up::files;
-use super::{Failure, Service};
+use super::service::Service;
 
 /// How much of a view a table shows.
 const SHOWN: usize = 60;
@@ -26,7 +26,7 @@ pub(super) fn command<S: Service>() -> clap::Command {
          Exits with 1 if a node cannot be reached, or is not ready."
     );
     let command = <Args as clap::Args>::augment_args(clap::Command::new("status"));
-    described(files::with_default_dir(command, name), &text)
+    described(local::with_default_dir(command, name), &text)
 }
 
 /// What `status` takes.
@@ -85,7 +85,7 @@ pub async fn ask_all<T: Send + 'static>(
 
 /// Asks all nodes, and prints what they say.
 pub async fn run<S: Service>(args: Args) -> Result<(), Failure> {
-    let addresses = if args.nodes.is_empty() { files::addresses::<S>(&args.dir)? } else { args.nodes };
+    let addresses = if args.nodes.is_empty() { local::addresses::<S>(&args.dir)? } else { args.nodes };
     let answers = ask_all::<NodeStatus>(&addresses, LIVE, crate::face::read_json).await;
     let mut warnings = Vec::new();
     for Answer { status, error, .. } in &answers {

@@ -3,12 +3,12 @@
 //! Children die with their parent: they stop when their standard input ends. They are in process groups of
 //! their own, so that a Ctrl-C reaches the parent alone, which then stops them in order.
 
-pub mod files;
+mod files;
 
 use std::ffi::OsStr;
 use std::io::ErrorKind;
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -18,12 +18,15 @@ use nix::unistd::Pid;
 use tokio::process::{ChildStdin, Command};
 use tokio::sync::mpsc;
 
+pub use self::files::Args;
 use self::files::Plan;
-use super::cli::{called, described};
 use super::client::{Client, get};
+use super::command::{Failure, called, described};
 use super::health::{NodeStatus, READY};
+use super::local;
 use super::node::stop_signal;
-use super::{Failure, Service, output};
+use super::output;
+use super::service::Service;
 use crate::paste;
 
 /// How long a node may take to start.
@@ -43,27 +46,7 @@ pub(super) fn command<S: Service>(more: &str) -> clap::Command {
          Examples:\n\n  {name} up\n  {name} up --nodes 5 --dir /tmp/five --control-port 61001 --data-port 51001"
     );
     let command = <Args as clap::Args>::augment_args(clap::Command::new("up"));
-    described(files::with_default_dir(command, name), &text)
-}
-
-/// What `up` takes.
-#[derive(Debug, clap::Args)]
-pub struct Args {
-    /// How many nodes. Default 3, or as many as DIR has configs.
-    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=9))]
-    nodes: Option<u16>,
-    /// Where configs, logs and journals go.
-    #[arg(long)]
-    dir: PathBuf,
-    /// Node 1 takes frames at this port, node 2 at the next, and so on. Default 60001.
-    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
-    control_port: Option<u16>,
-    /// Node 1 takes HTTP at this port, node 2 at the next, and so on. Default 50051.
-    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
-    data_port: Option<u16>,
-    /// Record each node in DIR, to be verified.
-    #[arg(long)]
-    record: bool,
+    described(local::with_default_dir(command, name), &text)
 }
 
 /// Runs a cluster until it is asked to stop.
@@ -218,9 +201,10 @@ impl<S: Service> Cluster<S> {
             output::line(format_args!("\n{shown} holds journals: the cluster continues where it was."));
         }
         let program = called::<S>();
-        let files: Vec<_> = self.members.iter().map(|member| member.plan.file.clone()).collect();
+        let files = self.members.iter().map(|member| &member.plan.file);
+        let cluster: Vec<_> = files.map(|file| (&file.config, file.own_data())).collect();
         output::line("\nTry, in another terminal:");
-        for line in S::to_try(&files, dir) {
+        for line in S::to_try(&cluster, &local::dir_option(S::NAME, dir)) {
             output::line(format_args!("  {program} {line}"));
         }
         output::line("\nCtrl-C stops all nodes.");

@@ -8,8 +8,8 @@ use coalmine_real::rollout::wire::{PredictBody, Prediction};
 
 use coalmine_real::serve::Failure;
 use coalmine_real::serve::client::{Client, explain};
+use coalmine_real::serve::local::{FIRST, local_address};
 use coalmine_real::serve::output::{self, Format};
-use coalmine_real::serve::up::files::{FIRST, local_address};
 
 /// Ask for predictions, to see which model serves.
 ///

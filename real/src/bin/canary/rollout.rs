@@ -12,8 +12,8 @@ use coalmine_real::rollout::wire::{Progress, RolloutView, StepOutcome, StepView,
 
 use coalmine_real::serve::Failure;
 use coalmine_real::serve::client::{Client, explain, new_name};
+use coalmine_real::serve::local::{FIRST, local_address};
 use coalmine_real::serve::output::{self, Format};
-use coalmine_real::serve::up::files::{FIRST, local_address};
 
 /// How often to look how far it is. In the first second more often: a rollout without pauses takes less than
 /// one look.

@@ -7,9 +7,9 @@ use coalmine_real::rollout::wire::{Progress, RolloutView, StatusView, StepOutcom
 use comfy_table::Cell;
 
 use coalmine_real::serve::Failure;
+use coalmine_real::serve::local::{FIRST, local_address};
 use coalmine_real::serve::output::{self, Format};
 use coalmine_real::serve::status::{Answer, ask_all, print_warnings, unreachable};
-use coalmine_real::serve::up::files::{FIRST, local_address};
 
 /// Show what each node serves.
 ///
