@@ -16,10 +16,11 @@ use coalmine_core::rollout::invariants::Ledger;
 use coalmine_core::rollout::message::{Record, Timer};
 use coalmine_core::rollout::mistake::Mistake;
 use coalmine_real::face::Face;
-use coalmine_sim::plan::{Plan, What};
-use coalmine_sim::scenario::{Scenario, nothing_more};
-use coalmine_sim::suite::{ModelArgs, ModelDef, Suite};
-use coalmine_sim::system::{ConfigOf, Operation, System};
+use coalmine_sim::spec::limits::ModelArgs;
+use coalmine_sim::spec::plan::{Plan, What};
+use coalmine_sim::spec::scenario::{Scenario, nothing_more};
+use coalmine_sim::spec::system::{ConfigOf, Operation, System};
+use coalmine_sim::suite::{ModelDef, Suite};
 
 macro_rules! planted {
     ($($mistake:ident)*) => {
@@ -207,7 +208,7 @@ pub fn idle() -> ModelDef<impl System> {
         about: "A node of which nobody asks anything.",
         system: |_, _| OneDice,
         size: (1, 0),
-        limits: coalmine_sim::world::Limits::NONE,
+        limits: coalmine_sim::spec::limits::Limits::NONE,
     }
 }
 

@@ -5,9 +5,9 @@ use std::time::Duration;
 use coalmine_core::node::{Context, Event, Node, NodeId};
 use coalmine_core::observation::{History, Invariant, Observation};
 use coalmine_real::face::Face;
+use coalmine_sim::spec::limits::Limits;
+use coalmine_sim::spec::system::System;
 use coalmine_sim::suite::ModelDef;
-use coalmine_sim::system::System;
-use coalmine_sim::world::Limits;
 use serde::{Deserialize, Serialize};
 
 /// What a node does whenever its timer fires, and when it is at rest.
@@ -204,7 +204,7 @@ impl System for RestlessSystem {
         (1..=self.members).map(|id| (NodeId(id), (NodeId(id), self.habit, self.members))).collect()
     }
 
-    fn operations(&self) -> Vec<coalmine_sim::system::Operation<Restless>> {
+    fn operations(&self) -> Vec<coalmine_sim::spec::system::Operation<Restless>> {
         Vec::new()
     }
 

@@ -15,8 +15,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::node::{Context, Event, Node, NodeId, RequestId, Word};
+use crate::node::{RestsOn, Told};
 use crate::observation::{Invariant, Observation, Witness};
-use crate::told::{RestsOn, Told};
 
 /// Node 0 counts; nodes 1 to n are counted.
 pub const COUNTER: NodeId = NodeId(0);

@@ -24,8 +24,6 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::told::RestsOn;
-
 /// A member of a cluster. Small numbers, given by the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -102,14 +100,7 @@ pub trait Node: Clone + Eq + Hash + Debug + Send + Sync + Sized + 'static {
 
     /// Puts a piece of the vocabulary into words, for stories. The default is its `Debug` form.
     fn tell(word: Word<'_, Self>) -> String {
-        match word {
-            Word::Message(it) => format!("{it:?}"),
-            Word::Timer(it) => format!("{it:?}"),
-            Word::Record(it) => format!("{it:?}"),
-            Word::Request(it) => format!("{it:?}"),
-            Word::Reply(it) => format!("{it:?}"),
-            Word::Fact(it) => format!("{it:?}"),
-        }
+        word.debug()
     }
 }
 
@@ -130,6 +121,70 @@ pub enum Word<'a, N: Node> {
     Fact(&'a N::Fact),
 }
 
+/// Something that leaves a node.
+#[derive(Debug)]
+pub enum Told<'a, N: Node> {
+    /// A peer is told.
+    Message {
+        /// Who.
+        to: NodeId,
+        /// What.
+        message: &'a N::Message,
+    },
+    /// A client is answered.
+    Reply {
+        /// Which request.
+        to: RequestId,
+        /// What.
+        reply: &'a N::Reply,
+    },
+    /// Readers outside see this from now on.
+    View(&'a N::View),
+    /// Checkers and logs learn this.
+    Fact(&'a N::Fact),
+}
+
+/// Whether the records that are durable are all that a word rests on; `Err` names what is missing.
+pub type RestsOn<N> = fn(&<N as Node>::Config, &Told<'_, N>, &[<N as Node>::Record]) -> Result<(), String>;
+
+impl<N: Node> Clone for Word<'_, N> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<N: Node> Copy for Word<'_, N> {}
+
+impl<N: Node> Word<'_, N> {
+    /// As the node [tells](Node::tell) it. Words are for people, and no verdict is lost for want of them: if telling
+    /// panics it is the `Debug` form, and if that panics as well it says so.
+    pub fn told(self) -> String {
+        catch_unwind(|| N::tell(self))
+            .or_else(|| catch_unwind(|| self.debug()))
+            .unwrap_or_else(|| NO_WORDS.into())
+    }
+
+    /// Its `Debug` form.
+    pub fn debug(self) -> String {
+        match self {
+            Self::Message(it) => format!("{it:?}"),
+            Self::Timer(it) => format!("{it:?}"),
+            Self::Record(it) => format!("{it:?}"),
+            Self::Request(it) => format!("{it:?}"),
+            Self::Reply(it) => format!("{it:?}"),
+            Self::Fact(it) => format!("{it:?}"),
+        }
+    }
+}
+
+/// What is told of what panics whenever it is told.
+const NO_WORDS: &str = "<panicked while it was described>";
+
+/// Nothing, if it panics.
+fn catch_unwind<T>(work: impl FnOnce() -> T) -> Option<T> {
+    // What is told is only read.
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).ok()
+}
+
 /// The name of an enum's variant, as `derive(Debug)` writes it: `Vote` for `Vote { txid: 3 }`. Plans and
 /// filters select messages, records and timers by this name.
 pub fn variant_name(value: &impl Debug) -> String {
@@ -146,7 +201,7 @@ pub fn variant_name(value: &impl Debug) -> String {
         }
     }
     let mut word = FirstWord(String::new());
-    let _ = fmt::write(&mut word, format_args!("{value:?}"));
+    let _ = catch_unwind(|| fmt::write(&mut word, format_args!("{value:?}")));
     word.0
 }
 

@@ -8,8 +8,9 @@ use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::hash::Hash;
 
+use serde::{Deserialize, Serialize};
+
 use crate::node::{Effect, Node, NodeId, Published, RequestId};
-use crate::told::Heard;
 
 /// All facts so far, folded into what the invariants need.
 pub trait History<N: Node>: Clone + Eq + Hash + Debug + Default + Send + Sync + 'static {
@@ -141,4 +142,19 @@ impl<N: Node, H> Debug for Witness<N, H> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Witness({})", self.name)
     }
+}
+
+/// Something that a [history](History) hears of.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(bound = "", rename_all = "snake_case")]
+pub enum Heard<N: Node> {
+    /// A fact.
+    Fact(N::Fact),
+    /// A client's answer.
+    Reply {
+        /// Which request is answered.
+        to: RequestId,
+        /// The answer.
+        reply: N::Reply,
+    },
 }

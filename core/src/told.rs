@@ -7,38 +7,8 @@
 //! ([`Node::rests_on`]), and every world looks at each word at the moment it leaves: the simulators, the checker
 //! and `verify` in the same way, whatever the protocol.
 
-use std::fmt::Debug;
-
-use serde::{Deserialize, Serialize};
-
-use crate::node::{Effect, Node, NodeId, Published, RequestId, Word};
+use crate::node::{Effect, Node, Published, Told, Word};
 use crate::observation::Invariant;
-
-/// Something that leaves a node.
-#[derive(Debug)]
-pub enum Told<'a, N: Node> {
-    /// A peer is told.
-    Message {
-        /// Who.
-        to: NodeId,
-        /// What.
-        message: &'a N::Message,
-    },
-    /// A client is answered.
-    Reply {
-        /// Which request.
-        to: RequestId,
-        /// What.
-        reply: &'a N::Reply,
-    },
-    /// Readers outside see this from now on.
-    View(&'a N::View),
-    /// Checkers and logs learn this.
-    Fact(&'a N::Fact),
-}
-
-/// Whether the records that are durable are all that a word rests on; `Err` names what is missing.
-pub type RestsOn<N> = fn(&<N as Node>::Config, &Told<'_, N>, &[<N as Node>::Record]) -> Result<(), String>;
 
 impl<'a, N: Node> Told<'a, N> {
     /// What an effect tells; `None` if it tells nobody anything.
@@ -57,10 +27,10 @@ impl<'a, N: Node> Told<'a, N> {
     /// In words.
     fn tell(&self) -> String {
         match *self {
-            Self::Message { to, message } => format!("{to} is told {}", N::tell(Word::Message(message))),
-            Self::Reply { to, reply } => format!("{to} is answered {}", N::tell(Word::Reply(reply))),
+            Self::Message { to, message } => format!("{to} is told {}", Word::<N>::Message(message).told()),
+            Self::Reply { to, reply } => format!("{to} is answered {}", Word::<N>::Reply(reply).told()),
             Self::View(view) => format!("readers see {view:?}"),
-            Self::Fact(fact) => format!("it says {}", N::tell(Word::Fact(fact))),
+            Self::Fact(fact) => format!("it says {}", Word::<N>::Fact(fact).told()),
         }
     }
 }
@@ -90,19 +60,4 @@ pub fn told_early<N: Node>(
     let (rests_on, told) = (N::rests_on()?, Told::by(effect)?);
     let missing = rests_on(config, &told, durable).err()?;
     Some(format!("{}, which rests on {missing}, and that is not durable", told.tell()).into())
-}
-
-/// Something that a [history](crate::observation::History) hears of.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(bound = "", rename_all = "snake_case")]
-pub enum Heard<N: Node> {
-    /// A fact.
-    Fact(N::Fact),
-    /// A client's answer.
-    Reply {
-        /// Which request is answered.
-        to: RequestId,
-        /// The answer.
-        reply: N::Reply,
-    },
 }

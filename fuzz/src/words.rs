@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use arbitrary::{Result, Unstructured};
 use coalmine_core::node::{NodeId, RequestId};
-use coalmine_core::rollout::config::Health;
+use coalmine_core::rollout::health::Health;
 use coalmine_core::rollout::message::{
     AbortReason, Answer, Message, Outcome, Record, Refusal, Request, Rollout, Step, StepResult, Vote,
 };

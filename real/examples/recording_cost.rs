@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 
 use coalmine_core::node::{NodeId, RequestId};
 use coalmine_core::rollout::RolloutNode;
-use coalmine_core::rollout::config::{Config, Health, NoEvidence};
+use coalmine_core::rollout::config::Config;
+use coalmine_core::rollout::gates::NoEvidence;
+use coalmine_core::rollout::health::Health;
 use coalmine_core::rollout::message::{Reply, Request};
 use coalmine_core::rollout::state::{ModelId, WHOLE_BP};
 use coalmine_real::face::Face;

@@ -19,7 +19,7 @@ use axum::body::Bytes;
 use axum::http::Request;
 use coalmine_core::node::{NodeId, RequestId};
 use coalmine_core::rollout::RolloutNode;
-use coalmine_core::rollout::config::Health;
+use coalmine_core::rollout::health::Health;
 use coalmine_core::rollout::message::{Reply, Request as NodeRequest};
 use coalmine_core::rollout::state::ModelId;
 use coalmine_real::face::{Face, read_json};

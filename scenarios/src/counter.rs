@@ -3,9 +3,9 @@
 use coalmine_core::counter::{self, Config, CountMe, Counter};
 use coalmine_core::node::{NodeId, RequestId};
 use coalmine_core::observation::{Invariant, Observation, Witness};
+use coalmine_sim::spec::limits::{Disk, Limits};
+use coalmine_sim::spec::system::{Operation, System};
 use coalmine_sim::suite::ModelDef;
-use coalmine_sim::system::{Operation, System};
-use coalmine_sim::world::{Disk, Limits};
 
 /// A counter and those whom it counts.
 #[derive(Debug)]

@@ -9,7 +9,8 @@ pub mod register;
 pub mod rollout;
 pub mod twophase;
 
-use coalmine_sim::suite::{Job, ModelArgs, Suite};
+use coalmine_sim::spec::limits::ModelArgs;
+use coalmine_sim::suite::{Job, Suite};
 
 /// Everything, and the main job over it.
 pub fn suite() -> Suite {

@@ -4,7 +4,7 @@
 //! counts.) A count that changes says that a node has changed, or a rule of the world: see
 //! [`Suite::pin`](coalmine_sim::suite::Suite::pin).
 
-use coalmine_sim::suite::ModelArgs;
+use coalmine_sim::spec::limits::ModelArgs;
 
 use crate::rollout;
 

@@ -9,9 +9,9 @@ use coalmine_core::register::abd::Abd;
 use coalmine_core::register::paxos::Paxos;
 use coalmine_core::register::single_copy::SingleCopy;
 use coalmine_core::register::{self, Calls, Config, Member, Server};
+use coalmine_sim::spec::limits::Limits;
+use coalmine_sim::spec::system::{Operation, System};
 use coalmine_sim::suite::ModelDef;
-use coalmine_sim::system::{Operation, System};
-use coalmine_sim::world::Limits;
 
 /// Servers of one kind, and their clients.
 #[derive(Debug)]

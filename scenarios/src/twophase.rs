@@ -3,10 +3,10 @@
 use coalmine_core::node::NodeId;
 use coalmine_core::observation::{Invariant, Observation, Witness};
 use coalmine_core::twophase::{self, Config, TwoPhase};
+use coalmine_sim::spec::limits::{Limits, Network};
+use coalmine_sim::spec::symmetry::Symmetry;
+use coalmine_sim::spec::system::{Operation, System};
 use coalmine_sim::suite::ModelDef;
-use coalmine_sim::symmetry::Symmetry;
-use coalmine_sim::system::{Operation, System};
-use coalmine_sim::world::{Limits, Network};
 
 /// A transaction manager and its resource managers.
 #[derive(Debug)]

@@ -1,4 +1,4 @@
-//! The harness: runs a [`System`](system::System) under every fault, and tells what it found.
+//! The harness: runs a [`System`](spec::system::System) under every fault, and tells what it found.
 
 // Whatever is printed goes through one layer, where it may fail: `println!` panics when nobody takes it.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
@@ -10,29 +10,18 @@ compile_error!(
      the flag to it."
 );
 
-pub mod capsule;
-pub mod chaos;
 pub mod check;
 pub mod cli;
 pub mod engine;
-pub mod faults;
-pub mod madsim;
+pub mod files;
+pub mod fingerprint;
 pub mod panics;
-pub mod path;
-pub mod plan;
 pub mod prelude;
-pub mod run;
-pub mod scenario;
 pub mod shrink;
-pub mod sound;
+pub mod spec;
 pub mod suite;
 pub mod sweep;
-pub mod symmetry;
-pub mod system;
 pub mod testing;
 pub mod trace;
-mod variants;
 pub mod verify;
 pub mod world;
-
-pub(crate) use coalmine_real::{files, paste};

@@ -9,13 +9,16 @@
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::panic::{self, AssertUnwindSafe, PanicHookInfo, catch_unwind};
 use std::sync::Once;
 
+use coalmine_core::node::{Node, Word};
 use serde::{Deserialize, Serialize};
 
-/// A panic that was caught.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// A panic that was caught. Two are one if they come from the same place: what they say may hold an address, or a count.
+/// Only where no place is known it matters what they say.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Panic {
     /// Where in the source: file, line, column. Empty if it is not known.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -28,6 +31,26 @@ impl Panic {
     /// One of which only the message is known.
     pub fn without_place(message: impl Into<String>) -> Self {
         Self { place: String::new(), message: message.into() }
+    }
+}
+
+impl Panic {
+    /// What tells panics apart: the place, or else the message.
+    fn key(&self) -> (&str, &str) {
+        let message = if self.place.is_empty() { self.message.as_str() } else { "" };
+        (&self.place, message)
+    }
+}
+
+impl PartialEq for Panic {
+    fn eq(&self, other: &Self) -> bool {
+        self.key() == other.key()
+    }
+}
+impl Eq for Panic {}
+impl Hash for Panic {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.key().hash(state);
     }
 }
 
@@ -71,6 +94,11 @@ pub fn catch<T>(work: impl FnOnce() -> T) -> Result<T, Panic> {
     })
 }
 
+/// A piece of a node's vocabulary in words, whatever [telling](Node::tell) it does. Whoever tells a story comes here.
+pub fn told<N: Node>(word: Word<'_, N>) -> String {
+    catch(|| word.told()).unwrap_or_else(|panic| panic.to_string())
+}
+
 /// Whether somebody waits for this panic, and it was written down for him.
 fn is_kept(info: &PanicHookInfo<'_>) -> bool {
     if WITHIN.try_with(Cell::get).unwrap_or(0) == 0 {
@@ -109,6 +137,15 @@ mod tests {
             panic!("outer")
         });
         assert_eq!(outer.map_err(|panic: Panic| panic.message), Err::<(), _>("outer".into()));
+    }
+
+    #[test]
+    fn panics_are_told_apart_by_their_place() {
+        let fail = |count: u32| catch(|| -> u32 { panic!("after {count} runs") });
+        let [once, again] = [1, 2].map(fail);
+        assert_eq!(once, again);
+        assert_ne!(once, catch(|| -> u32 { panic!("after 1 runs") }));
+        assert_ne!(Panic::without_place("a"), Panic::without_place("b"));
     }
 
     #[test]

@@ -13,10 +13,10 @@
 
 use coalmine_core::node::{Node, NodeId};
 
-use crate::capsule::Expected;
-use crate::faults::Fault;
-use crate::plan::{Links, Plan, PlanStep, What, When};
-use crate::variants;
+use crate::spec::faults::Fault;
+use crate::spec::plan::{Links, Plan, PlanStep, What, When};
+use crate::spec::variants;
+use crate::spec::verdict::Expected;
 
 /// So many steps can be taken in at a glance.
 const GLANCE: usize = 6;

@@ -7,21 +7,25 @@
 //! }
 //! ```
 
+use std::cell::Cell;
 use std::io::Write;
 use std::ops::Range;
 use std::panic::Location;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
-use crate::capsule::{Expected, File};
 use crate::check::CheckOptions;
-use crate::faults::Effect;
-use crate::paste;
-use crate::run::Verdict;
-use crate::suite::{AnyScenario, FileOutcome, ModelArgs, Suite};
-use crate::sweep::confirm::confirm;
+use crate::files::capsule::File;
+use crate::spec::faults::Effect;
+use crate::spec::limits::ModelArgs;
+use crate::spec::verdict::Expected;
+use crate::spec::verdict::Verdict;
+use crate::suite::{AnyScenario, FileOutcome, Suite};
+use crate::sweep::confirm::Unreplayed;
+use crate::sweep::confirm::{self};
 use crate::sweep::twin::{self, Launch};
 use crate::sweep::{self, Seeds, SweepOptions, SweepPart, SweepReport};
+use coalmine_real::paste;
 
 /// The environment variable that says which seeds a [`sweep`](sweep()) runs instead of those in the test.
 pub const SEEDS: &str = "COALMINE_SEEDS";
@@ -41,10 +45,7 @@ const COMPARED: u64 = 16;
 #[track_caller]
 pub fn sweep(suite: &Suite, scenario: &str, seeds: Range<u64>) {
     let call = format!("{scenario} at {}", Location::caller());
-    if twin::is_of(&call) {
-        let served = twin::serve(suite);
-        std::process::exit(i32::from(served.is_err()));
-    }
+    answers_as_twin(suite, &call);
     if twin::is_one() {
         return; // of another call
     }
@@ -55,7 +56,9 @@ pub fn sweep(suite: &Suite, scenario: &str, seeds: Range<u64>) {
     let launch = Launch::of_test(&call);
     let mut report = sweep::sweep(found, &options, &|_, _| {});
     let mut doubt = String::new();
-    if let Err(why) = confirm(found, options.engines, &mut report, &launch, 1, &AtomicBool::new(false)) {
+    if let Err(why) =
+        confirm::confirm(found, options.engines, &mut report, &launch, 1, &AtomicBool::new(false))
+    {
         doubt = format!("\n  whether it fails alone in a fresh process is not known: {why}");
     }
     let told: Vec<_> = report.effects.never().iter().map(Effect::name).collect();
@@ -109,8 +112,15 @@ fn wanted(named: Option<String>, own: Range<u64>) -> Result<Range<u64>, String> 
 
 /// Explores a model within its own limits. Panics unless the space was exhausted, all invariants hold and all
 /// witnesses were seen; with the story of the counterexample, if there is one.
+///
+/// A counterexample must come again in a process that has done nothing else, as a failure of a [`sweep`](sweep()) must;
+/// if it does not, that is what is told.
 #[track_caller]
 pub fn check(suite: &Suite, model: &str) {
+    // One place may check many systems of one name: of a fresh process the same call is asked.
+    let number = CHECKS.replace(CHECKS.get() + 1);
+    let call = format!("{model} at {}, check {number}", Location::caller());
+    answers_as_twin(suite, &call);
     if twin::is_one() {
         return;
     }
@@ -121,13 +131,50 @@ pub fn check(suite: &Suite, model: &str) {
     };
     let (report, found) = found.check(ModelArgs::default(), options, &mut |_| {});
     if !report.is_proof() {
+        if let Some(parted) = &report.not_deterministic {
+            panic!("{model}: {}", parted);
+        }
+        let again =
+            found.as_ref().map_or(Ok(()), |found| comes_again(&found.capsule, &Launch::of_test(&call)));
         let story = found.map(|found| found.story).unwrap_or_default();
+        if let Err(why) = again {
+            panic!("{model}: not deterministic, so nothing is known: {why}\n{story}");
+        }
         let (properties, states) = (&report.properties, report.unique_states);
         let error = report.error.map_or_else(String::new, |why| format!("{why}; "));
         panic!(
             "{model}: {error}{properties:?} in {states} states\n{story}  {} check {model}",
             suite.program()
         );
+    }
+}
+
+thread_local! {
+    /// How many checks this test has begun.
+    static CHECKS: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Whether a counterexample comes again in a fresh process; if nobody can be asked, nobody doubts it.
+fn comes_again(capsule: &str, launch: &Launch) -> Result<(), String> {
+    // Tests run side by side, each in a thread of its own.
+    let (process, thread) = (std::process::id(), std::thread::current().id());
+    let path = std::env::temp_dir().join(format!("coalmine-test-{process}-{thread:?}.toml"));
+    if std::fs::write(&path, capsule).is_err() {
+        return Ok(());
+    }
+    let again = confirm::replays(launch, &path);
+    let _ = std::fs::remove_file(&path);
+    match again {
+        Ok(()) | Err(Unreplayed::NobodyAnswers(_)) => Ok(()),
+        Err(Unreplayed::Differs(why)) => Err(why),
+    }
+}
+
+/// Answers questions and does not return, if this process is the twin of this call.
+fn answers_as_twin(suite: &Suite, call: &str) {
+    if twin::is_of(call) {
+        let served = twin::serve(suite);
+        std::process::exit(i32::from(served.is_err()));
     }
 }
 

@@ -14,17 +14,19 @@ use coalmine::{register, rollout, twophase};
 use coalmine_core::node::{Context, Event, Node, NodeId, RequestId};
 use coalmine_core::observation::{History, Invariant, Observation};
 use coalmine_real::face::Face;
-use coalmine_sim::capsule::File;
 use coalmine_sim::check::{CheckOptions, CheckReport, Explorer, Reductions, Verdict as Property};
-use coalmine_sim::faults::Fault;
+use coalmine_sim::files::capsule::File;
 use coalmine_sim::panics::catch;
-use coalmine_sim::plan::{Plan, What};
-use coalmine_sim::run::{Engine, Verdict};
-use coalmine_sim::scenario::{Scenario, nothing_more};
-use coalmine_sim::suite::{AnyModel, AnyScenario, Explanation, ModelArgs, ModelDef, Suite};
-use coalmine_sim::system::{Operation, System};
+use coalmine_sim::spec::faults::Fault;
+use coalmine_sim::spec::limits::ModelArgs;
+use coalmine_sim::spec::limits::{Disk, Limits};
+use coalmine_sim::spec::plan::{Plan, What};
+use coalmine_sim::spec::scenario::{Scenario, nothing_more};
+use coalmine_sim::spec::system::{Operation, System};
+use coalmine_sim::spec::verdict::{Engine, Verdict};
+use coalmine_sim::suite::{AnyModel, AnyScenario, Explanation, ModelDef, Suite};
 use coalmine_sim::testing;
-use coalmine_sim::world::{Disk, Limits, Rules};
+use coalmine_sim::world::Rules;
 use serde::{Deserialize, Serialize};
 
 /// What is wrong with a boot, or might be.

@@ -4,7 +4,7 @@
 use std::io::Write;
 use std::process::Command;
 
-use coalmine_sim::capsule::File;
+use coalmine_sim::files::capsule::File;
 use coalmine_sim::trace::html::{Kind, Page, Step, render};
 use serde::Deserialize;
 use serde_json::json;

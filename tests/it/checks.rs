@@ -1,9 +1,11 @@
 //! The models, exhausted: counts that are known from elsewhere, and verdicts that are proofs.
 
 use coalmine::{rollout, twophase};
-use coalmine_sim::check::{CheckOptions, CheckReport, Explorer, Reductions, SETTLES, Verdict};
-use coalmine_sim::suite::{AnyModel, ModelArgs};
-use coalmine_sim::world::Disk;
+use coalmine_sim::check::{CheckOptions, CheckReport, Explorer, Reductions, Verdict};
+use coalmine_sim::spec::limits::Disk;
+use coalmine_sim::spec::limits::ModelArgs;
+use coalmine_sim::spec::verdict::SETTLES;
+use coalmine_sim::suite::AnyModel;
 
 fn check(model: &dyn AnyModel, args: ModelArgs, threads: usize) -> CheckReport {
     let options = CheckOptions { threads, ..full() };

@@ -15,11 +15,13 @@ use coalmine_core::rollout::state::ModelId;
 use coalmine_real::recorder::{self, Recorder, Who};
 use coalmine_real::shell::{Placement, Shell};
 use coalmine_real::tokio_runtime::TokioRuntime;
-use coalmine_sim::run::{Engine, RunOptions, Verdict};
-use coalmine_sim::system::{Operation, System};
+use coalmine_sim::engine::report::RunOptions;
+use coalmine_sim::spec::limits::Limits;
+use coalmine_sim::spec::system::{Operation, System};
+use coalmine_sim::spec::verdict::{Engine, Verdict};
 use coalmine_sim::trace::Happening;
 use coalmine_sim::verify::verify;
-use coalmine_sim::world::{Action, Limits, Rules, Step};
+use coalmine_sim::world::{Action, Rules, Step};
 
 type Node = RolloutNode;
 type Journals = BTreeMap<NodeId, Vec<Record>>;

@@ -10,8 +10,9 @@ use coalmine_real::probe::Probe;
 use coalmine_real::shell::{Placement, Shell};
 use coalmine_real::tokio_runtime::TokioRuntime;
 use coalmine_sim::check::CheckOptions;
+use coalmine_sim::engine::report::RunOptions;
 use coalmine_sim::prelude::*;
-use coalmine_sim::run::{Engine, RunOptions, Verdict};
+use coalmine_sim::spec::verdict::{Engine, Verdict};
 use serde::{Deserialize, Serialize};
 
 /// A day's clock counts no further in nanoseconds than five centuries; the language counts on.

@@ -8,10 +8,12 @@ use coalmine::{counter, register, rollout, twophase};
 use coalmine_core::node::{Context, Event, Node, NodeId, RequestId};
 use coalmine_core::observation::Invariant;
 use coalmine_core::rollout::mistake::Mistake;
-use coalmine_sim::check::{CheckOptions, CheckReport, Explorer, Reductions, SETTLES, Verdict};
-use coalmine_sim::suite::{AnyModel, ModelArgs, ModelDef};
-use coalmine_sim::system::{Operation, System};
-use coalmine_sim::world::{Disk, Limits};
+use coalmine_sim::check::{CheckOptions, CheckReport, Explorer, Reductions, Verdict};
+use coalmine_sim::spec::limits::ModelArgs;
+use coalmine_sim::spec::limits::{Disk, Limits};
+use coalmine_sim::spec::system::{Operation, System};
+use coalmine_sim::spec::verdict::SETTLES;
+use coalmine_sim::suite::{AnyModel, ModelDef};
 use coalmine_tests::{model_of, space_of};
 
 fn explore(model: &dyn AnyModel, args: ModelArgs, options: CheckOptions) -> (CheckReport, Option<String>) {

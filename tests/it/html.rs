@@ -4,10 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use coalmine_core::rollout::mistake::Mistake;
-use coalmine_sim::run::{Engine, Verdict};
+use coalmine_sim::spec::verdict::{Engine, Verdict};
 use coalmine_sim::suite::AnyScenario;
 use coalmine_sim::trace::html::{
-    Act, ActKind, BandKind, Ending, Fate, Flight, Kind, Lane, Outage, Page, Step, TouchKind, render,
+    Act, ActKind, BandKind, End, Ending, Flight, Kind, Lane, Outage, Page, Step, TouchKind, render,
 };
 use coalmine_tests::chaos_of;
 
@@ -93,10 +93,10 @@ fn check_arrows(page: &Page, of: &str) -> BTreeSet<String> {
     let is_client = |lane: usize| page.lanes[lane].client;
     let mut received = vec![0; page.steps.len()];
     for (number, flight) in page.flights.iter().enumerate() {
-        fates.insert(format!("{:?}", flight.fate));
+        fates.insert(format!("{:?}", flight.end));
         let context = || format!("{of}: flight {number}: {flight:?}");
         let sent = flight.sent.unwrap_or_else(|| panic!("it comes from nowhere: {}", context()));
-        assert_eq!(flight.fate == Fate::Arrived, !flight.received.is_empty(), "{}", context());
+        assert_eq!(flight.end == End::Arrived, !flight.received.is_empty(), "{}", context());
         for &step in &flight.received {
             received[step] += 1;
             assert_eq!(page.steps[step].flight, Some(number), "{}", context());
@@ -348,7 +348,7 @@ pub fn synthetic(size: usize) -> Page {
             sent: Some(i),
             touches: vec![],
             received: if last { vec![] } else { vec![i + 1] },
-            fate: if last { Fate::Unknown } else { Fate::Arrived },
+            end: if last { End::Unknown } else { End::Arrived },
         };
         let crash = i % 500 == 250;
         page.steps.push(Step {

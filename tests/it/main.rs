@@ -9,11 +9,13 @@
 //! * [`html`], [`browser`], [`thin`]: a run as a page, the page in a browser, and one of a long run.
 //! * [`scenarios`], [`checks`]: what ships passes, and is counted; a seed is a seed, wherever it runs.
 //! * [`boots`]: how all begins: every choice, crash and order of first boots.
+//! * [`lost`]: evidence is not lost to a step with millions of ways, nor to words that panic.
 //! * [`main_job`]: pinned spaces, every fault drawn, no witness excused wrongly, no healing hidden by another.
 //! * [`rules`]: rules of the rollout that nothing else would miss.
 //! * [`promises`]: words and the records that they rest on; what clients are told.
 //! * [`models`]: the checker counts as many states as others do.
 //! * [`panics`]: a panic is a counterexample, with its path, its story and its file.
+//! * [`impure`]: nodes that are not deterministic are told as such, and nothing else is told of them.
 //! * [`paths`]: counterexamples replay from their files; the Explorer opens where one ends.
 //! * [`plans`]: plans and capsules as files; every fault happens; failures shrink.
 //! * [`sweeps`]: parts of a sweep, in time and in space, add up to the whole.
@@ -36,6 +38,9 @@ mod explorers;
 mod host;
 mod hosting;
 mod html;
+mod impure;
+mod layers;
+mod lost;
 mod main_job;
 mod models;
 mod panics;

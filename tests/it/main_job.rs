@@ -14,15 +14,19 @@ use coalmine_core::node::{Context, Event, Node, NodeId};
 use coalmine_core::observation::Invariant;
 use coalmine_core::rollout::healing::Healing;
 use coalmine_real::face::Face;
-use coalmine_sim::check::{CheckOptions, SETTLES, Verdict as Property, check};
-use coalmine_sim::faults::Effect;
-use coalmine_sim::plan::Plan;
-use coalmine_sim::run::{Engine, RunOptions, Verdict};
-use coalmine_sim::scenario::{Scenario, nothing_more};
-use coalmine_sim::suite::{AnyModel, Job, ModelArgs};
+use coalmine_sim::check::{CheckOptions, Verdict as Property, check};
+use coalmine_sim::engine::report::RunOptions;
+use coalmine_sim::spec::faults::Effect;
+use coalmine_sim::spec::limits::Limits;
+use coalmine_sim::spec::limits::ModelArgs;
+use coalmine_sim::spec::plan::Plan;
+use coalmine_sim::spec::scenario::{Scenario, nothing_more};
+use coalmine_sim::spec::system::{Operation, System};
+use coalmine_sim::spec::verdict::SETTLES;
+use coalmine_sim::spec::verdict::{Engine, Verdict};
+use coalmine_sim::suite::{AnyModel, Job};
 use coalmine_sim::sweep::{Engines, SweepOptions, sweep};
-use coalmine_sim::system::{Operation, System};
-use coalmine_sim::world::{Limits, Rules};
+use coalmine_sim::world::Rules;
 
 /// Every part of the main job, and every model as it is checked by `check all`, says how large it is.
 #[test]

@@ -10,9 +10,11 @@ use coalmine::register::RegisterSystem;
 use coalmine::{counter, register, twophase};
 use coalmine_core::register::Server;
 use coalmine_sim::check::{CheckOptions, CheckReport, Explorer, Reductions};
-use coalmine_sim::suite::{AnyModel, ModelArgs, ModelDef};
-use coalmine_sim::system::System;
-use coalmine_sim::world::{Action, Disk, Limits, Rules, Step, World};
+use coalmine_sim::spec::limits::ModelArgs;
+use coalmine_sim::spec::limits::{Disk, Limits};
+use coalmine_sim::spec::system::System;
+use coalmine_sim::suite::{AnyModel, ModelDef};
+use coalmine_sim::world::{Action, Rules, Step, World};
 
 /// Rows with more states are left to a release build and a command line.
 const FEW_STATES: usize = 60_000;

@@ -6,15 +6,17 @@ use std::time::Duration;
 
 use coalmine_core::node::{Context, Event, Node, NodeId, RequestId};
 use coalmine_core::observation::{History, Invariant, Observation, Witness};
-use coalmine_sim::capsule::File;
-use coalmine_sim::check::{CheckOptions, End, Explorer, NEVER_PANICS, Reductions, Verdict as Property};
+use coalmine_sim::check::{CheckOptions, End, Explorer, Reductions, Verdict as Property};
 use coalmine_sim::cli;
+use coalmine_sim::files::capsule::File;
 use coalmine_sim::panics::catch;
-use coalmine_sim::run::Verdict;
-use coalmine_sim::suite::{AnyModel, Explanation, ModelArgs, ModelDef, Suite};
-use coalmine_sim::system::{Operation, System};
+use coalmine_sim::spec::limits::ModelArgs;
+use coalmine_sim::spec::limits::{Disk, Limits};
+use coalmine_sim::spec::system::{Operation, System};
+use coalmine_sim::spec::verdict::NEVER_PANICS;
+use coalmine_sim::spec::verdict::Verdict;
+use coalmine_sim::suite::{AnyModel, Explanation, ModelDef, Suite};
 use coalmine_sim::testing;
-use coalmine_sim::world::{Disk, Limits};
 use serde::{Deserialize, Serialize};
 
 /// Where it panics.

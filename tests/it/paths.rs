@@ -10,18 +10,22 @@ use std::process::{Command, Stdio};
 use coalmine::rollout;
 use coalmine_core::node::{Context, Event, Node, NodeId, RequestId, Word};
 use coalmine_core::observation::{Invariant, Observation, Witness};
-use coalmine_sim::capsule::{Expected, File};
 use coalmine_sim::check::CheckOptions;
-use coalmine_sim::faults::Effect;
-use coalmine_sim::path::{Happens, PathCapsule, find, steps_of};
-use coalmine_sim::run::{Engine, Verdict};
-use coalmine_sim::suite::{Explanation, FileOutcome, ModelArgs, Suite};
-use coalmine_sim::system::{Operation, System};
+use coalmine_sim::files::capsule::File;
+use coalmine_sim::files::path::{Happens, PathCapsule};
+use coalmine_sim::spec::faults::Effect;
+use coalmine_sim::spec::limits::ModelArgs;
+use coalmine_sim::spec::limits::{Disk, Limits};
+use coalmine_sim::spec::system::{Operation, System};
+use coalmine_sim::spec::verdict::Expected;
+use coalmine_sim::spec::verdict::{Engine, Verdict};
+use coalmine_sim::suite::{Explanation, FileOutcome, Suite};
 use coalmine_sim::testing;
-use coalmine_sim::trace::html::{BandKind, Fate, Kind, Page};
+use coalmine_sim::trace::html::{BandKind, End, Kind, Page};
 use coalmine_sim::trace::text::{Style, story};
+use coalmine_sim::world::find::{find, steps_of};
 use coalmine_sim::world::walk::walk;
-use coalmine_sim::world::{Disk, Limits, Rules, World};
+use coalmine_sim::world::{Rules, World};
 
 /// The planted bugs that the checker finds, each with the space in which it finds them.
 fn bugs() -> [(&'static str, ModelArgs); 4] {
@@ -322,12 +326,12 @@ fn cuts_losses_and_duplicates_are_told_and_drawn() {
         .collect();
     // Mended one way, the other way is still cut.
     assert_eq!(bands, [(BandKind::Cut, 2, Some(4), 2), (BandKind::Cut, 4, None, 1)]);
-    let fates: BTreeSet<_> = page.flights.iter().map(|flight| format!("{:?}", flight.fate)).collect();
-    let (cut_off, arrived) = (format!("{:?}", Fate::CutOff), format!("{:?}", Fate::Arrived));
+    let fates: BTreeSet<_> = page.flights.iter().map(|flight| format!("{:?}", flight.end)).collect();
+    let (cut_off, arrived) = (format!("{:?}", End::CutOff), format!("{:?}", End::Arrived));
     assert!(fates.contains(&cut_off) && fates.contains(&arrived), "{fates:?}");
-    assert!(fates.contains(&format!("{:?}", Fate::Lost)), "{fates:?}");
+    assert!(fates.contains(&format!("{:?}", End::Lost)), "{fates:?}");
     assert!(
-        !fates.contains(&format!("{:?}", Fate::SenderDown)),
+        !fates.contains(&format!("{:?}", End::SenderDown)),
         "what a node has sent outlives it: {fates:?}"
     );
 }

@@ -5,9 +5,10 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use coalmine_core::rollout::mistake::Mistake;
-use coalmine_sim::capsule::{Expected, File};
-use coalmine_sim::faults::{CutKind, Effect, Effects};
-use coalmine_sim::run::{Engine, Verdict};
+use coalmine_sim::files::capsule::File;
+use coalmine_sim::spec::faults::{CutKind, Effect, Effects};
+use coalmine_sim::spec::verdict::Expected;
+use coalmine_sim::spec::verdict::{Engine, Verdict};
 use coalmine_sim::suite::{AnyScenario, FileOutcome};
 
 use coalmine_tests::{chaos_of, name_of};

@@ -11,17 +11,20 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use coalmine_core::node::{Context, Event, Node, NodeId, RequestId};
+use coalmine_core::node::{RestsOn, Told};
 use coalmine_core::observation::{History, Invariant};
 use coalmine_core::rollout::mistake::Mistake;
-use coalmine_core::told::{RestsOn, Told, WRITE_AHEAD};
+use coalmine_core::told::WRITE_AHEAD;
 use coalmine_real::face::Face;
 use coalmine_sim::check::{CheckOptions, Explorer, Reductions, check};
-use coalmine_sim::plan::{Plan, What};
-use coalmine_sim::run::{Engine, RunOptions, Verdict};
-use coalmine_sim::scenario::{Scenario, nothing_more};
+use coalmine_sim::engine::report::RunOptions;
+use coalmine_sim::spec::limits::{Disk, Limits};
+use coalmine_sim::spec::plan::{Plan, What};
+use coalmine_sim::spec::scenario::{Scenario, nothing_more};
+use coalmine_sim::spec::system::{Operation, System};
+use coalmine_sim::spec::verdict::{Engine, Verdict};
 use coalmine_sim::suite::AnyScenario;
-use coalmine_sim::system::{Operation, System};
-use coalmine_sim::world::{Disk, Limits, Rules};
+use coalmine_sim::world::Rules;
 use coalmine_tests::chaos_of;
 use serde::{Deserialize, Serialize};
 

@@ -17,13 +17,14 @@ use coalmine_core::codec::recording::{self, Did, Header, Line, Part, Step, Took}
 use coalmine_core::host::Host;
 use coalmine_core::node::{Effect, Event, NodeId, RequestId};
 use coalmine_core::rollout::RolloutNode;
-use coalmine_core::rollout::config::{Config, Health};
+use coalmine_core::rollout::config::Config;
+use coalmine_core::rollout::health::Health;
 use coalmine_core::rollout::message::{Message, Record, Request, Timer};
 use coalmine_core::rollout::mistake::Mistake;
 use coalmine_real::probe::Probe;
 use coalmine_real::recorder::parts::parts;
 use coalmine_real::recorder::{Limits, Recorder, Who};
-use coalmine_sim::run::{Engine, Verdict};
+use coalmine_sim::spec::verdict::{Engine, Verdict};
 use coalmine_sim::suite::{AnyModel, AnyScenario};
 use coalmine_sim::verify::Verified;
 use coalmine_tests::chaos_of;

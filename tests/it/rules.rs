@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use coalmine::rollout::{RolloutSystem, scripted};
 use coalmine_core::host::Host;
+use coalmine_core::node::Told;
 use coalmine_core::node::{Event, Node, NodeId};
 use coalmine_core::observation::{History, Observation, Observed};
 use coalmine_core::rollout::RolloutNode;
@@ -15,11 +16,11 @@ use coalmine_core::rollout::healing::Healing;
 use coalmine_core::rollout::invariants::{self, Ledger};
 use coalmine_core::rollout::message::{Answer, Fact, Message, Record, Refusal, Timer};
 use coalmine_core::rollout::state::{ModelId, RoutingState, Txid, WHOLE_BP};
-use coalmine_core::told::Told;
-use coalmine_sim::faults::Effect;
-use coalmine_sim::run::{Engine, RunOptions, Verdict};
-use coalmine_sim::scenario::Scenario;
-use coalmine_sim::system::System;
+use coalmine_sim::engine::report::RunOptions;
+use coalmine_sim::spec::faults::Effect;
+use coalmine_sim::spec::scenario::Scenario;
+use coalmine_sim::spec::system::System;
+use coalmine_sim::spec::verdict::{Engine, Verdict};
 
 const FIRST: Txid = Txid { generation: 1, epoch: 1, number: 1 };
 

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use coalmine_sim::run::{Engine, Verdict};
+use coalmine_sim::spec::verdict::{Engine, Verdict};
 use coalmine_sim::sweep::{SweepOptions, sweep};
 
 /// Every scenario, each seed twice with the same digest.

@@ -1,8 +1,10 @@
 //! Whether a system comes to rest is decided, not guessed: on nodes made for the question.
 
-use coalmine_sim::check::{CheckOptions, CheckReport, End, NEVER_PANICS, Reductions, SETTLES, Verdict};
-use coalmine_sim::suite::{AnyModel, Explanation, ModelArgs};
-use coalmine_sim::world::Disk;
+use coalmine_sim::check::{CheckOptions, CheckReport, End, Reductions, Verdict};
+use coalmine_sim::spec::limits::Disk;
+use coalmine_sim::spec::limits::ModelArgs;
+use coalmine_sim::spec::verdict::{NEVER_PANICS, SETTLES};
+use coalmine_sim::suite::{AnyModel, Explanation};
 use coalmine_tests::restless::{self, model};
 
 fn check(name: &str, args: ModelArgs, options: CheckOptions) -> (CheckReport, Option<Explanation>) {

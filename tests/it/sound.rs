@@ -8,16 +8,18 @@ use std::process::{Command, Output};
 use coalmine_core::node::{Context, Event, Node, NodeId, RequestId};
 use coalmine_core::observation::Invariant;
 use coalmine_real::face::Face;
-use coalmine_sim::capsule::File;
 use coalmine_sim::check::{CheckOptions, Explorer};
-use coalmine_sim::faults::Fault;
-use coalmine_sim::plan::{Plan, What, When};
-use coalmine_sim::run::{Engine, Verdict};
-use coalmine_sim::scenario::{Scenario, nothing_more};
-use coalmine_sim::suite::{Job, ModelArgs, ModelDef, Suite};
-use coalmine_sim::system::{Operation, System};
+use coalmine_sim::files::capsule::File;
+use coalmine_sim::spec::faults::Fault;
+use coalmine_sim::spec::limits::Limits;
+use coalmine_sim::spec::limits::ModelArgs;
+use coalmine_sim::spec::plan::{Plan, What, When};
+use coalmine_sim::spec::scenario::{Scenario, nothing_more};
+use coalmine_sim::spec::system::{Operation, System};
+use coalmine_sim::spec::verdict::{Engine, Verdict};
+use coalmine_sim::suite::{Job, ModelDef, Suite};
 use coalmine_sim::testing::{self, Unused};
-use coalmine_sim::world::{Limits, Rules};
+use coalmine_sim::world::Rules;
 use serde_json::Value;
 
 /// A node that answers whatever it is asked.

@@ -6,8 +6,9 @@ use std::process::Command;
 
 use coalmine_core::rollout::mistake::Mistake;
 use coalmine_sim::check::{CheckOptions, Verdict as Property};
-use coalmine_sim::run::{Engine, Verdict};
-use coalmine_sim::suite::{AnyModel, AnyScenario, ModelArgs};
+use coalmine_sim::spec::limits::ModelArgs;
+use coalmine_sim::spec::verdict::{Engine, Verdict};
+use coalmine_sim::suite::{AnyModel, AnyScenario};
 use coalmine_sim::sweep::{SweepOptions, SweepReport, sweep};
 use coalmine_tests::{chaos_of, model_of};
 

@@ -9,11 +9,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use coalmine_sim::capsule::File;
-use coalmine_sim::faults::Effects;
+use coalmine_sim::files::capsule::File;
 use coalmine_sim::panics::Panic;
-use coalmine_sim::run::{Engine, Verdict};
 use coalmine_sim::shrink::Shrinking;
+use coalmine_sim::spec::faults::Effects;
+use coalmine_sim::spec::verdict::{Engine, Verdict};
 use coalmine_sim::suite::{AnyScenario, FileOutcome, Outcome, Shrunk, Steps, Suite};
 use coalmine_sim::sweep::merge::{merge, read};
 use coalmine_sim::sweep::times::Times;
@@ -54,7 +54,7 @@ impl AnyScenario for Arithmetic {
             turns: None,
             wall: self.takes,
             effects: Effects::default(),
-            steps: coalmine_sim::sweep::Steps::default(),
+            steps: coalmine_sim::suite::steps::StepCounts::default(),
             unused_steps: None,
             converged_after: None,
             unanswered: Vec::new(),
@@ -344,7 +344,7 @@ mod merging {
             failures: Vec::new(),
             converged_after: Times::default(),
             effects: Effects::default(),
-            steps: coalmine_sim::sweep::Steps::default(),
+            steps: coalmine_sim::suite::steps::StepCounts::default(),
             capsule: None,
             events: 5,
             simulated_s: 1.25,

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use coalmine_sim::capsule::File;
-use coalmine_sim::run::Engine;
+use coalmine_sim::files::capsule::File;
+use coalmine_sim::spec::verdict::Engine;
 use coalmine_sim::trace::html::{Kind, Page, render, render_within};
 use serde_json::json;
 

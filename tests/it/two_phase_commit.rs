@@ -6,7 +6,7 @@
 use std::process::Command;
 
 use coalmine_core::rollout::mistake::Mistake;
-use coalmine_sim::run::{Engine, Verdict};
+use coalmine_sim::spec::verdict::{Engine, Verdict};
 use coalmine_sim::suite::AnyScenario;
 use coalmine_sim::sweep::{Engines, SweepOptions, sweep};
 use coalmine_tests::{chaos_of, name_of};

@@ -15,11 +15,11 @@ pub fn round_trip<T: Data>(what: &str, value: &T) -> Result<(), String> {
         Ok(json) => json,
         Err(why) => return Err(format!("{what} {} cannot be written as JSON: {why}", shown(value))),
     };
-    let as_json = format!("{what} {} is not the same after it was written as JSON:", shown(value));
+    let as_json = || format!("{what} {} is not the same after it was written as JSON:", shown(value));
     match serde_json::from_str::<T>(&json) {
         Ok(back) if back == *value => Ok(()),
-        Ok(back) => Err(format!("{as_json} it is read back as {}", shown(&back))),
-        Err(why) => Err(format!("{as_json} it cannot be read back: {why}")),
+        Ok(back) => Err(format!("{} it is read back as {}", as_json(), shown(&back))),
+        Err(why) => Err(format!("{} it cannot be read back: {why}", as_json())),
     }
 }
 

@@ -310,7 +310,7 @@ fn whole(line: &[u8]) -> Option<&[u8]> {
 }
 
 /// Reads the header of a part, for whoever does not know the kind of node yet; `None` if there is not one
-/// whole line.
+/// whole line, but may have been the beginning of one.
 pub fn decode_header(bytes: &[u8]) -> Result<Option<Header>, Unreadable> {
     #[derive(Deserialize)]
     struct First<T> {
@@ -320,10 +320,19 @@ pub fn decode_header(bytes: &[u8]) -> Result<Option<Header>, Unreadable> {
     struct Format {
         format: u32,
     }
-    let Some(line) = bytes.split_inclusive(|&byte| byte == b'\n').next().and_then(whole) else {
-        return Ok(None);
-    };
     let unreadable = |what| Unreadable { line: 1, what };
+    if bytes.starts_with(MARK) {
+        let why =
+            "it begins with a byte order mark, so another program has saved it anew: take these 3 bytes off";
+        return Err(unreadable(why.into()));
+    }
+    let Some(line) = bytes.split_inclusive(|&byte| byte == b'\n').next().and_then(whole) else {
+        return if is_begun(bytes) {
+            Ok(None)
+        } else {
+            Err(unreadable(format!("no recording: {}", tell(bytes))))
+        };
+    };
     let not_ours = |why: String| unreadable(format!("not the header of a recording: {why}"));
     let First { header: Format { format } } =
         serde_json::from_slice(line).map_err(|why| not_ours(why.to_string()))?;
@@ -333,6 +342,23 @@ pub fn decode_header(bytes: &[u8]) -> Result<Option<Header>, Unreadable> {
     let json = unseal(1, line).map_err(not_ours)?;
     let First { header } = serde_json::from_slice(&json).map_err(|why| not_ours(why.to_string()))?;
     Ok(Some(header))
+}
+
+/// UTF-8's byte order mark.
+const MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// Whether this may be what a crash has left of a first line: the beginning of one, or nothing, then perhaps zeros and
+/// what is behind them.
+fn is_begun(bytes: &[u8]) -> bool {
+    let written = bytes.split(|&byte| byte == 0).next().unwrap_or_default();
+    let common = written.len().min(BEGINNING.len());
+    written[..common] == BEGINNING[..common]
+}
+
+/// What a file holds that is something else.
+fn tell(bytes: &[u8]) -> String {
+    let first: Vec<_> = bytes.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    format!("its {} bytes begin with {}", bytes.len(), first.join(" "))
 }
 
 /// Answers a node's choices as they were answered before.
@@ -373,6 +399,19 @@ impl Choose for Again<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_no_recording_is_told_from_one_that_was_just_begun() {
+        let begun: [&[u8]; 5] =
+            [b"", b"{\"head", b"{\"header\":{\"format\":2,\"pro", b"\0\0\0", b"{\"he\0\0x\n"];
+        for begun in begun {
+            assert_eq!(decode_header(begun), Ok(None), "{begun:?}");
+        }
+        let why = |bytes: &[u8]| decode_header(bytes).expect_err("it is none").to_string();
+        assert_eq!(why(b"\x9f\x02\0\0\x17"), "line 1: no recording: its 5 bytes begin with 9f 02 00 00 17");
+        assert_eq!(why(b"hello"), "line 1: no recording: its 5 bytes begin with 68 65 6c 6c 6f");
+        assert!(why(b"\xef\xbb\xbf{\"header\":{\"format\":2").contains("byte order mark"));
+    }
 
     #[test]
     fn answers_come_again_in_order_and_a_strange_question_is_noticed() {

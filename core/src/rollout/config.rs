@@ -1,13 +1,12 @@
 //! What a rollout node is told about itself and its cluster.
 
-use std::fmt::{self, Display};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::gates::Gates;
 use super::healing::Healing;
-use super::message::Refusal;
 use super::mistake::Mistake;
 use super::state::{ModelId, WHOLE_BP};
 use crate::node::NodeId;
@@ -58,6 +57,16 @@ impl Config {
     /// All members but this one.
     pub fn others(&self) -> impl Iterator<Item = NodeId> {
         self.members.iter().copied().filter(|&id| id != self.me)
+    }
+
+    /// Whether this node makes this mistake.
+    pub(super) fn makes(&self, mistake: Mistake) -> bool {
+        self.mistake == Some(mistake)
+    }
+
+    /// Whether this node heals in this way.
+    pub(super) fn heals_by(&self, healing: Healing) -> bool {
+        self.without != Some(healing)
     }
 
     /// Whether this node runs the transactions.
@@ -128,76 +137,6 @@ pub enum ConfigError {
         /// The rate in basis points.
         bp: u32,
     },
-}
-
-/// When a node is healthy enough to vote for a change.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Gates {
-    /// The highest 95th percentile of latency, in milliseconds. Default 200.
-    pub max_p95_ms: u32,
-    /// The highest share of requests that failed, in basis points. Default 500, which is 5 %.
-    pub max_error_bp: u32,
-    /// How many requests a window must hold to be evidence. Default 20.
-    pub min_samples: u32,
-    /// How to vote without evidence.
-    pub on_no_evidence: NoEvidence,
-}
-
-impl Default for Gates {
-    fn default() -> Self {
-        Self { max_p95_ms: 200, max_error_bp: 500, min_samples: 20, on_no_evidence: NoEvidence::Abort }
-    }
-}
-
-impl Gates {
-    /// Whether the last window allows a change.
-    pub fn judge(&self, health: Option<&Health>) -> Result<(), Refusal> {
-        let samples = health.map_or(0, |health| health.samples);
-        let Some(health) = health.filter(|health| health.samples >= self.min_samples.max(1)) else {
-            return match self.on_no_evidence {
-                NoEvidence::Commit => Ok(()),
-                NoEvidence::Abort => Err(Refusal::NoEvidence { samples, needed: self.min_samples.max(1) }),
-            };
-        };
-        if health.p95_ms > self.max_p95_ms {
-            return Err(Refusal::Latency { p95_ms: health.p95_ms, limit_ms: self.max_p95_ms });
-        }
-        if health.error_bp > self.max_error_bp {
-            return Err(Refusal::Errors { error_bp: health.error_bp, limit_bp: self.max_error_bp });
-        }
-        Ok(())
-    }
-}
-
-/// How a gate without enough samples votes. No evidence is not health, so it is said explicitly.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum NoEvidence {
-    /// Vote for the change.
-    Commit,
-    /// Vote against it.
-    Abort,
-}
-
-/// What the data plane measured over one window.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Health {
-    /// Which window, counted by the data plane.
-    pub window_id: u64,
-    /// How many requests it held.
-    pub samples: u32,
-    /// The 95th percentile of their latency, in milliseconds.
-    pub p95_ms: u32,
-    /// The share that failed, in basis points.
-    pub error_bp: u32,
-}
-
-impl Display for Health {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let errors = f64::from(self.error_bp) / 100.0;
-        write!(f, "p95 {} ms, {errors}% errors, {} samples", self.p95_ms, self.samples)
-    }
 }
 
 /// How long to wait for what, in milliseconds. Liveness only: safety rests on none of them.

@@ -7,8 +7,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::config::Config;
-
 /// A way in which the rollout heals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -30,11 +28,4 @@ impl Healing {
     /// All of them.
     pub const ALL: [Self; 5] =
         [Self::Resends, Self::Heartbeats, Self::Questions, Self::Proposals, Self::Announcements];
-}
-
-impl Config {
-    /// Whether this node heals in this way.
-    pub(super) fn heals_by(&self, healing: Healing) -> bool {
-        self.without != Some(healing)
-    }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::config::Health;
+use super::health::Health;
 use super::state::{ModelId, RoutingState, Txid};
 use crate::node::{NodeId, RequestId};
 

@@ -1,12 +1,10 @@
 //! Specimens: known mistakes in two-phase commit, each of which turns one rule off.
 //!
-//! A harness that has never failed proves nothing. Tests plant a mistake in a node's [`Config`] and demand that the
+//! A harness that has never failed proves nothing. Tests plant a mistake in a node's [`Config`](super::config::Config) and demand that the
 //! sweep and the checker find it; no configuration file and no command line can. (A recording of such a node says
 //! so, in order that it can be executed again.)
 
 use serde::{Deserialize, Serialize};
-
-use super::config::Config;
 
 /// A rule that a node breaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,11 +49,4 @@ impl Mistake {
         Self::CatchUpFromDoubt,
         Self::JoinsUnasked,
     ];
-}
-
-impl Config {
-    /// Whether this node makes this mistake.
-    pub(super) fn makes(&self, mistake: Mistake) -> bool {
-        self.mistake == Some(mistake)
-    }
 }

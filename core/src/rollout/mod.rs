@@ -13,7 +13,7 @@
 //!    proposed: no txid is ever used twice.
 //! 2. **Vote.** A member votes COMMIT if the version is its next one, it is not prepared for another
 //!    transaction, has not promised to refuse this one, sees no split brain, and its
-//!    [gates](config::Gates) hold. The vote is durable before it is sent. From then on it is *in doubt*.
+//!    [gates](gates::Gates) hold. The vote is durable before it is sent. From then on it is *in doubt*.
 //! 3. **Decide.** All members voted COMMIT: COMMIT, durable before anybody hears it. One votes ABORT, or
 //!    [`vote_ms`](config::Timeouts::vote_ms) pass: ABORT. Decisions are sent again until acknowledged.
 //! 4. **Presume abort.** A coordinator that restarts and finds no decision for a transaction of a former
@@ -56,7 +56,9 @@ pub mod admission;
 pub mod config;
 pub mod coordinator;
 pub mod durable;
+pub mod gates;
 pub mod healing;
+pub mod health;
 pub mod invariants;
 pub mod message;
 pub mod mistake;
@@ -69,16 +71,17 @@ mod tell;
 use std::collections::BTreeMap;
 
 use self::admission::Joining;
-use self::config::{Config, Health, jittered};
+use self::config::{Config, jittered};
 use self::coordinator::Coordination;
 use self::durable::Durable;
 use self::healing::Healing;
+use self::health::Health;
 use self::message::{Fact, Message, Record, Reply, Request, Timer, View};
 use self::mistake::Mistake;
 use self::resolver::Inquiry;
 use self::state::{RoutingState, Txid};
+use crate::node::RestsOn;
 use crate::node::{Context, Event, Node, NodeId, RequestId, Word};
-use crate::told::RestsOn;
 
 /// One member of the cluster. What must survive a crash is in `durable`, all else may be lost at any time.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

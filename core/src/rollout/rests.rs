@@ -9,7 +9,7 @@ use super::config::Config;
 use super::message::{Answer, Fact, Known, Message, Outcome, Record, Reply, View, Vote};
 use super::state::{RoutingState, Txid};
 use crate::node::RequestId;
-use crate::told::Told;
+use crate::node::Told;
 
 /// Whether what is durable is all that a word rests on; `Err` names what is missing.
 pub(super) fn rests_on(

@@ -8,7 +8,8 @@ use std::time::Instant;
 use coalmine_core::codec::recording::{self, Line};
 use coalmine_core::node::RequestId;
 use coalmine_core::rollout::RolloutNode;
-use coalmine_core::rollout::config::{Config, Health};
+use coalmine_core::rollout::config::Config;
+use coalmine_core::rollout::health::Health;
 use coalmine_core::rollout::message::Request;
 
 use super::*;

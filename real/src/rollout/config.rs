@@ -21,7 +21,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use coalmine_core::node::NodeId;
-use coalmine_core::rollout::config::{Config, Gates, LONGEST_MS, NoEvidence, Timeouts};
+use coalmine_core::rollout::config::{Config, LONGEST_MS, Timeouts};
+use coalmine_core::rollout::gates::{Gates, NoEvidence};
 use coalmine_core::rollout::state::ModelId;
 use serde::{Deserialize, Serialize};
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use coalmine_core::node::RequestId;
 use coalmine_core::rollout::RolloutNode;
-use coalmine_core::rollout::config::Health;
+use coalmine_core::rollout::health::Health;
 use coalmine_core::rollout::message::Request;
 use coalmine_core::rollout::state::{ModelId, WHOLE_BP};
 use hdrhistogram::Histogram;

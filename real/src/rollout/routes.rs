@@ -14,7 +14,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use coalmine_core::node::{Node, NodeId, RequestId, Word};
 use coalmine_core::rollout::RolloutNode;
-use coalmine_core::rollout::config::Health;
+use coalmine_core::rollout::health::Health;
 use coalmine_core::rollout::message::{Reply, Request, View};
 use coalmine_core::rollout::state::{ModelId, RoutingState};
 use serde_json::json;

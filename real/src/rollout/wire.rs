@@ -7,7 +7,7 @@ use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::http::StatusCode;
 use coalmine_core::node::NodeId;
-use coalmine_core::rollout::config::Health;
+use coalmine_core::rollout::health::Health;
 use coalmine_core::rollout::message::{Rollout, Step, StepResult, View};
 use coalmine_core::rollout::state::{ModelId, RoutingState, Txid, WHOLE_BP};
 use serde::de::DeserializeOwned;

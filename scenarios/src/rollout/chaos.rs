@@ -1,11 +1,11 @@
 //! `rollout-chaos`: everything drawn from the seed: rollouts, reports of health, and
-//! [every fault](coalmine_sim::chaos), a lost disk of any member among them. A coordinator without its disk may have
+//! [every fault](coalmine_sim::spec::chaos), a lost disk of any member among them. A coordinator without its disk may have
 //! to stay out while somebody is in doubt (rule 10); a run that ends so has converged as was promised.
 
 use coalmine_core::rollout::RolloutNode;
-use coalmine_sim::chaos::Chaos;
-use coalmine_sim::plan::{Draw, Plan, PlanStep, What, When};
-use coalmine_sim::scenario::{Scenario, nothing_more};
+use coalmine_sim::spec::chaos::Chaos;
+use coalmine_sim::spec::plan::{Draw, Plan, PlanStep, What, When};
+use coalmine_sim::spec::scenario::{Scenario, nothing_more};
 use rand_chacha::ChaCha8Rng;
 
 use super::{RolloutSystem, report_health, roll_out};

@@ -6,8 +6,9 @@ pub mod scripted;
 use coalmine_core::node::{NodeId, RequestId};
 use coalmine_core::observation::{Invariant, Observation, Witness};
 use coalmine_core::rollout::RolloutNode;
-use coalmine_core::rollout::config::{Config, Health};
+use coalmine_core::rollout::config::Config;
 use coalmine_core::rollout::healing::Healing;
+use coalmine_core::rollout::health::Health;
 use coalmine_core::rollout::invariants::{self, Ledger};
 use coalmine_core::rollout::message::{Record, Request, Timer};
 use coalmine_core::rollout::mistake::Mistake;
@@ -16,10 +17,11 @@ use coalmine_real::rollout::config::Settings;
 use coalmine_real::runtime::Runtime;
 use coalmine_real::serve::{self, Router};
 use coalmine_real::shell::Handle;
-use coalmine_sim::plan::What;
-use coalmine_sim::suite::{ModelArgs, ModelDef};
-use coalmine_sim::system::{Operation, System};
-use coalmine_sim::world::{Disk, Limits};
+use coalmine_sim::spec::limits::ModelArgs;
+use coalmine_sim::spec::limits::{Disk, Limits};
+use coalmine_sim::spec::plan::What;
+use coalmine_sim::spec::system::{Operation, System};
+use coalmine_sim::suite::ModelDef;
 
 /// A cluster, and how many rollouts clients ask of it.
 #[derive(Clone, Debug)]

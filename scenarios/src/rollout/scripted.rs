@@ -7,9 +7,9 @@ use coalmine_core::rollout::RolloutNode;
 use coalmine_core::rollout::invariants::Ledger;
 use coalmine_core::rollout::message::Outcome;
 use coalmine_core::rollout::state::Txid;
-use coalmine_sim::faults::Fault;
-use coalmine_sim::plan::{Plan, What, When};
-use coalmine_sim::scenario::{Scenario, nothing_more};
+use coalmine_sim::spec::faults::Fault;
+use coalmine_sim::spec::plan::{Plan, What, When};
+use coalmine_sim::spec::scenario::{Scenario, nothing_more};
 
 use super::{RolloutSystem, report_health, roll_out};
 

@@ -4,8 +4,9 @@ use coalmine::rollout::{self, RolloutSystem};
 use coalmine::twophase;
 use coalmine_core::rollout::mistake::Mistake;
 use coalmine_sim::check::{self, CheckOptions, CheckReport, Reductions};
-use coalmine_sim::suite::{ModelArgs, ModelDef};
-use coalmine_sim::system::System;
+use coalmine_sim::spec::limits::ModelArgs;
+use coalmine_sim::spec::system::System;
+use coalmine_sim::suite::ModelDef;
 use coalmine_sim::world::Rules;
 use serde::{Deserialize, Serialize};
 

@@ -8,10 +8,11 @@ use coalmine_core::node::{Context, Event, Node, NodeId};
 use coalmine_core::observation::{Invariant, Observation, Witness};
 use coalmine_real::face::Face;
 use coalmine_real::transport::Envelope;
-use coalmine_sim::plan::Plan;
-use coalmine_sim::run::{Engine, RunOptions, Verdict};
-use coalmine_sim::scenario::Scenario;
-use coalmine_sim::system::{Operation, System};
+use coalmine_sim::engine::report::RunOptions;
+use coalmine_sim::spec::plan::Plan;
+use coalmine_sim::spec::scenario::Scenario;
+use coalmine_sim::spec::system::{Operation, System};
+use coalmine_sim::spec::verdict::{Engine, Verdict};
 use serde::{Deserialize, Serialize};
 
 use crate::traffic::{FRAME_BYTES, LAST_WORDS, PERIOD, Traffic};

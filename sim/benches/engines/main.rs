@@ -20,7 +20,8 @@ use std::time::Duration;
 
 use coalmine::rollout::chaos;
 use coalmine_core::node::Event;
-use coalmine_sim::run::{Engine, RunOptions, Verdict};
+use coalmine_sim::engine::report::RunOptions;
+use coalmine_sim::spec::verdict::{Engine, Verdict};
 use coalmine_sim::trace::Happening;
 use comfy_table::{CellAlignment, Table, presets};
 use nix::time::{ClockId, clock_gettime};

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use stateright::Model;
 
-use crate::system::System;
+use crate::spec::system::System;
 use crate::world::Rules;
 
 /// How long it may take until it answers.

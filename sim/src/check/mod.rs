@@ -7,6 +7,7 @@
 //! A verdict is a proof only if the space was **exhausted**. Beside every invariant that must always hold
 //! stand witnesses that must sometimes be seen: a space in which nothing happens proves nothing.
 
+pub(crate) mod again;
 pub mod explore;
 mod explorer;
 mod model;
@@ -22,11 +23,14 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-pub use self::settling::{NotKnown, SETTLE_ROUNDS, SETTLES, Unsettled};
-use crate::cli::thousands;
-use crate::system::{NodeOf, System};
+pub use self::settling::{NotKnown, SETTLE_ROUNDS, Unsettled};
+use crate::spec::limits::Limits;
+use crate::spec::system::{NodeOf, System};
+use crate::spec::verdict::{NEVER_PANICS, SETTLES};
+use crate::trace::text::thousands;
 use crate::world::rules::PANICKED;
-use crate::world::{Action, Limits, Rules, World};
+pub use crate::world::rules::Parted;
+use crate::world::{Action, Rules};
 
 /// How a property came out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -75,6 +79,8 @@ pub enum End {
     Capped,
     /// Somebody [asked](CheckOptions::stop) for an end.
     Interrupted,
+    /// Something came out differently when it was done again.
+    NotDeterministic,
 }
 
 /// What a search says that somebody asked to end.
@@ -114,6 +120,9 @@ pub struct CheckReport {
     /// Which property the counterexample violates, if one was found.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub counterexample: Option<&'static str>,
+    /// What came out differently when it was done again: then nothing that was asked is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_deterministic: Option<Parted>,
     /// What was asked, and how it came out.
     pub properties: BTreeMap<&'static str, Verdict>,
     /// The option for which nobody asked whether states [settle](SETTLES); `None` if it was asked.
@@ -369,6 +378,8 @@ struct Found<S: System> {
     stopped_by: Option<Stop>,
     /// What is broken, and how to get there, all boots included.
     broken: Option<(Broken, Vec<Action<NodeOf<S>>>)>,
+    /// What came out differently when it was done again.
+    parted: Option<Parted>,
     /// Why it is not known whether the system settles, and from where.
     not_known: Option<(String, Vec<Action<NodeOf<S>>>)>,
     /// What is wrong with the checkpoint.
@@ -380,8 +391,8 @@ impl<S: System> Found<S> {
     fn nothing(why: String) -> Self {
         let stopped_by = Some(Stop::capped("its checkpoint"));
         let (steps, states, depth, seen) = (0, 0, 0, 0);
-        let (runs, broken, not_known) = (None, None, None);
-        Self { steps, states, depth, runs, seen, stopped_by, broken, not_known, error: Some(why) }
+        let (runs, broken, parted, not_known) = (None, None, None, None);
+        Self { steps, states, depth, runs, seen, stopped_by, broken, parted, not_known, error: Some(why) }
     }
 }
 
@@ -397,10 +408,6 @@ enum Broken {
     /// From here the system does not settle.
     Settling,
 }
-
-/// The name of the property that nothing panics: no node in any step, no invariant, witness or history, nor anything
-/// when it is asked whether the system [settles](SETTLES).
-pub const NEVER_PANICS: &str = "never-panics";
 
 /// Explores a system within limits.
 pub fn check<S: System>(
@@ -433,8 +440,14 @@ fn conclude<S: System>(
     rules: &Rules<S>,
     options: &CheckOptions,
     started: Instant,
-    found: Found<S>,
+    mut found: Found<S>,
 ) -> (CheckReport, Option<Counterexample<S>>) {
+    let walked = found.broken.take().map(|(broken, path)| again::walked(rules, broken, path)).transpose();
+    let parted = rules.parted().cloned().or(found.parted.take());
+    match walked {
+        Ok(broken) => (found.broken, found.parted) = (broken, parted),
+        Err(other) => found.parted = parted.or(Some(other)),
+    }
     let (mut properties, mut lacks) = (BTreeMap::new(), BTreeMap::new());
     let has_seen = |bit: usize| found.seen.checked_shr(bit as u32).unwrap_or(0) & 1 != 0;
     for (bit, invariant) in rules.invariants.iter().enumerate() {
@@ -489,7 +502,7 @@ fn conclude<S: System>(
         Broken::Panic | Broken::SettlingPanics => Some("a panic".into()),
         Broken::Settling => None, // the search has gone on
     });
-    let counterexample = found.broken.map(|(broken, path)| counterexample(rules, broken, path));
+    let counterexample = found.broken.map(|(broken, path)| broken.at_the_end_of(rules, path));
     let invariant = counterexample.as_ref().map(|found| found.invariant);
     let has_panicked = found.seen & PANICKED != 0 || invariant == Some(NEVER_PANICS);
     properties.insert(NEVER_PANICS, if has_panicked { Verdict::Violated } else { Verdict::Holds });
@@ -501,7 +514,7 @@ fn conclude<S: System>(
     if stopped_by.is_some() {
         properties.values_mut().for_each(|verdict| *verdict = verdict.so_far());
     }
-    let report = CheckReport {
+    let mut report = CheckReport {
         model: name.into(),
         explorer: options.explorer,
         limits: rules.limits,
@@ -516,6 +529,7 @@ fn conclude<S: System>(
         exhausted: stopped_by.is_none(),
         stopped_by,
         counterexample: invariant,
+        not_deterministic: None,
         properties,
         settling_unasked,
         settling_losses,
@@ -527,47 +541,17 @@ fn conclude<S: System>(
         wall_s: started.elapsed().as_secs_f64(),
         error: found.error,
     };
+    if let Some(parted) = found.parted {
+        report.is_not_deterministic(parted);
+        return (report, None);
+    }
     (report, counterexample)
-}
-
-/// What is broken, and the way to where it is.
-fn counterexample<S: System>(
-    rules: &Rules<S>,
-    broken: Broken,
-    path: Vec<Action<NodeOf<S>>>,
-) -> Counterexample<S> {
-    let (invariant, path) = match broken {
-        Broken::Invariant(number) => {
-            (rules.invariants[number].name, up_to_where_it_breaks(rules, 1 << number, path))
-        }
-        Broken::Panic => (NEVER_PANICS, up_to_where_it_breaks(rules, PANICKED, path)),
-        Broken::SettlingPanics => (NEVER_PANICS, path),
-        Broken::Settling => (SETTLES, path),
-    };
-    Counterexample { invariant, path: rules.without_plain_boots(path) }
 }
 
 /// Whether the system settles at the end of a path: see [`SETTLES`].
 pub fn settles_after<S: System>(rules: &Rules<S>, path: &[Action<NodeOf<S>>]) -> Result<(), Unsettled> {
     let end = path.iter().fold(rules.start_of(path), |world, action| rules.apply(&world, action).0);
     explorer::settles(rules, &end)
-}
-
-/// stateright may report a path that goes on.
-fn up_to_where_it_breaks<S: System>(
-    rules: &Rules<S>,
-    verdict: u64,
-    mut path: Vec<Action<NodeOf<S>>>,
-) -> Vec<Action<NodeOf<S>>> {
-    let mut world: World<S> = rules.start_of(&path);
-    let breaks = |action: &Action<_>| {
-        let is_broken = world.verdict & verdict != 0;
-        world = rules.apply(&world, action).0;
-        is_broken
-    };
-    let end = path.iter().position(breaks).unwrap_or(path.len());
-    path.truncate(end);
-    path
 }
 
 /// The birthday bound for `n` strong 64-bit fingerprints.

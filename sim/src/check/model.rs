@@ -5,9 +5,9 @@
 
 use stateright::{Model, Property};
 
-use super::NEVER_PANICS;
 use crate::panics::catch;
-use crate::system::System;
+use crate::spec::system::System;
+use crate::spec::verdict::NEVER_PANICS;
 use crate::trace::text::tell_effect;
 use crate::world::rules::{MAX_PROPERTIES, PANICKED};
 use crate::world::{Rules, Transition, World};
@@ -28,7 +28,9 @@ impl<S: System> Model for Rules<S> {
     }
 
     fn actions(&self, world: &World<S>, actions: &mut Vec<Transition<S>>) {
-        self.successors(world, actions);
+        if !self.is_over() {
+            self.successors(world, actions);
+        }
     }
 
     fn next_state(&self, _: &World<S>, action: Transition<S>) -> Option<World<S>> {

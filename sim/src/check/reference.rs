@@ -1,14 +1,16 @@
 //! stateright's breadth-first search: the engine that ours is compared with.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use stateright::{Checker, HasDiscoveries, Model};
 
 use super::explorer::broken;
 use super::{Broken, CheckOptions, CheckProgress, Found, NEVER_PANICS, Stop};
-use crate::system::System;
+use crate::panics::{Panic, catch};
+use crate::spec::system::System;
 use crate::world::Rules;
-use crate::world::rules::PANICKED;
+use crate::world::rules::{PANICKED, Parted};
 
 /// Searches until everything is visited or an invariant is broken, and hands over what it found.
 pub fn explore<S: System, T>(
@@ -18,6 +20,7 @@ pub fn explore<S: System, T>(
     conclude: impl FnOnce(&Rules<S>, Found<S>) -> T,
 ) -> T {
     let starts = rules.starts();
+    rules.is_searched(true);
     if let Some((bits, path)) = starts.broken {
         let (steps, states) = (path.len(), path.len());
         let broken = broken(bits).map(|broken| (broken, path));
@@ -31,6 +34,7 @@ pub fn explore<S: System, T>(
             seen,
             stopped_by: None,
             broken,
+            parted: None,
             not_known: None,
         };
         return conclude(&rules, found);
@@ -53,7 +57,12 @@ pub fn explore<S: System, T>(
     let checker = checker.join();
 
     let rules = checker.model();
-    let found = checker.discoveries();
+    rules.is_searched(false);
+    // stateright looks for the way to what it has found, too, and panics if that is lost.
+    let (found, parted) = match catch(|| checker.discoveries()) {
+        Ok(found) => (found, None),
+        Err(panic) => (HashMap::new(), Some(lost(rules, &panic))),
+    };
     let names = rules.invariants.iter().map(|invariant| invariant.name);
     let names = names.chain(rules.witnesses.iter().map(|witness| witness.name));
     let bits = names.enumerate().map(|(bit, name)| u64::from(found.contains_key(name)) << bit);
@@ -72,6 +81,7 @@ pub fn explore<S: System, T>(
     let too_many = options.max_steps.filter(|&max| steps >= max).map(|max| format!("--max-steps {max}"));
     let too_deep = options.max_depth.filter(|&max| checker.max_depth() >= max);
     let stopped_by = too_many.or(too_deep.map(|max| format!("--depth {max}"))).map(Stop::capped);
+    let stopped_by = rules.doubt().or(stopped_by);
     let found = Found {
         error: None,
         steps,
@@ -81,7 +91,15 @@ pub fn explore<S: System, T>(
         seen,
         stopped_by,
         broken,
+        parted,
         not_known: None,
     };
     conclude(rules, found)
+}
+
+/// stateright has lost the way to what it has found, and does not say where.
+fn lost<S: System>(rules: &Rules<S>, panic: &Panic) -> Parted {
+    let again = panic.message.lines().next().unwrap_or_default().to_owned();
+    let (what, once) = ("the path to what was found".into(), "it led there".into());
+    rules.parted().cloned().unwrap_or(Parted { what, once, again, after: Vec::new() })
 }

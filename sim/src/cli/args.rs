@@ -10,10 +10,11 @@ use clap::builder::RangedU64ValueParser;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::check::{CheckOptions, Explorer, Reductions, SETTLE_ROUNDS};
-use crate::run::Engine;
-use crate::suite::{ModelArgs, NODES, OPERATIONS, Suite};
+use crate::spec::limits::Disk;
+use crate::spec::limits::ModelArgs;
+use crate::spec::verdict::Engine;
+use crate::suite::{NODES, OPERATIONS, Suite};
 use crate::sweep::{Engines, Seeds, Shard};
-use crate::world::Disk;
 
 /// Write a distributed node once. Run it, break it, prove it.
 #[derive(Debug, Parser)]
@@ -28,7 +29,7 @@ pub struct Cli {
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 all is well, 1 an invariant is violated (or a witness was never seen), 2 usage, \
-3 a run did not converge, 4 a node panicked, 5 a run was not deterministic, or a node differs from its recording, \
+3 a run did not converge, 4 a node panicked, 5 a run or a node is not deterministic, or differs from its recording, \
 6 a check was stopped by a cap or could not decide whether the system settles, and has found nothing: no proof, \
 8 a space is not as large as is pinned; 130 and 143 the same for Ctrl-C and SIGTERM, \
 141 the same if nobody reads standard output any more; 7 nothing is wrong, but a result could not be written: \
@@ -121,7 +122,8 @@ Stops after --runs runs, or at Ctrl-C, with the smallest plan so far. The capsul
     #[command(after_help = "\
 A verdict is a proof only if the space was exhausted; only then, or at the end of a --walk, which claims to prove \
 nothing, is the exit code 0. If a cap (--max-steps, --depth, --memory-limit) ended it before it found anything the \
-code is 6; 130 after Ctrl-C, 143 after SIGTERM. What is exhausted is the space of these budgets: so \
+code is 6; 130 after Ctrl-C, 143 after SIGTERM. If something came out differently when it was done again, as what is \
+found must and some steps are for a spot check, nothing is known, and the code is 5. What is exhausted is the space of these budgets: so \
 many crashes, wipes, cuts, drops, duplicates, retries and timers that fire, of any node, at any moment, in any \
 order.
 

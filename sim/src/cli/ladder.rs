@@ -9,11 +9,12 @@ use serde_json::json;
 use super::args::{CheckArgs, Format};
 use super::signals::Signals;
 use super::{
-    NO_PROOF, UNHEARD, exit_code, find_model, interrupted_by, no_symmetry, output, run_check, save,
+    Keep, NO_PROOF, UNHEARD, exit_code, find_model, interrupted_by, no_symmetry, output, run_check, save,
     warn_of_capsules,
 };
 use crate::check::{CheckReport, Explorer};
-use crate::suite::{ModelArgs, Suite};
+use crate::spec::limits::ModelArgs;
+use crate::suite::Suite;
 
 /// One check of the table.
 #[derive(Serialize)]
@@ -75,7 +76,9 @@ pub fn climb(suite: &Suite, args: &CheckArgs, format: Format) -> Result<u8, Stri
             continue;
         }
         let model = find_model(suite, name)?;
-        let (report, found) = run_check(suite, model, space, options.clone(), signals.as_ref());
+        let (mut report, mut found) = run_check(suite, model, space, options.clone(), signals.as_ref());
+        let keep = if args.no_capsule { Keep::Nowhere } else { Keep::Usual };
+        let capsule = save(model, &mut report, &mut found, keep);
         match exit_code(&report, signals.as_ref()) {
             0 => {}
             code @ NO_PROOF.. => {
@@ -86,9 +89,11 @@ pub fn climb(suite: &Suite, args: &CheckArgs, format: Format) -> Result<u8, Stri
         if format == Format::Text {
             output::rung(&check, width, &report);
         }
+        if let (Some(parted), Format::Text) = (&report.not_deterministic, format) {
+            output::text(&parted.to_string());
+        }
         if let Some(found) = found {
             output::text(&found.story);
-            let capsule = if args.no_capsule { None } else { save(model, &found, None) };
             if let Some(path) = capsule {
                 output::text(output::lines_to_paste(&suite.program(), name, &path).trim_end());
             }

@@ -6,7 +6,7 @@
 
 mod args;
 mod ladder;
-mod output;
+pub(crate) mod output;
 mod plans;
 mod signals;
 mod sweep;
@@ -25,15 +25,14 @@ use serde_json::json;
 
 use self::args::{CheckArgs, Cli, Command, ExploreArgs, Format};
 use self::signals::Signals;
-use crate::capsule::File;
-use crate::check::{
-    CheckOptions, CheckReport, End, Explorer, INTERRUPTED, NEVER_PANICS, SETTLES, Verdict as Property,
-};
-use crate::files;
-use crate::suite::{AnyModel, AnyScenario, Explanation, Job, ModelArgs, Suite};
+use crate::check::{CheckOptions, CheckReport, End, Explorer, INTERRUPTED, Parted, Verdict as Property};
+use crate::files::capsule::File;
+use crate::spec::limits::ModelArgs;
+use crate::spec::verdict::{NEVER_PANICS, SETTLES};
+use crate::suite::{AnyModel, AnyScenario, Explanation, Job, Suite};
 use crate::sweep::{SweepOptions, SweepPart, twin};
-
-pub(crate) use self::output::thousands;
+use crate::trace::text::thousands;
+use coalmine_real::files;
 
 /// Exit code: an invariant is violated, or what should have been seen was not.
 const VIOLATED: u8 = 1;
@@ -60,6 +59,9 @@ pub fn main(suite: &Suite) -> ExitCode {
         if program.has(&first) {
             return program.main();
         }
+    }
+    if let Err(why) = signals::outlive_file_limits() {
+        output::note(&why);
     }
     main_from(suite, std::env::args_os()).into()
 }
@@ -166,13 +168,16 @@ fn check(suite: &Suite, args: &CheckArgs, format: Format) -> Result<u8, String> 
     if args.symmetry && !model.has_symmetry(space) {
         return Err(no_symmetry(model.name()));
     }
-    let (report, found) = run_check(suite, model, space, options, signals.as_ref());
+    let (mut report, mut found) = run_check(suite, model, space, options, signals.as_ref());
     if let Some(why) = report.error.as_ref().filter(|_| report.steps == 0) {
         return Err(why.clone());
     }
+    let capsule = match args.no_capsule {
+        true => Keep::Nowhere,
+        false => args.capsule.clone().map_or(Keep::Usual, Keep::In),
+    };
+    let capsule = save(model, &mut report, &mut found, capsule);
     let story = found.as_ref().map(|found| found.story.as_str());
-    let capsule = found.as_ref().filter(|_| !args.no_capsule);
-    let capsule = capsule.and_then(|found| save(model, found, args.capsule.clone()));
     let code = exit_code(&report, signals.as_ref());
     match format {
         Format::Text => {
@@ -230,16 +235,50 @@ struct Checked<'a> {
     capsule: Option<String>,
 }
 
-/// Saves a counterexample, and reads it back: a file that does not come to the same verdict is none to name. What was
-/// found counts for more than where it is kept, so no error ends anything.
-fn save(model: &dyn AnyModel, found: &Explanation, path: Option<PathBuf>) -> Option<PathBuf> {
-    let (name, invariant) = (model.name(), &found.invariant);
-    let path = path.unwrap_or_else(|| Path::new(CAPSULES).join(format!("{name}-{invariant}.toml")));
-    match plans::write(&path, &found.capsule).map(|()| plans::replays(&path)) {
-        Ok(true) => Some(path),
-        Ok(false) => None,
-        Err(why) => {
+/// Where a counterexample is to be kept.
+enum Keep {
+    Usual,
+    In(PathBuf),
+    Nowhere,
+}
+
+/// Saves a counterexample, and lets a fresh process read it back: if it does not come to the same there, a node depends
+/// on what its process did before, and nothing that was found is to be believed. What was found counts for more than
+/// where it is kept, so no error ends anything.
+fn save(
+    model: &dyn AnyModel,
+    report: &mut CheckReport,
+    found: &mut Option<Explanation>,
+    keep: Keep,
+) -> Option<PathBuf> {
+    let explained = found.as_ref()?;
+    let (name, invariant) = (model.name(), &explained.invariant);
+    let is_kept = !matches!(keep, Keep::Nowhere);
+    let path = match keep {
+        Keep::In(path) => path,
+        Keep::Usual => Path::new(CAPSULES).join(format!("{name}-{invariant}.toml")),
+        Keep::Nowhere => std::env::temp_dir().join(format!("coalmine-{}-{name}.toml", std::process::id())),
+    };
+    if let Err(why) = plans::write(&path, &explained.capsule) {
+        if is_kept {
             output::error(&why);
+        }
+        return None;
+    }
+    let again = plans::replays(&path);
+    if !is_kept {
+        let _ = std::fs::remove_file(&path);
+    }
+    match again {
+        Ok(()) => Some(path).filter(|_| is_kept),
+        Err(why) => {
+            report.is_not_deterministic(Parted {
+                what: "the path to what was found".into(),
+                once: format!("{invariant}, in the process that has found it"),
+                again: why,
+                after: explained.story.lines().map(str::to_owned).collect(),
+            });
+            *found = None;
             None
         }
     }
@@ -248,6 +287,9 @@ fn save(model: &dyn AnyModel, found: &Explanation, path: Option<PathBuf>) -> Opt
 /// What is wrong comes first; then 0 is for a proof, and for walks, which claim none and were all walked.
 fn exit_code(report: &CheckReport, signals: Option<&Signals>) -> u8 {
     let bad = |property: &Property| matches!(property, Property::Violated | Property::Missing);
+    if report.not_deterministic.is_some() {
+        return NOT_DETERMINISTIC;
+    }
     match report.counterexample {
         Some(SETTLES) => return NO_CONVERGENCE,
         Some(NEVER_PANICS) => return PANICKED,
@@ -264,6 +306,7 @@ fn exit_code(report: &CheckReport, signals: Option<&Signals>) -> u8 {
         End::Exhausted | End::Walked => 0, // what no walk came across is not missing
         End::Broken => VIOLATED,
         End::Capped => NO_PROOF,
+        End::NotDeterministic => NOT_DETERMINISTIC,
         End::Interrupted => signals.map_or(NO_PROOF, Signals::exit_code),
     }
 }
@@ -271,7 +314,7 @@ fn exit_code(report: &CheckReport, signals: Option<&Signals>) -> u8 {
 fn run_check(
     suite: &Suite,
     model: &dyn AnyModel,
-    args: crate::suite::ModelArgs,
+    args: crate::spec::limits::ModelArgs,
     mut options: CheckOptions,
     signals: Option<&Signals>,
 ) -> (CheckReport, Option<Explanation>) {
@@ -283,11 +326,11 @@ fn run_check(
     let pinned = options.counts_are_known().then(|| suite.pinned(model, args)).flatten();
     let (mut report, found) = model.check(args, options, &mut |progress| {
         let rate = progress.unique_states as f64 / started.elapsed().as_secs_f64().max(0.001);
-        let (states, depth) = (output::thousands(progress.unique_states as u64), progress.depth);
+        let (states, depth) = (thousands(progress.unique_states as u64), progress.depth);
         let frontier = progress
             .frontier
-            .map_or_else(String::new, |frontier| format!(", {} wait", output::thousands(frontier as u64)));
-        let rate = output::thousands(rate as u64);
+            .map_or_else(String::new, |frontier| format!(", {} wait", thousands(frontier as u64)));
+        let rate = thousands(rate as u64);
         spinner.set_message(format!("{states} states, depth {depth}{frontier}, {rate} states a second"));
         spinner.tick();
     });
@@ -354,8 +397,9 @@ fn run_job(suite: &Suite, job: &Job, jobs: usize, signals: &Signals) -> Result<(
             let options = CheckOptions { threads: jobs, ..CheckOptions::default() };
             let model = find_model(suite, name)?;
             model.check_args(*args)?;
-            let (report, found) = run_check(suite, model, *args, options, Some(signals));
-            let story = found.map(|found| match save(model, &found, None) {
+            let (mut report, mut found) = run_check(suite, model, *args, options, Some(signals));
+            let capsule = save(model, &mut report, &mut found, Keep::Usual);
+            let story = found.map(|found| match capsule {
                 Some(path) => found.story + &output::lines_to_paste(&suite.program(), name, &path),
                 None => found.story,
             });

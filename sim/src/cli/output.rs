@@ -16,14 +16,16 @@ use comfy_table::{Cell, CellAlignment, Table, TableComponent};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
-use crate::check::{CheckReport, NEVER_PANICS, NotKnown, SETTLES, Verdict as Property};
-use crate::faults::Effect;
-use crate::paste;
-use crate::run::{Engine, Verdict};
+use crate::check::{CheckReport, NotKnown, Verdict as Property};
+use crate::spec::faults::Effect;
+use crate::spec::verdict::{Engine, Verdict};
+use crate::spec::verdict::{NEVER_PANICS, SETTLES};
 use crate::suite::{Job, Outcome, Shrunk};
 use crate::sweep::merge::ALL;
 use crate::sweep::{Failure, SweepReport};
+use crate::trace::text::thousands;
 use crate::verify::{Verified, Violated};
+use coalmine_real::paste;
 
 thread_local! {
     /// Why standard output takes no more. A command prints on one thread only.
@@ -302,6 +304,9 @@ pub fn check(report: &CheckReport, story: Option<&str>) {
     if report.properties.keys().all(|name| [NEVER_PANICS, SETTLES].contains(name)) && !report.asks_nothing() {
         println!("  {DIM}there are no invariants: nothing was asked but whether states settle{DIM:#}");
     }
+    if let Some(parted) = &report.not_deterministic {
+        println!("  {} {}", mark(false), parted);
+    }
     if let Some(NotKnown { why, path }) = &report.settling_unknown {
         println!("    {why}");
         println!("    from {}", if path.is_empty() { "the beginning" } else { "the state after:" });
@@ -490,7 +495,9 @@ impl Row {
             covered: format!("{} distinct states", thousands(report.unique_states as u64)),
             verdict,
             wall_s: report.wall_s,
-            story: story.or_else(|| report.changed().map(|changed| format!("{changed}. {RE_PIN}"))),
+            story: story
+                .or_else(|| report.not_deterministic.as_ref().map(ToString::to_string))
+                .or_else(|| report.changed().map(|changed| format!("{changed}. {RE_PIN}"))),
         }
     }
 }
@@ -531,28 +538,4 @@ pub fn bar(name: &str, length: u64) -> ProgressBar {
 pub fn spinner(name: &str) -> ProgressBar {
     let style = ProgressStyle::with_template("{spinner} {prefix}  {msg}  {elapsed}");
     ProgressBar::new_spinner().with_prefix(name.to_owned()).with_style(style.expect("a valid template"))
-}
-
-/// A number with commas.
-pub fn thousands(number: u64) -> String {
-    let digits = number.to_string();
-    let mut out = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::thousands;
-
-    #[test]
-    fn thousands_are_set_apart() {
-        let all = [0, 12, 999, 1_000, 296_448, 12_345_678].map(thousands);
-        assert_eq!(all, ["0", "12", "999", "1,000", "296,448", "12,345,678"]);
-    }
 }

@@ -8,14 +8,16 @@ use serde_json::json;
 use super::args::{Format, PlanArgs, ReplayArgs, ShrinkArgs};
 use super::signals::Signals;
 use super::{CAPSULES, NOT_DETERMINISTIC, VIOLATED, beside, can_be_written, find_scenario, output};
-use crate::capsule::{Expected, File};
-use crate::path::Piece;
-use crate::run::{Engine, Verdict};
+use crate::files::capsule::File;
+use crate::spec::data::Piece;
+use crate::spec::verdict::Expected;
+use crate::spec::verdict::{Engine, Verdict};
 use crate::suite::{AnyScenario, FileOutcome, Outcome, Shrunk, Suite};
 use crate::sweep::confirm::{self, Unreplayed};
 use crate::sweep::twin::Launch;
 use crate::trace::html::{self, LeftOut, Page};
-use crate::{files, paste};
+use crate::trace::text::thousands;
+use coalmine_real::{files, paste};
 
 /// Runs a seed or a file again, and tells the story.
 pub fn replay(suite: &Suite, args: &ReplayArgs, format: Format) -> Result<u8, String> {
@@ -108,7 +110,7 @@ pub fn write_page(file: &Path, page: &Page, limit: usize) -> Result<(), String> 
     output::note(&format!("the page is in {}", file.display()));
     if let Some(LeftOut { steps, quiet, of, bytes, .. }) = left_out {
         let [shown, of, quiet, other] =
-            [of - steps, of, quiet, steps - quiet].map(|count| output::thousands(count as u64));
+            [of - steps, of, quiet, steps - quiet].map(|count| thousands(count as u64));
         output::note(&format!(
             "it shows {shown} of {of} steps; {quiet} quiet ones and {other} others, far from what broke, are left \
              out: --html-all shows all, in {} MB",
@@ -188,7 +190,10 @@ pub fn shrink(suite: &Suite, args: &ShrinkArgs, format: Format) -> Result<u8, St
         return Err(format!("seed {} of {} passes: there is nothing to shrink", args.seed, args.name));
     };
     let written = write(&path, &shrunk.capsule);
-    if written.is_ok() && !replays(&path) {
+    if written.is_ok()
+        && let Err(why) = replays(&path)
+    {
+        output::error(&format!("{}: {why}", path.display()));
         return Ok(NOT_DETERMINISTIC);
     }
     match format {
@@ -232,19 +237,17 @@ pub fn shrink_seed(
 }
 
 /// Whether a file that was written comes to the verdict that it names, read back by a process that has run nothing
-/// else. If it does not, that is said, and the file is removed; if nobody can be asked, that is said.
-pub fn replays(path: &Path) -> bool {
-    let done = confirm::replays(&Launch::of_command_line(), path);
-    match &done {
-        Ok(()) => true,
+/// else. If it does not, `Err` says so, and the file is removed; if nobody can be asked, that is said.
+pub fn replays(path: &Path) -> Result<(), String> {
+    match confirm::replays(&Launch::of_command_line(), path) {
+        Ok(()) => Ok(()),
         Err(Unreplayed::NobodyAnswers(why)) => {
             output::error(&format!("{}: not run again in a fresh process: {why}", path.display()));
-            true
+            Ok(())
         }
         Err(Unreplayed::Differs(why)) => {
-            output::error(&format!("{}: {why}", path.display()));
             let _ = std::fs::remove_file(path);
-            false
+            Err(why)
         }
     }
 }

@@ -3,8 +3,15 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::flag;
+
+/// A file that must not grow any more (`ulimit -f`) is a write error like any other from now on. Left alone the signal
+/// that comes with it ends the process, and whatever it has found is lost.
+pub fn outlive_file_limits() -> Result<(), String> {
+    let caught = flag::register(SIGXFSZ, Arc::default());
+    caught.map(drop).map_err(|why| format!("cannot catch signals: {why}"))
+}
 
 /// Ctrl-C and `kill` ask for an end; asked twice, the process ends without more ado.
 pub struct Signals {

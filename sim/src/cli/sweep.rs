@@ -10,13 +10,14 @@ use super::signals::Signals;
 use super::{
     UNHEARD, USAGE, VIOLATED, beside, can_be_written, find_scenario, output, plans, warn_of_capsules,
 };
-use crate::faults::Effect;
-use crate::files;
+use crate::spec::faults::Effect;
 use crate::suite::{AnyScenario, Suite};
 use crate::sweep::confirm::confirm;
 use crate::sweep::merge::{self, ALL, MergeError};
 use crate::sweep::twin::Launch;
 use crate::sweep::{SweepOptions, SweepPart, SweepReport, sweep_part};
+use crate::trace::text::thousands;
+use coalmine_real::files;
 
 /// How many plans are run to make the first failure of a sweep small.
 const SHRINK_RUNS: u64 = 2_000;
@@ -104,7 +105,8 @@ fn shrink_first(
     let shrunk = plans::shrink_seed(scenario, engine, failure.seed, SHRINK_RUNS, signals)?;
     // What was found counts for more than where it is kept.
     let written = plans::write(&path, &shrunk.capsule).inspect_err(|why| output::error(why)).is_ok();
-    if written && !plans::replays(&path) {
+    if written && let Err(why) = plans::replays(&path) {
+        output::error(&format!("{}: {why}", path.display()));
         return None;
     }
     if format == Format::Text {
@@ -165,7 +167,7 @@ pub fn show(
         output::error(&format!("whether failures come again alone in a fresh process is not known: {why}"));
     }
     if let Some(file) = part.checkpoint.as_ref().filter(|_| report.resumed > 0) {
-        let (resumed, size) = (output::thousands(report.resumed), output::thousands(report.size()));
+        let (resumed, size) = (thousands(report.resumed), thousands(report.size()));
         output::note(&format!("{resumed} of {size} seeds were known from {}", file.display()));
     }
     Ok(report)

@@ -16,9 +16,10 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::seeds::{SeedSet, Seeds};
 use super::shard::Shard;
 use super::times::Times;
-use super::{Failure, Steps, Tally};
-use crate::faults::Effects;
-use crate::files;
+use super::{Failure, Tally};
+use crate::spec::faults::Effects;
+use crate::suite::steps::StepCounts;
+use coalmine_real::files;
 
 /// The layout of the file. Another layout, another number.
 const FORMAT: u64 = 3;
@@ -92,7 +93,7 @@ struct Known {
     failures: Vec<Failure>,
     events: u64,
     effects: Effects,
-    steps: Steps,
+    steps: StepCounts,
     converged_after: Times,
     simulated: Duration,
     wall: Duration,

@@ -6,9 +6,9 @@
 
 use super::twin::{Launch, Ran, Twin};
 use super::{Engines, run_in};
-use crate::capsule::Expected;
 use crate::panics::Panic;
-use crate::run::{Difference, Engine, Verdict};
+use crate::spec::verdict::Expected;
+use crate::spec::verdict::{Difference, Engine, Verdict};
 use crate::suite::{AnyScenario, Outcome, Steps};
 
 /// How many seeds a block has. A process is started for each, and when a sweep is interrupted, what was not compared

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use super::compare::{first_difference, parted};
 use super::twin::{Launch, Ran};
 use super::{Engines, Failure, SweepReport, both};
-use crate::capsule::Expected;
-use crate::run::{Difference, Engine, Verdict};
+use crate::spec::verdict::Expected;
+use crate::spec::verdict::{Difference, Engine, Verdict};
 use crate::suite::AnyScenario;
 
 /// For how long the past of a failure is run again, to find out where it parts from a run without that past.

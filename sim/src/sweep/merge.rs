@@ -11,8 +11,9 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::times::Times;
-use super::{Failure, Seeds, Steps, SweepReport};
-use crate::faults::Effects;
+use super::{Failure, Seeds, SweepReport};
+use crate::spec::faults::Effects;
+use crate::suite::steps::StepCounts;
 
 /// The scenario of a sum over all scenarios.
 pub const ALL: &str = "all";
@@ -309,7 +310,7 @@ fn sum(reports: &[SweepReport], scenario: String, engine: String, seeds: Seeds) 
             all.merge(&report.effects);
             all
         }),
-        steps: reports.iter().fold(Steps::default(), |mut all, report| {
+        steps: reports.iter().fold(StepCounts::default(), |mut all, report| {
             all.merge(&report.steps);
             all
         }),

@@ -14,7 +14,6 @@ pub mod confirm;
 pub mod merge;
 mod seeds;
 mod shard;
-mod steps;
 pub mod times;
 pub mod twin;
 
@@ -30,16 +29,16 @@ use self::checkpoint::{Checkpoint, Identity};
 use self::seeds::SeedSet;
 use self::times::Times;
 use self::twin::Launch;
-use crate::capsule::Expected;
-use crate::faults::Effects;
-use crate::path::{piece, pieces};
-use crate::run::{Engine, Verdict};
+use crate::spec::data::{piece, pieces};
+use crate::spec::faults::Effects;
+use crate::spec::verdict::Expected;
+use crate::spec::verdict::{Engine, Verdict};
+use crate::suite::steps::StepCounts;
 use crate::suite::{AnyScenario, Outcome};
 
 pub use self::checkpoint::CheckpointError;
 pub use self::seeds::Seeds;
 pub use self::shard::Shard;
-pub use self::steps::Steps;
 
 /// How often a checkpoint is written.
 const SAVE_EVERY: Duration = Duration::from_secs(2);
@@ -144,7 +143,7 @@ pub struct SweepReport {
     pub effects: Effects,
     /// What plans say, by kind, and how much of it was carried out.
     #[serde(default)]
-    pub steps: Steps,
+    pub steps: StepCounts,
     /// How long the runs took to converge once all was healed.
     #[serde(default)]
     pub converged_after: Times,
@@ -391,7 +390,7 @@ struct Tally {
     failures: Vec<Failure>,
     events: u64,
     effects: Effects,
-    steps: Steps,
+    steps: StepCounts,
     converged_after: Times,
     simulated: Duration,
     /// The time that earlier sittings took.

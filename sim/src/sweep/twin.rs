@@ -14,8 +14,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::{Deserialize, Serialize};
 
-use crate::capsule::{Expected, File};
-use crate::run::{Engine, Verdict};
+use crate::files::capsule::File;
+use crate::spec::verdict::Expected;
+use crate::spec::verdict::{Engine, Verdict};
 use crate::suite::{FileOutcome, Steps, Suite};
 
 /// Names the call that is to answer in a twin.

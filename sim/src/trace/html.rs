@@ -13,7 +13,7 @@ mod thin;
 
 pub use self::of_trace::{About, of_trace};
 pub use self::page::{
-    Act, ActKind, Band, BandKind, Ending, Fate, Flight, Kind, Lane, LeftOut, Outage, Page, PlanItem, Planned,
+    Act, ActKind, Band, BandKind, End, Ending, Flight, Kind, Lane, LeftOut, Outage, Page, PlanItem, Planned,
     Step, Touch, TouchKind,
 };
 pub(crate) use self::states::compact;

@@ -4,17 +4,15 @@ pub mod digest;
 pub mod html;
 pub mod text;
 
+use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
 use coalmine_core::codec::journal::Torn;
-use coalmine_core::node::{Effect, Event, Node, NodeId};
+use coalmine_core::node::{Effect, Event, Node, NodeId, RequestId};
 
 use self::digest::Digest;
-use crate::faults::Fault;
-
-/// What becomes of a message that is delivered to a node that is down.
-pub const NOBODY_THERE: &str = "finds nobody there";
+use crate::spec::faults::Fault;
 
 /// In the digest: what follows is what a node did, and how much, not the time of the next entry.
 const DID: u64 = 1 << 63;
@@ -116,7 +114,7 @@ pub enum Happening<N: Node> {
         /// Its receiver.
         to: NodeId,
         /// What the network did to it.
-        fate: &'static str,
+        fate: Fate,
         /// Its bytes.
         bytes: Vec<u8>,
     },
@@ -124,15 +122,15 @@ pub enum Happening<N: Node> {
     Asked {
         /// To whom.
         to: NodeId,
-        /// What, in words.
-        what: String,
+        /// What.
+        call: Call,
     },
     /// A client was answered.
     Answered {
         /// By whom.
         from: NodeId,
-        /// What, in words.
-        what: String,
+        /// What.
+        call: Call,
     },
     /// Something outside a node went wrong; it goes on.
     Complained {
@@ -163,6 +161,56 @@ pub enum Happening<N: Node> {
         /// At whom.
         to: NodeId,
     },
+}
+
+/// What the network did to a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It arrives untouched.
+    Passes,
+    /// It is lost.
+    Lost,
+    /// It is lost with the connection that carried it.
+    LostInReset,
+    /// It is lost, because the link is cut.
+    CutOff,
+    /// It is lost, because nobody runs where it arrives.
+    NobodyThere,
+    /// It arrives twice.
+    Doubled,
+    /// It waits for a clog to end.
+    Clogged,
+    /// It arrives later than others.
+    HeldBack,
+}
+
+/// A digest knows it by its words, which are older.
+impl Hash for Fate {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        text::tell_fate(*self).hash(state);
+    }
+}
+
+/// What a client says to a node, or a node to a client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// Which request it is, or answers.
+    pub id: RequestId,
+    /// What is said, in words.
+    pub what: String,
+}
+
+impl fmt::Display for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.id, self.what)
+    }
+}
+
+/// A digest knows it by its words, too.
+impl Hash for Call {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.to_string().hash(state);
+    }
 }
 
 impl<N: Node> Happening<N> {

@@ -1,12 +1,13 @@
 //! A trace as a story for a terminal: one line an event, what it caused below it. What every run is full of
 //! (heartbeats, timers being armed, views being published) is folded away.
 
+use crate::panics::told;
 use std::fmt::Write;
 use std::time::Duration;
 
 use coalmine_core::node::{Effect, Event, Node, NodeId, Word};
 
-use super::{Entry, Happening, turn};
+use super::{Entry, Fate, Happening, turn};
 
 /// What ends the safety phase.
 pub const HEALED: &str = "all faults are healed, every node is restarted";
@@ -120,16 +121,30 @@ fn tell_happening<N: Node>(what: &Happening<N>) -> String {
         Happening::Killed { node, kept, lost } => format!("{node}  ✗ IS KILLED{}", tell_killed(*kept, *lost)),
         Happening::Stopped { node, why } => format!("{node}  ✗ STOPS: {why}"),
         Happening::Frame { from, to, fate, bytes } => {
-            format!("net  {from} → {to} {fate}: {}", frame_text(bytes))
+            format!("net  {from} → {to} {}: {}", tell_fate(*fate), frame_text(bytes))
         }
-        Happening::Asked { to, what } => format!("client → {to}: {what}"),
-        Happening::Answered { from, what } => format!("client ← {from}: {what}"),
+        Happening::Asked { to, call } => format!("client → {to}: {call}"),
+        Happening::Answered { from, call } => format!("client ← {from}: {call}"),
         Happening::Complained { node, what } => format!("{node}  {what}"),
         Happening::Fault(fault) => format!("—— {} ——", fault.tell()),
         Happening::Noted(what) => format!("—— {what} ——"),
         Happening::Healed => format!("—— {HEALED} ——"),
         Happening::Cut { from, to, both_ways } => format!("—— {} ——", tell_cut(*from, *to, *both_ways)),
         Happening::Mended { from, to } => format!("—— {from} → {to} is mended ——"),
+    }
+}
+
+/// What the network did to a frame, in words.
+pub fn tell_fate(fate: Fate) -> &'static str {
+    match fate {
+        Fate::Passes => "arrives",
+        Fate::Lost => "is lost",
+        Fate::LostInReset => "is lost in a reset",
+        Fate::CutOff => "is cut off",
+        Fate::NobodyThere => "finds nobody there",
+        Fate::Doubled => "arrives twice",
+        Fate::Clogged => "is held by a clog",
+        Fate::HeldBack => "is held back",
     }
 }
 
@@ -151,9 +166,9 @@ pub fn tell_cut(from: NodeId, to: NodeId, both_ways: bool) -> String {
 /// An event in words.
 pub fn tell_event<N: Node>(event: &Event<N>) -> String {
     match event {
-        Event::Message { from, message } => format!("← {from}: {}", N::tell(Word::Message(message))),
-        Event::Timer(timer) => format!("timer: {}", N::tell(Word::Timer(timer))),
-        Event::Request { id, request } => format!("← client {id}: {}", N::tell(Word::Request(request))),
+        Event::Message { from, message } => format!("← {from}: {}", told::<N>(Word::Message(message))),
+        Event::Timer(timer) => format!("timer: {}", told::<N>(Word::Timer(timer))),
+        Event::Request { id, request } => format!("← client {id}: {}", told::<N>(Word::Request(request))),
         Event::Durable(token) => format!("durable: token {token}"),
     }
 }
@@ -161,10 +176,10 @@ pub fn tell_event<N: Node>(event: &Event<N>) -> String {
 /// An effect in words; `None` for those that tell nothing.
 pub fn tell_effect<N: Node>(effect: &Effect<N>) -> Option<String> {
     match effect {
-        Effect::Append(record) => Some(format!("journal: {}", N::tell(Word::Record(record)))),
-        Effect::Send { to, message } => Some(format!("→ {to}: {}", N::tell(Word::Message(message)))),
-        Effect::Reply { to, reply } => Some(format!("→ client {to}: {}", N::tell(Word::Reply(reply)))),
-        Effect::Observe(fact) => Some(format!("* {}", N::tell(Word::Fact(fact)))),
+        Effect::Append(record) => Some(format!("journal: {}", told::<N>(Word::Record(record)))),
+        Effect::Send { to, message } => Some(format!("→ {to}: {}", told::<N>(Word::Message(message)))),
+        Effect::Reply { to, reply } => Some(format!("→ client {to}: {}", told::<N>(Word::Reply(reply)))),
+        Effect::Observe(fact) => Some(format!("* {}", told::<N>(Word::Fact(fact)))),
         Effect::Publish(_) | Effect::SetTimer { .. } | Effect::CancelTimer(_) | Effect::WhenDurable(_) => {
             None
         }
@@ -178,7 +193,26 @@ fn frame_text(bytes: &[u8]) -> String {
     if short.len() < text.len() { format!("{short}…") } else { short }
 }
 
-/// Who a node is, for headings.
-pub fn names(ids: &[NodeId]) -> String {
-    ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+/// A number with commas.
+pub fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::thousands;
+
+    #[test]
+    fn thousands_are_set_apart() {
+        let all = [0, 12, 999, 1_000, 296_448, 12_345_678].map(thousands);
+        assert_eq!(all, ["0", "12", "999", "1,000", "296,448", "12,345,678"]);
+    }
 }

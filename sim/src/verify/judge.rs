@@ -7,7 +7,7 @@ use coalmine_core::node::{Effect, NodeId};
 use coalmine_core::observation::{History, Invariant, Observation, Observed};
 use coalmine_core::told::WRITE_AHEAD;
 
-use crate::system::{NodeOf, System, invariants_of};
+use crate::spec::system::{NodeOf, System, invariants_of};
 
 /// See the module's head.
 pub struct Judge<S: System> {

@@ -30,7 +30,7 @@ use coalmine_core::node::NodeId;
 use self::order::in_order;
 use self::playback::Playback;
 pub use self::tapes::protocol_of;
-use crate::system::{NodeOf, System};
+use crate::spec::system::{NodeOf, System};
 use crate::trace::html::Page;
 
 /// What came of executing recordings again.

@@ -15,9 +15,10 @@ use super::player::Player;
 use super::sends::Sends;
 use super::tapes::{Piece, Tape, What};
 use super::{Beyond, Difference, Judged, Missing, Verified, Violated};
-use crate::plan::Plan;
-use crate::run::Verdict;
-use crate::system::{NodeOf, System};
+use crate::panics::told;
+use crate::spec::plan::Plan;
+use crate::spec::system::{NodeOf, System};
+use crate::spec::verdict::Verdict;
 use crate::trace::html::{self, Page};
 use crate::trace::text::{self, Style};
 use crate::trace::{Entry, Happening, Trace};
@@ -347,14 +348,14 @@ fn first_difference<N: Node>(recorded: &[Did<N>], here: &[Did<N>]) -> (String, S
 
 fn tell_did<N: Node>(did: &Did<N>) -> String {
     match did {
-        Did::Append(record) => format!("journal: {}", N::tell(Word::Record(record))),
-        Did::Send { to, message } => format!("→ {to}: {}", N::tell(Word::Message(message))),
-        Did::Reply { to, reply } => format!("→ client {to}: {}", N::tell(Word::Reply(reply))),
+        Did::Append(record) => format!("journal: {}", told::<N>(Word::Record(record))),
+        Did::Send { to, message } => format!("→ {to}: {}", told::<N>(Word::Message(message))),
+        Did::Reply { to, reply } => format!("→ client {to}: {}", told::<N>(Word::Reply(reply))),
         Did::Publish(checksum) => format!("publishes a view with the checksum {checksum:08x}"),
-        Did::Observe(fact) => format!("* {}", N::tell(Word::Fact(fact))),
+        Did::Observe(fact) => format!("* {}", told::<N>(Word::Fact(fact))),
         Did::SetTimer { timer, delay: (min, max) } => {
-            format!("arms the timer {} for {min:?} to {max:?}", N::tell(Word::Timer(timer)))
+            format!("arms the timer {} for {min:?} to {max:?}", told::<N>(Word::Timer(timer)))
         }
-        Did::CancelTimer(timer) => format!("disarms the timer {}", N::tell(Word::Timer(timer))),
+        Did::CancelTimer(timer) => format!("disarms the timer {}", told::<N>(Word::Timer(timer))),
     }
 }

@@ -5,9 +5,9 @@ use coalmine_core::host::Host;
 use coalmine_core::node::{Effect, Event, Node, NodeId};
 use coalmine_core::observation::Observed;
 
-use crate::engine::watch::note_told_early;
+use crate::engine::shared::watch::note_told_early;
 use crate::panics::catch;
-use crate::run::Verdict;
+use crate::spec::verdict::Verdict;
 
 /// A node, its disk, and how far both are known.
 pub struct Player<N: Node> {

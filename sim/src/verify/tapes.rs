@@ -11,7 +11,7 @@ use coalmine_core::codec::recording::{self, Header, Line, Step, Took};
 use coalmine_core::node::{Node, NodeId};
 use coalmine_real::recorder::parts;
 
-use crate::files;
+use coalmine_real::files;
 
 /// The recording of one node, all parts of it.
 pub struct Tape<N: Node> {

@@ -22,9 +22,9 @@
 //! What a node [chooses](coalmine_core::node::Context::choose) is tried in every way.
 //!
 //! A node that panics in a step has done nothing in it, and nothing happens after it: that a node [never
-//! panics](crate::check::NEVER_PANICS) is something that must hold, like an invariant.
+//! panics](crate::spec::verdict::NEVER_PANICS) is something that must hold, like an invariant.
 
-pub mod engine;
+pub mod find;
 pub mod rules;
 pub mod shared;
 mod tell;
@@ -41,11 +41,11 @@ use coalmine_core::host::Host;
 use coalmine_core::node::{Node, NodeId};
 use serde::{Deserialize, Serialize};
 
-pub use self::rules::{Action, CrashPoint, Disk, Kept, Limits, Network, Rules, Step, Transition};
+pub use self::rules::{Action, CrashPoint, Kept, Rules, Step, Transition};
 use self::shared::Shared;
-use crate::faults::Directions;
 use crate::panics::Panic;
-use crate::system::{NodeOf, System};
+use crate::spec::faults::Directions;
+use crate::spec::system::{NodeOf, System};
 
 /// One state of the whole system.
 pub struct World<S: System> {

@@ -1,11 +1,11 @@
 //! A value that is stored once, shared by many states, and hashed once.
 
 use std::cmp::Ordering;
-use std::hash::{BuildHasher, Hash, Hasher};
+use std::hash::{Hash, Hasher};
 use std::ops::Deref;
 use std::sync::Arc;
 
-use foldhash::quality::FixedState;
+use crate::fingerprint::fingerprint;
 
 /// A shared value with its hash. Two are ordered by hash first, so that sorting rarely looks inside.
 #[derive(Debug)]
@@ -16,11 +16,6 @@ impl<T: Hash> Shared<T> {
     pub fn new(value: T) -> Self {
         Self(Arc::new((fingerprint(&value), value)))
     }
-}
-
-/// A strong 64-bit hash, the same in every process: a weak one would silently merge states.
-pub fn fingerprint(value: &impl Hash) -> u64 {
-    FixedState::with_seed(0x00c0_a111_e000).hash_one(value)
 }
 
 impl<T> Clone for Shared<T> {

@@ -6,7 +6,8 @@ use std::fmt::{self, Formatter};
 use coalmine_core::node::{Node, NodeId, Word};
 
 use super::{Slot, Spent, World};
-use crate::system::{NodeOf, System};
+use crate::panics::told;
+use crate::spec::system::{NodeOf, System};
 use crate::trace::html::compact;
 
 impl<S: System> fmt::Debug for World<S> {
@@ -15,7 +16,7 @@ impl<S: System> fmt::Debug for World<S> {
             writeln!(f, "under way")?;
         }
         for packet in &self.packets {
-            let told = NodeOf::<S>::tell(Word::Message(&packet.message));
+            let told = told::<NodeOf<S>>(Word::Message(&packet.message));
             writeln!(f, "    {} → {}: {told}", packet.from, packet.to)?;
         }
         for (from, to) in &self.cut {
@@ -45,14 +46,14 @@ fn tell_node<N: Node>(id: NodeId, slot: &Slot<N>, f: &mut Formatter<'_>) -> fmt:
     let durable = slot.disk.durable().len();
     for (place, record) in slot.disk.written().iter().enumerate() {
         let unsynced = if place < durable { "" } else { " (not durable yet)" };
-        writeln!(f, "    journal {}: {}{unsynced}", place + 1, N::tell(Word::Record(record)))?;
+        writeln!(f, "    journal {}: {}{unsynced}", place + 1, told::<N>(Word::Record(record)))?;
     }
     let Some(host) = &slot.host else { return Ok(()) };
     if host.held() > 0 {
         writeln!(f, "    {} effects wait for the disk", host.held())?;
     }
     for timer in host.timers() {
-        writeln!(f, "    timer: {}", N::tell(Word::Timer(timer)))?;
+        writeln!(f, "    timer: {}", told::<N>(Word::Timer(timer)))?;
     }
     compact(&format!("{:#?}", host.node())).iter().try_for_each(|line| writeln!(f, "    {line}"))
 }

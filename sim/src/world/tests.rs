@@ -5,8 +5,9 @@ use std::collections::{HashSet, VecDeque};
 use coalmine_core::node::{Context, Event, Node, NodeId, RequestId};
 use coalmine_core::observation::{History, Invariant, Observation, Witness};
 
-use super::{Action, Kept, Limits, Rules, Step, World};
-use crate::system::{Operation, System};
+use super::{Action, Kept, Rules, Step, World};
+use crate::spec::limits::Limits;
+use crate::spec::system::{Operation, System};
 
 /// Writes down every request, then passes it on to the other node.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

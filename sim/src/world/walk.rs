@@ -8,18 +8,22 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use coalmine_core::codec::frame;
-use coalmine_core::node::{Effect, Event, Node, NodeId, Word};
+use coalmine_core::node::{Effect, Event, NodeId, Word};
 use coalmine_real::transport::Envelope;
 
 use super::rules::{PANICKED, tells_boots};
-use super::{Action, CrashPoint, Disk, Kept, Network, Packet, Rules, Step, World};
-use crate::engine::watch::Watch;
-use crate::faults::{CutKind, Effect as FaultEffect, Fault, directions};
+use super::{Action, CrashPoint, Kept, Packet, Rules, Step, World};
+use crate::engine::report::{RunOptions, RunReport};
+use crate::engine::shared::watch::Watch;
 use crate::panics::catch;
-use crate::plan::Plan;
-use crate::run::{RunOptions, RunReport, Verdict};
-use crate::system::{NodeOf, System};
-use crate::trace::{Happening, NOBODY_THERE, TURN};
+use crate::panics::told;
+use crate::spec::faults::{CutKind, Effect as FaultEffect, Fault, directions};
+use crate::spec::limits::Disk;
+use crate::spec::limits::Network;
+use crate::spec::plan::Plan;
+use crate::spec::system::{NodeOf, System};
+use crate::spec::verdict::Verdict;
+use crate::trace::{Call, Fate, Happening, TURN};
 
 /// Walks a path from [where it begins](Rules::start_of), to its end or to the first state that breaks an invariant. Every action must
 /// be one that may happen where it is taken.
@@ -122,7 +126,7 @@ impl<S: System> Walker<'_, S> {
             Action::Drop(packet) => {
                 self.watch.effects.count(FaultEffect::FrameLost);
                 let send = self.sends.remove(packet);
-                self.tell_fate(packet, send, "is lost");
+                self.tell_fate(packet, send, Fate::Lost);
             }
             Action::Cut { from, to, both_ways } => {
                 let (from, to, both_ways) = (*from, *to, *both_ways);
@@ -165,8 +169,8 @@ impl<S: System> Walker<'_, S> {
             Step::Ask(index) => {
                 let asked = &self.rules.requests[*index];
                 let (id, request) = (asked.id, asked.request.clone());
-                let what = format!("{id} {}", NodeOf::<S>::tell(Word::Request(&request)));
-                self.push(&Happening::Asked { to: me, what });
+                let call = Call { id, what: told::<NodeOf<S>>(Word::Request(&request)) };
+                self.push(&Happening::Asked { to: me, call });
                 let event = Event::Request { id, request };
                 self.push(&Happening::Stepped { node: me, event, effects: effects_too });
             }
@@ -178,10 +182,10 @@ impl<S: System> Walker<'_, S> {
                 }
                 if *again {
                     self.watch.effects.count(FaultEffect::FrameDuplicated);
-                    self.tell_fate(packet, send, "arrives twice");
+                    self.tell_fate(packet, send, Fate::Doubled);
                 }
                 if !is_up {
-                    return self.tell_fate(packet, send, NOBODY_THERE);
+                    return self.tell_fate(packet, send, Fate::NobodyThere);
                 }
                 let event = Event::Message { from: packet.from, message: packet.message.clone() };
                 let what = Happening::Stepped { node: me, event, effects: effects_too };
@@ -194,8 +198,8 @@ impl<S: System> Walker<'_, S> {
         }
         for effect in effects {
             if let Effect::Reply { to, reply } = effect {
-                let what = format!("{to} {}", NodeOf::<S>::tell(Word::Reply(reply)));
-                self.push(&Happening::Answered { from: me, what });
+                let call = Call { id: *to, what: told::<NodeOf<S>>(Word::Reply(reply)) };
+                self.push(&Happening::Answered { from: me, call });
             }
         }
     }
@@ -265,11 +269,11 @@ impl<S: System> Walker<'_, S> {
         if let Some(kind) = self.cuts.get(&(packet.from, packet.to)) {
             self.watch.effects.count(kind.effect());
         }
-        self.tell_fate(packet, send, "is cut off");
+        self.tell_fate(packet, send, Fate::CutOff);
     }
 
     /// Writes down what became of a packet, with the bytes that it would have on the wire.
-    fn tell_fate(&mut self, packet: &Packet<NodeOf<S>>, send: Option<u64>, fate: &'static str) {
+    fn tell_fate(&mut self, packet: &Packet<NodeOf<S>>, send: Option<u64>, fate: Fate) {
         let (from, to) = (packet.from, packet.to);
         let bytes = frame::encode(&Envelope { from, message: &packet.message }).unwrap_or_default();
         self.watch.push(self.now, &Happening::Frame { from, to, fate, bytes }, send);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use coalmine_core::node::{NodeId, RequestId};
-use coalmine_core::rollout::config::Health;
+use coalmine_core::rollout::health::Health;
 use coalmine_core::rollout::message::{
     AbortReason, Answer, Known, Message, Outcome, Record, Refusal, Rollout, Step, StepResult, Vote,
 };

@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use coalmine_core::rollout::config::{Gates, Health, Timeouts};
+use coalmine_core::rollout::config::Timeouts;
+use coalmine_core::rollout::gates::Gates;
+use coalmine_core::rollout::health::Health;
 use coalmine_core::rollout::message::{Message, Record, Request};
 use coalmine_core::rollout::state::{ModelId, RoutingState, Txid, WHOLE_BP, Weights};
 use serde::Serialize;

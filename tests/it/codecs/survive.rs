@@ -6,14 +6,17 @@ use std::collections::BTreeMap;
 use coalmine_core::node::{Context, Event, Node, NodeId, RequestId};
 use coalmine_core::observation::{Invariant, Observation};
 use coalmine_real::face::Face;
-use coalmine_sim::check::{CheckOptions, Explorer, NEVER_PANICS, Verdict as Property};
-use coalmine_sim::plan::Plan;
-use coalmine_sim::run::{Engine, RunOptions, Verdict};
-use coalmine_sim::scenario::{Scenario, nothing_more};
-use coalmine_sim::sound;
-use coalmine_sim::suite::{AnyModel, ModelArgs, ModelDef};
-use coalmine_sim::system::{Operation, System};
-use coalmine_sim::world::Limits;
+use coalmine_sim::check::{CheckOptions, Explorer, Verdict as Property};
+use coalmine_sim::engine::report::RunOptions;
+use coalmine_sim::spec::limits::Limits;
+use coalmine_sim::spec::limits::ModelArgs;
+use coalmine_sim::spec::plan::Plan;
+use coalmine_sim::spec::scenario::{Scenario, nothing_more};
+use coalmine_sim::spec::sound;
+use coalmine_sim::spec::system::{Operation, System};
+use coalmine_sim::spec::verdict::NEVER_PANICS;
+use coalmine_sim::spec::verdict::{Engine, Verdict};
+use coalmine_sim::suite::{AnyModel, ModelDef};
 use serde::{Deserialize, Serialize};
 
 /// What changes on the way.

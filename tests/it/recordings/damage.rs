@@ -1,5 +1,7 @@
 //! Recordings that a disk, a person or another program has changed: refused by name, or incomplete.
 
+use coalmine_sim::verify::protocol_of;
+
 use super::*;
 
 /// Whatever is changed, be it a name or a time that no execution can confirm: it is refused, with its line.
@@ -97,6 +99,34 @@ fn devices_and_absurd_headers_are_refused() {
     write(&folder.join("n3.rec"), &never);
     let verified = verify(&folder).expect("a clock may say anything");
     assert_eq!((&verified.difference, &verified.violated), (&None, &None));
+    fs::remove_dir_all(folder).expect("it is ours");
+}
+
+/// What was saved anew by another program, and what is no recording at all, is told from one that is empty.
+#[test]
+fn what_is_no_recording_is_named() {
+    let folder = folder("strange");
+    record(None, &folder, Engine::World, 2);
+    let path = folder.join("n1.rec");
+    let whole = fs::read(&path).expect("it is there");
+    let marked = [b"\xef\xbb\xbf".as_slice(), &whole].concat();
+    let strange = b"\x7fELF\x02\x01\0\0 and so on".to_vec();
+    let wide: Vec<_> =
+        b"\xff\xfe".iter().copied().chain(whole.iter().take(99).flat_map(|&byte| [byte, 0])).collect();
+    for (bytes, says) in [
+        (marked, "line 1: it begins with a byte order mark"),
+        (strange, "line 1: no recording: its 18 bytes begin with 7f 45 4c 46 02 01 00 00"),
+        (wide, "line 1: no recording: its 200 bytes begin with ff fe 7b 00 22"),
+    ] {
+        fs::write(&path, bytes).expect("the folder is ours");
+        for said in [verify(&folder).map(drop), protocol_of(std::slice::from_ref(&path)).map(drop)] {
+            let said = said.expect_err("it is no recording");
+            assert!(said.contains("n1.rec: ") && said.contains(says), "{said}");
+        }
+    }
+    fs::write(&path, b"").expect("the folder is ours");
+    let said = protocol_of(std::slice::from_ref(&path)).expect_err("it is empty");
+    assert!(said.contains("n1.rec: empty"), "{said}");
     fs::remove_dir_all(folder).expect("it is ours");
 }
 

@@ -11,9 +11,9 @@ use coalmine_core::codec::recording::{self, Header, Line, Step, Took};
 use coalmine_core::node::{Node, NodeId};
 use coalmine_core::rollout::RolloutNode;
 use coalmine_core::rollout::mistake::Mistake;
-use coalmine_sim::run::{Engine, Verdict};
+use coalmine_sim::spec::system::{NodeOf, System};
+use coalmine_sim::spec::verdict::{Engine, Verdict};
 use coalmine_sim::suite::{AnyModel, AnyScenario, ModelDef};
-use coalmine_sim::system::{NodeOf, System};
 use coalmine_sim::verify::Verified;
 use coalmine_tests::chaos_of;
 

@@ -7,7 +7,7 @@ use coalmine_core::codec::recording::{Header, Line, Step, Took};
 use coalmine_core::disk::LossyDisk;
 use coalmine_core::host::Host;
 use coalmine_core::node::{Effect, Event, Node, NodeId};
-use coalmine_sim::system::{NodeOf, System};
+use coalmine_sim::spec::system::{NodeOf, System};
 
 use super::gaps::Lives;
 

@@ -9,9 +9,9 @@
 use std::collections::BTreeSet;
 
 use coalmine_core::disk::LossyDisk;
-use coalmine_sim::faults::{Effect, Fault};
-use coalmine_sim::plan::When;
-use coalmine_sim::run::Verdict;
+use coalmine_sim::spec::faults::{Effect, Fault};
+use coalmine_sim::spec::plan::When;
+use coalmine_sim::spec::verdict::Verdict;
 use coalmine_sim::trace::Happening;
 
 use super::*;

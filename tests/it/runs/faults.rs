@@ -1,8 +1,8 @@
 //! Faults that last, each as long as its plan says, whatever begins and ends meanwhile at the same place.
 
-use coalmine_sim::faults::Fault;
-use coalmine_sim::plan::When;
-use coalmine_sim::run::Verdict;
+use coalmine_sim::spec::faults::Fault;
+use coalmine_sim::spec::plan::When;
+use coalmine_sim::spec::verdict::Verdict;
 use coalmine_sim::trace::Happening;
 
 use super::*;

@@ -6,7 +6,7 @@
     reason = "a test looks at what it asks about"
 )]
 
-use coalmine_sim::run::Verdict;
+use coalmine_sim::spec::verdict::Verdict;
 
 use super::*;
 

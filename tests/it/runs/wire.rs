@@ -1,6 +1,6 @@
 //! The simulated link gives and takes bytes in pieces, and nothing is lost by that.
 
-use coalmine_sim::run::Verdict;
+use coalmine_sim::spec::verdict::Verdict;
 
 use super::*;
 

@@ -3,9 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::sync::{Arc, Mutex};
 
-use coalmine_sim::check::{
-    CheckOptions, CheckReport, Counterexample, Explorer, NEVER_PANICS, Reductions, SETTLES, Verdict, check,
-};
+use coalmine_sim::check::{CheckOptions, CheckReport, Counterexample, Explorer, Reductions, Verdict, check};
+use coalmine_sim::spec::verdict::{NEVER_PANICS, SETTLES};
 use coalmine_sim::world::{self, Kept, Rules, World};
 
 use crate::plain::Plain;

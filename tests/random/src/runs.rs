@@ -12,11 +12,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use coalmine_core::node::{Event, RequestId};
-use coalmine_sim::faults::Fault;
-use coalmine_sim::plan::{Draw, Links, Plan, PlanStep, Stream, What, When};
-use coalmine_sim::run::{Engine, RunOptions, Verdict};
-use coalmine_sim::scenario::{Scenario, nothing_more};
-use coalmine_sim::system::System;
+use coalmine_sim::engine::report::RunOptions;
+use coalmine_sim::spec::faults::Fault;
+use coalmine_sim::spec::plan::{Draw, Links, Plan, PlanStep, Stream, What, When};
+use coalmine_sim::spec::scenario::{Scenario, nothing_more};
+use coalmine_sim::spec::system::System;
+use coalmine_sim::spec::verdict::{Engine, Verdict};
 use coalmine_sim::trace::{Entry, Happening};
 
 use crate::compare::{MOST, at_most};

@@ -1,5 +1,5 @@
 //! Whether a state settles, for the [plain checker](crate::plain): written from the words of
-//! [`SETTLES`](coalmine_sim::check::SETTLES), with whole states, and all that they lead to.
+//! [`SETTLES`](coalmine_sim::spec::verdict::SETTLES), with whole states, and all that they lead to.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex};
 
 use coalmine_core::node::{NodeId, RequestId};
 use coalmine_core::observation::{History, Invariant, Observation, Witness};
-use coalmine_sim::system::{Operation, System};
-use coalmine_sim::world::{Disk, Limits, Network};
+use coalmine_sim::spec::limits::{Disk, Limits, Network};
+use coalmine_sim::spec::system::{Operation, System};
 
 use crate::table::{Config, Fact, TableNode, Timer};
 use crate::view::{Seen, View};

@@ -18,19 +18,20 @@ use std::io::{self, BufReader, BufWriter, Read, Seek, Write};
 use std::path::Path;
 
 use coalmine_core::node::{Node, NodeId};
-use coalmine_core::told::Heard;
+use coalmine_core::observation::Heard;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
 
+use super::bytes::{read_number, write_number};
 use super::parts::Origin;
 use super::rows::Rows;
 use super::space::Space;
 use super::table::{SHARDS, Shard, StateId};
-use crate::faults::Directions;
-use crate::files;
-use crate::system::{NodeOf, System};
+use crate::spec::faults::Directions;
+use crate::spec::system::{NodeOf, System};
 use crate::world::Spent;
+use coalmine_real::files;
 
 /// What the file holds of a system's parts; a number names the part at this place of its list.
 #[derive(Serialize, Deserialize)]
@@ -301,21 +302,4 @@ fn write_json(out: &mut impl Write, value: &impl Serialize) -> io::Result<()> {
 fn read_json<T: DeserializeOwned>(input: &mut impl Read) -> io::Result<T> {
     let len = read_number(input)?;
     Ok(serde_json::from_reader(input.take(len))?)
-}
-
-/// Writes a number: eight bytes, little-endian.
-pub fn write_number(out: &mut impl Write, number: u64) -> io::Result<()> {
-    out.write_all(&number.to_le_bytes())
-}
-
-/// Reads a number.
-pub fn read_number(input: &mut impl Read) -> io::Result<u64> {
-    let mut bytes = [0; 8];
-    input.read_exact(&mut bytes)?;
-    Ok(u64::from_le_bytes(bytes))
-}
-
-/// An error of what was read.
-pub fn unsound(why: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, why)
 }

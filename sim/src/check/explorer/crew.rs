@@ -4,7 +4,7 @@ use rayon_core::{ThreadPool, ThreadPoolBuilder};
 
 use super::Worker;
 use super::orbit::Orbits;
-use crate::system::System;
+use crate::spec::system::System;
 
 /// Those who do the work: the first in the caller's thread, the others in threads of their own.
 pub struct Crew<S: System> {

@@ -7,7 +7,7 @@ use super::parts::{Choice, NO_PACKET, NO_PAST, NOTHING};
 use super::sleep::{self, Asleep};
 use super::space::Space;
 use crate::panics::Panic;
-use crate::system::System;
+use crate::spec::system::System;
 use crate::world::rules::Cost;
 
 /// No place.
@@ -41,6 +41,11 @@ pub struct Caches {
 }
 
 impl Successor {
+    /// The place that took a step, if one did.
+    pub fn place(&self) -> Option<usize> {
+        (self.place != NOWHERE).then_some(usize::from(self.place))
+    }
+
     /// Turns the row before into this one's.
     pub fn apply<S: System>(&self, space: &Space<'_, S>, caches: &mut Caches, row: &mut [u32]) {
         let places = space.places.len();

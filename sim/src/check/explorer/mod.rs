@@ -20,6 +20,7 @@
 //! counterexample is as short as any.
 
 mod arena;
+mod bytes;
 mod checkpoint;
 mod costs;
 mod crew;
@@ -36,7 +37,7 @@ mod walk;
 use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -51,10 +52,12 @@ use self::settle::{MOST_ROUNDS, Settled, Settling, Tried};
 use self::sleep::Asleep;
 use self::space::Space;
 use self::table::{Arrival, Full, SHARDS, Shard, StateId, shard_of};
+use super::again;
 use super::{Broken, CheckOptions, CheckProgress, Found, Reductions, Stop, Unsettled};
-use crate::system::{NodeOf, System};
+use crate::spec::system::{NodeOf, System};
 use crate::world::rules::PANICKED;
-use crate::world::{Action, Rules, World};
+use crate::world::rules::Parted;
+use crate::world::{Action, Rules, Transition, World};
 
 /// So many pieces of a level are a block.
 const BLOCK: usize = 32;
@@ -62,6 +65,11 @@ const BLOCK: usize = 32;
 const PAUSE: Duration = Duration::from_millis(50);
 /// How often a search is saved, if it is.
 const SAVE_EVERY: Duration = Duration::from_secs(300);
+/// After so many steps from the rows of one piece it is looked whether the search must end: most have far fewer.
+const LOOK: usize = 1 << 20;
+/// What else may be wrong where worlds are taken for one that differ only in names.
+const OR_NOT_INTERCHANGEABLE: &str =
+    "; or members are not as interchangeable as the system says (--symmetry)";
 /// No state.
 const NONE: StateId = StateId::MAX;
 
@@ -126,8 +134,11 @@ pub fn explore<S: System>(
     let error = saved.1.err();
     // What must always hold comes first.
     let unsettled = search.unsettled.map(|state| (state, Broken::Settling));
-    let broken = search.broken.take().or(unsettled).map(|(state, broken)| (broken, search.path(state)));
-    let not_known = search.not_known.take().map(|(state, why)| (why, search.path(state)));
+    let (broken, not_known) = (search.broken.take().or(unsettled), search.not_known.take());
+    let mut parted = None;
+    let mut path = |state| search.path(state).map_err(|other| parted.get_or_insert(other).clone()).ok();
+    let broken = broken.and_then(|(state, broken)| Some((broken, path(state)?)));
+    let not_known = not_known.and_then(|(state, why)| Some((why, path(state)?)));
     Ok(Found {
         steps: search.steps,
         states: search.states,
@@ -136,6 +147,7 @@ pub fn explore<S: System>(
         seen: search.seen,
         stopped_by,
         broken,
+        parted,
         not_known,
         error,
     })
@@ -261,9 +273,17 @@ impl<S: System> Search<'_, S> {
                 self.shards.iter_mut().for_each(|shard| unlocked(shard).begin_level());
             }
             let block: Vec<_> = self.level.drain(..self.level.len().min(BLOCK)).collect();
-            if self.explore(&block).is_err() {
-                self.is_full = true;
-                return Some(Stop::capped("a full table"));
+            match self.explore(&block, options) {
+                Ok(Ok(())) => {}
+                Ok(Err(Full)) => {
+                    self.is_full = true;
+                    return Some(Stop::capped("a full table"));
+                }
+                Err(stop) => {
+                    // Nothing of the block was entered: whoever goes on begins with it.
+                    block.into_iter().rev().for_each(|rows| self.level.push_front(rows));
+                    return Some(stop);
+                }
             }
             if told.elapsed() >= PAUSE {
                 told = Instant::now();
@@ -293,7 +313,7 @@ impl<S: System> Search<'_, S> {
             if self.broken.is_none() {
                 after_block(self);
             }
-            if let Some(stop) = options.stop_after(self.steps) {
+            if let Some(stop) = self.space.rules.doubt().or_else(|| options.stop_after(self.steps)) {
                 return Some(stop);
             }
         }
@@ -378,13 +398,13 @@ impl<S: System> Search<'_, S> {
     }
 
     /// Explores a block, whatever number of threads there is in the same order.
-    fn explore(&mut self, block: &[Rows]) -> Result<(), Full> {
-        let mut chunks = self.expand(block);
+    fn explore(&mut self, block: &[Rows], options: &CheckOptions) -> Result<Result<(), Full>, Stop> {
+        let mut chunks = self.expand(block, options)?;
         let entered = self.record(&chunks);
         self.keep(block, &mut chunks);
         self.settle &= chunks.iter().all(|chunk| chunk.unsettled.is_none() && chunk.not_known.is_none());
         for chunk in &mut chunks {
-            self.steps += chunk.successors.len() + chunk.repeated;
+            self.steps += chunk.steps();
             self.states += chunk.rows.iter().map(Rows::len).sum::<usize>();
             self.seen |= chunk.seen;
             self.broken = self.broken.take().or(chunk.broken.take());
@@ -401,12 +421,12 @@ impl<S: System> Search<'_, S> {
             }
         }
         self.spare.append(&mut chunks);
-        entered
+        Ok(entered)
     }
 
-    /// Works out what follows each row.
-    fn expand(&mut self, block: &[Rows]) -> Vec<Chunk> {
-        let next = AtomicUsize::new(0);
+    /// Works out what follows each row. Where that is very much, it looks on the way whether the search must end.
+    fn expand(&mut self, block: &[Rows], options: &CheckOptions) -> Result<Vec<Chunk>, Stop> {
+        let (next, stopped, steps) = (AtomicUsize::new(0), OnceLock::new(), self.steps);
         let (space, spare) = (&self.space, Mutex::new(&mut self.spare));
         let is_starting = self.boots > 0;
         let shards: Vec<&Shard> = self.shards.iter_mut().map(|shard| &*unlocked(shard)).collect();
@@ -419,7 +439,16 @@ impl<S: System> Search<'_, S> {
                 chunk.clear();
                 let ids = (0..rows.len()).map(|number| rows.last(number));
                 chunk.asleep.extend(ids.map(|id| shards[id as usize % SHARDS].asleep(id)));
+                let mut looked = 0;
                 for number in 0..rows.len() {
+                    if chunk.steps() - looked >= LOOK {
+                        looked = chunk.steps();
+                        let stop = space.rules.doubt().or_else(|| options.stop_after(steps + looked));
+                        stop.into_iter().for_each(|stop| drop(stopped.set(stop)));
+                    }
+                    if stopped.get().is_some() {
+                        return;
+                    }
                     rows.get(number, &mut row);
                     chunk.states.push(row.pop().expect("a row ends with its state's number"));
                     let fingerprint = space.fingerprint(&row);
@@ -431,8 +460,11 @@ impl<S: System> Search<'_, S> {
         });
         let mut done: Vec<_> =
             self.crew.workers.iter_mut().flat_map(|worker| worker.done.drain(..)).collect();
+        if let Some(stop) = stopped.into_inner() {
+            return Err(stop);
+        }
         done.sort_unstable_by_key(|(piece, _)| *piece);
-        done.into_iter().map(|(_, chunk)| chunk).collect()
+        Ok(done.into_iter().map(|(_, chunk)| chunk).collect())
     }
 
     /// Enters what was found into the table, in order.
@@ -511,7 +543,7 @@ impl<S: System> Search<'_, S> {
     }
 
     /// The way to a state: the actions are found again by the fingerprints of what they lead to.
-    fn path(&mut self, mut state: StateId) -> Vec<Action<NodeOf<S>>> {
+    fn path(&mut self, mut state: StateId) -> Result<Vec<Action<NodeOf<S>>>, Parted> {
         let mut fingerprints = Vec::new();
         while state != NONE {
             let (fingerprint, parent) = lock(&self.shards[state as usize % SHARDS]).get(state);
@@ -519,30 +551,36 @@ impl<S: System> Search<'_, S> {
             state = parent;
         }
         fingerprints.reverse();
-        let worker = &mut self.crew.workers[0];
-        path(&self.space, &fingerprints, &mut |row| worker.fingerprint(&self.space, row))
+        path(&self.space, &fingerprints, &mut self.crew.workers[0])
     }
 }
 
-/// The actions that lead along these fingerprints, from before all boots.
+/// The actions that lead along these fingerprints, from before all boots. Each is taken again for it.
 fn path<S: System>(
     space: &Space<'_, S>,
     fingerprints: &[u64],
-    fingerprint_of: &mut dyn FnMut(&[u32]) -> u64,
-) -> Vec<Action<NodeOf<S>>> {
+    worker: &mut Worker<S>,
+) -> Result<Vec<Action<NodeOf<S>>>, Parted> {
     let mut world: World<S> = space.rules.before_boot();
     let mut successors = Vec::new();
     let mut actions = Vec::new();
     for &fingerprint in &fingerprints[1..] {
         space.rules.successors(&world, &mut successors);
-        let mut leads_there = |world: &World<S>| fingerprint_of(&space.row(world)) == fingerprint;
+        let mut leads_there = |world: &World<S>| worker.fingerprint(space, &space.row(world)) == fingerprint;
         let next = successors.drain(..).find(|transition| leads_there(&transition.next));
-        let next = next.expect("the rules lead from each state of a path to the next");
         successors.clear();
-        actions.push(next.action);
-        world = next.next;
+        let Some(Transition { action, next }) = next else {
+            let place = worker.place_that_led(space, &space.row(&world), fingerprint);
+            let mut lost = again::lost(space.rules, &actions, &world, place);
+            if worker.orbits.is_some() {
+                lost.again += OR_NOT_INTERCHANGEABLE;
+            }
+            return Err(lost);
+        };
+        actions.push(action);
+        world = next;
     }
-    actions
+    Ok(actions)
 }
 
 /// What is interchangeable in a system, if that is to count.
@@ -623,6 +661,27 @@ impl<S: System> Worker<S> {
         }
     }
 
+    /// Whose step has led from a row to this fingerprint, by what is remembered of it.
+    fn place_that_led(&mut self, space: &Space<'_, S>, row: &[u32], to: u64) -> Option<usize> {
+        let Self { menus, caches, .. } = self;
+        let mut led = None;
+        let mut found = |fingerprint, successor: Successor, _| {
+            if fingerprint == to {
+                led = led.or(successor.place());
+            }
+        };
+        let (fingerprint, asleep) = (space.fingerprint(row), Asleep::default());
+        for is_starting in [true, false] {
+            let mut expansion = Expansion { space, caches, row, fingerprint, asleep, found: &mut found };
+            if is_starting {
+                expansion.boots(menus);
+            } else {
+                expansion.all(menus);
+            }
+        }
+        led
+    }
+
     /// Whether the system settles from a row.
     fn settles(&mut self, space: &Space<'_, S>, row: &[u32], patience: usize) -> Result<(), Unsettled> {
         let Self { caches, settled, tried, .. } = self;
@@ -639,6 +698,11 @@ impl<S: System> Worker<S> {
 }
 
 impl Chunk {
+    /// How many steps were taken.
+    fn steps(&self) -> usize {
+        self.successors.len() + self.repeated
+    }
+
     /// Adds what follows the last of the piece's states so far.
     fn add(&mut self, fingerprint: u64, mut successor: Successor, asleep: Asleep) {
         successor.row = (self.states.len() - 1) as u16;

@@ -7,14 +7,16 @@
 
 use std::collections::HashMap;
 
-use coalmine_core::node::NodeId;
+use coalmine_core::disk::LossyDisk;
+use coalmine_core::node::{Effect, Node, NodeId};
 use foldhash::fast::FixedState;
 
 use super::parts::{hash_of_history, hash_of_packet, hash_of_slot};
 use super::space::Space;
-use crate::symmetry::{Names, Symmetry};
-use crate::system::{NodeOf, System};
-use crate::world::shared::fingerprint;
+use crate::fingerprint::fingerprint;
+use crate::spec::symmetry::{Names, Symmetry};
+use crate::spec::system::{NodeOf, System};
+use crate::world::{Packet, Slot};
 
 /// So many results are remembered; then all are forgotten.
 const REMEMBERED: usize = 1 << 20;
@@ -143,5 +145,41 @@ impl<S: System> Orbits<S> {
             sum = sum.wrapping_add(hash);
         }
         fingerprint(&sum)
+    }
+}
+
+impl<N: Node, H> Symmetry<N, H> {
+    /// A place with the new names.
+    pub(crate) fn slot(&self, slot: &Slot<N>, names: &Names) -> Slot<N> {
+        let mut disk = LossyDisk::default();
+        slot.disk.written().iter().for_each(|record| disk.append((self.record)(record, names)));
+        disk.sync(slot.disk.durable().len());
+        let host = slot.host.as_ref().map(|host| {
+            let timer = |timer: &N::Timer| (self.timer)(timer, names);
+            host.renamed((self.node)(host.node(), names), timer, |effect| self.effect(effect, names))
+        });
+        let (told_early, panic) = (slot.told_early.clone(), slot.panic.clone());
+        Slot { host, disk, lives: slot.lives, told_early, panic }
+    }
+
+    /// A packet with the new names.
+    pub(crate) fn packet(&self, packet: &Packet<N>, names: &Names) -> Packet<N> {
+        let message = (self.message)(&packet.message, names);
+        Packet { from: names.of(packet.from), to: names.of(packet.to), message }
+    }
+
+    fn effect(&self, effect: &Effect<N>, names: &Names) -> Effect<N> {
+        match effect {
+            Effect::Append(record) => Effect::Append((self.record)(record, names)),
+            Effect::Send { to, message } => {
+                Effect::Send { to: names.of(*to), message: (self.message)(message, names) }
+            }
+            Effect::Observe(fact) => Effect::Observe((self.fact)(fact, names)),
+            Effect::SetTimer { timer, delay } => {
+                Effect::SetTimer { timer: (self.timer)(timer, names), delay: *delay }
+            }
+            Effect::CancelTimer(timer) => Effect::CancelTimer((self.timer)(timer, names)),
+            Effect::Reply { .. } | Effect::Publish(_) | Effect::WhenDurable(_) => effect.clone(),
+        }
     }
 }

@@ -4,13 +4,13 @@ use std::hash::Hash;
 use std::sync::OnceLock;
 
 use coalmine_core::node::{Node, NodeId};
-use coalmine_core::told::Heard;
+use coalmine_core::observation::Heard;
 use serde::{Deserialize, Serialize};
 
 use super::costs::Costs;
-use crate::faults::Directions;
+use crate::fingerprint::fingerprint;
+use crate::spec::faults::Directions;
 use crate::world::rules::Cost;
-use crate::world::shared::fingerprint;
 use crate::world::{Packet, Slot, Spent};
 
 /// The number of no packets, and of no facts.

@@ -2,7 +2,7 @@
 
 use std::io::{self, Read, Write};
 
-use super::checkpoint::{read_number, unsound, write_number};
+use super::bytes::{read_number, unsound, write_number};
 
 /// So many rows are explored by one thread in one go.
 pub const ROWS: usize = 512;

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{OnceLock, PoisonError, RwLock};
 
 use coalmine_core::node::{Effect, NodeId, variant_name};
-use coalmine_core::told::Heard;
+use coalmine_core::observation::Heard;
 use foldhash::fast::FixedState;
 
 use super::arena::Interner;
@@ -20,12 +20,13 @@ use super::parts::{
     OriginCause, Outcome, Packets, Part, Past, Sent, hash_of, hash_of_history, hash_of_packet, hash_of_slot,
 };
 use crate::check::Reductions;
-use crate::faults::Directions;
+use crate::fingerprint::fingerprint;
 use crate::panics::Panic;
-use crate::system::{NodeOf, System};
+use crate::spec::faults::Directions;
+use crate::spec::limits::Network;
+use crate::spec::system::{NodeOf, System};
 use crate::world::rules::{Cost, Crashes, Kept, Way, heard, kept};
-use crate::world::shared::fingerprint;
-use crate::world::{Action, Network, Packet, Rules, Slot, Spent, Step, World};
+use crate::world::{Action, Packet, Rules, Slot, Spent, Step, World};
 
 /// A system, taken apart.
 pub struct Space<'r, S: System> {

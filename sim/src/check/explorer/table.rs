@@ -5,7 +5,7 @@
 
 use std::io::{self, Read, Write};
 
-use super::checkpoint::{read_number, unsound, write_number};
+use super::bytes::{read_number, unsound, write_number};
 use super::sleep::Asleep;
 
 /// How many shards there are: two to the power of this.

@@ -19,7 +19,7 @@ use super::space::Space;
 use super::table::{Arrival, SHARDS, Shard, shard_of};
 use super::{NONE, PAUSE, Worker, broken, lock, path};
 use crate::check::{Broken, CheckOptions, CheckProgress, End, Found, Stop, Unsettled};
-use crate::system::System;
+use crate::spec::system::System;
 use crate::world::{Rules, Spent};
 
 /// How long a walk may be if nobody says.
@@ -73,7 +73,8 @@ pub fn walk<S: System>(
             told = Instant::now();
             progress(CheckProgress { unique_states, depth, frontier: None });
         }
-        if let Some(Stop { end, why }) = options.stop_after(walks.steps.load(Ordering::Relaxed)) {
+        let stop = rules.doubt().or_else(|| options.stop_after(walks.steps.load(Ordering::Relaxed)));
+        if let Some(Stop { end, why }) = stop {
             let why = format!("{why}, after the walks of seeds {}..{next}", seeds.start);
             stopped_by = Stop { end, why };
             break;
@@ -81,9 +82,13 @@ pub fn walk<S: System>(
     }
     let failed = lock(&walks.failed).take();
     let not_known = lock(&walks.not_known).take();
-    let path = |way: Vec<u64>| path(&walks.space, &way, &mut |row| walks.space.fingerprint(row));
-    let broken = failed.map(|(_, broken, way)| (broken, path(way)));
-    let not_known = not_known.map(|(_, why, way)| (why, path(way)));
+    let mut parted = None;
+    let mut path = |way: Vec<u64>| {
+        let path = path(&walks.space, &way, &mut crew.workers[0]);
+        path.map_err(|other| parted.get_or_insert(other).clone()).ok()
+    };
+    let broken = failed.and_then(|(_, broken, way)| Some((broken, path(way)?)));
+    let not_known = not_known.and_then(|(_, why, way)| Some((why, path(way)?)));
     Found {
         steps: walks.steps.into_inner(),
         states: walks.states.into_inner(),
@@ -93,6 +98,7 @@ pub fn walk<S: System>(
         error: None,
         stopped_by: Some(stopped_by),
         broken,
+        parted,
         not_known,
     }
 }

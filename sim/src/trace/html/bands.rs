@@ -5,7 +5,7 @@ use std::time::Duration;
 use coalmine_core::node::NodeId;
 
 use super::page::{Band, BandKind, Step};
-use crate::faults::{Directions, Fault, directions};
+use crate::spec::faults::{Directions, Fault, directions};
 use crate::trace::text::tell_cut;
 
 /// The bands of a run, as it is read.

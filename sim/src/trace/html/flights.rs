@@ -3,8 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use super::page::{Fate, Flight, Touch, TouchKind};
-use crate::trace::NOBODY_THERE;
+use super::page::{End, Flight, Touch, TouchKind};
+use crate::trace::Fate;
 
 /// Messages, requests and answers.
 #[derive(Default)]
@@ -25,27 +25,26 @@ impl Flights {
     pub fn sent(&mut self, receiver_is_up: bool, flight: Flight) -> usize {
         let place = self.all.len();
         let will_arrive = receiver_is_up || self.outlive_nodes;
-        self.all
-            .push(Flight { fate: if will_arrive { Fate::Unknown } else { Fate::ReceiverDown }, ..flight });
+        self.all.push(Flight { end: if will_arrive { End::Unknown } else { End::ReceiverDown }, ..flight });
         self.numbered.push(place);
         self.under_way.insert(place);
         place
     }
 
     /// The network has done something to the send of this number, at this step.
-    pub fn touched(&mut self, send: Option<u64>, fate: &str, step: usize) -> Option<usize> {
+    pub fn touched(&mut self, send: Option<u64>, fate: Fate, step: usize) -> Option<usize> {
         let place = self.place(send)?;
+        let Some(what) = kind_of(fate) else { return Some(place) };
         let flight = &mut self.all[place];
-        let what = kind_of(fate);
         flight.touches.push(Touch { step, what });
         let copies = flight.touches.iter().any(|touch| touch.what == TouchKind::Doubled).into();
         let gone = |touch: &&Touch| matches!(touch.what, TouchKind::Lost | TouchKind::CutOff);
         let gone = flight.touches.iter().filter(gone).count() + flight.received.len();
         if flight.received.is_empty() {
             match what {
-                TouchKind::Lost if fate == NOBODY_THERE => flight.fate = Fate::ReceiverDown,
-                TouchKind::Lost => flight.fate = Fate::Lost,
-                TouchKind::CutOff => flight.fate = Fate::CutOff,
+                TouchKind::Lost if fate == Fate::NobodyThere => flight.end = End::ReceiverDown,
+                TouchKind::Lost => flight.end = End::Lost,
+                TouchKind::CutOff => flight.end = End::CutOff,
                 TouchKind::HeldBack | TouchKind::Clogged | TouchKind::Doubled => {}
             }
         }
@@ -60,7 +59,7 @@ impl Flights {
         let place = self.place(send)?;
         let flight = &mut self.all[place];
         flight.received.push(step);
-        flight.fate = Fate::Arrived;
+        flight.end = End::Arrived;
         self.under_way.remove(&place);
         Some(place)
     }
@@ -73,8 +72,8 @@ impl Flights {
         for place in std::mem::take(&mut self.under_way) {
             let flight = &mut self.all[place];
             match lane {
-                lane if lane == flight.to => flight.fate = Fate::ReceiverDown,
-                lane if lane == flight.from => flight.fate = Fate::SenderDown,
+                lane if lane == flight.to => flight.end = End::ReceiverDown,
+                lane if lane == flight.from => flight.end = End::SenderDown,
                 _ => drop(self.under_way.insert(place)),
             }
         }
@@ -85,17 +84,14 @@ impl Flights {
     }
 }
 
-/// What the network's word for it means.
-fn kind_of(fate: &str) -> TouchKind {
-    if fate.contains("twice") {
-        TouchKind::Doubled
-    } else if fate.contains("lost") || fate == NOBODY_THERE {
-        TouchKind::Lost
-    } else if fate.contains("cut off") {
-        TouchKind::CutOff
-    } else if fate.contains("clog") {
-        TouchKind::Clogged
-    } else {
-        TouchKind::HeldBack
+/// What the page shows of it; nothing if the frame was not touched.
+fn kind_of(fate: Fate) -> Option<TouchKind> {
+    match fate {
+        Fate::Passes => None,
+        Fate::Lost | Fate::LostInReset | Fate::NobodyThere => Some(TouchKind::Lost),
+        Fate::CutOff => Some(TouchKind::CutOff),
+        Fate::Doubled => Some(TouchKind::Doubled),
+        Fate::Clogged => Some(TouchKind::Clogged),
+        Fate::HeldBack => Some(TouchKind::HeldBack),
     }
 }

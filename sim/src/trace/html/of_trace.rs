@@ -7,14 +7,15 @@ use coalmine_real::transport::Envelope;
 
 use super::bands::Bands;
 use super::flights::Flights;
-use super::page::{Act, ActKind, Ending, Fate, Flight, Kind, Lane, Outage, Page, Step};
+use super::page::{Act, ActKind, End, Ending, Flight, Kind, Lane, Outage, Page, Step};
 use super::planned::planned;
 use super::states::States;
-use crate::faults::Fault;
-use crate::plan::Plan;
-use crate::run::Verdict;
-use crate::trace::text::{HEALED, tell_cut, tell_effect, tell_event, tell_killed};
-use crate::trace::{Entry, Happening, turn};
+use crate::panics::told;
+use crate::spec::faults::Fault;
+use crate::spec::plan::Plan;
+use crate::spec::verdict::Verdict;
+use crate::trace::text::{HEALED, tell_cut, tell_effect, tell_event, tell_fate, tell_killed};
+use crate::trace::{Entry, Fate, Happening, turn};
 
 /// What a trace does not say about its run.
 pub struct About<'a, N: Node> {
@@ -118,9 +119,9 @@ struct Reader<'a, N: Node> {
     armed: BTreeMap<(NodeId, &'a N::Timer), usize>,
     /// What clients ask, while it is under way. (Whoever asks again is not seen to: what a node takes may have no
     /// beginning.)
-    requests: BTreeMap<(NodeId, String), usize>,
+    requests: BTreeMap<(NodeId, RequestId), usize>,
     /// What clients are answered, while it is under way.
-    replies: BTreeMap<(NodeId, String), usize>,
+    replies: BTreeMap<(NodeId, RequestId), usize>,
 }
 
 impl<'a, N: Node> Reader<'a, N> {
@@ -207,17 +208,17 @@ impl<'a, N: Node> Reader<'a, N> {
             }
             Happening::Frame { from, to, fate, bytes } => {
                 step.kind = Kind::Network;
-                self.touches((*from, *to), send, fate, bytes, &mut step);
+                self.touches((*from, *to), send, *fate, bytes, &mut step);
             }
-            Happening::Asked { to, what } => {
-                (step.kind, step.lane, step.text) = (Kind::Asked, Some(CLIENT), what.clone());
-                let flight = self.call(CLIENT, self.lane(*to), "request", what);
-                self.requests.insert((*to, first_word(what)), flight);
+            Happening::Asked { to, call } => {
+                (step.kind, step.lane, step.text) = (Kind::Asked, Some(CLIENT), call.to_string());
+                let flight = self.call(CLIENT, self.lane(*to), "request", &step.text);
+                self.requests.insert((*to, call.id), flight);
                 step.flight = Some(flight);
             }
-            Happening::Answered { from, what } => {
-                (step.kind, step.lane, step.text) = (Kind::Answered, Some(CLIENT), what.clone());
-                step.flight = self.replies.remove(&(*from, first_word(what)));
+            Happening::Answered { from, call } => {
+                (step.kind, step.lane, step.text) = (Kind::Answered, Some(CLIENT), call.to_string());
+                step.flight = self.replies.remove(&(*from, call.id));
                 step.cause = self.lands(step.flight);
             }
             Happening::Complained { node, what } => {
@@ -273,14 +274,14 @@ impl<'a, N: Node> Reader<'a, N> {
             Event::Message { from, message } => {
                 step.kind = Kind::Message;
                 step.name = variant_name(message);
-                step.text = N::tell(Word::Message(message));
+                step.text = told::<N>(Word::Message(message));
                 let number = self.steps.len();
                 let flight = self.flights.received(send, number).unwrap_or_else(|| {
                     // It was sent where the trace does not see it.
                     let (from, to) = (self.lane(*from), self.lane(node));
                     self.flights.all.push(Flight {
                         received: vec![number],
-                        fate: Fate::Arrived,
+                        end: End::Arrived,
                         ..flight(from, to, None, &step.name, &step.text)
                     });
                     self.flights.all.len() - 1
@@ -291,14 +292,14 @@ impl<'a, N: Node> Reader<'a, N> {
             Event::Timer(timer) => {
                 step.kind = Kind::Timer;
                 step.name = variant_name(timer);
-                step.text = N::tell(Word::Timer(timer));
+                step.text = told::<N>(Word::Timer(timer));
                 step.cause = self.armed.remove(&(node, timer));
             }
             Event::Request { id, request } => {
                 step.kind = Kind::Request;
                 step.name = variant_name(request);
-                step.text = format!("{id} {}", N::tell(Word::Request(request)));
-                step.flight = self.requests.remove(&(node, id.to_string()));
+                step.text = format!("{id} {}", told::<N>(Word::Request(request)));
+                step.flight = self.requests.remove(&(node, *id));
                 step.cause = self.lands(step.flight);
             }
             Event::Durable(_) => (step.kind, step.text) = (Kind::Durable, tell_event(event)),
@@ -312,26 +313,26 @@ impl<'a, N: Node> Reader<'a, N> {
             let (kind, text, flight) = match effect {
                 Effect::Append(record) => {
                     self.writers.entry(node).or_default().push(Some(number));
-                    (ActKind::Append, N::tell(Word::Record(record)), None)
+                    (ActKind::Append, told::<N>(Word::Record(record)), None)
                 }
                 Effect::Send { to, message } => {
-                    let text = N::tell(Word::Message(message));
+                    let text = told::<N>(Word::Message(message));
                     let name = variant_name(message);
                     let flight = flight(self.lane(node), self.lane(*to), Some(number), &name, &text);
                     let up = self.up.get(to).copied().unwrap_or(true);
                     (ActKind::Send, text, Some(self.flights.sent(up, flight)))
                 }
                 Effect::Reply { to, reply } => {
-                    let text = N::tell(Word::Reply(reply));
+                    let text = told::<N>(Word::Reply(reply));
                     (ActKind::Reply, text, Some(self.answer(node, *to, &variant_name(reply), reply)))
                 }
-                Effect::Observe(fact) => (ActKind::Fact, N::tell(Word::Fact(fact)), None),
+                Effect::Observe(fact) => (ActKind::Fact, told::<N>(Word::Fact(fact)), None),
                 Effect::SetTimer { timer, delay } => {
                     self.armed.insert((node, timer), number);
-                    let text = format!("{} {}", N::tell(Word::Timer(timer)), tell_delay(*delay));
+                    let text = format!("{} {}", told::<N>(Word::Timer(timer)), tell_delay(*delay));
                     (ActKind::Arm, text, None)
                 }
-                Effect::CancelTimer(timer) => (ActKind::Disarm, N::tell(Word::Timer(timer)), None),
+                Effect::CancelTimer(timer) => (ActKind::Disarm, told::<N>(Word::Timer(timer)), None),
                 Effect::Publish(_) => (ActKind::Publish, "a new view".into(), None),
                 Effect::WhenDurable(_) => continue, // the host answers it, nothing leaves
             };
@@ -341,8 +342,8 @@ impl<'a, N: Node> Reader<'a, N> {
     }
 
     fn answer(&mut self, node: NodeId, to: RequestId, name: &str, reply: &N::Reply) -> usize {
-        let flight = self.call(self.lane(node), CLIENT, name, &N::tell(Word::Reply(reply)));
-        self.replies.insert((node, to.to_string()), flight);
+        let flight = self.call(self.lane(node), CLIENT, name, &told::<N>(Word::Reply(reply)));
+        self.replies.insert((node, to), flight);
         flight
     }
 
@@ -356,7 +357,7 @@ impl<'a, N: Node> Reader<'a, N> {
     fn lands(&mut self, flight: Option<usize>) -> Option<usize> {
         let flight = &mut self.flights.all[flight?];
         flight.received.push(self.steps.len());
-        flight.fate = Fate::Arrived;
+        flight.end = End::Arrived;
         flight.sent
     }
 
@@ -364,7 +365,7 @@ impl<'a, N: Node> Reader<'a, N> {
         &mut self,
         (from, to): (NodeId, NodeId),
         send: Option<u64>,
-        fate: &str,
+        fate: Fate,
         bytes: &[u8],
         step: &mut Step,
     ) {
@@ -375,11 +376,11 @@ impl<'a, N: Node> Reader<'a, N> {
         let what = match &frame {
             Some(frame) => {
                 step.name = variant_name(&frame.message);
-                N::tell(Word::Message(&frame.message))
+                told::<N>(Word::Message(&frame.message))
             }
             None => format!("{} bytes", bytes.len()),
         };
-        step.text = format!("{from} → {to} {fate}: {what}");
+        step.text = format!("{from} → {to} {}: {what}", tell_fate(fate));
         step.quiet = step.cause.is_some_and(|sender| self.steps[sender].quiet);
     }
 
@@ -418,27 +419,23 @@ impl<'a, N: Node> Reader<'a, N> {
 
 fn flight(from: usize, to: usize, sent: Option<usize>, name: &str, text: &str) -> Flight {
     let (name, text) = (name.to_owned(), text.to_owned());
-    Flight { from, to, name, text, sent, touches: Vec::new(), received: Vec::new(), fate: Fate::Unknown }
+    Flight { from, to, name, text, sent, touches: Vec::new(), received: Vec::new(), end: End::Unknown }
 }
 
 /// What a node never comes to; it sends nothing on its way.
 fn prevented_act<N: Node>(effect: &Effect<N>) -> Option<Act> {
     let (kind, text) = match effect {
-        Effect::Append(record) => (ActKind::Append, N::tell(Word::Record(record))),
+        Effect::Append(record) => (ActKind::Append, told::<N>(Word::Record(record))),
         Effect::Send { to, message } => {
-            (ActKind::Send, format!("{} to {to}", N::tell(Word::Message(message))))
+            (ActKind::Send, format!("{} to {to}", told::<N>(Word::Message(message))))
         }
-        Effect::Reply { reply, .. } => (ActKind::Reply, N::tell(Word::Reply(reply))),
-        Effect::Observe(fact) => (ActKind::Fact, N::tell(Word::Fact(fact))),
+        Effect::Reply { reply, .. } => (ActKind::Reply, told::<N>(Word::Reply(reply))),
+        Effect::Observe(fact) => (ActKind::Fact, told::<N>(Word::Fact(fact))),
         Effect::Publish(_) | Effect::SetTimer { .. } | Effect::CancelTimer(_) | Effect::WhenDurable(_) => {
             return None;
         }
     };
     Some(Act { kind, text, flight: None })
-}
-
-fn first_word(text: &str) -> String {
-    text.split_whitespace().next().unwrap_or_default().to_owned()
 }
 
 fn tell_crash(kept: usize, lost: usize, torn_bytes: usize) -> String {

@@ -180,7 +180,8 @@ pub struct Flight {
     /// The steps at which it was received: two for a duplicate.
     pub received: Vec<usize>,
     /// What became of it.
-    pub fate: Fate,
+    #[serde(rename = "fate")]
+    pub end: End,
 }
 
 /// The network does something to a message.
@@ -211,7 +212,7 @@ pub enum TouchKind {
 /// What became of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Fate {
+pub enum End {
     /// It arrived.
     Arrived,
     /// The network lost it.

@@ -5,9 +5,10 @@ use std::time::Duration;
 use coalmine_core::node::{Node, Word};
 
 use super::page::{PlanItem, Planned};
-use crate::plan::{Links, Plan, PlanStep, What, When};
+use crate::panics::told;
+use crate::spec::plan::{Links, Plan, PlanStep, What, When};
 use crate::trace::text::HEALED;
-use crate::trace::{Entry, Happening};
+use crate::trace::{Call, Entry, Happening};
 
 /// What has its time happens at most so much later.
 const GRAIN: Duration = Duration::from_millis(2);
@@ -54,8 +55,8 @@ fn item<N: Node>(
             (true, find(since, until, &|what| matches!(what, Happening::Fault(it) if it == fault)))
         }
         What::Ask { to, id, request } => {
-            let asked = format!("{id} {}", N::tell(Word::Request(request)));
-            let is_it = |what: &Happening<N>| matches!(what, Happening::Asked { to: whom, what } if whom == to && *what == asked);
+            let asked = Call { id: *id, what: told::<N>(Word::Request(request)) };
+            let is_it = |what: &Happening<N>| matches!(what, Happening::Asked { to: whom, call } if whom == to && *call == asked);
             (false, find(since, until, &is_it))
         }
     };

@@ -22,10 +22,11 @@ use std::collections::{BTreeSet, VecDeque};
 use coalmine_core::disk::LossyDisk;
 use coalmine_core::node::NodeId;
 
-use super::{Action, Rules, Step, Transition};
-use crate::faults::Directions;
-use crate::system::{ConfigOf, NodeOf, System};
-use crate::world::shared::{Shared, fingerprint};
+use super::{Action, MOST_WAYS, Rules, Step, Transition};
+use crate::fingerprint::fingerprint;
+use crate::spec::faults::Directions;
+use crate::spec::system::{ConfigOf, NodeOf, System};
+use crate::world::shared::Shared;
 use crate::world::{Slot, Spent, World};
 
 /// What has happened, in order.
@@ -127,6 +128,10 @@ impl<S: System> Rules<S> {
                 let verdict = boot.next.verdict;
                 if !known.insert(fingerprint(&boot.next)) {
                     continue;
+                }
+                if known.len() > MOST_WAYS {
+                    self.boots_in_too_many_ways();
+                    return starts;
                 }
                 let way: Vec<_> = way.iter().cloned().chain([boot.action]).collect();
                 starts.seen |= verdict;

@@ -1,8 +1,10 @@
 //! How one world becomes the next: what may happen, and what comes of it. `steps` says how a node may take a step,
-//! `boots` how all begins, `limits` how much of everything may happen, `tell` what it is called.
+//! `again` what shows that it does not follow from the
+//! step, `boots` how all begins, `limits` how much of everything may happen, `tell` what it is called.
 
+mod again;
 mod boots;
-mod limits;
+mod costs;
 mod steps;
 mod tell;
 
@@ -12,19 +14,22 @@ use std::sync::OnceLock;
 
 use coalmine_core::host::Host;
 use coalmine_core::node::{Effect, Node, NodeId};
+use coalmine_core::observation::Heard;
 use coalmine_core::observation::{History, Invariant, Observation, Observed, Witness};
-use coalmine_core::told::Heard;
 
+pub use self::again::Parted;
 pub(crate) use self::boots::tells_boots;
-pub(crate) use self::limits::Cost;
-pub use self::limits::{Disk, Limits, Network};
+pub(crate) use self::costs::Cost;
+pub use self::steps::MOST_WAYS;
 pub(crate) use self::steps::{Crashes, Way, kept};
 use super::shared::Shared;
 use super::{Packet, Slot, World};
-use crate::faults::Directions;
 use crate::panics::{Panic, catch};
-use crate::sound;
-use crate::system::{Armed, ConfigOf, NodeOf, Operation, System, invariants_of, timers_are_armed};
+use crate::spec::faults::Directions;
+use crate::spec::limits::Limits;
+use crate::spec::limits::Network;
+use crate::spec::sound;
+use crate::spec::system::{Armed, ConfigOf, NodeOf, Operation, System, invariants_of, timers_are_armed};
 
 /// The bit of a verdict which says that something panicked.
 pub(crate) const PANICKED: u64 = 1 << 63;
@@ -56,6 +61,8 @@ pub struct Rules<S: System> {
     pub(crate) from_boot: bool,
     /// The timers that members arm when they boot, from their first disks or from empty ones.
     pub(crate) armed_first: OnceLock<Armed<S>>,
+    /// What was found of steps that were taken twice.
+    pub(crate) again: again::Again,
 }
 
 /// Something that happens.
@@ -181,6 +188,7 @@ impl<S: System> Rules<S> {
             every_crash_point: false,
             from_boot: false,
             armed_first: OnceLock::new(),
+            again: again::Again::default(),
         }
     }
 

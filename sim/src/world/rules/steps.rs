@@ -9,21 +9,22 @@ use coalmine_core::host::Host;
 use coalmine_core::node::{Effect, Event, Node};
 use coalmine_core::told::told_early;
 
-use super::limits::Disk;
 use super::{CrashPoint, Kept, Rules, Step};
 use crate::panics::{Panic, catch};
-use crate::system::{ConfigOf, NodeOf, Operation, System};
+use crate::spec::limits::Disk;
+use crate::spec::system::{ConfigOf, NodeOf, Operation, System};
 use crate::world::{Packet, Slot};
 
 /// What one step of a node did.
+#[derive(PartialEq)]
 pub(super) struct Ran<N: Node> {
-    slot: Slot<N>,
+    pub(super) slot: Slot<N>,
     /// The disk without what this step wrote: where a crash within the step begins to count.
     disk_before: LossyDisk<N::Record>,
     /// All effects in program order; a record that the disk has made durable at once follows its write.
-    effects: Vec<Effect<N>>,
+    pub(super) effects: Vec<Effect<N>>,
     /// For each question the node asked: how many answers there were.
-    asked: Vec<u32>,
+    pub(super) asked: Vec<u32>,
     /// The first effect that tells too early, and what is wrong with it.
     early: Option<(usize, Box<str>)>,
 }
@@ -39,6 +40,8 @@ pub(crate) struct Way<N: Node> {
     pub effects: Vec<Effect<N>>,
 }
 
+/// In how many ways a step may go: by what is chosen in it, and by where it crashes.
+pub const MOST_WAYS: usize = 100_000;
 /// How many records a step may write where disks sync at once.
 const MOST_WRITES: usize = 1_000;
 
@@ -65,19 +68,38 @@ impl<S: System> Rules<S> {
             Step::Ask(index) => self.is_followed(*index),
             Step::Deliver { .. } | Step::Fire(_) | Step::Flush => false,
         };
-        let mut choices = Vec::new();
+        let (mut choices, mut asked) = (Vec::new(), Vec::new());
+        let mut left = MOST_WAYS;
         while let Some(ran) = self.run(slot, place, step, &choices) {
+            // The script before asked the same up to here.
+            if ran.asked.get(..choices.len()) != asked.get(..choices.len()) {
+                return self.differs(place, step, &choices, tell_asked(&asked, &ran.asked));
+            } else if self.again.is_asked() {
+                self.compare(place, step, &choices, &ran, self.run(slot, place, step, &choices).as_ref());
+            }
             choices.resize(ran.asked.len(), 0);
+            let mut too_many = false;
+            let mut each = |crash| {
+                too_many = left == 0;
+                if !too_many {
+                    left -= 1;
+                    each(self.finish(&ran, choices.clone(), crash));
+                }
+            };
             self.crash_points(crashes, ran.disk_before.unsynced(), &ran.effects, opens, |point| {
-                each(self.finish(&ran, choices.clone(), Some(point)));
+                each(Some(point));
             });
-            each(self.finish(&ran, choices.clone(), None));
+            each(None);
+            if too_many {
+                return self.goes_too_many_ways(place, step);
+            }
             // The next script in order: raise the last answer that can be raised, drop what follows.
-            while choices.last().is_some_and(|&last| last + 1 == ran.asked[choices.len() - 1]) {
+            while choices.last().is_some_and(|&last| last + 1 >= ran.asked[choices.len() - 1]) {
                 choices.pop();
             }
             let Some(last) = choices.last_mut() else { return };
             *last += 1;
+            asked = ran.asked;
         }
     }
 
@@ -148,12 +170,14 @@ impl<S: System> Rules<S> {
         let (mut asked, mut effects) = (Vec::new(), Vec::new());
         let mut choose = |n| {
             asked.push(n);
-            choices.get(asked.len() - 1).copied().unwrap_or(0)
+            let chosen = choices.get(asked.len() - 1).copied().unwrap_or(0);
+            // Whoever asks for it sees by what was asked that this is another question.
+            if chosen < n { chosen } else { 0 }
         };
         let reacted = catch(|| self.react(&mut slot, place, step, &mut choose, &mut effects));
         let survives = || effects.iter().try_for_each(survives).map_err(Panic::without_place);
         let reacted = reacted
-            .and_then(|()| survives())
+            .and_then(|()| catch(survives)?)
             .and_then(|()| catch(|| self.first_told_early(&self.members[place].1, &disk_before, &effects)));
         let early = reacted.unwrap_or_else(|panic| {
             effects.clear();
@@ -333,4 +357,17 @@ impl<N: Node> Slot<N> {
         self.host = None;
         self.panic = Some(Arc::new(panic));
     }
+}
+
+/// How the questions of two runs differ: by the numbers of answers.
+pub(super) fn tell_asked(once: &[u32], again: &[u32]) -> (String, String) {
+    let told = |asked: &[u32]| {
+        let asked: Vec<_> = asked.iter().map(ToString::to_string).collect();
+        if asked.is_empty() {
+            "it chose nothing".into()
+        } else {
+            format!("it chose among {}", asked.join(", then "))
+        }
+    };
+    (told(once), told(again))
 }

@@ -1,16 +1,17 @@
 //! Actions in words.
 
-use coalmine_core::node::{Node, Word};
+use coalmine_core::node::Word;
 
 use super::{Action, CrashPoint, Kept, Rules, Step};
-use crate::system::{NodeOf, System};
+use crate::panics::told;
+use crate::spec::system::{NodeOf, System};
 use crate::world::Packet;
 
 impl<S: System> Rules<S> {
     /// An action in words.
     pub fn tell(&self, action: &Action<NodeOf<S>>) -> String {
         let name = |place: usize| self.members[place].0;
-        let tell = |word| NodeOf::<S>::tell(word);
+        let tell = |word| told::<NodeOf<S>>(word);
         match action {
             Action::Drop(Packet { from, to, message }) => {
                 format!("{from} → {to} is lost: {}", tell(Word::Message(message)))

@@ -6,9 +6,10 @@
 use super::Settling;
 use crate::check::Unsettled;
 use crate::check::explorer::space::Space;
-use crate::system::System;
-use crate::world::Limits;
-use coalmine_core::node::{Node, Word};
+use crate::panics::told;
+use crate::spec::limits::Limits;
+use crate::spec::system::System;
+use coalmine_core::node::Word;
 
 /// Of so many packets under way every part is lost in turn.
 const FEW: usize = 4;
@@ -159,7 +160,7 @@ impl<S: System> Space<'_, S> {
         }
         let tell = |&it: &usize| {
             let packet = &self.packets.get(under_way[it].packet).packet;
-            let message = S::Node::tell(Word::Message(&packet.message));
+            let message = told::<S::Node>(Word::Message(&packet.message));
             format!("{} → {}: {message}", packet.from, packet.to)
         };
         format!("{} lost", lost.iter().map(tell).collect::<Vec<_>>().join(" and "))

@@ -28,7 +28,7 @@ pub use self::settled::{MOST_ROUNDS, Settled, Tried};
 use super::expansion::Caches;
 use super::space::Space;
 use crate::check::{Reductions, Unsettled, resident_memory_bytes};
-use crate::system::System;
+use crate::spec::system::System;
 use crate::world::{Rules, World};
 
 /// How much memory a search may take besides: what grows for ever grows fast, if nodes write or remember.
@@ -71,7 +71,7 @@ struct Passed {
 
 impl<S: System> Settling<'_, '_, S> {
     /// Heals all, and goes on until the rounds repeat; whatever is [lost](losses) before one of them of what is under
-    /// way then. Whoever is [gone](crate::world::Limits::without) crashes first, and stays down.
+    /// way then. Whoever is [gone](crate::spec::limits::Limits::without) crashes first, and stays down.
     pub fn of(&mut self, row: &[u32]) -> Result<(), Unsettled> {
         let space = self.space;
         let limits = &space.rules.limits;
@@ -190,6 +190,9 @@ impl<S: System> Settling<'_, '_, S> {
         let mut todo: Vec<(u64, Vec<u32>)> = Vec::new();
         let mut script = Script::default();
         loop {
+            if self.space.rules.is_in_doubt() {
+                return Err(self.not_known("a step cannot be relied upon, or has no end", None, &row));
+            }
             if let Some(limit) = budget.ends() {
                 let before = passed.last().map(|before: &Passed| before.row.as_slice());
                 return Err(self.not_known(&limit, before, &row));

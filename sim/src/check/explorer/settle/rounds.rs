@@ -11,7 +11,7 @@ use crate::check::Unsettled;
 use crate::check::explorer::parts::{Cause, NO_PACKET, NOTHING, OfferKind, Outcome};
 use crate::check::explorer::space::Space;
 use crate::panics::Panic;
-use crate::system::{NodeOf, System};
+use crate::spec::system::{NodeOf, System};
 use crate::world::Step;
 
 /// What a round tells after each step: the row, whose step it was, and which.

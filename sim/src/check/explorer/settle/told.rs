@@ -2,7 +2,7 @@
 
 use super::rounds::Script;
 use super::{Passed, Settling};
-use crate::system::System;
+use crate::spec::system::System;
 use crate::world::Action;
 
 /// So many steps that lead there are told, and so many of the rounds that repeat.

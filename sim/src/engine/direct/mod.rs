@@ -1,0 +1,477 @@
+//! The `world` engine: steps the hosts directly, from one heap of events in virtual time. There are no tasks,
+//! no sockets and no bytes between the nodes, so it is many times faster than [`madsim`](crate::engine::madsim); plans,
+//! faults, invariants, traces and verdicts are the same.
+//!
+//! What a frame, a sync or a client's request takes is drawn from the same streams in the same ranges. Frames
+//! of one direction keep their order, as on a connection, unless they are delayed.
+
+mod agenda;
+mod clients;
+mod faults;
+mod network;
+mod place;
+
+use std::time::{Duration, Instant};
+
+use coalmine_core::codec::recording::Took;
+use coalmine_core::host::Host;
+use coalmine_core::node::{Delay, Effect, Event, Node, NodeId};
+use rand_chacha::ChaCha8Rng;
+
+use self::agenda::{Agenda, Due};
+use self::clients::Client;
+use self::network::Pipes;
+use self::place::{Armed, Place};
+use crate::engine::report::{RunOptions, RunReport};
+use crate::engine::shared::LOOK;
+use crate::engine::shared::disk::SYNC_FAILED;
+use crate::engine::shared::faults::{End, Lasting, end};
+use crate::engine::shared::network::Mood;
+use crate::engine::shared::watch::{Pulled, Watch, crashes, note_told_early};
+use crate::panics::catch;
+use crate::spec::faults::{Effect as FaultEffect, Fault};
+use crate::spec::plan::{Draw, Plan, Stream, What, When};
+use crate::spec::scenario::Scenario;
+use crate::spec::system::{NodeOf, System};
+use crate::spec::verdict::Verdict;
+use crate::trace::Happening;
+
+/// Runs one plan, which was checked, under one seed.
+pub(crate) fn run<S: System>(
+    scenario: &Scenario<S>,
+    plan: &Plan<NodeOf<S>>,
+    options: RunOptions,
+) -> RunReport<NodeOf<S>> {
+    let started = Instant::now();
+    let mut engine = match catch(|| Engine::new(scenario, plan, options)) {
+        Ok(engine) => engine,
+        Err(panic) => return RunReport::panicked(panic),
+    };
+    // A node that panics leaves the trace that led there.
+    let driven = catch(|| engine.drive());
+    let now = engine.agenda.time();
+    let verdict = driven.unwrap_or_else(|panic| {
+        engine.watch.panicked(now, panic.clone());
+        Verdict::Panicked(panic)
+    });
+    engine.watch.effects.merge(&engine.mood.effects);
+    let mut report = engine.watch.finish(verdict, now);
+    report.wall = started.elapsed();
+    report
+}
+
+struct Engine<'a, S: System> {
+    scenario: &'a Scenario<S>,
+    plan: &'a Plan<NodeOf<S>>,
+    system: S,
+    watch: Watch<S>,
+    agenda: Agenda<Task<NodeOf<S>>>,
+    places: Vec<Place<NodeOf<S>>>,
+    /// How many places stand still.
+    paused: usize,
+    /// What the plan does to nodes that lasts.
+    lasting: Lasting,
+    mood: Mood,
+    pipes: Pipes<NodeOf<S>>,
+    clients: Vec<Client<NodeOf<S>>>,
+    disk_draws: ChaCha8Rng,
+    timer_draws: ChaCha8Rng,
+    /// Numbers the timers.
+    armed: u64,
+    /// What the node has done that takes a step; else empty.
+    effects: Vec<Effect<NodeOf<S>>>,
+    healed: bool,
+}
+
+/// Something that is to happen, apart from frames.
+enum Task<N: Node> {
+    /// The timer of this number fires, if it is still armed.
+    Fire {
+        place: usize,
+        number: u64,
+    },
+    /// A sync is done.
+    Synced {
+        place: usize,
+        life: u64,
+        upto: usize,
+    },
+    /// A node boots.
+    Boot {
+        place: usize,
+        life: u64,
+    },
+    /// A client's request arrives.
+    Request {
+        client: usize,
+    },
+    /// A client's answer arrives.
+    Answer {
+        client: usize,
+        reply: N::Reply,
+    },
+    /// A client asks again, unless it has been answered or has asked again already.
+    Retry {
+        client: usize,
+        attempt: u32,
+    },
+    /// The time of a step of the plan has come.
+    Do(usize),
+    Restart(usize),
+    /// A fault that lasts ends.
+    End(End),
+    /// The safety phase ends.
+    Heal,
+    /// Has it converged?
+    Look,
+}
+
+impl<'a, S: System> Engine<'a, S> {
+    fn new(scenario: &'a Scenario<S>, plan: &'a Plan<NodeOf<S>>, options: RunOptions) -> Self {
+        let system = scenario.system_of(plan).expect("plans are checked");
+        let members = system.members();
+        let places: Vec<_> = members.into_iter().map(|(id, config)| Place::new(id, config)).collect();
+        let mut engine = Self {
+            watch: Watch::new(&system, plan, options),
+            pipes: Pipes::new(places.len()),
+            scenario,
+            plan,
+            system,
+            agenda: Agenda::default(),
+            places,
+            paused: 0,
+            lasting: Lasting::default(),
+            mood: Mood::new(options.seed, plan.links),
+            clients: Vec::new(),
+            disk_draws: Stream::Disk.of(options.seed),
+            timer_draws: Stream::Timers.of(options.seed),
+            armed: 0,
+            effects: Vec::new(),
+            healed: false,
+        };
+        for place in 0..engine.places.len() {
+            engine.restart(place);
+        }
+        for (place, step) in plan.steps.iter().enumerate() {
+            if let When::AtMs(at) = step.when {
+                engine.agenda.after(Duration::from_millis(at), Task::Do(place));
+            }
+        }
+        engine.agenda.after(Duration::from_millis(plan.heal_at_ms), Task::Heal);
+        engine
+    }
+
+    /// Does what is on the agenda until there is a verdict.
+    fn drive(&mut self) -> Verdict {
+        loop {
+            if let Some(verdict) = self.watch.verdict() {
+                return verdict.clone();
+            }
+            let due = self.agenda.pop().expect("healing and looking for convergence never end");
+            if self.paused > 0
+                && let Some(place) = self.whom(due)
+                && self.places[place].paused
+            {
+                self.places[place].backlog.push(due);
+                continue;
+            }
+            match due {
+                Due::Leave(frame) => self.leave(frame),
+                Due::Arrive(frame) => self.arrive(frame),
+                Due::Task(task) => {
+                    let task = self.agenda.take(task);
+                    self.perform(task);
+                }
+            }
+        }
+    }
+
+    fn perform(&mut self, task: Task<NodeOf<S>>) {
+        match task {
+            Task::Fire { place, number } => {
+                if let Some(timer) = self.places[place].fire(number) {
+                    self.step(place, Event::Timer(timer), None);
+                }
+            }
+            Task::Synced { place, life, upto } => self.synced(place, life, upto),
+            Task::Boot { place, life } => self.boot(place, life),
+            Task::Request { client } => self.take_request(client),
+            Task::Answer { client, reply } => self.answered(client, &reply),
+            Task::Retry { client, attempt } => self.retry(client, attempt),
+            Task::Do(step) => self.carry_out_step(step, self.plan.steps[step].what.clone()),
+            Task::Restart(place) => self.restart(place),
+            Task::End(ends) => {
+                if !self.healed {
+                    end(self, &ends);
+                }
+            }
+            Task::Heal => self.heal(),
+            Task::Look => {
+                let Self { scenario, system, watch, agenda, places, .. } = self;
+                watch.look(system, scenario.expect, agenda.time(), places.iter().map(Place::observe));
+                agenda.after(LOOK, Task::Look);
+            }
+        }
+    }
+
+    /// The node that takes this in.
+    fn whom(&self, due: Due) -> Option<usize> {
+        let task = match due {
+            Due::Leave(_) => return None,
+            Due::Arrive(frame) => return Some(self.pipes.frames.of(frame).to as usize),
+            Due::Task(task) => self.agenda.task(task),
+        };
+        match task {
+            Task::Fire { place, .. } | Task::Synced { place, .. } | Task::Boot { place, .. } => Some(*place),
+            Task::Request { client } => Some(self.clients[*client].to),
+            Task::Answer { .. }
+            | Task::Retry { .. }
+            | Task::Do(_)
+            | Task::Restart(_)
+            | Task::End(_)
+            | Task::Heal
+            | Task::Look => None,
+        }
+    }
+
+    // Nodes.
+
+    /// A node takes an event; if it is a message, the one that was sent under this number.
+    #[inline(always)]
+    fn step(&mut self, place: usize, event: Event<NodeOf<S>>, send: Option<u64>) {
+        if self.watch.has_triggers() {
+            self.pull_triggers(place, &event, send);
+        }
+        let Self { places, timer_draws, watch, agenda, effects, .. } = self;
+        let Place { host: Some(host), id, config, .. } = &mut places[place] else { return };
+        let (me, sent) = (*id, watch.trace.sends);
+        match send {
+            Some(send) => watch.takes_sent(agenda.now(), me, &event, send),
+            None => watch.takes(agenda.time(), me, &event, None),
+        }
+        let recorded = watch.is_recording().then(|| event.clone());
+        host.step(config, event, &mut choices(timer_draws, watch), effects);
+        watch.did(effects);
+        if let Some(event) = recorded {
+            watch.record(agenda.time(), me, || Took::Event(event), effects);
+        }
+        self.carry_out(place, sent);
+    }
+
+    /// Does what the plan does when a node takes this event.
+    fn pull_triggers(&mut self, place: usize, event: &Event<NodeOf<S>>, send: Option<u64>) {
+        let me = self.places[place].id;
+        let pulled = self.watch.on_event(me, event);
+        if crashes(&pulled, me) {
+            // The node stops before it does anything: as far as anybody can tell, it has done nothing.
+            self.watch.takes(self.agenda.time(), me, event, send);
+            self.watch.did(&[]);
+        }
+        self.do_all(pulled);
+    }
+
+    /// A sync is done: what waited for it leaves.
+    fn synced(&mut self, place: usize, life: u64, upto: usize) {
+        let Place { id: me, life: now_living, disk, syncing, .. } = &mut self.places[place];
+        if life != *now_living {
+            return;
+        }
+        let (me, before) = (*me, disk.durable().len());
+        disk.sync(upto);
+        *syncing = false;
+        let pulled = self.watch.on_durable(me, &disk.written()[before..upto]);
+        let upto = upto as u64;
+        if crashes(&pulled, me) {
+            self.push(&Happening::Synced { node: me, upto, effects: Vec::new() });
+        }
+        self.do_all(pulled);
+        let Self { places, timer_draws, watch, agenda, .. } = self;
+        let Place { host: Some(host), config, .. } = &mut places[place] else { return };
+        let mut effects = Vec::new();
+        host.synced(config, life, upto, &mut choices(timer_draws, watch), &mut effects);
+        watch.record(agenda.time(), me, || Took::Synced(upto), &effects);
+        self.push_and_carry_out(place, Happening::Synced { node: me, upto, effects });
+    }
+
+    /// Starts a node that is down: it reads its disk first.
+    fn restart(&mut self, place: usize) {
+        let Self { places, disk_draws, watch, .. } = self;
+        let it = &mut places[place];
+        if it.host.is_some() || it.starting {
+            return;
+        }
+        match it.trouble.sync(disk_draws, &mut watch.effects) {
+            Some(takes) => {
+                it.starting = true;
+                self.agenda.after(takes, Task::Boot { place, life: it.life });
+            }
+            None => self.stop(place, format!("journal: {SYNC_FAILED}")),
+        }
+    }
+
+    fn boot(&mut self, place: usize, life: u64) {
+        let Self { places, timer_draws, watch, agenda, .. } = self;
+        let it = &mut places[place];
+        if life != it.life {
+            return;
+        }
+        it.starting = false;
+        // What a life that was killed has left is durable from here on: the boot has synced it.
+        it.disk.sync(it.disk.written().len());
+        if let Some(rotten) = it.rotten {
+            let why = format!("journal: line {} is damaged, so this node does not start", rotten + 1);
+            return self.stop(place, why);
+        }
+        let (me, records, torn) = (it.id, it.disk.written().len(), it.torn.take());
+        let mut effects = Vec::new();
+        let journal = it.disk.written();
+        let host = Host::boot(&it.config, journal, life, &mut choices(timer_draws, watch), &mut effects);
+        it.host = Some(host);
+        let took = || Took::Boot { life, journal: journal.to_vec(), torn };
+        watch.record(agenda.time(), me, took, &effects);
+        watch.booted(me);
+        self.push_and_carry_out(place, Happening::Booted { node: me, records, torn, effects });
+    }
+
+    /// Writes down what a node did, and carries it out.
+    fn push_and_carry_out(&mut self, place: usize, what: Happening<NodeOf<S>>) {
+        let sent = self.watch.trace.sends;
+        self.push(&what);
+        if let Happening::Booted { effects, .. } | Happening::Synced { effects, .. } = what {
+            self.effects = effects;
+            self.carry_out(place, sent);
+        }
+    }
+
+    /// Carries out what a node did, in order. Its sends are numbered from `number`.
+    #[inline(always)]
+    fn carry_out(&mut self, place: usize, number: u64) {
+        let Self { places, watch, effects, system, .. } = self;
+        if let Place { host: Some(host), id, config, disk, told_early, .. } = &mut places[place] {
+            note_told_early(told_early, config, effects, disk.durable());
+            watch.took(*id, host.node(), effects);
+        }
+        if watch.has_to_judge() {
+            watch.judge(places.iter().map(Place::observe));
+            if watch.is_at_rest() {
+                watch.stays(system, places.iter().map(Place::observe));
+            }
+            if watch.verdict().is_some() {
+                return effects.clear();
+            }
+        }
+        if !effects.is_empty() && self.carry_out_effects(place, number) {
+            self.watch.effects.count(FaultEffect::DiskFull);
+            return self.stop(place, "journal: no storage space".into());
+        }
+        self.start_sync(place);
+    }
+
+    /// Whether the disk was too full for it.
+    #[inline(never)] // most steps have no effects
+    fn carry_out_effects(&mut self, place: usize, mut number: u64) -> bool {
+        let mut full = false;
+        let mut effects = std::mem::take(&mut self.effects);
+        for effect in effects.drain(..) {
+            match effect {
+                Effect::Append(record) => {
+                    full |= self.places[place].trouble.full;
+                    if !full {
+                        self.places[place].disk.append(record);
+                    }
+                }
+                Effect::Send { to, message } => {
+                    self.send(place, to, message, number);
+                    number += 1;
+                }
+                Effect::Reply { to, reply } => self.reply(place, to, &reply),
+                Effect::SetTimer { timer, delay } => self.arm(place, timer, delay),
+                Effect::CancelTimer(timer) => self.places[place].disarm(&timer),
+                Effect::Observe(_) | Effect::Publish(_) => {}
+                Effect::WhenDurable(_) => unreachable!("the host keeps tokens to itself"),
+            }
+        }
+        self.effects = effects;
+        full
+    }
+
+    /// Syncs what was written since the last sync, unless one is under way.
+    #[inline]
+    fn start_sync(&mut self, place: usize) {
+        if self.places[place].disk.unsynced() == 0 {
+            return;
+        }
+        let Self { places, disk_draws, watch, .. } = self;
+        let it = &mut places[place];
+        if it.syncing {
+            return;
+        }
+        match it.trouble.sync(disk_draws, &mut watch.effects) {
+            Some(takes) => {
+                it.syncing = true;
+                let upto = it.disk.written().len();
+                self.agenda.after(takes, Task::Synced { place, life: it.life, upto });
+            }
+            None => self.stop(place, format!("journal: {SYNC_FAILED}")),
+        }
+    }
+
+    fn arm(&mut self, place: usize, timer: <NodeOf<S> as Node>::Timer, delay: Delay) {
+        let delay = delay.draw(|n| self.timer_draws.below(n));
+        self.armed += 1;
+        let (now, number) = (self.agenda.time(), self.armed);
+        let it = &mut self.places[place];
+        it.arm(timer, Armed { at: it.clock.shows(now).saturating_add(delay), number });
+        self.agenda.after(it.clock.takes(delay), Task::Fire { place, number });
+    }
+
+    // The plan.
+
+    fn do_all(&mut self, pulled: Pulled<NodeOf<S>>) {
+        for (step, what) in pulled {
+            self.carry_out_step(step, what);
+        }
+    }
+
+    fn carry_out_step(&mut self, step: usize, what: What<NodeOf<S>>) {
+        let Self { places, watch, .. } = self;
+        let is_crash = matches!(what, What::Fault(Fault::Crash { .. }));
+        watch.carries_out(step, &what, |id| {
+            let it = places.iter().find(|it| it.id == id);
+            it.is_some_and(|it| it.host.is_some() || is_crash && it.disk.unsynced() > 0)
+        });
+        match what {
+            What::Ask { to, id, request } => self.ask(to, id, request),
+            What::Fault(fault) => self.fault(fault),
+        }
+    }
+
+    // The whole system.
+
+    /// Where a member stands in `places`, if it is one.
+    fn place_of(&self, id: NodeId) -> Option<usize> {
+        // Most systems number their members from 1.
+        let likely = (id.0 as usize).wrapping_sub(1);
+        if self.places.get(likely).is_some_and(|place| place.id == id) {
+            return Some(likely);
+        }
+        self.places.iter().position(|place| place.id == id)
+    }
+
+    fn place(&self, id: NodeId) -> usize {
+        self.place_of(id).expect("only members are spoken of: plans are checked")
+    }
+
+    fn push(&mut self, what: &Happening<NodeOf<S>>) {
+        self.watch.push(self.agenda.time(), what, None);
+    }
+}
+
+/// What a node chooses is drawn.
+fn choices<S: System>(draws: &mut ChaCha8Rng, watch: &mut Watch<S>) -> impl FnMut(u32) -> u32 {
+    |n| {
+        let answer = draws.below(u64::from(n)) as u32;
+        watch.chose(answer);
+        answer
+    }
+}

@@ -1,0 +1,237 @@
+//! Disks, as a madsim plugin: one journal file a node, kept in a [`LossyDisk`]. madsim's own file system
+//! forgets nothing in a crash.
+//!
+//! Each write of a line is one append. When a node is killed, or stops, a drawn prefix of the unsynced lines had left the
+//! process, and is there for its next life. When its machine crashes, that prefix is durable, and a drawn piece of the
+//! first lost line may be left behind, torn.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use coalmine_core::disk::LossyDisk;
+use coalmine_real::runtime::JournalFile;
+use madsim::plugin::Simulator;
+use madsim::rand::GlobalRng;
+use madsim::task::NodeId;
+use madsim::time::TimeHandle;
+use rand_chacha::ChaCha8Rng;
+
+use crate::engine::shared::disk::{Crash, SYNC_FAILED, Trouble, crash, kill};
+use crate::spec::faults::{CrashKind, Effect, Effects};
+use crate::spec::plan::{Draw, Stream};
+
+/// All disks of a simulation.
+pub struct Disks(Mutex<State>);
+
+struct State {
+    rng: ChaCha8Rng,
+    disks: BTreeMap<NodeId, File>,
+    effects: Effects,
+}
+
+#[derive(Default)]
+struct File {
+    content: LossyDisk<Vec<u8>>,
+    /// How many writes there were when it was opened, or when nobody had it open any more: others made them.
+    opened: usize,
+    /// What the next end of a life is, if it is not one of the process alone.
+    next: Option<CrashKind>,
+    /// Counts the ends of lives, so that what a former life still has open can do no harm.
+    crashes: u64,
+    last_crash: Crash,
+    trouble: Trouble,
+}
+
+/// How much a disk holds.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Content {
+    /// What no crash can take.
+    pub durable_bytes: u64,
+    /// What the running process would read.
+    pub written_bytes: u64,
+}
+
+impl Simulator for Disks {
+    fn new(_: &GlobalRng, _: &TimeHandle, _: &madsim::Config) -> Self {
+        let (disks, effects) = (BTreeMap::new(), Effects::default());
+        Self(Mutex::new(State { rng: Stream::Disk.of(0), disks, effects }))
+    }
+
+    fn create_node(&self, id: NodeId) {
+        self.with(|state| state.disks.insert(id, File::default()));
+    }
+
+    fn reset_node(&self, id: NodeId) {
+        self.with(|State { rng, disks, effects }| {
+            let Some(file) = disks.get_mut(&id) else { return };
+            let (crash, torn) = match file.next.take().unwrap_or(CrashKind::Kill) {
+                CrashKind::Kill => {
+                    let at_hand = file.content.unsynced().min(file.content.written().len() - file.opened);
+                    (kill(&mut file.content, at_hand, rng, effects), Vec::new())
+                }
+                CrashKind::Power | CrashKind::Wipe => crash(&mut file.content, rng, effects, |line| line),
+            };
+            if !torn.is_empty() {
+                file.content.append(torn);
+                file.content.sync(file.content.written().len());
+            }
+            file.opened = file.content.written().len();
+            file.crashes += 1;
+            file.last_crash = crash;
+        });
+    }
+}
+
+impl Disks {
+    /// The disks of the simulation that is running.
+    pub fn current() -> Arc<Self> {
+        madsim::plugin::simulator()
+    }
+
+    /// Draws everything from this seed from now on.
+    pub fn seed(&self, seed: u64) {
+        self.with(|state| state.rng = Stream::Disk.of(seed));
+    }
+
+    /// Changes what is wrong with a node's disk.
+    pub fn trouble(&self, id: NodeId, change: impl FnOnce(&mut Trouble)) {
+        self.with(|state| change(&mut state.disks.entry(id).or_default().trouble));
+    }
+
+    /// The next end of this node's life is one of this kind.
+    pub fn ends_by(&self, id: NodeId, kind: CrashKind) {
+        self.with(|state| state.disks.entry(id).or_default().next = Some(kind));
+    }
+
+    /// Whether a crash of the machine could take something.
+    pub fn is_at_risk(&self, id: NodeId) -> bool {
+        self.with(|state| state.disks.get(&id).is_some_and(|file| file.content.unsynced() > 0))
+    }
+
+    /// No faults from now on. What has rotted or is lost stays so.
+    pub fn heal(&self) {
+        self.with(|state| state.disks.values_mut().for_each(|file| file.trouble = Trouble::default()));
+    }
+
+    /// Empties the disk of a node that is down.
+    pub fn wipe(&self, id: NodeId) {
+        self.with(|state| {
+            state.effects.count(Effect::DiskWiped);
+            let file = state.disks.entry(id).or_default();
+            file.content.wipe();
+            file.opened = 0;
+        });
+    }
+
+    /// Changes one bit of what is durable, so many thousandths into it. `false` if there is nothing.
+    pub fn rot(&self, id: NodeId, permille: u32) -> bool {
+        self.with(|State { rng, disks, effects }| {
+            let Some(file) = disks.get_mut(&id) else { return false };
+            let records = file.content.durable_mut();
+            let at = records.len() * permille.min(999) as usize / 1000;
+            let Some(record) = records.get_mut(at).filter(|record| !record.is_empty()) else { return false };
+            let byte = rng.below(record.len() as u64) as usize;
+            record[byte] ^= 1 << rng.below(7);
+            effects.count(Effect::BitRot);
+            true
+        })
+    }
+
+    /// What took effect so far.
+    pub fn effects(&self) -> Effects {
+        self.with(|state| state.effects.clone())
+    }
+
+    /// What the last end of its life did to a node's disk.
+    pub fn last_crash(&self, id: NodeId) -> Crash {
+        self.with(|state| state.disks.get(&id).map(|file| file.last_crash).unwrap_or_default())
+    }
+
+    /// What a node's disk holds.
+    pub fn content(&self, id: NodeId) -> Content {
+        let bytes = |writes: &[Vec<u8>]| writes.iter().map(|write| write.len() as u64).sum();
+        self.with(|state| {
+            let Some(File { content, .. }) = state.disks.get(&id) else { return Content::default() };
+            Content { durable_bytes: bytes(content.durable()), written_bytes: bytes(content.written()) }
+        })
+    }
+
+    /// Opens the journal of the node whose task this is.
+    pub fn open(self: &Arc<Self>) -> (Vec<u8>, SimJournal) {
+        let node = madsim::plugin::node();
+        let (bytes, crashes) = self.with(|state| {
+            let file = state.disks.entry(node).or_default();
+            file.opened = file.content.written().len();
+            (file.content.written().concat(), file.crashes)
+        });
+        (bytes, SimJournal { disks: Arc::clone(self), node, crashes })
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
+        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// A journal that one life of a node has open.
+pub struct SimJournal {
+    disks: Arc<Disks>,
+    node: NodeId,
+    crashes: u64,
+}
+
+impl SimJournal {
+    /// Works on the file, unless this life of the node is over: then nothing ever comes back.
+    async fn with<T>(&self, work: impl FnOnce(&mut File, &mut ChaCha8Rng, &mut Effects) -> T) -> T {
+        let worked = self.disks.with(|State { rng, disks, effects }| {
+            let file = disks.get_mut(&self.node)?;
+            (file.crashes == self.crashes).then(|| work(file, rng, effects))
+        });
+        match worked {
+            Some(result) => result,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+impl JournalFile for SimJournal {
+    async fn truncate(&mut self, length: u64) -> io::Result<()> {
+        self.with(|File { content, opened, .. }, _, _| {
+            // Line by line, as it was written.
+            let bytes = content.written().concat();
+            content.wipe();
+            for line in bytes[..length as usize].split_inclusive(|&byte| byte == b'\n') {
+                content.append(line.to_vec());
+            }
+            content.sync(content.written().len());
+            *opened = content.written().len();
+        })
+        .await;
+        Ok(())
+    }
+
+    async fn write(&mut self, line: &[u8]) -> io::Result<()> {
+        self.with(|file, _, effects| {
+            if file.trouble.full {
+                effects.count(Effect::DiskFull);
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            file.content.append(line.to_vec());
+            Ok(())
+        })
+        .await
+    }
+
+    async fn sync(&mut self) -> io::Result<()> {
+        let (upto, takes) = self
+            .with(|file, rng, effects| {
+                let takes = file.trouble.sync(rng, effects);
+                let takes = takes.ok_or_else(|| io::Error::other(SYNC_FAILED))?;
+                io::Result::Ok((file.content.written().len(), takes))
+            })
+            .await?;
+        madsim::time::sleep(takes).await;
+        self.with(|file, _, _| file.content.sync(upto)).await;
+        Ok(())
+    }
+}

@@ -1,0 +1,526 @@
+//! Watches all nodes of a run under madsim: an [`Eye`] on each, and the one [`Watch`] behind them.
+
+use std::ops::ControlFlow;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use coalmine_core::codec::frame;
+use coalmine_core::codec::journal::{Recovered, encode};
+use coalmine_core::codec::recording::Took;
+use coalmine_core::host::Host;
+use coalmine_core::node::{Effect, Event, Node, NodeId, RequestId};
+use coalmine_core::observation::Observed;
+use coalmine_real::probe::Probe;
+use coalmine_real::transport::{Envelope, NONSENSE};
+use madsim::time::TimeHandle;
+use tokio::sync::mpsc;
+
+use super::disk::{Content, Disks};
+use super::link::Frame;
+use super::numbers::Numbers;
+use super::survive::Tell;
+use crate::engine::report::{RunOptions, RunReport};
+use crate::engine::shared::disk::Crash;
+use crate::engine::shared::watch::{Pulled, Watch, crashes, note_told_early};
+use crate::panics::Panic;
+use crate::spec::faults::{CrashKind, Effect as FaultEffect, Effects};
+use crate::spec::plan::{Plan, What};
+use crate::spec::scenario::Expectation;
+use crate::spec::system::{ConfigOf, NodeOf, System};
+use crate::spec::verdict::Verdict;
+use crate::trace::{Fate, Happening};
+
+/// What the verdict names if a shell takes for durable what its disk has not synced: that is what all the safety of a
+/// node rests on, and no invariant of a protocol asks for it.
+const DURABLE: &str = "durable";
+
+/// What the verdict names if a transport does not read the frames that were written: protocols survive what is lost
+/// that way, and would hide it.
+const FRAMES: &str = "frames";
+
+/// Shared by all that watch one run.
+pub struct Monitor<S: System>(Arc<Mutex<State<S>>>);
+
+impl<S: System> Clone for Monitor<S> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+struct State<S: System> {
+    system: Arc<S>,
+    watch: Watch<S>,
+    places: Vec<Place<S>>,
+    numbers: Numbers,
+    orders: mpsc::UnboundedSender<Order<NodeOf<S>>>,
+    clock: TimeHandle,
+    /// The event of the step that is under way, if it is recorded.
+    recorded: Option<Event<NodeOf<S>>>,
+}
+
+struct Place<S: System> {
+    id: NodeId,
+    config: ConfigOf<S>,
+    state: Option<NodeOf<S>>,
+    /// What its journal holds, as far as it was written.
+    journal: Vec<<NodeOf<S> as Node>::Record>,
+    durable: usize,
+    /// The timers that are armed, while it is up.
+    timers: Vec<<NodeOf<S> as Node>::Timer>,
+    /// How many bytes of the file that is.
+    durable_bytes: u64,
+    /// What it has told too early, if it ever did.
+    told_early: Option<Box<str>>,
+}
+
+impl<S: System> Place<S> {
+    fn observe(&self) -> Observed<'_, NodeOf<S>> {
+        let durable = Some(&self.journal[..self.durable]);
+        let (state, told_early) = (self.state.as_ref(), self.told_early.as_deref());
+        let timers = if state.is_some() { &self.timers } else { &[][..] };
+        Observed { id: self.id, config: &self.config, state, durable, timers, told_early }
+    }
+
+    /// How many of its first `upto` records there are in a file of so many bytes that begins with those that are durable,
+    /// and how many bytes these are. Every record is a line of its own.
+    fn records_in(&self, file_bytes: u64, upto: usize) -> (usize, u64) {
+        let (mut records, mut bytes) = (self.durable, self.durable_bytes);
+        let mut line = Vec::new();
+        for record in &self.journal[self.durable..upto] {
+            line.clear();
+            encode(records as u64 + 1, record, &mut line);
+            if bytes + line.len() as u64 > file_bytes {
+                break;
+            }
+            (records, bytes) = (records + 1, bytes + line.len() as u64);
+        }
+        (records, bytes)
+    }
+}
+
+/// What the monitor asks of the one who drives the run.
+pub enum Order<N: Node> {
+    /// The trigger of a step of the plan was pulled.
+    Do(usize, What<N>),
+    /// A node has stopped by itself.
+    Stopped(NodeId),
+    /// There is a verdict: stop.
+    Stop,
+}
+
+impl<S: System> Monitor<S> {
+    /// Watches a system through a plan. Orders go to `orders`.
+    pub fn new(
+        system: Arc<S>,
+        plan: &Plan<NodeOf<S>>,
+        options: RunOptions,
+        orders: mpsc::UnboundedSender<Order<NodeOf<S>>>,
+    ) -> Self {
+        let place = |(id, config)| Place {
+            id,
+            config,
+            state: None,
+            journal: Vec::new(),
+            durable: 0,
+            timers: Vec::new(),
+            durable_bytes: 0,
+            told_early: None,
+        };
+        let places = system.members().into_iter().map(place).collect();
+        let watch = Watch::new(&*system, plan, options);
+        let numbers = Numbers::new(options.keep_trace);
+        let clock = TimeHandle::current();
+        let state = State { watch, places, system, numbers, orders, clock, recorded: None };
+        Self(Arc::new(Mutex::new(state)))
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&mut State<S>) -> T) -> T {
+        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Which frame is which.
+    pub fn numbers(&self) -> Numbers {
+        self.with(|state| state.numbers.clone())
+    }
+
+    /// The simulated time of the last event.
+    pub fn now(&self) -> Duration {
+        self.with(|state| state.watch.trace.last())
+    }
+
+    /// Writes down what happened outside the nodes.
+    pub fn note(&self, what: &Happening<NodeOf<S>>) {
+        self.with(|state| state.push(what));
+    }
+
+    /// Writes down what the network did to a frame. What arrives untouched is only digested.
+    pub fn frame(&self, from: NodeId, to: NodeId, fate: Fate, frame: &Frame) {
+        self.with(|state| {
+            state.watch.trace.wire(from, to, &frame.bytes);
+            if fate != Fate::Passes {
+                let bytes = frame.bytes.clone();
+                state.push_about(&Happening::Frame { from, to, fate, bytes }, frame.send);
+            }
+        });
+    }
+
+    /// A node's life has ended, and this is what its disk kept.
+    pub fn crashed(&self, node: NodeId, kind: CrashKind, crash: Crash, content: Content) {
+        self.with(|state| {
+            let place = state.place(node);
+            place.state = None;
+            // The disk may have synced what nobody has been told of yet.
+            let all = place.journal.len();
+            let (written, _) = place.records_in(content.written_bytes, all);
+            (place.durable, place.durable_bytes) = place.records_in(content.durable_bytes, all);
+            place.journal.truncate(written);
+            let Crash { kept, lost, torn_bytes } = crash;
+            match kind {
+                CrashKind::Kill => {
+                    state.watch.effects.count(FaultEffect::Kill);
+                    state.push(&Happening::Killed { node, kept, lost });
+                }
+                CrashKind::Power | CrashKind::Wipe => {
+                    state.watch.effects.count(FaultEffect::Crash);
+                    state.push(&Happening::Crashed { node, kept, lost, torn_bytes, prevented: Vec::new() });
+                }
+            }
+            state.judge();
+        });
+    }
+
+    /// The disk of a node that is down is empty now.
+    pub fn wiped(&self, node: NodeId) {
+        self.with(|state| {
+            let place = state.place(node);
+            place.journal.clear();
+            (place.durable, place.durable_bytes) = (0, 0);
+        });
+    }
+
+    /// A node has stopped by itself.
+    pub fn stopped(&self, node: NodeId, why: String) {
+        self.with(|state| {
+            state.place(node).state = None;
+            state.push(&Happening::Stopped { node, why });
+            let _ = state.orders.send(Order::Stopped(node));
+        });
+    }
+
+    /// Something panicked.
+    pub fn panicked(&self, panic: Panic) {
+        self.with(|state| {
+            state.watch.panicked(state.clock.elapsed(), panic);
+            state.stop_if_decided();
+        });
+    }
+
+    /// Takes in what panics.
+    pub fn tell(&self) -> Tell {
+        let monitor = self.clone();
+        Arc::new(move |panic| monitor.panicked(panic))
+    }
+
+    /// The run is over: what still happens is no part of it.
+    pub fn close(&self) {
+        self.with(|state| state.watch.close());
+    }
+
+    /// A fault took effect.
+    pub fn count(&self, effect: FaultEffect) {
+        self.with(|state| state.watch.effects.count(effect));
+    }
+
+    /// What took effect elsewhere.
+    pub fn merge(&self, effects: &Effects) {
+        self.with(|state| state.watch.effects.merge(effects));
+    }
+
+    /// No trigger is pulled any more.
+    pub fn disarm(&self) {
+        self.with(|state| state.watch.disarm());
+    }
+
+    /// Which nodes are down.
+    pub fn down(&self) -> Vec<NodeId> {
+        self.with(|state| {
+            state.places.iter().filter(|place| place.state.is_none()).map(|place| place.id).collect()
+        })
+    }
+
+    /// A step of the plan is carried out now, which may also take what a node that is down has left at risk.
+    pub fn carries_out(&self, step: usize, what: &What<NodeOf<S>>, is_at_risk: bool) {
+        self.with(|State { watch, places, .. }| {
+            let is_up = |id| places.iter().any(|it| it.id == id && it.state.is_some());
+            watch.carries_out(step, what, |id| is_at_risk || is_up(id));
+        });
+    }
+
+    /// What was decided about the run so far.
+    pub fn verdict(&self) -> Option<Verdict> {
+        self.with(|state| state.watch.verdict().cloned())
+    }
+
+    /// A client begins to ask. Returns its number.
+    pub fn asked(&self, to: NodeId, id: RequestId, request: &<NodeOf<S> as Node>::Request) -> usize {
+        self.with(|State { watch, system, clock, .. }| {
+            watch.asked(system, clock.elapsed(), (to, id), request)
+        })
+    }
+
+    /// The client of this number is answered.
+    pub fn answered(&self, client: usize, what: &str) {
+        self.with(|state| {
+            state.watch.answered(state.clock.elapsed(), client, what);
+            state.stop_if_decided();
+        });
+    }
+
+    /// Looks whether the system has come to rest.
+    pub fn look(&self, expect: Expectation<S>) {
+        self.with(|State { watch, system, clock, places, .. }| {
+            watch.look(system, expect, clock.elapsed(), places.iter().map(Place::observe));
+        });
+    }
+
+    /// The end of the run.
+    pub fn finish(&self, verdict: Verdict, simulated: Duration) -> RunReport<NodeOf<S>> {
+        self.with(|state| state.watch.finish(verdict, simulated))
+    }
+
+    /// The eye on one node. `crash` is called when a trigger crashes it.
+    pub fn eye(&self, node: NodeId) -> Eye<S> {
+        let place = self.with(|state| state.places.iter().position(|place| place.id == node));
+        Eye { monitor: self.clone(), node, place: place.expect("only members are watched") }
+    }
+}
+
+impl<S: System> State<S> {
+    fn place(&mut self, id: NodeId) -> &mut Place<S> {
+        let place = self.places.iter_mut().find(|place| place.id == id);
+        place.expect("only members are spoken of: plans are checked")
+    }
+
+    fn push(&mut self, what: &Happening<NodeOf<S>>) {
+        self.push_about(what, None);
+    }
+
+    /// Writes down something about the message of this number.
+    fn push_about(&mut self, what: &Happening<NodeOf<S>>, send: Option<u64>) {
+        let now = self.clock.elapsed();
+        let number = self.watch.trace.sends;
+        self.watch.push(now, what, send);
+        if let Happening::Booted { node, .. }
+        | Happening::Stepped { node, .. }
+        | Happening::Synced { node, .. } = what
+        {
+            self.sent(*node, what.effects(), number);
+        }
+        self.stop_if_decided();
+    }
+
+    /// Writes down what a node has done about the event that it has just taken.
+    fn did(&mut self, node: NodeId, effects: &[Effect<NodeOf<S>>]) {
+        let number = self.watch.trace.sends;
+        self.watch.did(effects);
+        self.sent(node, effects, number);
+        self.stop_if_decided();
+    }
+
+    /// Numbers what a node sends, from this number on.
+    fn sent(&self, node: NodeId, effects: &[Effect<NodeOf<S>>], mut number: u64) {
+        if !self.numbers.are_kept() {
+            return;
+        }
+        let now = self.clock.elapsed();
+        for effect in effects {
+            if let Effect::Send { to, message } = effect {
+                let frame = || frame::encode(&Envelope { from: node, message }).unwrap_or_default();
+                self.numbers.sent((node, *to), number, now, frame);
+                number += 1;
+            }
+        }
+    }
+
+    /// Records what a node took in, and did.
+    fn record(
+        &mut self,
+        node: NodeId,
+        took: impl FnOnce() -> Took<NodeOf<S>>,
+        effects: &[Effect<NodeOf<S>>],
+    ) {
+        self.watch.record(self.clock.elapsed(), node, took, effects);
+    }
+
+    /// Takes in what a node did.
+    fn took(&mut self, place: usize, host: &Host<NodeOf<S>>, effects: &[Effect<NodeOf<S>>]) {
+        let (place, state) = (&mut self.places[place], host.node());
+        if place.timers != host.timers() {
+            place.timers = host.timers().to_vec();
+        }
+        let Place { told_early, config, journal, durable, .. } = place;
+        note_told_early(told_early, config, effects, &journal[..*durable]);
+        self.watch.took(place.id, state, effects);
+        match &mut place.state {
+            Some(known) if known == state => {}
+            known => *known = Some(state.clone()),
+        }
+        for effect in effects {
+            if let Effect::Append(record) = effect {
+                place.journal.push(record.clone());
+            }
+        }
+        self.judge();
+    }
+
+    fn judge(&mut self) {
+        self.watch.judge(self.places.iter().map(Place::observe));
+        if self.watch.is_at_rest() {
+            self.watch.stays(&self.system, self.places.iter().map(Place::observe));
+        }
+        self.stop_if_decided();
+    }
+
+    /// A shell takes for durable what is not.
+    fn lies(&mut self, why: String) {
+        self.watch.decide(Verdict::Violated { invariant: DURABLE.into(), why });
+        self.stop_if_decided();
+    }
+
+    fn stop_if_decided(&self) {
+        if self.watch.verdict().is_some() {
+            let _ = self.orders.send(Order::Stop);
+        }
+    }
+
+    /// Hands on what the plan does now, and says whether the node is to stop on the spot.
+    fn pulled(&mut self, node: NodeId, pulled: Pulled<NodeOf<S>>) -> ControlFlow<()> {
+        let stops = self.watch.verdict().is_some() || crashes(&pulled, node);
+        for (step, what) in pulled {
+            let _ = self.orders.send(Order::Do(step, what));
+        }
+        if stops { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    /// Whether a node may go on.
+    fn flow(&self) -> ControlFlow<()> {
+        if self.watch.verdict().is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+}
+
+/// Watches one node.
+pub struct Eye<S: System> {
+    monitor: Monitor<S>,
+    node: NodeId,
+    /// Where the node is among the monitor's places.
+    place: usize,
+}
+
+impl<S: System> Clone for Eye<S> {
+    fn clone(&self) -> Self {
+        Self { monitor: self.monitor.clone(), node: self.node, place: self.place }
+    }
+}
+
+impl<S: System> Probe<NodeOf<S>> for Eye<S> {
+    fn booted(
+        &self,
+        journal: &Recovered<<NodeOf<S> as Node>::Record>,
+        host: &Host<NodeOf<S>>,
+        effects: &[Effect<NodeOf<S>>],
+    ) -> ControlFlow<()> {
+        self.monitor.with(|state| {
+            let place = &mut state.places[self.place];
+            place.journal.clone_from(&journal.records);
+            place.durable = journal.records.len();
+            place.durable_bytes = journal.valid_bytes + u64::from(journal.unterminated);
+            let relies_on = place.durable_bytes;
+            state.watch.booted(self.node);
+            state.numbers.boots(self.node);
+            state.push(&Happening::booted(self.node, journal.records.len(), journal.torn, effects));
+            state.record(self.node, || Took::boot(host.incarnation(), journal), effects);
+            let synced = Disks::current().content(madsim::plugin::node()).durable_bytes;
+            if synced < relies_on {
+                let node = self.node;
+                state.lies(format!(
+                    "{node} starts from {relies_on} bytes, of which its disk has synced {synced}"
+                ));
+            }
+            state.took(self.place, host, effects);
+            state.flow()
+        })
+    }
+
+    fn takes(&self, event: &Event<NodeOf<S>>) -> ControlFlow<()> {
+        self.monitor.with(|state| {
+            let node = self.node;
+            let send = match event {
+                Event::Message { from, .. } => state.numbers.taken((*from, node)),
+                Event::Timer(_) | Event::Request { .. } | Event::Durable(_) => None,
+            };
+            let pulled = state.watch.on_event(node, event);
+            let flow = state.pulled(node, pulled);
+            state.watch.takes(state.clock.elapsed(), node, event, send);
+            if flow.is_break() {
+                // The node stops before it does anything.
+                state.did(node, &[]);
+            } else if state.watch.is_recording() {
+                state.recorded = Some(event.clone());
+            }
+            flow
+        })
+    }
+
+    fn stepped(&self, host: &Host<NodeOf<S>>, effects: &[Effect<NodeOf<S>>]) -> ControlFlow<()> {
+        self.monitor.with(|state| {
+            state.did(self.node, effects);
+            if let Some(event) = state.recorded.take() {
+                state.record(self.node, || Took::Event(event), effects);
+            }
+            state.took(self.place, host, effects);
+            state.flow()
+        })
+    }
+
+    fn synced(&self, upto: u64, host: &Host<NodeOf<S>>, effects: &[Effect<NodeOf<S>>]) -> ControlFlow<()> {
+        self.monitor.with(|state| {
+            let State { watch, places, .. } = state;
+            let place = &mut places[self.place];
+            let synced = Disks::current().content(madsim::plugin::node()).durable_bytes;
+            let (records, bytes) = place.records_in(synced, upto as usize);
+            let pulled = watch.on_durable(self.node, &place.journal[place.durable..upto as usize]);
+            if records < upto as usize {
+                let node = self.node;
+                state.lies(format!(
+                    "the shell of {node} says record {upto} is durable, its disk has synced {records}"
+                ));
+                return ControlFlow::Break(());
+            }
+            (place.durable, place.durable_bytes) = (records, bytes);
+            let flow = state.pulled(self.node, pulled);
+            let effects = if flow.is_break() { &[] } else { effects };
+            state.push(&Happening::Synced { node: self.node, upto, effects: effects.to_vec() });
+            if flow.is_break() {
+                state.watch.forget_step();
+                return flow;
+            }
+            state.record(self.node, || Took::Synced(upto), effects);
+            state.took(self.place, host, effects);
+            state.flow()
+        })
+    }
+
+    fn chose(&self, answer: u32) {
+        self.monitor.with(|state| state.watch.chose(answer));
+    }
+
+    fn complain(&self, what: String) {
+        self.monitor.with(|state| {
+            state.push(&Happening::Complained { node: self.node, what: what.clone() });
+            if what.starts_with(NONSENSE) {
+                state.watch.decide(Verdict::Violated { invariant: FRAMES.into(), why: what });
+                state.stop_if_decided();
+            }
+        });
+    }
+}

@@ -1,0 +1,28 @@
+//! What the two engines share. Both run the same plans, check the same invariants at the same points, write
+//! the same traces and end in the same verdicts; they differ in what is between the nodes:
+//!
+//! * [`madsim`](crate::engine::madsim): the production shell with its frames, journal lines and HTTP, on simulated
+//!   TCP. What is tested is what runs.
+//! * [`world`](crate::engine::direct): the hosts are stepped directly from one heap of events. Many times
+//!   faster, for wide sweeps.
+
+pub mod clients;
+pub mod clock;
+pub mod disk;
+pub mod faults;
+pub mod liveness;
+pub mod network;
+pub mod recording;
+pub mod watch;
+
+use std::ops::Range;
+use std::time::Duration;
+
+/// How long a packet is under way.
+pub const LATENCY: Range<Duration> = Duration::from_micros(200)..Duration::from_millis(5);
+/// How long a client waits for an answer before it asks again.
+pub const CLIENT_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a client waits after a failure before it asks again.
+pub const CLIENT_PAUSE: Duration = Duration::from_millis(500);
+/// How often it is looked whether the system has come to rest.
+pub const LOOK: Duration = Duration::from_millis(50);

@@ -1,0 +1,163 @@
+//! Plans and capsules as files, in TOML or JSON.
+//!
+//! A **capsule** is a plan with all that is needed to run it again, and the verdict it must give. It replays
+//! for ever, also after the generator of plans has changed. A plan written by hand is the same file.
+//!
+//! ```toml
+//! about = "A participant crashes before it votes: the step aborts."
+//! scenario = "rollout-calm"
+//! engine = "madsim"           # or "world"
+//! seed = 1
+//! verdict = "passed"          # or "violated" with `invariant`, "not_converged", "panicked"; the latter may have
+//!                             # `place`, which must then be the same, or else `message`
+//!
+//! [plan]
+//! heal_at_ms = 15000
+//! converge_within_ms = 30000
+//!
+//! [[plan.steps]]
+//! at_ms = 500
+//! fault = { crash = { node = 3, down_ms = 4000 } }
+//! ```
+//!
+//! A file that names a `model` instead of a scenario holds a [path](crate::files::path): a counterexample of the checker.
+
+use std::path::Path;
+
+use coalmine_core::node::Node;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::files::path::PathCapsule;
+use crate::spec::data::piece;
+use crate::spec::data::without_nulls;
+use crate::spec::plan::Plan;
+use crate::spec::verdict::Engine;
+use crate::spec::verdict::Expected;
+use coalmine_real::files;
+
+/// The keys of a plan's step: one of the first, one of the second.
+const WHEN: [&str; 3] = ["at_ms", "received", "durable"];
+const WHAT: [&str; 2] = ["ask", "fault"];
+
+/// A plan that can be run again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(bound = "", deny_unknown_fields)]
+pub struct Capsule<N: Node> {
+    /// What it shows, in a sentence.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub about: String,
+    /// Whose system it runs, and whose expectations it must meet.
+    pub scenario: String,
+    /// What runs it.
+    #[serde(default)]
+    pub engine: Engine,
+    /// What all is drawn from that the plan leaves open. Beyond 2^53 it is a string, as not every reader of JSON has
+    /// larger numbers.
+    #[serde(default, with = "piece")]
+    pub seed: u64,
+    /// The verdict it must give.
+    #[serde(flatten)]
+    pub expected: Expected,
+    /// What happens.
+    pub plan: Plan<N>,
+}
+
+/// A file that was read, but whose scenario is not known yet.
+#[derive(Debug)]
+pub struct File {
+    path: String,
+    value: Value,
+}
+
+impl File {
+    /// Reads a TOML or JSON file, whatever its name ends in: JSON begins with a brace, which TOML never does. Errors
+    /// name the file.
+    pub fn read(path: &Path) -> Result<Self, String> {
+        let name = path.display().to_string();
+        let text = files::read_text(path, files::TEXT_BYTES).map_err(|why| format!("{name}: {why}"))?;
+        let json = || serde_json::from_str(&text).map_err(|why| format!("as JSON: {why}"));
+        let toml = || toml::from_str(&text).map_err(|why| format!("as TOML: {}", why.to_string().trim_end()));
+        let value = if text.trim_start().starts_with('{') {
+            json().or_else(|first| toml().map_err(|other| (first, other)))
+        } else {
+            toml().or_else(|first| json().map_err(|other| (first, other)))
+        };
+        let value = value.map_err(|(first, other)| format!("{name}: {first}\n{name}: {other}"))?;
+        Ok(Self { path: name, value })
+    }
+
+    /// Where it was read from.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// The scenario it names.
+    pub fn scenario(&self) -> Result<&str, String> {
+        let name = self.value.get("scenario").and_then(Value::as_str);
+        name.ok_or_else(|| {
+            format!("{}: the key `scenario` is missing (or `model`, for a counterexample)", self.path)
+        })
+    }
+
+    /// The model it names, if it holds a [path](crate::files::path) and not a plan.
+    pub fn model(&self) -> Option<&str> {
+        self.value.get("model").and_then(Value::as_str)
+    }
+
+    /// The path that it holds. Errors name the file and the step.
+    pub fn parse_path<N: Node>(self) -> Result<PathCapsule<N>, String> {
+        PathCapsule::parse(self.value).map_err(|why| format!("{}: {why}", self.path))
+    }
+
+    /// All of it. Errors name the file and the place.
+    pub fn parse<N: Node>(self) -> Result<Capsule<N>, String> {
+        let at = |place: String, why: String| format!("{}: {place}{why}", self.path);
+        // serde cannot refuse unknown keys beside flattened ones, so it is done here.
+        let known =
+            ["about", "scenario", "engine", "seed", "verdict", "invariant", "message", "place", "plan"];
+        if let Some(key) =
+            self.value.as_object().and_then(|it| it.keys().find(|key| !known.contains(&key.as_str())))
+        {
+            return Err(at(String::new(), format!("unknown key `{key}`")));
+        }
+        let steps = self.value.pointer("/plan/steps").and_then(Value::as_array);
+        for (place, step) in steps.into_iter().flatten().enumerate() {
+            let keys: Vec<&str> =
+                step.as_object().into_iter().flat_map(|it| it.keys()).map(String::as_str).collect();
+            let whens = keys.iter().filter(|key| WHEN.contains(key)).count();
+            let whats = keys.iter().filter(|key| WHAT.contains(key)).count();
+            if (whens, whats, keys.len()) != (1, 1, 2) {
+                let why = format!(
+                    "must have one of {} and one of {}, has {}",
+                    WHEN.join(", "),
+                    WHAT.join(", "),
+                    keys.join(", ")
+                );
+                return Err(at(format!("plan.steps[{place}]: "), why));
+            }
+        }
+        let capsule = Capsule::<N>::deserialize(&self.value).map_err(|why| {
+            // serde forgets places within flattened ones, so the plan is asked alone.
+            match self.value.get("plan").map(serde_path_to_error::deserialize::<_, Plan<N>>) {
+                Some(Err(why)) if why.path().iter().next().is_none() => {
+                    at("plan: ".into(), why.into_inner().to_string())
+                }
+                Some(Err(why)) => at(format!("plan.{}: ", why.path()), why.inner().to_string()),
+                Some(Ok(_)) | None => at(String::new(), why.to_string()),
+            }
+        })?;
+        capsule.expected.check().map_err(|why| format!("{}: {why}", self.path))?;
+        Ok(capsule)
+    }
+}
+
+impl<N: Node> Capsule<N> {
+    /// As TOML, to be read and edited.
+    pub fn to_toml(&self) -> String {
+        // By way of JSON, which knows no order of keys; TOML wants tables last, and sees to it itself.
+        let value = serde_json::to_value(self).expect("capsules are plain data and always serialise");
+        let value: toml::Value = toml::Value::try_from(without_nulls(value)).expect("no nulls are left");
+        toml::to_string(&value).expect("a value always prints")
+    }
+}

@@ -1,0 +1,198 @@
+//! What a user of the harness writes besides the node: a [`System`]. Sweeps, replay, the model, the story and
+//! the command line follow from the two.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
+
+use coalmine_core::node::{Node, NodeId, RequestId, Word};
+use coalmine_core::observation::{History, Invariant, Observation, Witness};
+use coalmine_core::told;
+use coalmine_real::face::Face;
+use coalmine_real::runtime::Runtime;
+use coalmine_real::serve::Router;
+use coalmine_real::shell::Handle;
+
+use crate::spec::limits::Limits;
+use crate::spec::symmetry::Symmetry;
+
+/// A cluster of one kind of node, what clients ask of it, and what must hold.
+pub trait System: Debug + Send + Sync + 'static {
+    /// The node.
+    type Node: Node;
+    /// What the invariants need to know of the past.
+    type History: History<Self::Node>;
+
+    /// The members, each with its configuration.
+    fn members(&self) -> Vec<(NodeId, <Self::Node as Node>::Config)>;
+
+    /// What a member serves over HTTP: what its [`Face`] does by itself. A system whose node is a
+    /// [`Service`](coalmine_real::serve::Service) may host [all of that](coalmine_real::serve::router), with the settings
+    /// that it ships with.
+    fn router<R: Runtime>(
+        &self,
+        runtime: &R,
+        config: &<Self::Node as Node>::Config,
+        handle: Handle<Self::Node>,
+    ) -> Router
+    where
+        Self::Node: Face,
+        Self: Sized,
+    {
+        Self::Node::router(runtime, config, handle)
+    }
+
+    /// What a member's disk holds when the checker's world begins; nothing, unless the checker is to begin with
+    /// a system that has been set up.
+    fn first_disk(&self, _member: NodeId) -> Vec<<Self::Node as Node>::Record> {
+        Vec::new()
+    }
+
+    /// Whether a timer is armed for ever, such as a heartbeat's. The checker has a budget of their own for
+    /// these: what they send multiplies every space.
+    fn is_periodic(&self, _timer: &<Self::Node as Node>::Timer) -> bool {
+        false
+    }
+
+    /// What clients ask, each client in this order; the checker asks each once, at every possible moment,
+    /// and again if it has a budget for that.
+    fn operations(&self) -> Vec<Operation<Self::Node>>;
+
+    /// What tells a member that it is unwell, such as a window of requests that failed. The checker has a
+    /// budget for these: each is told at most once, at every possible moment and in any order.
+    fn ailments(&self) -> Vec<Operation<Self::Node>> {
+        Vec::new()
+    }
+
+    /// The same system with so many members, if it can be: a failure of few nodes is easier to grasp.
+    fn with_members(&self, _members: u32) -> Option<Self>
+    where
+        Self: Sized,
+    {
+        None
+    }
+
+    /// Requests that ask for less than this one, the simplest first: what fails is shown with these, if it
+    /// fails with them too.
+    fn simpler_requests(&self, _: &<Self::Node as Node>::Request) -> Vec<<Self::Node as Node>::Request> {
+        Vec::new()
+    }
+
+    /// Which members are interchangeable, if some are: the checker can then take worlds for one that differ only
+    /// in who is who.
+    fn symmetry(&self) -> Option<Symmetry<Self::Node, Self::History>> {
+        None
+    }
+
+    /// Why it is no fault of the system if a client that asks this is never answered, although it asks again and again;
+    /// `None` if it must be answered before a run ends.
+    fn owes_no_answer(&self, _: &<Self::Node as Node>::Request) -> Option<&'static str> {
+        None
+    }
+
+    /// What must hold at every moment.
+    fn invariants(&self) -> Vec<Invariant<Self::Node, Self::History>>;
+
+    /// Whether this invariant holds of every part of a history if it holds of the whole: nothing that is told
+    /// besides, and no state of another member, can mend what breaks it. "No transaction commits and aborts" is such
+    /// a one, "nobody commits without every vote" is not. It can be judged where a recording is incomplete and all
+    /// others cannot. If nobody says, it is taken not to be.
+    fn holds_in_parts(&self, _invariant: &str) -> bool {
+        false
+    }
+
+    /// What must be seen in some run. Without any, a check of a space in which little happens is a proof; one in
+    /// which nothing does never is.
+    fn witnesses(&self) -> Vec<Witness<Self::Node, Self::History>> {
+        Vec::new()
+    }
+
+    /// What must be allowed besides, as an option of the command line, before the witness of this name is to be
+    /// expected; `None` if it must be seen within these limits. A witness that nobody expects may be seen all the
+    /// same; if it is not, that is told and keeps no check from being a proof.
+    fn lacks(&self, _witness: &str, _limits: &Limits) -> Option<&'static str> {
+        None
+    }
+
+    /// Whether the system has come to rest once all faults are healed; `Err` says what is missing. If nobody
+    /// says, it is enough that every node is up. A run asks after every step whether it stays at rest.
+    fn converged(&self, now: &Observation<'_, Self::Node, Self::History>) -> Result<(), String> {
+        match now.nodes.iter().find(|node| node.state.is_none()) {
+            Some(node) => Err(format!("{} is down", node.id)),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether this timer, which the member has had armed before, must be armed now that the system has come to rest:
+    /// a timer that nobody arms again is not seen otherwise, as long as something else does its work. If nobody says,
+    /// periodic ones must be.
+    fn is_armed_at_rest(
+        &self,
+        _member: NodeId,
+        _state: &Self::Node,
+        timer: &<Self::Node as Node>::Timer,
+    ) -> bool {
+        self.is_periodic(timer)
+    }
+
+    /// Whether all clients must have been answered, now that the system has come to rest. If nobody says, they must.
+    fn owes_answers(&self, _now: &Observation<'_, Self::Node, Self::History>) -> bool {
+        true
+    }
+
+    /// Whether all others have come to rest, although this member never comes back; `Err` says who waits for
+    /// it. If nobody says, it is enough that the others are up.
+    fn goes_on_without(
+        &self,
+        gone: NodeId,
+        now: &Observation<'_, Self::Node, Self::History>,
+    ) -> Result<(), String> {
+        match now.nodes.iter().find(|node| node.id != gone && node.state.is_none()) {
+            Some(node) => Err(format!("{} is down", node.id)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// All that must hold at every moment: what the system says, and that nobody [tells too early](told::write_ahead).
+pub fn invariants_of<S: System>(system: &S) -> Vec<Invariant<S::Node, S::History>> {
+    let mut invariants = system.invariants();
+    invariants.extend(told::write_ahead());
+    invariants
+}
+
+/// By member, the timers that it has had armed.
+pub type Armed<S> = BTreeMap<NodeId, BTreeSet<<NodeOf<S> as Node>::Timer>>;
+
+/// Whether all timers are armed that must be at rest, of those that have been before; `Err` names one that is not.
+pub fn timers_are_armed<S: System>(
+    system: &S,
+    now: &Observation<'_, S::Node, S::History>,
+    before: &Armed<S>,
+) -> Result<(), String> {
+    for node in &now.nodes {
+        let (Some(state), Some(before)) = (node.state, before.get(&node.id)) else { continue };
+        let is_missing =
+            |timer: &&_| system.is_armed_at_rest(node.id, state, timer) && !node.timers.contains(timer);
+        if let Some(timer) = before.iter().find(is_missing) {
+            let timer = crate::panics::told::<S::Node>(Word::Timer(timer));
+            return Err(format!("{} is at rest, but its timer will never fire again: {timer}", node.id));
+        }
+    }
+    Ok(())
+}
+
+/// One request of a client.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Operation<N: Node> {
+    /// Whom it is sent to.
+    pub to: NodeId,
+    /// Its name.
+    pub id: RequestId,
+    /// What is asked.
+    pub request: N::Request,
+}
+
+/// Shorthand for the parts of a system's node.
+pub type NodeOf<S> = <S as System>::Node;
+/// Shorthand for the configuration of a system's node.
+pub type ConfigOf<S> = <<S as System>::Node as Node>::Config;
