@@ -146,3 +146,6 @@ fn is_not_yet<N: Face>(answer: &Response<Bytes>) -> bool {
 pub fn get(path: &str) -> Request<Bytes> {
     Request::get(path).body(Bytes::new()).expect("the parts are valid")
 }
+
+#[cfg(test)]
+mod tests;

@@ -27,8 +27,6 @@
 //! Each names only those before it. A simulation that names the settings hosts the same [`router`].
 
 pub mod ask;
-#[cfg(test)]
-mod asking_tests;
 pub mod cli;
 pub mod client;
 pub mod command;

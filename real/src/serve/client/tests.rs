@@ -7,15 +7,15 @@ use std::time::Duration;
 use coalmine_core::node::{NodeId, RequestId};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::client::{Client, get};
-use super::health::{LIVE, NodeStatus, READY};
-use super::tests::{Greeter, Reply, Request, Settings};
-use super::{Service, router};
+use super::{Client, get};
 use crate::face::{Face, IDEMPOTENCY_KEY};
 use crate::http;
 use crate::http::ClientError;
 use crate::probe::Probe;
 use crate::runtime::Runtime;
+use crate::serve::health::{LIVE, NodeStatus, READY};
+use crate::serve::tests::{Greeter, Reply, Request, Settings};
+use crate::serve::{Service, router};
 use crate::shell::{Placement, Shell};
 use crate::tokio_runtime::TokioRuntime;
 
