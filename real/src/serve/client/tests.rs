@@ -2,6 +2,7 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use coalmine_core::node::{NodeId, RequestId};
@@ -27,8 +28,14 @@ struct Unwatched;
 
 impl Probe<Greeter> for Unwatched {}
 
+/// An address to listen at, below the ports that the system gives to outgoing connections: another test's may be given
+/// one of those before anybody listens there.
 fn free() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr()).expect("a free port")
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = std::process::id() as u16 % 1_900;
+    let next = || 10_000 + (first + NEXT.fetch_add(1, Ordering::Relaxed)) % 1_900;
+    let mut ports = std::iter::repeat_with(|| SocketAddr::from(([127, 0, 0, 1], next()))).take(1_900);
+    ports.find(|&address| TcpListener::bind(address).is_ok()).expect("a free port")
 }
 
 /// A node whose HTTP is served; it runs if it has a journal.
@@ -109,7 +116,7 @@ async fn a_node_lives_before_it_is_ready_and_a_client_goes_where_it_is_sent() {
 
 /// A server that treats each connection as it is told, and says what the requests were called.
 async fn serve(answers: Vec<&'static str>) -> (SocketAddr, tokio::task::JoinHandle<Vec<String>>) {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let listener = tokio::net::TcpListener::bind(free()).await.expect("a free port");
     let at = listener.local_addr().expect("it listens");
     let names = tokio::spawn(async move {
         let mut names = Vec::new();
@@ -158,7 +165,7 @@ async fn a_request_that_may_have_begun_stays_where_it_is() {
 
 #[tokio::test]
 async fn a_client_is_not_sent_in_a_circle_for_ever() {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let listener = tokio::net::TcpListener::bind(free()).await.expect("a free port");
     let at = listener.local_addr().expect("it listens");
     let routes = axum::Router::new().fallback(move || async move {
         let location = [(axum::http::header::LOCATION, format!("http://{at}/request"))];
