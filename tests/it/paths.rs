@@ -90,7 +90,7 @@ fn a_counterexample_replays_from_its_file() {
         let steps = found.capsule.matches("[[steps]]").count() as u64;
         assert_eq!(outcome.turns, Some(steps));
         let story = outcome.story.expect("a story was asked for");
-        let told = found.story.strip_prefix(&story).expect("the checker tells the same story");
+        let told = found.story.strip_prefix(&*story).expect("the checker tells the same story");
         assert_eq!(told.trim(), format!("✗ {}", outcome.verdict.tell()));
 
         let page = outcome.page.expect("a page was asked for");

@@ -174,5 +174,5 @@ fn run(engine: Engine, system: fn() -> Toys, plan: &Plan<Toy>) -> RunReport<Toy>
 /// The story of a run, without ticks.
 fn told(report: &RunReport<Toy>) -> String {
     let entries = report.trace.as_ref().expect("the trace was kept");
-    story(entries, |event| matches!(event, Event::Timer(())), Style::default())
+    story(entries, |event| matches!(event, Event::Timer(())), Style::default()).to_string()
 }

@@ -32,6 +32,7 @@ use crate::spec::system::{NodeOf, System};
 use crate::spec::verdict::Expected;
 use crate::spec::verdict::{Engine, Verdict};
 use crate::trace::html::{self, Page};
+use crate::trace::story::{Story, Tone};
 use crate::trace::text::{self, Style};
 use crate::trace::turn;
 use crate::verify::{self, Verified};
@@ -211,9 +212,9 @@ pub struct Outcome {
     /// The clients that were never answered, in words.
     pub unanswered: Vec<String>,
     /// What happened, in words.
-    pub story: Option<String>,
+    pub story: Option<Story>,
     /// The same with all that every run is full of.
-    pub whole_story: Option<String>,
+    pub whole_story: Option<Story>,
     /// The same, to be shown.
     pub page: Option<Page>,
     /// The recording of each node, where there is a story.
@@ -533,12 +534,9 @@ impl<S: System> ModelDef<S> {
             steps,
         };
         let told: Vec<_> = path.iter().map(|action| rules.tell(action)).collect();
-        let story = self.outcome(&rules, &about, &report, &rounds).story.unwrap_or_default();
-        Ok(Explanation {
-            invariant,
-            story: format!("{story}       ✗ {}\n", report.verdict.tell()),
-            capsule: capsule.to_toml(&told),
-        })
+        let mut story = self.outcome(&rules, &about, &report, &rounds).story.unwrap_or_default();
+        story.line(Tone::Broken, format_args!("       ✗ {}", report.verdict.tell()));
+        Ok(Explanation { invariant, story, capsule: capsule.to_toml(&told) })
     }
 
     /// What came of walking a path of it.
@@ -553,11 +551,13 @@ impl<S: System> ModelDef<S> {
         let turns = turn(report.simulated);
         // What happened before the first step is part of every path.
         let first = entries.iter().position(|entry| turn(entry.at) > 0).unwrap_or(entries.len());
-        let healed = if rounds.is_empty() { "" } else { "       —— all is healed\n" };
-        let rounds: String = rounds.iter().map(|step| format!("       {step}\n")).collect();
         let told = |entries| {
-            let story = text::story(entries, |_| false, Style { everything: true, in_turns: true });
-            format!("{story}{healed}{rounds}")
+            let mut story = text::story(entries, |_| false, Style { everything: true, in_turns: true });
+            if !rounds.is_empty() {
+                story.line(Tone::Staged, "       —— all is healed");
+            }
+            rounds.iter().for_each(|step| story.line(Tone::Plain, format_args!("       {step}")));
+            story
         };
         let page = html::About {
             title: self.name.into(),
@@ -653,7 +653,7 @@ pub struct Explanation {
     /// Which invariant; or the verdict, if it is another.
     pub invariant: String,
     /// What happens, in words, and what is wrong at the end.
-    pub story: String,
+    pub story: Story,
     /// The way there, as a file: see [`crate::files::path`].
     pub capsule: String,
 }

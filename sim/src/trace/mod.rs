@@ -2,6 +2,7 @@
 
 pub mod digest;
 pub mod html;
+pub mod story;
 pub mod text;
 
 use std::fmt;

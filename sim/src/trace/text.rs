@@ -2,11 +2,11 @@
 //! (heartbeats, timers being armed, views being published) is folded away.
 
 use crate::panics::told;
-use std::fmt::Write;
 use std::time::Duration;
 
 use coalmine_core::node::{Effect, Event, Node, NodeId, Word};
 
+use super::story::{Story, Tone};
 use super::{Entry, Fate, Happening, turn};
 
 /// What ends the safety phase.
@@ -22,8 +22,8 @@ pub struct Style {
 }
 
 /// The whole story.
-pub fn story<N: Node>(entries: &[Entry<N>], boring: impl Fn(&Event<N>) -> bool, style: Style) -> String {
-    let mut out = String::new();
+pub fn story<N: Node>(entries: &[Entry<N>], boring: impl Fn(&Event<N>) -> bool, style: Style) -> Story {
+    let mut out = Story::default();
     let mut folded = 0;
     let mut last = None;
     let indent = if style.in_turns { 12 } else { 20 };
@@ -51,21 +51,39 @@ pub fn story<N: Node>(entries: &[Entry<N>], boring: impl Fn(&Event<N>) -> bool, 
             Some(turn) => format!("{turn:>4}."),
         };
         last = turn;
-        let _ = writeln!(out, "{time}  {}", tell_happening(&entry.what));
+        out.line(tone(&entry.what), format_args!("{time}  {}", tell_happening(&entry.what)));
         for line in lines {
-            let _ = writeln!(out, "{:indent$}{line}", "");
+            out.line(Tone::Plain, format_args!("{:indent$}{line}", ""));
         }
     }
     tell_folded(&mut out, folded);
     out
 }
 
-fn tell_folded(out: &mut String, folded: usize) {
-    let _ = match folded {
-        0 => Ok(()),
-        1 => writeln!(out, "              (one quiet event)"),
-        folded => writeln!(out, "              ({folded} quiet events)"),
-    };
+fn tell_folded(out: &mut Story, folded: usize) {
+    match folded {
+        0 => {}
+        1 => out.line(Tone::LeftOut, "              (one quiet event)"),
+        folded => out.line(Tone::LeftOut, format_args!("              ({folded} quiet events)")),
+    }
+}
+
+fn tone<N: Node>(what: &Happening<N>) -> Tone {
+    match what {
+        Happening::Crashed { .. } | Happening::Killed { .. } | Happening::Stopped { .. } => Tone::Broken,
+        Happening::Fault(_)
+        | Happening::Noted(_)
+        | Happening::Healed
+        | Happening::Cut { .. }
+        | Happening::Mended { .. } => Tone::Staged,
+        Happening::Booted { .. }
+        | Happening::Stepped { .. }
+        | Happening::Synced { .. }
+        | Happening::Frame { .. }
+        | Happening::Asked { .. }
+        | Happening::Answered { .. }
+        | Happening::Complained { .. } => Tone::Plain,
+    }
 }
 
 fn is_boring<N: Node>(

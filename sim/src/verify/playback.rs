@@ -80,7 +80,7 @@ impl<'a, S: System> Playback<'a, S> {
             judged: Vec::new(),
             difference: None,
             violated: None,
-            story: String::new(),
+            story: Default::default(),
             page: None,
         };
         Self {
