@@ -18,7 +18,7 @@ use coalmine_sim::trace::text::{Style, story};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-const ENGINES: [Engine; 2] = [Engine::World, Engine::Madsim];
+const ENGINES: [Engine; 2] = [Engine::Direct, Engine::Madsim];
 
 /// What a toy is like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

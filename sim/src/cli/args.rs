@@ -196,14 +196,15 @@ pub enum EngineArg {
     #[default]
     Madsim,
     /// The nodes alone, many times faster.
-    World,
+    #[value(alias = "world")]
+    Direct,
 }
 
 impl From<EngineArg> for Engine {
     fn from(engine: EngineArg) -> Self {
         match engine {
             EngineArg::Madsim => Self::Madsim,
-            EngineArg::World => Self::World,
+            EngineArg::Direct => Self::Direct,
         }
     }
 }
@@ -215,7 +216,8 @@ pub enum EnginesArg {
     #[default]
     Madsim,
     /// The nodes alone, many times faster.
-    World,
+    #[value(alias = "world")]
+    Direct,
     /// Each seed in both; a seed fails if their verdicts differ.
     Both,
 }
@@ -224,7 +226,7 @@ impl From<EnginesArg> for Engines {
     fn from(engines: EnginesArg) -> Self {
         match engines {
             EnginesArg::Madsim => Self::Madsim,
-            EnginesArg::World => Self::World,
+            EnginesArg::Direct => Self::Direct,
             EnginesArg::Both => Self::Both,
         }
     }

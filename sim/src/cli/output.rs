@@ -86,8 +86,8 @@ pub fn engine_of(report: &SweepReport, failure: &Failure) -> Engine {
         &failure.verdict,
         Verdict::EnginesDiffer { madsim, .. } if **madsim == Verdict::Passed
     );
-    let world = passed_madsim || report.engine == Engine::World.to_string();
-    if world { Engine::World } else { Engine::Madsim }
+    let direct = passed_madsim || report.engine == Engine::Direct.to_string();
+    if direct { Engine::Direct } else { Engine::Madsim }
 }
 
 /// The line that runs a failure of a sweep again; none, if it depends on what ran before it.

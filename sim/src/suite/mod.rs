@@ -740,7 +740,7 @@ impl<S: System> AnyModel for ModelDef<S> {
         let unused = unused.map(|step| format!("steps[{step}] ({})", rules.tell(&way.actions[step])));
         Ok(FileOutcome {
             outcome,
-            engine: Engine::World,
+            engine: Engine::Direct,
             seed: None,
             unused: unused.collect(),
             expected: capsule.expected,

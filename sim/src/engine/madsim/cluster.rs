@@ -22,7 +22,7 @@ use super::runtime::{Clock, SimRuntime};
 use super::survive::{survive, told};
 use crate::engine::report::RunOptions;
 use crate::engine::shared::faults::{self, End, Lasting, Stage};
-use crate::engine::shared::network::Trouble;
+use crate::engine::shared::network::LinkFault;
 use crate::engine::shared::{CLIENT_PAUSE, CLIENT_TIMEOUT, LOOK, disk};
 use crate::panics;
 use crate::spec::faults::{CrashKind, Directions, Effect, Fault, SUPERVISOR_MS};
@@ -30,7 +30,7 @@ use crate::spec::plan::{Plan, Stream, What, When};
 use crate::spec::scenario::{Expectation, Scenario};
 use crate::spec::system::{ConfigOf, NodeOf, System};
 use crate::spec::verdict::Verdict;
-use crate::trace::Happening;
+use crate::trace::TraceEvent;
 
 const CONTROL_PORT: u16 = 60_001;
 const DATA_PORT: u16 = 50_051;
@@ -84,7 +84,7 @@ where
     };
     cluster.count_effects();
     monitor.close();
-    cluster.bury().await;
+    cluster.teardown().await;
     (monitor, verdict)
 }
 
@@ -215,7 +215,7 @@ where
         match what {
             What::Ask { to, id, request } => self.ask(to, id, request),
             What::Fault(fault) => {
-                self.monitor.note(&Happening::Fault(fault.clone()));
+                self.monitor.note(&TraceEvent::Fault(fault.clone()));
                 faults::begin(self, fault);
             }
         }
@@ -239,7 +239,7 @@ where
 
     /// Ends all faults and starts every node that is down.
     fn heal(&mut self) {
-        self.monitor.note(&Happening::Healed);
+        self.monitor.note(&TraceEvent::Healed);
         self.monitor.disarm();
         self.network.heal();
         self.lasting.heal();
@@ -253,7 +253,7 @@ where
     }
 
     /// Drops every task. Tasks hold timers and timers hold tasks: left alone, a run would never be freed.
-    async fn bury(&self) {
+    async fn teardown(&self) {
         let handle = Handle::current();
         for (node, _) in self.nodes.values() {
             handle.resume(node.id());
@@ -331,11 +331,11 @@ where
         self.nodes[&node].1.touch(percent, jump);
     }
 
-    fn trouble_disk(&mut self, node: NodeId, change: impl FnOnce(&mut disk::Trouble)) {
+    fn trouble_disk(&mut self, node: NodeId, change: impl FnOnce(&mut disk::DiskFault)) {
         Disks::current().trouble(self.id(node), change);
     }
 
-    fn trouble_links(&mut self, directions: &Directions, trouble: Trouble, begin: bool) {
+    fn trouble_links(&mut self, directions: &Directions, trouble: LinkFault, begin: bool) {
         self.network.trouble(directions, trouble, begin);
     }
 
