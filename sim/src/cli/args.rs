@@ -51,6 +51,11 @@ pub fn command(suite: &Suite) -> clap::Command {
     let scenario = suite.scenarios.last().map_or("SCENARIO", |scenario| scenario.name());
     let model = suite.models.last().map_or("MODEL", |model| model.name());
     let mut command = Cli::command().bin_name(&program).display_name(program);
+    if let Some(program) = suite.service {
+        let more: Vec<_> = program().commands().cloned().collect();
+        let last = command.get_subcommands().count();
+        command = command.subcommands(more.into_iter().map(|sub| sub.display_order(last)));
+    }
     let names: Vec<_> = command.get_subcommands().map(|sub| sub.get_name().to_owned()).collect();
     for name in names {
         command = command.mut_subcommand(name, |sub| {

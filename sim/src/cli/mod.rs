@@ -54,6 +54,12 @@ const UNHEARD: u8 = 128 + 13;
 /// Does what the command line says.
 pub fn main(suite: &Suite) -> ExitCode {
     twin::obeys_its_own();
+    if let (Some(program), Some(first)) = (suite.service, std::env::args_os().nth(1)) {
+        let program = program();
+        if program.has(&first) {
+            return program.main();
+        }
+    }
     if let Err(why) = signals::outlive_file_limits() {
         output::note(&why);
     }

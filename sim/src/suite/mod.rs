@@ -1,6 +1,5 @@
 //! Scenarios and models of any systems, side by side: what a command line offers.
 
-mod program;
 pub mod steps;
 
 use std::collections::BTreeMap;
@@ -11,6 +10,8 @@ use std::time::Duration;
 
 use coalmine_core::node::{Event, Node, NodeId};
 use coalmine_real::face::Face;
+use coalmine_real::program;
+use coalmine_real::serve::{Program, Service};
 
 use self::steps::StepCounts;
 use crate::check::explore::{self, Serving};
@@ -50,6 +51,8 @@ pub struct Suite {
     pub models: Vec<Box<dyn AnyModel>>,
     /// What the main job consists of.
     pub main_job: Vec<Job>,
+    /// The program of the node, if it is one: see [`Suite::service`].
+    pub service: Option<fn() -> Program>,
     /// How many distinct states there are in which spaces: see [`Suite::pin`].
     pub pins: Vec<(&'static str, ModelArgs, usize)>,
     /// What `check --deep` consists of: models by name, in ever larger spaces.
@@ -95,6 +98,12 @@ impl Suite {
     /// The suite with one more part of the main job.
     pub fn job(mut self, job: Job) -> Self {
         self.main_job.push(job);
+        self
+    }
+
+    /// The suite of a node that also runs for real: the command line has `up`, `node`, `status` and `ask` besides.
+    pub fn service<N: Service>(mut self) -> Self {
+        self.service = Some(Program::of::<N>);
         self
     }
 
