@@ -4,15 +4,16 @@
 //! A protocol without wishes of its own implements [`Face`] with an empty body and gets `POST /request`: the
 //! request as JSON, answered by the reply as JSON.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::{HeaderMap, Request, Response, StatusCode, header};
+use axum::http::{HeaderMap, Method, Request, Response, StatusCode, Uri, header};
 use axum::response::IntoResponse;
 use axum::routing::post;
 use axum::{Json, Router};
-use coalmine_core::node::{Node, RequestId};
+use coalmine_core::node::{Node, NodeId, RequestId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -30,7 +31,12 @@ pub trait Face: Node {
     /// The server: routes to a running node. May start tasks of its own, such as one that measures.
     fn router<R: Runtime>(runtime: &R, _config: &Self::Config, handle: Handle<Self>) -> Router {
         let state = (runtime.clone(), handle);
-        Router::new().route("/request", post(take::<Self, R>)).with_state(state)
+        with_words(Router::new().route("/request", post(take::<Self, R>))).with_state(state)
+    }
+
+    /// Which node this answer says must be asked instead: there the client is sent. Default none.
+    fn instead(_reply: &Self::Reply) -> Option<NodeId> {
+        None
     }
 
     /// The client: a request as HTTP.
@@ -40,8 +46,70 @@ pub trait Face: Node {
 
     /// The client: an answer as a reply. `Err` says what the server complained about.
     fn from_http(answer: &Response<Bytes>) -> Result<Self::Reply, String> {
-        read_json(answer)
+        match sent_on(answer)? {
+            Some(reply) => Ok(reply),
+            None => read_json(answer),
+        }
     }
+}
+
+/// Answers in JSON also where there is no route.
+pub fn with_words<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Router<S> {
+    router.fallback(no_route).method_not_allowed_fallback(wrong_method)
+}
+
+async fn no_route(uri: Uri) -> ApiError {
+    ApiError(StatusCode::NOT_FOUND, format!("there is nothing at {}", uri.path()))
+}
+
+pub(crate) async fn wrong_method(method: Method, uri: Uri) -> ApiError {
+    ApiError(StatusCode::METHOD_NOT_ALLOWED, format!("{method} is not possible at {}", uri.path()))
+}
+
+/// Where to go instead, in words: a node, and its address if that is known.
+pub fn direction<N: Node>(handle: &Handle<N>, to: NodeId) -> String {
+    match handle.address_of(to) {
+        Some(address) => format!("{to} at {address}"),
+        None => to.to_string(),
+    }
+}
+
+/// Sends a client on to a node: status 421, why, and the node's address, if that is known, as `location`.
+pub fn send_on<N: Node>(
+    handle: &Handle<N>,
+    to: NodeId,
+    path: &str,
+    why: &serde_json::Value,
+) -> axum::response::Response {
+    let location =
+        handle.address_of(to).map(|address| [(header::LOCATION, format!("http://{address}{path}"))]);
+    (StatusCode::MISDIRECTED_REQUEST, location, Json(why)).into_response()
+}
+
+/// Where an answer [sends](send_on) the client to.
+pub fn elsewhere(answer: &Response<Bytes>) -> Option<SocketAddr> {
+    let sends = matches!(
+        answer.status(),
+        StatusCode::MISDIRECTED_REQUEST | StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT
+    );
+    let location = answer.headers().get(header::LOCATION).filter(|_| sends)?.to_str().ok()?;
+    location.strip_prefix("http://")?.split('/').next()?.parse().ok()
+}
+
+/// The node's own answer, where it came with a status that is no success.
+fn sent_on<T: DeserializeOwned>(answer: &Response<Bytes>) -> Result<Option<T>, String> {
+    if answer.status().is_success() {
+        return Ok(None);
+    }
+    let json: Option<serde_json::Value> = serde_json::from_slice(answer.body()).ok();
+    match json.as_ref().and_then(|json| json.get("reply")) {
+        Some(reply) => T::deserialize(reply).map(Some).map_err(|error| makes_no_sense(&error)),
+        None => Ok(None),
+    }
+}
+
+fn makes_no_sense(error: &serde_json::Error) -> String {
+    format!("the answer makes no sense: {error}")
 }
 
 /// An error, as every route answers it: a status and `{"error": why}`.
@@ -72,7 +140,7 @@ pub fn read_json<T: DeserializeOwned>(answer: &Response<Bytes>) -> Result<T, Str
         let why = json.as_ref().and_then(|json| json["error"].as_str());
         return Err(why.map_or_else(|| format!("HTTP status {status}"), str::to_owned));
     }
-    serde_json::from_slice(answer.body()).map_err(|error| format!("the answer makes no sense: {error}"))
+    serde_json::from_slice(answer.body()).map_err(|error| makes_no_sense(&error))
 }
 
 /// A request's name as clients write it: `<client>/<sequence>`.
@@ -114,14 +182,21 @@ pub async fn ask<N: Node, R: Runtime>(
     }
 }
 
-async fn take<N: Node, R: Runtime>(
+async fn take<N: Face, R: Runtime>(
     State((runtime, handle)): State<(R, Handle<N>)>,
     headers: HeaderMap,
     body: Bytes,
-) -> Result<Json<N::Reply>, ApiError> {
+) -> Result<axum::response::Response, ApiError> {
     let bad = |why: String| ApiError(StatusCode::BAD_REQUEST, why);
     let id = idempotency_key(&headers)?;
     let id = id.ok_or_else(|| bad(format!("header {IDEMPOTENCY_KEY} is missing: `<client>/<sequence>`")))?;
     let request = serde_json::from_slice(&body).map_err(|error| bad(format!("body: {error}")))?;
-    ask(&runtime, &handle, id, request).await.map(Json)
+    let reply = ask(&runtime, &handle, id, request).await?;
+    Ok(match N::instead(&reply) {
+        None => Json(reply).into_response(),
+        Some(node) => {
+            let error = format!("ask {}", direction(&handle, node));
+            send_on(&handle, node, "/request", &serde_json::json!({ "error": error, "reply": reply }))
+        }
+    })
 }

@@ -12,7 +12,7 @@
 //! ```
 //!
 //! Reading order: [`runtime`], [`shell`], [`transport`], [`journal`], [`face`] and [`http`], [`probe`] and
-//! [`recorder`], then [`rollout`].
+//! [`recorder`]; [`serve`], which makes a program of a node; then [`rollout`].
 
 // Whatever is printed goes through one layer, where it may fail: `println!` panics when nobody takes it.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
@@ -24,9 +24,11 @@ pub mod http;
 pub mod journal;
 pub mod paste;
 pub mod probe;
+pub mod program;
 pub mod recorder;
 pub mod rollout;
 pub mod runtime;
+pub mod serve;
 pub mod shell;
 pub mod tokio_runtime;
 pub mod transport;

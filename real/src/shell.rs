@@ -12,6 +12,7 @@ use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -41,6 +42,15 @@ pub struct Placement {
     pub peers: BTreeMap<NodeId, SocketAddr>,
 }
 
+impl Placement {
+    /// All members of the cluster, this one among them, in ascending order.
+    pub fn members(&self) -> Vec<NodeId> {
+        let mut members: Vec<_> = self.peers.keys().copied().chain([self.me]).collect();
+        members.sort_unstable();
+        members
+    }
+}
+
 /// Why a node stopped.
 #[derive(Debug, Error)]
 pub enum ShellError {
@@ -60,13 +70,35 @@ pub enum ShellError {
 /// A client's way to a running node.
 #[derive(Debug)]
 pub struct Handle<N: Node> {
+    me: NodeId,
+    /// Where the members take HTTP, as far as that is known.
+    addresses: Arc<BTreeMap<NodeId, SocketAddr>>,
+    journal: Arc<Recovered>,
     requests: mpsc::Sender<Asked<N>>,
     view: watch::Receiver<Option<Arc<N::View>>>,
 }
 
 impl<N: Node> Clone for Handle<N> {
     fn clone(&self) -> Self {
-        Self { requests: self.requests.clone(), view: self.view.clone() }
+        Self {
+            me: self.me,
+            addresses: Arc::clone(&self.addresses),
+            journal: Arc::clone(&self.journal),
+            requests: self.requests.clone(),
+            view: self.view.clone(),
+        }
+    }
+}
+
+/// How many records of a journal are on disk, once that is known.
+#[derive(Debug)]
+struct Recovered(AtomicU64);
+
+impl Recovered {
+    const NOT_YET: u64 = u64::MAX;
+
+    fn set(&self, records: u64) {
+        self.0.store(records, Ordering::Release);
     }
 }
 
@@ -81,6 +113,26 @@ impl<N: Node> Handle<N> {
         let (answer, answered) = oneshot::channel();
         self.requests.send(Asked { id, request, answer }).await.map_err(|_| Stopped)?;
         answered.await.map_err(|_| Stopped)
+    }
+
+    /// The same way, which knows where the members take HTTP.
+    pub fn with_addresses(self, addresses: BTreeMap<NodeId, SocketAddr>) -> Self {
+        Self { addresses: Arc::new(addresses), ..self }
+    }
+
+    /// Where a member takes HTTP, if that is known.
+    pub fn address_of(&self, member: NodeId) -> Option<SocketAddr> {
+        self.addresses.get(&member).copied()
+    }
+
+    /// Who the node is.
+    pub fn node(&self) -> NodeId {
+        self.me
+    }
+
+    /// How many records of its journal are known to be on disk; `None` before the node has recovered them.
+    pub fn journal_records(&self) -> Option<u64> {
+        Some(self.journal.0.load(Ordering::Acquire)).filter(|&records| records != Recovered::NOT_YET)
     }
 
     /// What the node last published; `None` before it has.
@@ -102,6 +154,7 @@ pub struct Shell<N: Node, R: Runtime, P: Probe<N>> {
     config: N::Config,
     placement: Placement,
     probe: P,
+    journal: Arc<Recovered>,
     requests: mpsc::Receiver<Asked<N>>,
     view: watch::Sender<Option<Arc<N::View>>>,
 }
@@ -111,8 +164,15 @@ impl<N: Node, R: Runtime, P: Probe<N>> Shell<N, R, P> {
     pub fn new(runtime: R, config: N::Config, placement: Placement, probe: P) -> (Self, Handle<N>) {
         let (requests_out, requests) = mpsc::channel(QUEUED_REQUESTS);
         let (view, view_out) = watch::channel(None);
-        let handle = Handle { requests: requests_out, view: view_out };
-        (Self { runtime, config, placement, probe, requests, view }, handle)
+        let journal = Arc::new(Recovered(AtomicU64::new(Recovered::NOT_YET)));
+        let handle = Handle {
+            me: placement.me,
+            addresses: Arc::default(),
+            journal: Arc::clone(&journal),
+            requests: requests_out,
+            view: view_out,
+        };
+        (Self { runtime, config, placement, probe, journal, requests, view }, handle)
     }
 
     /// Boots the node and runs it until it fails, or until the future is dropped.
@@ -145,6 +205,7 @@ impl<N: Node, R: Runtime, P: Probe<N>> Shell<N, R, P> {
             waiting: BTreeMap::new(),
         };
         self.carry_out(verdict, &mut drive, &mut out).await;
+        self.journal.set(on_disk);
 
         let mut calls = Call::default();
         loop {
@@ -154,6 +215,7 @@ impl<N: Node, R: Runtime, P: Probe<N>> Shell<N, R, P> {
                 // The disk has nothing to say but about what it was given.
                 Some(durable) = drive.journal.durable.recv(), if host.written() > host.durable() => {
                     let upto = durable.map_err(JournalError::Io)?;
+                    self.journal.set(upto);
                     host.synced(&self.config, life, upto, &mut choose, &mut out);
                     let verdict = self.probe.synced(upto, &host, &out);
                     self.carry_out(verdict, &mut drive, &mut out).await;

@@ -62,6 +62,41 @@ async fn a_rollout_completes_on_all_nodes() {
     }
 }
 
+/// Whoever asks another node is sent on to the coordinator, under the same name.
+#[tokio::test]
+async fn a_rollout_can_be_asked_of_any_node() {
+    let mut cluster = Cluster::start(2, "").await;
+    let other = cluster.data(2).to_string();
+    let output = canary(&["rollout", "v2", "--coordinator", &other, "--format", "json"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let printed: RolloutView = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(cluster.settle().await.0, printed);
+}
+
+#[tokio::test]
+async fn every_node_says_whether_it_is_ready() {
+    let cluster = Cluster::prepare(2, "");
+    let ready = async |cluster: &Cluster| -> Option<(u16, Value)> {
+        let answer = send(cluster.data(2), "GET", "/health/ready", "").await.ok()?;
+        Some((answer.status().as_u16(), serde_json::from_slice(answer.body()).expect("JSON")))
+    };
+    let mut cluster = cluster;
+    cluster.spawn(2);
+    // Without the coordinator it is nobody, but it lives.
+    let (code, said) = wait_for("n2 has recovered its journal", async || {
+        ready(&cluster).await.filter(|(_, said)| said["journal_records"].is_u64())
+    })
+    .await;
+    assert_eq!((code, &said["ready"], &said["node"]), (503, &false.into(), &2.into()));
+    assert!(said["error"].as_str().is_some_and(|why| why.starts_with("it is not a member: ")), "{said}");
+    let live = send(cluster.data(2), "GET", "/health/live", "").await.expect("an answer");
+    assert_eq!(live.status(), 200);
+    cluster.spawn(1);
+    let said =
+        wait_for("n2 is ready", async || ready(&cluster).await.filter(|(code, _)| *code == 200)).await.1;
+    assert!(said["ready"] == true && said["view"]["node"] == 2, "{said}");
+}
+
 #[tokio::test]
 async fn weights_are_met_and_keys_stick() {
     let mut cluster = Cluster::start(2, "").await;

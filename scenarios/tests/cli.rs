@@ -181,14 +181,14 @@ fn both_engines_agree() {
         let args = format!("sim rollout-chaos --seeds 0..40 --format json --engine {engine}");
         coalmine(&args).exits(0).json()
     };
-    let (madsim, world, both) = (sum("madsim"), sum("world"), sum("both"));
-    for (sum, engine) in [(&madsim, "madsim"), (&world, "world"), (&both, "both")] {
+    let (madsim, world, both) = (sum("madsim"), sum("direct"), sum("both"));
+    for (sum, engine) in [(&madsim, "madsim"), (&world, "direct"), (&both, "both")] {
         assert_eq!(sum["engine"], engine);
         assert_eq!(sum["passed"], 40);
     }
     let events = |sum: &Value| sum["events"].as_u64().expect("a number");
     assert_eq!(events(&both), events(&madsim) + events(&world));
-    coalmine("replay rollout-chaos --seed 3 --engine world").exits(0);
+    coalmine("replay rollout-chaos --seed 3 --engine direct").exits(0);
     coalmine("sim rollout-chaos --seeds 0..9 --engine both --check-determinism").exits(0);
 }
 

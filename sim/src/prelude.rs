@@ -4,6 +4,8 @@ pub use coalmine_core::node::{Context, Event, Node, NodeId, RequestId, Word};
 pub use coalmine_core::node::{RestsOn, Told};
 pub use coalmine_core::observation::{Facts, History, Invariant, Observation, Witness};
 pub use coalmine_real::face::Face;
+pub use coalmine_real::serve::Service;
+pub use coalmine_real::shell::Placement;
 
 pub use crate::spec::chaos::{Chaos, chaos};
 pub use crate::spec::faults::Fault;

@@ -11,12 +11,16 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+#[path = "tutorial/processes.rs"]
+mod processes;
+
 #[path = "../examples/tickets_first_try/main.rs"]
 #[allow(dead_code, reason = "only its suite is used here")]
 mod first_try;
 
 use coalmine_sim::prelude::{ModelDef, Suite};
 use coalmine_sim::testing;
+use processes::Processes;
 
 const TUTORIAL: &str = include_str!("../../docs/tutorial.md");
 const MANIFEST: &str = env!("CARGO_MANIFEST_DIR");
@@ -85,25 +89,9 @@ impl Crate {
         self.write(&block.file, &format!("{before}{gap}{}", block.text));
     }
 
-    /// Takes in a `diff`: each run of changed lines, with the lines around it, is found once in the file.
+    /// Takes in a `diff`.
     fn change(&self, block: &Block) {
-        let mut text = self.read(&block.file);
-        for hunk in block.text.split("…\n") {
-            let side = |other: char| -> String {
-                let lines = hunk.lines().filter(|line| !line.starts_with(other));
-                lines.map(|line| format!("{}\n", line.get(1..).unwrap_or_default())).collect()
-            };
-            let (old, new) = (side('+'), side('-'));
-            assert_eq!(
-                text.matches(&old).count(),
-                1,
-                "{}: not once in {}:\n{old}",
-                block.place(),
-                block.file
-            );
-            text = text.replace(&old, &new);
-        }
-        self.write(&block.file, &text);
+        self.write(&block.file, &changed(&self.read(&block.file), block));
     }
 
     /// What the reader's program is from now on.
@@ -121,15 +109,35 @@ impl Crate {
         symlink(target.join("examples").join(example), program).expect("a link of ours");
     }
 
-    /// What a command prints.
-    fn run(&self, command: &str) -> String {
+    /// A command, as cargo would run it.
+    fn command(&self, command: &str) -> Command {
         let args = command.strip_prefix("cargo run -- ").unwrap_or_else(|| panic!("not known: {command}"));
         let mut run = Command::new("target/debug/tickets");
         run.args(args.split_whitespace()).current_dir(&self.root);
         run.env("CARGO", "cargo").env("CARGO_PKG_NAME", "tickets").env_remove("CLICOLOR_FORCE");
-        let output = run.output().expect("the example runs");
+        run
+    }
+
+    /// What a command prints.
+    fn run(&self, command: &str) -> String {
+        let output = self.command(command).output().expect("the example runs");
         String::from_utf8(output.stdout).expect("text") + &String::from_utf8_lossy(&output.stderr)
     }
+}
+
+/// What a `diff` makes of a file: each run of changed lines, with the lines around it, is found once in it.
+fn changed(text: &str, block: &Block) -> String {
+    let mut text = text.to_owned();
+    for hunk in block.text.split("…\n") {
+        let side = |other: char| -> String {
+            let lines = hunk.lines().filter(|line| !line.starts_with(other));
+            lines.map(|line| format!("{}\n", line.get(1..).unwrap_or_default())).collect()
+        };
+        let (old, new) = (side('+'), side('-'));
+        assert_eq!(text.matches(&old).count(), 1, "{}: not once in {}:\n{old}", block.place(), block.file);
+        text = text.replace(&old, &new);
+    }
+    text
 }
 
 /// Whether this is what was printed, `…` standing for anything.
@@ -204,6 +212,7 @@ fn the_tutorial_does_what_it_says() {
     let reader = Crate::new();
     reader.program("tickets_first_try");
     let mut commands = 0;
+    let mut processes = Processes::default();
     for block in blocks() {
         match block.language.as_str() {
             "rust" | "toml" => reader.append(&block),
@@ -226,6 +235,10 @@ fn the_tutorial_does_what_it_says() {
                     }
                     match command {
                         "cargo test" => assert_shows(&block, command, &shown, &failing_test),
+                        _ if processes.concern(command) => {
+                            let printed = processes.obey(&reader, command);
+                            assert_shows(&block, command, &shown, &printed);
+                        }
                         _ if command.starts_with("cargo run") => {
                             if is_node_first_try {
                                 is_the_code_of(&reader, &block, "tickets_first_try");
@@ -237,15 +250,26 @@ fn the_tutorial_does_what_it_says() {
                     }
                 }
             }
+            // What `up` says where it runs.
+            "text" => {
+                let shown: Vec<_> = block.text.lines().collect();
+                assert_shows(&block, "cargo run -- up", &shown, &processes.what_up_says());
+            }
             other => panic!("{}: a block of {other:?}", block.place()),
         }
     }
+    processes.are_done();
     assert!(commands >= 5, "the tutorial has only {commands} commands");
 
     let example = |file: &str| fs::read_to_string(Path::new(MANIFEST).join("examples/tickets").join(file));
     // The reader's capsules are in the reader's crate.
     let tests = example("tests.rs").expect("the example's tests").replace("examples/tickets/", "");
     assert_eq!(reader.read("src/tests.rs"), tests);
+    for (file, of_example) in [("src/main.rs", "main.rs"), ("src/service.rs", "service.rs")] {
+        let (written, whole) = (reader.read(file), example(of_example).expect("the example's code"));
+        assert!(whole.ends_with(&written), "{file} is not the example's:\n{written}");
+    }
+    assert!(reader.read("src/service.rs").lines().count() <= 40, "a service of so little is a page");
     let capsule = "capsules/one-vote-counted-twice.toml";
     assert_eq!(reader.read(capsule), example(capsule).expect("the example's capsule"));
 }
@@ -255,7 +279,12 @@ fn is_the_code_of(reader: &Crate, block: &Block, node_of: &str) {
     for (file, example) in [("node.rs", node_of), ("system.rs", "tickets"), ("main.rs", "tickets")] {
         let path = Path::new(MANIFEST).join("examples").join(example).join(file);
         let code = fs::read_to_string(&path).expect("the example is there");
-        let written = reader.read(&format!("src/{file}"));
+        let mut written = reader.read(&format!("src/{file}"));
+        if file == "main.rs" {
+            // The example is the crate as it is in the end.
+            let later = blocks().into_iter().filter(|it| it.line > block.line && it.file == "src/main.rs");
+            later.for_each(|diff| written = changed(&written, &diff));
+        }
         let head = code.strip_suffix(&written).unwrap_or_else(|| {
             panic!("up to {}, src/{file} is not {}:\n{written}", block.place(), path.display())
         });

@@ -289,7 +289,7 @@ const NONE: ModelArgs = ModelArgs {
 fn a_first_boot_chooses_in_every_way() {
     let of = |nodes| ModelArgs { nodes: Some(nodes), ..NONE };
     is_found(Kind::Draws, &[of(2), of(1), of(3)], &[]);
-    a_sweep_finds(Kind::Draws, Engine::World, 0..10);
+    a_sweep_finds(Kind::Draws, Engine::Direct, 0..10);
     a_sweep_finds(Kind::Draws, Engine::Madsim, 0..10);
 }
 
@@ -302,7 +302,7 @@ fn a_first_boot_crashes_between_any_two_effects() {
         &bad,
         &[of(0, Disk::Sync), of(0, Disk::Async), ModelArgs { wipes: Some(1), ..NONE }],
     );
-    a_sweep_finds(Kind::Pair, Engine::World, 0..300);
+    a_sweep_finds(Kind::Pair, Engine::Direct, 0..300);
 }
 
 #[test]
@@ -310,7 +310,7 @@ fn members_boot_in_every_order() {
     is_found(Kind::Order, &[NONE], &[]);
     is_found(Kind::Beside, &[NONE], &[]);
     for kind in [Kind::Order, Kind::Beside] {
-        a_sweep_finds(kind, Engine::World, 0..20);
+        a_sweep_finds(kind, Engine::Direct, 0..20);
     }
 }
 

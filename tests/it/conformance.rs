@@ -19,7 +19,7 @@ use coalmine_sim::engine::report::RunOptions;
 use coalmine_sim::spec::limits::Limits;
 use coalmine_sim::spec::system::{Operation, System};
 use coalmine_sim::spec::verdict::{Engine, Verdict};
-use coalmine_sim::trace::Happening;
+use coalmine_sim::trace::TraceEvent;
 use coalmine_sim::verify::verify;
 use coalmine_sim::world::{Action, Rules, Step};
 
@@ -118,21 +118,21 @@ fn simulated() -> Journals {
     let mut journals = Journals::new();
     for entry in report.trace.expect("the trace was kept") {
         let (node, effects) = match entry.what {
-            Happening::Booted { node, effects, .. }
-            | Happening::Stepped { node, effects, .. }
-            | Happening::Synced { node, effects, .. } => (node, effects),
-            Happening::Crashed { .. }
-            | Happening::Killed { .. }
-            | Happening::Stopped { .. }
-            | Happening::Frame { .. }
-            | Happening::Asked { .. }
-            | Happening::Answered { .. }
-            | Happening::Complained { .. }
-            | Happening::Cut { .. }
-            | Happening::Mended { .. }
-            | Happening::Fault(_)
-            | Happening::Noted(_)
-            | Happening::Healed => continue,
+            TraceEvent::Booted { node, effects, .. }
+            | TraceEvent::Stepped { node, effects, .. }
+            | TraceEvent::Synced { node, effects, .. } => (node, effects),
+            TraceEvent::Crashed { .. }
+            | TraceEvent::Killed { .. }
+            | TraceEvent::Stopped { .. }
+            | TraceEvent::Frame { .. }
+            | TraceEvent::Asked { .. }
+            | TraceEvent::Answered { .. }
+            | TraceEvent::Complained { .. }
+            | TraceEvent::Cut { .. }
+            | TraceEvent::Mended { .. }
+            | TraceEvent::Fault(_)
+            | TraceEvent::Noted(_)
+            | TraceEvent::Healed => continue,
         };
         for effect in effects {
             if let Effect::Append(record) = effect {

@@ -125,7 +125,7 @@ fn a_timer_of_the_longest_duration_never_fires_in_a_run() {
         },
     };
     let plan = scenario.plan_of(&Bedroom, 1);
-    for engine in [Engine::World, Engine::Madsim] {
+    for engine in [Engine::Direct, Engine::Madsim] {
         let report = scenario.run_plan(engine, &plan, RunOptions::of(1));
         assert_eq!(report.verdict, Verdict::Passed, "{engine}");
     }

@@ -37,7 +37,7 @@ fn a_report_names_large_seeds_as_strings_and_takes_them_either_way() {
     let seed = (1_u64 << 53) + 7;
     let report = |seed: serde_json::Value| {
         json!({
-            "scenario": "x", "engine": "world", "seeds": format!("{}..{}", (1_u64 << 53), (1_u64 << 53) + 9),
+            "scenario": "x", "engine": "direct", "seeds": format!("{}..{}", (1_u64 << 53), (1_u64 << 53) + 9),
             "passed": 8, "failed": [seed], "failures": [{ "seed": seed, "verdict": "panicked", "message": "m" }],
             "events": 1, "simulated_s": 0.5, "wall_s": 0.5,
         })

@@ -18,7 +18,7 @@ use coalmine_tests::{model_of, space_of};
 
 fn explore(model: &dyn AnyModel, args: ModelArgs, options: CheckOptions) -> (CheckReport, Option<String>) {
     let (report, found) = model.check(args, options, &mut |_| {});
-    (report, found.map(|found| found.story))
+    (report, found.map(|found| found.story.to_string()))
 }
 
 fn stateright() -> CheckOptions {

@@ -138,7 +138,7 @@ fn check_arrows(page: &Page, of: &str) -> BTreeSet<String> {
 #[test]
 fn what_was_sent_is_what_arrives() {
     let suite = coalmine::suite();
-    for engine in [Engine::Madsim, Engine::World] {
+    for engine in [Engine::Madsim, Engine::Direct] {
         let mut fates = BTreeSet::new();
         for scenario in &suite.scenarios {
             let seeds = if scenario.name().ends_with("chaos") { 0..60 } else { 1..3 };
@@ -157,7 +157,7 @@ fn equal_messages_are_told_apart() {
     // Heartbeats are all alike. Those that a paused node finds when it goes on were sent one after another,
     // and the arrows do not cross.
     let suite = coalmine::suite();
-    for engine in [Engine::Madsim, Engine::World] {
+    for engine in [Engine::Madsim, Engine::Direct] {
         let mut waited = 0;
         for seed in 0..60 {
             let scenario = suite.find_scenario("rollout-chaos").expect("it ships");
@@ -187,7 +187,7 @@ fn equal_messages_are_told_apart() {
 
 #[test]
 fn a_cut_is_a_band_over_the_links_and_the_time_that_it_lasts() {
-    for engine in [Engine::Madsim, Engine::World] {
+    for engine in [Engine::Madsim, Engine::Direct] {
         let suite = coalmine::suite();
         let scenario = suite.find_scenario("rollout-partition").expect("it ships");
         let page = scenario.run(engine, 1, true).page.expect("a run with a story has a page");
@@ -203,7 +203,7 @@ fn a_cut_is_a_band_over_the_links_and_the_time_that_it_lasts() {
 
 #[test]
 fn nothing_passes_a_band_that_lets_nothing_pass() {
-    for engine in [Engine::Madsim, Engine::World] {
+    for engine in [Engine::Madsim, Engine::Direct] {
         let (mut kinds, mut one_way, mut both_ways) = (BTreeSet::new(), 0, 0);
         for seed in 0..100 {
             let suite = coalmine::suite();

@@ -30,9 +30,11 @@ const CRATES: [Layers; 3] = [
         folder: "real/src",
         layers: &[
             &["call", "files", "paste", "probe", "runtime"],
+            &["program"],
             &["journal", "recorder", "transport"],
             &["shell", "tokio_runtime"],
             &["face", "http"],
+            &["serve"],
             &["rollout"],
             &["bin"],
         ],

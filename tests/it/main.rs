@@ -4,6 +4,7 @@
 //! * [`codecs`]: frames, journals and JSON against hostile bytes.
 //! * [`durations`], [`edges`]: how long a timer may take; what is found is told whatever cannot be kept.
 //! * [`host`]: the promises of the one interpreter of effects.
+//! * [`hosting`]: what is simulated is what ships.
 //! * [`runs`]: what both engines promise about every run.
 //! * [`html`], [`browser`], [`thin`]: a run as a page, the page in a browser, and one of a long run.
 //! * [`scenarios`], [`checks`]: what ships passes, and is counted; a seed is a seed, wherever it runs.
@@ -37,6 +38,7 @@ mod durations;
 mod edges;
 mod explorers;
 mod host;
+mod hosting;
 mod html;
 mod impure;
 mod layers;

@@ -50,7 +50,7 @@ fn the_spaces_of_the_main_job_are_pinned() {
 /// A fault that no seed draws is a fault that nobody has looked at.
 #[test]
 fn every_fault_is_drawn_and_takes_effect_in_both_engines() {
-    for engines in [Engines::World, Engines::Madsim] {
+    for engines in [Engines::Direct, Engines::Madsim] {
         let options = SweepOptions { engines, ..SweepOptions::of(0..400) };
         let report = sweep(&chaos::scenario(), &options, &|_, _| {});
         assert!(report.failed.is_empty(), "{engines:?}: {:?}", report.failures);
@@ -173,7 +173,7 @@ fn without_any_one_way_of_healing_the_others_still_heal() {
             continue;
         }
         assert!(report.exhausted && report.violated().next().is_none(), "{healing:?}: {report:#?}");
-        let options = SweepOptions { engines: Engines::World, max_failures: 3, ..SweepOptions::of(0..300) };
+        let options = SweepOptions { engines: Engines::Direct, max_failures: 3, ..SweepOptions::of(0..300) };
         let report = sweep(&chaos_without(healing), &options, &|_, _| {});
         assert!(report.failed.is_empty(), "{healing:?}: {:#?}", report.failures);
     }
@@ -244,7 +244,7 @@ fn at_rest_every_periodic_timer_is_armed() {
         (|| Hearts { beats: 3, is_periodic: true }, false),
     ];
     for (system, is_fine) in hearts {
-        for engine in [Engine::World, Engine::Madsim] {
+        for engine in [Engine::Direct, Engine::Madsim] {
             let plan = |_: &_, _: &mut _| Plan::quiet([]);
             let expect = nothing_more::<Hearts>;
             let scenario = Scenario { name: "hearts", about: "A heart.", system, plan, expect };

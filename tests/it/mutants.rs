@@ -61,9 +61,9 @@ fn files_say_which_mistake_was_made() {
     let chaos = suite.find_scenario("rollout-chaos").expect("a scenario");
     let planted = chaos.with_mistake("hasty-voter").expect("it is listed");
     let wrong =
-        |seed: &u64| matches!(planted.run(Engine::World, *seed, false).verdict, Verdict::Violated { .. });
+        |seed: &u64| matches!(planted.run(Engine::Direct, *seed, false).verdict, Verdict::Violated { .. });
     let seed = (0..200).find(wrong).expect("a seed meets it");
-    let plan = planted.plan(Engine::World, seed).expect("a plan");
+    let plan = planted.plan(Engine::Direct, seed).expect("a plan");
     assert!(matches!(again(&plan).expect("sound").outcome.verdict, Verdict::Violated { .. }), "{plan}");
     let healthy = plan.replace("mistake = \"hasty-voter\"\n", "");
     assert_eq!(again(&healthy).expect("sound").outcome.verdict, Verdict::Passed);

@@ -167,7 +167,7 @@ fn run(args: &str) -> (Option<i32>, String, String) {
 #[test]
 fn the_comparison_is_with_another_past() {
     for name in ["odd-first", "odd-once", "odd-later", "odd-in-the-middle"] {
-        for engine in ["world", "madsim", "both"] {
+        for engine in ["direct", "madsim", "both"] {
             let args = format!("sim {name} --seeds 0..64 --jobs 1 --engine {engine} --check-determinism");
             let (code, told, why) = run(&args);
             assert_eq!(code, Some(5), "{args}: {told}{why}");
@@ -186,12 +186,12 @@ fn the_comparison_is_with_another_past() {
 #[test]
 fn no_sweep_is_too_short_or_too_wide_to_be_compared() {
     for seeds in 1..=9 {
-        let args = format!("sim odd-first --seeds 0..{seeds} --jobs 1 --engine world --check-determinism");
+        let args = format!("sim odd-first --seeds 0..{seeds} --jobs 1 --engine direct --check-determinism");
         let (code, told, why) = run(&args);
         assert_eq!(code, Some(5), "{args}: {told}{why}");
     }
     for jobs in 2..=4 {
-        let args = format!("sim odd-once --seeds 0..64 --jobs {jobs} --engine world --check-determinism");
+        let args = format!("sim odd-once --seeds 0..64 --jobs {jobs} --engine direct --check-determinism");
         let (code, told, why) = run(&args);
         assert_eq!(code, Some(5), "{args}: {told}{why}");
     }
@@ -200,7 +200,7 @@ fn no_sweep_is_too_short_or_too_wide_to_be_compared() {
 #[test]
 fn a_failure_that_the_past_has_made_is_told_as_such() {
     for (name, jobs) in [("bad-once", 1), ("bad-later", 1), ("bad-later", 2)] {
-        for engine in ["world", "madsim", "both"] {
+        for engine in ["direct", "madsim", "both"] {
             let args = format!("sim {name} --seeds 0..20 --jobs {jobs} --engine {engine} --max-failures 1");
             let (code, told, why) = run(&args);
             assert_eq!(code, Some(5), "{args}: {told}{why}");
@@ -224,15 +224,15 @@ fn a_failure_that_the_past_has_made_is_told_as_such() {
 /// The seed fails by itself, and so does any plan once there were enough runs: what is left of it must still ask.
 #[test]
 fn what_is_kept_was_run_again_from_its_file() {
-    let (code, told, why) = run("sim bad-when-asked --seeds 0..1 --jobs 1 --engine world");
+    let (code, told, why) = run("sim bad-when-asked --seeds 0..1 --jobs 1 --engine direct");
     assert_eq!(code, Some(1), "{told}{why}");
-    assert!(told.contains(" replay bad-when-asked --seed 0 --engine world"), "{told}");
+    assert!(told.contains(" replay bad-when-asked --seed 0 --engine direct"), "{told}");
     assert!(!told.contains("coalmine-out"), "a line that would pass: {told}");
     assert!(
         why.contains("it should come to violated: never-bad") && why.contains("comes to passed"),
         "{why}"
     );
-    let (code, told, why) = run("shrink bad-when-asked --seed 0 --engine world");
+    let (code, told, why) = run("shrink bad-when-asked --seed 0 --engine direct");
     assert_eq!(code, Some(5), "{told}{why}");
     assert!(!told.contains(" replay ") && why.contains("comes to passed"), "{told}{why}");
 }

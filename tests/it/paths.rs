@@ -83,14 +83,14 @@ fn a_counterexample_replays_from_its_file() {
         let found = explained(name, args);
         let file = Temporary::new(&format!("bug-{number}"), &found.capsule);
         let FileOutcome { outcome, engine, expected, .. } = file.run(&suite).expect("it can be walked");
-        assert_eq!(engine, Engine::World);
+        assert_eq!(engine, Engine::Direct);
         assert_eq!(Expected::of(&outcome.verdict), expected, "{}", found.capsule);
         assert_eq!((&*expected.verdict, &expected.invariant), ("violated", &Some(found.invariant)));
 
         let steps = found.capsule.matches("[[steps]]").count() as u64;
         assert_eq!(outcome.turns, Some(steps));
         let story = outcome.story.expect("a story was asked for");
-        let told = found.story.strip_prefix(&story).expect("the checker tells the same story");
+        let told = found.story.strip_prefix(&*story).expect("the checker tells the same story");
         assert_eq!(told.trim(), format!("✗ {}", outcome.verdict.tell()));
 
         let page = outcome.page.expect("a page was asked for");
@@ -477,7 +477,7 @@ fn a_check_leaves_a_capsule_and_the_lines_that_show_it() {
     let (code, said, _) = specimens(&folder, &format!("{replay} --format json"));
     let report: serde_json::Value = serde_json::from_str(said.trim()).expect("one object");
     assert_eq!((code, &report["model"], &report["steps"]), (Some(1), &"hasty-voter".into(), &2.into()));
-    assert_eq!((&report["as_expected"], &report["engine"]), (&true.into(), &"world".into()));
+    assert_eq!((&report["as_expected"], &report["engine"]), (&true.into(), &"direct".into()));
     let (code, _, why) = specimens(&folder, &format!("{replay} --engine madsim"));
     assert!(code == Some(2) && why.contains("write-ahead.toml: "), "{why}");
 

@@ -30,7 +30,7 @@ fn temporary(name: &str) -> PathBuf {
     std::env::temp_dir().join(format!("coalmine-{name}-{}.toml", std::process::id()))
 }
 
-const ENGINES: [Engine; 2] = [Engine::Madsim, Engine::World];
+const ENGINES: [Engine; 2] = [Engine::Madsim, Engine::Direct];
 
 fn run(path: &Path, engine: Engine) -> FileOutcome {
     let file = File::read(path).unwrap_or_else(|why| panic!("{why}"));
@@ -248,11 +248,11 @@ fn the_largest_numbers_come_back() {
     let path = temporary("most");
     let rerun = |text: &str| {
         std::fs::write(&path, text).expect("a temporary file can be written");
-        run(&path, Engine::World).outcome
+        run(&path, Engine::Direct).outcome
     };
-    let plan = calm.plan(Engine::World, most).expect("it can be drawn");
+    let plan = calm.plan(Engine::Direct, most).expect("it can be drawn");
     assert!(plan.contains(&format!("seed = \"{most}\"")), "{plan}");
-    assert_eq!(rerun(&plan).digest, calm.run(Engine::World, most, false).digest);
+    assert_eq!(rerun(&plan).digest, calm.run(Engine::Direct, most, false).digest);
 
     let ask = "[[plan.steps]]\nat_ms = 1\n\
                ask = { to = 1, request = { start_rollout = { model = 'v7', steps_bp = [10000], pause_ms = 0 } }, ";
@@ -265,8 +265,8 @@ fn the_largest_numbers_come_back() {
     let bug = chaos_of(Mistake::VoteBeforeDurable);
     let failing = (0..2_000).map(|nth| most - nth);
     let seed =
-        failing.into_iter().find(|&seed| bug.run(Engine::World, seed, false).verdict != Verdict::Passed);
-    let shrunk = bug.shrink(Engine::World, seed.expect("sweeps find it"), &mut |at| at.runs < 20);
+        failing.into_iter().find(|&seed| bug.run(Engine::Direct, seed, false).verdict != Verdict::Passed);
+    let shrunk = bug.shrink(Engine::Direct, seed.expect("sweeps find it"), &mut |at| at.runs < 20);
     std::fs::write(&path, shrunk.expect("the seed fails").capsule).expect("a temporary file can be written");
     let file = File::read(&path).expect("a capsule can be read");
     let FileOutcome { outcome, expected, .. } = bug.run_file(file, None, false).expect("it can be run");
@@ -321,10 +321,10 @@ fn every_mistake_shrinks_to_six_steps() {
             | Mistake::DecidesBeforeDurable
             | Mistake::CatchUpFromDoubt => (0..3_000, 3),
         };
-        let found = failing(mistake, Engine::World, seeds, 10);
+        let found = failing(mistake, Engine::Direct, seeds, 10);
         assert!(found.len() >= least, "{mistake:?} is found by {found:?}");
         for seed in found {
-            shrinks(mistake, Engine::World, seed);
+            shrinks(mistake, Engine::Direct, seed);
         }
     }
 }
@@ -333,7 +333,7 @@ fn every_mistake_shrinks_to_six_steps() {
 #[test]
 fn what_hangs_on_chance_shrinks_to_six_steps() {
     for seed in [218, 738, 938] {
-        shrinks(Mistake::CountsAnyVote, Engine::World, seed);
+        shrinks(Mistake::CountsAnyVote, Engine::Direct, seed);
     }
 }
 
@@ -442,7 +442,7 @@ fn errors_in_files_name_the_file_and_the_place() {
         assert!(why.contains(&expected) && why.contains("coalmine-bad"), "{why}");
         std::fs::write(&path, text(least)).expect("a temporary file can be written");
         let file = File::read(&path).expect("it can be read");
-        chaos.run_file(file, Some(Engine::World), false).expect("so many members are enough");
+        chaos.run_file(file, Some(Engine::Direct), false).expect("so many members are enough");
     }
     let times = "heal_at_ms = 1\nconverge_within_ms = 1\n";
     let whole = [

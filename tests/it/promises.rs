@@ -28,7 +28,7 @@ use coalmine_sim::world::Rules;
 use coalmine_tests::chaos_of;
 use serde::{Deserialize, Serialize};
 
-const ENGINES: [Engine; 2] = [Engine::World, Engine::Madsim];
+const ENGINES: [Engine; 2] = [Engine::Direct, Engine::Madsim];
 
 /// How a clerk keeps its book.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -218,7 +218,7 @@ fn a_recording_of_who_tells_too_early_is_found_by_verify() {
     let _ = fs::remove_dir_all(&folder);
     fs::create_dir(&folder).expect("a temporary folder can be made");
     for (habit, broken) in [(Habit::AnswersFirst, WRITE_AHEAD), (Habit::Forgets, "one-answer")] {
-        let outcome = scenario(habit).run(Engine::World, 1, true);
+        let outcome = scenario(habit).run(Engine::Direct, 1, true);
         let files = outcome.recordings.iter().map(|(node, bytes)| {
             let path = folder.join(format!("{node}.rec"));
             fs::write(&path, bytes).expect("the folder is ours");

@@ -87,7 +87,7 @@ fn number(place: usize) -> u64 {
 #[test]
 fn what_either_engine_records_is_executed_again() {
     let folder = folder("engines");
-    for engine in [Engine::Madsim, Engine::World] {
+    for engine in [Engine::Madsim, Engine::Direct] {
         let mut boots = 0;
         for seed in 0..8 {
             assert_eq!(record(None, &folder, engine, seed), Verdict::Passed);
@@ -108,8 +108,8 @@ fn what_either_engine_records_is_executed_again() {
 #[test]
 fn recordings_tell_the_story_of_their_run() {
     let folder = folder("story");
-    let outcome = chaos::scenario().run(Engine::World, 3, true);
-    record(None, &folder, Engine::World, 3);
+    let outcome = chaos::scenario().run(Engine::Direct, 3, true);
+    record(None, &folder, Engine::Direct, 3);
     let verified = verify(&folder).expect("the recordings can be read");
     let of_nodes = |story: &str| {
         let mut told: Vec<_> = story
@@ -130,12 +130,12 @@ fn recordings_tell_the_story_of_their_run() {
 fn a_violated_invariant_is_found_from_the_recordings_alone() {
     let folder = folder("violated");
     let violated = (0..3_000).find(|&seed| {
-        let quick = chaos_of(Mistake::VoteBeforeDurable).run(Engine::World, seed, false).verdict;
+        let quick = chaos_of(Mistake::VoteBeforeDurable).run(Engine::Direct, seed, false).verdict;
         matches!(quick, Verdict::Violated { .. })
     });
     let seed = violated.expect("the planted bug is found");
     let Verdict::Violated { invariant, .. } =
-        record(Some(Mistake::VoteBeforeDurable), &folder, Engine::World, seed)
+        record(Some(Mistake::VoteBeforeDurable), &folder, Engine::Direct, seed)
     else {
         panic!("the seed alone should tell the same again");
     };
@@ -168,7 +168,7 @@ fn make_sound(folder: &Path) {
 #[test]
 fn another_version_of_the_node_differs_from_the_recording() {
     let folder = folder("version");
-    record(Some(Mistake::VoteBeforeDurable), &folder, Engine::World, 1);
+    record(Some(Mistake::VoteBeforeDurable), &folder, Engine::Direct, 1);
     assert_eq!(verify(&folder).expect("it can be read").difference, None);
     make_sound(&folder);
     let verified = verify(&folder).expect("it can be read");
@@ -184,7 +184,7 @@ fn another_version_of_the_node_differs_from_the_recording() {
 #[test]
 fn a_changed_effect_is_named_with_its_line() {
     let folder = folder("changed");
-    record(None, &folder, Engine::World, 2);
+    record(None, &folder, Engine::Direct, 2);
     let path = folder.join("n1.rec");
     let mut changed = read(&path);
     let is_epoch = |did: &Did<Node>| matches!(did, Did::Append(Record::Epoch { .. }));
@@ -222,7 +222,7 @@ fn a_changed_event_is_named_with_its_line() {
         (Some(Took::Event(Event::Durable(1))), vec![], "only its host tells"),
         (None, vec![1], "does not ask for the choices [1]"),
     ] {
-        record(None, &folder, Engine::World, 2);
+        record(None, &folder, Engine::Direct, 2);
         let mut changed = read(&path);
         let (place, step) = find(&mut changed, is_prepare);
         step.took = took.unwrap_or(step.took.clone());
@@ -238,7 +238,7 @@ fn a_changed_event_is_named_with_its_line() {
 #[test]
 fn a_torn_tail_is_left_out_and_said() {
     let folder = folder("torn");
-    record(None, &folder, Engine::World, 2);
+    record(None, &folder, Engine::Direct, 2);
     let path = folder.join("n2.rec");
     let bytes = fs::read(&path).expect("it is there");
     let last = bytes.split_inclusive(|&b| b == b'\n').count();
@@ -253,7 +253,7 @@ fn a_torn_tail_is_left_out_and_said() {
 #[test]
 fn what_cannot_be_read_is_named_with_its_line() {
     let folder = folder("bad");
-    record(None, &folder, Engine::World, 2);
+    record(None, &folder, Engine::Direct, 2);
     let path = folder.join("n2.rec");
     let whole = read(&path);
     let bytes = fs::read(&path).expect("it is there");
@@ -299,7 +299,7 @@ fn a_gap_is_reported_and_passed_over() {
         part.lines.iter().enumerate().filter(|(_, line)| is_boot(line)).map(|(place, _)| place).collect()
     };
     let seed = (0..50).find(|&seed| {
-        record(None, &folder, Engine::World, seed);
+        record(None, &folder, Engine::Direct, seed);
         boots(&read(&path)).get(1).is_some_and(|&second| second > 8)
     });
     seed.expect("in some run the third node boots again");
@@ -328,7 +328,7 @@ fn a_gap_is_reported_and_passed_over() {
 #[test]
 fn causes_come_before_their_effects_whatever_the_clocks_say() {
     let folder = folder("clocks");
-    record(None, &folder, Engine::World, 4);
+    record(None, &folder, Engine::Direct, 4);
     let whole = verify(&folder).expect("it can be read");
     let path = folder.join("n1.rec");
     let mut fast = read(&path);
@@ -360,7 +360,7 @@ fn specimens(folder: &Path, args: &str) -> (Option<i32>, String) {
 #[test]
 fn the_command_line_records_and_verifies() {
     let folder = folder("cli");
-    let (_, said) = specimens(&folder, "replay guessing-resolver --seed 1 --record tapes --engine world");
+    let (_, said) = specimens(&folder, "replay guessing-resolver --seed 1 --record tapes --engine direct");
     assert!(said.contains("the recordings are in tapes"), "{said}");
     let (code, said) = specimens(&folder, "verify tapes --html story.html");
     assert!(code == Some(0) && said.contains("every step does again what it did"), "{said}");
@@ -392,7 +392,7 @@ fn the_command_line_records_and_verifies() {
 
     // A wrong node's recording tells on it, and is not that of a sound one.
     fs::remove_dir_all(folder.join("tapes")).expect("it is ours");
-    specimens(&folder, "replay hasty-voter --seed 1 --record tapes --engine world");
+    specimens(&folder, "replay hasty-voter --seed 1 --record tapes --engine direct");
     let (code, said) = specimens(&folder, "verify tapes");
     assert!(code == Some(1) && said.contains("invariant write-ahead is violated"), "{said}");
     make_sound(&folder.join("tapes"));

@@ -177,7 +177,7 @@ fn a_coordinator_is_never_in_doubt() {
 fn what_is_lost_once_is_sent_again() {
     let lost = ["rollout-proposal-lost", "rollout-vote-lost", "rollout-decision-lost"];
     for name in lost {
-        for engine in [Engine::World, Engine::Madsim] {
+        for engine in [Engine::Direct, Engine::Madsim] {
             let scenario = scripted::all().into_iter().find(|it| it.name == name).expect("it ships");
             let run = |scenario: &Scenario<RolloutSystem>| {
                 let plan = scenario.plan_of(&(scenario.system)(), 3);

@@ -18,7 +18,7 @@ use coalmine_sim::trace::text::{Style, story};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-const ENGINES: [Engine; 2] = [Engine::World, Engine::Madsim];
+const ENGINES: [Engine; 2] = [Engine::Direct, Engine::Madsim];
 
 /// What a toy is like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -174,5 +174,5 @@ fn run(engine: Engine, system: fn() -> Toys, plan: &Plan<Toy>) -> RunReport<Toy>
 /// The story of a run, without ticks.
 fn told(report: &RunReport<Toy>) -> String {
     let entries = report.trace.as_ref().expect("the trace was kept");
-    story(entries, |event| matches!(event, Event::Timer(())), Style::default())
+    story(entries, |event| matches!(event, Event::Timer(())), Style::default()).to_string()
 }

@@ -212,7 +212,7 @@ fn panics(call: impl FnOnce()) -> Option<String> {
     panic.downcast::<String>().ok().map(|text| *text)
 }
 
-const ENGINES: [Engine; 2] = [Engine::Madsim, Engine::World];
+const ENGINES: [Engine; 2] = [Engine::Madsim, Engine::Direct];
 
 #[test]
 fn both_engines_refuse_the_same_with_the_same_words() {
@@ -313,7 +313,7 @@ fn a_file_whose_fault_never_happens_fails_a_test_unless_that_is_allowed() {
 #[test]
 fn a_sweep_in_which_no_fault_happens_is_a_failure() {
     let untested = "nothing was tested: no fault of any plan was carried out";
-    for engine in ["madsim", "world", "both"] {
+    for engine in ["madsim", "direct", "both"] {
         let (code, told) = run(&format!("sim missed --seeds 0..3 --engine {engine}"));
         assert!(code == Some(1) && told.contains(untested) && told.contains("carried out: crash"), "{told}");
     }

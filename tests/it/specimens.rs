@@ -103,7 +103,7 @@ fn folder(name: &str) -> PathBuf {
 #[test]
 fn a_sweep_makes_its_first_failure_small() {
     let folder = folder("shrink");
-    for engine in ["madsim", "world"] {
+    for engine in ["madsim", "direct"] {
         let args = format!("sim hasty-voter --seeds 0..2000 --jobs 1 --max-failures 1 --engine {engine}");
         let (code, said) = specimens(&folder, &args);
         assert_eq!(code, Some(1), "{said}");
@@ -117,7 +117,7 @@ fn a_sweep_makes_its_first_failure_small() {
         assert!(capsule.matches("[[plan.steps]]").count() <= 6, "{capsule}");
         std::fs::remove_file(folder.join(file)).expect("it is ours");
     }
-    let args = "sim hasty-voter --seeds 0..2000 --jobs 1 --max-failures 1 --engine world --format json";
+    let args = "sim hasty-voter --seeds 0..2000 --jobs 1 --max-failures 1 --engine direct --format json";
     let (_, said) = specimens(&folder, args);
     let report: serde_json::Value = serde_json::from_str(said.trim()).expect("one object");
     assert!(folder.join(report["capsule"].as_str().expect("a path")).is_file());

@@ -482,9 +482,9 @@ mod processes {
     fn two_minded(engine: Engine, seed: u64) -> Option<Verdict> {
         let violated = || Verdict::Violated { invariant: "agreement".into(), why: "two minds".into() };
         match (engine, seed) {
-            (Engine::World, 3) => Some(violated()),
+            (Engine::Direct, 3) => Some(violated()),
             (Engine::Madsim, 5) => Some(Verdict::NotConverged { why: "it ponders".into() }),
-            (Engine::Madsim | Engine::World, _) => None,
+            (Engine::Madsim | Engine::Direct, _) => None,
         }
     }
 
@@ -497,22 +497,24 @@ mod processes {
         let output = run("sim two-minded --seeds 0..5 --engine both --no-shrink");
         let told = text(&output.stdout);
         assert_eq!(output.status.code(), Some(1), "as the engine that fails has it: {told}");
-        let why =
-            "seed 3: the engines differ: under madsim passed; under world invariant agreement is violated";
+        let why = "seed 3: the engines differ: under madsim passed; in the direct engine invariant agreement is violated";
         assert!(told.contains(why) && told.contains("4 passed, 1 failed"), "{told}");
-        assert!(told.contains("-- replay two-minded --seed 3 --engine world\n"), "{told}");
+        assert!(told.contains("-- replay two-minded --seed 3 --engine direct\n"), "{told}");
 
         let output = run("sim two-minded --seeds 4..7 --engine both --no-shrink");
         let told = text(&output.stdout);
         assert_eq!(output.status.code(), Some(3), "{told}");
-        assert!(told.contains("under madsim did not converge: it ponders; under world passed"), "{told}");
+        assert!(
+            told.contains("under madsim did not converge: it ponders; in the direct engine passed"),
+            "{told}"
+        );
         assert!(told.contains("-- replay two-minded --seed 5\n"), "{told}");
 
         let output = run("sim two-minded --seeds 3..4 --engine both --no-shrink --format json");
         let verdict = &last(&output)["failures"][0];
         assert_eq!(verdict["verdict"], "engines_differ", "{verdict}");
         assert_eq!(verdict["madsim"]["verdict"], "passed");
-        assert_eq!(verdict["world"]["verdict"], "violated");
+        assert_eq!(verdict["direct"]["verdict"], "violated");
         assert_eq!(run("sim two-minded --seeds 0..5").status.code(), Some(0), "one engine alone");
     }
 

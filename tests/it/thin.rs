@@ -99,7 +99,7 @@ fn long() -> Page {
     let file = tempfile::NamedTempFile::new().expect("a temporary file can be made");
     std::fs::write(file.path(), long).expect("it can be written");
     let file = File::read(file.path()).unwrap_or_else(|why| panic!("{why}"));
-    let run = coalmine::suite().run_file(file, Some(Engine::World), true);
+    let run = coalmine::suite().run_file(file, Some(Engine::Direct), true);
     run.unwrap_or_else(|why| panic!("{why}")).outcome.page.expect("a page was asked for")
 }
 

@@ -1,11 +1,7 @@
-//! The file that a node is started from, in TOML or JSON by its extension.
+//! What the file of a rollout's node holds beside the [common part](crate::serve::config).
 //!
 //! ```toml
-//! id = 1
 //! role = "coordinator"
-//! control = "127.0.0.1:60001"
-//! data = "127.0.0.1:50051"
-//! journal_dir = "journal"
 //! on_no_evidence = "commit"
 //!
 //! [[peers]]
@@ -18,39 +14,28 @@
 //! latency_ms = 400
 //! ```
 //!
-//! All nodes of a cluster must agree on who the members are and on `initial_model`.
+//! All nodes of a cluster must agree on who the coordinator is and on `initial_model`.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use coalmine_core::node::NodeId;
-use coalmine_core::rollout::config::{Config, ConfigError, LONGEST_MS, Timeouts};
+use coalmine_core::rollout::config::{Config, LONGEST_MS, Timeouts};
 use coalmine_core::rollout::gates::{Gates, NoEvidence};
 use coalmine_core::rollout::state::ModelId;
 use serde::{Deserialize, Serialize};
-use thiserror::Error;
 
 use super::data_plane::{Backend, DataPlane};
 use super::wire::{Role, bp_of_decimal, decimal_of_bp};
-use crate::files::{TEXT_BYTES, read_text};
 use crate::shell::Placement;
 
-/// One node's file.
+/// What a node's file says about the rollout.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct NodeFile {
-    /// This node: a number of its own.
-    pub id: NodeId,
+pub struct Settings {
     /// Whether it is the coordinator. Exactly one node is.
     pub role: Role,
-    /// Where it takes its peers' frames, `address:port`.
-    pub control: SocketAddr,
-    /// Where it takes HTTP, `address:port`.
-    pub data: SocketAddr,
-    /// The folder of its journal, which is created if need be. A relative one lies beside this file.
-    pub journal_dir: PathBuf,
     /// What is served at version 0. Default `v1`.
     #[serde(default = "default_model")]
     pub initial_model: ModelId,
@@ -60,10 +45,6 @@ pub struct NodeFile {
     /// How long one window of the data plane's measurements is, in milliseconds. Default 5,000.
     #[serde(default = "default_window_ms")]
     pub health_window_ms: u64,
-    /// Allow addresses that other machines can reach. Peers and clients are not authenticated, so whoever
-    /// reaches a port can change what is served. Default false.
-    #[serde(default)]
-    pub allow_remote: bool,
     /// When the node is healthy enough to vote for a change.
     #[serde(default)]
     pub gates: GatesFile,
@@ -73,7 +54,7 @@ pub struct NodeFile {
     /// Simulated backends by model. A model without one answers at once and never fails.
     #[serde(default)]
     pub backends: BTreeMap<ModelId, BackendFile>,
-    /// The other nodes.
+    /// The other nodes, each with its role.
     #[serde(default)]
     pub peers: Vec<PeerFile>,
 }
@@ -133,124 +114,50 @@ fn default_window_ms() -> u64 {
     5_000
 }
 
-/// Why a file cannot be used. Each names the file, and the line or the key.
-#[derive(Debug, Error)]
-pub enum FileError {
-    /// It cannot be read.
-    #[error("{file}: {error}", file = file.display())]
-    Read {
-        /// The file.
-        file: PathBuf,
-        /// Why not.
-        error: std::io::Error,
-    },
-    /// Its name says neither TOML nor JSON.
-    #[error("{file}: its name must end in .toml or .json", file = file.display())]
-    Extension {
-        /// The file.
-        file: PathBuf,
-    },
-    /// It is not TOML or JSON, or holds a key or a value that is not expected.
-    #[error("{file}: line {line}: {what}", file = file.display())]
-    Syntax {
-        /// The file.
-        file: PathBuf,
-        /// Where in it, counted from 1.
-        line: usize,
-        /// What is wrong.
-        what: String,
-    },
-    /// A value makes no sense.
-    #[error("{file}: {key}: {what}", file = file.display())]
-    Value {
-        /// The file.
-        file: PathBuf,
-        /// The key, such as `peers[0].control`.
-        key: String,
-        /// What is wrong.
-        what: String,
-    },
-    /// The values make no sense to the node.
-    #[error("{file}: {error}", file = file.display())]
-    Config {
-        /// The file.
-        file: PathBuf,
-        /// Names the key.
-        error: ConfigError,
-    },
-}
-
-/// All that a node needs to run.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// For the node.
-    pub node: Config,
-    /// For the shell.
-    pub placement: Placement,
-    /// For the data plane.
-    pub data_plane: DataPlane,
-    /// Where to take HTTP.
-    pub data: SocketAddr,
-    /// The journal.
-    pub journal: PathBuf,
-    /// What the node does.
-    pub role: Role,
-}
-
-impl NodeFile {
-    /// Reads a file. Its values are checked by [`settings`](Self::settings).
-    pub fn load(file: &Path) -> Result<Self, FileError> {
-        let is_json = match file.extension().and_then(|extension| extension.to_str()) {
-            Some("toml") => false,
-            Some("json") => true,
-            _ => return Err(FileError::Extension { file: file.into() }),
-        };
-        let text =
-            read_text(file, TEXT_BYTES).map_err(|error| FileError::Read { file: file.into(), error })?;
-        let parsed = if is_json { parse_json(&text) } else { parse_toml(&text) };
-        parsed.map_err(|(line, what)| FileError::Syntax { file: file.into(), line, what })
-    }
-
-    /// Checks all values and turns them into settings. `file` is where they came from.
-    pub fn settings(&self, file: &Path) -> Result<Settings, FileError> {
-        self.check().map_err(|(key, what)| FileError::Value { file: file.into(), key, what })?;
-        let node = self.node_config();
-        node.validate().map_err(|error| FileError::Config { file: file.into(), error })?;
-        let folder = file.parent().unwrap_or(Path::new(""));
-        let journal = folder.join(&self.journal_dir).join(format!("node-{}.journal", self.id.0));
-        let peers = self.peers.iter().map(|peer| (peer.id, peer.control)).collect();
-        Ok(Settings {
-            node,
-            placement: Placement { me: self.id, control: self.control, peers },
-            data_plane: self.data_plane(),
-            data: self.data,
-            journal,
-            role: self.role,
-        })
-    }
-
-    fn node_config(&self) -> Config {
-        let mut members: Vec<_> = self.nodes().map(|(_, peer)| peer.id).collect();
-        members.sort_unstable();
-        let coordinator = self.nodes().find(|(_, peer)| peer.role == Role::Coordinator);
-        Config {
-            me: self.id,
-            members,
-            coordinator: coordinator.map_or(self.id, |(_, peer)| peer.id),
-            initial_model: self.initial_model.clone(),
-            gates: Gates {
-                max_p95_ms: self.gates.max_p95_ms,
-                max_error_bp: bp_of_decimal(self.gates.max_error_rate).unwrap_or(0),
-                min_samples: self.gates.min_samples,
-                on_no_evidence: self.on_no_evidence,
-            },
-            timeouts: self.timeouts.clone(),
-            mistake: None,
-            without: None,
+impl Settings {
+    /// What `canary up` starts the coordinator of a cluster with, which does not know of others yet.
+    pub fn shipped() -> Self {
+        Self {
+            role: Role::Coordinator,
+            initial_model: default_model(),
+            on_no_evidence: NoEvidence::Commit,
+            health_window_ms: default_window_ms(),
+            gates: GatesFile::default(),
+            timeouts: Timeouts::default(),
+            backends: BTreeMap::new(),
+            peers: Vec::new(),
         }
     }
 
-    fn data_plane(&self) -> DataPlane {
+    /// When the node votes for a change.
+    pub fn gates(&self) -> Gates {
+        Gates {
+            max_p95_ms: self.gates.max_p95_ms,
+            max_error_bp: bp_of_decimal(self.gates.max_error_rate).unwrap_or(0),
+            min_samples: self.gates.min_samples,
+            on_no_evidence: self.on_no_evidence,
+        }
+    }
+
+    /// What the node is told; `Err` names the key that makes no sense.
+    pub(super) fn config(&self, placement: &Placement) -> Result<Config, String> {
+        self.check()?;
+        let config = Config {
+            me: placement.me,
+            members: placement.members(),
+            coordinator: self.coordinator(placement.me)?,
+            initial_model: self.initial_model.clone(),
+            gates: self.gates(),
+            timeouts: self.timeouts.clone(),
+            mistake: None,
+            without: None,
+        };
+        config.validate().map_err(|error| error.to_string())?;
+        Ok(config)
+    }
+
+    /// How the data plane behaves.
+    pub fn data_plane(&self) -> DataPlane {
         let backend = |(model, backend): (&ModelId, &BackendFile)| {
             let error_bp = bp_of_decimal(backend.error_rate).unwrap_or(0);
             (model.clone(), Backend { latency_ms: backend.latency_ms, error_bp })
@@ -258,53 +165,26 @@ impl NodeFile {
         DataPlane {
             backends: self.backends.iter().map(backend).collect(),
             window: Duration::from_millis(self.health_window_ms),
-            addresses: self.peers.iter().map(|peer| (peer.id, peer.data)).collect(),
         }
     }
 
-    /// All nodes, this one first, each with the key that leads to it.
-    fn nodes(&self) -> impl Iterator<Item = (String, PeerFile)> {
-        let me = PeerFile { id: self.id, role: self.role, control: self.control, data: self.data };
-        let peers = self.peers.iter().enumerate().map(|(i, peer)| (format!("peers[{i}]."), peer.clone()));
-        std::iter::once((String::new(), me)).chain(peers)
-    }
-
-    /// `Err` holds the key and what is wrong with it.
-    fn check(&self) -> Result<(), (String, String)> {
-        let wrong = |key: &str, what: String| Err((key.to_owned(), what));
-        let mut ids = BTreeMap::new();
-        let mut addresses = BTreeMap::new();
-        for (at, node) in self.nodes() {
-            if let Some(first) = ids.insert(node.id, format!("{at}id")) {
-                return wrong(&format!("{at}id"), format!("{} is {first} already", node.id.0));
-            }
-            for (key, address) in [("control", node.control), ("data", node.data)] {
-                let key = format!("{at}{key}");
-                if address.port() == 0 {
-                    return wrong(&key, "a port must be given, other nodes must know it".into());
-                }
-                if !address.ip().is_loopback() && !self.allow_remote {
-                    let what = "is not a loopback address, and nothing here is authenticated: set \
-                                allow_remote = true if the network can be trusted";
-                    return wrong(&key, format!("{address} {what}"));
-                }
-                if let Some(first) = addresses.insert(address, key.clone()) {
-                    return wrong(&key, format!("{address} is {first} already"));
-                }
-            }
-        }
-        let coordinators = self.nodes().filter(|(_, node)| node.role == Role::Coordinator);
-        let coordinators: Vec<_> = coordinators.map(|(_, node)| node.id.to_string()).collect();
-        match coordinators.len() {
-            1 => {}
-            0 => return wrong("role", "no node is the coordinator; exactly one must be".into()),
+    fn coordinator(&self, me: NodeId) -> Result<NodeId, String> {
+        let nodes = [(me, self.role)].into_iter().chain(self.peers.iter().map(|peer| (peer.id, peer.role)));
+        let coordinators: Vec<_> =
+            nodes.filter(|(_, role)| *role == Role::Coordinator).map(|(id, _)| id).collect();
+        match coordinators[..] {
+            [one] => Ok(one),
+            [] => Err("role: no node is the coordinator; exactly one must be".into()),
             _ => {
-                let what = format!("{} are coordinators; exactly one must be", coordinators.join(" and "));
-                return wrong("role", what);
+                let names: Vec<_> = coordinators.iter().map(ToString::to_string).collect();
+                Err(format!("role: {} are coordinators; exactly one must be", names.join(" and ")))
             }
         }
+    }
+
+    fn check(&self) -> Result<(), String> {
         if self.health_window_ms == 0 {
-            return wrong("health_window_ms", "must be above 0".into());
+            return Err("health_window_ms: must be above 0".into());
         }
         let latencies = self
             .backends
@@ -312,7 +192,7 @@ impl NodeFile {
             .map(|(model, backend)| (format!("backends.{model}.latency_ms"), backend.latency_ms));
         for (key, ms) in latencies.chain([("health_window_ms".to_owned(), self.health_window_ms)]) {
             if ms > LONGEST_MS {
-                return wrong(&key, format!("{ms} is more than a year, {LONGEST_MS} ms"));
+                return Err(format!("{key}: {ms} is more than a year, {LONGEST_MS} ms"));
             }
         }
         let rates = self
@@ -320,31 +200,20 @@ impl NodeFile {
             .iter()
             .map(|(model, backend)| (format!("backends.{model}.error_rate"), backend.error_rate));
         for (key, rate) in rates.chain([("gates.max_error_rate".to_owned(), self.gates.max_error_rate)]) {
-            bp_of_decimal(rate).map_err(|what| (key, what))?;
+            bp_of_decimal(rate).map_err(|what| format!("{key}: {what}"))?;
         }
         Ok(())
     }
 }
 
-fn parse_toml(text: &str) -> Result<NodeFile, (usize, String)> {
-    toml::from_str(text).map_err(|error| {
-        let upto = error.span().map_or(0, |span| span.start).min(text.len());
-        let line = text.as_bytes()[..upto].iter().filter(|&&byte| byte == b'\n').count() + 1;
-        (line, error.message().lines().collect::<Vec<_>>().join("; "))
-    })
-}
-
-fn parse_json(text: &str) -> Result<NodeFile, (usize, String)> {
-    let mut json = serde_json::Deserializer::from_str(text);
-    let file = serde_path_to_error::deserialize(&mut json)
-        .map_err(|error| (error.inner().line(), error.to_string()))?;
-    json.end().map_err(|error| (error.line(), error.to_string()))?;
-    Ok(file)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
+    use coalmine_core::rollout::RolloutNode;
+
     use super::*;
+    use crate::serve::config::{FileError, NodeFile, Syntax};
 
     const FILE: &str = r#"
 id = 2
@@ -366,11 +235,15 @@ control = "127.0.0.1:60001"
 data = "127.0.0.1:50051"
 "#;
 
+    fn parse(text: &str, syntax: Syntax) -> Result<NodeFile<RolloutNode>, FileError> {
+        NodeFile::parse(text, syntax, Path::new("some/node-2.toml"))
+    }
+
     fn complaint(text: &str) -> String {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("node.toml");
         std::fs::write(&file, text).expect("written");
-        let error = NodeFile::load(&file).and_then(|node| node.settings(&file)).expect_err(text);
+        let error = NodeFile::<RolloutNode>::load(&file).expect_err(text);
         let prefix = format!("{}: ", file.display());
         let said = error.to_string();
         said.strip_prefix(&prefix).unwrap_or_else(|| panic!("{said} does not name its file")).to_owned()
@@ -378,40 +251,39 @@ data = "127.0.0.1:50051"
 
     #[test]
     fn a_file_becomes_settings_and_what_it_leaves_out_has_defaults() {
-        let node: NodeFile = toml::from_str(FILE).expect("valid");
-        let settings = node.settings(Path::new("some/node-2.toml")).expect("valid");
-        assert_eq!(settings.journal, Path::new("some/journal/node-2.journal"));
-        assert_eq!(settings.node.members, [NodeId(1), NodeId(2)]);
-        assert_eq!(settings.node.coordinator, NodeId(1));
-        assert_eq!(settings.node.gates, Gates { max_error_bp: 100, ..Gates::default() });
-        assert_eq!(settings.node.timeouts, Timeouts { vote_ms: 700, ..Timeouts::default() });
+        let node = parse(FILE, Syntax::Toml).expect("valid");
+        assert_eq!(node.journal, Path::new("some/journal/node-2.journal"));
+        assert_eq!(node.config.members, [NodeId(1), NodeId(2)]);
+        assert_eq!(node.config.coordinator, NodeId(1));
+        assert_eq!(node.config.gates, Gates { max_error_bp: 100, ..Gates::default() });
+        assert_eq!(node.config.timeouts, Timeouts { vote_ms: 700, ..Timeouts::default() });
         let v2 = ModelId::new("v2").expect("valid");
-        assert_eq!(settings.data_plane.backends[&v2], Backend { latency_ms: 400, error_bp: 5_000 });
-        assert_eq!(settings.data_plane.window, DataPlane::default().window);
-    }
-
-    #[test]
-    fn a_byte_order_mark_and_other_line_ends_change_nothing() {
-        let node: NodeFile = toml::from_str(FILE).expect("valid");
-        let folder = tempfile::tempdir().expect("a folder");
-        let json = serde_json::to_string_pretty(&node).expect("plain data");
-        for (name, text) in [("node.toml", FILE), ("node.json", &json)] {
-            let file = folder.path().join(name);
-            std::fs::write(&file, format!("\u{feff}{}", text.replace('\n', "\r\n"))).expect("written");
-            assert_eq!(NodeFile::load(&file).expect(name), node);
-        }
+        let data_plane = node.settings.data_plane();
+        assert_eq!(data_plane.backends[&v2], Backend { latency_ms: 400, error_bp: 5_000 });
+        assert_eq!(data_plane.window, DataPlane::default().window);
     }
 
     #[test]
     fn json_and_toml_say_the_same() {
-        let node: NodeFile = toml::from_str(FILE).expect("valid");
-        let json = serde_json::to_string_pretty(&node).expect("plain data");
-        assert_eq!(parse_json(&json), Ok(node.clone()));
-        let toml = toml::to_string(&node).expect("plain data");
-        assert_eq!(parse_toml(&toml), Ok(node));
+        let value: serde_json::Value = toml::from_str(FILE).expect("valid");
+        let json = serde_json::to_string_pretty(&value).expect("plain data");
+        let [from_toml, from_json] = [(FILE, Syntax::Toml), (json.as_str(), Syntax::Json)]
+            .map(|(text, syntax)| parse(text, syntax).expect("valid"));
+        assert_eq!(from_toml.settings, from_json.settings);
+        assert_eq!(from_toml.config, from_json.config);
         let json = json.replace("\"vote_ms\"", "\"vote\"");
-        let (line, what) = parse_json(&json).expect_err("an unknown key");
-        assert!(line > 10 && what.starts_with("timeouts.vote: unknown field `vote`"), "{line}: {what}");
+        let said = parse(&json, Syntax::Json).expect_err("an unknown key").to_string();
+        assert!(said.starts_with("some/node-2.toml: line 25: timeouts.vote: unknown field `vote`"), "{said}");
+    }
+
+    #[test]
+    fn what_ships_is_what_up_writes() {
+        for id in 1..=3 {
+            let Settings { role, peers, .. } = NodeFile::<RolloutNode>::starter(id, 3).settings;
+            let shipped = Settings { role, peers, ..Settings::shipped() };
+            assert_eq!(NodeFile::<RolloutNode>::starter(id, 3).settings, shipped);
+        }
+        assert_eq!(Settings::shipped().data_plane(), DataPlane::default());
     }
 
     #[test]

@@ -4,12 +4,11 @@
 //! be tried. What is measured is real: the latency of a request as this node saw it, and whether it failed.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use coalmine_core::node::{NodeId, RequestId};
+use coalmine_core::node::RequestId;
 use coalmine_core::rollout::RolloutNode;
 use coalmine_core::rollout::health::Health;
 use coalmine_core::rollout::message::Request;
@@ -33,13 +32,11 @@ pub struct DataPlane {
     pub backends: BTreeMap<ModelId, Backend>,
     /// How long one window of measurements is. Default 5 s.
     pub window: Duration,
-    /// Where other nodes take HTTP, to be named to a client that must go there. Default none.
-    pub addresses: BTreeMap<NodeId, SocketAddr>,
 }
 
 impl Default for DataPlane {
     fn default() -> Self {
-        Self { backends: BTreeMap::new(), window: Duration::from_secs(5), addresses: BTreeMap::new() }
+        Self { backends: BTreeMap::new(), window: Duration::from_secs(5) }
     }
 }
 

@@ -17,6 +17,7 @@
 pub mod config;
 mod data_plane;
 mod routes;
+mod service;
 pub mod wire;
 
 use axum::Router;
@@ -35,8 +36,20 @@ use crate::runtime::Runtime;
 use crate::shell::Handle;
 
 impl Face for RolloutNode {
-    fn router<R: Runtime>(runtime: &R, config: &Config, handle: Handle<Self>) -> Router {
-        router_with(runtime, config, handle, DataPlane::default())
+    fn router<R: Runtime>(runtime: &R, _config: &Config, handle: Handle<Self>) -> Router {
+        routes::router(runtime, handle, DataPlane::default())
+    }
+
+    fn instead(reply: &Reply) -> Option<NodeId> {
+        match reply {
+            Reply::NotCoordinator { coordinator } => Some(*coordinator),
+            Reply::Accepted { .. }
+            | Reply::Busy { .. }
+            | Reply::Done
+            | Reply::Invalid { .. }
+            | Reply::Joining(_)
+            | Reply::SplitBrain => None,
+        }
     }
 
     fn to_http(id: RequestId, request: &Request) -> HttpRequest<Bytes> {
@@ -68,23 +81,5 @@ impl Face for RolloutNode {
         let id = json["id"].as_str().and_then(parse_request_name);
         let id = id.ok_or_else(|| format!("the answer makes no sense: it names no rollout: {json}"))?;
         Ok(Reply::Accepted { id })
-    }
-}
-
-/// The routes to a running node, with a data plane of its own, which begins to measure at once.
-pub fn router_with<R: Runtime>(
-    runtime: &R,
-    config: &Config,
-    handle: Handle<RolloutNode>,
-    data_plane: DataPlane,
-) -> Router {
-    routes::router(runtime, config, handle, data_plane)
-}
-
-/// Where to go instead: a node, and its address if it is known.
-fn direction(to: NodeId, data_plane: &DataPlane) -> String {
-    match data_plane.addresses.get(&to) {
-        Some(address) => format!("{to} at {address}"),
-        None => to.to_string(),
     }
 }

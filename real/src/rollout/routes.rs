@@ -8,25 +8,23 @@ use std::time::Duration;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{DefaultBodyLimit, State};
-use axum::http::{HeaderMap, Method, StatusCode, Uri};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use coalmine_core::node::{Node, NodeId, RequestId, Word};
 use coalmine_core::rollout::RolloutNode;
-use coalmine_core::rollout::config::Config;
 use coalmine_core::rollout::health::Health;
 use coalmine_core::rollout::message::{Reply, Request, View};
 use coalmine_core::rollout::state::{ModelId, RoutingState};
 use serde_json::json;
 
 use super::data_plane::{Backend, DataPlane, Meter, report_windows, spread_point, sticky_point};
-use super::direction;
 use super::wire::{
     HealthBody, HealthSnapshot, MAX_BODY_BYTES, PredictBody, Prediction, RolloutView, StartBody, StatusView,
     bp_of_decimal, bp_of_percent, read_body,
 };
-use crate::face::{ApiError, ask, idempotency_key, request_name};
+use crate::face::{ApiError, ask, direction, idempotency_key, request_name, send_on, with_words};
 use crate::runtime::Runtime;
 use crate::shell::Handle;
 
@@ -48,12 +46,7 @@ struct App<R> {
 
 type Shared<R> = State<Arc<App<R>>>;
 
-pub(super) fn router<R: Runtime>(
-    runtime: &R,
-    _config: &Config,
-    handle: Handle<RolloutNode>,
-    data_plane: DataPlane,
-) -> Router {
+pub(super) fn router<R: Runtime>(runtime: &R, handle: Handle<RolloutNode>, data_plane: DataPlane) -> Router {
     let meter = Arc::new(Meter::new());
     let reports = report_windows(runtime.clone(), handle.clone(), Arc::clone(&meter), data_plane.window);
     runtime.spawn(reports);
@@ -66,25 +59,14 @@ pub(super) fn router<R: Runtime>(
         routed: AtomicU64::new(0),
         named: AtomicU64::new(0),
     };
-    Router::new()
+    let routes = Router::new()
         .route("/routing/state", get(routing_state::<R>))
         .route("/health/snapshot", get(health_snapshot::<R>))
         .route("/health/report", post(report_health::<R>))
         .route("/predict", post(predict::<R>))
         .route("/rollouts", get(list_rollouts::<R>).post(start_rollout::<R>))
-        .route("/status", get(status::<R>))
-        .fallback(no_route)
-        .method_not_allowed_fallback(wrong_method)
-        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
-        .with_state(Arc::new(app))
-}
-
-async fn no_route(uri: Uri) -> ApiError {
-    ApiError(StatusCode::NOT_FOUND, format!("there is nothing at {}", uri.path()))
-}
-
-async fn wrong_method(method: Method, uri: Uri) -> ApiError {
-    ApiError(StatusCode::METHOD_NOT_ALLOWED, format!("{method} is not possible at {}", uri.path()))
+        .route("/status", get(status::<R>));
+    with_words(routes).layer(DefaultBodyLimit::max(MAX_BODY_BYTES)).with_state(Arc::new(app))
 }
 
 async fn routing_state<R: Runtime>(State(app): Shared<R>) -> Result<Json<RoutingState>, ApiError> {
@@ -101,13 +83,15 @@ async fn status<R: Runtime>(State(app): Shared<R>) -> Result<Json<StatusView>, A
     Ok(Json(StatusView::from(&*app.view()?)))
 }
 
-async fn list_rollouts<R: Runtime>(State(app): Shared<R>) -> Result<Json<Vec<RolloutView>>, ApiError> {
+async fn list_rollouts<R: Runtime>(State(app): Shared<R>) -> Result<Response, ApiError> {
     let view = app.view()?;
     if view.node != view.coordinator {
         // An empty list would say that there are none.
-        return Err(ApiError(StatusCode::MISDIRECTED_REQUEST, app.misdirected(view.coordinator)));
+        let why = json!({ "error": app.misdirected(view.coordinator) });
+        return Ok(send_on(&app.handle, view.coordinator, "/rollouts", &why));
     }
-    Ok(Json(view.rollouts.iter().map(RolloutView::from).collect()))
+    let rollouts: Vec<_> = view.rollouts.iter().map(RolloutView::from).collect();
+    Ok(Json(rollouts).into_response())
 }
 
 async fn start_rollout<R: Runtime>(
@@ -215,7 +199,8 @@ impl<R: Runtime> App<R> {
             }
             Reply::Done => return Json(json!({ "reply": reply })).into_response(),
             Reply::NotCoordinator { coordinator } => {
-                (StatusCode::MISDIRECTED_REQUEST, self.misdirected(*coordinator))
+                let why = json!({ "error": self.misdirected(*coordinator), "reply": reply });
+                return send_on(&self.handle, *coordinator, "/rollouts", &why);
             }
             Reply::Busy { running } => {
                 (StatusCode::CONFLICT, format!("rollout {} is still running", request_name(*running)))
@@ -228,7 +213,7 @@ impl<R: Runtime> App<R> {
     }
 
     fn misdirected(&self, coordinator: NodeId) -> String {
-        let coordinator = direction(coordinator, &self.data_plane);
+        let coordinator = direction(&self.handle, coordinator);
         format!("this node is not the coordinator: ask {coordinator}")
     }
 }

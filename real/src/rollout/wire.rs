@@ -232,6 +232,16 @@ pub enum Role {
     Participant,
 }
 
+impl Role {
+    /// The word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Coordinator => "coordinator",
+            Self::Participant => "participant",
+        }
+    }
+}
+
 impl From<&View> for StatusView {
     fn from(view: &View) -> Self {
         let others = view.member_health.iter().map(|(&id, health)| (id, Some(health).into()));

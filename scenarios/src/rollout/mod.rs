@@ -8,13 +8,16 @@ use coalmine_core::node::{NodeId, RequestId};
 use coalmine_core::observation::{Invariant, Observation, Witness};
 use coalmine_core::rollout::RolloutNode;
 use coalmine_core::rollout::config::Config;
-use coalmine_core::rollout::gates::NoEvidence;
 use coalmine_core::rollout::healing::Healing;
 use coalmine_core::rollout::health::Health;
 use coalmine_core::rollout::invariants::{self, Ledger};
 use coalmine_core::rollout::message::{Record, Request, Timer};
 use coalmine_core::rollout::mistake::Mistake;
 use coalmine_core::rollout::state::{ModelId, RoutingState, Txid, WHOLE_BP};
+use coalmine_real::rollout::config::Settings;
+use coalmine_real::runtime::Runtime;
+use coalmine_real::serve::{self, Router};
+use coalmine_real::shell::Handle;
 use coalmine_sim::spec::budget::Budget;
 use coalmine_sim::spec::limits::ModelArgs;
 use coalmine_sim::spec::limits::{Disk, Lack, Limits, SizeFlags};
@@ -61,12 +64,19 @@ impl System for RolloutSystem {
 
     fn members(&self) -> Vec<(NodeId, Config)> {
         let mut configs = Config::cluster(self.nodes);
+        let shipped = Settings::shipped();
         for config in &mut configs {
-            config.gates.on_no_evidence = NoEvidence::Commit;
+            config.gates = shipped.gates();
+            config.timeouts = shipped.timeouts.clone();
             config.mistake = self.mistake;
             config.without = self.without;
         }
         configs.into_iter().map(|config| (config.me, config)).collect()
+    }
+
+    /// All that `canary node` serves.
+    fn router<R: Runtime>(&self, runtime: &R, config: &Config, handle: Handle<RolloutNode>) -> Router {
+        serve::router(runtime, config, &Settings::shipped(), handle)
     }
 
     /// A cluster that has formed.

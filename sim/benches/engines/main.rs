@@ -22,7 +22,7 @@ use coalmine::rollout::chaos;
 use coalmine_core::node::Event;
 use coalmine_sim::engine::report::RunOptions;
 use coalmine_sim::spec::verdict::{Engine, Verdict};
-use coalmine_sim::trace::Happening;
+use coalmine_sim::trace::TraceEvent;
 use comfy_table::{CellAlignment, Table, presets};
 use nix::time::{ClockId, clock_gettime};
 use serde::Serialize;
@@ -52,7 +52,7 @@ impl Contender {
             Self::Turmoil => "turmoil 0.7.2",
             Self::BareMadsim => "madsim 0.2.34, bare",
             Self::MadsimEngine => "engine madsim",
-            Self::WorldEngine => "engine world",
+            Self::WorldEngine => "engine direct",
         }
     }
 
@@ -70,7 +70,7 @@ impl Contender {
         match self {
             Self::Turmoil | Self::BareMadsim => None,
             Self::MadsimEngine => Some(Engine::Madsim),
-            Self::WorldEngine => Some(Engine::World),
+            Self::WorldEngine => Some(Engine::Direct),
         }
     }
 
@@ -80,7 +80,7 @@ impl Contender {
             Self::Turmoil => on_turmoil::heard(traffic),
             Self::BareMadsim => bare::heard(traffic),
             Self::MadsimEngine => chatter::heard(Engine::Madsim, traffic),
-            Self::WorldEngine => chatter::heard(Engine::World, traffic),
+            Self::WorldEngine => chatter::heard(Engine::Direct, traffic),
         });
         // The last round may still be under way at the end.
         let frames = traffic.frames() - traffic.frames() / traffic.rounds()..=traffic.frames();
@@ -266,7 +266,7 @@ fn chaos(engine: Engine, seeds: u64) -> Chaos {
     };
     let (simulated, took) = timed(|| (0..seeds).map(|seed| run(seed, false).simulated).sum::<Duration>());
     let is_message =
-        |what: &Happening<_>| matches!(what, Happening::Stepped { event: Event::Message { .. }, .. });
+        |what: &TraceEvent<_>| matches!(what, TraceEvent::Stepped { event: Event::Message { .. }, .. });
     let messages = |seed| {
         let trace = run(seed, true).trace.unwrap_or_default();
         trace.iter().filter(|entry| is_message(&entry.what)).count()
@@ -337,7 +337,7 @@ fn print(size: Size, rows: &[Row]) {
     for (what, ratio, goal, met) in [
         ("engine madsim / bare madsim", madsim / bare, "at most 1.5", madsim / bare <= 1.5),
         ("turmoil / engine madsim", turmoil / madsim, "at least 20", turmoil / madsim >= 20.0),
-        ("bare madsim / engine world", bare / world, "at least 10", bare / world >= 10.0),
+        ("bare madsim / engine direct", bare / world, "at least 10", bare / world >= 10.0),
     ] {
         println!("{what}: {ratio:.1} (goal: {goal}): {}", if met { "met" } else { "missed" });
     }

@@ -2,6 +2,7 @@
 //! how it came about.
 
 mod node;
+mod service;
 mod system;
 #[cfg(test)]
 mod tests;
@@ -14,6 +15,7 @@ fn suite() -> Suite {
     Suite::default()
         .scenario(system::scenario())
         .model(system::model())
+        .service::<node::Office>()
         .job(Job::Sweep("tickets", 200))
         .job(Job::Check("tickets", ModelArgs::default()))
 }

@@ -57,6 +57,11 @@ pub fn command(suite: &Suite) -> clap::Command {
     let scenario = suite.scenarios.last().map_or("SCENARIO", |scenario| scenario.name());
     let model = suite.models.last().map_or("MODEL", |model| model.name());
     let mut command = Cli::command().bin_name(&program).display_name(program);
+    if let Some(program) = suite.service {
+        let more: Vec<_> = program().commands().cloned().collect();
+        let last = command.get_subcommands().count();
+        command = command.subcommands(more.into_iter().map(|sub| sub.display_order(last)));
+    }
     let names: Vec<_> = command.get_subcommands().map(|sub| sub.get_name().to_owned()).collect();
     for name in names {
         command = command.mut_subcommand(&name, |sub| {
@@ -209,14 +214,15 @@ pub enum EngineArg {
     #[default]
     Madsim,
     /// The nodes alone, many times faster.
-    World,
+    #[value(alias = "world")]
+    Direct,
 }
 
 impl From<EngineArg> for Engine {
     fn from(engine: EngineArg) -> Self {
         match engine {
             EngineArg::Madsim => Self::Madsim,
-            EngineArg::World => Self::World,
+            EngineArg::Direct => Self::Direct,
         }
     }
 }
@@ -228,7 +234,8 @@ pub enum EnginesArg {
     #[default]
     Madsim,
     /// The nodes alone, many times faster.
-    World,
+    #[value(alias = "world")]
+    Direct,
     /// Each seed in both; a seed fails if their verdicts differ.
     Both,
 }
@@ -237,7 +244,7 @@ impl From<EnginesArg> for Engines {
     fn from(engines: EnginesArg) -> Self {
         match engines {
             EnginesArg::Madsim => Self::Madsim,
-            EnginesArg::World => Self::World,
+            EnginesArg::Direct => Self::Direct,
             EnginesArg::Both => Self::Both,
         }
     }

@@ -57,6 +57,12 @@ const UNHEARD: u8 = 128 + 13;
 /// Does what the command line says.
 pub fn main(suite: &Suite) -> ExitCode {
     twin::obeys_its_own();
+    if let (Some(program), Some(first)) = (suite.service, std::env::args_os().nth(1)) {
+        let program = program();
+        if program.has(&first) {
+            return program.main();
+        }
+    }
     if let Err(why) = signals::outlive_file_limits() {
         output::note(&why);
     }
@@ -212,7 +218,7 @@ fn check(suite: &Suite, args: &CheckArgs, format: Format) -> Result<u8, String> 
         false => args.capsule.clone().map_or(Keep::Usual, Keep::In),
     };
     let capsule = save(model, &mut report, &mut found, capsule);
-    let story = found.as_ref().map(|found| found.story.as_str());
+    let story = found.as_ref().map(|found| &found.story);
     let code = exit_code(&report, signals.as_ref());
     match format {
         Format::Text => {
@@ -435,8 +441,10 @@ fn run_job(suite: &Suite, job: &Job, jobs: usize, signals: &Signals) -> Result<(
             let (mut report, mut found) = run_check(suite, model, *args, options, Some(signals));
             let capsule = save(model, &mut report, &mut found, Keep::Usual);
             let story = found.map(|found| match capsule {
-                Some(path) => found.story + &output::lines_to_paste(&suite.program(), name, &path),
-                None => found.story,
+                Some(path) => {
+                    format!("{}{}", found.story, output::lines_to_paste(&suite.program(), name, &path))
+                }
+                None => found.story.to_string(),
             });
             let code = exit_code(&report, Some(signals));
             Ok((output::Row::of_check(format!("{name}{args}"), &report, story), code))

@@ -24,6 +24,7 @@ use crate::suite::{Job, Outcome, Shrunk};
 use crate::sweep::merge::ALL;
 use crate::sweep::mutants::{CHECKER, Row as Mutant};
 use crate::sweep::{Failure, SweepReport};
+use crate::trace::story::{Story, Tone};
 use crate::trace::text::thousands;
 use crate::verify::{Verified, Violated};
 use coalmine_real::paste;
@@ -86,8 +87,8 @@ pub fn engine_of(report: &SweepReport, failure: &Failure) -> Engine {
         &failure.verdict,
         Verdict::EnginesDiffer { madsim, .. } if **madsim == Verdict::Passed
     );
-    let world = passed_madsim || report.engine == Engine::World.to_string();
-    if world { Engine::World } else { Engine::Madsim }
+    let direct = passed_madsim || report.engine == Engine::Direct.to_string();
+    if direct { Engine::Direct } else { Engine::Madsim }
 }
 
 /// The line that runs a failure of a sweep again; none, if it depends on what ran before it.
@@ -222,8 +223,8 @@ pub fn never_exercised(report: &SweepReport) {
 }
 
 /// A story and how it ended.
-pub fn story(story: &str, outcome: &Outcome) {
-    print_story(story);
+pub fn story(story: Option<&Story>, outcome: &Outcome) {
+    story.into_iter().for_each(print_story);
     let good = outcome.verdict == Verdict::Passed;
     println!("{} {}", mark(good), outcome.verdict.tell());
     let (events, wall_ms) = (thousands(outcome.events), outcome.wall.as_secs_f64() * 1000.0);
@@ -269,23 +270,20 @@ pub fn verified(verified: &Verified) {
     );
 }
 
-/// Crashes and what the plan does stand out, the quiet parts stand back.
-fn print_story(story: &str) {
-    for line in story.lines() {
-        if line.contains('✗') {
-            println!("{BAD}{line}{BAD:#}");
-        } else if line.contains("——") {
-            println!("{BOLD}{line}{BOLD:#}");
-        } else if line.trim_start().starts_with('(') {
-            println!("{DIM}{line}{DIM:#}");
-        } else {
-            println!("{line}");
+/// What broke and what the plan does stand out, what is left out stands back.
+fn print_story(story: &Story) {
+    for (tone, line) in story.toned_lines() {
+        match tone {
+            Tone::Broken => println!("{BAD}{line}{BAD:#}"),
+            Tone::Staged => println!("{BOLD}{line}{BOLD:#}"),
+            Tone::LeftOut => println!("{DIM}{line}{DIM:#}"),
+            Tone::Plain => println!("{line}"),
         }
     }
 }
 
 /// The verdict of a check, and the story of a counterexample.
-pub fn check(report: &CheckReport, story: Option<&str>) {
+pub fn check(report: &CheckReport, story: Option<&Story>) {
     if let Some(story) = story {
         print_story(story);
         println!();

@@ -59,7 +59,7 @@ pub fn replay(suite: &Suite, args: &ReplayArgs, format: Format) -> Result<u8, St
     match format {
         Format::Text => {
             let story = if args.everything { &outcome.whole_story } else { &outcome.story };
-            output::story(story.as_deref().unwrap_or_default(), &outcome);
+            output::story(story.as_ref(), &outcome);
             if is_said && surprise.is_none() && outcome.verdict != Verdict::Passed {
                 output::text("as the file says");
             }

@@ -24,7 +24,7 @@ impl<S: System> Scenario<S> {
         }
         match engine {
             Engine::Madsim => super::madsim::run(self, plan, options),
-            Engine::World => super::direct::run(self, plan, options),
+            Engine::Direct => super::direct::run(self, plan, options),
         }
     }
 }

@@ -6,7 +6,7 @@
 //! ```toml
 //! about = "A participant crashes before it votes: the step aborts."
 //! scenario = "tickets-calm"
-//! engine = "madsim"           # or "world"
+//! engine = "madsim"           # or "direct"
 //! seed = 1
 //! verdict = "passed"          # or "violated" with `invariant`, "not_converged", "panicked"; the latter may have
 //!                             # `place`, which must then be the same, or else `message`

@@ -59,7 +59,7 @@ pub struct Links {
 
 impl Links {
     /// Whether frames pass untouched.
-    pub fn are_calm(&self) -> bool {
+    pub fn are_fault_free(&self) -> bool {
         self.loss_permille == 0 && self.duplicate_permille == 0 && self.delay_permille == 0
     }
 }

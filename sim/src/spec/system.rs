@@ -7,6 +7,10 @@ use std::fmt::Debug;
 use coalmine_core::node::{Node, NodeId, RequestId, Word};
 use coalmine_core::observation::{History, Invariant, Observation, Witness};
 use coalmine_core::told;
+use coalmine_real::face::Face;
+use coalmine_real::runtime::Runtime;
+use coalmine_real::serve::Router;
+use coalmine_real::shell::Handle;
 
 use crate::spec::limits::{Lack, Limits, ModelArgs, SizeFlags};
 use crate::spec::mistake::MistakeName;
@@ -21,6 +25,22 @@ pub trait System: Debug + Send + Sync + 'static {
 
     /// The members, each with its configuration.
     fn members(&self) -> Vec<(NodeId, <Self::Node as Node>::Config)>;
+
+    /// What a member serves over HTTP: what its [`Face`] does by itself. A system whose node is a
+    /// [`Service`](coalmine_real::serve::Service) may host [all of that](coalmine_real::serve::router), with the settings
+    /// that it ships with.
+    fn router<R: Runtime>(
+        &self,
+        runtime: &R,
+        config: &<Self::Node as Node>::Config,
+        handle: Handle<Self::Node>,
+    ) -> Router
+    where
+        Self::Node: Face,
+        Self: Sized,
+    {
+        Self::Node::router(runtime, config, handle)
+    }
 
     /// What a member's disk holds when the checker's world begins; nothing, unless the checker is to begin with
     /// a system that has been set up.

@@ -13,15 +13,16 @@ pub enum Engine {
     /// The production shell and its bytes, on simulated TCP: see [`madsim`](crate::engine::madsim).
     #[default]
     Madsim,
-    /// The hosts alone, stepped from one heap: see [`world::engine`](crate::engine::direct).
-    World,
+    /// The hosts alone, stepped from one heap: see [`direct`](crate::engine::direct).
+    #[serde(alias = "world")]
+    Direct,
 }
 
 impl fmt::Display for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Madsim => "madsim",
-            Self::World => "world",
+            Self::Direct => "direct",
         })
     }
 }
@@ -55,8 +56,9 @@ pub enum Verdict {
     EnginesDiffer {
         /// Under madsim.
         madsim: Box<Verdict>,
-        /// In the world engine.
-        world: Box<Verdict>,
+        /// In the direct engine.
+        #[serde(alias = "world")]
+        direct: Box<Verdict>,
     },
     /// Two runs of one seed differed.
     NotDeterministic {
@@ -92,8 +94,8 @@ impl Verdict {
             Self::NotConverged { .. } => 3,
             Self::Panicked(_) => 4,
             Self::NotDeterministic { .. } => 5,
-            Self::EnginesDiffer { madsim, world } => match madsim.exit_code() {
-                0 => world.exit_code(),
+            Self::EnginesDiffer { madsim, direct } => match madsim.exit_code() {
+                0 => direct.exit_code(),
                 code => code,
             },
         }
@@ -125,8 +127,12 @@ impl Verdict {
             Self::NotConverged { why } => format!("did not converge: {why}"),
             Self::Refused { why } => format!("cannot be run: {why}"),
             Self::Panicked(panic) => panic.to_string(),
-            Self::EnginesDiffer { madsim, world } => {
-                format!("the engines differ: under madsim {}; under world {}", madsim.tell(), world.tell())
+            Self::EnginesDiffer { madsim, direct } => {
+                format!(
+                    "the engines differ: under madsim {}; in the direct engine {}",
+                    madsim.tell(),
+                    direct.tell()
+                )
             }
             Self::NotDeterministic { digests: [a, b], verdicts, difference } => {
                 let mut digests = format!("not deterministic: digests {a} and {b}");

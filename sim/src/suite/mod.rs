@@ -1,7 +1,6 @@
 //! Scenarios and models of any systems, side by side: what a command line offers.
 
 mod planted;
-mod program;
 pub mod steps;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,6 +11,8 @@ use std::time::Duration;
 
 use coalmine_core::node::{Event, Node, NodeId};
 use coalmine_real::face::Face;
+use coalmine_real::program;
+use coalmine_real::serve::{Program, Service};
 
 use self::steps::StepCounts;
 use crate::check::explore::{self, Serving};
@@ -32,6 +33,7 @@ use crate::spec::system::{self, Mistake, NodeOf, System};
 use crate::spec::verdict::Expected;
 use crate::spec::verdict::{Engine, Verdict};
 use crate::trace::html::{self, Page};
+use crate::trace::story::{Story, Tone};
 use crate::trace::text::{self, Style};
 use crate::trace::turn;
 use crate::verify::{self, Verified};
@@ -50,6 +52,8 @@ pub struct Suite {
     pub models: Vec<Box<dyn AnyModel>>,
     /// What the main job consists of.
     pub main_job: Vec<Job>,
+    /// The program of the node, if it is one: see [`Suite::service`].
+    pub service: Option<fn() -> Program>,
     /// How many distinct states there are in which spaces: see [`Suite::pin`].
     pub pins: Vec<(&'static str, ModelArgs, usize)>,
     /// What `check --deep` consists of: models by name, in ever larger spaces.
@@ -95,6 +99,12 @@ impl Suite {
     /// The suite with one more part of the main job.
     pub fn job(mut self, job: Job) -> Self {
         self.main_job.push(job);
+        self
+    }
+
+    /// The suite of a node that also runs for real: the command line has `up`, `node`, `status` and `ask` besides.
+    pub fn service<N: Service>(mut self) -> Self {
+        self.service = Some(Program::of::<N>);
         self
     }
 
@@ -230,9 +240,9 @@ pub struct Outcome {
     /// The clients that were never answered, in words.
     pub unanswered: Vec<String>,
     /// What happened, in words.
-    pub story: Option<String>,
+    pub story: Option<Story>,
     /// The same with all that every run is full of.
-    pub whole_story: Option<String>,
+    pub whole_story: Option<Story>,
     /// The same, to be shown.
     pub page: Option<Page>,
     /// The recording of each node, where there is a story.
@@ -568,12 +578,9 @@ impl<S: System> ModelDef<S> {
             steps,
         };
         let told: Vec<_> = path.iter().map(|action| rules.tell(action)).collect();
-        let story = self.outcome(&rules, &about, &report, &rounds).story.unwrap_or_default();
-        Ok(Explanation {
-            invariant,
-            story: format!("{story}       ✗ {}\n", report.verdict.tell()),
-            capsule: capsule.to_toml(&told),
-        })
+        let mut story = self.outcome(&rules, &about, &report, &rounds).story.unwrap_or_default();
+        story.line(Tone::Broken, format_args!("       ✗ {}", report.verdict.tell()));
+        Ok(Explanation { invariant, story, capsule: capsule.to_toml(&told) })
     }
 
     /// What came of walking a path of it.
@@ -588,11 +595,13 @@ impl<S: System> ModelDef<S> {
         let turns = turn(report.simulated);
         // What happened before the first step is part of every path.
         let first = entries.iter().position(|entry| turn(entry.at) > 0).unwrap_or(entries.len());
-        let healed = if rounds.is_empty() { "" } else { "       —— all is healed\n" };
-        let rounds: String = rounds.iter().map(|step| format!("       {step}\n")).collect();
         let told = |entries| {
-            let story = text::story(entries, |_| false, Style { everything: true, in_turns: true });
-            format!("{story}{healed}{rounds}")
+            let mut story = text::story(entries, |_| false, Style { everything: true, in_turns: true });
+            if !rounds.is_empty() {
+                story.line(Tone::Staged, "       —— all is healed");
+            }
+            rounds.iter().for_each(|step| story.line(Tone::Plain, format_args!("       {step}")));
+            story
         };
         let page = html::About {
             title: self.name.into(),
@@ -685,7 +694,7 @@ pub struct Explanation {
     /// Which invariant; or the verdict, if it is another.
     pub invariant: String,
     /// What happens, in words, and what is wrong at the end.
-    pub story: String,
+    pub story: Story,
     /// The way there, as a file: see [`crate::files::path`].
     pub capsule: String,
 }
@@ -785,7 +794,7 @@ impl<S: System> AnyModel for ModelDef<S> {
         let unused = unused.map(|step| format!("steps[{step}] ({})", rules.tell(&way.actions[step])));
         Ok(FileOutcome {
             outcome,
-            engine: Engine::World,
+            engine: Engine::Direct,
             seed: None,
             unused: unused.collect(),
             expected: capsule.expected,

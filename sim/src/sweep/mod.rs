@@ -51,7 +51,7 @@ pub enum Engines {
     #[default]
     Madsim,
     /// The hosts alone.
-    World,
+    Direct,
     /// Each seed in both; their verdicts must be the same.
     Both,
 }
@@ -61,7 +61,7 @@ impl Engines {
     pub fn name(self) -> &'static str {
         match self {
             Self::Madsim => "madsim",
-            Self::World => "world",
+            Self::Direct => "direct",
             Self::Both => "both",
         }
     }
@@ -70,8 +70,8 @@ impl Engines {
     fn each(self) -> &'static [Engine] {
         match self {
             Self::Madsim => &[Engine::Madsim],
-            Self::World => &[Engine::World],
-            Self::Both => &[Engine::Madsim, Engine::World],
+            Self::Direct => &[Engine::Direct],
+            Self::Both => &[Engine::Madsim, Engine::Direct],
         }
     }
 }
@@ -357,12 +357,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// What comes of a seed, in both engines if both are asked for.
 fn run_in(engines: Engines, run: impl Fn(Engine) -> Outcome) -> Outcome {
     let outcomes = engines.each().iter().map(|engine| run(*engine));
-    let joined = outcomes.reduce(|madsim, world| {
-        let (verdict, digest) = both((madsim.verdict, madsim.digest), (world.verdict, world.digest));
+    let joined = outcomes.reduce(|madsim, direct| {
+        let (verdict, digest) = both((madsim.verdict, madsim.digest), (direct.verdict, direct.digest));
         let (mut effects, mut steps) = (madsim.effects, madsim.steps);
-        effects.merge(&world.effects);
-        steps.merge(&world.steps);
-        let (events, simulated) = (madsim.events + world.events, madsim.simulated + world.simulated);
+        effects.merge(&direct.effects);
+        steps.merge(&direct.steps);
+        let (events, simulated) = (madsim.events + direct.events, madsim.simulated + direct.simulated);
         Outcome { verdict, digest, events, simulated, effects, steps, ..madsim }
     });
     joined.expect("there is at least one engine")
@@ -370,16 +370,16 @@ fn run_in(engines: Engines, run: impl Fn(Engine) -> Outcome) -> Outcome {
 
 /// What two engines make of a seed: verdict and digest. That one of them is not deterministic says more than that
 /// they differ.
-fn both(madsim: (Verdict, u64), world: (Verdict, u64)) -> (Verdict, u64) {
+fn both(madsim: (Verdict, u64), direct: (Verdict, u64)) -> (Verdict, u64) {
     let differs = |verdict: &Verdict| matches!(verdict, Verdict::NotDeterministic { .. });
-    let digest = madsim.1 ^ world.1.rotate_left(1);
-    let (madsim, world) = (madsim.0, world.0);
-    let verdict = if Expected::of(&madsim).is_like(&Expected::of(&world)) || differs(&madsim) {
+    let digest = madsim.1 ^ direct.1.rotate_left(1);
+    let (madsim, direct) = (madsim.0, direct.0);
+    let verdict = if Expected::of(&madsim).is_like(&Expected::of(&direct)) || differs(&madsim) {
         madsim
-    } else if differs(&world) {
-        world
+    } else if differs(&direct) {
+        direct
     } else {
-        Verdict::EnginesDiffer { madsim: Box::new(madsim), world: Box::new(world) }
+        Verdict::EnginesDiffer { madsim: Box::new(madsim), direct: Box::new(direct) }
     };
     (verdict, digest)
 }

@@ -107,7 +107,7 @@ pub fn row(
             suite.find_scenario(name).ok_or_else(|| wrong(&format!("there is no scenario {name:?}")))?;
         let planted = scenario.with_mistake(mistake.name);
         let planted = planted.ok_or_else(|| wrong(&format!("the scenario {name:?} does not make it")))?;
-        for engine in [Engine::World, Engine::Madsim] {
+        for engine in [Engine::Direct, Engine::Madsim] {
             cells.push(swept(planted.as_ref(), engine, options, stop));
         }
     }
@@ -155,7 +155,7 @@ fn checked(model: &dyn AnyModel, space: ModelArgs, options: &MutantOptions, stop
 
 fn swept(scenario: &dyn AnyScenario, engine: Engine, options: &MutantOptions, stop: &AtomicBool) -> Cell {
     let (detector, engines) = match engine {
-        Engine::World => (DIRECT, Engines::World),
+        Engine::Direct => (DIRECT, Engines::Direct),
         Engine::Madsim => (MADSIM, Engines::Madsim),
     };
     let deadline = Deadline::begin(options, stop);

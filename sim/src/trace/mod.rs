@@ -2,6 +2,7 @@
 
 pub mod digest;
 pub mod html;
+pub mod story;
 pub mod text;
 
 use std::fmt;
@@ -38,7 +39,7 @@ pub struct Entry<N: Node> {
     /// Simulated time since the beginning.
     pub at: Duration,
     /// What happened.
-    pub what: Happening<N>,
+    pub what: TraceEvent<N>,
     /// Which send it is about, for a message that arrives or that the network does something to. All that a
     /// trace shows being sent is numbered in its order, from 0. No part of the digest.
     pub send: Option<u64>,
@@ -48,7 +49,7 @@ pub struct Entry<N: Node> {
 
 /// Something that happened.
 #[derive(Clone, Debug, Hash)]
-pub enum Happening<N: Node> {
+pub enum TraceEvent<N: Node> {
     /// A node has booted.
     Booted {
         /// Which.
@@ -213,7 +214,7 @@ impl Hash for Call {
     }
 }
 
-impl<N: Node> Happening<N> {
+impl<N: Node> TraceEvent<N> {
     /// A node that has booted.
     pub fn booted(node: NodeId, records: usize, torn: Option<Torn>, effects: &[Effect<N>]) -> Self {
         let torn = torn.map(|torn| (torn.line, torn.bytes));
@@ -268,7 +269,7 @@ impl<N: Node> Trace<N> {
     }
 
     /// Adds what happened; if it is about a message, say which send.
-    pub fn push(&mut self, at: Duration, what: &Happening<N>, send: Option<u64>) {
+    pub fn push(&mut self, at: Duration, what: &TraceEvent<N>, send: Option<u64>) {
         self.count(nanos(at), what);
         self.count_sends(what.effects());
         if let Some(entries) = &mut self.entries {
@@ -295,7 +296,7 @@ impl<N: Node> Trace<N> {
 
     fn keep(&mut self, at: Duration, node: NodeId, event: &Event<N>, send: Option<u64>) {
         if let Some(entries) = &mut self.entries {
-            let what = Happening::Stepped { node, event: event.clone(), effects: Vec::new() };
+            let what = TraceEvent::Stepped { node, event: event.clone(), effects: Vec::new() };
             entries.push(Entry { at, what, send, state: None });
         }
     }
@@ -319,7 +320,7 @@ impl<N: Node> Trace<N> {
             effect.hash(&mut self.digest);
             self.sends += u64::from(matches!(effect, Effect::Send { .. }));
         }
-        if let Some(Entry { what: Happening::Stepped { effects, .. }, .. }) =
+        if let Some(Entry { what: TraceEvent::Stepped { effects, .. }, .. }) =
             self.entries.as_mut().and_then(|entries| entries.last_mut())
         {
             effects.extend_from_slice(did);
@@ -373,7 +374,7 @@ mod tests {
         did: Vec<Effect<Counter>>,
         sent: u64,
         wire: Vec<u8>,
-        what: Happening<Counter>,
+        what: TraceEvent<Counter>,
     }
 
     impl Run {
@@ -400,7 +401,7 @@ mod tests {
             did: vec![Effect::Append(Record::Number(1)), send(2, Message::Add)],
             sent: 0,
             wire: vec![0, 0, 0, 1, 7],
-            what: Happening::Synced { node, upto: 1, effects: vec![send(2, Message::Added(3))] },
+            what: TraceEvent::Synced { node, upto: 1, effects: vec![send(2, Message::Added(3))] },
         };
         let with = |change: fn(&mut Run)| {
             let mut other = run.clone();
@@ -422,11 +423,11 @@ mod tests {
             with(|it| it.sent = 1),
             with(|it| it.wire[4] = 8),
             with(|it| it.wire.push(0)),
-            with(|it| it.what = Happening::Synced { node: it.node, upto: 1, effects: Vec::new() }),
-            with(|it| it.what = Happening::Synced { node: it.node, upto: 2, effects: Vec::new() }),
-            with(|it| it.what = Happening::Stopped { node: it.node, why: "the disk".into() }),
-            with(|it| it.what = Happening::Stopped { node: it.node, why: "the disk!".into() }),
-            with(|it| it.what = Happening::Healed),
+            with(|it| it.what = TraceEvent::Synced { node: it.node, upto: 1, effects: Vec::new() }),
+            with(|it| it.what = TraceEvent::Synced { node: it.node, upto: 2, effects: Vec::new() }),
+            with(|it| it.what = TraceEvent::Stopped { node: it.node, why: "the disk".into() }),
+            with(|it| it.what = TraceEvent::Stopped { node: it.node, why: "the disk!".into() }),
+            with(|it| it.what = TraceEvent::Healed),
         ];
         assert_eq!(digests.iter().collect::<BTreeSet<_>>().len(), digests.len(), "{digests:x?}");
         assert_eq!(run.digest(), run.clone().digest());

@@ -2,12 +2,12 @@
 //! (periodic timers, timers being armed, views being published) is folded away.
 
 use crate::panics::told;
-use std::fmt::Write;
 use std::time::Duration;
 
 use coalmine_core::node::{Effect, Event, Node, NodeId, Word};
 
-use super::{Entry, Fate, Happening, turn};
+use super::story::{Story, Tone};
+use super::{Entry, Fate, TraceEvent, turn};
 
 /// What ends the safety phase.
 pub const HEALED: &str = "all faults are healed, every node is restarted";
@@ -22,15 +22,15 @@ pub struct Style {
 }
 
 /// The whole story.
-pub fn story<N: Node>(entries: &[Entry<N>], boring: impl Fn(&Event<N>) -> bool, style: Style) -> String {
-    let mut out = String::new();
+pub fn story<N: Node>(entries: &[Entry<N>], boring: impl Fn(&Event<N>) -> bool, style: Style) -> Story {
+    let mut out = Story::default();
     let mut folded = 0;
     let mut last = None;
     let indent = if style.in_turns { 12 } else { 20 };
     for (place, entry) in entries.iter().enumerate() {
         let effects = entry.what.effects();
         let mut lines: Vec<_> = effects.iter().filter_map(tell_effect).collect();
-        if let Happening::Crashed { prevented, .. } = &entry.what {
+        if let TraceEvent::Crashed { prevented, .. } = &entry.what {
             let told = prevented.iter().filter_map(tell_effect);
             lines.extend(told.map(|effect| format!("never comes to: {effect}")));
         }
@@ -40,7 +40,7 @@ pub fn story<N: Node>(entries: &[Entry<N>], boring: impl Fn(&Event<N>) -> bool, 
             continue;
         }
         // What a path's clients say and hear is told of the nodes that hear and say it.
-        if style.in_turns && matches!(entry.what, Happening::Asked { .. } | Happening::Answered { .. }) {
+        if style.in_turns && matches!(entry.what, TraceEvent::Asked { .. } | TraceEvent::Answered { .. }) {
             continue;
         }
         tell_folded(&mut out, std::mem::take(&mut folded));
@@ -51,25 +51,43 @@ pub fn story<N: Node>(entries: &[Entry<N>], boring: impl Fn(&Event<N>) -> bool, 
             Some(turn) => format!("{turn:>4}."),
         };
         last = turn;
-        let _ = writeln!(out, "{time}  {}", tell_happening(&entry.what));
+        out.line(tone(&entry.what), format_args!("{time}  {}", tell_happening(&entry.what)));
         for line in lines {
-            let _ = writeln!(out, "{:indent$}{line}", "");
+            out.line(Tone::Plain, format_args!("{:indent$}{line}", ""));
         }
     }
     tell_folded(&mut out, folded);
     out
 }
 
-fn tell_folded(out: &mut String, folded: usize) {
-    let _ = match folded {
-        0 => Ok(()),
-        1 => writeln!(out, "              (one quiet event)"),
-        folded => writeln!(out, "              ({folded} quiet events)"),
-    };
+fn tell_folded(out: &mut Story, folded: usize) {
+    match folded {
+        0 => {}
+        1 => out.line(Tone::LeftOut, "              (one quiet event)"),
+        folded => out.line(Tone::LeftOut, format_args!("              ({folded} quiet events)")),
+    }
+}
+
+fn tone<N: Node>(what: &TraceEvent<N>) -> Tone {
+    match what {
+        TraceEvent::Crashed { .. } | TraceEvent::Killed { .. } | TraceEvent::Stopped { .. } => Tone::Broken,
+        TraceEvent::Fault(_)
+        | TraceEvent::Noted(_)
+        | TraceEvent::Healed
+        | TraceEvent::Cut { .. }
+        | TraceEvent::Mended { .. } => Tone::Staged,
+        TraceEvent::Booted { .. }
+        | TraceEvent::Stepped { .. }
+        | TraceEvent::Synced { .. }
+        | TraceEvent::Frame { .. }
+        | TraceEvent::Asked { .. }
+        | TraceEvent::Answered { .. }
+        | TraceEvent::Complained { .. } => Tone::Plain,
+    }
 }
 
 fn is_boring<N: Node>(
-    what: &Happening<N>,
+    what: &TraceEvent<N>,
     effects: &[Effect<N>],
     boring: &impl Fn(&Event<N>) -> bool,
 ) -> bool {
@@ -77,21 +95,21 @@ fn is_boring<N: Node>(
         .iter()
         .any(|effect| matches!(effect, Effect::Append(_) | Effect::Observe(_) | Effect::Reply { .. }));
     match what {
-        Happening::Stepped { event, .. } => says_nothing && boring(event),
-        Happening::Synced { effects, .. } => !effects.iter().any(|effect| tell_effect(effect).is_some()),
-        Happening::Booted { .. }
-        | Happening::Crashed { .. }
-        | Happening::Killed { .. }
-        | Happening::Stopped { .. }
-        | Happening::Frame { .. }
-        | Happening::Asked { .. }
-        | Happening::Answered { .. }
-        | Happening::Complained { .. }
-        | Happening::Fault(_)
-        | Happening::Noted(_)
-        | Happening::Healed
-        | Happening::Cut { .. }
-        | Happening::Mended { .. } => false,
+        TraceEvent::Stepped { event, .. } => says_nothing && boring(event),
+        TraceEvent::Synced { effects, .. } => !effects.iter().any(|effect| tell_effect(effect).is_some()),
+        TraceEvent::Booted { .. }
+        | TraceEvent::Crashed { .. }
+        | TraceEvent::Killed { .. }
+        | TraceEvent::Stopped { .. }
+        | TraceEvent::Frame { .. }
+        | TraceEvent::Asked { .. }
+        | TraceEvent::Answered { .. }
+        | TraceEvent::Complained { .. }
+        | TraceEvent::Fault(_)
+        | TraceEvent::Noted(_)
+        | TraceEvent::Healed
+        | TraceEvent::Cut { .. }
+        | TraceEvent::Mended { .. } => false,
     }
 }
 
@@ -99,17 +117,17 @@ fn tell_time(at: Duration) -> String {
     format!("{:>10.6} s", at.as_secs_f64())
 }
 
-fn tell_happening<N: Node>(what: &Happening<N>) -> String {
+fn tell_happening<N: Node>(what: &TraceEvent<N>) -> String {
     match what {
-        Happening::Booted { node, records, torn, .. } => {
+        TraceEvent::Booted { node, records, torn, .. } => {
             let torn = torn.map_or(String::new(), |(line, bytes)| {
                 format!(", cut off {bytes} bytes of a torn record in line {line}")
             });
             format!("{node}  starts from {records} records{torn}")
         }
-        Happening::Stepped { node, event, .. } => format!("{node}  {}", tell_event(event)),
-        Happening::Synced { node, upto, .. } => format!("{node}  disk: durable up to record {upto}"),
-        Happening::Crashed { node, kept, lost, torn_bytes, .. } => {
+        TraceEvent::Stepped { node, event, .. } => format!("{node}  {}", tell_event(event)),
+        TraceEvent::Synced { node, upto, .. } => format!("{node}  disk: durable up to record {upto}"),
+        TraceEvent::Crashed { node, kept, lost, torn_bytes, .. } => {
             let unsynced = match (kept, lost) {
                 (0, 0) => String::new(),
                 (kept, lost) => format!(": of its unsynced records {kept} survive, {lost} are lost"),
@@ -118,19 +136,21 @@ fn tell_happening<N: Node>(what: &Happening<N>) -> String {
                 if *torn_bytes > 0 { format!(", torn after {torn_bytes} bytes") } else { String::new() };
             format!("{node}  ✗ CRASHES{unsynced}{torn}")
         }
-        Happening::Killed { node, kept, lost } => format!("{node}  ✗ IS KILLED{}", tell_killed(*kept, *lost)),
-        Happening::Stopped { node, why } => format!("{node}  ✗ STOPS: {why}"),
-        Happening::Frame { from, to, fate, bytes } => {
+        TraceEvent::Killed { node, kept, lost } => {
+            format!("{node}  ✗ IS KILLED{}", tell_killed(*kept, *lost))
+        }
+        TraceEvent::Stopped { node, why } => format!("{node}  ✗ STOPS: {why}"),
+        TraceEvent::Frame { from, to, fate, bytes } => {
             format!("net  {from} → {to} {}: {}", tell_fate(*fate), frame_text(bytes))
         }
-        Happening::Asked { to, call } => format!("client → {to}: {call}"),
-        Happening::Answered { from, call } => format!("client ← {from}: {call}"),
-        Happening::Complained { node, what } => format!("{node}  {what}"),
-        Happening::Fault(fault) => format!("—— {} ——", fault.tell()),
-        Happening::Noted(what) => format!("—— {what} ——"),
-        Happening::Healed => format!("—— {HEALED} ——"),
-        Happening::Cut { from, to, both_ways } => format!("—— {} ——", tell_cut(*from, *to, *both_ways)),
-        Happening::Mended { from, to } => format!("—— {from} → {to} is mended ——"),
+        TraceEvent::Asked { to, call } => format!("client → {to}: {call}"),
+        TraceEvent::Answered { from, call } => format!("client ← {from}: {call}"),
+        TraceEvent::Complained { node, what } => format!("{node}  {what}"),
+        TraceEvent::Fault(fault) => format!("—— {} ——", fault.tell()),
+        TraceEvent::Noted(what) => format!("—— {what} ——"),
+        TraceEvent::Healed => format!("—— {HEALED} ——"),
+        TraceEvent::Cut { from, to, both_ways } => format!("—— {} ——", tell_cut(*from, *to, *both_ways)),
+        TraceEvent::Mended { from, to } => format!("—— {from} → {to} is mended ——"),
     }
 }
 

@@ -32,6 +32,7 @@ use self::playback::Playback;
 pub use self::tapes::protocol_of;
 use crate::spec::system::{NodeOf, System};
 use crate::trace::html::Page;
+use crate::trace::story::Story;
 
 /// What came of executing recordings again.
 #[derive(Clone, Debug)]
@@ -59,7 +60,7 @@ pub struct Verified {
     /// The first invariant that the history breaks.
     pub violated: Option<Violated>,
     /// What happened, in words: up to a difference or a violation.
-    pub story: String,
+    pub story: Story,
     /// The same, to be shown, if it was asked for.
     pub page: Option<Page>,
 }

@@ -21,7 +21,7 @@ use crate::spec::system::{NodeOf, System};
 use crate::spec::verdict::Verdict;
 use crate::trace::html::{self, Page};
 use crate::trace::text::{self, Style};
-use crate::trace::{Entry, Happening, Trace};
+use crate::trace::{Entry, Trace, TraceEvent};
 
 /// See the module's head.
 pub struct Playback<'a, S: System> {
@@ -80,7 +80,7 @@ impl<'a, S: System> Playback<'a, S> {
             judged: Vec::new(),
             difference: None,
             violated: None,
-            story: String::new(),
+            story: Default::default(),
             page: None,
         };
         Self {
@@ -142,7 +142,7 @@ impl<'a, S: System> Playback<'a, S> {
             What::Gap { why, .. } => {
                 let node = track.player.id;
                 let what = format!("what follows is not recorded: {why}");
-                self.tell(place.at, &Happening::Complained { node, what }, None);
+                self.tell(place.at, &TraceEvent::Complained { node, what }, None);
                 Ok(())
             }
             What::Step(step) => self.step(place, piece, step),
@@ -175,15 +175,15 @@ impl<'a, S: System> Playback<'a, S> {
         };
         let (what, send) = match &step.took {
             Took::Boot { journal, torn, .. } => {
-                (Happening::Booted { node, records: journal.len(), torn: *torn, effects }, None)
+                (TraceEvent::Booted { node, records: journal.len(), torn: *torn, effects }, None)
             }
-            Took::Synced(upto) => (Happening::Synced { node, upto: *upto, effects }, None),
+            Took::Synced(upto) => (TraceEvent::Synced { node, upto: *upto, effects }, None),
             Took::Event(event) => {
                 let send = match event {
                     Event::Message { from, message } => self.sends.arrives(*from, node, message),
                     Event::Timer(_) | Event::Request { .. } | Event::Durable(_) => None,
                 };
-                (Happening::Stepped { node, event: event.clone(), effects }, send)
+                (TraceEvent::Stepped { node, event: event.clone(), effects }, send)
             }
         };
         self.tell(place.at, &what, send);
@@ -225,7 +225,7 @@ impl<'a, S: System> Playback<'a, S> {
         let lost = player.journal.len().saturating_sub(journal.len());
         if player.host.take().is_some() {
             let torn_bytes = torn.map_or(0, |(_, bytes)| bytes as usize);
-            let what = Happening::Crashed { node, kept, lost, torn_bytes, prevented: Vec::new() };
+            let what = TraceEvent::Crashed { node, kept, lost, torn_bytes, prevented: Vec::new() };
             self.tell(place.at, &what, None);
             let piece = &self.tapes[place.tape].pieces[place.piece];
             self.judge(piece, node, &what);
@@ -233,13 +233,13 @@ impl<'a, S: System> Playback<'a, S> {
     }
 
     /// Adds to the story, which ends with the first violation.
-    fn tell(&mut self, at: u64, what: &Happening<NodeOf<S>>, send: Option<u64>) {
+    fn tell(&mut self, at: u64, what: &TraceEvent<NodeOf<S>>, send: Option<u64>) {
         if !self.is_history || self.judge.broken.is_some() {
             return;
         }
-        if let Happening::Booted { node, effects, .. }
-        | Happening::Stepped { node, effects, .. }
-        | Happening::Synced { node, effects, .. } = what
+        if let TraceEvent::Booted { node, effects, .. }
+        | TraceEvent::Stepped { node, effects, .. }
+        | TraceEvent::Synced { node, effects, .. } = what
         {
             self.sends.did(*node, effects, self.trace.sends);
         }
@@ -248,7 +248,7 @@ impl<'a, S: System> Playback<'a, S> {
     }
 
     /// Checks the invariants after what has been told.
-    fn judge(&mut self, piece: &Piece<NodeOf<S>>, node: NodeId, what: &Happening<NodeOf<S>>) {
+    fn judge(&mut self, piece: &Piece<NodeOf<S>>, node: NodeId, what: &TraceEvent<NodeOf<S>>) {
         if self.judge.broken.is_some() {
             return;
         }
@@ -261,7 +261,7 @@ impl<'a, S: System> Playback<'a, S> {
             self.trace.show(host.node());
         }
         let is_run = self.is_history && self.verified.strangers.is_none();
-        let is_step = !matches!(what, Happening::Crashed { .. });
+        let is_step = !matches!(what, TraceEvent::Crashed { .. });
         self.judge.judge(self.tracks.iter().filter_map(|track| track.player.observe()), is_run, is_step);
         if let Some((invariant, why)) = self.judge.broken.clone() {
             let (file, line) = (piece.file.to_string(), piece.line);

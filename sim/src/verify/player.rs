@@ -5,7 +5,7 @@ use coalmine_core::host::Host;
 use coalmine_core::node::{Effect, Event, Node, NodeId};
 use coalmine_core::observation::Observed;
 
-use crate::engine::shared::watch::note_told_early;
+use crate::engine::shared::recorder::note_told_early;
 use crate::panics::catch;
 use crate::spec::verdict::Verdict;
 

@@ -14,7 +14,7 @@ use coalmine_real::transport::Envelope;
 use super::rules::{PANICKED, tells_boots};
 use super::{Action, CrashPoint, Kept, Packet, Rules, Step, World};
 use crate::engine::report::{RunOptions, RunReport};
-use crate::engine::shared::watch::Watch;
+use crate::engine::shared::recorder::Recorder;
 use crate::panics::catch;
 use crate::panics::told;
 use crate::spec::faults::{CutKind, Effect as FaultEffect, Fault, directions};
@@ -23,7 +23,7 @@ use crate::spec::limits::Network;
 use crate::spec::plan::Plan;
 use crate::spec::system::{NodeOf, System};
 use crate::spec::verdict::Verdict;
-use crate::trace::{Call, Fate, Happening, TURN};
+use crate::trace::{Call, Fate, TURN, TraceEvent};
 
 /// Walks a path from [where it begins](Rules::start_of), to its end or to the first state that breaks an invariant. Every action must
 /// be one that may happen where it is taken.
@@ -38,7 +38,7 @@ pub fn walk<S: System>(
     let mut walker = Walker {
         rules,
         world: rules.before_boot(),
-        watch: Watch::new(&rules.system, &Plan::quiet([]), options),
+        watch: Recorder::new(&rules.system, &Plan::quiet([]), options),
         sends: BTreeMap::new(),
         cuts: BTreeMap::new(),
         now: Duration::ZERO,
@@ -64,7 +64,7 @@ pub fn walk<S: System>(
 struct Walker<'a, S: System> {
     rules: &'a Rules<S>,
     world: World<S>,
-    watch: Watch<S>,
+    watch: Recorder<S>,
     /// Which send each packet under way comes from.
     sends: BTreeMap<Packet<NodeOf<S>>, u64>,
     /// What cut each link last.
@@ -99,7 +99,7 @@ impl<S: System> Walker<'_, S> {
         }
     }
 
-    fn push(&mut self, what: &Happening<NodeOf<S>>) {
+    fn push(&mut self, what: &TraceEvent<NodeOf<S>>) {
         self.watch.push(self.now, what, None);
     }
 
@@ -130,7 +130,7 @@ impl<S: System> Walker<'_, S> {
             }
             Action::Cut { from, to, both_ways } => {
                 let (from, to, both_ways) = (*from, *to, *both_ways);
-                self.push(&Happening::Cut { from, to, both_ways });
+                self.push(&TraceEvent::Cut { from, to, both_ways });
                 let kind = CutKind::of_cut(both_ways);
                 let cut = directions(&[from], &[to], both_ways);
                 self.cuts.extend(cut.into_iter().map(|direction| (direction, kind)));
@@ -143,7 +143,7 @@ impl<S: System> Walker<'_, S> {
                     self.cut_off(&packet, Some(send));
                 }
             }
-            Action::Heal { from, to } => self.push(&Happening::Mended { from: *from, to: *to }),
+            Action::Heal { from, to } => self.push(&TraceEvent::Mended { from: *from, to: *to }),
         }
         self.world = next;
     }
@@ -156,23 +156,23 @@ impl<S: System> Walker<'_, S> {
             Step::Boot => {
                 let records = slot.disk.written().len();
                 self.watch.booted(me);
-                self.push(&Happening::Booted { node: me, records, torn: None, effects: effects_too });
+                self.push(&TraceEvent::Booted { node: me, records, torn: None, effects: effects_too });
             }
             Step::Flush => {
                 let upto = slot.disk.durable().len() as u64 + 1;
-                self.push(&Happening::Synced { node: me, upto, effects: effects_too });
+                self.push(&TraceEvent::Synced { node: me, upto, effects: effects_too });
             }
             Step::Fire(timer) => {
                 let event = Event::Timer(timer.clone());
-                self.push(&Happening::Stepped { node: me, event, effects: effects_too });
+                self.push(&TraceEvent::Stepped { node: me, event, effects: effects_too });
             }
             Step::Ask(index) => {
                 let asked = &self.rules.requests[*index];
                 let (id, request) = (asked.id, asked.request.clone());
                 let call = Call { id, what: told::<NodeOf<S>>(Word::Request(&request)) };
-                self.push(&Happening::Asked { to: me, call });
+                self.push(&TraceEvent::Asked { to: me, call });
                 let event = Event::Request { id, request };
-                self.push(&Happening::Stepped { node: me, event, effects: effects_too });
+                self.push(&TraceEvent::Stepped { node: me, event, effects: effects_too });
             }
             Step::Deliver { packet, again } => {
                 let is_up = slot.host.is_some();
@@ -188,7 +188,7 @@ impl<S: System> Walker<'_, S> {
                     return self.tell_fate(packet, send, Fate::NobodyThere);
                 }
                 let event = Event::Message { from: packet.from, message: packet.message.clone() };
-                let what = Happening::Stepped { node: me, event, effects: effects_too };
+                let what = TraceEvent::Stepped { node: me, event, effects: effects_too };
                 self.watch.push(self.now, &what, send);
             }
         }
@@ -199,7 +199,7 @@ impl<S: System> Walker<'_, S> {
         for effect in effects {
             if let Effect::Reply { to, reply } = effect {
                 let call = Call { id: *to, what: told::<NodeOf<S>>(Word::Reply(reply)) };
-                self.push(&Happening::Answered { from: me, call });
+                self.push(&TraceEvent::Answered { from: me, call });
             }
         }
     }
@@ -228,14 +228,14 @@ impl<S: System> Walker<'_, S> {
             Kept::Unsynced(kept) => kept,
             Kept::Nothing => {
                 self.watch.effects.count(FaultEffect::DiskWiped);
-                self.push(&Happening::Fault(Fault::Wipe { node, down_ms: None }));
+                self.push(&TraceEvent::Fault(Fault::Wipe { node, down_ms: None }));
                 0
             }
         };
         self.watch.effects.count(FaultEffect::Crash);
         self.watch.effects.add(FaultEffect::UnsyncedWriteKept, kept as u64);
         self.watch.effects.add(FaultEffect::UnsyncedWriteLost, (unsynced - kept) as u64);
-        self.push(&Happening::Crashed { node, kept, lost: unsynced - kept, torn_bytes: 0, prevented });
+        self.push(&TraceEvent::Crashed { node, kept, lost: unsynced - kept, torn_bytes: 0, prevented });
     }
 
     /// What a node sent is under way, unless its link is cut. What equals a packet under way is that one.
@@ -256,7 +256,7 @@ impl<S: System> Walker<'_, S> {
         for (number, packet) in (first..).zip(sends) {
             if !self.world.is_peer(packet.from, packet.to) {
                 let what = format!("a message was lost: {} is not a peer", packet.to);
-                self.push(&Happening::Complained { node: from, what });
+                self.push(&TraceEvent::Complained { node: from, what });
             } else if self.world.cut.contains(&(packet.from, packet.to)) {
                 self.cut_off(&packet, Some(number));
             } else {
@@ -276,6 +276,6 @@ impl<S: System> Walker<'_, S> {
     fn tell_fate(&mut self, packet: &Packet<NodeOf<S>>, send: Option<u64>, fate: Fate) {
         let (from, to) = (packet.from, packet.to);
         let bytes = frame::encode(&Envelope { from, message: &packet.message }).unwrap_or_default();
-        self.watch.push(self.now, &Happening::Frame { from, to, fate, bytes }, send);
+        self.watch.push(self.now, &TraceEvent::Frame { from, to, fate, bytes }, send);
     }
 }

@@ -139,7 +139,7 @@ fn the_checker_finds_what_does_not_survive() {
 
 #[test]
 fn sweeps_find_it_with_the_first_seed_under_both_engines() {
-    for engine in [Engine::World, Engine::Madsim] {
+    for engine in [Engine::Direct, Engine::Madsim] {
         for (lossy, why) in ALL {
             let report = scenario(lossy).run_plan(engine, &calm(), RunOptions::of(0));
             let Verdict::Panicked(panic) = report.verdict else { panic!("{engine} {lossy:?}: {report:?}") };
@@ -154,7 +154,7 @@ fn sweeps_find_it_with_the_first_seed_under_both_engines() {
 #[test]
 fn what_cannot_be_recorded_is_a_gap() {
     let options = RunOptions { record: Some("teller"), keep_trace: true, ..RunOptions::of(1) };
-    let report = scenario(Lossy::Fact).run_plan(Engine::World, &calm(), options);
+    let report = scenario(Lossy::Fact).run_plan(Engine::Direct, &calm(), options);
     assert_eq!(report.verdict, Verdict::Passed);
     let recording = String::from_utf8(report.recordings[&NodeId(1)].clone()).expect("it is JSON");
     let last = recording.lines().last().expect("it has lines");

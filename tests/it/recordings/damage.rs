@@ -8,7 +8,7 @@ use super::*;
 #[test]
 fn a_damaged_byte_is_an_error() {
     let folder = folder("damaged");
-    record(None, &folder, Engine::World, 2);
+    record(None, &folder, Engine::Direct, 2);
     let path = folder.join("n2.rec");
     let bytes = fs::read(&path).expect("it is there");
     let header = bytes.iter().position(|&byte| byte == b'\n').expect("a line");
@@ -34,7 +34,7 @@ fn a_damaged_byte_is_an_error() {
 #[test]
 fn zeros_begin_a_torn_tail() {
     let folder = folder("zeros");
-    record(None, &folder, Engine::World, 2);
+    record(None, &folder, Engine::Direct, 2);
     let path = folder.join("n2.rec");
     let bytes = fs::read(&path).expect("it is there");
     let lines: Vec<_> = bytes.split_inclusive(|&b| b == b'\n').collect();
@@ -74,7 +74,7 @@ fn devices_and_absurd_headers_are_refused() {
     let said = verify(&folder).expect_err("it is too large");
     assert!(said.contains("n1.rec: it has 5497558138880 bytes"), "{said}");
 
-    record(None, &folder, Engine::World, 2);
+    record(None, &folder, Engine::Direct, 2);
     let whole = read(&path);
     let with = |part, continues| {
         let header = Header { part, continues, ..whole.header.clone() };
@@ -106,7 +106,7 @@ fn devices_and_absurd_headers_are_refused() {
 #[test]
 fn what_is_no_recording_is_named() {
     let folder = folder("strange");
-    record(None, &folder, Engine::World, 2);
+    record(None, &folder, Engine::Direct, 2);
     let path = folder.join("n1.rec");
     let whole = fs::read(&path).expect("it is there");
     let marked = [b"\xef\xbb\xbf".as_slice(), &whole].concat();
@@ -134,7 +134,7 @@ fn what_is_no_recording_is_named() {
 #[test]
 fn a_member_without_a_recording_is_missed() {
     let folder = folder("member");
-    record(None, &folder, Engine::World, 2);
+    record(None, &folder, Engine::Direct, 2);
     fs::remove_file(folder.join("n2.rec")).expect("it is ours");
     let verified = verify(&folder).expect("it can be read");
     assert_eq!((&verified.difference, &verified.violated), (&None, &None));
@@ -145,7 +145,7 @@ fn a_member_without_a_recording_is_missed() {
     let judged = |name: &str| verified.judged.iter().find(|it| it.invariant == name).map(|it| it.steps);
     assert_eq!((judged("unanimous"), judged("one-outcome")), (Some(0), Some(verified.steps)));
     // A recording of another cluster among these.
-    record(None, &folder, Engine::World, 2);
+    record(None, &folder, Engine::Direct, 2);
     let alone = folder.join("n9.rec");
     live(&alone, Limits::default(), 3);
     let mut stranger = read(&alone);
@@ -165,7 +165,7 @@ fn a_journal_that_contradicts_a_recording_is_told() {
     let path = folder.join("n3.rec");
     let is_boot = |line: &Line<Node>| matches!(line, Line::Step(Step { took: Took::Boot { journal, .. }, .. }) if journal.len() > 2);
     let seed = (0..50).find(|&seed| {
-        record(None, &folder, Engine::World, seed);
+        record(None, &folder, Engine::Direct, seed);
         read(&path).lines.iter().any(is_boot)
     });
     seed.expect("in some run the third node boots again");

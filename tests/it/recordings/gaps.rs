@@ -131,7 +131,7 @@ fn no_cut_of_a_correct_run_accuses_anybody() {
     let folder = folder("every-cut");
     let mut share = Share::default();
     let mut cuts = 0;
-    for (engine, seed) in [(Engine::World, 5), (Engine::Madsim, 2)] {
+    for (engine, seed) in [(Engine::Direct, 5), (Engine::Madsim, 2)] {
         empty(&folder);
         let outcome = chaos::scenario().run(engine, seed, true);
         assert_eq!(outcome.verdict, Verdict::Passed);
@@ -163,7 +163,7 @@ fn no_cuts_of_correct_runs_accuse_anybody() {
     let folder = folder("many-cuts");
     let mut share = Share::default();
     let mut random = Random(1);
-    for (engine, seeds) in [(Engine::World, 100..160), (Engine::Madsim, 200..215)] {
+    for (engine, seeds) in [(Engine::Direct, 100..160), (Engine::Madsim, 200..215)] {
         for seed in seeds {
             empty(&folder);
             let outcome = chaos::scenario().run(engine, seed, true);
@@ -223,11 +223,11 @@ fn a_mistake_is_found_in_what_is_left() {
         let mut found = (0, 0);
         let scenario = chaos_of(mistake);
         let is_wrong = |seed: &u64| {
-            matches!(scenario.run(Engine::World, *seed, false).verdict, Verdict::Violated { .. })
+            matches!(scenario.run(Engine::Direct, *seed, false).verdict, Verdict::Violated { .. })
         };
         for seed in (0..600).filter(is_wrong).take(6) {
             empty(&folder);
-            let outcome = scenario.run(Engine::World, seed, true);
+            let outcome = scenario.run(Engine::Direct, seed, true);
             let Verdict::Violated { invariant, .. } = outcome.verdict else { panic!("as before") };
             let tapes: Tapes<RolloutNode> = tapes(&outcome.recordings);
             let cut = Cut { folder: &folder, tapes: &tapes, verify: &verify_rollout };

@@ -12,7 +12,7 @@ use coalmine_core::disk::LossyDisk;
 use coalmine_sim::spec::faults::{Effect, Fault};
 use coalmine_sim::spec::plan::When;
 use coalmine_sim::spec::verdict::Verdict;
-use coalmine_sim::trace::Happening;
+use coalmine_sim::trace::TraceEvent;
 
 use super::*;
 
@@ -42,7 +42,7 @@ fn lives(engine: Engine, crash_at: Option<u64>) -> BTreeSet<Vec<usize>> {
         assert_eq!(report.verdict, Verdict::Passed, "{}", told(&report));
         assert_eq!(report.effects.of(Effect::Kill), 1, "{engine}");
         let booted = report.trace.iter().flatten().filter_map(|entry| match entry.what {
-            Happening::Booted { node: N1, records, .. } => Some(records),
+            TraceEvent::Booted { node: N1, records, .. } => Some(records),
             _ => None,
         });
         booted.collect()
@@ -78,8 +78,8 @@ fn a_crash_may_take_what_a_kill_has_kept() {
             let report = scenario(|| toys(Habit::Writes)).run_plan(engine, &plan(Some(750)), options);
             for entry in report.trace.iter().flatten() {
                 match entry.what {
-                    Happening::Killed { kept, lost, .. } => drop(seen.insert(("killed", kept, lost))),
-                    Happening::Crashed { kept, lost, .. } => drop(seen.insert(("crashed", kept, lost))),
+                    TraceEvent::Killed { kept, lost, .. } => drop(seen.insert(("killed", kept, lost))),
+                    TraceEvent::Crashed { kept, lost, .. } => drop(seen.insert(("crashed", kept, lost))),
                     _ => {}
                 }
             }

@@ -3,7 +3,7 @@
 use coalmine_sim::spec::faults::Fault;
 use coalmine_sim::spec::plan::When;
 use coalmine_sim::spec::verdict::Verdict;
-use coalmine_sim::trace::Happening;
+use coalmine_sim::trace::TraceEvent;
 
 use super::*;
 
@@ -23,7 +23,7 @@ fn pause(for_ms: u64) -> Fault {
 fn answered(report: &RunReport<Toy>) -> Vec<u64> {
     assert_eq!(report.verdict, Verdict::Passed, "{}", told(report));
     let entries = report.trace.iter().flatten();
-    let answers = entries.filter(|entry| matches!(entry.what, Happening::Answered { .. }));
+    let answers = entries.filter(|entry| matches!(entry.what, TraceEvent::Answered { .. }));
     answers.map(|entry| entry.at.as_millis() as u64).collect()
 }
 
@@ -90,8 +90,8 @@ fn a_clock_runs_as_the_last_fault_says_that_is_not_over() {
         let report = run(engine, || toys(Habit::Plain), &plan);
         let ticks = |from: u64, to: u64| {
             let in_time = |at: Duration| (from..to).contains(&(at.as_millis() as u64));
-            let is_tick = |what: &Happening<Toy>| {
-                matches!(what, Happening::Stepped { node: N1, event: Event::Timer(()), .. })
+            let is_tick = |what: &TraceEvent<Toy>| {
+                matches!(what, TraceEvent::Stepped { node: N1, event: Event::Timer(()), .. })
             };
             let entries = report.trace.iter().flatten();
             entries.filter(|entry| in_time(entry.at) && is_tick(&entry.what)).count() as i64

@@ -61,8 +61,11 @@ fn runs_that_panic_differently_have_different_digests() {
     // Nothing differs but the place, or the message.
     let digest = |place: &str, message: &str| {
         let system = superstitious();
-        let mut watch =
-            coalmine_sim::engine::shared::watch::Watch::new(&system, &Plan::quiet([]), RunOptions::of(1));
+        let mut watch = coalmine_sim::engine::shared::recorder::Recorder::new(
+            &system,
+            &Plan::quiet([]),
+            RunOptions::of(1),
+        );
         let panic = Panic { place: place.into(), message: message.into() };
         watch.panicked(Duration::ZERO, panic.clone());
         watch.finish(Verdict::Panicked(panic), Duration::ZERO).digest

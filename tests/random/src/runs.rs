@@ -18,7 +18,7 @@ use coalmine_sim::spec::plan::{Draw, Links, Plan, PlanStep, Stream, What, When};
 use coalmine_sim::spec::scenario::{Scenario, nothing_more};
 use coalmine_sim::spec::system::System;
 use coalmine_sim::spec::verdict::{Engine, Verdict};
-use coalmine_sim::trace::{Entry, Happening};
+use coalmine_sim::trace::{Entry, TraceEvent};
 
 use crate::compare::{MOST, at_most};
 use crate::plain::Plain;
@@ -53,7 +53,7 @@ pub fn stay_within(spec: &Spec, number: u64) -> Result<Runs, String> {
     let views: Seen = all.keys().map(State::view).collect();
     let mut runs = Runs::default();
     for seed in number * SEEDS..(number + 1) * SEEDS {
-        let engines = [(Engine::World, true), (Engine::Madsim, seed % (SEEDS * MADSIM_EVERY) == 0)];
+        let engines = [(Engine::Direct, true), (Engine::Madsim, seed % (SEEDS * MADSIM_EVERY) == 0)];
         for (engine, _) in engines.into_iter().filter(|(_, is_run)| *is_run) {
             let seen = if spec.ordered {
                 run::<true>(&spec, engine, seed)
@@ -134,7 +134,7 @@ fn run<const ORDERED: bool>(spec: &Arc<Spec>, engine: Engine, seed: u64) -> Resu
 fn repeated(trace: &[Entry<TableNode>]) -> u64 {
     let mut taken = BTreeMap::<RequestId, u64>::new();
     for entry in trace {
-        if let Happening::Stepped { event: Event::Request { id, .. }, .. } = &entry.what {
+        if let TraceEvent::Stepped { event: Event::Request { id, .. }, .. } = &entry.what {
             *taken.entry(*id).or_default() += 1;
         }
     }

@@ -6,9 +6,10 @@ use std::net::SocketAddr;
 use coalmine_real::face::{post_json, read_json};
 use coalmine_real::rollout::wire::{PredictBody, Prediction};
 
-use crate::client::{Client, explain};
-use crate::output::{self, Format};
-use crate::{Failure, up};
+use coalmine_real::serve::Failure;
+use coalmine_real::serve::client::{Client, explain};
+use coalmine_real::serve::local::{FIRST, local_address};
+use coalmine_real::serve::output::{self, Format};
 
 /// Ask for predictions, to see which model serves.
 ///
@@ -29,7 +30,7 @@ pub(crate) struct Args {
     #[arg(long)]
     key: Option<String>,
     /// The data address of a node.
-    #[arg(long, value_name = "ADDR", default_value_t = up::data_address(up::DATA_PORT, 1))]
+    #[arg(long, value_name = "ADDR", default_value_t = local_address(FIRST.data, 1))]
     node: SocketAddr,
     /// How to print the outcome.
     #[arg(long, value_enum, default_value_t)]
@@ -43,12 +44,12 @@ struct Tally {
 }
 
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
-    let client = Client::new();
+    let client = Client::default();
     let body = PredictBody { key: args.key };
     let mut tallies: BTreeMap<(String, u64), Tally> = BTreeMap::new();
     for _ in 0..args.count {
         let answer = client.send(args.node, post_json("/predict", None, &body)).await;
-        let answer = answer.map_err(|error| Failure::failed(explain(&error)))?;
+        let answer = answer.map_err(|error| Failure::failed(explain("canary", &error)))?;
         // A model that failed is named in the answer too.
         let Ok(prediction) = serde_json::from_slice::<Prediction>(answer.body()) else {
             let why =

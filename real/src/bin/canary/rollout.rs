@@ -8,14 +8,12 @@ use coalmine_core::rollout::RolloutNode;
 use coalmine_core::rollout::message::{Reply, Request};
 use coalmine_core::rollout::state::ModelId;
 use coalmine_real::face::{Face, request_name};
-use coalmine_real::http::ClientError;
 use coalmine_real::rollout::wire::{Progress, RolloutView, StepOutcome, StepView, bp_of_percent};
-use coalmine_real::runtime::Runtime;
-use coalmine_real::tokio_runtime::TokioRuntime;
 
-use crate::client::{Client, explain};
-use crate::output::{self, Format};
-use crate::{Failure, up};
+use coalmine_real::serve::Failure;
+use coalmine_real::serve::client::{Client, explain, new_name};
+use coalmine_real::serve::local::{FIRST, local_address};
+use coalmine_real::serve::output::{self, Format};
 
 /// How often to look how far it is. In the first second more often: a rollout without pauses takes less than
 /// one look.
@@ -23,8 +21,6 @@ const POLL: Duration = Duration::from_millis(50);
 const EARLY_POLL: Duration = Duration::from_millis(5);
 /// How long a coordinator may be silent (it may be starting again) before it is given up.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How often a request is sent that may or may not have arrived. It carries the same name each time.
-const ATTEMPTS: u32 = 3;
 
 type Node = RolloutNode;
 
@@ -52,7 +48,7 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 0, value_name = "MS")]
     pause_ms: u64,
     /// The coordinator's data address.
-    #[arg(long, value_name = "ADDR", default_value_t = up::data_address(up::DATA_PORT, 1))]
+    #[arg(long, value_name = "ADDR", default_value_t = local_address(FIRST.data, 1))]
     coordinator: SocketAddr,
     /// Print the rollout's name and do not wait for it.
     #[arg(long)]
@@ -63,11 +59,12 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
-    let client = Client::new();
+    let client = Client::default();
     let request = request(&args)?;
     let id = new_name();
     let began = Instant::now();
-    let name = start(&client, args.coordinator, id, &request).await?;
+    let (coordinator, name) = start(&client, args.coordinator, id, &request).await?;
+    let args = Args { coordinator, ..args };
     if args.no_wait {
         match args.format {
             Format::Text => output::line(format_args!("accepted as {name}")),
@@ -94,36 +91,22 @@ fn request(args: &Args) -> Result<Request, Failure> {
     Ok(Request::StartRollout { model, steps_bp, pause_ms: args.pause_ms })
 }
 
-/// A name that no other client has.
-fn new_name() -> RequestId {
-    let runtime = TokioRuntime::new("");
-    let half = || u64::from(runtime.choose(u32::MAX));
-    RequestId { client: half() << 32 | half(), sequence: 1 }
-}
-
+/// The coordinator that has accepted it, and its name.
 async fn start(
     client: &Client,
-    coordinator: SocketAddr,
+    node: SocketAddr,
     id: RequestId,
     request: &Request,
-) -> Result<String, Failure> {
-    let mut attempt = 1;
-    let answer = loop {
-        match client.send(coordinator, Node::to_http(id, request)).await {
-            Ok(answer) => break answer,
-            Err(ClientError::Broken { .. } | ClientError::Timeout { .. }) if attempt < ATTEMPTS => {
-                attempt += 1
-            }
-            Err(error) => return Err(Failure::failed(explain(&error))),
-        }
-    };
+) -> Result<(SocketAddr, String), Failure> {
+    let asked = client.ask::<Node>(&[node], id, request).await;
+    let (coordinator, answer) = asked.map_err(|error| Failure::failed(explain("canary", &error)))?;
     let complaint = || {
         let json: Option<serde_json::Value> = serde_json::from_slice(answer.body()).ok();
         let why = json.as_ref().and_then(|json| json["error"].as_str()).unwrap_or("it gives no reason");
         format!("{coordinator} refuses: {why}")
     };
     match Node::from_http(&answer) {
-        Ok(Reply::Accepted { id }) => Ok(request_name(id)),
+        Ok(Reply::Accepted { id }) => Ok((coordinator, request_name(id))),
         Ok(Reply::Invalid { .. }) => Err(Failure::usage(complaint())),
         Ok(
             Reply::Busy { .. }

@@ -1,15 +1,15 @@
 //! `canary status`: what each node serves, and whether they agree.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
-use coalmine_real::rollout::wire::{Progress, Role, RolloutView, StatusView, StepOutcome, Window};
-use comfy_table::{Cell, Color};
-use serde::Serialize;
+use coalmine_real::face::read_json;
+use coalmine_real::rollout::wire::{Progress, RolloutView, StatusView, StepOutcome, Window};
+use comfy_table::Cell;
 
-use crate::client::Client;
-use crate::output::{self, Format};
-use crate::{Failure, up};
+use coalmine_real::serve::Failure;
+use coalmine_real::serve::local::{FIRST, local_address};
+use coalmine_real::serve::output::{self, Format};
+use coalmine_real::serve::status::{Answer, ask_all, print_warnings, unreachable};
 
 /// Show what each node serves.
 ///
@@ -31,20 +31,10 @@ pub(crate) struct Args {
     format: Format,
 }
 
-/// One node's answer, or why there is none.
-#[derive(Serialize)]
-struct Answer {
-    address: SocketAddr,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    status: Option<StatusView>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<String>,
-}
-
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
-    let default = || (1..=3).map(|id| up::data_address(up::DATA_PORT, id)).collect();
+    let default = || (1..=3).map(|id| local_address(FIRST.data, id)).collect();
     let addresses = if args.nodes.is_empty() { default() } else { args.nodes };
-    let answers = ask_all(&addresses).await;
+    let answers = ask_all(&addresses, "/status", read_json).await;
     let warnings = warnings(&answers);
     match args.format {
         Format::Json => output::json(&answers),
@@ -53,40 +43,16 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     if warnings.is_empty() { Ok(()) } else { Err(Failure::told()) }
 }
 
-async fn ask_all(addresses: &[SocketAddr]) -> Vec<Answer> {
-    let client = Client::new().within(Duration::from_secs(2));
-    let ask = |&address: &SocketAddr| {
-        let client = client.clone();
-        tokio::spawn(async move { client.get::<StatusView>(address, "/status").await })
-    };
-    let asked: Vec<_> = addresses.iter().map(ask).collect();
-    let mut answers = Vec::new();
-    for (&address, asked) in addresses.iter().zip(asked) {
-        let answer = asked.await.unwrap_or_else(|error| Err(error.to_string()));
-        let (status, error) = match answer {
-            Ok(status) => (Some(status), None),
-            Err(error) => (None, Some(error)),
-        };
-        answers.push(Answer { address, status, error });
-    }
-    answers
-}
-
-fn print(answers: &[Answer], warnings: &[String]) {
+fn print(answers: &[Answer<StatusView>], warnings: &[String]) {
     let mut table = output::table(&["node", "role", "data", "version", "serves", "digest", "data plane"]);
     for Answer { address, status, .. } in answers {
         let Some(status) = status else {
-            let unreachable = Cell::new("unreachable").fg(Color::Red);
-            table.add_row([Cell::new("?"), Cell::new(""), Cell::new(address), Cell::new(""), unreachable]);
+            table.add_row([Cell::new("?"), Cell::new(""), Cell::new(address), Cell::new(""), unreachable()]);
             continue;
-        };
-        let role = match status.role {
-            Role::Coordinator => "coordinator",
-            Role::Participant => "participant",
         };
         table.add_row([
             status.node.to_string(),
-            role.into(),
+            status.role.name().into(),
             address.to_string(),
             status.routing.version.to_string(),
             if status.joining.is_some() { "joining".into() } else { status.routing.weights.to_string() },
@@ -99,12 +65,7 @@ fn print(answers: &[Answer], warnings: &[String]) {
     if let Some(rollout) = rollout {
         output::line(format_args!("\nlast rollout: {}", tell_rollout(rollout)));
     }
-    if !warnings.is_empty() {
-        output::line("");
-    }
-    for warning in warnings {
-        output::line(format_args!("warning: {warning}"));
-    }
+    print_warnings(warnings);
 }
 
 fn tell_window(window: &Window) -> String {
@@ -131,7 +92,7 @@ fn tell_rollout(rollout: &RolloutView) -> String {
 }
 
 /// What is not as it should be, in words.
-fn warnings(answers: &[Answer]) -> Vec<String> {
+fn warnings(answers: &[Answer<StatusView>]) -> Vec<String> {
     let mut warnings: Vec<_> = answers.iter().filter_map(|answer| answer.error.clone()).collect();
     let all: Vec<_> = answers.iter().filter_map(|answer| answer.status.as_ref()).collect();
     let newest = all.iter().map(|status| status.routing.version).max().unwrap_or(0);

@@ -23,10 +23,10 @@ mod arena;
 mod bytes;
 mod checkpoint;
 mod costs;
-mod crew;
 mod expansion;
 mod orbit;
 mod parts;
+mod pool;
 mod rows;
 mod settle;
 mod sleep;
@@ -44,9 +44,9 @@ use serde_json::json;
 
 use self::arena::{Arrived, Cache, Menus};
 use self::checkpoint::{Progress, Saved};
-use self::crew::Crew;
 use self::expansion::{Caches, Expansion, Successor};
 use self::orbit::Orbits;
+use self::pool::WorkerPool;
 use self::rows::{ROWS, Rows};
 use self::settle::{MOST_ROUNDS, Settled, Settling, Tried};
 use self::sleep::Asleep;
@@ -88,7 +88,7 @@ pub fn explore<S: System>(
     let mut search = Search {
         space: Space::new(rules, reductions).settling(options.settle && !reductions.symmetry),
         shards: (0..SHARDS).map(|number| Mutex::new(Shard::new(number))).collect(),
-        crew: Crew::new(options.threads, || orbits(rules, options)),
+        pool: WorkerPool::new(options.threads, || orbits(rules, options)),
         invariants: rules.bad(),
         steps: 0,
         states: 0,
@@ -180,7 +180,7 @@ fn identity<S: System>(
 struct Search<'r, S: System> {
     space: Space<'r, S>,
     shards: Vec<Mutex<Shard>>,
-    crew: Crew<S>,
+    pool: WorkerPool<S>,
     /// The bits of a verdict that must never be seen.
     invariants: u64,
     steps: usize,
@@ -352,7 +352,7 @@ impl<S: System> Search<'_, S> {
 
     fn begin(&mut self) {
         let mut row = self.space.row(&self.space.rules.before_boot());
-        let fingerprint = self.crew.workers[0].fingerprint(&self.space, &row);
+        let fingerprint = self.pool.workers[0].fingerprint(&self.space, &row);
         let shard = unlocked(&mut self.shards[shard_of(fingerprint)]);
         let entered = shard.insert_all(&[Arrival { fingerprint, of: (0, 0), asleep: 0 }], |_, id| {
             row.push(id);
@@ -430,7 +430,7 @@ impl<S: System> Search<'_, S> {
         let (space, spare) = (&self.space, Mutex::new(&mut self.spare));
         let is_starting = self.boots > 0;
         let shards: Vec<&Shard> = self.shards.iter_mut().map(|shard| &*unlocked(shard)).collect();
-        self.crew.together(block.len(), |worker| {
+        self.pool.together(block.len(), |worker| {
             let mut row = Vec::new();
             loop {
                 let piece = next.fetch_add(1, Ordering::Relaxed);
@@ -459,7 +459,7 @@ impl<S: System> Search<'_, S> {
             }
         });
         let mut done: Vec<_> =
-            self.crew.workers.iter_mut().flat_map(|worker| worker.done.drain(..)).collect();
+            self.pool.workers.iter_mut().flat_map(|worker| worker.done.drain(..)).collect();
         if let Some(stop) = stopped.into_inner() {
             return Err(stop);
         }
@@ -472,7 +472,7 @@ impl<S: System> Search<'_, S> {
         let next = AtomicUsize::new(0);
         let full = Mutex::new(Ok(()));
         let shards = &self.shards;
-        self.crew.together(chunks.len(), |_| {
+        self.pool.together(chunks.len(), |_| {
             loop {
                 let number = next.fetch_add(1, Ordering::Relaxed);
                 let Some(shard) = shards.get(number) else { return };
@@ -500,7 +500,7 @@ impl<S: System> Search<'_, S> {
         let (invariants, rounds) = (self.invariants, self.settle_rounds);
         let pieces = chunks.len();
         let work = Mutex::new(chunks.iter_mut().zip(block));
-        self.crew.together(pieces, |worker| {
+        self.pool.together(pieces, |worker| {
             let (mut before, mut row) = (Vec::new(), Vec::new());
             loop {
                 let Some((chunk, rows)) = lock(&work).next() else { return };
@@ -551,7 +551,7 @@ impl<S: System> Search<'_, S> {
             state = parent;
         }
         fingerprints.reverse();
-        path(&self.space, &fingerprints, &mut self.crew.workers[0])
+        path(&self.space, &fingerprints, &mut self.pool.workers[0])
     }
 }
 

@@ -12,8 +12,8 @@ use std::time::Instant;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
-use super::crew::Crew;
 use super::expansion::{Expansion, Successor};
+use super::pool::WorkerPool;
 use super::settle::MOST_ROUNDS;
 use super::space::Space;
 use super::table::{Arrival, SHARDS, Shard, shard_of};
@@ -32,7 +32,7 @@ pub fn walk<S: System>(
     seeds: &Range<u64>,
     progress: &mut dyn FnMut(CheckProgress),
 ) -> Found<S> {
-    let mut crew = Crew::new(options.threads, || None);
+    let mut crew = WorkerPool::new(options.threads, || None);
     let mut walks = Walks {
         space: Space::new(rules, options.reductions).settling(options.settle),
         settle: options.settle,

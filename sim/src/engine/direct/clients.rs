@@ -35,7 +35,7 @@ impl<S: System> Engine<'_, S> {
         let it = &mut self.clients[client];
         it.attempt += 1;
         let again = Task::Retry { client, attempt: it.attempt };
-        self.agenda.after(self.mood.latency(), Task::Request { client });
+        self.agenda.after(self.network_state.latency(), Task::Request { client });
         self.agenda.after(CLIENT_TIMEOUT + CLIENT_PAUSE, again);
     }
 
@@ -70,7 +70,7 @@ impl<S: System> Engine<'_, S> {
             if it.to == place && it.id == id && it.taken_by == Some(life) && !it.answered {
                 it.taken_by = None;
                 let answer = Task::Answer { client, reply: reply.clone() };
-                self.agenda.after(self.mood.latency(), answer);
+                self.agenda.after(self.network_state.latency(), answer);
             }
         }
     }

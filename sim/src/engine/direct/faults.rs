@@ -10,10 +10,10 @@ use super::place::Place;
 use super::{Engine, Task};
 use crate::engine::shared::disk::{self, Crash, crash, kill};
 use crate::engine::shared::faults::{self, End, Lasting, Stage};
-use crate::engine::shared::network::Trouble;
+use crate::engine::shared::network::LinkFault;
 use crate::spec::faults::{CrashKind, Directions, Effect as FaultEffect, Fault, SUPERVISOR_MS};
 use crate::spec::system::System;
-use crate::trace::Happening;
+use crate::trace::TraceEvent;
 
 impl<S: System> Stage for Engine<'_, S> {
     fn members(&self) -> Vec<NodeId> {
@@ -62,20 +62,20 @@ impl<S: System> Stage for Engine<'_, S> {
         }
     }
 
-    fn trouble_disk(&mut self, node: NodeId, change: impl FnOnce(&mut disk::Trouble)) {
+    fn trouble_disk(&mut self, node: NodeId, change: impl FnOnce(&mut disk::DiskFault)) {
         let place = self.place(node);
         change(&mut self.places[place].trouble);
     }
 
-    fn trouble_links(&mut self, directions: &Directions, trouble: Trouble, begin: bool) {
-        self.mood.trouble(directions, trouble, begin);
+    fn trouble_links(&mut self, directions: &Directions, trouble: LinkFault, begin: bool) {
+        self.network_state.trouble(directions, trouble, begin);
         if !begin {
             self.release(directions);
         }
     }
 
     fn reset(&mut self, directions: &Directions) {
-        self.mood.reset(directions);
+        self.network_state.reset(directions);
         self.watch.effects.add(FaultEffect::ConnectionReset, directions.len() as u64);
     }
 
@@ -89,9 +89,9 @@ impl<S: System> Stage for Engine<'_, S> {
         }
         let Crash { kept, lost, torn_bytes } = self.end_life(place, kind);
         let (effect, what) = match kind {
-            CrashKind::Kill => (FaultEffect::Kill, Happening::Killed { node, kept, lost }),
+            CrashKind::Kill => (FaultEffect::Kill, TraceEvent::Killed { node, kept, lost }),
             CrashKind::Power | CrashKind::Wipe => {
-                let what = Happening::Crashed { node, kept, lost, torn_bytes, prevented: Vec::new() };
+                let what = TraceEvent::Crashed { node, kept, lost, torn_bytes, prevented: Vec::new() };
                 (FaultEffect::Crash, what)
             }
         };
@@ -122,7 +122,7 @@ impl<S: System> Engine<'_, S> {
         if self.healed {
             return;
         }
-        self.push(&Happening::Fault(fault.clone()));
+        self.push(&TraceEvent::Fault(fault.clone()));
         faults::begin(self, fault);
     }
 
@@ -154,7 +154,7 @@ impl<S: System> Engine<'_, S> {
     /// A node stops by itself; its supervisor starts it again.
     pub(super) fn stop(&mut self, place: usize, why: String) {
         self.end_life(place, CrashKind::Kill);
-        self.push(&Happening::Stopped { node: self.places[place].id, why });
+        self.push(&TraceEvent::Stopped { node: self.places[place].id, why });
         self.agenda.after(Duration::from_millis(SUPERVISOR_MS), Task::Restart(place));
     }
 
@@ -190,13 +190,13 @@ impl<S: System> Engine<'_, S> {
 
     /// Ends all faults and starts every node that is down.
     pub(super) fn heal(&mut self) {
-        self.push(&Happening::Healed);
+        self.push(&TraceEvent::Healed);
         self.watch.disarm();
-        self.mood.heal();
+        self.network_state.heal();
         self.lasting.heal();
         self.release_all();
         for place in 0..self.places.len() {
-            self.places[place].trouble = disk::Trouble::default();
+            self.places[place].trouble = disk::DiskFault::default();
             self.turn_clock(self.places[place].id, Some(100), Duration::ZERO);
             self.resume(place);
             self.restart(place);

@@ -1,4 +1,4 @@
-//! The `world` engine: steps the hosts directly, from one heap of events in virtual time. There are no tasks,
+//! The direct engine: steps the hosts directly, from one heap of events in virtual time. There are no tasks,
 //! no sockets and no bytes between the nodes, so it is many times faster than [`madsim`](crate::engine::madsim); plans,
 //! faults, invariants, traces and verdicts are the same.
 //!
@@ -26,15 +26,15 @@ use crate::engine::report::{RunOptions, RunReport};
 use crate::engine::shared::LOOK;
 use crate::engine::shared::disk::SYNC_FAILED;
 use crate::engine::shared::faults::{End, Lasting, end};
-use crate::engine::shared::network::Mood;
-use crate::engine::shared::watch::{Pulled, Watch, crashes, note_told_early};
+use crate::engine::shared::network::NetworkState;
+use crate::engine::shared::recorder::{Pulled, Recorder, crashes, note_told_early};
 use crate::panics::catch;
 use crate::spec::faults::{Effect as FaultEffect, Fault};
 use crate::spec::plan::{Draw, Plan, Stream, What, When};
 use crate::spec::scenario::Scenario;
 use crate::spec::system::{NodeOf, System};
 use crate::spec::verdict::Verdict;
-use crate::trace::Happening;
+use crate::trace::TraceEvent;
 
 /// Runs one plan, which was checked, under one seed.
 pub(crate) fn run<S: System>(
@@ -54,7 +54,7 @@ pub(crate) fn run<S: System>(
         engine.watch.panicked(now, panic.clone());
         Verdict::Panicked(panic)
     });
-    engine.watch.effects.merge(&engine.mood.effects);
+    engine.watch.effects.merge(&engine.network_state.effects);
     let mut report = engine.watch.finish(verdict, now);
     report.wall = started.elapsed();
     report
@@ -64,14 +64,14 @@ struct Engine<'a, S: System> {
     scenario: &'a Scenario<S>,
     plan: &'a Plan<NodeOf<S>>,
     system: S,
-    watch: Watch<S>,
+    watch: Recorder<S>,
     agenda: Agenda<Task<NodeOf<S>>>,
     places: Vec<Place<NodeOf<S>>>,
     /// How many places stand still.
     paused: usize,
     /// What the plan does to nodes that lasts.
     lasting: Lasting,
-    mood: Mood,
+    network_state: NetworkState,
     pipes: Pipes<NodeOf<S>>,
     clients: Vec<Client<NodeOf<S>>>,
     disk_draws: ChaCha8Rng,
@@ -132,7 +132,7 @@ impl<'a, S: System> Engine<'a, S> {
         let members = system.members();
         let places: Vec<_> = members.into_iter().map(|(id, config)| Place::new(id, config)).collect();
         let mut engine = Self {
-            watch: Watch::new(&system, plan, options),
+            watch: Recorder::new(&system, plan, options),
             pipes: Pipes::new(places.len()),
             scenario,
             plan,
@@ -141,7 +141,7 @@ impl<'a, S: System> Engine<'a, S> {
             places,
             paused: 0,
             lasting: Lasting::default(),
-            mood: Mood::new(options.seed, plan.links),
+            network_state: NetworkState::new(options.seed, plan.links),
             clients: Vec::new(),
             disk_draws: Stream::Disk.of(options.seed),
             timer_draws: Stream::Timers.of(options.seed),
@@ -282,7 +282,7 @@ impl<'a, S: System> Engine<'a, S> {
         let pulled = self.watch.on_durable(me, &disk.written()[before..upto]);
         let upto = upto as u64;
         if crashes(&pulled, me) {
-            self.push(&Happening::Synced { node: me, upto, effects: Vec::new() });
+            self.push(&TraceEvent::Synced { node: me, upto, effects: Vec::new() });
         }
         self.do_all(pulled);
         let Self { places, timer_draws, watch, agenda, .. } = self;
@@ -290,7 +290,7 @@ impl<'a, S: System> Engine<'a, S> {
         let mut effects = Vec::new();
         host.synced(config, life, upto, &mut choices(timer_draws, watch), &mut effects);
         watch.record(agenda.time(), me, || Took::Synced(upto), &effects);
-        self.push_and_carry_out(place, Happening::Synced { node: me, upto, effects });
+        self.push_and_carry_out(place, TraceEvent::Synced { node: me, upto, effects });
     }
 
     /// Starts a node that is down: it reads its disk first.
@@ -330,14 +330,14 @@ impl<'a, S: System> Engine<'a, S> {
         let took = || Took::Boot { life, journal: journal.to_vec(), torn };
         watch.record(agenda.time(), me, took, &effects);
         watch.booted(me);
-        self.push_and_carry_out(place, Happening::Booted { node: me, records, torn, effects });
+        self.push_and_carry_out(place, TraceEvent::Booted { node: me, records, torn, effects });
     }
 
     /// Writes down what a node did, and carries it out.
-    fn push_and_carry_out(&mut self, place: usize, what: Happening<NodeOf<S>>) {
+    fn push_and_carry_out(&mut self, place: usize, what: TraceEvent<NodeOf<S>>) {
         let sent = self.watch.trace.sends;
         self.push(&what);
-        if let Happening::Booted { effects, .. } | Happening::Synced { effects, .. } = what {
+        if let TraceEvent::Booted { effects, .. } | TraceEvent::Synced { effects, .. } = what {
             self.effects = effects;
             self.carry_out(place, sent);
         }
@@ -462,13 +462,13 @@ impl<'a, S: System> Engine<'a, S> {
         self.place_of(id).expect("only members are spoken of: plans are checked")
     }
 
-    fn push(&mut self, what: &Happening<NodeOf<S>>) {
+    fn push(&mut self, what: &TraceEvent<NodeOf<S>>) {
         self.watch.push(self.agenda.time(), what, None);
     }
 }
 
 /// What a node chooses is drawn.
-fn choices<S: System>(draws: &mut ChaCha8Rng, watch: &mut Watch<S>) -> impl FnMut(u32) -> u32 {
+fn choices<S: System>(draws: &mut ChaCha8Rng, watch: &mut Recorder<S>) -> impl FnMut(u32) -> u32 {
     |n| {
         let answer = draws.below(u64::from(n)) as u32;
         watch.chose(answer);

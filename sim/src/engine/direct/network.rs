@@ -9,7 +9,7 @@ use super::agenda::Due;
 use crate::engine::shared::network::Passage;
 use crate::spec::faults::Directions;
 use crate::spec::system::{NodeOf, System};
-use crate::trace::{Fate, Happening};
+use crate::trace::{Fate, TraceEvent};
 
 /// What is known of a message under way.
 #[derive(Clone, Copy, Debug)]
@@ -89,11 +89,12 @@ impl<S: System> Engine<'_, S> {
         let from = self.places[place].id;
         let Some(receiver) = self.place_of(to).filter(|receiver| *receiver != place) else {
             let what = format!("a message was lost: {to} is not a peer");
-            return self.push(&Happening::Complained { node: from, what });
+            return self.push(&TraceEvent::Complained { node: from, what });
         };
-        let resets = if self.mood.has_resets() { self.mood.direction(from, to).resets } else { 0 };
+        let resets =
+            if self.network_state.has_resets() { self.network_state.direction(from, to).resets } else { 0 };
         let frame = Frame { from, to: receiver as u32, send: number, resets };
-        if self.mood.is_calm() {
+        if self.network_state.is_fault_free() {
             let frame = self.pipes.frames.add(frame, message);
             return self.set_out(place, receiver, frame);
         }
@@ -102,7 +103,7 @@ impl<S: System> Engine<'_, S> {
 
     /// The same if frames do not always pass.
     fn send_in_trouble(&mut self, frame: Frame, to: NodeId, message: <NodeOf<S> as Node>::Message) {
-        let Passage { fate, copies: [first, second] } = self.mood.passage(frame.from, to);
+        let Passage { fate, copies: [first, second] } = self.network_state.passage(frame.from, to);
         if fate != Fate::Passes {
             self.tell_fate(frame, &message, fate);
         }
@@ -124,12 +125,12 @@ impl<S: System> Engine<'_, S> {
     pub(super) fn leave(&mut self, number: u32) {
         let frame = self.pipes.frames.of(number);
         let (from, to) = self.direction(frame);
-        let direction = self.mood.direction(from, to);
+        let direction = self.network_state.direction(from, to);
         if direction.clogs > 0 {
             return self.pipes.held.push(number);
         }
         if direction.cuts.any() {
-            self.mood.cut_off(direction.cuts);
+            self.network_state.cut_off(direction.cuts);
             let message = self.pipes.frames.take(number);
             return self.tell_fate(frame, &message, Fate::CutOff);
         }
@@ -140,7 +141,7 @@ impl<S: System> Engine<'_, S> {
     #[inline(always)]
     fn set_out(&mut self, from: usize, to: usize, frame: u32) {
         let last = &mut self.pipes.last[from * self.pipes.places + to];
-        *last = (self.agenda.now() + self.mood.latency_nanos()).max(*last);
+        *last = (self.agenda.now() + self.network_state.latency_nanos()).max(*last);
         self.agenda.add(*last, Due::Arrive(frame));
     }
 
@@ -148,7 +149,7 @@ impl<S: System> Engine<'_, S> {
     pub(super) fn arrive(&mut self, number: u32) {
         let frame = self.pipes.frames.of(number);
         let message = self.pipes.frames.take(number);
-        if self.mood.has_resets() && self.is_lost_in_reset(frame) {
+        if self.network_state.has_resets() && self.is_lost_in_reset(frame) {
             return self.tell_fate(frame, &message, Fate::LostInReset);
         }
         self.step(frame.to as usize, Event::Message { from: frame.from, message }, Some(frame.send));
@@ -156,7 +157,7 @@ impl<S: System> Engine<'_, S> {
 
     fn is_lost_in_reset(&self, frame: Frame) -> bool {
         let (from, to) = self.direction(frame);
-        self.mood.direction(from, to).resets > frame.resets
+        self.network_state.direction(from, to).resets > frame.resets
     }
 
     fn direction(&self, frame: Frame) -> (NodeId, NodeId) {
@@ -187,7 +188,7 @@ impl<S: System> Engine<'_, S> {
     fn tell_fate(&mut self, frame: Frame, message: &<NodeOf<S> as Node>::Message, fate: Fate) {
         let (from, to) = self.direction(frame);
         let bytes = frame::encode(&Envelope { from, message }).unwrap_or_default();
-        let what = Happening::Frame { from, to, fate, bytes };
+        let what = TraceEvent::Frame { from, to, fate, bytes };
         self.watch.push(self.agenda.time(), &what, Some(frame.send));
     }
 }

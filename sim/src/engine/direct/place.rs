@@ -8,8 +8,8 @@ use coalmine_core::node::{Node, NodeId};
 use coalmine_core::observation::Observed;
 
 use super::agenda::Due;
-use crate::engine::shared::clock::Hand;
-use crate::engine::shared::disk::Trouble;
+use crate::engine::shared::clock::ClockState;
+use crate::engine::shared::disk::DiskFault;
 
 /// See the module's head.
 pub struct Place<N: Node> {
@@ -30,7 +30,7 @@ pub struct Place<N: Node> {
     /// A sync is under way.
     pub syncing: bool,
     /// What the plan did to its disk.
-    pub trouble: Trouble,
+    pub trouble: DiskFault,
     /// Line and bytes of the torn record that the last crash left.
     pub torn: Option<(u64, u64)>,
     /// The record that has rotted, counted from 0.
@@ -38,7 +38,7 @@ pub struct Place<N: Node> {
     /// The timers that are armed, in order.
     pub timers: Vec<(N::Timer, Armed)>,
     /// What it takes for the time.
-    pub clock: Hand,
+    pub clock: ClockState,
     /// It stands still: what happens to it waits in the backlog.
     pub paused: bool,
     /// See `paused`.
@@ -66,11 +66,11 @@ impl<N: Node> Place<N> {
             disk: LossyDisk::default(),
             told_early: None,
             syncing: false,
-            trouble: Trouble::default(),
+            trouble: DiskFault::default(),
             torn: None,
             rotten: None,
             timers: Vec::new(),
-            clock: Hand::default(),
+            clock: ClockState::default(),
             paused: false,
             backlog: Vec::new(),
         }

@@ -22,7 +22,7 @@ use super::runtime::{Clock, SimRuntime};
 use super::survive::{survive, told};
 use crate::engine::report::RunOptions;
 use crate::engine::shared::faults::{self, End, Lasting, Stage};
-use crate::engine::shared::network::Trouble;
+use crate::engine::shared::network::LinkFault;
 use crate::engine::shared::{CLIENT_PAUSE, CLIENT_TIMEOUT, LOOK, disk};
 use crate::panics;
 use crate::spec::faults::{CrashKind, Directions, Effect, Fault, SUPERVISOR_MS};
@@ -30,7 +30,7 @@ use crate::spec::plan::{Plan, Stream, What, When};
 use crate::spec::scenario::{Expectation, Scenario};
 use crate::spec::system::{ConfigOf, NodeOf, System};
 use crate::spec::verdict::Verdict;
-use crate::trace::Happening;
+use crate::trace::TraceEvent;
 
 const CONTROL_PORT: u16 = 60_001;
 const DATA_PORT: u16 = 50_051;
@@ -68,7 +68,7 @@ where
     let system = Arc::new(scenario.system_of(plan).expect("plans are checked"));
     let (orders_out, mut orders) = mpsc::unbounded_channel();
     let monitor = Monitor::new(Arc::clone(&system), plan, options, orders_out);
-    let mut cluster = Cluster::start(&*system, plan, options, monitor.clone());
+    let mut cluster = Cluster::start(&system, plan, options, monitor.clone());
     for (place, step) in plan.steps.iter().enumerate() {
         if let When::AtMs(at) = step.when {
             cluster.later(Duration::from_millis(at), Task::Do(place, step.what.clone()));
@@ -84,7 +84,7 @@ where
     };
     cluster.count_effects();
     monitor.close();
-    cluster.bury().await;
+    cluster.teardown().await;
     (monitor, verdict)
 }
 
@@ -92,7 +92,7 @@ impl<S: System> Cluster<S>
 where
     NodeOf<S>: Face,
 {
-    fn start(system: &S, plan: &Plan<NodeOf<S>>, options: RunOptions, monitor: Monitor<S>) -> Self {
+    fn start(system: &Arc<S>, plan: &Plan<NodeOf<S>>, options: RunOptions, monitor: Monitor<S>) -> Self {
         let watch = monitor.clone();
         let watch = Arc::new(move |from, to, fate, frame: &Frame| watch.frame(from, to, fate, frame));
         let network = Network::new(options.seed, plan.links, watch, monitor.numbers());
@@ -106,6 +106,7 @@ where
             clock: Clock::default(),
             tell: monitor.tell(),
         };
+        let data: BTreeMap<_, _> = members.iter().map(|(id, _)| (*id, data_address(*id))).collect();
         let handle = Handle::current();
         let mut nodes = BTreeMap::new();
         for (me, config) in &members {
@@ -118,8 +119,10 @@ where
             let clock = Clock::default();
             let runtime = SimRuntime { me: Some(*me), clock: clock.clone(), ..client_runtime.clone() };
             let (config, monitor, me) = (config.clone(), monitor.clone(), *me);
+            let (system, data) = (Arc::clone(system), data.clone());
             let life = move || {
-                let life = live::<S>(me, runtime.clone(), config.clone(), placement.clone(), monitor.clone());
+                let host = (Arc::clone(&system), data.clone());
+                let life = live(host, runtime.clone(), config.clone(), placement.clone(), monitor.clone());
                 told(life, monitor.tell())
             };
             let node = handle.create_node().name(me.to_string()).ip(node_ip(me)).init(life).build();
@@ -212,7 +215,7 @@ where
         match what {
             What::Ask { to, id, request } => self.ask(to, id, request),
             What::Fault(fault) => {
-                self.monitor.note(&Happening::Fault(fault.clone()));
+                self.monitor.note(&TraceEvent::Fault(fault.clone()));
                 faults::begin(self, fault);
             }
         }
@@ -236,7 +239,7 @@ where
 
     /// Ends all faults and starts every node that is down.
     fn heal(&mut self) {
-        self.monitor.note(&Happening::Healed);
+        self.monitor.note(&TraceEvent::Healed);
         self.monitor.disarm();
         self.network.heal();
         self.lasting.heal();
@@ -250,7 +253,7 @@ where
     }
 
     /// Drops every task. Tasks hold timers and timers hold tasks: left alone, a run would never be freed.
-    async fn bury(&self) {
+    async fn teardown(&self) {
         let handle = Handle::current();
         for (node, _) in self.nodes.values() {
             handle.resume(node.id());
@@ -269,7 +272,7 @@ where
     /// A client that asks until it is answered.
     fn ask(&self, to: NodeId, id: RequestId, request: <NodeOf<S> as Node>::Request) {
         let (runtime, monitor) = (self.client_runtime.clone(), self.monitor.clone());
-        let address = SocketAddr::new(node_ip(to), DATA_PORT);
+        let address = data_address(to);
         let number = monitor.asked(to, id, &request);
         let tell = monitor.tell();
         let asking = async move {
@@ -328,11 +331,11 @@ where
         self.nodes[&node].1.touch(percent, jump);
     }
 
-    fn trouble_disk(&mut self, node: NodeId, change: impl FnOnce(&mut disk::Trouble)) {
+    fn trouble_disk(&mut self, node: NodeId, change: impl FnOnce(&mut disk::DiskFault)) {
         Disks::current().trouble(self.id(node), change);
     }
 
-    fn trouble_links(&mut self, directions: &Directions, trouble: Trouble, begin: bool) {
+    fn trouble_links(&mut self, directions: &Directions, trouble: LinkFault, begin: bool) {
         self.network.trouble(directions, trouble, begin);
     }
 
@@ -373,9 +376,13 @@ fn node_ip(id: NodeId) -> IpAddr {
     IpAddr::V4(Ipv4Addr::new(10, 0, high, low))
 }
 
+fn data_address(id: NodeId) -> SocketAddr {
+    SocketAddr::new(node_ip(id), DATA_PORT)
+}
+
 /// One life of a node: the production shell, and its HTTP.
 async fn live<S: System>(
-    me: NodeId,
+    (system, data): (Arc<S>, BTreeMap<NodeId, SocketAddr>),
     runtime: SimRuntime,
     config: ConfigOf<S>,
     placement: Placement,
@@ -383,9 +390,10 @@ async fn live<S: System>(
 ) where
     NodeOf<S>: Face,
 {
+    let me = placement.me;
     let (shell, handle) = Shell::new(runtime.clone(), config.clone(), placement, monitor.eye(me));
-    let router = NodeOf::<S>::router(&runtime, &config, handle);
-    let data = SocketAddr::new(node_ip(me), DATA_PORT);
+    let router = system.router(&runtime, &config, handle.with_addresses(data));
+    let data = data_address(me);
     let why = match runtime.listen(data).await {
         Ok(listener) => {
             runtime.spawn(http::serve(runtime.clone(), listener, router));

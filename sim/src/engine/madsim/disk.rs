@@ -17,7 +17,7 @@ use madsim::task::NodeId;
 use madsim::time::TimeHandle;
 use rand_chacha::ChaCha8Rng;
 
-use crate::engine::shared::disk::{Crash, SYNC_FAILED, Trouble, crash, kill};
+use crate::engine::shared::disk::{Crash, DiskFault, SYNC_FAILED, crash, kill};
 use crate::spec::faults::{CrashKind, Effect, Effects};
 use crate::spec::plan::{Draw, Stream};
 
@@ -40,7 +40,7 @@ struct File {
     /// Counts the ends of lives, so that what a former life still has open can do no harm.
     crashes: u64,
     last_crash: Crash,
-    trouble: Trouble,
+    trouble: DiskFault,
 }
 
 /// How much a disk holds.
@@ -95,7 +95,7 @@ impl Disks {
     }
 
     /// Changes what is wrong with a node's disk.
-    pub fn trouble(&self, id: NodeId, change: impl FnOnce(&mut Trouble)) {
+    pub fn trouble(&self, id: NodeId, change: impl FnOnce(&mut DiskFault)) {
         self.with(|state| change(&mut state.disks.entry(id).or_default().trouble));
     }
 
@@ -111,7 +111,7 @@ impl Disks {
 
     /// No faults from now on. What has rotted or is lost stays so.
     pub fn heal(&self) {
-        self.with(|state| state.disks.values_mut().for_each(|file| file.trouble = Trouble::default()));
+        self.with(|state| state.disks.values_mut().for_each(|file| file.trouble = DiskFault::default()));
     }
 
     /// Empties the disk of a node that is down.

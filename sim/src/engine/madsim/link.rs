@@ -26,13 +26,13 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::alarm::Alarm;
 use super::numbers::Numbers;
 use super::wire::Wire;
-use crate::engine::shared::network::{Direction, Mood, Trouble};
+use crate::engine::shared::network::{Direction, LinkFault, NetworkState};
 use crate::spec::faults::{Directions, Effect, Effects};
 use crate::spec::plan::{Links, Stream};
 use crate::trace::Fate;
 
 /// What becomes of a frame, and which send it comes from, for whoever watches.
-pub type Watch = Arc<dyn Fn(NodeId, NodeId, Fate, &Frame) + Send + Sync>;
+pub type OnFrame = Arc<dyn Fn(NodeId, NodeId, Fate, &Frame) + Send + Sync>;
 
 /// A frame under way.
 #[derive(Clone)]
@@ -43,17 +43,17 @@ pub struct Frame {
     pub send: Option<u64>,
 }
 
-/// The network's mood, and the connections through it.
+/// The network's network_state, and the connections through it.
 #[derive(Clone)]
 pub struct Network {
     state: Arc<Mutex<State>>,
-    watch: Watch,
+    watch: OnFrame,
     /// Which frame is which.
     pub numbers: Numbers,
 }
 
 struct State {
-    mood: Mood,
+    network_state: NetworkState,
     /// What each end of a connection draws from begins here.
     wires: ChaCha8Rng,
     /// Numbers the connections.
@@ -72,35 +72,36 @@ struct Opened {
 
 impl Network {
     /// A network that draws from this seed.
-    pub fn new(seed: u64, links: Links, watch: Watch, numbers: Numbers) -> Self {
-        let (mood, open, opened) = (Mood::new(seed, links), BTreeMap::new(), BTreeMap::new());
-        let state = State { mood, wires: Stream::Wire.of(seed), connections: 0, open, opened };
+    pub fn new(seed: u64, links: Links, watch: OnFrame, numbers: Numbers) -> Self {
+        let (network_state, open, opened) =
+            (NetworkState::new(seed, links), BTreeMap::new(), BTreeMap::new());
+        let state = State { network_state, wires: Stream::Wire.of(seed), connections: 0, open, opened };
         Self { state: Arc::new(Mutex::new(state)), watch, numbers }
     }
 
     /// Makes trouble on these directions, or takes it back. Troubles add up.
-    pub fn trouble(&self, directions: &Directions, trouble: Trouble, begin: bool) {
-        self.change(|mood| mood.trouble(directions, trouble, begin));
+    pub fn trouble(&self, directions: &Directions, trouble: LinkFault, begin: bool) {
+        self.change(|network_state| network_state.trouble(directions, trouble, begin));
     }
 
     /// Breaks the connections that carry these directions.
     pub fn reset(&self, directions: &Directions) {
-        self.change(|mood| mood.reset(directions));
+        self.change(|network_state| network_state.reset(directions));
     }
 
     /// No faults from now on.
     pub fn heal(&self) {
-        self.change(Mood::heal);
+        self.change(NetworkState::heal);
     }
 
     /// Whether frames pass.
     pub fn passes(&self, from: NodeId, to: NodeId) -> bool {
-        self.with(|state| state.mood.passes(from, to))
+        self.with(|state| state.network_state.passes(from, to))
     }
 
     /// What took effect so far.
     pub fn effects(&self) -> Effects {
-        self.with(|state| state.mood.effects.clone())
+        self.with(|state| state.network_state.effects.clone())
     }
 
     fn with<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
@@ -108,9 +109,9 @@ impl Network {
     }
 
     /// Changes what happens to frames, and wakes all connections, in order.
-    fn change(&self, work: impl FnOnce(&mut Mood)) {
+    fn change(&self, work: impl FnOnce(&mut NetworkState)) {
         self.with(|state| {
-            work(&mut state.mood);
+            work(&mut state.network_state);
             state.open.values_mut().filter_map(Option::take).for_each(Waker::wake);
         });
     }
@@ -122,7 +123,7 @@ impl Network {
             state.opened.insert(address, Opened { direction: (from, to), pipe: Arc::clone(&pipe) });
             state.connections += 1;
             state.open.insert(state.connections, None);
-            (state.connections, state.mood.direction(from, to), Wire::new(state.wires.next_u64()))
+            (state.connections, state.network_state.direction(from, to), Wire::new(state.wires.next_u64()))
         });
         Ok(FrameWriter {
             network: self.clone(),
@@ -260,15 +261,15 @@ impl FrameWriter {
     /// Decides what becomes of a frame, and lets it go if nothing holds it back.
     fn send(&mut self, bytes: Vec<u8>) -> io::Result<()> {
         let (from, to) = (self.from, self.to);
-        let decided = self.network.with(|State { mood, .. }| {
-            let direction = mood.direction(from, to);
+        let decided = self.network.with(|State { network_state, .. }| {
+            let direction = network_state.direction(from, to);
             if direction.resets != self.resets {
                 return None;
             }
-            let passage = mood.passage(from, to);
+            let passage = network_state.passage(from, to);
             let at_once = passage.copies == [Some(Duration::ZERO), None];
             let passes = at_once && direction.clogs == 0 && !direction.cuts.any();
-            Some((passage, direction, passes.then(|| mood.latency())))
+            Some((passage, direction, passes.then(|| network_state.latency())))
         });
         let Some((passage, direction, latency)) = decided else { return self.check_reset() };
         let frame = Frame { send: self.network.numbers.leaves((from, to), &bytes), bytes };
@@ -299,7 +300,7 @@ impl FrameWriter {
     /// Lets all go whose time has come, and sees to it that the task is woken for the next.
     fn let_go_due(&mut self, cx: &mut Context<'_>) {
         while let Some((&(at, _), _)) = self.held.first_key_value() {
-            let direction = self.network.with(|state| state.mood.direction(self.from, self.to));
+            let direction = self.network.with(|state| state.network_state.direction(self.from, self.to));
             if direction.clogs > 0 {
                 return;
             }
@@ -320,10 +321,10 @@ impl FrameWriter {
     /// A frame sets out, unless the direction is cut.
     fn let_go(&mut self, frame: Frame, direction: Direction) {
         if direction.cuts.any() {
-            self.network.with(|state| state.mood.cut_off(direction.cuts));
+            self.network.with(|state| state.network_state.cut_off(direction.cuts));
             return (self.network.watch)(self.from, self.to, Fate::CutOff, &frame);
         }
-        let latency = self.network.with(|state| state.mood.latency());
+        let latency = self.network.with(|state| state.network_state.latency());
         self.depart(frame, latency);
     }
 
@@ -341,10 +342,11 @@ impl FrameWriter {
 
     /// Whether it is still whole.
     fn check_reset(&mut self) -> io::Result<()> {
-        if self.network.with(|state| state.mood.direction(self.from, self.to)).resets == self.resets {
+        if self.network.with(|state| state.network_state.direction(self.from, self.to)).resets == self.resets
+        {
             return Ok(());
         }
-        self.network.with(|state| state.mood.effects.count(Effect::ConnectionReset));
+        self.network.with(|state| state.network_state.effects.count(Effect::ConnectionReset));
         for frame in std::mem::take(&mut self.held).values() {
             (self.network.watch)(self.from, self.to, Fate::LostInReset, frame);
         }

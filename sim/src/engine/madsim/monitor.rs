@@ -1,4 +1,4 @@
-//! Watches all nodes of a run under madsim: an [`Eye`] on each, and the one [`Watch`] behind them.
+//! Watches all nodes of a run under madsim: an [`NodeProbe`] on each, and the one [`Recorder`] behind them.
 
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,14 +21,14 @@ use super::numbers::Numbers;
 use super::survive::Tell;
 use crate::engine::report::{RunOptions, RunReport};
 use crate::engine::shared::disk::Crash;
-use crate::engine::shared::watch::{Pulled, Watch, crashes, note_told_early};
+use crate::engine::shared::recorder::{Pulled, Recorder, crashes, note_told_early};
 use crate::panics::Panic;
 use crate::spec::faults::{CrashKind, Effect as FaultEffect, Effects};
 use crate::spec::plan::{Plan, What};
 use crate::spec::scenario::Expectation;
 use crate::spec::system::{ConfigOf, NodeOf, System};
 use crate::spec::verdict::Verdict;
-use crate::trace::{Fate, Happening};
+use crate::trace::{Fate, TraceEvent};
 
 /// What the verdict names if a shell takes for durable what its disk has not synced: that is what all the safety of a
 /// node rests on, and no invariant of a protocol asks for it.
@@ -49,7 +49,7 @@ impl<S: System> Clone for Monitor<S> {
 
 struct State<S: System> {
     system: Arc<S>,
-    watch: Watch<S>,
+    watch: Recorder<S>,
     places: Vec<Place<S>>,
     numbers: Numbers,
     orders: mpsc::UnboundedSender<Order<NodeOf<S>>>,
@@ -127,7 +127,7 @@ impl<S: System> Monitor<S> {
             told_early: None,
         };
         let places = system.members().into_iter().map(place).collect();
-        let watch = Watch::new(&*system, plan, options);
+        let watch = Recorder::new(&*system, plan, options);
         let numbers = Numbers::new(options.keep_trace);
         let clock = TimeHandle::current();
         let state = State { watch, places, system, numbers, orders, clock, recorded: None };
@@ -149,7 +149,7 @@ impl<S: System> Monitor<S> {
     }
 
     /// Writes down what happened outside the nodes.
-    pub fn note(&self, what: &Happening<NodeOf<S>>) {
+    pub fn note(&self, what: &TraceEvent<NodeOf<S>>) {
         self.with(|state| state.push(what));
     }
 
@@ -159,7 +159,7 @@ impl<S: System> Monitor<S> {
             state.watch.trace.wire(from, to, &frame.bytes);
             if fate != Fate::Passes {
                 let bytes = frame.bytes.clone();
-                state.push_about(&Happening::Frame { from, to, fate, bytes }, frame.send);
+                state.push_about(&TraceEvent::Frame { from, to, fate, bytes }, frame.send);
             }
         });
     }
@@ -178,11 +178,11 @@ impl<S: System> Monitor<S> {
             match kind {
                 CrashKind::Kill => {
                     state.watch.effects.count(FaultEffect::Kill);
-                    state.push(&Happening::Killed { node, kept, lost });
+                    state.push(&TraceEvent::Killed { node, kept, lost });
                 }
                 CrashKind::Power | CrashKind::Wipe => {
                     state.watch.effects.count(FaultEffect::Crash);
-                    state.push(&Happening::Crashed { node, kept, lost, torn_bytes, prevented: Vec::new() });
+                    state.push(&TraceEvent::Crashed { node, kept, lost, torn_bytes, prevented: Vec::new() });
                 }
             }
             state.judge();
@@ -202,7 +202,7 @@ impl<S: System> Monitor<S> {
     pub fn stopped(&self, node: NodeId, why: String) {
         self.with(|state| {
             state.place(node).state = None;
-            state.push(&Happening::Stopped { node, why });
+            state.push(&TraceEvent::Stopped { node, why });
             let _ = state.orders.send(Order::Stopped(node));
         });
     }
@@ -289,9 +289,9 @@ impl<S: System> Monitor<S> {
     }
 
     /// The eye on one node. `crash` is called when a trigger crashes it.
-    pub fn eye(&self, node: NodeId) -> Eye<S> {
+    pub fn eye(&self, node: NodeId) -> NodeProbe<S> {
         let place = self.with(|state| state.places.iter().position(|place| place.id == node));
-        Eye { monitor: self.clone(), node, place: place.expect("only members are watched") }
+        NodeProbe { monitor: self.clone(), node, place: place.expect("only members are watched") }
     }
 }
 
@@ -301,18 +301,18 @@ impl<S: System> State<S> {
         place.expect("only members are spoken of: plans are checked")
     }
 
-    fn push(&mut self, what: &Happening<NodeOf<S>>) {
+    fn push(&mut self, what: &TraceEvent<NodeOf<S>>) {
         self.push_about(what, None);
     }
 
     /// Writes down something about the message of this number.
-    fn push_about(&mut self, what: &Happening<NodeOf<S>>, send: Option<u64>) {
+    fn push_about(&mut self, what: &TraceEvent<NodeOf<S>>, send: Option<u64>) {
         let now = self.clock.elapsed();
         let number = self.watch.trace.sends;
         self.watch.push(now, what, send);
-        if let Happening::Booted { node, .. }
-        | Happening::Stepped { node, .. }
-        | Happening::Synced { node, .. } = what
+        if let TraceEvent::Booted { node, .. }
+        | TraceEvent::Stepped { node, .. }
+        | TraceEvent::Synced { node, .. } = what
         {
             self.sent(*node, what.effects(), number);
         }
@@ -409,20 +409,20 @@ impl<S: System> State<S> {
 }
 
 /// Watches one node.
-pub struct Eye<S: System> {
+pub struct NodeProbe<S: System> {
     monitor: Monitor<S>,
     node: NodeId,
     /// Where the node is among the monitor's places.
     place: usize,
 }
 
-impl<S: System> Clone for Eye<S> {
+impl<S: System> Clone for NodeProbe<S> {
     fn clone(&self) -> Self {
         Self { monitor: self.monitor.clone(), node: self.node, place: self.place }
     }
 }
 
-impl<S: System> Probe<NodeOf<S>> for Eye<S> {
+impl<S: System> Probe<NodeOf<S>> for NodeProbe<S> {
     fn booted(
         &self,
         journal: &Recovered<<NodeOf<S> as Node>::Record>,
@@ -437,7 +437,7 @@ impl<S: System> Probe<NodeOf<S>> for Eye<S> {
             let relies_on = place.durable_bytes;
             state.watch.booted(self.node);
             state.numbers.boots(self.node);
-            state.push(&Happening::booted(self.node, journal.records.len(), journal.torn, effects));
+            state.push(&TraceEvent::booted(self.node, journal.records.len(), journal.torn, effects));
             state.record(self.node, || Took::boot(host.incarnation(), journal), effects);
             let synced = Disks::current().content(madsim::plugin::node()).durable_bytes;
             if synced < relies_on {
@@ -499,7 +499,7 @@ impl<S: System> Probe<NodeOf<S>> for Eye<S> {
             (place.durable, place.durable_bytes) = (records, bytes);
             let flow = state.pulled(self.node, pulled);
             let effects = if flow.is_break() { &[] } else { effects };
-            state.push(&Happening::Synced { node: self.node, upto, effects: effects.to_vec() });
+            state.push(&TraceEvent::Synced { node: self.node, upto, effects: effects.to_vec() });
             if flow.is_break() {
                 state.watch.forget_step();
                 return flow;
@@ -516,7 +516,7 @@ impl<S: System> Probe<NodeOf<S>> for Eye<S> {
 
     fn complain(&self, what: String) {
         self.monitor.with(|state| {
-            state.push(&Happening::Complained { node: self.node, what: what.clone() });
+            state.push(&TraceEvent::Complained { node: self.node, what: what.clone() });
             if what.starts_with(NONSENSE) {
                 state.watch.decide(Verdict::Violated { invariant: FRAMES.into(), why: what });
                 state.stop_if_decided();

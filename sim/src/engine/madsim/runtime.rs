@@ -22,7 +22,7 @@ use super::alarm::Alarm;
 use super::disk::{Disks, SimJournal};
 use super::link::{FlushOnce, FrameReader, FrameWriter, Network};
 use super::survive::{Tell, told};
-use crate::engine::shared::clock::Hand;
+use crate::engine::shared::clock::ClockState;
 use crate::spec::plan::Draw;
 
 /// How long a connection to an unreachable node takes to fail.
@@ -51,7 +51,7 @@ pub struct Clock(Arc<Inner>);
 
 struct Inner {
     truly: TimeHandle,
-    hand: Mutex<Hand>,
+    hand: Mutex<ClockState>,
     /// How often it was touched. Whoever sleeps looks here, without a lock, whenever it is polled.
     touches: AtomicU64,
     touched: Notify,
@@ -79,7 +79,7 @@ impl Clock {
         self.0.touched.notify_waiters();
     }
 
-    fn hand(&self) -> Hand {
+    fn hand(&self) -> ClockState {
         *self.0.hand.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

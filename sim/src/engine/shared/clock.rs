@@ -4,19 +4,19 @@ use std::time::Duration;
 
 /// Where a clock stood when it was last touched, and how it has run since.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Hand {
+pub struct ClockState {
     truly: Duration,
     shown: Duration,
     percent: u32,
 }
 
-impl Default for Hand {
+impl Default for ClockState {
     fn default() -> Self {
         Self { truly: Duration::ZERO, shown: Duration::ZERO, percent: 100 }
     }
 }
 
-impl Hand {
+impl ClockState {
     /// What it shows at this true time.
     pub fn shows(&self, truly: Duration) -> Duration {
         let passed = truly - self.truly;

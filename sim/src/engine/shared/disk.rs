@@ -16,7 +16,7 @@ pub const SYNC_FAILED: &str = "the disk could not sync";
 
 /// What the plan did to a disk.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Trouble {
+pub struct DiskFault {
     /// Every sync takes so much longer.
     pub slower: Duration,
     /// The next sync fails.
@@ -25,7 +25,7 @@ pub struct Trouble {
     pub full: bool,
 }
 
-impl Trouble {
+impl DiskFault {
     /// How long a sync takes; `None` if it fails.
     pub fn sync(&mut self, rng: &mut ChaCha8Rng, effects: &mut Effects) -> Option<Duration> {
         if std::mem::take(&mut self.fail_sync) {

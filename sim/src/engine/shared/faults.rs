@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use coalmine_core::node::NodeId;
 
-use super::disk::Trouble as DiskTrouble;
-use super::network::Trouble as LinkTrouble;
+use super::disk::DiskFault;
+use super::network::LinkFault;
 use crate::spec::faults::{CrashKind, Directions, Effect, Fault, directions};
 
 /// Where faults take place.
@@ -31,9 +31,9 @@ pub trait Stage {
     /// A node's clock runs at another speed from now on, after a jump ahead.
     fn turn_clock(&mut self, node: NodeId, percent: Option<u32>, jump: Duration);
     /// Changes what is wrong with a node's disk.
-    fn trouble_disk(&mut self, node: NodeId, change: impl FnOnce(&mut DiskTrouble));
+    fn trouble_disk(&mut self, node: NodeId, change: impl FnOnce(&mut DiskFault));
     /// Makes trouble on links, or takes it back.
-    fn trouble_links(&mut self, directions: &Directions, trouble: LinkTrouble, begin: bool);
+    fn trouble_links(&mut self, directions: &Directions, trouble: LinkFault, begin: bool);
     /// Breaks the connections that carry these directions.
     fn reset(&mut self, directions: &Directions);
     /// Crashes a node that is up, or takes what is at risk on the disk of one that is down. It starts again after so
@@ -47,14 +47,14 @@ pub trait Stage {
 #[derive(Clone, Debug)]
 pub enum End {
     /// That of links.
-    Link(Directions, LinkTrouble),
+    Link(Directions, LinkFault),
     /// That of a node: its number in the table.
     Node(u64),
 }
 
 /// What may last at a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Trouble {
+enum NodeFault {
     Still,
     Clock { percent: u32 },
     SlowSync { delay_ms: u64 },
@@ -64,7 +64,7 @@ enum Trouble {
 /// All faults that last at a node, by number, in the order in which they began.
 #[derive(Debug, Default)]
 pub struct Lasting {
-    all: Vec<(u64, NodeId, Trouble)>,
+    all: Vec<(u64, NodeId, NodeFault)>,
     counted: u64,
 }
 
@@ -78,7 +78,7 @@ struct Condition {
 }
 
 impl Lasting {
-    fn begin(&mut self, node: NodeId, trouble: Trouble) -> u64 {
+    fn begin(&mut self, node: NodeId, trouble: NodeFault) -> u64 {
         self.counted += 1;
         self.all.push((self.counted, node, trouble));
         self.counted
@@ -95,7 +95,7 @@ impl Lasting {
 
     /// A node's life has ended: who stands still no longer is its process. Clock and disk are the machine's.
     pub fn ends_life(&mut self, node: NodeId) {
-        self.all.retain(|(_, at, trouble)| *at != node || *trouble != Trouble::Still);
+        self.all.retain(|(_, at, trouble)| *at != node || *trouble != NodeFault::Still);
     }
 
     /// Nothing lasts any more.
@@ -109,10 +109,10 @@ impl Lasting {
         let mut now = Condition { still: false, percent: 100, slower: Duration::ZERO, full: false };
         for (_, _, trouble) in self.all.iter().filter(|(_, at, _)| *at == node) {
             match trouble {
-                Trouble::Still => now.still = true,
-                Trouble::Clock { percent } => now.percent = *percent,
-                Trouble::SlowSync { delay_ms } => now.slower += Duration::from_millis(*delay_ms),
-                Trouble::DiskFull => now.full = true,
+                NodeFault::Still => now.still = true,
+                NodeFault::Clock { percent } => now.percent = *percent,
+                NodeFault::SlowSync { delay_ms } => now.slower += Duration::from_millis(*delay_ms),
+                NodeFault::DiskFull => now.full = true,
             }
         }
         now
@@ -129,29 +129,29 @@ pub fn begin(stage: &mut impl Stage, fault: Fault) {
         Fault::Pause { node, for_ms } => {
             if stage.is_up(node) {
                 stage.count(Effect::Pause);
-                lasts(stage, node, Trouble::Still, ms(for_ms));
+                lasts(stage, node, NodeFault::Still, ms(for_ms));
             }
         }
         Fault::Clock { node, percent, for_ms } => {
             count_if_up(stage, node, if percent < 100 { Effect::ClockSlow } else { Effect::ClockFast });
-            lasts(stage, node, Trouble::Clock { percent }, ms(for_ms));
+            lasts(stage, node, NodeFault::Clock { percent }, ms(for_ms));
         }
         Fault::ClockJump { node, by_ms } => {
             count_if_up(stage, node, Effect::ClockJump);
             stage.turn_clock(node, None, ms(by_ms));
         }
         Fault::Cut { .. } | Fault::Partition { .. } | Fault::Clog { .. } | Fault::SlowLink { .. } => {
-            if let Some((directions, trouble, for_ms)) = LinkTrouble::of(&fault, &stage.members()) {
+            if let Some((directions, trouble, for_ms)) = LinkFault::of(&fault, &stage.members()) {
                 stage.trouble_links(&directions, trouble, true);
                 stage.ends_after(ms(for_ms), End::Link(directions, trouble));
             }
         }
         Fault::Reset { a, b } => stage.reset(&directions(&[a], &[b], true)),
         Fault::SlowSync { node, delay_ms, for_ms } => {
-            lasts(stage, node, Trouble::SlowSync { delay_ms }, ms(for_ms));
+            lasts(stage, node, NodeFault::SlowSync { delay_ms }, ms(for_ms));
         }
         Fault::FailSync { node } => stage.trouble_disk(node, |disk| disk.fail_sync = true),
-        Fault::DiskFull { node, for_ms } => lasts(stage, node, Trouble::DiskFull, ms(for_ms)),
+        Fault::DiskFull { node, for_ms } => lasts(stage, node, NodeFault::DiskFull, ms(for_ms)),
         Fault::BitRot { node, permille } => stage.rot(node, permille),
     }
 }
@@ -174,7 +174,7 @@ fn count_if_up(stage: &mut impl Stage, node: NodeId, effect: Effect) {
     }
 }
 
-fn lasts(stage: &mut impl Stage, node: NodeId, trouble: Trouble, time: Duration) {
+fn lasts(stage: &mut impl Stage, node: NodeId, trouble: NodeFault, time: Duration) {
     let number = change(stage, node, |lasting| lasting.begin(node, trouble));
     stage.ends_after(time, End::Node(number));
 }

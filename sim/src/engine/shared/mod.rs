@@ -3,7 +3,7 @@
 //!
 //! * [`madsim`](crate::engine::madsim): the production shell with its frames, journal lines and HTTP, on simulated
 //!   TCP. What is tested is what runs.
-//! * [`world`](crate::engine::direct): the hosts are stepped directly from one heap of events. Many times
+//! * [`direct`](crate::engine::direct): the hosts are stepped directly from one heap of events. Many times
 //!   faster, for wide sweeps.
 
 pub mod clients;
@@ -12,8 +12,8 @@ pub mod disk;
 pub mod faults;
 pub mod liveness;
 pub mod network;
+pub mod recorder;
 pub mod recording;
-pub mod watch;
 
 use std::ops::Range;
 use std::time::Duration;

@@ -12,15 +12,15 @@ use crate::spec::faults::{CutKind, Directions, Effect, Effects, Fault, direction
 use crate::spec::plan::{Draw, Links, Stream};
 use crate::trace::Fate;
 
-/// The network's mood.
-pub struct Mood {
+/// The network's network_state.
+pub struct NetworkState {
     rng: ChaCha8Rng,
     links: Links,
     /// What took effect so far.
     pub effects: Effects,
     directions: BTreeMap<(NodeId, NodeId), Direction>,
     /// Whether every frame passes untouched.
-    calm: bool,
+    fault_free: bool,
     /// Whether any connection ever broke.
     has_resets: bool,
 }
@@ -51,7 +51,7 @@ impl Cuts {
 
 /// Something that a plan does to directions, and may undo.
 #[derive(Clone, Copy, Debug)]
-pub enum Trouble {
+pub enum LinkFault {
     /// Frames are lost.
     Cut(CutKind),
     /// Frames are held.
@@ -60,7 +60,7 @@ pub enum Trouble {
     Slow(u64),
 }
 
-impl Trouble {
+impl LinkFault {
     /// What a fault does to which directions between these members, and for how many milliseconds, if it is one of
     /// links that lasts.
     pub fn of(fault: &Fault, members: &[NodeId]) -> Option<(Directions, Self, u64)> {
@@ -100,28 +100,28 @@ pub struct Passage {
     pub copies: [Option<Duration>; 2],
 }
 
-impl Mood {
+impl NetworkState {
     /// A network that draws from this seed.
     pub fn new(seed: u64, links: Links) -> Self {
         let (rng, effects, directions) = (Stream::Network.of(seed), Effects::default(), BTreeMap::new());
-        Self { rng, links, effects, directions, calm: links.are_calm(), has_resets: false }
+        Self { rng, links, effects, directions, fault_free: links.are_fault_free(), has_resets: false }
     }
 
     /// Makes trouble on these directions, or takes it back. Troubles add up.
-    pub fn trouble(&mut self, directions: &Directions, trouble: Trouble, begin: bool) {
+    pub fn trouble(&mut self, directions: &Directions, trouble: LinkFault, begin: bool) {
         for &direction in directions {
             let it = self.directions.entry(direction).or_default();
             let step = |n: u64, by: u64| if begin { n + by } else { n.saturating_sub(by) };
             match trouble {
-                Trouble::Cut(kind) => {
+                LinkFault::Cut(kind) => {
                     let cuts = &mut it.cuts.0[kind as usize];
                     *cuts = step((*cuts).into(), 1) as u32;
                 }
-                Trouble::Clog => it.clogs = step(it.clogs.into(), 1) as u32,
-                Trouble::Slow(ms) => it.slower_ms = step(it.slower_ms, ms),
+                LinkFault::Clog => it.clogs = step(it.clogs.into(), 1) as u32,
+                LinkFault::Slow(ms) => it.slower_ms = step(it.slower_ms, ms),
             }
         }
-        self.feel();
+        self.recompute();
     }
 
     /// Breaks the connections that carry these directions.
@@ -138,7 +138,7 @@ impl Mood {
         for direction in self.directions.values_mut() {
             *direction = Direction { resets: direction.resets, ..Direction::default() };
         }
-        self.feel();
+        self.recompute();
     }
 
     /// Whether any connection ever broke.
@@ -146,14 +146,14 @@ impl Mood {
         self.has_resets
     }
 
-    fn feel(&mut self) {
+    fn recompute(&mut self) {
         let untroubled = |it: &Direction| !it.cuts.any() && it.clogs == 0 && it.slower_ms == 0;
-        self.calm = self.links.are_calm() && self.directions.values().all(untroubled);
+        self.fault_free = self.links.are_fault_free() && self.directions.values().all(untroubled);
     }
 
     /// Whether every frame passes untouched: its [passage](Self::passage) need not be asked for, it draws nothing.
-    pub fn is_calm(&self) -> bool {
-        self.calm
+    pub fn is_fault_free(&self) -> bool {
+        self.fault_free
     }
 
     /// What the plan did to a direction.
@@ -222,23 +222,27 @@ mod tests {
     #[test]
     fn each_kind_of_cut_counts_by_itself() {
         let (a, b) = (NodeId(1), NodeId(2));
-        let mut mood = Mood::new(1, Links::default());
+        let mut network_state = NetworkState::new(1, Links::default());
         let both = directions(&[a], &[b], true);
-        let counted = |from: NodeId, to: NodeId, mood: &mut Mood| {
-            mood.effects = Effects::default();
-            mood.cut_off(mood.direction(from, to).cuts);
-            CutKind::ALL.map(CutKind::effect).into_iter().filter(|cut| mood.effects.of(*cut) == 1).collect()
+        let counted = |from: NodeId, to: NodeId, network_state: &mut NetworkState| {
+            network_state.effects = Effects::default();
+            network_state.cut_off(network_state.direction(from, to).cuts);
+            CutKind::ALL
+                .map(CutKind::effect)
+                .into_iter()
+                .filter(|cut| network_state.effects.of(*cut) == 1)
+                .collect()
         };
-        let none: Vec<Effect> = counted(a, b, &mut mood);
-        assert!(none.is_empty() && mood.passes(a, b));
-        mood.trouble(&both, Trouble::Cut(CutKind::Bridge), true);
-        mood.trouble(&directions(&[a], &[b], false), Trouble::Cut(CutKind::OneWay), true);
-        assert_eq!(counted(a, b, &mut mood), [Effect::FrameCutOneWay, Effect::FrameCutByBridge]);
-        assert_eq!(counted(b, a, &mut mood), [Effect::FrameCutByBridge]);
-        mood.trouble(&both, Trouble::Cut(CutKind::Bridge), false);
-        assert_eq!(counted(a, b, &mut mood), [Effect::FrameCutOneWay]);
-        assert!(mood.passes(b, a) && !mood.passes(a, b) && !mood.is_calm());
-        mood.heal();
-        assert!(mood.passes(a, b) && mood.is_calm());
+        let none: Vec<Effect> = counted(a, b, &mut network_state);
+        assert!(none.is_empty() && network_state.passes(a, b));
+        network_state.trouble(&both, LinkFault::Cut(CutKind::Bridge), true);
+        network_state.trouble(&directions(&[a], &[b], false), LinkFault::Cut(CutKind::OneWay), true);
+        assert_eq!(counted(a, b, &mut network_state), [Effect::FrameCutOneWay, Effect::FrameCutByBridge]);
+        assert_eq!(counted(b, a, &mut network_state), [Effect::FrameCutByBridge]);
+        network_state.trouble(&both, LinkFault::Cut(CutKind::Bridge), false);
+        assert_eq!(counted(a, b, &mut network_state), [Effect::FrameCutOneWay]);
+        assert!(network_state.passes(b, a) && !network_state.passes(a, b) && !network_state.is_fault_free());
+        network_state.heal();
+        assert!(network_state.passes(a, b) && network_state.is_fault_free());
     }
 }

@@ -15,7 +15,7 @@ use crate::spec::faults::Fault;
 use crate::spec::plan::Plan;
 use crate::spec::verdict::Verdict;
 use crate::trace::text::{HEALED, tell_cut, tell_effect, tell_event, tell_fate, tell_killed};
-use crate::trace::{Entry, Fate, Happening, turn};
+use crate::trace::{Entry, Fate, TraceEvent, turn};
 
 /// What a trace does not say about its run.
 pub struct About<'a, N: Node> {
@@ -161,7 +161,7 @@ impl<'a, N: Node> Reader<'a, N> {
             state: entry.state.as_deref().map(|text| self.states.intern(text)),
         };
         match &entry.what {
-            Happening::Booted { node, records, torn, effects } => {
+            TraceEvent::Booted { node, records, torn, effects } => {
                 step.kind = Kind::Boot;
                 let torn = torn.map_or(String::new(), |(line, bytes)| {
                     format!(", cut off {bytes} bytes of a torn record in line {line}")
@@ -174,13 +174,13 @@ impl<'a, N: Node> Reader<'a, N> {
                 self.boots(*node, *records, &mut step);
                 step.acts = self.acts(*node, effects);
             }
-            Happening::Stepped { node, event, effects } => {
+            TraceEvent::Stepped { node, event, effects } => {
                 step.lane = Some(self.lane(*node));
                 self.takes(*node, send, event, &mut step);
                 step.acts = self.acts(*node, effects);
                 step.quiet = self.is_quiet(event, effects, &step, is_periodic);
             }
-            Happening::Synced { node, upto, effects } => {
+            TraceEvent::Synced { node, upto, effects } => {
                 (step.kind, step.lane) = (Kind::Synced, Some(self.lane(*node)));
                 step.text = format!("durable up to record {upto}");
                 let records = self.writers.entry(*node).or_default();
@@ -189,58 +189,58 @@ impl<'a, N: Node> Reader<'a, N> {
                 step.acts = self.acts(*node, effects);
                 step.quiet = !effects.iter().any(|effect| tell_effect(effect).is_some());
             }
-            Happening::Crashed { node, kept, lost, torn_bytes, prevented } => {
+            TraceEvent::Crashed { node, kept, lost, torn_bytes, prevented } => {
                 step.kind = Kind::Crash;
                 step.text = tell_crash(*kept, *lost, *torn_bytes);
                 step.acts = prevented.iter().filter_map(prevented_act).collect();
                 self.ends(*node, &mut step);
                 self.bands.ends_life(*node, at);
             }
-            Happening::Killed { node, kept, lost } => {
+            TraceEvent::Killed { node, kept, lost } => {
                 step.kind = Kind::Crash;
                 step.text = format!("its process is killed{}", tell_killed(*kept, *lost));
                 self.ends(*node, &mut step);
                 self.bands.ends_life(*node, at);
             }
-            Happening::Stopped { node, why } => {
+            TraceEvent::Stopped { node, why } => {
                 (step.kind, step.text) = (Kind::Stop, why.clone());
                 self.ends(*node, &mut step);
             }
-            Happening::Frame { from, to, fate, bytes } => {
+            TraceEvent::Frame { from, to, fate, bytes } => {
                 step.kind = Kind::Network;
                 self.touches((*from, *to), send, *fate, bytes, &mut step);
             }
-            Happening::Asked { to, call } => {
+            TraceEvent::Asked { to, call } => {
                 (step.kind, step.lane, step.text) = (Kind::Asked, Some(CLIENT), call.to_string());
                 let flight = self.call(CLIENT, self.lane(*to), "request", &step.text);
                 self.requests.insert((*to, call.id), flight);
                 step.flight = Some(flight);
             }
-            Happening::Answered { from, call } => {
+            TraceEvent::Answered { from, call } => {
                 (step.kind, step.lane, step.text) = (Kind::Answered, Some(CLIENT), call.to_string());
                 step.flight = self.replies.remove(&(*from, call.id));
                 step.cause = self.lands(step.flight);
             }
-            Happening::Complained { node, what } => {
+            TraceEvent::Complained { node, what } => {
                 (step.lane, step.text) = (Some(self.lane(*node)), what.clone());
             }
-            Happening::Fault(fault) => {
+            TraceEvent::Fault(fault) => {
                 step.text = fault.tell();
                 let stands = |node| self.up.get(node) == Some(&true);
                 if !matches!(fault, Fault::Pause { node, .. } if !stands(node)) {
                     self.bands.begin(fault, self.steps.len(), at);
                 }
             }
-            Happening::Noted(what) => (step.name, step.text) = ("note".into(), what.clone()),
-            Happening::Cut { from, to, both_ways } => {
+            TraceEvent::Noted(what) => (step.name, step.text) = ("note".into(), what.clone()),
+            TraceEvent::Cut { from, to, both_ways } => {
                 step.text = tell_cut(*from, *to, *both_ways);
                 self.bands.cut(*from, *to, *both_ways, self.steps.len(), at);
             }
-            Happening::Mended { from, to } => {
+            TraceEvent::Mended { from, to } => {
                 step.text = format!("{from} → {to} is mended");
                 self.bands.mend(*from, *to, self.steps.len(), at);
             }
-            Happening::Healed => {
+            TraceEvent::Healed => {
                 (step.name, step.text) = ("heal".into(), HEALED.into());
                 self.bands.heal(at);
             }

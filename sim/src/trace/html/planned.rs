@@ -8,7 +8,7 @@ use super::page::{PlanItem, Planned};
 use crate::panics::told;
 use crate::spec::plan::{Links, Plan, PlanStep, What, When};
 use crate::trace::text::HEALED;
-use crate::trace::{Call, Entry, Happening};
+use crate::trace::{Call, Entry, TraceEvent};
 
 /// What has its time happens at most so much later.
 const GRAIN: Duration = Duration::from_millis(2);
@@ -16,7 +16,7 @@ const GRAIN: Duration = Duration::from_millis(2);
 /// A plan, each step with the entry at which it happened.
 pub fn planned<N: Node>(plan: &Plan<N>, entries: &[Entry<N>]) -> Planned {
     let mut taken = vec![false; entries.len()];
-    let mut find = |since: Duration, until: Duration, is_it: &dyn Fn(&Happening<N>) -> bool| {
+    let mut find = |since: Duration, until: Duration, is_it: &dyn Fn(&TraceEvent<N>) -> bool| {
         let mut places = 0..entries.len();
         let fits = |place: usize| (since..=until).contains(&entries[place].at) && is_it(&entries[place].what);
         let place = places.find(|&place| !taken[place] && fits(place))?;
@@ -32,7 +32,7 @@ pub fn planned<N: Node>(plan: &Plan<N>, entries: &[Entry<N>]) -> Planned {
         at_ns: Some(plan.heal_at_ms * 1_000_000),
         what: HEALED.into(),
         fault: false,
-        step: find(Duration::ZERO, Duration::MAX, &|what| matches!(what, Happening::Healed)),
+        step: find(Duration::ZERO, Duration::MAX, &|what| matches!(what, TraceEvent::Healed)),
     });
     for item in &mut items {
         let happened = item.step.map(|step| entries[step].at.as_nanos() as u64);
@@ -44,7 +44,7 @@ pub fn planned<N: Node>(plan: &Plan<N>, entries: &[Entry<N>]) -> Planned {
 
 fn item<N: Node>(
     step: &PlanStep<N>,
-    find: &mut impl FnMut(Duration, Duration, &dyn Fn(&Happening<N>) -> bool) -> Option<usize>,
+    find: &mut impl FnMut(Duration, Duration, &dyn Fn(&TraceEvent<N>) -> bool) -> Option<usize>,
 ) -> PlanItem {
     let (since, until) = match step.when {
         When::AtMs(at) => (Duration::from_millis(at), Duration::from_millis(at) + GRAIN),
@@ -52,11 +52,11 @@ fn item<N: Node>(
     };
     let (fault, happened) = match &step.what {
         What::Fault(fault) => {
-            (true, find(since, until, &|what| matches!(what, Happening::Fault(it) if it == fault)))
+            (true, find(since, until, &|what| matches!(what, TraceEvent::Fault(it) if it == fault)))
         }
         What::Ask { to, id, request } => {
             let asked = Call { id: *id, what: told::<N>(Word::Request(request)) };
-            let is_it = |what: &Happening<N>| matches!(what, Happening::Asked { to: whom, call } if whom == to && *call == asked);
+            let is_it = |what: &TraceEvent<N>| matches!(what, TraceEvent::Asked { to: whom, call } if whom == to && *call == asked);
             (false, find(since, until, &is_it))
         }
     };

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 /// How data is printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Format {
+pub enum Format {
     /// For people.
     #[default]
     Text,
@@ -23,7 +23,7 @@ pub(crate) enum Format {
 static BROKEN: Mutex<Option<io::Error>> = Mutex::new(None);
 
 /// Prints one line on standard output, at once.
-pub(crate) fn line(line: impl Display) {
+pub fn line(line: impl Display) {
     let mut broken = BROKEN.lock().unwrap_or_else(PoisonError::into_inner);
     if broken.is_none() {
         let mut out = io::stdout().lock();
@@ -32,12 +32,12 @@ pub(crate) fn line(line: impl Display) {
 }
 
 /// What became of something that was printed elsewhere.
-pub(crate) fn broken_by(printed: io::Result<()>) {
+pub fn broken_by(printed: io::Result<()>) {
     *BROKEN.lock().unwrap_or_else(PoisonError::into_inner) = printed.err();
 }
 
 /// What became of all that was printed.
-pub(crate) fn finish() -> io::Result<()> {
+pub fn finish() -> io::Result<()> {
     match BROKEN.lock().unwrap_or_else(PoisonError::into_inner).take() {
         Some(why) if why.kind() != ErrorKind::BrokenPipe => Err(why),
         Some(_) | None => Ok(()),
@@ -45,22 +45,22 @@ pub(crate) fn finish() -> io::Result<()> {
 }
 
 /// Prints one line on standard error.
-pub(crate) fn note(line: impl Display) {
+pub fn note(line: impl Display) {
     let _ = writeln!(io::stderr().lock(), "{line}");
 }
 
 /// Prints why the program gives up.
-pub(crate) fn error(message: &str) {
-    note(format_args!("canary: {message}"));
+pub fn error(program: &str, message: &str) {
+    note(format_args!("{program}: {message}"));
 }
 
 /// Prints one JSON value.
-pub(crate) fn json(value: &impl Serialize) {
+pub fn json(value: &impl Serialize) {
     line(serde_json::to_string_pretty(value).expect("answers are plain data and always serialise"));
 }
 
 /// A table without lines; it has colours on a terminal only.
-pub(crate) fn table(header: &[&str]) -> Table {
+pub fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
     let header = header.iter().map(|title| Cell::new(title).fg(Color::Cyan));
     table.load_preset(presets::NOTHING).set_header(header);
@@ -71,7 +71,7 @@ pub(crate) fn table(header: &[&str]) -> Table {
 }
 
 /// Prints a table, without the blanks that would end its lines.
-pub(crate) fn print(table: &Table) {
+pub fn print(table: &Table) {
     for row in table.lines() {
         line(row.trim_end());
     }

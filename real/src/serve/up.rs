@@ -1,33 +1,33 @@
-//! `canary up`: a whole cluster on this machine, one child process a node.
+//! `up`: a whole cluster on this machine, one child process a node.
 //!
 //! Children die with their parent: they stop when their standard input ends. They are in process groups of
 //! their own, so that a Ctrl-C reaches the parent alone, which then stops them in order.
 
 mod files;
 
+use std::ffi::OsStr;
 use std::io::ErrorKind;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::net::TcpListener;
+use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use coalmine_core::node::NodeId;
-use coalmine_real::paste;
-use coalmine_real::rollout::wire::{Role, StatusView};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::process::{ChildStdin, Command};
 use tokio::sync::mpsc;
 
+pub use self::files::Args;
 use self::files::Plan;
-use crate::client::Client;
-use crate::node::stop_signal;
-use crate::{Failure, output};
-
-/// Where the nodes take HTTP, from this port on.
-pub(crate) const DATA_PORT: u16 = 50_051;
-/// Where they take each other's frames.
-pub(crate) const CONTROL_PORT: u16 = 60_001;
+use super::client::{Client, get};
+use super::command::{Failure, called, described};
+use super::health::{NodeStatus, READY};
+use super::local;
+use super::node::stop_signal;
+use super::output;
+use super::service::Service;
+use crate::paste;
 
 /// How long a node may take to start.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
@@ -36,39 +36,22 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 /// How much of a dead node's log is shown.
 const LAST_LINES: usize = 5;
 
-/// Run a whole cluster on this machine, one process a node.
-///
-/// Node 1 is the coordinator. Each node's config, log and journal are in DIR; configs that are there are
-/// kept, so edit them, and with the journals the cluster continues where it was. Ctrl-C stops all nodes.
-///
-/// Examples:
-///
-///   canary up
-///   canary up --nodes 5 --dir /tmp/five --control-port 61001 --data-port 51001
-#[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment)]
-pub(crate) struct Args {
-    /// How many nodes. Default 3, or as many as DIR has configs.
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=9))]
-    nodes: Option<u32>,
-    /// Where configs, logs and journals go.
-    #[arg(long, default_value = "coalmine-out/canary")]
-    dir: PathBuf,
-    /// Node 1 takes frames at this port, node 2 at the next, and so on. Default 60001.
-    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
-    control_port: Option<u16>,
-    /// Node 1 takes HTTP at this port, node 2 at the next, and so on. Default 50051.
-    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
-    data_port: Option<u16>,
+/// `up`, of which `more` is said besides.
+pub(super) fn command<S: Service>(more: &str) -> clap::Command {
+    let name = S::NAME;
+    let text = format!(
+        "Run a whole cluster on this machine, one process a node.\n\n\
+         {more}Each node's config, log and journal are in DIR; configs that are there are\n\
+         kept, so edit them, and with the journals the cluster continues where it was. Ctrl-C stops all nodes.\n\n\
+         Examples:\n\n  {name} up\n  {name} up --nodes 5 --dir /tmp/five --control-port 61001 --data-port 51001"
+    );
+    let command = <Args as clap::Args>::augment_args(clap::Command::new("up"));
+    described(local::with_default_dir(command, name), &text)
 }
 
-/// The data address of node `id` of a cluster on this machine.
-pub(crate) fn data_address(first_port: u16, id: u16) -> SocketAddr {
-    SocketAddr::from((Ipv4Addr::LOCALHOST, first_port + id - 1))
-}
-
-pub(crate) async fn run(args: Args) -> Result<(), Failure> {
-    let plans = files::prepare(&args)?;
+/// Runs a cluster until it is asked to stop.
+pub async fn run<S: Service>(args: Args) -> Result<(), Failure> {
+    let plans = files::prepare::<S>(&args)?;
     check_ports(&plans)?;
     let stop = stop_signal();
     tokio::pin!(stop);
@@ -83,11 +66,11 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
 }
 
 /// Complains about all ports that somebody else has, before anything is started.
-fn check_ports(plans: &[Plan]) -> Result<(), Failure> {
+fn check_ports<S: Service>(plans: &[Plan<S>]) -> Result<(), Failure> {
     let mut taken = Vec::new();
-    for Plan { settings, .. } in plans {
-        let me = settings.placement.me;
-        for (what, address) in [("control", settings.placement.control), ("data", settings.data)] {
+    for Plan { file, .. } in plans {
+        let me = file.me();
+        for (what, address) in [("control", file.placement.control), ("data", file.own_data())] {
             match TcpListener::bind(address) {
                 Ok(_) => {}
                 Err(error) if error.kind() == ErrorKind::AddrInUse => {
@@ -108,22 +91,22 @@ fn check_ports(plans: &[Plan]) -> Result<(), Failure> {
 }
 
 /// One node and its process.
-struct Member {
-    plan: Plan,
+struct Member<S: Service> {
+    plan: Plan<S>,
     pid: Pid,
     alive: bool,
     /// Held open: the node stops when it ends.
     _stdin: Option<ChildStdin>,
 }
 
-struct Cluster {
-    members: Vec<Member>,
+struct Cluster<S: Service> {
+    members: Vec<Member<S>>,
     /// Which member's process has ended, and how.
     ended: mpsc::UnboundedReceiver<(usize, std::io::Result<ExitStatus>)>,
 }
 
-impl Cluster {
-    fn start(plans: Vec<Plan>) -> Result<Self, Failure> {
+impl<S: Service> Cluster<S> {
+    fn start(plans: Vec<Plan<S>>) -> Result<Self, Failure> {
         let failed = |what: &str, error: std::io::Error| Failure::failed(format!("{what}: {error}"));
         let program = std::env::current_exe().map_err(|error| failed("cannot find this program", error))?;
         let (ended_out, ended) = mpsc::unbounded_channel();
@@ -134,6 +117,7 @@ impl Cluster {
             let mut child = Command::new(&program)
                 .args(["node", "--stop-with-parent", "--config"])
                 .arg(&plan.config)
+                .args(plan.record.iter().flat_map(|record| [OsStr::new("--record"), record.as_os_str()]))
                 .stdin(Stdio::piped())
                 .stdout(log)
                 .stderr(log_too)
@@ -152,7 +136,7 @@ impl Cluster {
         Ok(Self { members, ended })
     }
 
-    /// Waits until all nodes are members of the cluster, says where they are, then reports each that dies, until none is left.
+    /// Waits until all nodes are ready, says where they are, then reports each that dies, until none is left.
     async fn watch(&mut self, dir: &Path) -> Result<(), Failure> {
         self.wait_until_ready().await?;
         self.introduce(dir);
@@ -166,14 +150,17 @@ impl Cluster {
     }
 
     async fn wait_until_ready(&mut self) -> Result<(), Failure> {
-        let client = Client::new().within(Duration::from_secs(1));
+        let client = Client::default().within(Duration::from_secs(1));
         let deadline = Instant::now() + START_TIMEOUT;
         for i in 0..self.members.len() {
-            let (me, data) = (self.members[i].id(), self.members[i].plan.settings.data);
-            let ready = async || match client.get::<StatusView>(data, "/status").await {
-                Ok(StatusView { joining: Some(why), .. }) => Err(format!("it is not a member: {why}")),
-                Ok(_) => Ok(()),
-                Err(why) => Err(why),
+            let (me, data) = (self.members[i].id(), self.members[i].plan.file.own_data());
+            let ready = async || {
+                let answer = client.send(data, get(READY)).await.map_err(|error| error.to_string())?;
+                match serde_json::from_slice::<NodeStatus>(answer.body()) {
+                    Ok(NodeStatus { error: Some(why), .. }) => Err(why),
+                    Ok(_) => Ok(()),
+                    Err(error) => Err(format!("{data}{READY}: {error}")),
+                }
             };
             while let Err(why) = ready().await {
                 if let Ok((dead, status)) = self.ended.try_recv() {
@@ -191,48 +178,35 @@ impl Cluster {
     }
 
     fn introduce(&self, dir: &Path) {
-        let mut table = output::table(&["node", "role", "control", "data", "pid", "config", "journal"]);
+        let has_roles = self.members.iter().any(|member| S::role(&member.plan.file.config).is_some());
+        let all = ["node", "role", "control", "data", "pid", "config", "journal"];
+        let header: Vec<_> = all.into_iter().filter(|&title| title != "role" || has_roles).collect();
+        let mut table = output::table(&header);
         for member in &self.members {
-            let Plan { settings, config, .. } = &member.plan;
-            let role = match settings.role {
-                Role::Coordinator => "coordinator",
-                Role::Participant => "participant",
-            };
-            table.add_row([
-                member.id().to_string(),
-                role.into(),
-                settings.placement.control.to_string(),
-                settings.data.to_string(),
+            let Plan { file, config, .. } = &member.plan;
+            let mut row = vec![member.id().to_string()];
+            row.extend(has_roles.then(|| S::role(&file.config).unwrap_or_default().to_owned()));
+            row.extend([
+                file.placement.control.to_string(),
+                file.own_data().to_string(),
                 member.pid.to_string(),
                 config.display().to_string(),
-                settings.journal.display().to_string(),
+                file.journal.display().to_string(),
             ]);
+            table.add_row(row);
         }
         output::print(&table);
         if self.members.iter().any(|member| member.plan.continues) {
-            let dir = dir.display();
-            output::line(format_args!("\n{dir} holds journals: the cluster continues where it was."));
+            let shown = dir.display();
+            output::line(format_args!("\n{shown} holds journals: the cluster continues where it was."));
         }
-        self.suggest();
-    }
-
-    /// Three things to try, as they must be typed for this very cluster.
-    fn suggest(&self) {
-        let program = program();
-        let data: Vec<_> = self.members.iter().map(|member| member.plan.settings.data.to_string()).collect();
-        let is_coordinator = |member: &&Member| member.plan.settings.role == Role::Coordinator;
-        let coordinator = self.members.iter().find(is_coordinator).map(|member| member.plan.settings.data);
-        let default: Vec<_> = (1..=3).map(|id| data_address(DATA_PORT, id).to_string()).collect();
-        let unless = |default: bool, option: String| if default { String::new() } else { option };
-        let first = data_address(DATA_PORT, 1);
-        let coordinator = coordinator.unwrap_or(first);
-        let to_coordinator = unless(coordinator == first, format!(" --coordinator {coordinator}"));
-        let to_all = unless(data == default, format!(" --nodes {}", data.join(",")));
-        let to_one = unless(data[0] == default[0], format!(" --node {}", data[0]));
-        output::line(format_args!("\nTry, in another terminal:"));
-        output::line(format_args!("  {program} rollout v2 --pause-ms 1000{to_coordinator}"));
-        output::line(format_args!("  {program} status{to_all}"));
-        output::line(format_args!("  {program} predict --count 100{to_one}"));
+        let program = called::<S>();
+        let files = self.members.iter().map(|member| &member.plan.file);
+        let cluster: Vec<_> = files.map(|file| (&file.config, file.own_data())).collect();
+        output::line("\nTry, in another terminal:");
+        for line in S::to_try(&cluster, &local::dir_option(S::NAME, dir)) {
+            output::line(format_args!("  {program} {line}"));
+        }
         output::line("\nCtrl-C stops all nodes.");
     }
 
@@ -240,14 +214,15 @@ impl Cluster {
         let member = &mut self.members[i];
         member.alive = false;
         let status = status.map_or_else(|error| error.to_string(), |status| status.to_string());
-        let Plan { config, log, .. } = &member.plan;
+        let Plan { config, log, record, .. } = &member.plan;
         output::note(format_args!("\n{} (pid {}) has ended: {status}", member.id(), member.pid));
         output::note(format_args!("The last lines of {}:", log.display()));
         for line in files::last_lines(log, LAST_LINES) {
             output::note(format_args!("  {line}"));
         }
         output::note("To start it again:");
-        output::note(format_args!("  {} node --config {}", program(), paste::path(config)));
+        let record = record.as_deref().map_or(String::new(), |it| format!(" --record {}", paste::path(it)));
+        output::note(format_args!("  {} node --config {}{record}", called::<S>(), paste::path(config)));
     }
 
     /// Asks all nodes to stop, and kills those that do not.
@@ -281,16 +256,8 @@ impl Cluster {
     }
 }
 
-impl Member {
+impl<S: Service> Member<S> {
     fn id(&self) -> NodeId {
-        self.plan.settings.placement.me
+        self.plan.file.me()
     }
-}
-
-/// How this program was called, so that what it suggests can be typed.
-fn program() -> String {
-    if std::env::var_os("CARGO").is_some() {
-        return "cargo canary".into(); // the alias of this workspace
-    }
-    std::env::args_os().next().map_or_else(|| "canary".into(), paste::word)
 }

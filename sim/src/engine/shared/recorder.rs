@@ -21,7 +21,7 @@ use crate::spec::plan::{Plan, What, When};
 use crate::spec::scenario::Expectation;
 use crate::spec::system::{Armed, NodeOf, System, invariants_of, timers_are_armed};
 use crate::spec::verdict::Verdict;
-use crate::trace::{Call, Happening, Trace};
+use crate::trace::{Call, Trace, TraceEvent};
 
 /// Of every so many seeds the runs of one ask of all that nodes do whether it [survives] being written: that takes
 /// longer than the rest of a run, and what does not survive is soon seen. It is asked by the seed and nothing else, so
@@ -29,7 +29,7 @@ use crate::trace::{Call, Happening, Trace};
 const ASK_CODEC_EVERY: u64 = 256;
 
 /// What is known of a run so far.
-pub struct Watch<S: System> {
+pub struct Recorder<S: System> {
     /// What happened.
     pub trace: Trace<NodeOf<S>>,
     /// Which faults took effect.
@@ -68,7 +68,7 @@ struct Trigger<N: Node> {
 /// Steps of the plan that are due now, each with its place in the plan.
 pub type Pulled<N> = Vec<(usize, What<N>)>;
 
-impl<S: System> Watch<S> {
+impl<S: System> Recorder<S> {
     /// Watches a system through a plan.
     pub fn new(system: &S, plan: &Plan<NodeOf<S>>, options: RunOptions) -> Self {
         let steps = plan.steps.iter().enumerate();
@@ -132,7 +132,7 @@ impl<S: System> Watch<S> {
     }
 
     /// Writes down what happened; if it is about a message, say which send (see [`crate::trace::Entry`]).
-    pub fn push(&mut self, at: Duration, what: &Happening<NodeOf<S>>, send: Option<u64>) {
+    pub fn push(&mut self, at: Duration, what: &TraceEvent<NodeOf<S>>, send: Option<u64>) {
         if self.closed {
             return;
         }
@@ -229,14 +229,14 @@ impl<S: System> Watch<S> {
         request: &<NodeOf<S> as Node>::Request,
     ) -> usize {
         let call = Call { id, what: told::<NodeOf<S>>(Word::Request(request)) };
-        self.push(at, &Happening::Asked { to, call }, None);
+        self.push(at, &TraceEvent::Asked { to, call }, None);
         self.clients.ask::<NodeOf<S>>(at, (to, id), request, system.owes_no_answer(request))
     }
 
     /// The client of this number is answered.
     pub fn answered(&mut self, at: Duration, client: usize, what: &str) {
         let (from, id) = self.clients.answered(client);
-        self.push(at, &Happening::Answered { from, call: Call { id, what: what.into() } }, None);
+        self.push(at, &TraceEvent::Answered { from, call: Call { id, what: what.into() } }, None);
     }
 
     /// Looks whether the system has come to rest, once all is healed. It decides the run when that has lasted, or is
@@ -271,11 +271,11 @@ impl<S: System> Watch<S> {
             }
         };
         if let Some(note) = note {
-            self.push(at, &Happening::Noted(note), None);
+            self.push(at, &TraceEvent::Noted(note), None);
         }
         if let Some(verdict) = verdict {
             for unanswered in self.clients.tell_unanswered() {
-                self.push(at, &Happening::Noted(unanswered), None);
+                self.push(at, &TraceEvent::Noted(unanswered), None);
             }
             self.decide(verdict);
         }
@@ -295,7 +295,7 @@ impl<S: System> Watch<S> {
         if let Err(why) = self.has_converged(system, &now) {
             let (at, note) = (self.trace.last(), format!("converged no more: {why}"));
             self.liveness.look(at, Err(why));
-            self.push(at, &Happening::Noted(note), None);
+            self.push(at, &TraceEvent::Noted(note), None);
         }
     }
 
@@ -316,7 +316,7 @@ impl<S: System> Watch<S> {
 
     /// Something panicked, and that ends the run: where and how is part of what happened.
     pub fn panicked(&mut self, at: Duration, panic: Panic) {
-        self.push(at, &Happening::Noted(panic.to_string()), None);
+        self.push(at, &TraceEvent::Noted(panic.to_string()), None);
         self.decide(Verdict::Panicked(panic));
     }
 

@@ -1,63 +1,61 @@
-//! `canary node`: one node in this process.
+//! `node`: one node in this process.
 
 use std::io::Read;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use clap::Command;
+use clap::builder::StyledStr;
 use coalmine_core::codec::journal::{Recovered, Torn};
 use coalmine_core::host::Host;
-use coalmine_core::node::{Effect, Node, Word};
-use coalmine_core::rollout::RolloutNode;
-use coalmine_core::rollout::message::Record;
-use coalmine_real::http;
-use coalmine_real::probe::Probe;
-use coalmine_real::recorder::{Limits, Recorder, Who};
-use coalmine_real::rollout::config::{NodeFile, Settings};
-use coalmine_real::rollout::router_with;
-use coalmine_real::rollout::wire::Role;
-use coalmine_real::runtime::Runtime;
-use coalmine_real::shell::{Shell, ShellError};
-use coalmine_real::tokio_runtime::TokioRuntime;
+use coalmine_core::node::{Effect, Word};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
-use crate::{Failure, output};
+use super::command::{Failure, described};
+use super::config::NodeFile;
+use super::health::router;
+use super::local;
+use super::output;
+use super::service::Service;
+use crate::http;
+use crate::probe::Probe;
+use crate::recorder::{Limits, Recorder, Who};
+use crate::runtime::Runtime;
+use crate::shell::{Shell, ShellError};
+use crate::tokio_runtime::TokioRuntime;
 
-/// The name under which `coalmine verify` knows this node.
-const PROTOCOL: &str = "rollout";
+/// `node`, with a config file as an example.
+pub(super) fn command<S: Service>(example: &str, verifier: &str) -> Command {
+    let name = S::NAME;
+    let example =
+        if example.is_empty() { local::config_text::<S>(1, 2, local::FIRST) } else { example.into() };
+    let example: String =
+        example.trim_end().lines().map(|line| format!("  {line}").trim_end().to_owned() + "\n").collect();
+    let text = format!(
+        "Run one node.\n\n\
+         It prints one line once it has recovered its journal, then logs to standard error what it promises and\n\
+         decides. SIGINT and SIGTERM stop it; started again, it goes on where it was.\n\n\
+         Examples:\n\n  {name} node --config {dir}/node-2.toml\n\n\
+         A config, as `{name} up` writes them:\n\n{example}",
+        dir = local::default_dir(name),
+    );
+    let named = |help: Option<&StyledStr>| help.map(|help| help.to_string().replace("VERIFIER", verifier));
+    let command = <Args as clap::Args>::augment_args(Command::new("node")).mut_arg("record", |arg| {
+        let (short, long) = (named(arg.get_help()), named(arg.get_long_help()));
+        arg.help(short.unwrap_or_default()).long_help(long.unwrap_or_default())
+    });
+    described(command, text.trim_end())
+}
 
-/// Run one node.
-///
-/// It prints one line once it has recovered its journal, then logs to standard error what it promises and
-/// decides. SIGINT and SIGTERM stop it; started again, it goes on where it was.
-///
-/// Examples:
-///
-///   canary node --config coalmine-out/canary/node-2.toml
-///
-/// A config, as `canary up` writes them:
-///
-///   id = 1
-///   role = "coordinator"            # exactly one node; the others are "participant"
-///   control = "127.0.0.1:60001"     # frames from the other nodes
-///   data = "127.0.0.1:50051"        # HTTP
-///   journal_dir = "journal"         # relative to the file
-///   on_no_evidence = "commit"       # how to vote without traffic; default "abort"
-///
-///   [[peers]]                       # each other node
-///   id = 2
-///   role = "participant"
-///   control = "127.0.0.1:60002"
-///   data = "127.0.0.1:50052"
+/// What `node` takes.
 #[derive(Debug, clap::Args)]
-#[allow(rustdoc::broken_intra_doc_links, reason = "the text is a configuration, and clap prints it as it is")]
-#[command(verbatim_doc_comment)]
-pub(crate) struct Args {
+pub struct Args {
     /// The node's config file, .toml or .json.
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
-    /// Record all that the node takes in and does in this file; `coalmine verify FILE` executes it again.
+    /// Record all that the node takes in and does in this file; `VERIFIER FILE` executes it again.
     ///
     /// The node never waits for its recording: if the disk cannot keep up or is full, the recording ends with a
     /// gap that says so, and the node goes on. Each start begins a new part; the older ones are kept beside it,
@@ -78,11 +76,11 @@ pub(crate) struct Args {
     stop_with_parent: bool,
 }
 
-pub(crate) async fn run(args: Args) -> Result<(), Failure> {
-    let settings = NodeFile::load(&args.config).and_then(|file| file.settings(&args.config));
-    let settings = settings.map_err(|error| Failure::usage(error.to_string()))?;
-    let log = Log { began: Instant::now(), settings: settings.clone() };
-    let recorder = args.record.as_deref().map(|path| record(path, &args, &settings, &log)).transpose()?;
+/// Runs a node until it fails or is asked to stop.
+pub async fn run<S: Service>(args: Args) -> Result<(), Failure> {
+    let file = NodeFile::<S>::load(&args.config).map_err(|error| Failure::usage(error.to_string()))?;
+    let log = Log { began: Instant::now(), file };
+    let recorder = args.record.as_deref().map(|path| record(path, &args, &log)).transpose()?;
 
     let stop = stop_signal();
     let orphaned = orphaned(args.stop_with_parent);
@@ -96,7 +94,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
             log.line("the parent process has gone: stopped");
             Ok(())
         }
-        failure = serve(settings, (log.clone(), recorder.clone())) => Err(failure),
+        failure = serve(log.file.clone(), (log.clone(), recorder.clone())) => Err(failure),
     };
     if let Some(recorder) = recorder {
         recorder.finish();
@@ -105,33 +103,30 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
 }
 
 /// Begins the node's recording.
-fn record(
-    path: &Path,
-    args: &Args,
-    settings: &Settings,
-    log: &Log,
-) -> Result<Recorder<RolloutNode>, Failure> {
+fn record<S: Service>(path: &Path, args: &Args, log: &Log<S>) -> Result<Recorder<S>, Failure> {
     let parts = args.record_parts.into();
     let limits = Limits { part_bytes: args.record_size << 20, parts, ..Limits::default() };
-    let program = concat!("canary ", env!("CARGO_PKG_VERSION"));
-    let who = Who { program, protocol: PROTOCOL, node: settings.placement.me };
+    let program = format!("{} {}", S::NAME, S::VERSION);
+    let who = Who { program: program.trim_end(), protocol: S::PROTOCOL, node: log.file.me() };
+    let config = &log.file.config;
     let log = log.clone();
     let complain = Box::new(move |what| log.line(what));
-    Recorder::start(path, who, &settings.node, limits, complain)
+    Recorder::start(path, who, config, limits, complain)
         .map_err(|error| Failure::usage(format!("--record {}: {error}", path.display())))
 }
 
 /// Runs the node until it fails.
-async fn serve(settings: Settings, probe: impl Probe<RolloutNode>) -> Failure {
-    let Settings { node, placement, data_plane, data, journal, .. } = settings;
+async fn serve<S: Service>(file: NodeFile<S>, probe: impl Probe<S>) -> Failure {
+    let data = file.own_data();
+    let NodeFile { placement, data: addresses, journal, settings, config } = file;
     let runtime = TokioRuntime::new(&journal);
     let listener = match runtime.listen(data).await {
         Ok(listener) => listener,
         Err(error) => return Failure::failed(format!("cannot listen on data = {data}: {error}")),
     };
-    let (shell, handle) = Shell::<RolloutNode, _, _>::new(runtime.clone(), node.clone(), placement, probe);
-    let router = router_with(&runtime, &node, handle, data_plane);
-    tokio::spawn(http::serve(runtime, listener, router));
+    let (shell, handle) = Shell::<S, _, _>::new(runtime.clone(), config.clone(), placement, probe);
+    let routes = router(&runtime, &config, &settings, handle.with_addresses(addresses));
+    tokio::spawn(http::serve(runtime, listener, routes));
     let error = match shell.run().await {
         Ok(never) => match never {},
         Err(error) => error,
@@ -145,7 +140,7 @@ async fn serve(settings: Settings, probe: impl Probe<RolloutNode>) -> Failure {
 }
 
 /// Waits for SIGINT or SIGTERM, and names it.
-pub(crate) async fn stop_signal() -> &'static str {
+pub async fn stop_signal() -> &'static str {
     let listen = |kind| signal(kind).expect("a signal handler can be installed");
     let (mut interrupt, mut terminate) = (listen(SignalKind::interrupt()), listen(SignalKind::terminate()));
     tokio::select! {
@@ -172,39 +167,37 @@ async fn orphaned(watch: bool) {
 
 /// Says what the node does: one line with the time since the start for each fact.
 #[derive(Clone)]
-struct Log {
+struct Log<S: Service> {
     began: Instant,
-    settings: Settings,
+    file: NodeFile<S>,
 }
 
-impl Log {
+impl<S: Service> Log<S> {
     fn line(&self, what: impl std::fmt::Display) {
         output::note(format_args!("{} {what}", elapsed(self.began.elapsed())));
     }
 
-    fn facts(&self, effects: &[Effect<RolloutNode>]) -> ControlFlow<()> {
+    fn facts(&self, effects: &[Effect<S>]) -> ControlFlow<()> {
         for effect in effects {
             if let Effect::Observe(fact) = effect {
-                self.line(<RolloutNode>::tell(Word::Fact(fact)));
+                self.line(S::tell(Word::Fact(fact)));
             }
         }
         ControlFlow::Continue(())
     }
 }
 
-impl Probe<RolloutNode> for Log {
+impl<S: Service> Probe<S> for Log<S> {
     fn booted(
         &self,
-        recovered: &Recovered<Record>,
-        _host: &Host<RolloutNode>,
-        effects: &[Effect<RolloutNode>],
+        recovered: &Recovered<S::Record>,
+        _host: &Host<S>,
+        effects: &[Effect<S>],
     ) -> ControlFlow<()> {
-        let Settings { placement, data, journal, role, .. } = &self.settings;
-        let (me, control, journal) = (placement.me, placement.control, journal.display());
-        let role = match role {
-            Role::Coordinator => "coordinator",
-            Role::Participant => "participant",
-        };
+        let file = &self.file;
+        let (me, control, data, journal) =
+            (file.me(), file.placement.control, file.own_data(), file.journal.display());
+        let role = S::role(&file.config).map_or(String::new(), |role| format!(" {role}"));
         let records = recovered.records.len();
         let records = format!("{records} record{} recovered", if records == 1 { "" } else { "s" });
         let cut = recovered.torn.map_or(String::new(), |Torn { line, bytes, zeros }| {
@@ -217,21 +210,16 @@ impl Probe<RolloutNode> for Log {
             format!("; cut a torn tail of {bytes} bytes at line {line}, {told}")
         });
         output::line(format_args!(
-            "{me} {role}  control {control}  data http://{data}  journal {journal}: {records}{cut}"
+            "{me}{role}  control {control}  data http://{data}  journal {journal}: {records}{cut}"
         ));
         self.facts(effects)
     }
 
-    fn stepped(&self, _host: &Host<RolloutNode>, effects: &[Effect<RolloutNode>]) -> ControlFlow<()> {
+    fn stepped(&self, _host: &Host<S>, effects: &[Effect<S>]) -> ControlFlow<()> {
         self.facts(effects)
     }
 
-    fn synced(
-        &self,
-        _upto: u64,
-        _host: &Host<RolloutNode>,
-        effects: &[Effect<RolloutNode>],
-    ) -> ControlFlow<()> {
+    fn synced(&self, _upto: u64, _host: &Host<S>, effects: &[Effect<S>]) -> ControlFlow<()> {
         self.facts(effects)
     }
 

@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::path::Path;
 
-use coalmine_real::paste;
+use crate::paste;
 
 /// As it was called; or through cargo, if cargo has started it.
 pub fn of_this_process() -> String {

@@ -7,12 +7,12 @@ use super::orbit::Orbits;
 use crate::spec::system::System;
 
 /// Those who do the work: the first in the caller's thread, the others in threads of their own.
-pub struct Crew<S: System> {
+pub struct WorkerPool<S: System> {
     pub workers: Vec<Worker<S>>,
     threads: Option<ThreadPool>,
 }
 
-impl<S: System> Crew<S> {
+impl<S: System> WorkerPool<S> {
     pub fn new(size: usize, orbits: impl Fn() -> Option<Orbits<S>>) -> Self {
         let threads = ThreadPoolBuilder::new().num_threads(size.max(2) - 1).build();
         let threads = if size > 1 { threads.ok() } else { None };

@@ -1,0 +1,74 @@
+//! What a protocol says to become a program: all that nobody else can know.
+
+use std::fmt::Debug;
+use std::net::SocketAddr;
+
+use axum::Router;
+use coalmine_core::node::NodeId;
+use serde::de::DeserializeOwned;
+
+use crate::face::Face;
+use crate::runtime::Runtime;
+use crate::shell::{Handle, Placement};
+
+/// A node that can be run as a program.
+pub trait Service: Face {
+    /// The name of the program.
+    const NAME: &'static str;
+    /// The scenario or model whose invariants its recordings are held against.
+    const PROTOCOL: &'static str = Self::NAME;
+    /// The program's version, which its recordings name: mostly `env!("CARGO_PKG_VERSION")`.
+    const VERSION: &'static str = "";
+    /// How cargo starts the program, if a workspace has an alias for it.
+    const ALIAS: Option<&'static str> = None;
+    /// What a node's file holds beside the [common part](super::config), such as a struct with a default for every field;
+    /// `()` if nothing. Keys that nobody has are refused in any case.
+    type Settings: DeserializeOwned + Clone + Debug + Send + Sync + 'static;
+    /// What `up` writes into the files besides the common part. Default nothing.
+    const STARTER: Starter = Starter::NOTHING;
+
+    /// What the node is told. `Err` names the key that makes no sense, and why.
+    fn config(placement: &Placement, settings: &Self::Settings) -> Result<Self::Config, String>;
+
+    /// What the node serves besides its [health](super::health), at other paths. Default its [`Face`].
+    fn routes<R: Runtime>(
+        runtime: &R,
+        config: &Self::Config,
+        _settings: &Self::Settings,
+        handle: Handle<Self>,
+    ) -> Router {
+        Self::router(runtime, config, handle)
+    }
+
+    /// Whether the node, which has recovered its journal, can do its work; `Err` says what it waits for. Default yes.
+    fn ready(_view: Option<&Self::View>) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// What this node is among the others, if they differ: a word for logs and tables.
+    fn role(_config: &Self::Config) -> Option<&'static str> {
+        None
+    }
+
+    /// What to try once `up` has started these nodes, by what they are told and where they take HTTP: a command and its
+    /// options a line, to be put behind the program's name. `dir` is an option that leads to the cluster's folder.
+    fn to_try(_cluster: &[(&Self::Config, SocketAddr)], dir: &str) -> Vec<String> {
+        vec![format!("status{dir}"), format!("ask REQUEST{dir}")]
+    }
+}
+
+/// What a service adds to the files that `up` writes, as TOML.
+#[derive(Clone, Copy, Debug)]
+pub struct Starter {
+    /// Keys of each node, at the head of its own file and in its entry among the peers of others.
+    pub member: fn(NodeId) -> &'static str,
+    /// Keys of the file itself.
+    pub keys: &'static str,
+    /// Tables, and comments at the end.
+    pub tables: &'static str,
+}
+
+impl Starter {
+    /// Nothing at all.
+    pub const NOTHING: Self = Self { member: |_| "", keys: "", tables: "" };
+}

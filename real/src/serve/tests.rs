@@ -1,0 +1,189 @@
+//! A service of a few lines, and its file.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use coalmine_core::node::{Context, Event, Node, NodeId, RequestId};
+use serde::{Deserialize, Serialize};
+
+use super::Service;
+use super::config::{NodeFile, Syntax};
+use crate::face::Face;
+use crate::shell::Placement;
+
+/// A node that greets, if it is the first of its cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Greeter(u64);
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Config {
+    me: NodeId,
+    first: NodeId,
+    word: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub(super) enum Reply {
+    Greeting { count: u64 },
+    Elsewhere(NodeId),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub(super) enum Request {
+    Greet,
+    Shout { times: u64 },
+}
+
+impl Node for Greeter {
+    type Config = Config;
+    type Message = ();
+    type Timer = ();
+    type Record = RequestId;
+    type Request = Request;
+    type Reply = Reply;
+    type View = u64;
+    type Fact = ();
+
+    fn start(_: &Config, disk: &[RequestId], cx: &mut Context<'_, Self>) -> Self {
+        cx.publish(disk.len() as u64);
+        Self(disk.len() as u64)
+    }
+
+    fn on(&mut self, config: &Config, event: Event<Self>, cx: &mut Context<'_, Self>) {
+        let Event::Request { id, .. } = event else { return };
+        if config.me != config.first {
+            return cx.reply(id, Reply::Elsewhere(config.first));
+        }
+        self.0 += 1;
+        cx.append(id);
+        cx.publish(self.0);
+        cx.reply(id, Reply::Greeting { count: self.0 });
+    }
+}
+
+impl Face for Greeter {
+    fn instead(reply: &Reply) -> Option<NodeId> {
+        match reply {
+            Reply::Elsewhere(first) => Some(*first),
+            Reply::Greeting { .. } => None,
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default)]
+pub(super) struct Settings {
+    word: String,
+    tables: Tables,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { word: "hello".into(), tables: Tables::default() }
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Tables {
+    legs: u32,
+}
+
+impl Service for Greeter {
+    const NAME: &'static str = "greeter";
+    type Settings = Settings;
+
+    fn config(placement: &Placement, settings: &Settings) -> Result<Config, String> {
+        if settings.word.is_empty() {
+            return Err("word: a greeting has one".into());
+        }
+        Ok(Config { me: placement.me, first: placement.members()[0], word: settings.word.clone() })
+    }
+
+    fn ready(view: Option<&u64>) -> Result<(), String> {
+        if view == Some(&0) { Err("nobody has come yet".into()) } else { Ok(()) }
+    }
+}
+
+const FILE: &str = r#"
+id = 2
+control = "127.0.0.1:60002"
+data = "127.0.0.1:50052"
+journal_dir = "journal"
+word = "hi"
+[tables]
+legs = 4
+[[peers]]
+id = 1
+control = "127.0.0.1:60001"
+data = "127.0.0.1:50051"
+"#;
+
+fn parse(text: &str) -> Result<NodeFile<Greeter>, String> {
+    NodeFile::parse(text, Syntax::Toml, Path::new("n/node.toml")).map_err(|why| why.to_string())
+}
+
+#[test]
+fn a_file_has_a_common_part_and_one_of_the_services_own() {
+    let node = parse(FILE).expect("valid");
+    assert_eq!(node.settings, Settings { word: "hi".into(), tables: Tables { legs: 4 } });
+    assert_eq!(node.config, Config { me: NodeId(2), first: NodeId(1), word: "hi".into() });
+    assert_eq!(node.journal, Path::new("n/journal/node-2.journal"));
+    assert_eq!(node.own_data(), SocketAddr::from(([127, 0, 0, 1], 50_052)));
+    let value: serde_json::Value = toml::from_str(FILE).expect("valid");
+    let json = NodeFile::<Greeter>::parse(&value.to_string(), Syntax::Json, Path::new("n/node.json"));
+    assert_eq!(json.expect("valid").config, node.config);
+    // A byte order mark and other line ends change nothing.
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("node.toml");
+    std::fs::write(&file, format!("\u{feff}{}", FILE.replace('\n', "\r\n"))).expect("written");
+    assert_eq!(NodeFile::<Greeter>::load(&file).expect("valid").settings, node.settings);
+}
+
+/// Nothing in the toy's settings refuses what it does not know: that is the library's part.
+#[test]
+fn each_mistake_is_named_with_its_file_and_its_key_or_line() {
+    let mistakes = [
+        ("id = 2", "id = 2\nspeed = 9", "line 3: unknown field `speed`, expected one of `id`, `control`"),
+        ("word", "wrod", "line 6: unknown field `wrod`"),
+        ("legs", "arms", "line 8: unknown field `arms`"),
+        ("id = 1", "id = 1\nrole = \"boss\"", "line 11: unknown field `role`"),
+        ("word = \"hi\"", "word = 5", "line 6: invalid type: integer `5`"),
+        ("word = \"hi\"", "word = \"\"", "word: a greeting has one"),
+        ("id = 2\n", "", "line 1: missing field `id`"),
+        ("127.0.0.1:60002", "localhost", "line 3: invalid socket address"),
+        ("id = 1", "id = 2", "peers[0].id: 2 is id already"),
+        ("127.0.0.1:50051", "127.0.0.1:60002", "peers[0].data: 127.0.0.1:60002 is control already"),
+        ("127.0.0.1:60002", "127.0.0.1:0", "control: a port must be given"),
+        ("127.0.0.1:60001", "0.0.0.0:60001", "peers[0].control: 0.0.0.0:60001 is not a loopback address"),
+        ("[tables]", "[tables", "line 7: "),
+    ];
+    for (right, wrong, expected) in mistakes {
+        assert!(FILE.contains(right), "{right}");
+        let said = parse(&FILE.replacen(right, wrong, 1)).expect_err(wrong);
+        assert!(said.starts_with(&format!("n/node.toml: {expected}")), "{wrong}: {said}");
+        assert!(!said.contains('\n'), "not one line: {said}");
+    }
+    let remote =
+        FILE.replace("127.0.0.1:60001", "10.0.0.1:60001").replace("word", "allow_remote = true\nword");
+    assert!(parse(&remote).is_ok());
+    let json = r#"{"id": 1, "control": "127.0.0.1:1", "data": "127.0.0.1:2", "journal_dir": "", "speed": 9}"#;
+    let said = NodeFile::<Greeter>::parse(json, Syntax::Json, Path::new("node.json")).expect_err("speed");
+    assert!(said.to_string().starts_with("node.json: line 1: speed: unknown field `speed`"), "{said}");
+}
+
+#[test]
+fn what_up_writes_can_be_read() {
+    let node = NodeFile::<Greeter>::starter(2, 3);
+    assert_eq!(node.placement.members(), [1, 2, 3].map(NodeId));
+    assert_eq!(node.config.word, "hello");
+}
+
+#[test]
+fn a_request_is_json_or_a_word() {
+    let read = super::ask::read_request::<Greeter>;
+    assert_eq!(read("Greet"), Ok(Request::Greet));
+    assert_eq!(read("\"Greet\""), Ok(Request::Greet));
+    assert_eq!(read(r#"{"Shout": {"times": 2}}"#), Ok(Request::Shout { times: 2 }));
+    assert!(read("Whisper").is_err_and(|why| why.contains("unknown variant `Whisper`")));
+}
