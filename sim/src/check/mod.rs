@@ -1,4 +1,4 @@
-//! The model checker: explores every interleaving of a [`World`] within [`Limits`], and says what that
+//! The model checker: explores every interleaving of a [`World`](crate::world::World) within [`Limits`], and says what that
 //! proves.
 //!
 //! Two engines explore the same [`Rules`]: our own (`explorer`), which is fast, and stateright's, to which a

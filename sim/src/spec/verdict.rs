@@ -244,8 +244,8 @@ pub const NEVER_PANICS: &str = "never-panics";
 /// So rounds repeat where no choice leads out of a set of states, and everything must have converged in each of them,
 /// whichever such set the choices lead to.
 ///
-/// A run that goes on changing for ever is given up after [so many rounds](super::CheckOptions::settle_rounds), or if
-/// it needs too much memory. Then it is [not known](super::Verdict::Unknown) whether the system settles, and the check
+/// A run that goes on changing for ever is given up after [so many rounds](crate::check::CheckOptions::settle_rounds), or if
+/// it needs too much memory. Then it is [not known](crate::check::Verdict::Unknown) whether the system settles, and the check
 /// is no proof. (Where nodes choose, that is also the most rounds that are tried from one state, of those of which it
 /// is not yet known that they settle.)
 ///
