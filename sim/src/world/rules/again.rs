@@ -2,7 +2,7 @@
 //! taken. All that a search says rests on that, most of all that it runs each step once and looks it up from then on.
 //!
 //! So some steps are taken twice, and what came of them is compared: the first [`FIRST`] runs of a node, then each
-//! [`EACH`]th. That is a spot check, which costs next to nothing; a node that differs rarely may pass it. Whatever is
+//! [`EACH`]th. That is a spot check: a node that differs rarely may pass it. Whatever is
 //! found besides is walked again before it is told. And where a node chooses, it must be asked the same by each script
 //! up to where the scripts part, which is looked at always.
 //!
