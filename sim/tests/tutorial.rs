@@ -103,7 +103,16 @@ impl Crate {
         let profile = if folder == "debug" { "dev" } else { folder };
         let mut build = Command::new(env!("CARGO"));
         // The features are those of all packages together, as `cargo test` has them: others would build all anew.
-        build.args(["build", "--quiet", "--offline", "--workspace", "--profile", profile, "--example", example]);
+        build.args([
+            "build",
+            "--quiet",
+            "--offline",
+            "--workspace",
+            "--profile",
+            profile,
+            "--example",
+            example,
+        ]);
         assert!(build.current_dir(MANIFEST).status().expect("cargo runs").success(), "{example} is built");
         let program = self.root.join("target/debug/tickets");
         let _ = fs::remove_file(&program);
