@@ -6,9 +6,9 @@ use axum::http::Response;
 use coalmine_core::host::Host;
 use coalmine_core::node::{Effect, Event, RequestId};
 use coalmine_core::rollout::RolloutNode;
-use coalmine_core::rollout::config::{Config};
-use coalmine_core::rollout::health::{Health};
-use coalmine_core::rollout::gates::{NoEvidence};
+use coalmine_core::rollout::config::Config;
+use coalmine_core::rollout::gates::NoEvidence;
+use coalmine_core::rollout::health::Health;
 use coalmine_core::rollout::message::{Reply, Request};
 use coalmine_real::face::{Face, parse_request_name, request_name};
 use coalmine_real::rollout::wire::{

@@ -9,9 +9,9 @@ use coalmine_core::host::Host;
 use coalmine_core::node::{Effect, Event};
 use coalmine_core::observation::{History, Observation, Observed};
 use coalmine_core::rollout::RolloutNode;
-use coalmine_core::rollout::config::{Config};
-use coalmine_core::rollout::gates::{NoEvidence};
+use coalmine_core::rollout::config::Config;
 use coalmine_core::rollout::durable::Durable;
+use coalmine_core::rollout::gates::NoEvidence;
 use coalmine_core::rollout::invariants::{Ledger, monotonic, promises};
 use coalmine_core::rollout::message::Record;
 
