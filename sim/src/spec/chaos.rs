@@ -13,7 +13,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::spec::faults::{Fault, Shape};
 use crate::spec::plan::{Draw, Links, Plan, PlanStep, STEADY_MS, What, When};
-use crate::spec::system::{NodeOf, System};
+use crate::spec::system::{NodeOf, System, member_ids};
 use crate::spec::variants;
 
 /// All that [a system's clients ask](System::operations), each at some time, under every kind of fault. It fits
@@ -50,7 +50,7 @@ impl Chaos {
     /// the names of their variants.
     pub fn of<S: System>(system: &S) -> Self {
         Self {
-            nodes: system.members().into_iter().map(|(id, _)| id).collect(),
+            nodes: member_ids(system),
             messages: variants::of::<<NodeOf<S> as Node>::Message>(),
             records: variants::of::<<NodeOf<S> as Node>::Record>(),
             wipes: Vec::new(),

@@ -9,7 +9,7 @@ use std::ops::RangeInclusive;
 use coalmine_core::codec::round_trip;
 use coalmine_core::node::{Data, NodeId, RequestId};
 
-use crate::spec::system::{NodeOf, Operation, System, invariants_of};
+use crate::spec::system::{NodeOf, Operation, System, invariants_of, member_ids};
 use crate::spec::verdict::{NEVER_PANICS, SETTLES};
 
 /// What members may be called: a number is half of an address of the simulated network.
@@ -34,7 +34,7 @@ pub fn system<S: System>(system: &S) -> Result<Vec<NodeId>, String> {
 
 /// The members of a system, if there are some and each has a name of its own; `Err` names what is wrong.
 pub fn members<S: System>(system: &S) -> Result<Vec<NodeId>, String> {
-    let members: Vec<_> = system.members().into_iter().map(|(id, _)| id).collect();
+    let members = member_ids(system);
     if members.is_empty() {
         return Err("members: this system has none".into());
     }

@@ -198,6 +198,11 @@ pub fn planted<S: System>(system: S, mistake: Option<MistakeName>) -> Result<S, 
     })
 }
 
+/// Who the members are.
+pub fn member_ids<S: System>(system: &S) -> Vec<NodeId> {
+    system.members().into_iter().map(|(id, _)| id).collect()
+}
+
 /// All that must hold at every moment: what the system says, and that nobody [tells too early](told::write_ahead).
 pub fn invariants_of<S: System>(system: &S) -> Vec<Invariant<S::Node, S::History>> {
     let mut invariants = system.invariants();

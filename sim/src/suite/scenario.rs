@@ -1,0 +1,317 @@
+//! Scenarios of any systems, side by side; also among nodes that make a mistake on purpose.
+
+use std::path::PathBuf;
+
+use coalmine_core::node::Event;
+use coalmine_real::face::Face;
+
+use super::outcome::{FileOutcome, Outcome, without_story};
+use crate::engine::report::{RunOptions, RunReport};
+use crate::files::capsule::{Capsule, File};
+use crate::panics::catch;
+use crate::shrink::{self, Shrinking, Ways};
+use crate::spec::mistake::MistakeName;
+use crate::spec::plan::Plan;
+use crate::spec::scenario::Scenario;
+use crate::spec::system::{Mistake, NodeOf, System, member_ids};
+use crate::spec::verdict::{Engine, Expected, Verdict};
+use crate::trace::html::{self, Page};
+use crate::trace::text::{self, Style};
+use crate::verify::{self, Verified};
+
+/// A scenario of some system.
+pub trait AnyScenario: Send + Sync {
+    /// Its name.
+    fn name(&self) -> &'static str;
+    /// One sentence.
+    fn about(&self) -> &'static str;
+    /// Runs a seed; with `story` the outcome tells what happened.
+    fn run(&self, engine: Engine, seed: u64, story: bool) -> Outcome;
+    /// Runs a seed, and keeps all that happens.
+    fn run_with_steps(&self, engine: Engine, seed: u64) -> (Outcome, Steps);
+    /// The plan that a seed draws, as a file to be read, edited and run. `Err` says why there is none.
+    fn plan(&self, engine: Engine, seed: u64) -> Result<String, String>;
+    /// Runs a plan or a capsule, in the engine it names if no other is asked for. `Err` names what is wrong with the file, and where.
+    fn run_file(&self, file: File, engine: Option<Engine>, story: bool) -> Result<FileOutcome, String>;
+    /// Makes the plan of a seed that fails as small as it can be. `None` if the seed passes, or cannot be run.
+    fn shrink(&self, engine: Engine, seed: u64, go_on: &mut dyn FnMut(Shrinking) -> bool) -> Option<Shrunk>;
+    /// The mistakes that its system can make on purpose.
+    fn mistakes(&self) -> Vec<Mistake> {
+        Vec::new()
+    }
+    /// The same scenario among nodes that make the mistake of this name, if they can.
+    fn with_mistake(&self, _name: &str) -> Option<Box<dyn AnyScenario>> {
+        None
+    }
+    /// Executes the recordings of such a system again, with a page if one is wanted. `Err` names the file that
+    /// cannot be read, and where.
+    fn verify(&self, files: &[PathBuf], page: bool) -> Result<Verified, String>;
+}
+
+/// All that happened in a run, a line each: put into words once somebody asks.
+pub type Steps = Box<dyn Fn() -> Vec<String> + Send>;
+
+/// A seed that fails, made small.
+#[derive(Clone, Debug)]
+pub struct Shrunk {
+    /// The capsule, as TOML.
+    pub capsule: String,
+    /// The verdict that it keeps.
+    pub expected: Expected,
+    /// How many steps the plan of the seed has.
+    pub steps_before: usize,
+    /// Where the search ended.
+    pub at: Shrinking,
+}
+
+impl<S: System> AnyScenario for Scenario<S>
+where
+    NodeOf<S>: Face,
+{
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn about(&self) -> &'static str {
+        self.about
+    }
+
+    fn run(&self, engine: Engine, seed: u64, story: bool) -> Outcome {
+        Drawing::of(self).run(engine, seed, story)
+    }
+
+    fn run_with_steps(&self, engine: Engine, seed: u64) -> (Outcome, Steps) {
+        Drawing::of(self).run_with_steps(engine, seed)
+    }
+
+    fn plan(&self, engine: Engine, seed: u64) -> Result<String, String> {
+        Drawing::of(self).plan(engine, seed)
+    }
+
+    fn run_file(&self, file: File, engine: Option<Engine>, story: bool) -> Result<FileOutcome, String> {
+        let path = file.path().to_owned();
+        let capsule: Capsule<NodeOf<S>> = file.parse()?;
+        self.check(&capsule.plan).map_err(|why| format!("{path}: {why}"))?;
+        let engine = engine.unwrap_or(capsule.engine);
+        let outcome = run_plan(self, engine, &capsule.plan, capsule.seed, story);
+        let tell = |&step: &usize| format!("plan.steps[{step}] ({})", capsule.plan.steps[step].tell());
+        let unused = outcome.unused_steps.iter().flatten().map(tell).collect();
+        Ok(FileOutcome { outcome, engine, seed: Some(capsule.seed), unused, expected: capsule.expected })
+    }
+
+    fn shrink(&self, engine: Engine, seed: u64, go_on: &mut dyn FnMut(Shrinking) -> bool) -> Option<Shrunk> {
+        Drawing::of(self).shrink(engine, seed, go_on)
+    }
+
+    fn mistakes(&self) -> Vec<Mistake> {
+        catch(|| (self.system)().mistakes()).unwrap_or_default()
+    }
+
+    fn with_mistake(&self, name: &str) -> Option<Box<dyn AnyScenario>> {
+        planted(self, name)
+    }
+
+    fn verify(&self, files: &[PathBuf], page: bool) -> Result<Verified, String> {
+        verify::verify(&(self.system)(), self.name, self.about, files, page)
+    }
+}
+
+/// Draws plans of seeds for nodes that make a mistake, or none.
+struct Drawing<'a, S: System> {
+    scenario: &'a Scenario<S>,
+    mistake: Option<MistakeName>,
+}
+
+impl<'a, S: System> Drawing<'a, S>
+where
+    NodeOf<S>: Face,
+{
+    fn of(scenario: &'a Scenario<S>) -> Self {
+        Self { scenario, mistake: None }
+    }
+
+    fn draw(&self, seed: u64) -> Result<Plan<NodeOf<S>>, String> {
+        let plan = self.scenario.draw(seed)?;
+        Ok(Plan { mistake: self.mistake, ..plan })
+    }
+
+    fn run(&self, engine: Engine, seed: u64, story: bool) -> Outcome {
+        match self.draw(seed) {
+            Ok(plan) => run_plan(self.scenario, engine, &plan, seed, story),
+            Err(why) => without_story(RunReport::<NodeOf<S>>::refused(why), None),
+        }
+    }
+
+    fn run_with_steps(&self, engine: Engine, seed: u64) -> (Outcome, Steps) {
+        let options = RunOptions { keep_trace: true, ..RunOptions::of(seed) };
+        let plan = self.draw(seed);
+        let mut report = match &plan {
+            Ok(plan) => self.scenario.run_plan(engine, plan, options),
+            Err(why) => RunReport::refused(why.clone()),
+        };
+        let trace = report.trace.take().unwrap_or_default();
+        let steps = move || trace.iter().map(|entry| format!("{:?} {:?}", entry.at, entry.what)).collect();
+        (without_story(report, plan.as_ref().ok()), Box::new(steps))
+    }
+
+    fn plan(&self, engine: Engine, seed: u64) -> Result<String, String> {
+        let plan = self.draw(seed)?;
+        let expected = Expected { verdict: "passed".into(), ..Expected::default() };
+        let (about, scenario) = (String::new(), self.scenario.name.into());
+        Ok(Capsule { about, scenario, engine, seed, expected, plan }.to_toml())
+    }
+
+    fn shrink(&self, engine: Engine, seed: u64, go_on: &mut dyn FnMut(Shrinking) -> bool) -> Option<Shrunk> {
+        let plan = self.draw(seed).ok()?;
+        let steps_before = plan.steps.len();
+        let first = run_plan(self.scenario, engine, &plan, seed, false);
+        if matches!(first.verdict, Verdict::Passed | Verdict::Refused { .. }) {
+            return None;
+        }
+        let expected = Expected::of(&first.verdict);
+        let run = |plan: &Plan<_>, seed: u64| {
+            let options = RunOptions::of(seed);
+            Expected::of(&self.scenario.run_plan(engine, plan, options).verdict)
+        };
+        let system = (self.scenario.system)();
+        let without_last = |plan: &Plan<_>| {
+            let members = self.scenario.system_of(plan).ok()?.members();
+            let ((last, _), rest) = members.split_last()?;
+            let mut plan = Plan { members: Some(u32::try_from(rest.len()).ok()?), ..plan.without(*last) };
+            let smaller = self.scenario.system_of(&plan).ok().filter(|_| !rest.is_empty())?;
+            let members = member_ids(&smaller);
+            // Among fewer members a step may do nothing any more.
+            plan.steps =
+                plan.steps.iter().filter(|it| plan.check_step(it, &members).is_ok()).cloned().collect();
+            plan.check(&members).is_ok().then_some(plan)
+        };
+        let simpler_requests = |request: &_| system.simpler_requests(request);
+        let ways = Ways { without_last: &without_last, simpler_requests: &simpler_requests };
+        let ((plan, own), at) = shrink::shrink((plan, seed), &expected, &ways, run, go_on);
+        let about = format!("Shrunk from seed {seed} of {}: {}", self.scenario.name, first.verdict.tell());
+        let scenario = self.scenario.name.into();
+        let capsule = Capsule { about, scenario, engine, seed: own, expected: expected.clone(), plan };
+        Some(Shrunk { capsule: capsule.to_toml(), expected, steps_before, at })
+    }
+}
+
+fn run_plan<S: System>(
+    scenario: &Scenario<S>,
+    engine: Engine,
+    plan: &Plan<NodeOf<S>>,
+    seed: u64,
+    story: bool,
+) -> Outcome
+where
+    NodeOf<S>: Face,
+{
+    let options =
+        RunOptions { keep_trace: story, record: story.then_some(scenario.name), ..RunOptions::of(seed) };
+    let report = scenario.run_plan(engine, plan, options);
+    // Messages and timers without consequence are what every run is full of.
+    let boring = |event: &Event<NodeOf<S>>| matches!(event, Event::Timer(_) | Event::Message { .. });
+    let told = |style| report.trace.as_ref().map(|entries| text::story(entries, boring, style));
+    Outcome {
+        story: told(Style::default()),
+        whole_story: told(Style { everything: true, in_turns: false }),
+        page: story.then(|| page(scenario, engine, plan, seed, &report)),
+        ..without_story(report, Some(plan))
+    }
+}
+
+/// A run to be shown.
+fn page<S: System>(
+    scenario: &Scenario<S>,
+    engine: Engine,
+    plan: &Plan<NodeOf<S>>,
+    seed: u64,
+    report: &RunReport<NodeOf<S>>,
+) -> Page {
+    let system = (scenario.system)();
+    let about = html::About {
+        title: scenario.name.into(),
+        subtitle: scenario.about.into(),
+        replay: None,
+        plan: Some(plan),
+        details: vec![
+            ("engine".into(), engine.to_string()),
+            ("seed".into(), seed.to_string()),
+            ("events".into(), report.events.to_string()),
+            ("simulated".into(), format!("{:.3} s", report.simulated.as_secs_f64())),
+            ("digest".into(), format!("{:016x}", report.digest)),
+        ],
+        members: member_ids(&system),
+        verdict: &report.verdict,
+        is_periodic: &|timer| system.is_periodic(timer),
+    };
+    html::of_trace(about, report.trace.as_deref().unwrap_or_default())
+}
+
+/// A scenario whose nodes make a mistake.
+struct PlantedScenario<S: System> {
+    inner: Scenario<S>,
+    mistake: MistakeName,
+}
+
+/// A scenario with this mistake, if its system can make it.
+fn planted<S: System>(scenario: &Scenario<S>, name: &str) -> Option<Box<dyn AnyScenario>>
+where
+    NodeOf<S>: Face,
+{
+    (scenario.system)().with_mistake(name)?;
+    let Scenario { name: of, about, system, plan, expect } = *scenario;
+    let inner = Scenario { name: of, about, system, plan, expect };
+    Some(Box::new(PlantedScenario { inner, mistake: name.try_into().ok()? }))
+}
+
+impl<S: System> PlantedScenario<S> {
+    fn drawing(&self) -> Drawing<'_, S> {
+        Drawing { scenario: &self.inner, mistake: Some(self.mistake) }
+    }
+}
+
+impl<S: System> AnyScenario for PlantedScenario<S>
+where
+    NodeOf<S>: Face,
+{
+    fn name(&self) -> &'static str {
+        self.inner.name
+    }
+
+    fn about(&self) -> &'static str {
+        self.inner.about
+    }
+
+    fn run(&self, engine: Engine, seed: u64, story: bool) -> Outcome {
+        self.drawing().run(engine, seed, story)
+    }
+
+    fn run_with_steps(&self, engine: Engine, seed: u64) -> (Outcome, Steps) {
+        self.drawing().run_with_steps(engine, seed)
+    }
+
+    fn plan(&self, engine: Engine, seed: u64) -> Result<String, String> {
+        self.drawing().plan(engine, seed)
+    }
+
+    /// The file says itself which mistake is made.
+    fn run_file(&self, file: File, engine: Option<Engine>, story: bool) -> Result<FileOutcome, String> {
+        self.inner.run_file(file, engine, story)
+    }
+
+    fn shrink(&self, engine: Engine, seed: u64, go_on: &mut dyn FnMut(Shrinking) -> bool) -> Option<Shrunk> {
+        self.drawing().shrink(engine, seed, go_on)
+    }
+
+    fn mistakes(&self) -> Vec<Mistake> {
+        self.inner.mistakes()
+    }
+
+    fn with_mistake(&self, name: &str) -> Option<Box<dyn AnyScenario>> {
+        self.inner.with_mistake(name)
+    }
+
+    fn verify(&self, files: &[PathBuf], page: bool) -> Result<Verified, String> {
+        self.inner.verify(files, page)
+    }
+}
