@@ -6,6 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::purity::sources;
+
 /// The layers of a crate, the lowest first. A layer is a folder, or a file without its ending; those of one line know
 /// nothing of each other.
 struct Layers {
@@ -69,20 +71,9 @@ impl Layers {
     /// The files by the path of their module.
     fn modules(&self) -> BTreeMap<Vec<String>, PathBuf> {
         let root = self.root();
-        let mut files = Vec::new();
-        let mut folders = vec![root.clone()];
-        while let Some(folder) = folders.pop() {
-            for entry in fs::read_dir(&folder).expect("a folder of sources") {
-                let path = entry.expect("it can be read").path();
-                match path.is_dir() {
-                    true => folders.push(path),
-                    // What only tests need is not part of a layer.
-                    false if path.ends_with("tests.rs") => {}
-                    false if path.extension().is_some_and(|it| it == "rs") => files.push(path),
-                    false => {}
-                }
-            }
-        }
+        let mut files = sources(&root);
+        // What only tests need is not part of a layer.
+        files.retain(|path| !path.ends_with("tests.rs"));
         let module = |path: PathBuf| {
             let within = path.strip_prefix(&root).expect("it is below").with_extension("");
             let mut names: Vec<_> = within.iter().map(|name| name.to_string_lossy().into_owned()).collect();

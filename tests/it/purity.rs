@@ -156,16 +156,19 @@ fn core_never_says_these_words() {
 }
 
 pub fn sources(folder: &Path) -> Vec<PathBuf> {
-    let mut files = Vec::new();
+    let mut files = files(folder);
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "rs"));
+    files
+}
+
+/// All files in a folder and below it.
+pub fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut all = Vec::new();
     for entry in std::fs::read_dir(folder).expect("a readable folder") {
         let path = entry.expect("a readable entry").path();
-        if path.is_dir() {
-            files.extend(sources(&path));
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            files.push(path);
-        }
+        if path.is_dir() { all.extend(files(&path)) } else { all.push(path) }
     }
-    files
+    all
 }
 
 /// What may be said all the same: where, what, and why no run depends on it.

@@ -4,6 +4,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::purity::files;
+
 /// Words of the protocols that there are, in small letters.
 const WORDS: [&str; 8] = [
     "rollout",
@@ -19,17 +21,6 @@ const WORDS: [&str; 8] = [
 /// Files of `core/src` that are a protocol.
 const PROTOCOLS: [&str; 2] = ["counter.rs", "twophase.rs"];
 
-fn files(folder: &Path, deep: bool, all: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).expect("a folder of the project") {
-        let path = entry.expect("readable").path();
-        if !path.is_dir() {
-            all.push(path);
-        } else if deep {
-            files(&path, deep, all);
-        }
-    }
-}
-
 /// Whether a line may have such a word: it declares a protocol's module, or says what something was called once.
 fn is_allowed(word: &str, line: &str) -> bool {
     line.trim() == format!("pub mod {word};")
@@ -39,10 +30,10 @@ fn is_allowed(word: &str, line: &str) -> bool {
 #[test]
 fn the_harness_knows_no_word_of_a_protocol() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
-    let mut all = Vec::new();
-    files(&root.join("sim/src"), true, &mut all);
+    let mut all = files(&root.join("sim/src"));
     assert!(all.len() > 100, "sim is here: {}", all.len());
-    files(&root.join("core/src"), false, &mut all);
+    let core = root.join("core/src");
+    all.extend(files(&core).into_iter().filter(|path| path.parent() == Some(&core)));
     let is_protocol =
         |path: &PathBuf| PROTOCOLS.iter().any(|name| path.ends_with(format!("core/src/{name}")));
     let mut found = Vec::new();

@@ -355,7 +355,7 @@ fn exit_code(report: &CheckReport, signals: Option<&Signals>) -> u8 {
 fn run_check(
     suite: &Suite,
     model: &dyn AnyModel,
-    args: crate::spec::limits::ModelArgs,
+    args: ModelArgs,
     mut options: CheckOptions,
     signals: Option<&Signals>,
 ) -> (CheckReport, Option<Explanation>) {

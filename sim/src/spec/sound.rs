@@ -23,7 +23,7 @@ pub fn system<S: System>(system: &S) -> Result<Vec<NodeId>, String> {
         serde_json::to_value(config)
             .map_err(|why| format!("members[{place}]: its configuration cannot be written as JSON: {why}"))?;
     }
-    let members = members(system)?;
+    let members = distinct(configs.into_iter().map(|(id, _)| id).collect())?;
     for id in &members {
         for (place, record) in system.first_disk(*id).iter().enumerate() {
             round_trip("the record", record).map_err(|why| format!("first_disk({id})[{place}]: {why}"))?;
@@ -34,7 +34,10 @@ pub fn system<S: System>(system: &S) -> Result<Vec<NodeId>, String> {
 
 /// The members of a system, if there are some and each has a name of its own; `Err` names what is wrong.
 pub fn members<S: System>(system: &S) -> Result<Vec<NodeId>, String> {
-    let members = member_ids(system);
+    distinct(member_ids(system))
+}
+
+fn distinct(members: Vec<NodeId>) -> Result<Vec<NodeId>, String> {
     if members.is_empty() {
         return Err("members: this system has none".into());
     }

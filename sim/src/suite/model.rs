@@ -124,7 +124,7 @@ impl<S: System> ModelDef<S> {
         let told: Vec<_> = path.iter().map(|action| rules.tell(action)).collect();
         let mut story = self.outcome(&rules, &about, &report, &rounds).story.unwrap_or_default();
         story.line(Tone::Broken, format_args!("       ✗ {}", report.verdict.tell()));
-        Ok(Explanation { invariant, story, capsule: capsule.to_toml(&told) })
+        Ok(Explanation { invariant, steps: path.len(), story, capsule: capsule.to_toml(&told) })
     }
 
     /// What came of walking a path of it.
@@ -237,6 +237,8 @@ pub trait AnyModel: Send + Sync {
 pub struct Explanation {
     /// Which invariant; or the verdict, if it is another.
     pub invariant: String,
+    /// How many steps lead there.
+    pub steps: usize,
     /// What happens, in words, and what is wrong at the end.
     pub story: Story,
     /// The way there, as a file: see [`crate::files::path`].

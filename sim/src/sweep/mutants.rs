@@ -148,7 +148,7 @@ fn checked(model: &dyn AnyModel, space: ModelArgs, options: &MutantOptions, stop
         found: verdict.is_some(),
         verdict,
         covered: report.unique_states as u64,
-        steps: found.map(|found| found.capsule.matches("[[steps]]").count()),
+        steps: found.map(|found| found.steps),
         wall_s: deadline.started.elapsed().as_secs_f64(),
     }
 }

@@ -214,13 +214,14 @@ impl Menus {
     /// The menu for a key, written anew if it is not remembered.
     pub fn get(&mut self, key: [u32; 3], write: impl FnOnce(&mut Vec<Choice>)) -> &[Choice] {
         let hash = |key: &[u32; 3]| key.mixed() >> 32;
-        let menu = self.entries.at(hash(&key));
+        let place = hash(&key);
+        let menu = self.entries.at(place);
         if menu.key != key {
             write(&mut menu.choices);
             menu.key = key;
             self.entries.wrote(|menu| (menu.key != Menu::NONE).then(|| hash(&menu.key)));
         }
-        &self.entries.peek(hash(&key)).choices
+        &self.entries.peek(place).choices
     }
 }
 

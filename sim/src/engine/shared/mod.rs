@@ -1,10 +1,4 @@
-//! What the two engines share. Both run the same plans, check the same invariants at the same points, write
-//! the same traces and end in the same verdicts; they differ in what is between the nodes:
-//!
-//! * [`madsim`](crate::engine::madsim): the production shell with its frames, journal lines and HTTP, on simulated
-//!   TCP. What is tested is what runs.
-//! * [`direct`](crate::engine::direct): the hosts are stepped directly from one heap of events. Many times
-//!   faster, for wide sweeps.
+//! What the two engines share.
 
 pub mod clients;
 pub mod clock;

@@ -20,7 +20,7 @@ use super::steps::{MOST_WAYS, Ran, tell_asked};
 use super::{Action, Rules, Step};
 use crate::panics::catch;
 use crate::spec::system::{NodeOf, System};
-use crate::trace::text::tell_effect;
+use crate::trace::text::{tell_effect, thousands};
 
 /// So many runs of nodes are all done twice.
 const FIRST: u64 = 1_000;
@@ -110,7 +110,7 @@ impl<S: System> Rules<S> {
 
     pub(super) fn goes_too_many_ways(&self, place: usize, step: &Step<NodeOf<S>>) {
         let step = self.tell_step(place, step, &[]);
-        let most = crate::trace::text::thousands(MOST_WAYS as u64);
+        let most = thousands(MOST_WAYS as u64);
         let why = format!(
             "{step}: one step that may go in more than {most} ways, by what is chosen in it and where it crashes; \
              each of them is tried, so let it choose among fewer"
@@ -120,7 +120,7 @@ impl<S: System> Rules<S> {
 
     /// Of all ways to boot a list is made, where stateright is to search.
     pub(super) fn boots_in_too_many_ways(&self) {
-        let most = crate::trace::text::thousands(MOST_WAYS as u64);
+        let most = thousands(MOST_WAYS as u64);
         let why = format!("there are more than {most} ways to boot: let the members choose among fewer");
         let _ = self.again.too_many.set(why);
     }

@@ -175,11 +175,13 @@ impl<S: System> Rules<S> {
             if chosen < n { chosen } else { 0 }
         };
         let reacted = catch(|| self.react(&mut slot, place, step, &mut choose, &mut effects));
-        let survives = || effects.iter().try_for_each(survives).map_err(Panic::without_place);
-        let reacted = reacted
-            .and_then(|()| catch(survives)?)
-            .and_then(|()| catch(|| self.first_told_early(&self.members[place].1, &disk_before, &effects)));
-        let early = reacted.unwrap_or_else(|panic| {
+        let judged = reacted.and_then(|()| {
+            catch(|| {
+                effects.iter().try_for_each(survives).map_err(Panic::without_place)?;
+                Ok(self.first_told_early(&self.members[place].1, &disk_before, &effects))
+            })?
+        });
+        let early = judged.unwrap_or_else(|panic| {
             effects.clear();
             slot.disk = disk_before.clone();
             slot.panicked(panic);
