@@ -6,17 +6,20 @@ mod panics;
 mod rest;
 mod wire;
 
+use std::time::Duration;
+
 use coalmine_core::node::{Context, Event, Node, NodeId, RequestId};
 use coalmine_core::observation::{Facts, Invariant, Observation};
 use coalmine_real::face::Face;
 use coalmine_sim::engine::report::{RunOptions, RunReport};
-use coalmine_sim::spec::plan::{Plan, What};
+use coalmine_sim::spec::faults::Fault;
+use coalmine_sim::spec::plan::{Plan, What, When};
 use coalmine_sim::spec::scenario::{Scenario, nothing_more};
 use coalmine_sim::spec::system::{Operation, System};
 use coalmine_sim::spec::verdict::Engine;
+use coalmine_sim::trace::story::Tone;
 use coalmine_sim::trace::text::{Style, story};
 use serde::{Deserialize, Serialize};
-use std::time::Duration;
 
 const ENGINES: [Engine; 2] = [Engine::Direct, Engine::Madsim];
 
@@ -175,4 +178,28 @@ fn run(engine: Engine, system: fn() -> Toys, plan: &Plan<Toy>) -> RunReport<Toy>
 fn told(report: &RunReport<Toy>) -> String {
     let entries = report.trace.as_ref().expect("the trace was kept");
     story(entries, |event| matches!(event, Event::Timer(())), Style::default()).to_string()
+}
+
+/// What broke and what the plan does stand out by what they are, and whoever reads a story need not know its words.
+#[test]
+fn a_line_of_a_story_has_the_tone_of_what_happened() {
+    let crash = What::Fault(Fault::Crash { node: NodeId(2), down_ms: Some(500) });
+    let plan = Plan::quiet([(100, ask(1))]).with(When::AtMs(1_000), crash);
+    for engine in ENGINES {
+        let report = run(engine, || toys(Habit::Plain), &plan);
+        let entries = report.trace.as_ref().expect("the trace was kept");
+        let story = story(entries, |event| matches!(event, Event::Timer(())), Style::default());
+        assert_eq!(story.toned_lines().count(), story.lines().count());
+        let of = |tone| {
+            let lines = story.toned_lines().filter(move |(it, _)| *it == tone);
+            lines.map(|(_, line)| line).collect::<Vec<_>>()
+        };
+        let [broken, staged, left_out] = [Tone::Broken, Tone::Staged, Tone::LeftOut].map(of);
+        assert!(matches!(broken[..], [line] if line.contains("n2  ✗ CRASHES")), "{broken:?}");
+        assert!(staged.iter().any(|line| line.contains("—— n2 crashes ——")), "{staged:?}");
+        assert!(staged.iter().all(|line| line.contains("——")), "{staged:?}");
+        assert!(!left_out.is_empty(), "{story}");
+        assert!(left_out.iter().all(|line| line.trim_start().starts_with('(')), "{left_out:?}");
+        assert!(of(Tone::Plain).iter().any(|line| line.contains("client → n1: c1/1 1")), "{story}");
+    }
 }
