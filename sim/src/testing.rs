@@ -14,6 +14,8 @@ use std::panic::Location;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
+use coalmine_real::paste;
+
 use crate::check::CheckOptions;
 use crate::files::capsule::File;
 use crate::spec::faults::Effect;
@@ -25,7 +27,6 @@ use crate::sweep::confirm::Unreplayed;
 use crate::sweep::confirm::{self};
 use crate::sweep::twin::{self, Launch};
 use crate::sweep::{self, Seeds, SweepOptions, SweepPart, SweepReport};
-use coalmine_real::paste;
 
 /// The environment variable that says which seeds a [`sweep`](sweep()) runs instead of those in the test.
 pub const SEEDS: &str = "COALMINE_SEEDS";

@@ -10,7 +10,6 @@ use coalmine_sim::spec::faults::{CutKind, Effect, Effects};
 use coalmine_sim::spec::verdict::Expected;
 use coalmine_sim::spec::verdict::{Engine, Verdict};
 use coalmine_sim::suite::{AnyScenario, FileOutcome};
-
 use coalmine_tests::{chaos_of, name_of};
 
 fn folder(name: &str) -> PathBuf {

@@ -23,6 +23,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::FromArgMatches;
+use coalmine_real::files;
 use serde::Serialize;
 use serde_json::json;
 
@@ -35,7 +36,6 @@ use crate::spec::verdict::{NEVER_PANICS, SETTLES};
 use crate::suite::{AnyModel, AnyScenario, Explanation, Job, Suite};
 use crate::sweep::{SweepOptions, SweepPart, twin};
 use crate::trace::text::thousands;
-use coalmine_real::files;
 
 /// Exit code: an invariant is violated, or what should have been seen was not.
 const VIOLATED: u8 = 1;

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
+use coalmine_real::paste;
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use comfy_table::{Cell, CellAlignment, Table, TableComponent};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -27,7 +28,6 @@ use crate::sweep::{Failure, SweepReport};
 use crate::trace::story::{Story, Tone};
 use crate::trace::text::thousands;
 use crate::verify::{Verified, Violated};
-use coalmine_real::paste;
 
 thread_local! {
     /// Why standard output takes no more. A command prints on one thread only.

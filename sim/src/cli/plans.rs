@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use coalmine_real::{files, paste};
 use serde_json::json;
 
 use super::args::{Format, PlanArgs, ReplayArgs, ShrinkArgs};
@@ -17,7 +18,6 @@ use crate::sweep::confirm::{self, Unreplayed};
 use crate::sweep::twin::Launch;
 use crate::trace::html::{self, LeftOut, Page};
 use crate::trace::text::thousands;
-use coalmine_real::{files, paste};
 
 /// Runs a seed or a file again, and tells the story.
 pub fn replay(suite: &Suite, args: &ReplayArgs, format: Format) -> Result<u8, String> {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use coalmine_real::files;
 use serde::Serialize;
 
 use super::args::{Format, MergeArgs, SimArgs};
@@ -17,7 +18,6 @@ use crate::sweep::merge::{self, ALL, MergeError};
 use crate::sweep::twin::Launch;
 use crate::sweep::{SweepOptions, SweepPart, SweepReport, sweep_part};
 use crate::trace::text::thousands;
-use coalmine_real::files;
 
 /// How many plans are run to make the first failure of a sweep small.
 const SHRINK_RUNS: u64 = 2_000;

@@ -25,6 +25,7 @@
 use std::path::Path;
 
 use coalmine_core::node::Node;
+use coalmine_real::files;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -34,7 +35,6 @@ use crate::spec::data::without_nulls;
 use crate::spec::plan::Plan;
 use crate::spec::verdict::Engine;
 use crate::spec::verdict::Expected;
-use coalmine_real::files;
 
 /// The keys of a plan's step: one of the first, one of the second.
 const WHEN: [&str; 3] = ["at_ms", "received", "durable"];

@@ -9,6 +9,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use coalmine_real::files;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use xxhash_rust::xxh3::xxh3_64;
@@ -19,7 +20,6 @@ use super::times::Times;
 use super::{Failure, Tally};
 use crate::spec::faults::Effects;
 use crate::suite::steps::StepCounts;
-use coalmine_real::files;
 
 /// The layout of the file. Another layout, another number.
 const FORMAT: u64 = 3;

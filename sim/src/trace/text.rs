@@ -1,13 +1,13 @@
 //! A trace as a story for a terminal: one line an event, what it caused below it. What every run is full of
 //! (periodic timers, timers being armed, views being published) is folded away.
 
-use crate::panics::told;
 use std::time::Duration;
 
 use coalmine_core::node::{Effect, Event, Node, NodeId, Word};
 
 use super::story::{Story, Tone};
 use super::{Entry, Fate, TraceEvent, turn};
+use crate::panics::told;
 
 /// What ends the safety phase.
 pub const HEALED: &str = "all faults are healed, every node is restarted";

@@ -9,9 +9,8 @@ use std::sync::Arc;
 use coalmine_core::codec::journal::Torn;
 use coalmine_core::codec::recording::{self, Header, Line, Step, Took};
 use coalmine_core::node::{Node, NodeId};
-use coalmine_real::recorder::parts;
-
 use coalmine_real::files;
+use coalmine_real::recorder::parts;
 
 /// The recording of one node, all parts of it.
 pub struct Tape<N: Node> {

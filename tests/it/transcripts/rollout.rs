@@ -9,6 +9,7 @@
 
 use std::collections::BTreeMap;
 
+use coalmine_core::node::Node;
 use coalmine_core::node::{Event, NodeId, RequestId, Word};
 use coalmine_core::observation::{History, Observation, Observed};
 use coalmine_core::rollout::RolloutNode;
@@ -21,7 +22,6 @@ use coalmine_core::rollout::message::{Answer, Message, Outcome, Record, Request,
 use coalmine_core::rollout::state::ModelId;
 
 use super::driver::{Act, Driver, Member, Sent, Which, node, number};
-use coalmine_core::node::Node;
 
 /// How many rounds of timers a healed cluster gets to converge.
 const SETTLE_ROUNDS: u32 = 20;

@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 
 use coalmine_real::face::{post_json, read_json};
 use coalmine_real::rollout::wire::{PredictBody, Prediction};
-
 use coalmine_real::serve::Failure;
 use coalmine_real::serve::client::{Client, explain};
 use coalmine_real::serve::local::{FIRST, local_address};

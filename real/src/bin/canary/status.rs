@@ -4,12 +4,11 @@ use std::net::SocketAddr;
 
 use coalmine_real::face::read_json;
 use coalmine_real::rollout::wire::{Progress, RolloutView, StatusView, StepOutcome, Window};
-use comfy_table::Cell;
-
 use coalmine_real::serve::Failure;
 use coalmine_real::serve::local::{FIRST, local_address};
 use coalmine_real::serve::output::{self, Format};
 use coalmine_real::serve::status::{Answer, ask_all, print_warnings, unreachable};
+use comfy_table::Cell;
 
 /// Show what each node serves.
 ///

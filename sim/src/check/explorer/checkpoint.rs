@@ -19,6 +19,7 @@ use std::path::Path;
 
 use coalmine_core::node::{Node, NodeId};
 use coalmine_core::observation::Heard;
+use coalmine_real::files;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
@@ -31,7 +32,6 @@ use super::table::{SHARDS, Shard, StateId};
 use crate::spec::faults::Directions;
 use crate::spec::system::{NodeOf, System};
 use crate::world::Spent;
-use coalmine_real::files;
 
 /// What the file holds of a system's parts; a number names the part at this place of its list.
 #[derive(Serialize, Deserialize)]

@@ -2,10 +2,11 @@
 //! the system, which is told and fails the run, or one that the system
 //! [owes nothing](crate::spec::system::System::owes_no_answer), which is told.
 
-use crate::panics::told;
 use std::time::Duration;
 
 use coalmine_core::node::{Node, NodeId, RequestId, Word};
+
+use crate::panics::told;
 
 /// Clients, in the order in which they began to ask.
 #[derive(Debug, Default)]

@@ -3,6 +3,8 @@
 //! A budget for losses bounds the search, not what settling asks: whatever was lost must heal. A search that leaves
 //! losses out asks here for all that they could have led to, as far as the sets below go.
 
+use coalmine_core::node::Word;
+
 use super::Settling;
 use crate::check::Unsettled;
 use crate::check::explorer::space::Space;
@@ -10,7 +12,6 @@ use crate::panics::told;
 use crate::spec::budget::Budget;
 use crate::spec::limits::Limits;
 use crate::spec::system::System;
-use coalmine_core::node::Word;
 
 /// Of so many packets under way every part is lost in turn.
 const FEW: usize = 4;
