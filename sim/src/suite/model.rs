@@ -228,7 +228,7 @@ pub trait AnyModel: Send + Sync {
     fn explore(&self, args: ModelArgs, at: Option<File>, address: SocketAddr) -> Result<Serving, String>;
     /// Walks the path that a file holds. `Err` names what is wrong with the file, and at which step.
     fn run_file(&self, file: File, story: bool) -> Result<FileOutcome, String>;
-    /// Executes the recordings of such a system again; see [`AnyScenario::verify`].
+    /// Executes the recordings of such a system again; see [`AnyScenario::verify`](super::AnyScenario::verify).
     fn verify(&self, files: &[PathBuf], page: bool) -> Result<Verified, String>;
 }
 
