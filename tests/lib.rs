@@ -15,7 +15,7 @@ use coalmine_core::rollout::RolloutNode;
 use coalmine_core::rollout::invariants::Ledger;
 use coalmine_core::rollout::message::{Record, Timer};
 use coalmine_core::rollout::mistake::Mistake;
-use coalmine_real::face::Face;
+use coalmine_real::http_api::HttpApi;
 use coalmine_sim::spec::plan::{Plan, What};
 use coalmine_sim::spec::scenario::{Scenario, nothing_more};
 use coalmine_sim::spec::system::{ConfigOf, Operation, System};
@@ -120,7 +120,7 @@ impl System for BlockedTogether {
         self.0.converged(now)
     }
 
-    fn goes_on_without(
+    fn progress_without(
         &self,
         gone: NodeId,
         now: &Observation<'_, RolloutNode, Ledger>,
@@ -129,7 +129,7 @@ impl System for BlockedTogether {
         let doubts: BTreeSet<_> = others().map(|(_, state)| state.durable().prepared_txid()).collect();
         match doubts.into_iter().collect::<Vec<_>>().as_slice() {
             [Some(_)] => Ok(()),
-            _ => self.0.goes_on_without(gone, now),
+            _ => self.0.progress_without(gone, now),
         }
     }
 }
@@ -165,12 +165,12 @@ impl Node for Dice {
         }
     }
 
-    fn tell(word: Word<'_, Self>) -> String {
+    fn describe(word: Word<'_, Self>) -> String {
         format!("{word:?}")
     }
 }
 
-impl Face for Dice {}
+impl HttpApi for Dice {}
 
 #[derive(Debug)]
 struct OneDice;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use coalmine_core::node::{Context, Event, Node, NodeId};
 use coalmine_core::observation::{History, Invariant, Observation};
-use coalmine_real::face::Face;
+use coalmine_real::http_api::HttpApi;
 use coalmine_sim::spec::limits::Limits;
 use coalmine_sim::spec::system::System;
 use coalmine_sim::suite::ModelDef;
@@ -177,7 +177,7 @@ impl Node for Restless {
     }
 }
 
-impl Face for Restless {}
+impl HttpApi for Restless {}
 
 /// How many facts there were.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]

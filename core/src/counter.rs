@@ -15,7 +15,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::node::{Context, Event, Node, NodeId, RequestId, Word};
-use crate::node::{RestsOn, Told};
+use crate::node::{Output, RestsOn};
 use crate::observation::{Invariant, Observation, Witness};
 
 /// Node 0 counts; nodes 1 to n are counted.
@@ -137,7 +137,7 @@ impl Node for Counter {
         Some(rests_on)
     }
 
-    fn tell(word: Word<'_, Self>) -> String {
+    fn describe(word: Word<'_, Self>) -> String {
         match word {
             Word::Message(Message::Add) => "count me".into(),
             Word::Message(Message::Added(number)) => format!("you are number {number}"),
@@ -152,17 +152,17 @@ impl Node for Counter {
 }
 
 /// A number that is told is in the journal of who tells it: at the counter it is a place, elsewhere one's own.
-fn rests_on(_: &Config, told: &Told<'_, Counter>, durable: &[Record]) -> Result<(), String> {
+fn rests_on(_: &Config, told: &Output<'_, Counter>, durable: &[Record]) -> Result<(), String> {
     let (is_durable, record) = match *told {
-        Told::Message { to, message: Message::Added(number) } => {
+        Output::Message { to, message: Message::Added(number) } => {
             let place = durable.get(*number as usize - 1);
             (place == Some(&Record::Counted(to)), format!("record {number}: {to} is counted"))
         }
-        Told::Reply { reply, .. } => {
+        Output::Reply { reply, .. } => {
             let record = Record::Number(*reply);
-            (durable.contains(&record), Counter::tell(Word::Record(&record)))
+            (durable.contains(&record), Counter::describe(Word::Record(&record)))
         }
-        Told::Message { message: Message::Add, .. } | Told::View(()) | Told::Fact(()) => return Ok(()),
+        Output::Message { message: Message::Add, .. } | Output::View(()) | Output::Fact(()) => return Ok(()),
     };
     if is_durable { Ok(()) } else { Err(record) }
 }

@@ -25,5 +25,5 @@ pub mod node;
 pub mod observation;
 pub mod register;
 pub mod rollout;
-pub mod told;
 pub mod twophase;
+pub mod write_ahead;

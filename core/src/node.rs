@@ -92,19 +92,19 @@ pub trait Node: Clone + Eq + Hash + Debug + Send + Sync + Sized + 'static {
     }
 
     /// Which words rest on which records, if the protocol says so: every world then asks it about each word
-    /// that leaves, with the records that are durable at that moment (see [`crate::told`]). A node without
+    /// that leaves, with the records that are durable at that moment (see [`crate::write_ahead`]). A node without
     /// records has nothing to say here.
     fn rests_on() -> Option<RestsOn<Self>> {
         None
     }
 
     /// Puts a piece of the vocabulary into words, for stories. The default is its `Debug` form.
-    fn tell(word: Word<'_, Self>) -> String {
+    fn describe(word: Word<'_, Self>) -> String {
         word.debug()
     }
 }
 
-/// One piece of a node's vocabulary, to be [told](Node::tell).
+/// One piece of a node's vocabulary, to be [described](Node::describe).
 #[derive(Debug)]
 pub enum Word<'a, N: Node> {
     /// A message between nodes.
@@ -123,7 +123,7 @@ pub enum Word<'a, N: Node> {
 
 /// Something that leaves a node.
 #[derive(Debug)]
-pub enum Told<'a, N: Node> {
+pub enum Output<'a, N: Node> {
     /// A peer is told.
     Message {
         /// Who.
@@ -145,7 +145,7 @@ pub enum Told<'a, N: Node> {
 }
 
 /// Whether the records that are durable are all that a word rests on; `Err` names what is missing.
-pub type RestsOn<N> = fn(&<N as Node>::Config, &Told<'_, N>, &[<N as Node>::Record]) -> Result<(), String>;
+pub type RestsOn<N> = fn(&<N as Node>::Config, &Output<'_, N>, &[<N as Node>::Record]) -> Result<(), String>;
 
 impl<N: Node> Clone for Word<'_, N> {
     fn clone(&self) -> Self {
@@ -155,10 +155,10 @@ impl<N: Node> Clone for Word<'_, N> {
 impl<N: Node> Copy for Word<'_, N> {}
 
 impl<N: Node> Word<'_, N> {
-    /// As the node [tells](Node::tell) it. Words are for people, and no verdict is lost for want of them: if telling
-    /// panics it is the `Debug` form, and if that panics as well it says so.
-    pub fn told(self) -> String {
-        catch_unwind(|| N::tell(self))
+    /// As the node [describes](Node::describe) it. Descriptions are for people, and no verdict is lost for want of one: if
+    /// describing panics it is the `Debug` form, and if that panics as well it says so.
+    pub fn describe(self) -> String {
+        catch_unwind(|| N::describe(self))
             .or_else(|| catch_unwind(|| self.debug()))
             .unwrap_or_else(|| NO_WORDS.into())
     }
@@ -176,12 +176,12 @@ impl<N: Node> Word<'_, N> {
     }
 }
 
-/// What is told of what panics whenever it is told.
+/// What stands for a value whose every description panics.
 const NO_WORDS: &str = "<panicked while it was described>";
 
 /// Nothing, if it panics.
 fn catch_unwind<T>(work: impl FnOnce() -> T) -> Option<T> {
-    // What is told is only read.
+    // What is described is only read.
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).ok()
 }
 

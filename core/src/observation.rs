@@ -90,8 +90,8 @@ pub struct Observed<'a, N: Node> {
     pub durable: Option<&'a [N::Record]>,
     /// The timers that are armed, in order; none while it is down.
     pub timers: &'a [N::Timer],
-    /// What it has told too early, if it ever did: see [`crate::told`].
-    pub told_early: Option<&'a str>,
+    /// What has left it too early, if anything ever did: see [`crate::write_ahead`].
+    pub early_output: Option<&'a str>,
 }
 
 /// The whole system at one moment.

@@ -10,7 +10,7 @@ use coalmine_core::rollout::config::Config;
 use coalmine_core::rollout::gates::NoEvidence;
 use coalmine_core::rollout::health::Health;
 use coalmine_core::rollout::message::{Reply, Request};
-use coalmine_real::face::{Face, parse_request_name, request_name};
+use coalmine_real::http_api::{HttpApi, parse_request_name, request_name};
 use coalmine_real::rollout::wire::{
     HealthBody, PredictBody, RolloutView, StartBody, StatusView, bp_of_decimal, bp_of_percent,
 };
@@ -25,7 +25,7 @@ pub fn run(data: &[u8]) {
     let _ = serde_json::from_slice::<Vec<RolloutView>>(data);
     for status in [200, 202, 400, 421, 500] {
         let answer = Response::builder().status(status).body(Bytes::copy_from_slice(data));
-        let _ = <RolloutNode as Face>::from_http(&answer.expect("the parts are valid"));
+        let _ = <RolloutNode as HttpApi>::from_http(&answer.expect("the parts are valid"));
     }
     for request in [start(data), report(data), serde_json::from_slice(data).ok()].into_iter().flatten() {
         ask(request);
@@ -48,9 +48,9 @@ fn report(data: &[u8]) -> Option<Request> {
 
 /// A cluster of one takes the request, a retry of it, and walks it to its end.
 fn ask(request: Request) {
-    // What goes out over HTTP is the same request: see `Face::to_http`.
+    // What goes out over HTTP is the same request: see `HttpApi::to_http`.
     let id = RequestId { client: 1, sequence: 1 };
-    let _ = <RolloutNode as Face>::to_http(id, &request);
+    let _ = <RolloutNode as HttpApi>::to_http(id, &request);
     let mut config = Config::cluster(1).remove(0);
     config.gates.on_no_evidence = NoEvidence::Commit;
     let mut out = Vec::new();

@@ -115,7 +115,7 @@ impl Life {
             state: Some(node),
             durable: Some(self.disk.durable()),
             timers: self.host.timers(),
-            told_early: None,
+            early_output: None,
         };
         let now = Observation { nodes: vec![observed], history: &self.ledger };
         for invariant in [monotonic::invariant(), promises::invariant()] {

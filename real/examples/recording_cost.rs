@@ -16,8 +16,8 @@ use coalmine_core::rollout::gates::NoEvidence;
 use coalmine_core::rollout::health::Health;
 use coalmine_core::rollout::message::{Reply, Request};
 use coalmine_core::rollout::state::{ModelId, WHOLE_BP};
-use coalmine_real::face::Face;
 use coalmine_real::http;
+use coalmine_real::http_api::HttpApi;
 use coalmine_real::probe::Probe;
 use coalmine_real::recorder::{Limits, Recorder, Who};
 use coalmine_real::runtime::Runtime;
@@ -56,9 +56,9 @@ async fn start(folder: &Path, recorded: bool) -> Cluster {
         let control = peers.remove(&me).expect("every member has an address");
         let recorder = recorded.then(|| {
             let path = folder.join(format!("{me}.rec"));
-            let complain = Box::new(|what| eprintln!("{what}"));
+            let warn = Box::new(|what| eprintln!("{what}"));
             let who = Who { program: "cost", protocol: "rollout", node: me };
-            Recorder::start(&path, who, config, Limits::default(), complain).expect("a writable folder")
+            Recorder::start(&path, who, config, Limits::default(), warn).expect("a writable folder")
         });
         recorders.extend(recorder.clone());
         let placement = Placement { me, control, peers };

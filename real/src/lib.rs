@@ -11,16 +11,16 @@
 //!                                                       └─▶ probe (facts, traces, recordings)
 //! ```
 //!
-//! Reading order: [`runtime`], [`shell`], [`transport`], [`journal`], [`face`] and [`http`], [`probe`] and
+//! Reading order: [`runtime`], [`shell`], [`transport`], [`journal`], [`http_api`] and [`http`], [`probe`] and
 //! [`recorder`]; [`serve`], which makes a program of a node; then [`rollout`].
 
 // Whatever is printed goes through one layer, where it may fail: `println!` panics when nobody takes it.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 mod call;
-pub mod face;
 pub mod files;
 pub mod http;
+pub mod http_api;
 pub mod journal;
 pub mod paste;
 pub mod probe;

@@ -192,11 +192,11 @@ impl<N: Node, R: Runtime, P: Probe<N>> Shell<N, R, P> {
         let probe = self.probe.clone();
         let mut choose = |n| {
             let answer = runtime.choose(n);
-            probe.chose(answer);
+            probe.on_choice(answer);
             answer
         };
         let mut host = Host::boot(&self.config, &recovered.records, life, &mut choose, &mut out);
-        let verdict = self.probe.booted(&recovered, &host, &out);
+        let verdict = self.probe.on_boot(&recovered, &host, &out);
         let mut drive = Drive {
             transport,
             journal: journal::start_writer(&runtime, file, on_disk),
@@ -217,7 +217,7 @@ impl<N: Node, R: Runtime, P: Probe<N>> Shell<N, R, P> {
                     let upto = durable.map_err(JournalError::Io)?;
                     self.journal.set(upto);
                     host.synced(&self.config, life, upto, &mut choose, &mut out);
-                    let verdict = self.probe.synced(upto, &host, &out);
+                    let verdict = self.probe.on_sync(upto, &host, &out);
                     self.carry_out(verdict, &mut drive, &mut out).await;
                     continue;
                 }
@@ -227,11 +227,11 @@ impl<N: Node, R: Runtime, P: Probe<N>> Shell<N, R, P> {
                     Event::Request { id: asked.id, request: asked.request }
                 }
             };
-            if self.probe.takes(&event).is_break() {
+            if self.probe.on_event(&event).is_break() {
                 std::future::pending::<()>().await;
             }
             host.step(&self.config, event, &mut choose, &mut out);
-            let verdict = self.probe.stepped(&host, &out);
+            let verdict = self.probe.on_step(&host, &out);
             self.carry_out(verdict, &mut drive, &mut out).await;
         }
     }
@@ -259,7 +259,7 @@ impl<N: Node, R: Runtime, P: Probe<N>> Shell<N, R, P> {
                 }
                 Effect::Send { to, message } => {
                     if let Err(why) = drive.transport.send(to, message) {
-                        self.probe.complain(format!("a message was lost: {why}"));
+                        self.probe.warn(format!("a message was lost: {why}"));
                     }
                 }
                 Effect::Reply { to, reply } => {

@@ -22,7 +22,7 @@ use coalmine_core::rollout::RolloutNode;
 use coalmine_core::rollout::health::Health;
 use coalmine_core::rollout::message::{Reply, Request as NodeRequest};
 use coalmine_core::rollout::state::ModelId;
-use coalmine_real::face::{Face, read_json};
+use coalmine_real::http_api::{HttpApi, read_json};
 use coalmine_real::rollout::wire::{Progress, RolloutView, StepOutcome};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -180,7 +180,7 @@ async fn nodes_with_new_disks_are_taken_in_again() {
     wait_for("n3 is joining", async || cluster.look(3).await?.joining).await;
     let answer = send(cluster.data(3), "POST", "/predict", "{}").await.expect("an answer");
     let said = String::from_utf8_lossy(answer.body()).into_owned();
-    assert!(answer.status() == 503 && said.contains("waiting to be taken in by n1"), "{said}");
+    assert!(answer.status() == 503 && said.contains("waiting to be admitted by n1"), "{said}");
     let output = canary(&["status", "--nodes", &cluster.data(3).to_string()]);
     let told = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(!output.status.success() && told.contains("n3 is not a member of the cluster"), "{told}");

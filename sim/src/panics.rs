@@ -94,9 +94,10 @@ pub fn catch<T>(work: impl FnOnce() -> T) -> Result<T, Panic> {
     })
 }
 
-/// A piece of a node's vocabulary in words, whatever [telling](Node::tell) it does. Whoever tells a story comes here.
-pub fn told<N: Node>(word: Word<'_, N>) -> String {
-    catch(|| word.told()).unwrap_or_else(|panic| panic.to_string())
+/// A piece of a node's vocabulary in words, also where [describing](Node::describe) it panics. Whoever tells a story
+/// comes here.
+pub fn describe<N: Node>(word: Word<'_, N>) -> String {
+    catch(|| word.describe()).unwrap_or_else(|panic| panic.to_string())
 }
 
 /// Whether somebody waits for this panic, and it was written down for him.

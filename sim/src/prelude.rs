@@ -1,9 +1,9 @@
 //! All that a node, its system and its suite are written with.
 
 pub use coalmine_core::node::{Context, Event, Node, NodeId, RequestId, Word};
-pub use coalmine_core::node::{RestsOn, Told};
+pub use coalmine_core::node::{Output, RestsOn};
 pub use coalmine_core::observation::{Facts, History, Invariant, Observation, Witness};
-pub use coalmine_real::face::Face;
+pub use coalmine_real::http_api::HttpApi;
 pub use coalmine_real::serve::Service;
 pub use coalmine_real::shell::Placement;
 

@@ -25,7 +25,7 @@ use crate::spec::verdict::Verdict;
 use crate::suite::{AnyScenario, FileOutcome, Suite};
 use crate::sweep::confirm::Unreplayed;
 use crate::sweep::confirm::{self};
-use crate::sweep::twin::{self, Launch};
+use crate::sweep::second_process::{self, Launch};
 use crate::sweep::{self, Seeds, SweepOptions, SweepPart, SweepReport};
 
 /// The environment variable that says which seeds a [`sweep`](sweep()) runs instead of those in the test.
@@ -46,8 +46,8 @@ const COMPARED: u64 = 16;
 #[track_caller]
 pub fn sweep(suite: &Suite, scenario: &str, seeds: Range<u64>) {
     let call = format!("{scenario} at {}", Location::caller());
-    answers_as_twin(suite, &call);
-    if twin::is_one() {
+    answers_as_second_process(suite, &call);
+    if second_process::is_one() {
         return; // of another call
     }
     let seeds = wanted(std::env::var(SEEDS).ok(), seeds).unwrap_or_else(|why| panic!("{why}"));
@@ -69,7 +69,7 @@ pub fn sweep(suite: &Suite, scenario: &str, seeds: Range<u64>) {
         report = again(found, &options, &launch);
     }
     if let Some(failure) = report.failures.first() {
-        let (program, seed, told) = (suite.program(), failure.seed, failure.verdict.tell());
+        let (program, seed, told) = (suite.program(), failure.seed, failure.verdict.describe());
         let lines = match &failure.verdict {
             Verdict::NotDeterministic { .. } => String::new(),
             Verdict::Passed
@@ -90,12 +90,12 @@ pub fn sweep(suite: &Suite, scenario: &str, seeds: Range<u64>) {
 fn again(scenario: &dyn AnyScenario, options: &SweepOptions, launch: &Launch) -> SweepReport {
     let start = options.seeds.end.saturating_sub(COMPARED).max(options.seeds.start);
     let seeds = start..options.seeds.end;
-    let twins = launch.start().map(|_| launch.clone());
-    if let Err(why) = &twins {
+    let launch = launch.start().map(|_| launch.clone());
+    if let Err(why) = &launch {
         let _ = writeln!(std::io::stderr(), "no seed is compared with a run in a fresh process: {why}");
     }
     let options = SweepOptions { seeds, jobs: 1, check_determinism: true, ..options.clone() };
-    let part = SweepPart { twins: twins.ok(), ..SweepPart::default() };
+    let part = SweepPart { launch: launch.ok(), ..SweepPart::default() };
     sweep::sweep_part(scenario, &options, &part, &|_, _| {}).expect("there is no checkpoint")
 }
 
@@ -121,8 +121,8 @@ pub fn check(suite: &Suite, model: &str) {
     // One place may check many systems of one name: of a fresh process the same call is asked.
     let number = CHECKS.replace(CHECKS.get() + 1);
     let call = format!("{model} at {}, check {number}", Location::caller());
-    answers_as_twin(suite, &call);
-    if twin::is_one() {
+    answers_as_second_process(suite, &call);
+    if second_process::is_one() {
         return;
     }
     let found = suite.find_model(model).unwrap_or_else(|| panic!("there is no model {model:?}"));
@@ -171,10 +171,10 @@ fn comes_again(capsule: &str, launch: &Launch) -> Result<(), String> {
     }
 }
 
-/// Answers questions and does not return, if this process is the twin of this call.
-fn answers_as_twin(suite: &Suite, call: &str) {
-    if twin::is_of(call) {
-        let served = twin::serve(suite);
+/// Answers questions and does not return, if this process is the second process of this call.
+fn answers_as_second_process(suite: &Suite, call: &str) {
+    if second_process::is_of(call) {
+        let served = second_process::serve(suite);
         std::process::exit(i32::from(served.is_err()));
     }
 }
@@ -199,7 +199,7 @@ pub fn replay(suite: &Suite, path: impl AsRef<Path>) {
 /// The same, with a say in what becomes of steps that are not carried out.
 #[track_caller]
 pub fn replay_with(suite: &Suite, path: impl AsRef<Path>, unused: Unused) {
-    if twin::is_one() {
+    if second_process::is_one() {
         return;
     }
     let path = path.as_ref();
@@ -219,7 +219,7 @@ pub fn replay_with(suite: &Suite, path: impl AsRef<Path>, unused: Unused) {
         assert!(
             expected.admits(&came),
             "{name}: {}, and the file says {expected}\n  {} replay {pasted}",
-            outcome.verdict.tell(),
+            outcome.verdict.describe(),
             suite.program(),
         );
         let is_whole = steps.is_empty() || outcome.verdict != Verdict::Passed || unused == Unused::Allowed;

@@ -13,7 +13,7 @@ use std::ops::Range;
 use coalmine::{register, rollout, twophase};
 use coalmine_core::node::{Context, Event, Node, NodeId, RequestId};
 use coalmine_core::observation::{History, Invariant, Observation};
-use coalmine_real::face::Face;
+use coalmine_real::http_api::HttpApi;
 use coalmine_sim::check::{CheckOptions, CheckReport, Explorer, Reductions, Verdict as Property};
 use coalmine_sim::files::capsule::File;
 use coalmine_sim::panics::catch;
@@ -97,7 +97,7 @@ impl Node for Toy {
     }
 }
 
-impl Face for Toy {}
+impl HttpApi for Toy {}
 
 /// All facts, in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -222,7 +222,7 @@ fn replays(kind: Kind, found: &Explanation) {
     let run = suite.run_file(File::read(&path).expect("it was written"), None, true);
     let run = run.unwrap_or_else(|why| panic!("{why}\n{}", found.capsule));
     let Verdict::Violated { invariant, .. } = &run.outcome.verdict else {
-        panic!("{kind:?}: {}\n{}", run.outcome.verdict.tell(), found.capsule)
+        panic!("{kind:?}: {}\n{}", run.outcome.verdict.describe(), found.capsule)
     };
     assert_eq!((invariant, Some(invariant)), (&found.invariant, run.expected.invariant.as_ref()));
     assert_eq!(run.unused, Vec::<String>::new(), "{}", found.capsule);
@@ -319,9 +319,9 @@ fn members_boot_in_every_order() {
 fn a_member_may_be_late() {
     let of = |late_boots| ModelArgs { late_boots: Some(late_boots), ..NONE };
     is_found(Kind::Early, &[of(1), of(2), of(3), NONE], &[of(0)]);
-    assert!(model(Kind::Early).rules(of(0)).limits.tell().ends_with("; all members start first"));
-    assert!(model(Kind::Early).rules(of(2)).limits.tell().ends_with("; all members but 2 start first"));
-    assert!(model(Kind::Early).rules(NONE).limits.tell().ends_with("disk Sync"));
+    assert!(model(Kind::Early).rules(of(0)).limits.describe().ends_with("; all members start first"));
+    assert!(model(Kind::Early).rules(of(2)).limits.describe().ends_with("; all members but 2 start first"));
+    assert!(model(Kind::Early).rules(NONE).limits.describe().ends_with("disk Sync"));
     let three = |late_boots| ModelArgs { nodes: Some(3), ..of(late_boots) };
     is_found(Kind::Early, &[three(1), three(2)], &[three(0)]);
 }

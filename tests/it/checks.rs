@@ -133,7 +133,7 @@ fn blocked_nodes_recover_late_ones_catch_up_and_resolvers_decide() {
     assert!(report.is_proof(), "{report:#?}");
     let lacks = [
         ("catches-up", Budget::Periodic, 1),
-        ("kept-out", Budget::Wipes, 1),
+        ("excluded", Budget::Wipes, 1),
         ("resolver-decides", Budget::Timeouts, 2),
     ];
     let lacks = lacks.map(|(witness, budget, times)| (witness, Lack::Budget(budget, times)));

@@ -183,9 +183,9 @@ async fn run_for_real(path: &dyn Fn(NodeId) -> PathBuf) -> (Journals, Vec<Record
         let control = peers.remove(&me).expect("every member has an address");
         let placement = Placement { me, control, peers };
         let tape = path(me).with_extension("rec");
-        let complain = Box::new(|what| panic!("{what}"));
+        let warn = Box::new(|what| panic!("{what}"));
         let who = Who { program: "test", protocol: "rollout", node: me };
-        let recorder = Recorder::start(&tape, who, &config, recorder::Limits::default(), complain);
+        let recorder = Recorder::start(&tape, who, &config, recorder::Limits::default(), warn);
         let recorder = recorder.expect("the folder can be written to");
         recorders.push(recorder.clone());
         let (shell, handle) = Shell::new(TokioRuntime::new(path(me)), config, placement, recorder);

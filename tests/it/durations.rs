@@ -71,7 +71,7 @@ impl Node for Sleeper {
     }
 }
 
-impl Face for Sleeper {}
+impl HttpApi for Sleeper {}
 
 #[derive(Debug)]
 struct Bedroom;
@@ -152,7 +152,7 @@ fn a_timer_of_the_longest_duration_never_fires_in_the_checker() {
 struct Ear(Arc<Mutex<Vec<Bell>>>);
 
 impl Probe<Sleeper> for Ear {
-    fn stepped(&self, _: &Host<Sleeper>, effects: &[Effect<Sleeper>]) -> std::ops::ControlFlow<()> {
+    fn on_step(&self, _: &Host<Sleeper>, effects: &[Effect<Sleeper>]) -> std::ops::ControlFlow<()> {
         let heard = effects.iter().filter_map(|effect| {
             let Effect::Observe(bell) = effect else { return None };
             Some(*bell)

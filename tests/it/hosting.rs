@@ -6,7 +6,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use coalmine::rollout::RolloutSystem;
 use coalmine_core::rollout::RolloutNode;
-use coalmine_real::face::read_json;
+use coalmine_real::http_api::read_json;
 use coalmine_real::runtime::Runtime;
 use coalmine_real::serve::config::NodeFile;
 use coalmine_real::serve::health::LIVE;
@@ -50,7 +50,7 @@ impl Node for Mute {
     fn on(&mut self, _: &NodeId, _: Event<Self>, _: &mut Context<'_, Self>) {}
 }
 
-impl Face for Mute {
+impl HttpApi for Mute {
     fn to_http(_: RequestId, path: &String) -> Request<Bytes> {
         Request::get(path).body(Bytes::new()).expect("valid")
     }

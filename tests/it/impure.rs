@@ -93,7 +93,7 @@ impl Node for Moody {
                 }
             }
             Whim::BadAtHome => {
-                if std::env::var_os(coalmine_sim::sweep::twin::VARIABLE).is_none() {
+                if std::env::var_os(coalmine_sim::sweep::second_process::VARIABLE).is_none() {
                     cx.observe(BAD);
                 }
             }
@@ -253,7 +253,7 @@ fn suite_of_the_second_process() -> Suite {
 #[test]
 fn a_command_line() {
     if let Ok(args) = std::env::var(ARGS) {
-        coalmine_sim::sweep::twin::obeys_its_own();
+        coalmine_sim::sweep::second_process::obeys_its_own();
         let args = ["impure"].into_iter().chain(args.split_whitespace()).map(str::to_owned);
         std::process::exit(cli::main_from(&suite_of_the_second_process(), args).into());
     }

@@ -35,7 +35,7 @@ const CRATES: [Layers; 3] = [
             &["program"],
             &["journal", "recorder", "transport"],
             &["shell", "tokio_runtime"],
-            &["face", "http"],
+            &["http_api", "http"],
             &["serve"],
             &["rollout"],
             &["bin"],

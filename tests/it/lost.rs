@@ -70,7 +70,7 @@ impl Node for Chooser {
         }
     }
 
-    fn tell(_: Word<'_, Self>) -> String {
+    fn describe(_: Word<'_, Self>) -> String {
         panic!("nobody may hear it")
     }
 }
@@ -191,7 +191,7 @@ fn words_that_panic_lose_no_verdict() {
             let model = ModelDef { name: "choosers", about: "", system, size: (2, 0), limits };
             let file = File::read(&path).expect("it was written");
             let run = Suite::default().model(model).run_file(file, None, true).expect("it runs");
-            assert_eq!(run.outcome.verdict.exit_code(), 1, "{}", run.outcome.verdict.tell());
+            assert_eq!(run.outcome.verdict.exit_code(), 1, "{}", run.outcome.verdict.describe());
             assert!(run.outcome.story.is_some_and(|story| story.contains(words)));
         }
     }

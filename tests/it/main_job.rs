@@ -13,7 +13,7 @@ use coalmine::rollout::{LIMITS, RolloutSystem, chaos, model};
 use coalmine_core::node::{Context, Event, Node, NodeId};
 use coalmine_core::observation::Invariant;
 use coalmine_core::rollout::healing::Healing;
-use coalmine_real::face::Face;
+use coalmine_real::http_api::HttpApi;
 use coalmine_sim::check::{CheckOptions, Verdict as Property, check};
 use coalmine_sim::engine::report::RunOptions;
 use coalmine_sim::spec::faults::Effect;
@@ -137,7 +137,7 @@ fn space(nodes: u32, operations: u32, budgets: [u8; 7]) -> ModelArgs {
     }
 }
 
-/// A lost disk of the coordinator is no failure to settle: it is kept out by those who are in doubt, and that is seen.
+/// A lost disk of the coordinator is no failure to settle: it is excluded by those who are in doubt, and that is seen.
 #[test]
 fn with_a_lost_disk_the_rollout_settles_as_it_promises() {
     let one = Some(1);
@@ -145,7 +145,7 @@ fn with_a_lost_disk_the_rollout_settles_as_it_promises() {
     let (report, found) = model().check(args, CheckOptions::default(), &mut |_| {});
     assert!(report.is_proof(), "{report:#?}\n{}", found.map(|found| found.story).unwrap_or_default());
     assert_eq!(report.properties[SETTLES], Property::Holds);
-    assert_eq!(report.properties["kept-out"], Property::Witnessed);
+    assert_eq!(report.properties["excluded"], Property::Witnessed);
 }
 
 fn chaos_without(healing: Healing) -> Scenario<RolloutSystem> {
@@ -209,7 +209,7 @@ impl Node for Heart {
     }
 }
 
-impl Face for Heart {}
+impl HttpApi for Heart {}
 
 #[derive(Debug)]
 struct Hearts {

@@ -179,7 +179,7 @@ fn replays(suite: &Suite, place: Where, found: &Explanation) {
     let run = suite.run_file(File::read(&path).expect("it was written"), None, true);
     let run = run.unwrap_or_else(|why| panic!("{why}\n{}", found.capsule));
     let Verdict::Panicked(panic) = &run.outcome.verdict else {
-        panic!("{place:?}: {}\n{}", run.outcome.verdict.tell(), found.capsule)
+        panic!("{place:?}: {}\n{}", run.outcome.verdict.describe(), found.capsule)
     };
     assert_eq!(panic.message, format!("it breaks in {place:?}"));
     assert!(panic.place.contains("tests/it/panics.rs:"), "{panic}");

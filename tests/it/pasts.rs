@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use coalmine_core::node::{Context, Event, Node, NodeId, RequestId};
 use coalmine_core::observation::{Facts, Invariant, Observation};
-use coalmine_real::face::Face;
+use coalmine_real::http_api::HttpApi;
 use coalmine_sim::spec::plan::{Plan, What};
 use coalmine_sim::spec::scenario::{Scenario, nothing_more};
 use coalmine_sim::spec::system::{Operation, System};
@@ -69,7 +69,7 @@ impl Node for Counts {
     }
 }
 
-impl Face for Counts {}
+impl HttpApi for Counts {}
 
 #[derive(Debug)]
 struct One(Whim);
@@ -135,7 +135,7 @@ const SCENARIO: &str = "COALMINE_TEST_PASTS_SCENARIO";
 #[test]
 fn a_command_line() {
     if let Ok(args) = std::env::var(ARGS) {
-        coalmine_sim::sweep::twin::obeys_its_own(); // started again like this, it is the same command line
+        coalmine_sim::sweep::second_process::obeys_its_own(); // started again like this, it is the same command line
         let args = ["pasts"].into_iter().chain(args.split_whitespace()).map(str::to_owned);
         std::process::exit(coalmine_sim::cli::main_from(&suite(), args).into());
     }

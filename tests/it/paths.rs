@@ -91,7 +91,7 @@ fn a_counterexample_replays_from_its_file() {
         assert_eq!(outcome.turns, Some(steps));
         let story = outcome.story.expect("a story was asked for");
         let told = found.story.strip_prefix(&*story).expect("the checker tells the same story");
-        assert_eq!(told.trim(), format!("✗ {}", outcome.verdict.tell()));
+        assert_eq!(told.trim(), format!("✗ {}", outcome.verdict.describe()));
 
         let page = outcome.page.expect("a page was asked for");
         assert_eq!(turns(&page), (1..=steps).collect());
@@ -125,7 +125,7 @@ fn path_of<S: System>(rules: &Rules<S>, told: &[&str]) -> Vec<coalmine_sim::worl
     for told in told {
         let mut possible = Vec::new();
         rules.successors(&world, &mut possible);
-        let all: Vec<_> = possible.iter().map(|there| rules.tell(&there.action)).collect();
+        let all: Vec<_> = possible.iter().map(|there| rules.describe(&there.action)).collect();
         let is_it = |there: &String| there.starts_with(told) && !there.contains("and crashes after");
         let place = all.iter().position(is_it);
         let next = possible.swap_remove(place.unwrap_or_else(|| panic!("no {told:?} among {all:#?}")));
@@ -229,7 +229,7 @@ impl Node for Chooser {
         }
     }
 
-    fn tell(word: Word<'_, Self>) -> String {
+    fn describe(word: Word<'_, Self>) -> String {
         format!("{word:?}\n")
     }
 }
@@ -271,7 +271,7 @@ fn choices_and_words_that_toml_does_not_have_are_kept() {
         let expected = Expected { verdict: "passed".into(), ..Expected::default() };
         let (steps, space) = (steps_of(&rules, &path), ModelArgs::default());
         let capsule = PathCapsule { about: String::new(), model: "choosers".into(), space, expected, steps };
-        let told: Vec<_> = path.iter().map(|action| rules.tell(action)).collect();
+        let told: Vec<_> = path.iter().map(|action| rules.describe(action)).collect();
         let text = capsule.to_toml(&told);
         let read = Temporary::new("words", &text).read().parse_path();
         let read = read.unwrap_or_else(|why| panic!("{why}\n{text}"));

@@ -141,7 +141,7 @@ fn plans_do_what_they_say() {
         ("wiped-participant", Effect::DiskWiped),
         ("wiped-voter", Effect::DiskWiped),
         ("wiped-coordinator", Effect::DiskWiped),
-        ("coordinator-kept-out", Effect::DiskWiped),
+        ("coordinator-excluded", Effect::DiskWiped),
         ("noisy-links", Effect::FrameLost),
         ("noisy-links", Effect::FrameDuplicated),
         ("noisy-links", Effect::FrameDelayed),
@@ -187,7 +187,7 @@ fn faults_are_seen_in_the_story() {
         ),
         ("wiped-voter", &["in doubt about 1.1, acts as the resolver", "is a member, and serves v0"]),
         ("wiped-coordinator", &["granted generation 2", "committed v3 by 2:1.2"]),
-        ("coordinator-kept-out", &["KEPT OUT: n2 is in doubt about 1.1"]),
+        ("coordinator-excluded", &["EXCLUDED: n2 is in doubt about 1.1"]),
     ];
     for (name, words) in shows {
         for engine in ENGINES {
@@ -353,7 +353,7 @@ fn errors_in_files_name_the_file_and_the_place() {
     let path = temporary("bad");
     let suite = coalmine::suite();
     let chaos = suite.find_scenario("rollout-chaos").expect("it ships");
-    let complain = |text: &str| {
+    let warn = |text: &str| {
         std::fs::write(&path, text).expect("a temporary file can be written");
         let file = match File::read(&path) {
             Ok(file) => file,
@@ -377,7 +377,7 @@ fn errors_in_files_name_the_file_and_the_place() {
         (format!("{head}{plan}members = 100000\nsteps = []"), "plan.members: 100000 is not in 1..=64"),
     ];
     for (text, expected) in cases {
-        let why = complain(&text);
+        let why = warn(&text);
         assert!(why.contains(expected) && why.contains("coalmine-bad"), "{why}");
     }
     // Steps that cannot happen, or do nothing.
@@ -423,7 +423,7 @@ fn errors_in_files_name_the_file_and_the_place() {
     ];
     let faults = faults.map(|(fault, why)| (format!("at_ms = 1, fault = {{ {fault} }}"), why));
     for (step, expected) in steps.into_iter().chain(faults) {
-        let why = complain(&format!("{head}{plan}steps = [{{ {step} }}]"));
+        let why = warn(&format!("{head}{plan}steps = [{{ {step} }}]"));
         assert!(
             why.contains(&format!("coalmine-bad-{}.toml: plan.steps[0]: {expected}", std::process::id())),
             "{why}"
@@ -434,7 +434,7 @@ fn errors_in_files_name_the_file_and_the_place() {
     {
         let step = format!("at_ms = 1, fault = {{ partition = {{ shape = {shape}, for_ms = 1 }} }}");
         let text = |members| format!("{head}{plan}members = {members}\nsteps = [{{ {step} }}]");
-        let why = complain(&text(members));
+        let why = warn(&text(members));
         let name = shape.trim_matches(|c: char| !c.is_alphabetic()).split(' ').next().expect("a word");
         let expected =
             format!("plan.steps[0]: shape: {name} cuts nothing among {members} members, it takes {least}");
@@ -467,7 +467,7 @@ fn errors_in_files_name_the_file_and_the_place() {
         ),
     ];
     for (text, expected) in whole {
-        let why = complain(&text);
+        let why = warn(&text);
         assert!(why.contains(expected) && why.contains("coalmine-bad"), "{why}");
     }
     std::fs::remove_file(&path).expect("the file is ours");

@@ -11,11 +11,11 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use coalmine_core::node::{Context, Event, Node, NodeId, RequestId};
-use coalmine_core::node::{RestsOn, Told};
+use coalmine_core::node::{Output, RestsOn};
 use coalmine_core::observation::{History, Invariant};
 use coalmine_core::rollout::mistake::Mistake;
-use coalmine_core::told::WRITE_AHEAD;
-use coalmine_real::face::Face;
+use coalmine_core::write_ahead::WRITE_AHEAD;
+use coalmine_real::http_api::HttpApi;
 use coalmine_sim::check::{CheckOptions, Explorer, Reductions, check};
 use coalmine_sim::engine::report::RunOptions;
 use coalmine_sim::spec::limits::{Disk, Limits};
@@ -62,9 +62,9 @@ impl Node for Clerk {
     /// A number that is told is a place in the journal.
     fn rests_on() -> Option<RestsOn<Self>> {
         Some(|_, told, durable| {
-            let (Told::Message { message: number, .. }
-            | Told::Reply { reply: number, .. }
-            | Told::View(number)) = *told
+            let (Output::Message { message: number, .. }
+            | Output::Reply { reply: number, .. }
+            | Output::View(number)) = *told
             else {
                 return Ok(());
             };
@@ -97,7 +97,7 @@ impl Node for Clerk {
     }
 }
 
-impl Face for Clerk {}
+impl HttpApi for Clerk {}
 
 /// What each request was answered.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]

@@ -93,7 +93,7 @@ fn what_either_engine_records_is_executed_again() {
             assert_eq!(record(None, &folder, engine, seed), Verdict::Passed);
             let verified = verify(&folder).expect("the recordings can be read");
             assert_eq!((&verified.difference, &verified.violated), (&None, &None), "{engine} {seed}");
-            assert!(verified.is_complete(), "{engine} {seed}: {:?}", verified.tell_incomplete());
+            assert!(verified.is_complete(), "{engine} {seed}: {:?}", verified.describe_incomplete());
             assert!(verified.judged.iter().all(|it| it.not_judged == 0), "{:?}", verified.judged);
             assert_eq!(verified.nodes, [NodeId(1), NodeId(2), NodeId(3)]);
             assert!(verified.steps > 50, "{engine} {seed}: {}", verified.steps);
@@ -143,7 +143,7 @@ fn a_violated_invariant_is_found_from_the_recordings_alone() {
     assert_eq!(verified.difference, None);
     let found = verified.violated.as_ref().expect("the history breaks an invariant");
     assert_eq!(found.invariant, invariant);
-    assert!(verified.is_complete(), "{:?}", verified.tell_incomplete());
+    assert!(verified.is_complete(), "{:?}", verified.describe_incomplete());
     assert!(found.file.ends_with(".rec") && found.line > 1, "{found:?}");
     assert_eq!(verified.exit_code(), 1);
     let page = chaos::scenario().verify(std::slice::from_ref(&folder), true).expect("as before").page;
@@ -410,27 +410,27 @@ fn the_command_line_records_and_verifies() {
 /// Records one life of a node that is alone and takes so many requests; returns what the recorder complains of.
 fn live(path: &Path, limits: Limits, requests: u64) -> Vec<String> {
     let config = Config::cluster(1).remove(0);
-    let (complain, complaints) = mpsc::channel();
-    let complain = Box::new(move |what| complain.send(what).expect("the test listens"));
+    let (warn, complaints) = mpsc::channel();
+    let warn = Box::new(move |what| warn.send(what).expect("the test listens"));
     let who = Who { program: "test", protocol: "rollout", node: config.me };
-    let recorder = Recorder::<Node>::start(path, who, &config, limits, complain);
+    let recorder = Recorder::<Node>::start(path, who, &config, limits, warn);
     let recorder = recorder.expect("the folder can be written to");
     let mut choose = |_: u32| 0;
     let mut out: Vec<Effect<Node>> = Vec::new();
     let mut host = Host::boot(&config, &[], 0, &mut choose, &mut out);
     let nothing = Recovered { records: Vec::new(), valid_bytes: 0, torn: None, unterminated: false };
-    assert!(recorder.booted(&nothing, &host, &out).is_continue());
+    assert!(recorder.on_boot(&nothing, &host, &out).is_continue());
     out.clear();
     host.synced(&config, 0, host.written(), &mut choose, &mut out);
-    assert!(recorder.synced(host.written(), &host, &out).is_continue());
+    assert!(recorder.on_sync(host.written(), &host, &out).is_continue());
     for sequence in 1..=requests {
         let health = Health { window_id: sequence, samples: 100, p95_ms: 10, error_bp: 0 };
         let id = RequestId { client: 1, sequence };
         let event = Event::Request { id, request: Request::ReportHealth(health) };
         out.clear();
-        assert!(recorder.takes(&event).is_continue(), "the node never stops for its recording");
+        assert!(recorder.on_event(&event).is_continue(), "the node never stops for its recording");
         host.step(&config, event, &mut choose, &mut out);
-        assert!(recorder.stepped(&host, &out).is_continue(), "the node never stops for its recording");
+        assert!(recorder.on_step(&host, &out).is_continue(), "the node never stops for its recording");
     }
     recorder.finish();
     complaints.try_iter().collect()

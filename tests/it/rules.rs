@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use coalmine::rollout::{RolloutSystem, scripted};
 use coalmine_core::host::Host;
-use coalmine_core::node::Told;
+use coalmine_core::node::Output;
 use coalmine_core::node::{Event, Node, NodeId};
 use coalmine_core::observation::{History, Observation, Observed};
 use coalmine_core::rollout::RolloutNode;
@@ -40,7 +40,7 @@ fn boot(config: &Config, disk: &[Record]) -> Host<RolloutNode> {
 
 fn observed<'a>(config: &'a Config, host: &'a Host<RolloutNode>) -> Observed<'a, RolloutNode> {
     let (state, timers) = (Some(host.node()), host.timers());
-    Observed { id: config.me, config, state, durable: None, timers, told_early: None }
+    Observed { id: config.me, config, state, durable: None, timers, early_output: None }
 }
 
 /// Why this invariant is broken, if it is.
@@ -167,7 +167,7 @@ fn a_coordinator_is_never_in_doubt() {
     let rests_on = RolloutNode::rests_on().expect("the rollout says");
     let message = &Message::DecisionResp { txid: FIRST, answer: Answer::Uncertain };
     for (member, is_fine) in [(1, false), (2, true)] {
-        let told = Told::Message { to: NodeId(3), message };
+        let told = Output::Message { to: NodeId(3), message };
         assert_eq!(rests_on(&config(member), &told, &voted(member, 1)).is_ok(), is_fine, "n{member}");
     }
 }

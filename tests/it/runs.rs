@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use coalmine_core::node::{Context, Event, Node, NodeId, RequestId};
 use coalmine_core::observation::{Facts, Invariant, Observation};
-use coalmine_real::face::Face;
+use coalmine_real::http_api::HttpApi;
 use coalmine_sim::engine::report::{RunOptions, RunReport};
 use coalmine_sim::spec::faults::Fault;
 use coalmine_sim::spec::plan::{Plan, What, When};
@@ -98,7 +98,7 @@ impl Node for Toy {
     }
 }
 
-impl Face for Toy {}
+impl HttpApi for Toy {}
 
 /// Two of them.
 #[derive(Debug)]

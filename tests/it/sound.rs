@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 
 use coalmine_core::node::{Context, Event, Node, NodeId, RequestId};
 use coalmine_core::observation::Invariant;
-use coalmine_real::face::Face;
+use coalmine_real::http_api::HttpApi;
 use coalmine_sim::check::{CheckOptions, Explorer};
 use coalmine_sim::files::capsule::File;
 use coalmine_sim::spec::faults::Fault;
@@ -47,7 +47,7 @@ impl Node for Answers {
     }
 }
 
-impl Face for Answers {}
+impl HttpApi for Answers {}
 
 /// Members by their numbers, and what is asked of whom, all under names of one client.
 #[derive(Debug)]

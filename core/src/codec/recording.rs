@@ -330,7 +330,7 @@ pub fn decode_header(bytes: &[u8]) -> Result<Option<Header>, Unreadable> {
         return if is_begun(bytes) {
             Ok(None)
         } else {
-            Err(unreadable(format!("no recording: {}", tell(bytes))))
+            Err(unreadable(format!("no recording: {}", describe(bytes))))
         };
     };
     let not_ours = |why: String| unreadable(format!("not the header of a recording: {why}"));
@@ -356,7 +356,7 @@ fn is_begun(bytes: &[u8]) -> bool {
 }
 
 /// What a file holds that is something else.
-fn tell(bytes: &[u8]) -> String {
+fn describe(bytes: &[u8]) -> String {
     let first: Vec<_> = bytes.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
     format!("its {} bytes begin with {}", bytes.len(), first.join(" "))
 }

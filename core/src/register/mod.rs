@@ -157,7 +157,7 @@ impl<S: Server> Node for Member<S> {
         }
     }
 
-    fn tell(word: Word<'_, Self>) -> String {
+    fn describe(word: Word<'_, Self>) -> String {
         match word {
             Word::Message(Message::Internal(message)) => format!("{message:?}"),
             Word::Message(message) => format!("{message:?}"),

@@ -1,4 +1,4 @@
-//! Being taken in: a node whose journal holds no admission has no past that it could answer for (rule 10).
+//! Being admitted: a node whose journal holds no admission has no past that it could answer for (rule 10).
 //!
 //! ```text
 //! participant                coordinator                other members
@@ -31,7 +31,7 @@ pub struct Joining {
     /// Coordinator: who has granted it, and what each knew when it did.
     grants: BTreeMap<NodeId, Known>,
     /// Coordinator: whose doubt keeps it out, and about what.
-    kept_out: Option<(NodeId, Txid)>,
+    excluded: Option<(NodeId, Txid)>,
 }
 
 impl RolloutNode {
@@ -40,7 +40,7 @@ impl RolloutNode {
         if config.makes(Mistake::JoinsUnasked) {
             return self.admit(config, self.durable.committed.clone(), Txid::before(1), cx);
         }
-        self.joining = Some(Joining { generation: 1, grants: BTreeMap::new(), kept_out: None });
+        self.joining = Some(Joining { generation: 1, grants: BTreeMap::new(), excluded: None });
         self.publish(config, cx);
         self.ask_to_join(config, cx);
         if config.others().next().is_none() {
@@ -63,7 +63,7 @@ impl RolloutNode {
         cx.set_timer(Timer::Join, Duration::from_millis(config.timeouts.resend_ms));
     }
 
-    /// A participant asks to be taken in.
+    /// A participant asks to be admitted.
     pub(super) fn on_join_req(&mut self, config: &Config, from: NodeId, life: u64, cx: &mut Cx<'_>) {
         if !config.is_coordinator() {
             return ignore(from, "only the coordinator takes participants in", cx);
@@ -104,7 +104,7 @@ impl RolloutNode {
         self.admit(config, state, begun, cx);
     }
 
-    /// The coordinator asks to be taken in: to be asked is a write, as with a resolver's question. From here
+    /// The coordinator asks to be admitted: to be asked is a write, as with a resolver's question. From here
     /// on this node votes for nothing that the coordinator's former disks proposed.
     pub(super) fn on_admit_req(
         &mut self,
@@ -158,14 +158,14 @@ impl RolloutNode {
                 let Some(next) = generation.checked_add(1) else {
                     return ignore(from, "there is no generation after its last", cx);
                 };
-                *joining = Joining { generation: next, grants: BTreeMap::new(), kept_out: None };
+                *joining = Joining { generation: next, grants: BTreeMap::new(), excluded: None };
                 self.ask_to_join(config, cx);
             }
             Some(_) | None => {} // about a generation that is no longer asked for
         }
     }
 
-    /// The coordinator is taken in once all have granted it a generation and none is in doubt: its former
+    /// The coordinator is admitted once all have granted it a generation and none is in doubt: its former
     /// disk may have decided what they are in doubt about, either way, and told a client.
     fn admit_if_granted(&mut self, config: &Config, cx: &mut Cx<'_>) {
         let Some(joining) = self.joining.as_ref().filter(|_| config.is_coordinator()) else { return };
@@ -179,12 +179,12 @@ impl RolloutNode {
             let in_doubt = grant.in_doubt.as_ref().filter(|state| state.version > newest.version)?;
             Some((member, in_doubt.txid?))
         };
-        let kept_out = grants.iter().find_map(unknown);
-        if let Some((by, txid)) = kept_out {
-            if joining.kept_out != kept_out {
+        let excluded = grants.iter().find_map(unknown);
+        if let Some((by, txid)) = excluded {
+            if joining.excluded != excluded {
                 cx.observe(Fact::KeptOut { by, txid });
             }
-            self.joining = self.joining.take().map(|joining| Joining { kept_out, ..joining });
+            self.joining = self.joining.take().map(|joining| Joining { excluded, ..joining });
             return self.publish(config, cx);
         }
         let asked: Vec<_> = grants.iter().filter_map(|(&to, grant)| Some((to, grant.joining?))).collect();
@@ -206,8 +206,8 @@ impl RolloutNode {
     }
 
     /// Who keeps this coordinator, which has lost its disk, out, and by its doubt about what.
-    pub fn kept_out(&self) -> Option<(NodeId, Txid)> {
-        self.joining.as_ref().and_then(|joining| joining.kept_out)
+    pub fn excluded(&self) -> Option<(NodeId, Txid)> {
+        self.joining.as_ref().and_then(|joining| joining.excluded)
     }
 
     /// For whom this node waits before it is a member.
@@ -218,6 +218,6 @@ impl RolloutNode {
         } else {
             vec![config.coordinator]
         };
-        Some(Waiting { members, kept_out: joining.kept_out })
+        Some(Waiting { members, excluded: joining.excluded })
     }
 }

@@ -33,7 +33,7 @@ pub struct Durable {
     /// This node will not vote for any transaction up to this one (other than the prepared one, for which it
     /// has voted). One number remembers every refusal: transactions are totally ordered.
     pub floor: Txid,
-    /// The last transaction that had begun when this node was taken in: it makes no statement about it, nor
+    /// The last transaction that had begun when this node was admitted: it makes no statement about it, nor
     /// about earlier ones (other than by what is committed). None: it is not a member (yet).
     pub admitted: Option<Txid>,
     /// Coordinator: the number of its lives.

@@ -110,7 +110,7 @@ pub enum Message {
 }
 
 impl Message {
-    /// Whether it is one of the questions and answers by which nodes are taken in.
+    /// Whether it is one of the questions and answers by which nodes are admitted.
     pub fn is_about_joining(&self) -> bool {
         matches!(
             self,
@@ -189,7 +189,7 @@ pub enum Refusal {
     },
     /// The proposal's members are not those of the configuration.
     Members,
-    /// The transaction had begun when the node was taken in. Its former disk may have known more.
+    /// The transaction had begun when the node was admitted. Its former disk may have known more.
     Rejoined,
 }
 
@@ -287,7 +287,7 @@ pub enum Record {
         /// The generation.
         generation: u32,
     },
-    /// This node was taken in.
+    /// This node was admitted.
     Admitted {
         /// What was committed.
         state: RoutingState,
@@ -371,7 +371,7 @@ pub enum Timer {
     Inquire,
     /// Tell the others what is committed here.
     Heartbeat,
-    /// Not a member: ask again to be taken in.
+    /// Not a member: ask again to be admitted.
     Join,
 }
 
@@ -416,7 +416,7 @@ pub enum Reply {
     },
     /// Two nodes hold different states for one version: nothing may change until a person has looked.
     SplitBrain,
-    /// The coordinator has not been taken in (yet).
+    /// The coordinator has not been admitted (yet).
     Joining(Waiting),
     /// The request makes no sense, or its name belongs to another request.
     Invalid {
@@ -431,7 +431,7 @@ pub struct Waiting {
     /// Who has not answered.
     pub members: Vec<NodeId>,
     /// Coordinator: who is in doubt about what. Only the lost disk may have known the outcome.
-    pub kept_out: Option<(NodeId, Txid)>,
+    pub excluded: Option<(NodeId, Txid)>,
 }
 
 /// What checkers and logs learn.
@@ -491,14 +491,14 @@ pub enum Fact {
         /// The generation.
         generation: u32,
     },
-    /// This node was taken in.
+    /// This node was admitted.
     Admitted {
         /// The version of the committed state that it was given.
         version: u64,
         /// The state's digest.
         digest: u64,
     },
-    /// The coordinator is not taken in: a member is in doubt, and only the lost disk may have known.
+    /// The coordinator is not admitted: a member is in doubt, and only the lost disk may have known.
     KeptOut {
         /// Who is in doubt.
         by: NodeId,

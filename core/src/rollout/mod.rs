@@ -35,10 +35,10 @@
 //!    transaction can have taken that version). So a PREPARE that overtakes a DECISION carries it.
 //!
 //! 10. **Join.** A node with an empty journal is new, or has a new disk; it need not know which. It answers
-//!     for nobody: no vote, no refusal, no word to who is in doubt, until it is [taken in](admission). A
-//!     participant is taken in by the coordinator, which tells it what is committed and which transactions
+//!     for nobody: no vote, no refusal, no word to who is in doubt, until it is [admitted](admission). A
+//!     participant is admitted by the coordinator, which tells it what is committed and which transactions
 //!     have begun; about these it makes no statement ever, because its former disk may have. The coordinator
-//!     is taken in by all others as its next *generation*, which they make durable before they answer: from
+//!     is admitted by all others as its next *generation*, which they make durable before they answer: from
 //!     then on they refuse what former generations proposed, and no txid is used twice. While one of them is
 //!     in doubt about something newer than all that is committed, the coordinator stays out: only its lost
 //!     disk may have known. So what was committed outlives any lost disk, as long as one member that voted for
@@ -55,6 +55,7 @@
 pub mod admission;
 pub mod config;
 pub mod coordinator;
+mod describe;
 pub mod durable;
 pub mod gates;
 pub mod healing;
@@ -66,7 +67,6 @@ pub mod participant;
 pub mod resolver;
 mod rests;
 pub mod state;
-mod tell;
 
 use std::collections::BTreeMap;
 
@@ -165,8 +165,8 @@ impl Node for RolloutNode {
         Some(rests::rests_on)
     }
 
-    fn tell(word: Word<'_, Self>) -> String {
-        tell::tell(word)
+    fn describe(word: Word<'_, Self>) -> String {
+        describe::describe(word)
     }
 }
 
@@ -186,7 +186,7 @@ impl RolloutNode {
         self.split_brain
     }
 
-    /// Whether this node has not been taken in (yet).
+    /// Whether this node has not been admitted (yet).
     pub fn is_joining(&self) -> bool {
         self.joining.is_some()
     }

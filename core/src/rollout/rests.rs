@@ -8,22 +8,22 @@ use super::RolloutNode;
 use super::config::Config;
 use super::message::{Answer, Fact, Known, Message, Outcome, Record, Reply, View, Vote};
 use super::state::{RoutingState, Txid};
+use crate::node::Output;
 use crate::node::RequestId;
-use crate::node::Told;
 
 /// Whether what is durable is all that a word rests on; `Err` names what is missing.
 pub(super) fn rests_on(
     config: &Config,
-    told: &Told<'_, RolloutNode>,
+    told: &Output<'_, RolloutNode>,
     durable: &[Record],
 ) -> Result<(), String> {
     let journal = Journal(durable);
     match *told {
-        Told::Message { message, .. } => journal.backs_message(config, message),
-        Told::Reply { reply: Reply::Accepted { id }, .. } => journal.has_accepted(*id),
-        Told::Reply { .. } => Ok(()), // refusals, and answers about what a crash may take away
-        Told::View(view) => journal.backs_view(view),
-        Told::Fact(fact) => journal.backs_fact(fact),
+        Output::Message { message, .. } => journal.backs_message(config, message),
+        Output::Reply { reply: Reply::Accepted { id }, .. } => journal.has_accepted(*id),
+        Output::Reply { .. } => Ok(()), // refusals, and answers about what a crash may take away
+        Output::View(view) => journal.backs_view(view),
+        Output::Fact(fact) => journal.backs_fact(fact),
     }
 }
 

@@ -64,7 +64,7 @@ pub struct Who<'a> {
 }
 
 /// Where the complaints of a recorder go.
-pub type Complain = Box<dyn Fn(String) + Send>;
+pub type Warn = Box<dyn Fn(String) + Send>;
 
 /// Records one node.
 pub struct Recorder<N: Node>(Arc<Shared<N>>);
@@ -99,9 +99,9 @@ impl<N: Node> Recorder<N> {
         who: Who<'_>,
         config: &N::Config,
         limits: Limits,
-        complain: Complain,
+        warn: Warn,
     ) -> io::Result<Self> {
-        Self::start_on(|path| File::create(path), path, who, config, limits, complain)
+        Self::start_on(|path| File::create(path), path, who, config, limits, warn)
     }
 
     /// The same on any kind of file.
@@ -111,7 +111,7 @@ impl<N: Node> Recorder<N> {
         who: Who<'_>,
         config: &N::Config,
         limits: Limits,
-        complain: Complain,
+        warn: Warn,
     ) -> io::Result<Self> {
         let part = parts::make_room(path, limits.parts)?;
         let header = Header::new::<N>(who.program, who.protocol, who.node, part, config);
@@ -124,7 +124,7 @@ impl<N: Node> Recorder<N> {
         let work = move || {
             if let Err(why) = writer.work(&taken, &full) {
                 drop(taken); // from now on the recorder knows that nobody listens
-                complain(format!("recording {path}: {why}; no more of this life is recorded"));
+                warn(format!("recording {path}: {why}; no more of this life is recorded"));
             }
             let _ = end.send(()); // whoever did not wait for it has gone
         };
@@ -163,7 +163,7 @@ impl<N: Node> Recorder<N> {
 }
 
 impl<N: Node> Probe<N> for Recorder<N> {
-    fn booted(
+    fn on_boot(
         &self,
         journal: &Recovered<N::Record>,
         host: &Host<N>,
@@ -172,12 +172,12 @@ impl<N: Node> Probe<N> for Recorder<N> {
         self.record(|| Took::boot(host.incarnation(), journal), effects)
     }
 
-    fn takes(&self, event: &Event<N>) -> ControlFlow<()> {
+    fn on_event(&self, event: &Event<N>) -> ControlFlow<()> {
         self.with(|state| state.takes = state.queue.is_some().then(|| event.clone()));
         ControlFlow::Continue(())
     }
 
-    fn stepped(&self, _host: &Host<N>, effects: &[Effect<N>]) -> ControlFlow<()> {
+    fn on_step(&self, _host: &Host<N>, effects: &[Effect<N>]) -> ControlFlow<()> {
         self.with(|state| {
             if let Some(event) = state.takes.take() {
                 self.add(state, || Took::Event(event), effects);
@@ -186,11 +186,11 @@ impl<N: Node> Probe<N> for Recorder<N> {
         ControlFlow::Continue(())
     }
 
-    fn synced(&self, upto: u64, _host: &Host<N>, effects: &[Effect<N>]) -> ControlFlow<()> {
+    fn on_sync(&self, upto: u64, _host: &Host<N>, effects: &[Effect<N>]) -> ControlFlow<()> {
         self.record(|| Took::Synced(upto), effects)
     }
 
-    fn chose(&self, answer: u32) {
+    fn on_choice(&self, answer: u32) {
         self.with(|state| state.chose.push(answer));
     }
 }

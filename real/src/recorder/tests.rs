@@ -64,13 +64,13 @@ fn record(holds: usize, queued: usize) -> Recorded {
         let go_on = stands.lock().expect("nobody panics with it").take();
         Ok(Slow { written: Arc::clone(&bytes), holds, go_on })
     };
-    let (complain, complaints) = mpsc::channel();
-    let complain = Box::new(move |what| complain.send(what).expect("the test listens"));
+    let (warn, complaints) = mpsc::channel();
+    let warn = Box::new(move |what| warn.send(what).expect("the test listens"));
     let config = Config::cluster(1).remove(0);
     let who = Who { program: "test", protocol: "rollout", node: config.me };
     let limits = Limits { queued, ..Limits::default() };
     let path: PathBuf = folder.path().join("n1.rec");
-    let recorder = Recorder::start_on(create, &path, who, &config, limits, complain).expect("it begins");
+    let recorder = Recorder::start_on(create, &path, who, &config, limits, warn).expect("it begins");
     Recorded { recorder, written, go_on, complaints, folder }
 }
 
@@ -81,15 +81,15 @@ fn live(recorder: &Recorder<RolloutNode>, requests: u64) {
     let mut out = Vec::new();
     let mut host = Host::<RolloutNode>::boot(&config, &[], 0, &mut choose, &mut out);
     let nothing = Recovered { records: Vec::new(), valid_bytes: 0, torn: None, unterminated: false };
-    assert!(recorder.booted(&nothing, &host, &out).is_continue());
+    assert!(recorder.on_boot(&nothing, &host, &out).is_continue());
     for sequence in 1..=requests {
         let health = Health { window_id: sequence, samples: 100, p95_ms: 10, error_bp: 0 };
         let id = RequestId { client: 1, sequence };
         let event = Event::Request { id, request: Request::ReportHealth(health) };
         out.clear();
-        assert!(recorder.takes(&event).is_continue(), "the node never stops for its recording");
+        assert!(recorder.on_event(&event).is_continue(), "the node never stops for its recording");
         host.step(&config, event, &mut choose, &mut out);
-        assert!(recorder.stepped(&host, &out).is_continue(), "the node never stops for its recording");
+        assert!(recorder.on_step(&host, &out).is_continue(), "the node never stops for its recording");
     }
 }
 

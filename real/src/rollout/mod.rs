@@ -31,11 +31,11 @@ use serde_json::Value;
 
 pub use self::data_plane::{Backend, DataPlane};
 use self::wire::{HealthBody, StartBody, decimal_of_bp, percent_of_bp};
-use crate::face::{Face, parse_request_name, post_json, read_json};
+use crate::http_api::{HttpApi, parse_request_name, post_json, read_json};
 use crate::runtime::Runtime;
 use crate::shell::Handle;
 
-impl Face for RolloutNode {
+impl HttpApi for RolloutNode {
     fn router<R: Runtime>(runtime: &R, _config: &Config, handle: Handle<Self>) -> Router {
         routes::router(runtime, handle, DataPlane::default())
     }

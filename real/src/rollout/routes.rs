@@ -24,7 +24,7 @@ use super::wire::{
     HealthBody, HealthSnapshot, MAX_BODY_BYTES, PredictBody, Prediction, RolloutView, StartBody, StatusView,
     bp_of_decimal, bp_of_percent, read_body,
 };
-use crate::face::{ApiError, ask, direction, idempotency_key, request_name, send_on, with_words};
+use crate::http_api::{ApiError, ask, direction, idempotency_key, request_name, send_on, with_words};
 use crate::runtime::Runtime;
 use crate::shell::Handle;
 
@@ -192,7 +192,7 @@ impl<R: Runtime> App<R> {
 
     /// The node's answer as HTTP. What is not a success also carries the answer itself.
     fn answer(&self, reply: &Reply) -> Response {
-        let words = || RolloutNode::tell(Word::Reply(reply));
+        let words = || RolloutNode::describe(Word::Reply(reply));
         let (status, error) = match reply {
             Reply::Accepted { id } => {
                 return (StatusCode::ACCEPTED, Json(json!({ "id": request_name(*id) }))).into_response();

@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::error::Category;
 
-use crate::face::{ApiError, request_name};
+use crate::http_api::{ApiError, request_name};
 
 /// The longest body of a request, in bytes.
 pub const MAX_BODY_BYTES: usize = 64 * 1024;

@@ -13,7 +13,7 @@ use super::command::{Failure, called, described};
 use super::local;
 use super::output;
 use super::service::Service;
-use crate::face::parse_request_name;
+use crate::http_api::parse_request_name;
 
 pub(super) fn command<S: Service>() -> clap::Command {
     let name = S::NAME;
@@ -68,5 +68,5 @@ pub async fn run<S: Service>(args: Args) -> Result<(), Failure> {
     let (by, answer) = asked.map_err(|error| Failure::failed(explain(&called::<S>(), &error)))?;
     let reply = S::from_http(&answer).map_err(|why| Failure::failed(format!("{by}: {why}")))?;
     output::line(serde_json::to_string(&reply).expect("replies are plain data"));
-    if S::is_not_yet(&reply) { Err(Failure::told()) } else { Ok(()) }
+    if S::is_not_yet(&reply) { Err(Failure::reported()) } else { Ok(()) }
 }

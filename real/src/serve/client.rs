@@ -8,8 +8,8 @@ use axum::http::{Request, Response, StatusCode};
 use coalmine_core::node::RequestId;
 use serde::de::DeserializeOwned;
 
-use crate::face::{Face, elsewhere, read_json};
 use crate::http::{self, ClientError};
+use crate::http_api::{HttpApi, elsewhere, read_json};
 use crate::runtime::Runtime;
 use crate::tokio_runtime::TokioRuntime;
 
@@ -83,7 +83,7 @@ impl Client {
     /// Asks a cluster: the first of these nodes that is there, and whom it sends the client to. What may not have
     /// arrived is sent again, under the same name, so that it is the same request; and to the same node, since what one
     /// node has begun, another may not know of. Says who has answered.
-    pub async fn ask<N: Face>(
+    pub async fn ask<N: HttpApi>(
         &self,
         nodes: &[SocketAddr],
         id: RequestId,
@@ -135,7 +135,7 @@ impl Client {
 }
 
 /// Whether an answer means that it is too early to ask, or that nobody knows yet.
-fn is_not_yet<N: Face>(answer: &Response<Bytes>) -> bool {
+fn is_not_yet<N: HttpApi>(answer: &Response<Bytes>) -> bool {
     match answer.status() {
         StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => true,
         _ => N::from_http(answer).is_ok_and(|reply| N::is_not_yet(&reply)),

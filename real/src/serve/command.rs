@@ -19,7 +19,7 @@ impl Failure {
     }
 
     /// The answer is bad news, and has been printed.
-    pub fn told() -> Self {
+    pub fn reported() -> Self {
         Self { code: 1, message: None }
     }
 

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::service::Service;
-use crate::face::wrong_method;
+use crate::http_api::wrong_method;
 use crate::runtime::Runtime;
 use crate::shell::Handle;
 

@@ -110,8 +110,8 @@ fn record<S: Service>(path: &Path, args: &Args, log: &Log<S>) -> Result<Recorder
     let who = Who { program: program.trim_end(), protocol: S::PROTOCOL, node: log.file.me() };
     let config = &log.file.config;
     let log = log.clone();
-    let complain = Box::new(move |what| log.line(what));
-    Recorder::start(path, who, config, limits, complain)
+    let warn = Box::new(move |what| log.line(what));
+    Recorder::start(path, who, config, limits, warn)
         .map_err(|error| Failure::usage(format!("--record {}: {error}", path.display())))
 }
 
@@ -180,7 +180,7 @@ impl<S: Service> Log<S> {
     fn facts(&self, effects: &[Effect<S>]) -> ControlFlow<()> {
         for effect in effects {
             if let Effect::Observe(fact) = effect {
-                self.line(S::tell(Word::Fact(fact)));
+                self.line(S::describe(Word::Fact(fact)));
             }
         }
         ControlFlow::Continue(())
@@ -188,7 +188,7 @@ impl<S: Service> Log<S> {
 }
 
 impl<S: Service> Probe<S> for Log<S> {
-    fn booted(
+    fn on_boot(
         &self,
         recovered: &Recovered<S::Record>,
         _host: &Host<S>,
@@ -215,15 +215,15 @@ impl<S: Service> Probe<S> for Log<S> {
         self.facts(effects)
     }
 
-    fn stepped(&self, _host: &Host<S>, effects: &[Effect<S>]) -> ControlFlow<()> {
+    fn on_step(&self, _host: &Host<S>, effects: &[Effect<S>]) -> ControlFlow<()> {
         self.facts(effects)
     }
 
-    fn synced(&self, _upto: u64, _host: &Host<S>, effects: &[Effect<S>]) -> ControlFlow<()> {
+    fn on_sync(&self, _upto: u64, _host: &Host<S>, effects: &[Effect<S>]) -> ControlFlow<()> {
         self.facts(effects)
     }
 
-    fn complain(&self, what: String) {
+    fn warn(&self, what: String) {
         self.line(what);
     }
 }

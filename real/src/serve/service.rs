@@ -7,12 +7,12 @@ use axum::Router;
 use coalmine_core::node::NodeId;
 use serde::de::DeserializeOwned;
 
-use crate::face::Face;
+use crate::http_api::HttpApi;
 use crate::runtime::Runtime;
 use crate::shell::{Handle, Placement};
 
 /// A node that can be run as a program.
-pub trait Service: Face {
+pub trait Service: HttpApi {
     /// The name of the program.
     const NAME: &'static str;
     /// The scenario or model whose invariants its recordings are held against.
@@ -30,7 +30,7 @@ pub trait Service: Face {
     /// What the node is told. `Err` names the key that makes no sense, and why.
     fn config(placement: &Placement, settings: &Self::Settings) -> Result<Self::Config, String>;
 
-    /// What the node serves besides its [health](super::health), at other paths. Default its [`Face`].
+    /// What the node serves besides its [health](super::health), at other paths. Default its [`HttpApi`].
     fn routes<R: Runtime>(
         runtime: &R,
         config: &Self::Config,

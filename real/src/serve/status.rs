@@ -86,7 +86,7 @@ pub async fn ask_all<T: Send + 'static>(
 /// Asks all nodes, and prints what they say.
 pub async fn run<S: Service>(args: Args) -> Result<(), Failure> {
     let addresses = if args.nodes.is_empty() { local::addresses::<S>(&args.dir)? } else { args.nodes };
-    let answers = ask_all::<NodeStatus>(&addresses, LIVE, crate::face::read_json).await;
+    let answers = ask_all::<NodeStatus>(&addresses, LIVE, crate::http_api::read_json).await;
     let mut warnings = Vec::new();
     for Answer { status, error, .. } in &answers {
         warnings.extend(error.clone());
@@ -98,7 +98,7 @@ pub async fn run<S: Service>(args: Args) -> Result<(), Failure> {
         Format::Json => output::json(&answers),
         Format::Text => print(&answers, &warnings),
     }
-    if warnings.is_empty() { Ok(()) } else { Err(Failure::told()) }
+    if warnings.is_empty() { Ok(()) } else { Err(Failure::reported()) }
 }
 
 fn print(answers: &[Answer<NodeStatus>], warnings: &[String]) {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Service;
 use super::config::{NodeFile, Syntax};
-use crate::face::Face;
+use crate::http_api::HttpApi;
 use crate::shell::Placement;
 
 /// A node that greets, if it is the first of its cluster.
@@ -61,7 +61,7 @@ impl Node for Greeter {
     }
 }
 
-impl Face for Greeter {
+impl HttpApi for Greeter {
     fn instead(reply: &Reply) -> Option<NodeId> {
         match reply {
             Reply::Elsewhere(first) => Some(*first),

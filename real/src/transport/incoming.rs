@@ -10,7 +10,7 @@ use coalmine_core::codec::frame::{Decoder, FrameError};
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, ReadBuf};
 
-use super::bells::Bell;
+use super::wake_set::SlotWaker;
 use super::{Envelope, Later, NONSENSE, Who};
 use crate::runtime::{Listener, Runtime};
 
@@ -46,19 +46,19 @@ impl<L: Listener> Listening<L> {
 pub(super) struct Incoming<S> {
     stream: S,
     from: SocketAddr,
-    bell: Bell<Who>,
+    waker: SlotWaker<Who>,
     decoder: Decoder,
     /// Nothing more will be read.
     ended: bool,
 }
 
 impl<S: AsyncRead + Unpin> Incoming<S> {
-    pub(super) fn new(stream: S, from: SocketAddr, bell: Bell<Who>) -> Self {
-        Self { stream, from, bell, decoder: Decoder::default(), ended: false }
+    pub(super) fn new(stream: S, from: SocketAddr, waker: SlotWaker<Who>) -> Self {
+        Self { stream, from, waker, decoder: Decoder::default(), ended: false }
     }
 
-    pub(super) fn bell(&self) -> &Bell<Who> {
-        &self.bell
+    pub(super) fn waker(&self) -> &SlotWaker<Who> {
+        &self.waker
     }
 
     /// The next message; nothing after the connection's end. `Err` says what is wrong with it; it is of no use
@@ -79,7 +79,7 @@ impl<S: AsyncRead + Unpin> Incoming<S> {
         &mut self,
         room: &mut [u8],
     ) -> Poll<Result<Option<Envelope<M>>, Option<FrameError>>> {
-        self.bell.answer();
+        self.waker.answer();
         loop {
             if let Some(envelope) = self.decoder.next_frame().map_err(Some)? {
                 return Poll::Ready(Ok(Some(envelope)));
@@ -98,7 +98,7 @@ impl<S: AsyncRead + Unpin> Incoming<S> {
 
     /// Reads once.
     fn read(&mut self, room: &mut [u8]) -> Poll<()> {
-        let cx = &mut Context::from_waker(self.bell.waker());
+        let cx = &mut Context::from_waker(self.waker.waker());
         let mut read = ReadBuf::new(room);
         let result = ready!(Pin::new(&mut self.stream).poll_read(cx, &mut read));
         self.ended = result.is_err() || read.filled().is_empty();

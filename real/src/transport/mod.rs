@@ -10,11 +10,11 @@
 //! time for stays in the connection, and slows its sender down. So a frame passes through no queue and no other
 //! task on its way, and costs one wake-up.
 
-mod bells;
 mod incoming;
 mod outgoing;
 #[cfg(test)]
 mod tests;
+mod wake_set;
 
 use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
@@ -29,9 +29,9 @@ use coalmine_core::node::{Node, NodeId};
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncRead;
 
-use self::bells::{Bell, Bells};
 use self::incoming::{Incoming, Listening};
 use self::outgoing::Outgoing;
+use self::wake_set::{SlotWaker, WakeSet};
 use crate::probe::Probe;
 use crate::runtime::Runtime;
 
@@ -72,10 +72,10 @@ pub(crate) struct Transport<N, R: Runtime, P> {
     me: NodeId,
     runtime: R,
     probe: P,
-    bells: Bells<Who>,
+    wakes: WakeSet<Who>,
     peers: BTreeMap<NodeId, Outgoing<R>>,
     listening: Option<Listening<R::Listener>>,
-    listeners_bell: Bell<Who>,
+    listener_waker: SlotWaker<Who>,
     /// The connections that peers have opened, each at its place. A place is used again.
     connections: Vec<Option<Incoming<R::Stream>>>,
     /// The frame that is being sent.
@@ -95,10 +95,10 @@ impl<N: Node, R: Runtime, P: Probe<N>> Transport<N, R, P> {
         peers: &BTreeMap<NodeId, SocketAddr>,
         probe: P,
     ) -> Self {
-        let bells = Bells::new();
-        let listeners_bell = bells.hang(Who::Listener);
+        let wakes = WakeSet::new();
+        let listener_waker = wakes.waker(Who::Listener);
         let peer = |(&id, &address): (&NodeId, &SocketAddr)| {
-            (id, Outgoing::new(runtime.clone(), address, bells.hang(Who::Peer(id))))
+            (id, Outgoing::new(runtime.clone(), address, wakes.waker(Who::Peer(id))))
         };
         let peers = peers.iter().map(peer).collect();
         let listening = Some(Listening::after(None, listener, runtime.clone()));
@@ -106,10 +106,10 @@ impl<N: Node, R: Runtime, P: Probe<N>> Transport<N, R, P> {
             me,
             runtime,
             probe,
-            bells,
+            wakes,
             peers,
             listening,
-            listeners_bell,
+            listener_waker,
             connections: Vec::new(),
             frame: Vec::new(),
             room: vec![0; ROOM_BYTES],
@@ -137,7 +137,7 @@ impl<N: Node, R: Runtime, P: Probe<N>> Transport<N, R, P> {
         if let Some(Envelope { from, message }) = self.answer_all() {
             return Poll::Ready((from, message));
         }
-        self.bells.next_round(cx);
+        self.wakes.next_round(cx);
         match self.answer_all() {
             Some(Envelope { from, message }) => Poll::Ready((from, message)),
             None => Poll::Pending,
@@ -146,7 +146,7 @@ impl<N: Node, R: Runtime, P: Probe<N>> Transport<N, R, P> {
 
     /// Looks at everybody who has called in this round, until there is a message.
     fn answer_all(&mut self) -> Option<Envelope<N::Message>> {
-        while let Some(who) = self.bells.next() {
+        while let Some(who) = self.wakes.next() {
             match who {
                 Who::Listener => self.accept(),
                 Who::Peer(id) => {
@@ -166,16 +166,16 @@ impl<N: Node, R: Runtime, P: Probe<N>> Transport<N, R, P> {
 
     /// Takes connections while there are any, and places for them.
     fn accept(&mut self) {
-        let cx = &mut Context::from_waker(self.listeners_bell.answer());
+        let cx = &mut Context::from_waker(self.listener_waker.answer());
         while let Some(Listening::Waiting(accepted)) = &mut self.listening {
             let Poll::Ready((listener, accepted)) = accepted.as_mut().poll(cx) else { return };
             let pause = match accepted {
                 Ok((stream, from)) => {
-                    place(&self.bells, &mut self.connections, stream, from);
+                    place(&self.wakes, &mut self.connections, stream, from);
                     None
                 }
                 Err(error) => {
-                    self.probe.complain(format!("cannot accept a connection: {error}"));
+                    self.probe.warn(format!("cannot accept a connection: {error}"));
                     Some(RECONNECT.1) // such as too many open files: it may pass
                 }
             };
@@ -193,26 +193,26 @@ impl<N: Node, R: Runtime, P: Probe<N>> Transport<N, R, P> {
         let Poll::Ready(read) = connection.next(&mut self.room) else { return None };
         if let Ok(Some(envelope)) = read {
             if !connection.is_quiet(&mut self.room) {
-                self.bells.again(connection.bell());
+                self.wakes.again(connection.waker());
             }
             return Some(envelope);
         }
         self.connections[place] = None;
         if let Err(why) = read {
-            self.probe.complain(why);
+            self.probe.warn(why);
         }
         if let Some(Listening::Full(listener)) = self.listening.take_if(|it| matches!(it, Listening::Full(_)))
         {
             self.listening = Some(Listening::after(None, listener, self.runtime.clone()));
-            self.listeners_bell.waker().wake_by_ref();
+            self.listener_waker.waker().wake_by_ref();
         }
         None
     }
 }
 
-/// Gives a connection a place, and a bell that says which.
+/// Gives a connection a place, and a waker that says which.
 fn place<S: AsyncRead + Unpin>(
-    bells: &Bells<Who>,
+    wakes: &WakeSet<Who>,
     connections: &mut Vec<Option<Incoming<S>>>,
     stream: S,
     from: SocketAddr,
@@ -221,5 +221,5 @@ fn place<S: AsyncRead + Unpin>(
         connections.push(None);
         connections.len() - 1
     });
-    connections[place] = Some(Incoming::new(stream, from, bells.hang(Who::Connection(place))));
+    connections[place] = Some(Incoming::new(stream, from, wakes.waker(Who::Connection(place))));
 }

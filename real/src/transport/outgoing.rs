@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::bells::Bell;
+use super::wake_set::SlotWaker;
 use super::{Later, RECONNECT, Who};
 use crate::runtime::Runtime;
 
@@ -22,7 +22,7 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) struct Outgoing<R: Runtime> {
     runtime: R,
     address: SocketAddr,
-    bell: Bell<Who>,
+    waker: SlotWaker<Who>,
     queue: VecDeque<Vec<u8>>,
     link: Link<R::Stream>,
     /// How long to wait when it cannot be reached the next time.
@@ -47,8 +47,8 @@ struct Open<S> {
 }
 
 impl<R: Runtime> Outgoing<R> {
-    pub(super) fn new(runtime: R, address: SocketAddr, bell: Bell<Who>) -> Self {
-        Self { runtime, address, bell, queue: VecDeque::new(), link: Link::Closed, pause: RECONNECT.0 }
+    pub(super) fn new(runtime: R, address: SocketAddr, waker: SlotWaker<Who>) -> Self {
+        Self { runtime, address, waker, queue: VecDeque::new(), link: Link::Closed, pause: RECONNECT.0 }
     }
 
     /// Sends a frame: at once, if the connection takes it. `false` if too many wait already.
@@ -56,7 +56,7 @@ impl<R: Runtime> Outgoing<R> {
         if let Link::Open(open) = &mut self.link
             && self.queue.is_empty()
         {
-            match open.write(frame, &mut Context::from_waker(self.bell.waker())) {
+            match open.write(frame, &mut Context::from_waker(self.waker.waker())) {
                 Poll::Ready(Ok(())) => return true,
                 Poll::Ready(Err(_)) => {
                     self.link = Link::Closed; // the frame is lost with the connection
@@ -75,9 +75,9 @@ impl<R: Runtime> Outgoing<R> {
         true
     }
 
-    /// Goes on with whatever is to be done. What that waits for rings this peer's bell.
+    /// Goes on with whatever is to be done. What that waits for wakes this peer's waker.
     pub(super) fn tend(&mut self) {
-        let waker = self.bell.answer().clone();
+        let waker = self.waker.answer().clone();
         let _ = self.poll(&mut Context::from_waker(&waker));
     }
 

@@ -73,7 +73,7 @@ impl Node for Wordy {
 struct Complaints(mpsc::Sender<String>);
 
 impl Probe<Wordy> for Complaints {
-    fn complain(&self, what: String) {
+    fn warn(&self, what: String) {
         self.0.send(what).expect("the test listens");
     }
 }
@@ -84,10 +84,10 @@ type Tested = Transport<Wordy, Hasty, Complaints>;
 async fn transport(peer: SocketAddr) -> (Tested, SocketAddr, mpsc::Receiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("it has an address");
-    let (complain, complaints) = mpsc::channel();
+    let (warn, complaints) = mpsc::channel();
     let runtime = Hasty(TokioRuntime::new(""));
     let peers = BTreeMap::from([(NodeId(2), peer)]);
-    (Transport::new(runtime, listener, NodeId(1), &peers, Complaints(complain)), address, complaints)
+    (Transport::new(runtime, listener, NodeId(1), &peers, Complaints(warn)), address, complaints)
 }
 
 fn nowhere() -> SocketAddr {

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
 use axum::http::{Request, Response};
-use coalmine_real::face::read_json;
 use coalmine_real::http;
+use coalmine_real::http_api::read_json;
 use coalmine_real::rollout::wire::{Progress, RolloutView, StatusView};
 use coalmine_real::tokio_runtime::TokioRuntime;
 use serde_json::Value;

@@ -168,13 +168,13 @@ impl System for RolloutSystem {
         // Who is alone needs nobody's vote, and nobody to learn from.
         let (is_alone, goes_down) = (self.nodes < 2, crashes + wipes > 0);
         match witness {
-            "decided-while-in-doubt" | "blocks" | "recovers" | "catches-up" | "kept-out" if is_alone => {
+            "decided-while-in-doubt" | "blocks" | "recovers" | "catches-up" | "excluded" if is_alone => {
                 Some(Lack::Nodes(2))
             }
             "aborts" if !goes_down && inputs == 0 && (is_alone || !fires(1)) => budget(Budget::Crashes, 1),
             "blocks" if !goes_down => budget(Budget::Crashes, 1),
             "recovers" if crashes == 0 => budget(Budget::Crashes, 1),
-            "kept-out" if wipes == 0 => budget(Budget::Wipes, 1),
+            "excluded" if wipes == 0 => budget(Budget::Wipes, 1),
             // Somebody must miss a commit, and not vote for the next: that takes a lost disk, or a second rollout
             // of which the first step was aborted.
             "catches-up" if periodic == 0 && wipes == 0 => {
@@ -189,7 +189,7 @@ impl System for RolloutSystem {
         }
     }
 
-    /// A member's heartbeat; and of who is not taken in, the question.
+    /// A member's heartbeat; and of who is not admitted, the question.
     fn is_armed_at_rest(&self, _member: NodeId, state: &RolloutNode, timer: &Timer) -> bool {
         match timer {
             Timer::Heartbeat => !state.is_joining(),
@@ -198,16 +198,16 @@ impl System for RolloutSystem {
         }
     }
 
-    /// Who asks a coordinator that is kept out is told so, again and again.
+    /// Who asks a coordinator that is excluded is told so, again and again.
     fn owes_answers(&self, now: &Observation<'_, RolloutNode, Ledger>) -> bool {
-        now.up().all(|(_, state)| state.kept_out().is_none())
+        now.up().all(|(_, state)| state.excluded().is_none())
     }
 
     fn converged(&self, now: &Observation<'_, RolloutNode, Ledger>) -> Result<(), String> {
         invariants::converged(now)
     }
 
-    fn goes_on_without(
+    fn progress_without(
         &self,
         gone: NodeId,
         now: &Observation<'_, RolloutNode, Ledger>,

@@ -36,7 +36,7 @@ impl LeftOut {
     pub const ALONE: [Self; 4] = [Self::Idle, Self::Losses, Self::CrashPoints, Self::Orders];
 
     /// In words.
-    pub fn tell(self) -> &'static str {
+    pub fn describe(self) -> &'static str {
         match self {
             Self::Usual => "the usual",
             Self::Nothing => "nothing",

@@ -80,7 +80,7 @@ fn rollout(tables: &Tables, resource_managers: u32) {
     finish(table, 1);
     let everything = tables.of_rollout(LeftOut::Nothing, 1);
     for left_out in LeftOut::ALONE {
-        fewer(left_out.tell(), everything, tables.of_rollout(left_out, 1));
+        fewer(left_out.describe(), everything, tables.of_rollout(left_out, 1));
     }
     fewer("all of these", everything, tables.of_rollout(LeftOut::Usual, 1));
     let [usual, everything, orbits] = [LeftOut::Usual, LeftOut::Nothing, LeftOut::Names]
@@ -194,7 +194,7 @@ impl Job {
             LeftOut::Nothing => ", --full".into(),
             LeftOut::Names => ", --symmetry".into(),
             LeftOut::Idle | LeftOut::Losses | LeftOut::CrashPoints | LeftOut::Orders => {
-                format!(", only {} left out", left_out.tell())
+                format!(", only {} left out", left_out.describe())
             }
         };
         let by = |search| match search {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use coalmine_core::codec::frame;
 use coalmine_core::node::{Context, Event, Node, NodeId};
 use coalmine_core::observation::{Invariant, Observation, Witness};
-use coalmine_real::face::Face;
+use coalmine_real::http_api::HttpApi;
 use coalmine_real::transport::Envelope;
 use coalmine_sim::engine::report::RunOptions;
 use coalmine_sim::spec::plan::Plan;
@@ -73,7 +73,7 @@ impl Node for Chatterer {
     }
 }
 
-impl Face for Chatterer {}
+impl HttpApi for Chatterer {}
 
 /// So many of them.
 #[derive(Debug)]

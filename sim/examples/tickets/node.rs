@@ -65,7 +65,7 @@ pub struct Office {
     votes: BTreeSet<NodeId>,
 }
 
-impl Face for Office {}
+impl HttpApi for Office {}
 
 impl Node for Office {
     type Config = Config;

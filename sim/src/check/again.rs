@@ -70,7 +70,12 @@ pub(crate) fn other_verdict<S: System>(
     again: &str,
 ) -> Parted {
     let once = format!("{property} is violated");
-    Parted { what: "the path to what was found".into(), once, again: again.into(), after: tell(rules, path) }
+    Parted {
+        what: "the path to what was found".into(),
+        once,
+        again: again.into(),
+        after: describe(rules, path),
+    }
 }
 
 impl<S: System> Rules<S> {
@@ -106,7 +111,7 @@ pub(super) fn lost<S: System>(
     let mut possible = Vec::new();
     rules.suspect();
     rules.successors(world, &mut possible);
-    let after = tell(rules, path);
+    let after = describe(rules, path);
     if let Some(parted) = rules.parted() {
         return Parted { after, ..parted.clone() };
     }
@@ -115,7 +120,7 @@ pub(super) fn lost<S: System>(
         Action::Drop(_) | Action::Cut { .. } | Action::Heal { .. } => whose.is_none(),
     };
     let mut steps: Vec<_> =
-        possible.iter().filter(|it| is_it(&it.action)).map(|it| rules.tell(&it.action)).collect();
+        possible.iter().filter(|it| is_it(&it.action)).map(|it| rules.describe(&it.action)).collect();
     steps.dedup();
     let more = steps.len().saturating_sub(TOLD);
     steps.truncate(TOLD);
@@ -125,8 +130,8 @@ pub(super) fn lost<S: System>(
     Parted { what, once, again: "it leads elsewhere".into(), after }
 }
 
-fn tell<S: System>(rules: &Rules<S>, path: &[Action<NodeOf<S>>]) -> Vec<String> {
-    path.iter().map(|action| rules.tell(action)).collect()
+fn describe<S: System>(rules: &Rules<S>, path: &[Action<NodeOf<S>>]) -> Vec<String> {
+    path.iter().map(|action| rules.describe(action)).collect()
 }
 
 impl CheckReport {

@@ -492,7 +492,7 @@ fn conclude<S: System>(
     let settling_losses = if is_asked { settling::settling_asked(&rules.limits) } else { Vec::new() };
     let settling_unknown = found.not_known.map(|(why, path)| {
         let path = rules.without_plain_boots(path);
-        let path = path.iter().map(|action| rules.tell(action)).collect();
+        let path = path.iter().map(|action| rules.describe(action)).collect();
         NotKnown { why, path }
     });
     let broken = found.broken.as_ref().and_then(|(broken, _)| match broken {

@@ -8,7 +8,7 @@ use stateright::{Model, Property};
 use crate::panics::catch;
 use crate::spec::system::System;
 use crate::spec::verdict::NEVER_PANICS;
-use crate::trace::text::tell_effect;
+use crate::trace::text::describe_effect;
 use crate::world::rules::{MAX_PROPERTIES, PANICKED};
 use crate::world::{Rules, Transition, World};
 
@@ -38,14 +38,14 @@ impl<S: System> Model for Rules<S> {
     }
 
     fn format_action(&self, action: &Transition<S>) -> String {
-        self.tell(&action.action)
+        self.describe(&action.action)
     }
 
     /// For the Explorer: what came of the step, then the whole world.
     fn format_step(&self, world: &World<S>, action: Transition<S>) -> Option<String> {
-        let mut out = format!("{}\n", self.tell(&action.action));
+        let mut out = format!("{}\n", self.describe(&action.action));
         let (next, effects) = self.apply(world, &action.action);
-        for told in effects.iter().filter_map(tell_effect) {
+        for told in effects.iter().filter_map(describe_effect) {
             out += &format!("    {told}\n");
         }
         let now = self.observe(&next);

@@ -34,7 +34,7 @@ use crate::files::capsule::File;
 use crate::spec::limits::ModelArgs;
 use crate::spec::verdict::{NEVER_PANICS, SETTLES};
 use crate::suite::{AnyModel, AnyScenario, Explanation, Job, Suite};
-use crate::sweep::{SweepOptions, SweepPart, twin};
+use crate::sweep::{SweepOptions, SweepPart, second_process};
 use crate::trace::text::thousands;
 
 /// Exit code: an invariant is violated, or what should have been seen was not.
@@ -56,7 +56,7 @@ const UNHEARD: u8 = 128 + 13;
 
 /// Does what the command line says.
 pub fn main(suite: &Suite) -> ExitCode {
-    twin::obeys_its_own();
+    second_process::obeys_its_own();
     if let (Some(program), Some(first)) = (suite.service, std::env::args_os().nth(1)) {
         let program = program();
         if program.has(&first) {
@@ -129,8 +129,8 @@ fn obey(suite: &Suite, cli: &Cli) -> u8 {
             }
         },
     };
-    if twin::is_of(twin::COMMAND_LINE) {
-        return twin::serve(suite).map_or(USAGE, |()| 0);
+    if second_process::is_of(second_process::COMMAND_LINE) {
+        return second_process::serve(suite).map_or(USAGE, |()| 0);
     }
     let done = match &cli.command {
         Command::List => list(suite, cli.format),

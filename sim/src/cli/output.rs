@@ -174,7 +174,7 @@ pub fn sweep(program: &str, report: &SweepReport) {
     }
     converged_after(report);
     for failure in report.failures.iter().take(TOLD) {
-        println!("    seed {}: {}", failure.seed, failure.verdict.tell());
+        println!("    seed {}: {}", failure.seed, failure.verdict.describe());
         if let Some(line) = replay_failure(program, report, failure) {
             println!("      {line}");
         }
@@ -204,7 +204,7 @@ pub fn sweep(program: &str, report: &SweepReport) {
 
 /// How long the runs of a sweep took to converge.
 pub fn converged_after(report: &SweepReport) {
-    if let Some(times) = report.converged_after.tell() {
+    if let Some(times) = report.converged_after.describe() {
         println!("    {DIM}{times}{DIM:#}");
     }
 }
@@ -226,7 +226,7 @@ pub fn never_exercised(report: &SweepReport) {
 pub fn story(story: Option<&Story>, outcome: &Outcome) {
     story.into_iter().for_each(print_story);
     let good = outcome.verdict == Verdict::Passed;
-    println!("{} {}", mark(good), outcome.verdict.tell());
+    println!("{} {}", mark(good), outcome.verdict.describe());
     let (events, wall_ms) = (thousands(outcome.events), outcome.wall.as_secs_f64() * 1000.0);
     let took = match outcome.turns {
         None => format!("{events} events, {:.3} s simulated", outcome.simulated.as_secs_f64()),
@@ -248,13 +248,13 @@ pub fn verified(verified: &Verified) {
     }
     if let Some(difference) = &verified.difference {
         println!("{} this node differs from its recording, or is not deterministic:", mark(false));
-        println!("    {}", difference.tell());
+        println!("    {}", difference.describe());
     }
     let nodes: Vec<_> = verified.nodes.iter().map(ToString::to_string).collect();
     if verified.exit_code() == 0 && verified.is_complete() {
         println!("{} every step does again what it did, and the invariants hold", mark(true));
     } else if verified.exit_code() == 0 {
-        for line in verified.tell_incomplete() {
+        for line in verified.describe_incomplete() {
             println!("    {line}");
         }
         println!(
@@ -288,7 +288,7 @@ pub fn check(report: &CheckReport, story: Option<&Story>) {
         print_story(story);
         println!();
     }
-    let (model, operations, limits) = (&report.model, report.operations, report.limits.tell());
+    let (model, operations, limits) = (&report.model, report.operations, report.limits.describe());
     println!("{BOLD}{model}{BOLD:#}  {DIM}{operations} requests, {limits}{DIM:#}");
     for (name, property) in &report.properties {
         let mark = match property {
@@ -298,7 +298,7 @@ pub fn check(report: &CheckReport, story: Option<&Story>) {
             Property::Violated | Property::Missing => mark(false),
         };
         let lacks = report.lacks.get(name).map_or(String::new(), |lacks| format!(" (needs {lacks})"));
-        println!("  {mark} {name}: {}{lacks}", tell_property(*property));
+        println!("  {mark} {name}: {}{lacks}", describe_property(*property));
     }
     if report.properties.keys().all(|name| [NEVER_PANICS, SETTLES].contains(name)) && !report.asks_nothing() {
         println!("  {DIM}there are no invariants: nothing was asked but whether states settle{DIM:#}");
@@ -379,7 +379,8 @@ pub fn rung(check: &str, width: usize, report: &CheckReport) {
     let bad =
         |property: &Property| matches!(property, Property::Violated | Property::Unknown | Property::Missing);
     let bad = report.properties.iter().filter(|(_, property)| bad(property));
-    let bad: Vec<_> = bad.map(|(name, property)| format!("{name}: {}", tell_property(*property))).collect();
+    let bad: Vec<_> =
+        bad.map(|(name, property)| format!("{name}: {}", describe_property(*property))).collect();
     let verdict = match &report.stopped_by {
         _ if report.is_proof() => format!("{GOOD}proof{GOOD:#}"),
         None if empty(report).is_some() => format!("{BAD}{}{BAD:#}", empty(report).unwrap_or_default()),
@@ -406,7 +407,7 @@ pub fn lines_to_paste(program: &str, model: &str, path: &Path) -> String {
     format!("    {program} replay {file} --html {page}\n    {program} explore {model} --at {file}\n")
 }
 
-fn tell_property(property: Property) -> &'static str {
+fn describe_property(property: Property) -> &'static str {
     match property {
         Property::Holds => "holds",
         Property::HoldsSoFar => "holds so far",
@@ -446,7 +447,7 @@ impl Row {
         };
         let story = report.failures.first().map(|failure| {
             let line = replay_failure(program, report, failure);
-            failure.verdict.tell() + &line.map_or_else(String::new, |line| format!("\n  {line}"))
+            failure.verdict.describe() + &line.map_or_else(String::new, |line| format!("\n  {line}"))
         });
         Self {
             what: "sim".into(),

@@ -15,7 +15,7 @@ use crate::spec::verdict::Expected;
 use crate::spec::verdict::{Engine, Verdict};
 use crate::suite::{AnyScenario, FileOutcome, Outcome, Shrunk, Suite};
 use crate::sweep::confirm::{self, Unreplayed};
-use crate::sweep::twin::Launch;
+use crate::sweep::second_process::Launch;
 use crate::trace::html::{self, LeftOut, Page};
 use crate::trace::text::thousands;
 
@@ -185,7 +185,7 @@ pub fn shrink(suite: &Suite, args: &ShrinkArgs, format: Format) -> Result<u8, St
     let Some(shrunk) = shrunk else {
         let outcome = scenario.run(args.engine.into(), args.seed, false);
         if let Verdict::Refused { .. } = outcome.verdict {
-            return Err(format!("seed {} of {} {}", args.seed, args.name, outcome.verdict.tell()));
+            return Err(format!("seed {} of {} {}", args.seed, args.name, outcome.verdict.describe()));
         }
         return Err(format!("seed {} of {} passes: there is nothing to shrink", args.seed, args.name));
     };

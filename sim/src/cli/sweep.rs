@@ -15,7 +15,7 @@ use crate::spec::faults::Effect;
 use crate::suite::{AnyScenario, Suite};
 use crate::sweep::confirm::confirm;
 use crate::sweep::merge::{self, ALL, MergeError};
-use crate::sweep::twin::Launch;
+use crate::sweep::second_process::Launch;
 use crate::sweep::{SweepOptions, SweepPart, SweepReport, sweep_part};
 use crate::trace::text::thousands;
 
@@ -51,8 +51,8 @@ pub fn sim(suite: &Suite, args: &SimArgs, format: Format) -> Result<u8, String> 
     }
     let signals = Signals::catch()?;
     let stop = Arc::clone(&signals.stop);
-    let twins = Some(Launch::of_command_line());
-    let part = SweepPart { shard: args.shard, checkpoint: args.checkpoint.clone(), stop, twins };
+    let launch = Some(Launch::of_command_line());
+    let part = SweepPart { shard: args.shard, checkpoint: args.checkpoint.clone(), stop, launch };
     let mut reports = Vec::new();
     for scenario in scenarios {
         let mut report = show(scenario, &options, &part)?;
@@ -117,7 +117,7 @@ fn shrink_first(
 
 /// A report for machines.
 #[derive(Serialize)]
-struct Told<'a> {
+struct SweepJson<'a> {
     #[serde(flatten)]
     report: &'a SweepReport,
     never_exercised: Vec<Effect>,
@@ -127,7 +127,7 @@ fn print(suite: &Suite, report: &SweepReport, format: Format) {
     match format {
         Format::Text => output::sweep(&suite.program(), report),
         Format::Json => {
-            output::json(&Told { report, never_exercised: report.effects.never() });
+            output::json(&SweepJson { report, never_exercised: report.effects.never() });
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Runs a plan of a scenario, in either engine.
 
-use coalmine_real::face::Face;
+use coalmine_real::http_api::HttpApi;
 
 use super::report::{RunOptions, RunReport};
 use crate::spec::plan::Plan;
@@ -17,7 +17,7 @@ impl<S: System> Scenario<S> {
         options: RunOptions,
     ) -> RunReport<NodeOf<S>>
     where
-        NodeOf<S>: Face,
+        NodeOf<S>: HttpApi,
     {
         if let Err(why) = self.check(plan) {
             return RunReport::refused(why);

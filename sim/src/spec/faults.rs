@@ -417,7 +417,7 @@ impl Fault {
     }
 
     /// In words.
-    pub fn tell(&self) -> String {
+    pub fn describe(&self) -> String {
         let seconds = |ms: &u64| *ms as f64 / 1000.0;
         match self {
             Self::Crash { node, .. } => format!("{node} crashes"),

@@ -123,7 +123,7 @@ impl Limits {
     }
 
     /// The budgets in words. Those that few checks have are told only where there are some.
-    pub fn tell(&self) -> String {
+    pub fn describe(&self) -> String {
         let of = |nature: Nature| Budget::ALL.into_iter().filter(move |budget| budget.nature() == nature);
         let rare = of(Nature::Rare).filter(|&budget| self.of(budget) != Some(0));
         let mut told = String::new();
@@ -244,7 +244,7 @@ mod tests {
                 assert_eq!(toml::from_str::<ModelArgs>(&format!("{key} = {times}")), Ok(said), "{key}");
             }
             if budget.nature() != Nature::Beginning {
-                let told = limits.tell();
+                let told = limits.describe();
                 assert!(told.contains(&format!("{times} {}", budget.word())), "{told}");
             }
         }
@@ -253,11 +253,11 @@ mod tests {
     #[test]
     fn limits_are_told_as_ever() {
         let usual = "0 crashes, 0 drops, 0 duplicates, 0 time-outs, 0 periodic timers, disk Sync";
-        assert_eq!(Limits::NONE.tell(), usual);
+        assert_eq!(Limits::NONE.describe(), usual);
         let rare =
             Limits { timeouts: None, cuts: 1, late_boots: 0, without: Some(NodeId(2)), ..Limits::NONE };
         let told = "0 crashes, 0 drops, 0 duplicates, any number of time-outs, 0 periodic timers, 1 cuts, disk Sync; \
                     all members start first; settles without n2";
-        assert_eq!(rare.tell(), told);
+        assert_eq!(rare.describe(), told);
     }
 }

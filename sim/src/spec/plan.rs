@@ -4,7 +4,7 @@
 use coalmine_core::node::{Node, NodeId, RequestId, Word};
 use serde::{Deserialize, Serialize};
 
-use crate::panics::told;
+use crate::panics::describe;
 use crate::spec::data::piece;
 use crate::spec::faults::{Fault, PERMILLE, TIMES_MS, in_range};
 use crate::spec::mistake::MistakeName;
@@ -110,7 +110,7 @@ pub enum When {
 
 impl When {
     /// In words.
-    pub fn tell(&self) -> String {
+    pub fn describe(&self) -> String {
         let times = |nth: u32| if nth <= 1 { String::new() } else { format!(", {nth} times") };
         match self {
             Self::AtMs(at) => format!("at {} s", *at as f64 / 1000.0),
@@ -143,11 +143,11 @@ pub enum What<N: Node> {
 
 impl<N: Node> What<N> {
     /// In words.
-    pub fn tell(&self) -> String {
+    pub fn describe(&self) -> String {
         match self {
-            Self::Fault(fault) => fault.tell(),
+            Self::Fault(fault) => fault.describe(),
             Self::Ask { to, id, request } => {
-                format!("a client asks {to}: {id} {}", told::<N>(Word::Request(request)))
+                format!("a client asks {to}: {id} {}", describe::<N>(Word::Request(request)))
             }
         }
     }
@@ -155,8 +155,8 @@ impl<N: Node> What<N> {
 
 impl<N: Node> PlanStep<N> {
     /// In words.
-    pub fn tell(&self) -> String {
-        format!("{}: {}", self.when.tell(), self.what.tell())
+    pub fn describe(&self) -> String {
+        format!("{}: {}", self.when.describe(), self.what.describe())
     }
 }
 

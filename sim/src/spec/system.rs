@@ -6,8 +6,8 @@ use std::fmt::Debug;
 
 use coalmine_core::node::{Node, NodeId, RequestId, Word};
 use coalmine_core::observation::{History, Invariant, Observation, Witness};
-use coalmine_core::told;
-use coalmine_real::face::Face;
+use coalmine_core::write_ahead;
+use coalmine_real::http_api::HttpApi;
 use coalmine_real::runtime::Runtime;
 use coalmine_real::serve::Router;
 use coalmine_real::shell::Handle;
@@ -26,7 +26,7 @@ pub trait System: Debug + Send + Sync + 'static {
     /// The members, each with its configuration.
     fn members(&self) -> Vec<(NodeId, <Self::Node as Node>::Config)>;
 
-    /// What a member serves over HTTP: what its [`Face`] does by itself. A system whose node is a
+    /// What a member serves over HTTP: what its [`HttpApi`] does by itself. A system whose node is a
     /// [`Service`](coalmine_real::serve::Service) may host [all of that](coalmine_real::serve::router), with the settings
     /// that it ships with.
     fn router<R: Runtime>(
@@ -36,7 +36,7 @@ pub trait System: Debug + Send + Sync + 'static {
         handle: Handle<Self::Node>,
     ) -> Router
     where
-        Self::Node: Face,
+        Self::Node: HttpApi,
         Self: Sized,
     {
         Self::Node::router(runtime, config, handle)
@@ -159,7 +159,7 @@ pub trait System: Debug + Send + Sync + 'static {
 
     /// Whether all others have come to rest, although this member never comes back; `Err` says who waits for
     /// it. If nobody says, it is enough that the others are up.
-    fn goes_on_without(
+    fn progress_without(
         &self,
         gone: NodeId,
         now: &Observation<'_, Self::Node, Self::History>,
@@ -206,7 +206,7 @@ pub fn member_ids<S: System>(system: &S) -> Vec<NodeId> {
 /// All that must hold at every moment: what the system says, and that nobody [tells too early](told::write_ahead).
 pub fn invariants_of<S: System>(system: &S) -> Vec<Invariant<S::Node, S::History>> {
     let mut invariants = system.invariants();
-    invariants.extend(told::write_ahead());
+    invariants.extend(write_ahead::invariant());
     invariants
 }
 
@@ -224,7 +224,7 @@ pub fn timers_are_armed<S: System>(
         let is_missing =
             |timer: &&_| system.is_armed_at_rest(node.id, state, timer) && !node.timers.contains(timer);
         if let Some(timer) = before.iter().find(is_missing) {
-            let timer = crate::panics::told::<S::Node>(Word::Timer(timer));
+            let timer = crate::panics::describe::<S::Node>(Word::Timer(timer));
             return Err(format!("{} is at rest, but its timer will never fire again: {timer}", node.id));
         }
     }

@@ -116,11 +116,11 @@ impl Verdict {
 
     /// What is behind it; nothing for a run that passed.
     pub fn why(&self) -> Option<String> {
-        (*self != Self::Passed).then(|| self.tell())
+        (*self != Self::Passed).then(|| self.describe())
     }
 
     /// In one line.
-    pub fn tell(&self) -> String {
+    pub fn describe(&self) -> String {
         match self {
             Self::Passed => "passed".into(),
             Self::Violated { invariant, why } => format!("invariant {invariant} is violated: {why}"),
@@ -130,8 +130,8 @@ impl Verdict {
             Self::EnginesDiffer { madsim, direct } => {
                 format!(
                     "the engines differ: under madsim {}; in the direct engine {}",
-                    madsim.tell(),
-                    direct.tell()
+                    madsim.describe(),
+                    direct.describe()
                 )
             }
             Self::NotDeterministic { digests: [a, b], verdicts, difference } => {
@@ -255,5 +255,5 @@ pub const NEVER_PANICS: &str = "never-panics";
 /// every part. The budget bounds the search, not what is lost here.
 ///
 /// Where a member is [gone](crate::spec::limits::Limits::without), it is down instead, and the others must
-/// [go on](crate::spec::system::System::goes_on_without).
+/// [go on](crate::spec::system::System::progress_without).
 pub const SETTLES: &str = "settles";

@@ -7,7 +7,7 @@ pub mod steps;
 
 use std::collections::BTreeSet;
 
-use coalmine_real::face::Face;
+use coalmine_real::http_api::HttpApi;
 use coalmine_real::program;
 use coalmine_real::serve::{Program, Service};
 
@@ -63,7 +63,7 @@ impl Suite {
     /// The suite with one more scenario.
     pub fn scenario<S: System>(mut self, scenario: Scenario<S>) -> Self
     where
-        NodeOf<S>: Face,
+        NodeOf<S>: HttpApi,
     {
         self.scenarios.push(Box::new(scenario));
         self

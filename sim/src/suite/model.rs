@@ -107,7 +107,7 @@ impl<S: System> ModelDef<S> {
         let walked = catch(|| self.walk(&rules, path, true));
         let (report, rounds) = walked.map_err(|panic| other(&format!("it {panic}")))?;
         if !again::shows(found.invariant, &report.verdict) {
-            return Err(other(&report.verdict.tell()));
+            return Err(other(&report.verdict.describe()));
         }
         let steps = find::steps_of(&rules, path);
         let length = if steps.len() == 1 { "one step".into() } else { format!("{} steps", steps.len()) };
@@ -121,9 +121,9 @@ impl<S: System> ModelDef<S> {
             expected,
             steps,
         };
-        let told: Vec<_> = path.iter().map(|action| rules.tell(action)).collect();
+        let told: Vec<_> = path.iter().map(|action| rules.describe(action)).collect();
         let mut story = self.outcome(&rules, &about, &report, &rounds).story.unwrap_or_default();
-        story.line(Tone::Broken, format_args!("       ✗ {}", report.verdict.tell()));
+        story.line(Tone::Broken, format_args!("       ✗ {}", report.verdict.describe()));
         Ok(Explanation { invariant, steps: path.len(), story, capsule: capsule.to_toml(&told) })
     }
 
@@ -154,7 +154,7 @@ impl<S: System> ModelDef<S> {
             plan: None,
             details: vec![
                 ("steps".into(), turns.to_string()),
-                ("budgets".into(), rules.limits.tell()),
+                ("budgets".into(), rules.limits.describe()),
                 ("digest".into(), format!("{:016x}", report.digest)),
             ],
             members: rules.members.iter().map(|(id, _)| *id).collect(),
@@ -337,7 +337,7 @@ impl<S: System> AnyModel for ModelDef<S> {
             unused_steps: Some(unused.clone().collect()),
             ..self.outcome(&rules, about, &report, &rounds)
         };
-        let unused = unused.map(|step| format!("steps[{step}] ({})", rules.tell(&way.actions[step])));
+        let unused = unused.map(|step| format!("steps[{step}] ({})", rules.describe(&way.actions[step])));
         Ok(FileOutcome {
             outcome,
             engine: Engine::Direct,

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use coalmine_core::node::Event;
-use coalmine_real::face::Face;
+use coalmine_real::http_api::HttpApi;
 
 use super::outcome::{FileOutcome, Outcome, without_story};
 use crate::engine::report::{RunOptions, RunReport};
@@ -66,7 +66,7 @@ pub struct Shrunk {
 
 impl<S: System> AnyScenario for Scenario<S>
 where
-    NodeOf<S>: Face,
+    NodeOf<S>: HttpApi,
 {
     fn name(&self) -> &'static str {
         self.name
@@ -94,8 +94,9 @@ where
         self.check(&capsule.plan).map_err(|why| format!("{path}: {why}"))?;
         let engine = engine.unwrap_or(capsule.engine);
         let outcome = run_plan(self, engine, &capsule.plan, capsule.seed, story);
-        let tell = |&step: &usize| format!("plan.steps[{step}] ({})", capsule.plan.steps[step].tell());
-        let unused = outcome.unused_steps.iter().flatten().map(tell).collect();
+        let describe =
+            |&step: &usize| format!("plan.steps[{step}] ({})", capsule.plan.steps[step].describe());
+        let unused = outcome.unused_steps.iter().flatten().map(describe).collect();
         Ok(FileOutcome { outcome, engine, seed: Some(capsule.seed), unused, expected: capsule.expected })
     }
 
@@ -124,7 +125,7 @@ struct Drawing<'a, S: System> {
 
 impl<'a, S: System> Drawing<'a, S>
 where
-    NodeOf<S>: Face,
+    NodeOf<S>: HttpApi,
 {
     fn of(scenario: &'a Scenario<S>) -> Self {
         Self { scenario, mistake: None }
@@ -188,7 +189,8 @@ where
         let simpler_requests = |request: &_| system.simpler_requests(request);
         let ways = Ways { without_last: &without_last, simpler_requests: &simpler_requests };
         let ((plan, own), at) = shrink::shrink((plan, seed), &expected, &ways, run, go_on);
-        let about = format!("Shrunk from seed {seed} of {}: {}", self.scenario.name, first.verdict.tell());
+        let about =
+            format!("Shrunk from seed {seed} of {}: {}", self.scenario.name, first.verdict.describe());
         let scenario = self.scenario.name.into();
         let capsule = Capsule { about, scenario, engine, seed: own, expected: expected.clone(), plan };
         Some(Shrunk { capsule: capsule.to_toml(), expected, steps_before, at })
@@ -203,7 +205,7 @@ fn run_plan<S: System>(
     story: bool,
 ) -> Outcome
 where
-    NodeOf<S>: Face,
+    NodeOf<S>: HttpApi,
 {
     let options =
         RunOptions { keep_trace: story, record: story.then_some(scenario.name), ..RunOptions::of(seed) };
@@ -256,7 +258,7 @@ struct PlantedScenario<S: System> {
 /// A scenario with this mistake, if its system can make it.
 fn planted<S: System>(scenario: &Scenario<S>, name: &str) -> Option<Box<dyn AnyScenario>>
 where
-    NodeOf<S>: Face,
+    NodeOf<S>: HttpApi,
 {
     (scenario.system)().with_mistake(name)?;
     let Scenario { name: of, about, system, plan, expect } = *scenario;
@@ -272,7 +274,7 @@ impl<S: System> PlantedScenario<S> {
 
 impl<S: System> AnyScenario for PlantedScenario<S>
 where
-    NodeOf<S>: Face,
+    NodeOf<S>: HttpApi,
 {
     fn name(&self) -> &'static str {
         self.inner.name

@@ -172,7 +172,7 @@ impl Checkpoint {
         Err(CheckpointError::Mismatch { file: self.file(), field, theirs, ours })
     }
 
-    /// Replaces the file. `wall` is the time that the sweep has taken, this sitting and earlier ones.
+    /// Replaces the file. `wall` is the time that the sweep has taken, this session and earlier ones.
     pub fn save(&self, tally: &Tally, wall: Duration) -> Result<(), CheckpointError> {
         let known = Known {
             done: tally.done.ranges(),

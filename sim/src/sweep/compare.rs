@@ -4,7 +4,7 @@
 //! run before the block was run there. A block has an even number of runs, or there is one more before it, so that
 //! no run has as many before it here as there.
 
-use super::twin::{Launch, Ran, Twin};
+use super::second_process::{Launch, Ran, SecondProcess};
 use super::{Engines, run_in};
 use crate::panics::Panic;
 use crate::spec::verdict::Expected;
@@ -30,7 +30,7 @@ struct Run {
 /// What runs a block the second time.
 enum There<'a> {
     /// A fresh process, once it is started.
-    Process(&'a Launch, Option<Twin>),
+    Process(&'a Launch, Option<SecondProcess>),
     /// This process: only the order is another. The steps of the last run.
     Here(Steps),
 }
@@ -104,13 +104,16 @@ impl There<'_> {
                 *last = steps;
                 Ok(Ran { verdict: outcome.verdict, digest: outcome.digest })
             }
-            Self::Process(launch, twin) => {
-                let running = match twin.take() {
+            Self::Process(launch, process) => {
+                let running = match process.take() {
                     Some(running) => running,
                     None => launch.start()?,
                 };
                 // One that fails is not asked again.
-                twin.insert(running).run(scenario.name(), engine, seed, true).inspect_err(|_| *twin = None)
+                process
+                    .insert(running)
+                    .run(scenario.name(), engine, seed, true)
+                    .inspect_err(|_| *process = None)
             }
         }
     }
@@ -120,7 +123,7 @@ impl There<'_> {
         match self {
             Self::Here(last) => last(),
             Self::Process(_, None) => Vec::new(),
-            Self::Process(_, Some(twin)) => twin.steps(engine, seed).unwrap_or_default(),
+            Self::Process(_, Some(process)) => process.steps(engine, seed).unwrap_or_default(),
         }
     }
 }
@@ -129,7 +132,7 @@ impl There<'_> {
 pub fn parted(here: &Ran, there: &Ran, difference: Option<Difference>) -> Verdict {
     let digests = [here, there].map(|ran| format!("{:016x}", ran.digest));
     let verdicts = (Expected::of(&here.verdict) != Expected::of(&there.verdict))
-        .then(|| [here, there].map(|ran| ran.verdict.tell()));
+        .then(|| [here, there].map(|ran| ran.verdict.describe()));
     Verdict::NotDeterministic { digests, verdicts, difference }
 }
 

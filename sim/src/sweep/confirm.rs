@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::compare::{first_difference, parted};
-use super::twin::{Launch, Ran};
+use super::second_process::{Launch, Ran};
 use super::{Engines, Failure, SweepReport, both};
 use crate::spec::verdict::Expected;
 use crate::spec::verdict::{Difference, Engine, Verdict};
@@ -56,8 +56,8 @@ pub enum Unreplayed {
 
 /// Whether a file, read back by a fresh process, comes to the verdict that it names.
 pub fn replays(launch: &Launch, path: &Path) -> Result<(), Unreplayed> {
-    let mut twin = launch.start().map_err(Unreplayed::NobodyAnswers)?;
-    let (expected, came) = twin.file(path).map_err(Unreplayed::Differs)?;
+    let mut process = launch.start().map_err(Unreplayed::NobodyAnswers)?;
+    let (expected, came) = process.file(path).map_err(Unreplayed::Differs)?;
     if expected.admits(&came) {
         return Ok(());
     }
@@ -94,9 +94,9 @@ impl Past<'_> {
     fn difference(&self, seed: u64, failed: &Ran) -> Option<Difference> {
         let wanted = Expected::of(&failed.verdict);
         for &engine in self.engines.each() {
-            let mut twin = self.launch.start().ok()?;
-            twin.run(self.scenario.name(), engine, seed, true).ok()?;
-            let there = twin.steps(engine, seed).ok()?;
+            let mut process = self.launch.start().ok()?;
+            process.run(self.scenario.name(), engine, seed, true).ok()?;
+            let there = process.steps(engine, seed).ok()?;
             let (again, steps) = self.scenario.run_with_steps(engine, seed);
             let is_it = Expected::of(&again.verdict) == wanted;
             let here = first_difference(&steps(), &there);
@@ -116,21 +116,21 @@ impl Past<'_> {
 
     /// What happens in a run after all seeds before it.
     fn steps_with_past(&self, engine: Engine, seed: u64) -> Option<Vec<String>> {
-        let (started, mut twin) = (Instant::now(), self.launch.start().ok()?);
+        let (started, mut process) = (Instant::now(), self.launch.start().ok()?);
         for before in self.before.clone() {
             if started.elapsed() > PAST || self.stop.load(Ordering::Relaxed) {
                 return None;
             }
             for &engine in self.engines.each() {
-                twin.run(self.scenario.name(), engine, before, false).ok()?;
+                process.run(self.scenario.name(), engine, before, false).ok()?;
             }
         }
         for &each in self.engines.each() {
-            twin.run(self.scenario.name(), each, seed, true).ok()?;
+            process.run(self.scenario.name(), each, seed, true).ok()?;
             if each == engine {
                 break;
             }
         }
-        twin.steps(engine, seed).ok()
+        process.steps(engine, seed).ok()
     }
 }

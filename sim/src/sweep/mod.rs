@@ -13,10 +13,10 @@ mod compare;
 pub mod confirm;
 pub mod merge;
 pub mod mutants;
+pub mod second_process;
 mod seeds;
 mod shard;
 pub mod times;
-pub mod twin;
 
 use std::ops::Range;
 use std::path::PathBuf;
@@ -27,9 +27,9 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use self::checkpoint::{Checkpoint, Identity};
+use self::second_process::Launch;
 use self::seeds::SeedSet;
 use self::times::Times;
-use self::twin::Launch;
 use crate::spec::data::{piece, pieces};
 use crate::spec::faults::Effects;
 use crate::spec::verdict::Expected;
@@ -109,7 +109,7 @@ pub struct SweepPart {
     /// Once this is set, finish the runs under way and report what is known.
     pub stop: Arc<AtomicBool>,
     /// How processes are started that run seeds a second time, to be compared; in this process if nobody says.
-    pub twins: Option<Launch>,
+    pub launch: Option<Launch>,
 }
 
 /// What a sweep found.
@@ -150,7 +150,7 @@ pub struct SweepReport {
     pub converged_after: Times,
     /// How much time passed in the simulations, in seconds.
     pub simulated_s: f64,
-    /// How much time passed outside, in seconds: in this sitting and those before it.
+    /// How much time passed outside, in seconds: in this session and those before it.
     pub wall_s: f64,
     /// Where the first failure was kept, made small.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -199,7 +199,7 @@ pub struct Failure {
     /// How.
     #[serde(flatten)]
     pub verdict: Verdict,
-    /// The digest of the run, if it was in this sitting.
+    /// The digest of the run, if it was in this session.
     #[serde(skip)]
     pub digest: Option<u64>,
 }
@@ -236,11 +236,11 @@ pub fn sweep_part(
     let (resumed, wall_before) = (tally.done.count(), tally.wall);
     progress(resumed, tally.failures.len());
 
-    let sitting = Sitting { scenario, options, checkpoint, part, started, wall_before };
+    let session = Session { scenario, options, checkpoint, part, started, wall_before };
     // Before the work and not after it: a file that cannot be written is best known at once.
-    sitting.save(&tally)?;
-    let tally = sitting.run(tally, &seeds, progress);
-    let unsaved = sitting.save(&tally).err().map(|why| why.to_string());
+    session.save(&tally)?;
+    let tally = session.run(tally, &seeds, progress);
+    let unsaved = session.save(&tally).err().map(|why| why.to_string());
 
     let interrupted = part.stop.load(Ordering::Relaxed) && tally.done.count() < seeds.end - seeds.start;
     let (whole, probe) = (&options.seeds, probe.filter(|_| part.shard.is_some()));
@@ -259,7 +259,7 @@ pub fn sweep_part(
         steps: tally.steps,
         converged_after: tally.converged_after,
         simulated_s: tally.simulated.as_secs_f64(),
-        wall_s: sitting.wall().as_secs_f64(),
+        wall_s: session.wall().as_secs_f64(),
         capsule: None,
         resumed,
         confirmed: Vec::new(),
@@ -284,7 +284,7 @@ fn identity(scenario: &dyn AnyScenario, options: &SweepOptions, part: &SweepPart
 }
 
 /// From the start of a process, or the reading of a checkpoint, to its end.
-struct Sitting<'a> {
+struct Session<'a> {
     scenario: &'a dyn AnyScenario,
     options: &'a SweepOptions,
     checkpoint: Option<Checkpoint>,
@@ -293,13 +293,13 @@ struct Sitting<'a> {
     wall_before: Duration,
 }
 
-impl Sitting<'_> {
+impl Session<'_> {
     /// Runs the next seed; or a few, and each a second time, if they are to be compared. Nothing, if there is none.
     fn run_next(&self, next: impl Fn() -> Option<u64>, is_over: &dyn Fn() -> bool) -> Vec<(u64, Outcome)> {
         let Self { scenario, options, .. } = self;
         if options.check_determinism {
-            let twins = self.part.twins.as_ref();
-            return compare::run_block(*scenario, options.engines, twins, next, is_over);
+            let launch = self.part.launch.as_ref();
+            return compare::run_block(*scenario, options.engines, launch, next, is_over);
         }
         let run = |seed| (seed, run_in(options.engines, |engine| scenario.run(engine, seed, false)));
         next().map(run).into_iter().collect()

@@ -179,7 +179,7 @@ fn swept(scenario: &dyn AnyScenario, engine: Engine, options: &MutantOptions, st
         | Verdict::Refused { .. }
         | Verdict::Panicked(_)
         | Verdict::EnginesDiffer { .. }
-        | Verdict::NotDeterministic { .. }) => format!("{}, seed {}", verdict.tell(), failure.seed),
+        | Verdict::NotDeterministic { .. }) => format!("{}, seed {}", verdict.describe(), failure.seed),
     });
     Cell { detector, found, verdict, covered: report.ran(), steps, wall_s }
 }

@@ -9,12 +9,12 @@ use serde::{Deserialize, Serialize};
 
 /// See the module's head. As JSON, the percentiles stand beside the counts that they follow from.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(into = "Told", from = "Told")]
+#[serde(into = "Written", from = "Written")]
 pub struct Times(BTreeMap<u64, u64>);
 
 /// What a report says.
 #[derive(Serialize, Deserialize)]
-struct Told {
+struct Written {
     p50_ms: Option<u64>,
     p95_ms: Option<u64>,
     p99_ms: Option<u64>,
@@ -22,15 +22,15 @@ struct Told {
     runs_by_ms: BTreeMap<u64, u64>,
 }
 
-impl From<Times> for Told {
+impl From<Times> for Written {
     fn from(times: Times) -> Self {
         let [p50_ms, p95_ms, p99_ms, max_ms] = [50, 95, 99, 100].map(|percent| times.percentile_ms(percent));
         Self { p50_ms, p95_ms, p99_ms, max_ms, runs_by_ms: times.0 }
     }
 }
 
-impl From<Told> for Times {
-    fn from(told: Told) -> Self {
+impl From<Written> for Times {
+    fn from(told: Written) -> Self {
         Self(told.runs_by_ms)
     }
 }
@@ -61,7 +61,7 @@ impl Times {
     }
 
     /// In words; `None` if there was no run.
-    pub fn tell(&self) -> Option<String> {
+    pub fn describe(&self) -> Option<String> {
         let seconds = |percent| self.percentile_ms(percent).map(|ms| ms as f64 / 1000.0);
         let (p50, p95, p99, max) = (seconds(50)?, seconds(95)?, seconds(99)?, seconds(100)?);
         Some(format!("converged after p50 {p50} s, p95 {p95} s, p99 {p99} s, max {max} s"))

@@ -188,7 +188,7 @@ pub enum Fate {
 /// A digest knows it by its words, which are older.
 impl Hash for Fate {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        text::tell_fate(*self).hash(state);
+        text::describe_fate(*self).hash(state);
     }
 }
 
@@ -279,7 +279,7 @@ impl<N: Node> Trace<N> {
 
     /// Adds that a node takes an event. Nothing is cloned unless the entries are kept. What it does is added by
     /// [`did`](Self::did), right after.
-    pub fn takes(&mut self, at: Duration, node: NodeId, event: &Event<N>, send: Option<u64>) {
+    pub fn on_event(&mut self, at: Duration, node: NodeId, event: &Event<N>, send: Option<u64>) {
         self.count(nanos(at), &(b's', node, event));
         self.keep(at, node, event, send);
     }
@@ -287,7 +287,7 @@ impl<N: Node> Trace<N> {
     /// The same for the message of this send. Who takes it and what it says is in the digest since it was sent, so that
     /// its number is enough. The time is in nanoseconds.
     #[inline]
-    pub fn takes_sent(&mut self, at: u64, node: NodeId, event: &Event<N>, send: u64) {
+    pub fn on_message(&mut self, at: u64, node: NodeId, event: &Event<N>, send: u64) {
         self.count(at, &(SENT | send));
         if self.entries.is_some() {
             self.keep(Duration::from_nanos(at), node, event, Some(send));
@@ -308,7 +308,7 @@ impl<N: Node> Trace<N> {
 
     /// Adds what a node did about the event that it has just taken.
     #[inline]
-    pub fn did(&mut self, did: &[Effect<N>]) {
+    pub fn on_effects(&mut self, did: &[Effect<N>]) {
         if !did.is_empty() {
             self.did_something(did);
         }
@@ -380,10 +380,10 @@ mod tests {
     impl Run {
         fn digest(&self) -> u64 {
             let mut trace = Trace::new(false);
-            trace.takes(self.at, self.node, &self.event, None);
-            trace.did(&self.did);
-            trace.takes_sent(nanos(self.at), self.node, &self.event, self.sent);
-            trace.did(&[]);
+            trace.on_event(self.at, self.node, &self.event, None);
+            trace.on_effects(&self.did);
+            trace.on_message(nanos(self.at), self.node, &self.event, self.sent);
+            trace.on_effects(&[]);
             trace.wire(self.node, NodeId(9), &self.wire);
             trace.push(self.at, &self.what, None);
             trace.digest()

@@ -7,7 +7,7 @@ use coalmine_core::node::{Effect, Event, Node, NodeId, Word};
 
 use super::story::{Story, Tone};
 use super::{Entry, Fate, TraceEvent, turn};
-use crate::panics::told;
+use crate::panics::describe;
 
 /// What ends the safety phase.
 pub const HEALED: &str = "all faults are healed, every node is restarted";
@@ -29,9 +29,9 @@ pub fn story<N: Node>(entries: &[Entry<N>], boring: impl Fn(&Event<N>) -> bool, 
     let indent = if style.in_turns { 12 } else { 20 };
     for (place, entry) in entries.iter().enumerate() {
         let effects = entry.what.effects();
-        let mut lines: Vec<_> = effects.iter().filter_map(tell_effect).collect();
+        let mut lines: Vec<_> = effects.iter().filter_map(describe_effect).collect();
         if let TraceEvent::Crashed { prevented, .. } = &entry.what {
-            let told = prevented.iter().filter_map(tell_effect);
+            let told = prevented.iter().filter_map(describe_effect);
             lines.extend(told.map(|effect| format!("never comes to: {effect}")));
         }
         let crashes_now = matches!(entries.get(place + 1), Some(entry) if entry.what.ends_a_life());
@@ -43,24 +43,24 @@ pub fn story<N: Node>(entries: &[Entry<N>], boring: impl Fn(&Event<N>) -> bool, 
         if style.in_turns && matches!(entry.what, TraceEvent::Asked { .. } | TraceEvent::Answered { .. }) {
             continue;
         }
-        tell_folded(&mut out, std::mem::take(&mut folded));
+        describe_folded(&mut out, std::mem::take(&mut folded));
         let turn = style.in_turns.then(|| turn(entry.at));
         let time = match turn {
-            None => tell_time(entry.at),
+            None => describe_time(entry.at),
             turn if turn == last => "     ".into(),
             Some(turn) => format!("{turn:>4}."),
         };
         last = turn;
-        out.line(tone(&entry.what), format_args!("{time}  {}", tell_happening(&entry.what)));
+        out.line(tone(&entry.what), format_args!("{time}  {}", describe_trace_event(&entry.what)));
         for line in lines {
             out.line(Tone::Plain, format_args!("{:indent$}{line}", ""));
         }
     }
-    tell_folded(&mut out, folded);
+    describe_folded(&mut out, folded);
     out
 }
 
-fn tell_folded(out: &mut Story, folded: usize) {
+fn describe_folded(out: &mut Story, folded: usize) {
     match folded {
         0 => {}
         1 => out.line(Tone::LeftOut, "              (one quiet event)"),
@@ -96,7 +96,7 @@ fn is_boring<N: Node>(
         .any(|effect| matches!(effect, Effect::Append(_) | Effect::Observe(_) | Effect::Reply { .. }));
     match what {
         TraceEvent::Stepped { event, .. } => says_nothing && boring(event),
-        TraceEvent::Synced { effects, .. } => !effects.iter().any(|effect| tell_effect(effect).is_some()),
+        TraceEvent::Synced { effects, .. } => !effects.iter().any(|effect| describe_effect(effect).is_some()),
         TraceEvent::Booted { .. }
         | TraceEvent::Crashed { .. }
         | TraceEvent::Killed { .. }
@@ -113,11 +113,11 @@ fn is_boring<N: Node>(
     }
 }
 
-fn tell_time(at: Duration) -> String {
+fn describe_time(at: Duration) -> String {
     format!("{:>10.6} s", at.as_secs_f64())
 }
 
-fn tell_happening<N: Node>(what: &TraceEvent<N>) -> String {
+fn describe_trace_event<N: Node>(what: &TraceEvent<N>) -> String {
     match what {
         TraceEvent::Booted { node, records, torn, .. } => {
             let torn = torn.map_or(String::new(), |(line, bytes)| {
@@ -125,7 +125,7 @@ fn tell_happening<N: Node>(what: &TraceEvent<N>) -> String {
             });
             format!("{node}  starts from {records} records{torn}")
         }
-        TraceEvent::Stepped { node, event, .. } => format!("{node}  {}", tell_event(event)),
+        TraceEvent::Stepped { node, event, .. } => format!("{node}  {}", describe_event(event)),
         TraceEvent::Synced { node, upto, .. } => format!("{node}  disk: durable up to record {upto}"),
         TraceEvent::Crashed { node, kept, lost, torn_bytes, .. } => {
             let unsynced = match (kept, lost) {
@@ -137,25 +137,25 @@ fn tell_happening<N: Node>(what: &TraceEvent<N>) -> String {
             format!("{node}  ✗ CRASHES{unsynced}{torn}")
         }
         TraceEvent::Killed { node, kept, lost } => {
-            format!("{node}  ✗ IS KILLED{}", tell_killed(*kept, *lost))
+            format!("{node}  ✗ IS KILLED{}", describe_killed(*kept, *lost))
         }
         TraceEvent::Stopped { node, why } => format!("{node}  ✗ STOPS: {why}"),
         TraceEvent::Frame { from, to, fate, bytes } => {
-            format!("net  {from} → {to} {}: {}", tell_fate(*fate), frame_text(bytes))
+            format!("net  {from} → {to} {}: {}", describe_fate(*fate), frame_text(bytes))
         }
         TraceEvent::Asked { to, call } => format!("client → {to}: {call}"),
         TraceEvent::Answered { from, call } => format!("client ← {from}: {call}"),
         TraceEvent::Complained { node, what } => format!("{node}  {what}"),
-        TraceEvent::Fault(fault) => format!("—— {} ——", fault.tell()),
+        TraceEvent::Fault(fault) => format!("—— {} ——", fault.describe()),
         TraceEvent::Noted(what) => format!("—— {what} ——"),
         TraceEvent::Healed => format!("—— {HEALED} ——"),
-        TraceEvent::Cut { from, to, both_ways } => format!("—— {} ——", tell_cut(*from, *to, *both_ways)),
+        TraceEvent::Cut { from, to, both_ways } => format!("—— {} ——", describe_cut(*from, *to, *both_ways)),
         TraceEvent::Mended { from, to } => format!("—— {from} → {to} is mended ——"),
     }
 }
 
 /// What the network did to a frame, in words.
-pub fn tell_fate(fate: Fate) -> &'static str {
+pub fn describe_fate(fate: Fate) -> &'static str {
     match fate {
         Fate::Passes => "arrives",
         Fate::Lost => "is lost",
@@ -169,7 +169,7 @@ pub fn tell_fate(fate: Fate) -> &'static str {
 }
 
 /// What a kill leaves of what was not synced, in words.
-pub fn tell_killed(kept: usize, lost: usize) -> String {
+pub fn describe_killed(kept: usize, lost: usize) -> String {
     match (kept, lost) {
         (0, 0) => String::new(),
         (kept, lost) => {
@@ -179,27 +179,27 @@ pub fn tell_killed(kept: usize, lost: usize) -> String {
 }
 
 /// A cut in words.
-pub fn tell_cut(from: NodeId, to: NodeId, both_ways: bool) -> String {
+pub fn describe_cut(from: NodeId, to: NodeId, both_ways: bool) -> String {
     format!("cut {from} {} {to}", if both_ways { "↮" } else { "↛" })
 }
 
 /// An event in words.
-pub fn tell_event<N: Node>(event: &Event<N>) -> String {
+pub fn describe_event<N: Node>(event: &Event<N>) -> String {
     match event {
-        Event::Message { from, message } => format!("← {from}: {}", told::<N>(Word::Message(message))),
-        Event::Timer(timer) => format!("timer: {}", told::<N>(Word::Timer(timer))),
-        Event::Request { id, request } => format!("← client {id}: {}", told::<N>(Word::Request(request))),
+        Event::Message { from, message } => format!("← {from}: {}", describe::<N>(Word::Message(message))),
+        Event::Timer(timer) => format!("timer: {}", describe::<N>(Word::Timer(timer))),
+        Event::Request { id, request } => format!("← client {id}: {}", describe::<N>(Word::Request(request))),
         Event::Durable(token) => format!("durable: token {token}"),
     }
 }
 
 /// An effect in words; `None` for those that tell nothing.
-pub fn tell_effect<N: Node>(effect: &Effect<N>) -> Option<String> {
+pub fn describe_effect<N: Node>(effect: &Effect<N>) -> Option<String> {
     match effect {
-        Effect::Append(record) => Some(format!("journal: {}", told::<N>(Word::Record(record)))),
-        Effect::Send { to, message } => Some(format!("→ {to}: {}", told::<N>(Word::Message(message)))),
-        Effect::Reply { to, reply } => Some(format!("→ client {to}: {}", told::<N>(Word::Reply(reply)))),
-        Effect::Observe(fact) => Some(format!("* {}", told::<N>(Word::Fact(fact)))),
+        Effect::Append(record) => Some(format!("journal: {}", describe::<N>(Word::Record(record)))),
+        Effect::Send { to, message } => Some(format!("→ {to}: {}", describe::<N>(Word::Message(message)))),
+        Effect::Reply { to, reply } => Some(format!("→ client {to}: {}", describe::<N>(Word::Reply(reply)))),
+        Effect::Observe(fact) => Some(format!("* {}", describe::<N>(Word::Fact(fact)))),
         Effect::Publish(_) | Effect::SetTimer { .. } | Effect::CancelTimer(_) | Effect::WhenDurable(_) => {
             None
         }

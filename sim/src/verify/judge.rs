@@ -5,7 +5,7 @@
 
 use coalmine_core::node::{Effect, NodeId};
 use coalmine_core::observation::{History, Invariant, Observation, Observed};
-use coalmine_core::told::WRITE_AHEAD;
+use coalmine_core::write_ahead::WRITE_AHEAD;
 
 use crate::spec::system::{NodeOf, System, invariants_of};
 

@@ -86,7 +86,7 @@ pub struct Difference {
 
 impl Difference {
     /// In lines.
-    pub fn tell(&self) -> String {
+    pub fn describe(&self) -> String {
         let Self { file, line, node, program, event, recorded, here } = self;
         format!(
             "{file}: line {line}: {node}  {event}\n      recorded: {recorded} (by {program})\n      here:     {here}"
@@ -153,7 +153,7 @@ impl Verified {
     }
 
     /// What is missing and what is not judged, in lines; none if it is complete.
-    pub fn tell_incomplete(&self) -> Vec<String> {
+    pub fn describe_incomplete(&self) -> Vec<String> {
         let mut lines = Vec::new();
         let missing = |Missing { node, file, line, why }: &Missing| {
             format!("missing: what {node} did after {file}: line {line} ({why})")

@@ -15,7 +15,7 @@ use super::player::Player;
 use super::sends::Sends;
 use super::tapes::{Piece, Tape, What};
 use super::{Beyond, Difference, Judged, Missing, Verified, Violated};
-use crate::panics::told;
+use crate::panics::describe;
 use crate::spec::plan::Plan;
 use crate::spec::system::{NodeOf, System};
 use crate::spec::verdict::Verdict;
@@ -142,7 +142,7 @@ impl<'a, S: System> Playback<'a, S> {
             What::Gap { why, .. } => {
                 let node = track.player.id;
                 let what = format!("what follows is not recorded: {why}");
-                self.tell(place.at, &TraceEvent::Complained { node, what }, None);
+                self.describe(place.at, &TraceEvent::Complained { node, what }, None);
                 Ok(())
             }
             What::Step(step) => self.step(place, piece, step),
@@ -157,7 +157,7 @@ impl<'a, S: System> Playback<'a, S> {
             self.verified.boots += 1;
             if let Some(why) = self.tracks[place.tape].impossible(place.piece) {
                 let here = format!("no crash of its life before leaves this: {why}");
-                return self.differs(place, piece, step, (tell_took(&step.took), here));
+                return self.differs(place, piece, step, (describe_took(&step.took), here));
             }
             self.ends(place, journal, *torn);
             let track = &mut self.tracks[place.tape];
@@ -186,7 +186,7 @@ impl<'a, S: System> Playback<'a, S> {
                 (TraceEvent::Stepped { node, event: event.clone(), effects }, send)
             }
         };
-        self.tell(place.at, &what, send);
+        self.describe(place.at, &what, send);
         if let Some(differs) = differs {
             return self.differs(place, piece, step, differs);
         }
@@ -205,7 +205,7 @@ impl<'a, S: System> Playback<'a, S> {
         let track = &self.tracks[place.tape];
         let program = track.part.map_or(String::new(), |(_, program)| program.into());
         let (file, line, node) = (piece.file.to_string(), piece.line, track.player.id);
-        let event = tell_took(&step.took);
+        let event = describe_took(&step.took);
         self.verified.difference = Some(Difference { file, line, node, program, event, recorded, here });
         Err(Stop)
     }
@@ -226,14 +226,14 @@ impl<'a, S: System> Playback<'a, S> {
         if player.host.take().is_some() {
             let torn_bytes = torn.map_or(0, |(_, bytes)| bytes as usize);
             let what = TraceEvent::Crashed { node, kept, lost, torn_bytes, prevented: Vec::new() };
-            self.tell(place.at, &what, None);
+            self.describe(place.at, &what, None);
             let piece = &self.tapes[place.tape].pieces[place.piece];
             self.judge(piece, node, &what);
         }
     }
 
     /// Adds to the story, which ends with the first violation.
-    fn tell(&mut self, at: u64, what: &TraceEvent<NodeOf<S>>, send: Option<u64>) {
+    fn describe(&mut self, at: u64, what: &TraceEvent<NodeOf<S>>, send: Option<u64>) {
         if !self.is_history || self.judge.broken.is_some() {
             return;
         }
@@ -305,12 +305,12 @@ impl<'a, S: System> Playback<'a, S> {
             (Some(difference), None) => {
                 page.ending.passed = false;
                 page.ending.headline = "differs from its recording".into();
-                page.ending.why = Some(difference.tell());
+                page.ending.why = Some(difference.describe());
                 page.ending.step = page.steps.len().checked_sub(1);
             }
             (None, None) if !self.verified.is_complete() => {
                 page.ending.headline = "incomplete".into();
-                page.ending.why = Some(self.verified.tell_incomplete().join("; "));
+                page.ending.why = Some(self.verified.describe_incomplete().join("; "));
             }
             (_, Some(_)) | (None, None) => {}
         }
@@ -324,11 +324,11 @@ impl<N: Node> Track<'_, N> {
     }
 }
 
-fn tell_took<N: Node>(took: &Took<N>) -> String {
+fn describe_took<N: Node>(took: &Took<N>) -> String {
     match took {
         Took::Boot { journal, .. } => format!("boots from {} records", journal.len()),
         Took::Synced(upto) => format!("disk: durable up to record {upto}"),
-        Took::Event(event) => text::tell_event(event),
+        Took::Event(event) => text::describe_event(event),
     }
 }
 
@@ -337,8 +337,8 @@ fn first_difference<N: Node>(recorded: &[Did<N>], here: &[Did<N>]) -> (String, S
     let place = recorded.iter().zip(here).position(|(a, b)| a != b);
     let place = place.unwrap_or(recorded.len().min(here.len()));
     let (a, b) = (recorded.get(place), here.get(place));
-    let tell = |did: Option<&Did<N>>| did.map_or("nothing more".into(), tell_did);
-    let (told_a, told_b) = (tell(a), tell(b));
+    let describe = |did: Option<&Did<N>>| did.map_or("nothing more".into(), describe_did);
+    let (told_a, told_b) = (describe(a), describe(b));
     if told_a != told_b {
         return (told_a, told_b);
     }
@@ -346,16 +346,16 @@ fn first_difference<N: Node>(recorded: &[Did<N>], here: &[Did<N>]) -> (String, S
     (format!("{a:?}"), format!("{b:?}"))
 }
 
-fn tell_did<N: Node>(did: &Did<N>) -> String {
+fn describe_did<N: Node>(did: &Did<N>) -> String {
     match did {
-        Did::Append(record) => format!("journal: {}", told::<N>(Word::Record(record))),
-        Did::Send { to, message } => format!("→ {to}: {}", told::<N>(Word::Message(message))),
-        Did::Reply { to, reply } => format!("→ client {to}: {}", told::<N>(Word::Reply(reply))),
+        Did::Append(record) => format!("journal: {}", describe::<N>(Word::Record(record))),
+        Did::Send { to, message } => format!("→ {to}: {}", describe::<N>(Word::Message(message))),
+        Did::Reply { to, reply } => format!("→ client {to}: {}", describe::<N>(Word::Reply(reply))),
         Did::Publish(checksum) => format!("publishes a view with the checksum {checksum:08x}"),
-        Did::Observe(fact) => format!("* {}", told::<N>(Word::Fact(fact))),
+        Did::Observe(fact) => format!("* {}", describe::<N>(Word::Fact(fact))),
         Did::SetTimer { timer, delay: (min, max) } => {
-            format!("arms the timer {} for {min:?} to {max:?}", told::<N>(Word::Timer(timer)))
+            format!("arms the timer {} for {min:?} to {max:?}", describe::<N>(Word::Timer(timer)))
         }
-        Did::CancelTimer(timer) => format!("disarms the timer {}", told::<N>(Word::Timer(timer))),
+        Did::CancelTimer(timer) => format!("disarms the timer {}", describe::<N>(Word::Timer(timer))),
     }
 }

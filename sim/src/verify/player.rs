@@ -5,7 +5,7 @@ use coalmine_core::host::Host;
 use coalmine_core::node::{Effect, Event, Node, NodeId};
 use coalmine_core::observation::Observed;
 
-use crate::engine::shared::recorder::note_told_early;
+use crate::engine::shared::recorder::note_early_output;
 use crate::panics::catch;
 use crate::spec::verdict::Verdict;
 
@@ -22,13 +22,13 @@ pub struct Player<N: Node> {
     /// How much of that is durable.
     pub durable: usize,
     /// What it has told too early, if it ever did.
-    pub told_early: Option<Box<str>>,
+    pub early_output: Option<Box<str>>,
 }
 
 impl<N: Node> Player<N> {
     /// A node that has not booted yet.
     pub fn new(id: NodeId, config: Option<N::Config>) -> Self {
-        Self { id, config, host: None, journal: Vec::new(), durable: 0, told_early: None }
+        Self { id, config, host: None, journal: Vec::new(), durable: 0, early_output: None }
     }
 
     /// What is to be seen of it.
@@ -36,14 +36,14 @@ impl<N: Node> Player<N> {
         let state = self.host.as_ref().map(Host::node);
         let durable = Some(&self.journal[..self.durable]);
         let timers = self.host.as_ref().map_or(&[][..], Host::timers);
-        let told_early = self.told_early.as_deref();
+        let early_output = self.early_output.as_deref();
         self.config.as_ref().map(|config| Observed {
             id: self.id,
             config,
             state,
             durable,
             timers,
-            told_early,
+            early_output,
         })
     }
 
@@ -74,7 +74,7 @@ impl<N: Node> Player<N> {
                 Ok(())
             }
         });
-        done.map_err(|panic| Verdict::Panicked(panic).tell())??;
+        done.map_err(|panic| Verdict::Panicked(panic).describe())??;
         if let Some(n) = choose.stranger {
             return Err(format!("it chooses one of {n}, and the recording has no such answer"));
         }
@@ -89,7 +89,7 @@ impl<N: Node> Player<N> {
             Took::Synced(upto) => self.durable = self.durable.max(*upto as usize),
             Took::Event(_) => {}
         }
-        note_told_early(&mut self.told_early, config, &out, &self.journal[..self.durable]);
+        note_early_output(&mut self.early_output, config, &out, &self.journal[..self.durable]);
         for effect in &out {
             if let Effect::Append(record) = effect {
                 self.journal.push(record.clone());

@@ -238,7 +238,7 @@ impl<N: Node> Reader<'_, N> {
                     if let Life::Lost(gap) = std::mem::replace(&mut self.life, Life::Over) {
                         let node = self.tape.as_ref().map(|tape| tape.node);
                         let until = format!("to its boot in {name}: line {number}");
-                        self.notes.extend(node.map(|node| gap.tell(node, &until)));
+                        self.notes.extend(node.map(|node| gap.describe(node, &until)));
                     }
                 } else if matches!(self.life, Life::Over | Life::Begun(_)) {
                     return Err(format!("{name}: line {number}: a step, and no boot before it"));
@@ -288,7 +288,7 @@ impl<N: Node> Reader<'_, N> {
         self.life_ends();
         let tape = self.tape.ok_or_else(|| format!("{file}: {EMPTY}"))?;
         if let Life::Lost(gap) = self.life {
-            self.notes.push(gap.tell(tape.node, "on"));
+            self.notes.push(gap.describe(tape.node, "on"));
         }
         Ok(tape)
     }
@@ -303,7 +303,7 @@ struct Gap {
 }
 
 impl Gap {
-    fn tell(&self, node: NodeId, until: &str) -> String {
+    fn describe(&self, node: NodeId, until: &str) -> String {
         let Self { place, why, skipped } = self;
         let left_out = if *skipped > 0 { format!(" ({skipped} steps left out)") } else { String::new() };
         format!("{place}: a gap: {why}; from here {until}, what {node} did is not known{left_out}")

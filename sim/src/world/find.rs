@@ -79,7 +79,7 @@ pub fn find<S: System>(rules: &Rules<S>, steps: &[PathStep<NodeOf<S>>]) -> Resul
             possible.clear();
             rules.successors(&world, &mut possible);
             let Some(place) = possible.iter().position(|there| is_the_same(&there.action, &boot)) else {
-                return Err(format!("{}: this cannot happen here", rules.tell(&boot)));
+                return Err(format!("{}: this cannot happen here", rules.describe(&boot)));
             };
             way.choices.push(place);
             world = possible.swap_remove(place).next;
@@ -91,11 +91,11 @@ pub fn find<S: System>(rules: &Rules<S>, steps: &[PathStep<NodeOf<S>>]) -> Resul
         possible.clear();
         rules.successors(&world, &mut possible);
         let Some(place) = possible.iter().position(|there| is_the_same(&there.action, &wanted)) else {
-            let told = rules.tell(&wanted);
+            let told = rules.describe(&wanted);
             let why = why_not(rules, &world, &wanted);
             return Err(at(format!(
                 "{told}: this cannot happen here. {why}{}",
-                tell_possible(rules, &possible)
+                describe_possible(rules, &possible)
             )));
         };
         let Transition { action, next } = possible.swap_remove(place);
@@ -206,10 +206,10 @@ fn why_not<S: System>(rules: &Rules<S>, world: &World<S>, wanted: &Action<NodeOf
     }
 }
 
-fn tell_possible<S: System>(rules: &Rules<S>, possible: &[Transition<S>]) -> String {
+fn describe_possible<S: System>(rules: &Rules<S>, possible: &[Transition<S>]) -> String {
     let within = |action: &Action<_>| matches!(action, Action::Step { crash: Some(_), .. });
     let (crashes, others): (Vec<_>, Vec<_>) = possible.iter().partition(|there| within(&there.action));
-    let told: Vec<_> = others.iter().chain(&crashes).map(|there| rules.tell(&there.action)).collect();
+    let told: Vec<_> = others.iter().chain(&crashes).map(|there| rules.describe(&there.action)).collect();
     // The same words may stand for crashes that leave more or less.
     let mut seen = BTreeSet::new();
     let told: Vec<_> = told.iter().filter(|told| seen.insert(told.as_str())).collect();

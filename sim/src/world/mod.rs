@@ -24,11 +24,11 @@
 //! A node that panics in a step has done nothing in it, and nothing happens after it: that a node [never
 //! panics](crate::spec::verdict::NEVER_PANICS) is something that must hold, like an invariant.
 
+mod describe;
 pub mod find;
 pub mod rules;
 pub mod shared;
 mod spent;
-mod tell;
 #[cfg(test)]
 mod tests;
 pub mod walk;
@@ -72,8 +72,8 @@ pub struct Slot<N: Node> {
     pub disk: LossyDisk<N::Record>,
     /// How often it has booted.
     pub lives: u64,
-    /// What it has [told too early](coalmine_core::told), if it ever did.
-    pub told_early: Option<Box<str>>,
+    /// What it has [told too early](coalmine_core::write_ahead), if it ever did.
+    pub early_output: Option<Box<str>>,
     /// What its node panicked with. Nothing happens any more in a world in which one has.
     pub panic: Option<Arc<Panic>>,
 }

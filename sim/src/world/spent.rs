@@ -26,7 +26,7 @@ impl Spent {
     }
 
     /// In words, and how many requests were sent.
-    pub(super) fn tell(&self) -> String {
+    pub(super) fn describe(&self) -> String {
         let budgets = Budget::spent().map(|budget| (self[budget].into(), budget.word()));
         let spent = [(self.asked.count_ones(), "requests")].into_iter().chain(budgets);
         let spent = spent.filter(|(times, _)| *times > 0);

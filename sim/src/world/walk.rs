@@ -16,7 +16,7 @@ use super::{Action, CrashPoint, Kept, Packet, Rules, Step, World};
 use crate::engine::report::{RunOptions, RunReport};
 use crate::engine::shared::recorder::Recorder;
 use crate::panics::catch;
-use crate::panics::told;
+use crate::panics::describe;
 use crate::spec::faults::{CutKind, Effect as FaultEffect, Fault, directions};
 use crate::spec::limits::Disk;
 use crate::spec::limits::Network;
@@ -38,7 +38,7 @@ pub fn walk<S: System>(
     let mut walker = Walker {
         rules,
         world: rules.before_boot(),
-        watch: Recorder::new(&rules.system, &Plan::quiet([]), options),
+        recorder: Recorder::new(&rules.system, &Plan::quiet([]), options),
         sends: BTreeMap::new(),
         cuts: BTreeMap::new(),
         now: Duration::ZERO,
@@ -49,14 +49,14 @@ pub fn walk<S: System>(
         }
     }
     for action in path {
-        if walker.watch.verdict().is_some() {
+        if walker.recorder.verdict().is_some() {
             break;
         }
         walker.now += TURN;
         walker.go(action);
     }
-    let verdict = walker.watch.verdict().cloned().unwrap_or(Verdict::Passed);
-    let mut report = walker.watch.finish(verdict, walker.now);
+    let verdict = walker.recorder.verdict().cloned().unwrap_or(Verdict::Passed);
+    let mut report = walker.recorder.finish(verdict, walker.now);
     report.wall = started.elapsed();
     report
 }
@@ -64,7 +64,7 @@ pub fn walk<S: System>(
 struct Walker<'a, S: System> {
     rules: &'a Rules<S>,
     world: World<S>,
-    watch: Recorder<S>,
+    recorder: Recorder<S>,
     /// Which send each packet under way comes from.
     sends: BTreeMap<Packet<NodeOf<S>>, u64>,
     /// What cut each link last.
@@ -80,7 +80,7 @@ impl<S: System> Walker<'_, S> {
             self.judge();
         });
         if let Some(panic) = gone.err().or_else(|| self.world.panic().cloned()) {
-            self.watch.decide(Verdict::Panicked(panic));
+            self.recorder.decide(Verdict::Panicked(panic));
         }
     }
 
@@ -89,7 +89,7 @@ impl<S: System> Walker<'_, S> {
             return;
         }
         let now = self.rules.observe(&self.world);
-        self.watch.judge(now.nodes);
+        self.recorder.judge(now.nodes);
         if self.world.verdict & PANICKED != 0 {
             // The invariants have not: so it is a witness.
             let now = self.rules.observe(&self.world);
@@ -100,7 +100,7 @@ impl<S: System> Walker<'_, S> {
     }
 
     fn push(&mut self, what: &TraceEvent<NodeOf<S>>) {
-        self.watch.push(self.now, what, None);
+        self.recorder.push(self.now, what, None);
     }
 
     fn take(&mut self, action: &Action<NodeOf<S>>) {
@@ -124,9 +124,9 @@ impl<S: System> Walker<'_, S> {
                 self.crash(*place, *kept, self.world.slots[*place].disk.unsynced(), Vec::new());
             }
             Action::Drop(packet) => {
-                self.watch.effects.count(FaultEffect::FrameLost);
+                self.recorder.effects.count(FaultEffect::FrameLost);
                 let send = self.sends.remove(packet);
-                self.tell_fate(packet, send, Fate::Lost);
+                self.record_fate(packet, send, Fate::Lost);
             }
             Action::Cut { from, to, both_ways } => {
                 let (from, to, both_ways) = (*from, *to, *both_ways);
@@ -155,7 +155,7 @@ impl<S: System> Walker<'_, S> {
         match step {
             Step::Boot => {
                 let records = slot.disk.written().len();
-                self.watch.booted(me);
+                self.recorder.on_boot(me);
                 self.push(&TraceEvent::Booted { node: me, records, torn: None, effects: effects_too });
             }
             Step::Flush => {
@@ -169,7 +169,7 @@ impl<S: System> Walker<'_, S> {
             Step::Ask(index) => {
                 let asked = &self.rules.requests[*index];
                 let (id, request) = (asked.id, asked.request.clone());
-                let call = Call { id, what: told::<NodeOf<S>>(Word::Request(&request)) };
+                let call = Call { id, what: describe::<NodeOf<S>>(Word::Request(&request)) };
                 self.push(&TraceEvent::Asked { to: me, call });
                 let event = Event::Request { id, request };
                 self.push(&TraceEvent::Stepped { node: me, event, effects: effects_too });
@@ -181,24 +181,24 @@ impl<S: System> Walker<'_, S> {
                     self.sends.remove(packet);
                 }
                 if *again {
-                    self.watch.effects.count(FaultEffect::FrameDuplicated);
-                    self.tell_fate(packet, send, Fate::Doubled);
+                    self.recorder.effects.count(FaultEffect::FrameDuplicated);
+                    self.record_fate(packet, send, Fate::Doubled);
                 }
                 if !is_up {
-                    return self.tell_fate(packet, send, Fate::NobodyThere);
+                    return self.record_fate(packet, send, Fate::NobodyThere);
                 }
                 let event = Event::Message { from: packet.from, message: packet.message.clone() };
                 let what = TraceEvent::Stepped { node: me, event, effects: effects_too };
-                self.watch.push(self.now, &what, send);
+                self.recorder.push(self.now, &what, send);
             }
         }
         match &next.slots[place].host {
-            Some(host) => self.watch.took(me, host.node(), effects),
-            None => self.watch.learned(me, effects),
+            Some(host) => self.recorder.on_step(me, host.node(), effects),
+            None => self.recorder.on_facts(me, effects),
         }
         for effect in effects {
             if let Effect::Reply { to, reply } = effect {
-                let call = Call { id: *to, what: told::<NodeOf<S>>(Word::Reply(reply)) };
+                let call = Call { id: *to, what: describe::<NodeOf<S>>(Word::Reply(reply)) };
                 self.push(&TraceEvent::Answered { from: me, call });
             }
         }
@@ -227,14 +227,14 @@ impl<S: System> Walker<'_, S> {
         let kept = match kept {
             Kept::Unsynced(kept) => kept,
             Kept::Nothing => {
-                self.watch.effects.count(FaultEffect::DiskWiped);
+                self.recorder.effects.count(FaultEffect::DiskWiped);
                 self.push(&TraceEvent::Fault(Fault::Wipe { node, down_ms: None }));
                 0
             }
         };
-        self.watch.effects.count(FaultEffect::Crash);
-        self.watch.effects.add(FaultEffect::UnsyncedWriteKept, kept as u64);
-        self.watch.effects.add(FaultEffect::UnsyncedWriteLost, (unsynced - kept) as u64);
+        self.recorder.effects.count(FaultEffect::Crash);
+        self.recorder.effects.add(FaultEffect::UnsyncedWriteKept, kept as u64);
+        self.recorder.effects.add(FaultEffect::UnsyncedWriteLost, (unsynced - kept) as u64);
         self.push(&TraceEvent::Crashed { node, kept, lost: unsynced - kept, torn_bytes: 0, prevented });
     }
 
@@ -252,7 +252,7 @@ impl<S: System> Walker<'_, S> {
             | Effect::WhenDurable(_) => None,
         });
         let sends: Vec<_> = sends.collect();
-        let first = self.watch.trace.sends - sends.len() as u64;
+        let first = self.recorder.trace.sends - sends.len() as u64;
         for (number, packet) in (first..).zip(sends) {
             if !self.world.is_peer(packet.from, packet.to) {
                 let what = format!("a message was lost: {} is not a peer", packet.to);
@@ -267,15 +267,15 @@ impl<S: System> Walker<'_, S> {
 
     fn cut_off(&mut self, packet: &Packet<NodeOf<S>>, send: Option<u64>) {
         if let Some(kind) = self.cuts.get(&(packet.from, packet.to)) {
-            self.watch.effects.count(kind.effect());
+            self.recorder.effects.count(kind.effect());
         }
-        self.tell_fate(packet, send, Fate::CutOff);
+        self.record_fate(packet, send, Fate::CutOff);
     }
 
     /// Writes down what became of a packet, with the bytes that it would have on the wire.
-    fn tell_fate(&mut self, packet: &Packet<NodeOf<S>>, send: Option<u64>, fate: Fate) {
+    fn record_fate(&mut self, packet: &Packet<NodeOf<S>>, send: Option<u64>, fate: Fate) {
         let (from, to) = (packet.from, packet.to);
         let bytes = frame::encode(&Envelope { from, message: &packet.message }).unwrap_or_default();
-        self.watch.push(self.now, &TraceEvent::Frame { from, to, fate, bytes }, send);
+        self.recorder.push(self.now, &TraceEvent::Frame { from, to, fate, bytes }, send);
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use coalmine_core::node::{Context, Event, Node, NodeId, RequestId};
 use coalmine_core::observation::{Invariant, Observation};
-use coalmine_real::face::Face;
+use coalmine_real::http_api::HttpApi;
 use coalmine_sim::check::{CheckOptions, Explorer, Verdict as Property};
 use coalmine_sim::engine::report::RunOptions;
 use coalmine_sim::spec::limits::Limits;
@@ -40,7 +40,7 @@ struct Half {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Teller;
 
-impl Face for Teller {}
+impl HttpApi for Teller {}
 
 impl Node for Teller {
     type Config = Lossy;

@@ -109,7 +109,7 @@ impl Share {
     fn nobody_is_accused(&mut self, verified: &Verified, is_cut: bool, about: &str) {
         assert_eq!((&verified.difference, &verified.violated), (&None, &None), "{about}");
         assert_eq!(verified.exit_code(), 0, "{about}");
-        assert_eq!(verified.is_complete(), !is_cut, "{about}: {:?}", verified.tell_incomplete());
+        assert_eq!(verified.is_complete(), !is_cut, "{about}: {:?}", verified.describe_incomplete());
         self.steps += verified.steps;
         self.judged += verified.judged.iter().map(|it| it.steps).min().unwrap_or(0);
     }

@@ -44,7 +44,7 @@ fn a_panic_ends_a_run_with_its_story() {
         assert_eq!(report.unused_steps, Some(Vec::new()), "{engine}");
         let story = told(&report);
         let last = story.lines().last().unwrap_or_default();
-        assert!(last.ends_with(&format!("—— {} ——", report.verdict.tell())), "{engine}: {last}");
+        assert!(last.ends_with(&format!("—— {} ——", report.verdict.describe())), "{engine}: {last}");
         assert!(story.contains("client ← n1: c1/7 7"), "{engine}: {story}");
         assert!(story.contains("n1  ← client c1/13: 13"), "{engine}: what it took is told: {story}");
     }

@@ -44,7 +44,7 @@ pub(super) struct Driver<N: Node> {
     pub(super) autosync: bool,
     /// Tell only facts and answers.
     pub(super) quiet: bool,
-    tell_view: fn(&N::View) -> String,
+    describe_view: fn(&N::View) -> String,
     story: String,
     facts: Vec<(NodeId, N::Fact)>,
     sent: Vec<Sent<N>>,
@@ -66,7 +66,7 @@ pub(super) struct Which {
 }
 
 impl<N: Node> Driver<N> {
-    pub(super) fn new(configs: BTreeMap<NodeId, N::Config>, tell_view: fn(&N::View) -> String) -> Self {
+    pub(super) fn new(configs: BTreeMap<NodeId, N::Config>, describe_view: fn(&N::View) -> String) -> Self {
         let member = |(id, config)| {
             let (disk, torn, completions) = (LossyDisk::default(), Vec::new(), VecDeque::new());
             (id, Member { config, host: None, disk, torn, life: 0, completions, shown: None })
@@ -76,7 +76,7 @@ impl<N: Node> Driver<N> {
             network: VecDeque::new(),
             autosync: true,
             quiet: false,
-            tell_view,
+            describe_view,
             story: String::new(),
             facts: Vec::new(),
             sent: Vec::new(),
@@ -124,7 +124,7 @@ impl<N: Node> Driver<N> {
         let torn = recovered
             .torn
             .map_or(String::new(), |torn| format!(", cuts off a torn line of {} bytes", torn.bytes));
-        self.tell(&format!("{id} starts life {life} with {} records{torn}", recovered.records.len()));
+        self.write(&format!("{id} starts life {life} with {} records{torn}", recovered.records.len()));
         self.carry_out(id, out)
     }
 
@@ -143,12 +143,12 @@ impl<N: Node> Driver<N> {
         }
         let held = member.host.take().map_or(0, |host| host.held());
         member.shown = None;
-        let lost: Vec<_> = lost.iter().map(|record| N::tell(Word::Record(record))).collect();
+        let lost: Vec<_> = lost.iter().map(|record| N::describe(Word::Record(record))).collect();
         for record in &lost {
-            self.tell(&format!("{id} loses the write of {record}"));
+            self.write(&format!("{id} loses the write of {record}"));
         }
         if held > 0 {
-            self.tell(&format!("{id} never gets to the {held} effects it held back"));
+            self.write(&format!("{id} never gets to the {held} effects it held back"));
         }
         Ok(())
     }
@@ -162,7 +162,7 @@ impl<N: Node> Driver<N> {
         let records = member.disk.durable().len();
         member.disk.wipe();
         member.torn.clear();
-        self.tell(&format!("{id} loses all of its {records} records"));
+        self.write(&format!("{id} loses all of its {records} records"));
         Ok(())
     }
 
@@ -206,7 +206,7 @@ impl<N: Node> Driver<N> {
         let host = member.host.as_mut().ok_or("it is down")?;
         host.synced(&member.config, life, upto as u64, &mut |_: u32| 0, &mut out);
         let late = if life == member.life { "" } else { ", says the disk to a former life" };
-        self.tell(&format!("{id} has {upto} records on disk{late}"));
+        self.write(&format!("{id} has {upto} records on disk{late}"));
         self.carry_out(id, out)
     }
 
@@ -237,7 +237,7 @@ impl<N: Node> Driver<N> {
         self.network = others;
         self.expect_some(&meant)?;
         for letter in &meant {
-            self.tell(&format!("lost: {}", letter.told()));
+            self.write(&format!("lost: {}", letter.describe()));
         }
         Ok(())
     }
@@ -248,7 +248,7 @@ impl<N: Node> Driver<N> {
         let copies: VecDeque<_> = meant.map(Letter::copy).collect();
         self.expect_some(&copies)?;
         for letter in &copies {
-            self.tell(&format!("twice: {}", letter.told()));
+            self.write(&format!("twice: {}", letter.describe()));
         }
         self.network.extend(copies);
         Ok(())
@@ -264,10 +264,10 @@ impl<N: Node> Driver<N> {
     fn arrive(&mut self, letter: Letter<N>) -> Act {
         let Letter { from, to, .. } = letter;
         if self.members.get(&to).is_none_or(|member| member.host.is_none()) {
-            self.tell(&format!("lost, {to} is down: {}", letter.told()));
+            self.write(&format!("lost, {to} is down: {}", letter.describe()));
             return Ok(());
         }
-        self.tell(&format!("{to} <- {from} {}", letter.word()));
+        self.write(&format!("{to} <- {from} {}", letter.word()));
         self.step(to, Event::Message { from, message: letter.message })
     }
 
@@ -283,7 +283,7 @@ impl<N: Node> Driver<N> {
         }
         let held = member.host.as_ref().map_or(0, Host::held);
         if held > 0 {
-            self.tell(&format!("{id} holds back {held} effects"));
+            self.write(&format!("{id} holds back {held} effects"));
         }
         Ok(())
     }
@@ -292,36 +292,36 @@ impl<N: Node> Driver<N> {
         match effect {
             Effect::Append(record) => {
                 let member = self.up(id)?;
-                let told = N::tell(Word::Record(&record));
+                let told = N::describe(Word::Record(&record));
                 member.disk.append(record);
                 let number = member.disk.written().len();
-                self.tell(&format!("{id} writes {number}: {told}"));
+                self.write(&format!("{id} writes {number}: {told}"));
             }
             Effect::Send { to, message } => {
                 let durable = self.up(id)?.disk.durable().len();
                 self.sent.push(Sent { from: id, durable, message: message.clone() });
                 let letter = Letter { from: id, to, message };
-                self.tell(&letter.told());
+                self.write(&letter.describe());
                 self.network.push_back(letter);
             }
             Effect::Reply { to, reply } => {
-                self.tell_always(&format!("{id} answers {to}: {}", N::tell(Word::Reply(&reply))));
+                self.write_always(&format!("{id} answers {to}: {}", N::describe(Word::Reply(&reply))));
             }
             Effect::Publish(view) => {
-                let told = (self.tell_view)(&view.0);
-                self.tell(&format!("{id} shows {told}"));
+                let told = (self.describe_view)(&view.0);
+                self.write(&format!("{id} shows {told}"));
                 self.up(id)?.shown = Some(view.0);
             }
             Effect::Observe(fact) => {
-                self.tell_always(&format!("{id} notes: {}", N::tell(Word::Fact(&fact))));
+                self.write_always(&format!("{id} notes: {}", N::describe(Word::Fact(&fact))));
                 self.facts.push((id, fact));
             }
             Effect::SetTimer { timer, delay } => {
-                let (told, delay) = (N::tell(Word::Timer(&timer)), tell_delay(delay));
-                self.tell(&format!("{id} arms {told} ({delay})"));
+                let (told, delay) = (N::describe(Word::Timer(&timer)), describe_delay(delay));
+                self.write(&format!("{id} arms {told} ({delay})"));
             }
             Effect::CancelTimer(timer) => {
-                self.tell(&format!("{id} disarms {}", N::tell(Word::Timer(&timer))));
+                self.write(&format!("{id} disarms {}", N::describe(Word::Timer(&timer))));
             }
             Effect::WhenDurable(_) => return Err("the host keeps tokens to itself".into()),
         }
@@ -337,23 +337,23 @@ impl<N: Node> Driver<N> {
         if meant.is_empty() { Err("nothing like that is in flight".into()) } else { Ok(()) }
     }
 
-    fn tell(&mut self, line: &str) {
+    fn write(&mut self, line: &str) {
         if !self.quiet {
-            self.tell_always(line);
+            self.write_always(line);
         }
     }
 
-    pub(super) fn tell_always(&mut self, line: &str) {
+    pub(super) fn write_always(&mut self, line: &str) {
         writeln!(self.story, "{line}").expect("a string takes everything");
     }
 }
 
 impl<N: Node> Letter<N> {
     fn word(&self) -> String {
-        N::tell(Word::Message(&self.message))
+        N::describe(Word::Message(&self.message))
     }
 
-    fn told(&self) -> String {
+    fn describe(&self) -> String {
         format!("{} -> {} {}", self.from, self.to, self.word())
     }
 
@@ -398,7 +398,7 @@ pub(super) fn number<T: FromStr>(word: &str) -> Act<T> {
     word.parse().map_err(|_| format!("{word:?} is not a number"))
 }
 
-fn tell_delay(delay: Delay) -> String {
+fn describe_delay(delay: Delay) -> String {
     let (min, max) = (delay.min.as_millis(), delay.max.as_millis());
     if min == max { format!("{min} ms") } else { format!("{min}..{max} ms") }
 }

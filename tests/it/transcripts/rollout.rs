@@ -106,7 +106,7 @@ impl Scene {
         }
         let configs = configs.into_iter().map(|config| (config.me, config)).collect::<BTreeMap<_, _>>();
         let ids: Vec<_> = configs.keys().copied().collect();
-        let driver = self.driver.insert(Driver::new(configs, tell_view));
+        let driver = self.driver.insert(Driver::new(configs, describe_view));
         driver.quiet = !aloud;
         ids.into_iter().try_for_each(|id| driver.boot(id))?;
         if formed {
@@ -148,9 +148,9 @@ impl Scene {
     }
 
     fn request(&mut self, to: NodeId, id: RequestId, request: Request) -> Act {
-        let told = RolloutNode::tell(Word::Request(&request));
+        let told = RolloutNode::describe(Word::Request(&request));
         let driver = self.driver()?;
-        driver.tell_always(&format!("{id} asks {to} to {told}"));
+        driver.write_always(&format!("{id} asks {to} to {told}"));
         driver.step(to, Event::Request { id, request })
     }
 
@@ -179,11 +179,11 @@ impl Scene {
 
     fn state(&mut self) -> Act {
         let driver = self.driver()?;
-        let lines: Vec<_> = driver.members.iter().map(|(id, member)| tell_member(*id, member)).collect();
+        let lines: Vec<_> = driver.members.iter().map(|(id, member)| describe_member(*id, member)).collect();
         let in_flight = driver.in_flight();
-        lines.iter().for_each(|line| driver.tell_always(line));
+        lines.iter().for_each(|line| driver.write_always(line));
         if in_flight > 0 {
-            driver.tell_always(&format!("in flight: {in_flight} messages"));
+            driver.write_always(&format!("in flight: {in_flight} messages"));
         }
         Ok(())
     }
@@ -217,7 +217,7 @@ impl Scene {
         };
         let driver = self.driver()?;
         driver.quiet = false;
-        driver.tell_always(&match verdict {
+        driver.write_always(&match verdict {
             Ok(()) => format!("converged after {rounds} rounds of timers"),
             Err(why) => format!("NOT CONVERGED after {rounds} rounds of timers: {why}"),
         });
@@ -245,7 +245,7 @@ impl Scene {
                 Ok(()) => drop(self.broken.remove(invariant.name)),
                 Err(why) => {
                     if self.broken.get(invariant.name) != Some(&why) {
-                        self.driver()?.tell_always(&format!("BROKEN {}: {why}", invariant.name));
+                        self.driver()?.write_always(&format!("BROKEN {}: {why}", invariant.name));
                         self.broken.insert(invariant.name, why);
                     }
                 }
@@ -261,7 +261,7 @@ impl Scene {
             let member = &driver.members[&from];
             let disk = member.disk.durable().get(..durable).ok_or("a durable record is gone")?;
             if !is_backed(&member.config, disk, &message) {
-                let told = RolloutNode::tell(Word::Message(&message));
+                let told = RolloutNode::describe(Word::Message(&message));
                 return Err(format!("{from} says `{told}`, and nothing on its disk says so"));
             }
         }
@@ -298,7 +298,7 @@ impl Scene {
             state: member.host.as_ref().map(|host| host.node()),
             durable: Some(member.disk.durable()),
             timers: member.host.as_ref().map_or(&[][..], |host| host.timers()),
-            told_early: None,
+            early_output: None,
         });
         Ok(look(&Observation { nodes: nodes.collect(), history: &self.ledger }))
     }
@@ -357,7 +357,7 @@ fn is_backed(config: &Config, disk: &[Record], message: &Message) -> bool {
     }
 }
 
-fn tell_view(view: &View) -> String {
+fn describe_view(view: &View) -> String {
     let mut told = view.routing.to_string();
     if let Some(txid) = view.in_doubt {
         told += &format!(", in doubt about {txid}");
@@ -371,12 +371,13 @@ fn tell_view(view: &View) -> String {
     told
 }
 
-fn tell_member(id: NodeId, member: &Member<RolloutNode>) -> String {
+fn describe_member(id: NodeId, member: &Member<RolloutNode>) -> String {
     let disk = (member.disk.durable().len(), member.disk.unsynced());
     let unsynced = if disk.1 > 0 { format!(" + {} unsynced", disk.1) } else { String::new() };
     let Some(host) = &member.host else { return format!("{id}: down, {} records", disk.0) };
     let (node, durable) = (host.node(), host.node().durable());
-    let timers: Vec<_> = host.timers().iter().map(|timer| RolloutNode::tell(Word::Timer(timer))).collect();
+    let timers: Vec<_> =
+        host.timers().iter().map(|timer| RolloutNode::describe(Word::Timer(timer))).collect();
     let doubt = durable.prepared_txid().map_or(String::new(), |txid| format!(", in doubt about {txid}"));
     let alarm = if node.split_brain() { ", SPLIT BRAIN" } else { "" };
     let joining = if node.is_joining() { ", joining" } else { "" };

@@ -53,7 +53,7 @@ impl Tally {
     }
 
     /// In a line.
-    pub fn tell(&self) -> String {
+    pub fn describe(&self) -> String {
         let Self { drawn, exhausted, states, lively, violated, panicked, settled, unsettled, runs, madsim } =
             self;
         format!(
@@ -189,13 +189,13 @@ pub fn main() -> ExitCode {
         let mut told = told.lock().expect("nobody panics while telling");
         if told.elapsed() > Duration::from_secs(10) {
             *told = Instant::now();
-            eprintln!("{:5} s  {}", started.elapsed().as_secs(), tally.tell());
+            eprintln!("{:5} s  {}", started.elapsed().as_secs(), tally.describe());
         }
     };
     std::panic::set_hook(Box::new(|_| {})); // a panic is told with the system that it comes from
     match search(seed, first..first + options["--nodes"], threads, &progress) {
         Ok(tally) => {
-            println!("no disagreement in {} s. {}", started.elapsed().as_secs(), tally.tell());
+            println!("no disagreement in {} s. {}", started.elapsed().as_secs(), tally.describe());
             ExitCode::SUCCESS
         }
         Err(found) => {

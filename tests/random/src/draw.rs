@@ -31,13 +31,13 @@ fn specs() -> impl Strategy<Value = Spec> {
     let members = prop_oneof![1 => vec(tables(), 1), 6 => vec(tables(), 2), 2 => vec(tables(), 3)];
     let asks = prop_oneof![3 => Just(0_usize..=0), 4 => Just(1..=1), 1 => Just(2..=2)]
         .prop_flat_map(|n| vec(asks(), n));
-    let ailments = vec(asks_of(0..=3), 0..=1);
+    let inputs = vec(asks_of(0..=3), 0..=1);
     let never = vec(vec(atoms(), 1..=3), 1..=2);
     let rest = prop_oneof![1 => vec(atoms(), 0..=0), 2 => vec(atoms(), 1..=2)];
-    (members, asks, ailments, any::<bool>(), never, rest, budgets()).prop_map(
-        |(members, asks, ailments, ordered, never, rest, mut budgets)| {
-            budgets.unhealthy = budgets.unhealthy.min(ailments.len() as u8);
-            Spec { members, asks, ailments, ordered, never, rest, budgets }
+    (members, asks, inputs, any::<bool>(), never, rest, budgets()).prop_map(
+        |(members, asks, inputs, ordered, never, rest, mut budgets)| {
+            budgets.unhealthy = budgets.unhealthy.min(inputs.len() as u8);
+            Spec { members, asks, inputs, ordered, never, rest, budgets }
         },
     )
 }

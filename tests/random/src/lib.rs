@@ -14,6 +14,7 @@
 
 pub mod command;
 pub mod compare;
+mod describe;
 pub mod draw;
 pub mod plain;
 pub mod runs;
@@ -21,7 +22,6 @@ pub mod settle;
 pub mod state;
 pub mod system;
 pub mod table;
-mod tell;
 #[cfg(test)]
 mod tests;
 pub mod view;
@@ -39,7 +39,7 @@ pub struct Spec {
     /// What clients ask, each client in this order.
     pub asks: Vec<Ask>,
     /// What tells members that they are unwell.
-    pub ailments: Vec<Ask>,
+    pub inputs: Vec<Ask>,
     /// Whether the order of different nodes' facts is kept.
     pub ordered: bool,
     /// What must never be seen all at once; up to two.

@@ -188,7 +188,7 @@ impl<'a> Plain<'a> {
                     run.take(On::Timer(timer), None, None);
                 }
                 Step::Ask(index) => {
-                    let mut asks = self.spec.asks.iter().chain(&self.spec.ailments);
+                    let mut asks = self.spec.asks.iter().chain(&self.spec.inputs);
                     let ask = asks.nth(index).expect("it is asked");
                     run.take(On::Request(ask.request), None, Some(index));
                 }
@@ -351,8 +351,8 @@ impl<'a> Plain<'a> {
 
     /// A client asks one thing after the other, and again within its budget; bad health comes in any order.
     fn requests(&self, state: &State, all: &mut Vec<(Action, State)>) {
-        let (asks, ailments) = (&self.spec.asks, &self.spec.ailments);
-        for (index, ask) in asks.iter().chain(ailments).enumerate() {
+        let (asks, inputs) = (&self.spec.asks, &self.spec.inputs);
+        for (index, ask) in asks.iter().chain(inputs).enumerate() {
             let place = usize::from(ask.to) % self.spec.members.len();
             let is_asked = state.asked.contains(&index);
             let earlier = |of: usize| asks[of].client == ask.client && !state.asked.contains(&of);

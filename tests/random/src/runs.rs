@@ -123,7 +123,7 @@ fn run<const ORDERED: bool>(spec: &Arc<Spec>, engine: Engine, seed: u64) -> Resu
     let report = scenario.run_plan(engine, &plan, options);
     lock(&UNDER_MADSIM).remove(&thread_name(seed));
     if !matches!(report.verdict, Verdict::Passed | Verdict::NotConverged { .. } | Verdict::Violated { .. }) {
-        return Err(report.verdict.tell());
+        return Err(report.verdict.describe());
     }
     let trace = report.trace.ok_or("there is no trace")?;
     let seen = lock(&seen).clone();

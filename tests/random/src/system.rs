@@ -81,7 +81,7 @@ impl<const ORDERED: bool> System for Tables<ORDERED> {
     }
 
     fn inputs(&self) -> Vec<Operation<TableNode>> {
-        self.asked(&self.spec.ailments, 100)
+        self.asked(&self.spec.inputs, 100)
     }
 
     fn invariants(&self) -> Vec<Invariant<TableNode, Told<ORDERED>>> {
@@ -121,7 +121,7 @@ impl<const ORDERED: bool> System for Tables<ORDERED> {
         if self.spec.is_at_rest(&View::of(now)) { Ok(()) } else { Err("it is not at rest".into()) }
     }
 
-    fn goes_on_without(&self, _: NodeId, now: &Now<'_, ORDERED>) -> Result<(), String> {
+    fn progress_without(&self, _: NodeId, now: &Now<'_, ORDERED>) -> Result<(), String> {
         self.converged(now)
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use coalmine_core::node::{Context, Event, Node, NodeId, RequestId};
-use coalmine_real::face::Face;
+use coalmine_real::http_api::HttpApi;
 use serde::{Deserialize, Serialize};
 
 use crate::view::Seen;
@@ -305,4 +305,4 @@ impl Node for TableNode {
     }
 }
 
-impl Face for TableNode {}
+impl HttpApi for TableNode {}

@@ -41,7 +41,7 @@ fn all_agree_on_random_systems() {
     let tally = search(1, 0..300, threads, &|_| {}).unwrap_or_else(|found| panic!("{found}"));
     let Tally { drawn, exhausted, states, lively, violated, settled, unsettled, .. } = tally;
     assert_eq!(drawn, 300);
-    let told = tally.tell();
+    let told = tally.describe();
     assert!(exhausted * 10 >= drawn * 9, "too many are too large: {told}");
     assert!(lively * 2 >= drawn && states >= 30 * drawn, "too few are lively: {told}");
     assert!(violated * 6 >= drawn && violated * 2 <= drawn, "too few or too many are broken: {told}");

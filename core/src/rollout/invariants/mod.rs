@@ -15,7 +15,7 @@
 //! | [`proposals`] | `proposals-tell` | nobody refuses a proposal that tells how its doubt ended | rule 9 of [`rollout`](super) |
 //! | [`timers`] | `timers-fit` | who waits has the timer armed that ends its waiting | rules 3 to 5, 8 and 10 of [`rollout`](super) |
 //!
-//! Beside them stands `write-ahead`, as for every node: see [`told`](crate::told), and `rests.rs` for what rests on
+//! Beside them stands `write-ahead`, as for every node: see [`told`](crate::write_ahead), and `rests.rs` for what rests on
 //! which record here.
 //!
 //! AC1–AC4: Bernstein, Hadzilacos, Goodman, *Concurrency Control and Recovery in Database Systems*
@@ -238,9 +238,9 @@ pub fn witnesses() -> Vec<Witness<RolloutNode, Ledger>> {
             },
         },
         Witness {
-            name: "kept-out",
-            about: "a coordinator with a new disk is kept out by somebody's doubt",
-            seen: |now| now.up().any(|(_, state)| state.kept_out().is_some()),
+            name: "excluded",
+            about: "a coordinator with a new disk is excluded by somebody's doubt",
+            seen: |now| now.up().any(|(_, state)| state.excluded().is_some()),
         },
         Witness {
             name: "resolver-decides",
@@ -284,8 +284,8 @@ fn decided(node: &Observed<'_, RolloutNode>, of: Txid) -> bool {
 /// Or the coordinator has lost its disk and stays out, as rule 10 has it, until somebody decides; but only if there
 /// is nobody to learn from.
 pub fn converged(now: &Observation<'_, RolloutNode, Ledger>) -> Result<(), String> {
-    let kept_out = |(id, state): (NodeId, &RolloutNode)| Some((id, state.kept_out()?.1));
-    if let Some((coordinator, txid)) = now.up().find_map(kept_out) {
+    let excluded = |(id, state): (NodeId, &RolloutNode)| Some((id, state.excluded()?.1));
+    if let Some((coordinator, txid)) = now.up().find_map(excluded) {
         return stays_out(coordinator, txid, now);
     }
     let mut states = BTreeSet::new();
@@ -333,21 +333,21 @@ fn stays_out(
                 }
                 in_doubt = Some(prepared);
             }
-            // Its own disk was lost: it knows nothing, and waits for the coordinator if it is not taken in.
+            // Its own disk was lost: it knows nothing, and waits for the coordinator if it is not admitted.
             Some(_) | None if durable.has_forgotten(txid) => {}
             Some(_) | None => {
                 let knows =
-                    format!("{coordinator} is kept out by doubt about {txid}, but {id} is not in doubt");
+                    format!("{coordinator} is excluded by doubt about {txid}, but {id} is not in doubt");
                 return Err(knows);
             }
         }
     }
     let Some(prepared) = in_doubt else {
-        return Err(format!("{coordinator} is kept out by doubt about {txid}, but nobody is in doubt"));
+        return Err(format!("{coordinator} is excluded by doubt about {txid}, but nobody is in doubt"));
     };
     let newest = now.history.newest();
     if newest > prepared.state.version {
-        return Err(format!("{coordinator} is kept out by doubt about {txid}, but v{newest} is committed"));
+        return Err(format!("{coordinator} is excluded by doubt about {txid}, but v{newest} is committed"));
     }
     Ok(())
 }

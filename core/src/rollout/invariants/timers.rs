@@ -29,17 +29,21 @@ fn fits(node: &Observed<'_, RolloutNode>) -> Result<(), String> {
         let (must, may) = wanted(node, state, timer);
         let is_armed = node.timers.contains(timer);
         if must && !is_armed {
-            return Err(format!("{} waits, and its timer is not armed: {}", node.id, tell(timer)));
+            return Err(format!("{} waits, and its timer is not armed: {}", node.id, describe(timer)));
         }
         if is_armed && !may {
-            return Err(format!("{} waits for nothing, and its timer is armed: {}", node.id, tell(timer)));
+            return Err(format!(
+                "{} waits for nothing, and its timer is armed: {}",
+                node.id,
+                describe(timer)
+            ));
         }
     }
     Ok(())
 }
 
-fn tell(timer: &Timer) -> String {
-    RolloutNode::tell(Word::Timer(timer))
+fn describe(timer: &Timer) -> String {
+    RolloutNode::describe(Word::Timer(timer))
 }
 
 /// Whether a timer must be armed, and whether it may be.

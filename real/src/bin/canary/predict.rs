@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use coalmine_real::face::{post_json, read_json};
+use coalmine_real::http_api::{post_json, read_json};
 use coalmine_real::rollout::wire::{PredictBody, Prediction};
 use coalmine_real::serve::Failure;
 use coalmine_real::serve::client::{Client, explain};

@@ -7,7 +7,7 @@ use coalmine_core::node::RequestId;
 use coalmine_core::rollout::RolloutNode;
 use coalmine_core::rollout::message::{Reply, Request};
 use coalmine_core::rollout::state::ModelId;
-use coalmine_real::face::{Face, request_name};
+use coalmine_real::http_api::{HttpApi, request_name};
 use coalmine_real::rollout::wire::{Progress, RolloutView, StepOutcome, StepView, bp_of_percent};
 use coalmine_real::serve::Failure;
 use coalmine_real::serve::client::{Client, explain, new_name};

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use coalmine_real::face::read_json;
+use coalmine_real::http_api::read_json;
 use coalmine_real::rollout::wire::{Progress, RolloutView, StatusView, StepOutcome, Window};
 use coalmine_real::serve::Failure;
 use coalmine_real::serve::local::{FIRST, local_address};
@@ -39,7 +39,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         Format::Json => output::json(&answers),
         Format::Text => print(&answers, &warnings),
     }
-    if warnings.is_empty() { Ok(()) } else { Err(Failure::told()) }
+    if warnings.is_empty() { Ok(()) } else { Err(Failure::reported()) }
 }
 
 fn print(answers: &[Answer<StatusView>], warnings: &[String]) {
@@ -56,18 +56,18 @@ fn print(answers: &[Answer<StatusView>], warnings: &[String]) {
             status.routing.version.to_string(),
             if status.joining.is_some() { "joining".into() } else { status.routing.weights.to_string() },
             status.digest.clone(),
-            tell_window(&status.health),
+            describe_window(&status.health),
         ]);
     }
     output::print(&table);
     let rollout = answers.iter().filter_map(|answer| answer.status.as_ref()?.rollout.as_ref()).next();
     if let Some(rollout) = rollout {
-        output::line(format_args!("\nlast rollout: {}", tell_rollout(rollout)));
+        output::line(format_args!("\nlast rollout: {}", describe_rollout(rollout)));
     }
     print_warnings(warnings);
 }
 
-fn tell_window(window: &Window) -> String {
+fn describe_window(window: &Window) -> String {
     match (window.p95_ms, window.error_rate) {
         (Some(p95), Some(rate)) => {
             let percent = (rate * 10_000.0).round() / 100.0;
@@ -77,7 +77,7 @@ fn tell_window(window: &Window) -> String {
     }
 }
 
-fn tell_rollout(rollout: &RolloutView) -> String {
+fn describe_rollout(rollout: &RolloutView) -> String {
     let committed = rollout.steps.iter().filter(|step| step.outcome == StepOutcome::Committed).count();
     let state = match rollout.state {
         Progress::Running => "running",

@@ -9,9 +9,9 @@ use coalmine_core::node::{NodeId, RequestId};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{Client, get};
-use crate::face::{Face, IDEMPOTENCY_KEY};
 use crate::http;
 use crate::http::ClientError;
+use crate::http_api::{HttpApi, IDEMPOTENCY_KEY};
 use crate::probe::Probe;
 use crate::runtime::Runtime;
 use crate::serve::health::{LIVE, NodeStatus, READY};
@@ -102,7 +102,7 @@ async fn a_node_lives_before_it_is_ready_and_a_client_goes_where_it_is_sent() {
         (200, true, Some(1), Some(1.into()))
     );
 
-    let posted = crate::face::post_json(LIVE, None, &());
+    let posted = crate::http_api::post_json(LIVE, None, &());
     for (request, code) in [(get("/nowhere"), 404), (get("/request"), 405), (posted, 405)] {
         let refused = client.send(data[0], request).await.expect("an answer");
         assert!(refused.status() == code && refused.body().starts_with(b"{\"error\":"), "{refused:?}");

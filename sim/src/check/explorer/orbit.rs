@@ -158,8 +158,8 @@ impl<N: Node, H> Symmetry<N, H> {
             let timer = |timer: &N::Timer| (self.timer)(timer, names);
             host.renamed((self.node)(host.node(), names), timer, |effect| self.effect(effect, names))
         });
-        let (told_early, panic) = (slot.told_early.clone(), slot.panic.clone());
-        Slot { host, disk, lives: slot.lives, told_early, panic }
+        let (early_output, panic) = (slot.early_output.clone(), slot.panic.clone());
+        Slot { host, disk, lives: slot.lives, early_output, panic }
     }
 
     /// A packet with the new names.

@@ -4,7 +4,7 @@ use coalmine_core::node::{Event, Node, NodeId, RequestId, Word};
 
 use super::{Engine, Task};
 use crate::engine::shared::{CLIENT_PAUSE, CLIENT_TIMEOUT};
-use crate::panics::told;
+use crate::panics::describe;
 use crate::spec::system::{NodeOf, System};
 
 /// Who asks something.
@@ -23,8 +23,8 @@ pub struct Client<N: Node> {
 impl<S: System> Engine<'_, S> {
     /// A client begins to ask.
     pub(super) fn ask(&mut self, to: NodeId, id: RequestId, request: <NodeOf<S> as Node>::Request) {
-        let Self { watch, agenda, system, .. } = self;
-        let number = watch.asked(system, agenda.time(), (to, id), &request);
+        let Self { recorder, agenda, system, .. } = self;
+        let number = recorder.asked(system, agenda.time(), (to, id), &request);
         debug_assert_eq!(number, self.clients.len(), "both count the same clients");
         let to = self.place(to);
         self.clients.push(Client { to, id, request, attempt: 0, taken_by: None, answered: false });
@@ -83,8 +83,8 @@ impl<S: System> Engine<'_, S> {
             return self.agenda.after(CLIENT_PAUSE, again);
         }
         if !std::mem::replace(&mut it.answered, true) {
-            let what = told::<NodeOf<S>>(Word::Reply(reply));
-            self.watch.answered(self.agenda.time(), client, &what);
+            let what = describe::<NodeOf<S>>(Word::Reply(reply));
+            self.recorder.answered(self.agenda.time(), client, &what);
         }
     }
 

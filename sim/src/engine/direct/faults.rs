@@ -29,7 +29,7 @@ impl<S: System> Stage for Engine<'_, S> {
     }
 
     fn count(&mut self, effect: FaultEffect) {
-        self.watch.effects.count(effect);
+        self.recorder.effects.count(effect);
     }
 
     fn ends_after(&mut self, after: Duration, end: End) {
@@ -62,13 +62,13 @@ impl<S: System> Stage for Engine<'_, S> {
         }
     }
 
-    fn trouble_disk(&mut self, node: NodeId, change: impl FnOnce(&mut disk::DiskFault)) {
+    fn change_disk_fault(&mut self, node: NodeId, change: impl FnOnce(&mut disk::DiskFault)) {
         let place = self.place(node);
-        change(&mut self.places[place].trouble);
+        change(&mut self.places[place].disk_fault);
     }
 
-    fn trouble_links(&mut self, directions: &Directions, trouble: LinkFault, begin: bool) {
-        self.network_state.trouble(directions, trouble, begin);
+    fn change_link_fault(&mut self, directions: &Directions, fault: LinkFault, begin: bool) {
+        self.network_state.change_fault(directions, fault, begin);
         if !begin {
             self.release(directions);
         }
@@ -76,7 +76,7 @@ impl<S: System> Stage for Engine<'_, S> {
 
     fn reset(&mut self, directions: &Directions) {
         self.network_state.reset(directions);
-        self.watch.effects.add(FaultEffect::ConnectionReset, directions.len() as u64);
+        self.recorder.effects.add(FaultEffect::ConnectionReset, directions.len() as u64);
     }
 
     fn crash(&mut self, node: NodeId, kind: CrashKind, down: Option<Duration>) {
@@ -95,9 +95,9 @@ impl<S: System> Stage for Engine<'_, S> {
                 (FaultEffect::Crash, what)
             }
         };
-        self.watch.effects.count(effect);
+        self.recorder.effects.count(effect);
         self.push(&what);
-        self.watch.judge(self.places.iter().map(Place::observe));
+        self.recorder.judge(self.places.iter().map(Place::observe));
         if kind == CrashKind::Wipe {
             return self.replace_disk(place, down);
         }
@@ -112,7 +112,7 @@ impl<S: System> Stage for Engine<'_, S> {
         let records = it.disk.durable().len();
         if records > 0 {
             it.rotten = Some(records * permille.min(999) as usize / 1000);
-            self.watch.effects.count(FaultEffect::BitRot);
+            self.recorder.effects.count(FaultEffect::BitRot);
         }
     }
 }
@@ -128,7 +128,7 @@ impl<S: System> Engine<'_, S> {
 
     /// A node that is down gets an empty disk.
     fn replace_disk(&mut self, place: usize, down: Option<Duration>) {
-        self.watch.effects.count(FaultEffect::DiskWiped);
+        self.recorder.effects.count(FaultEffect::DiskWiped);
         let it = &mut self.places[place];
         it.disk.wipe();
         // A life that was about to begin has read the other disk.
@@ -160,7 +160,7 @@ impl<S: System> Engine<'_, S> {
 
     fn end_life(&mut self, place: usize, kind: CrashKind) -> Crash {
         self.lasting.ends_life(self.places[place].id);
-        let Self { places, disk_draws, watch, pipes, agenda, .. } = self;
+        let Self { places, disk_draws, recorder, pipes, agenda, .. } = self;
         let it = &mut places[place];
         self.paused -= usize::from(it.paused);
         // A process that only boots has written nothing.
@@ -172,9 +172,9 @@ impl<S: System> Engine<'_, S> {
             }
         }
         let (crash, torn) = match kind {
-            CrashKind::Kill => (kill(&mut it.disk, at_hand, disk_draws, &mut watch.effects), Vec::new()),
+            CrashKind::Kill => (kill(&mut it.disk, at_hand, disk_draws, &mut recorder.effects), Vec::new()),
             CrashKind::Power | CrashKind::Wipe => {
-                crash(&mut it.disk, disk_draws, &mut watch.effects, |record| {
+                crash(&mut it.disk, disk_draws, &mut recorder.effects, |record| {
                     let mut line = Vec::new();
                     journal::encode(0, &record, &mut line);
                     line
@@ -191,12 +191,12 @@ impl<S: System> Engine<'_, S> {
     /// Ends all faults and starts every node that is down.
     pub(super) fn heal(&mut self) {
         self.push(&TraceEvent::Healed);
-        self.watch.disarm();
+        self.recorder.disarm();
         self.network_state.heal();
         self.lasting.heal();
         self.release_all();
         for place in 0..self.places.len() {
-            self.places[place].trouble = disk::DiskFault::default();
+            self.places[place].disk_fault = disk::DiskFault::default();
             self.turn_clock(self.places[place].id, Some(100), Duration::ZERO);
             self.resume(place);
             self.restart(place);

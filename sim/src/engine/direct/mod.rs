@@ -27,7 +27,7 @@ use crate::engine::shared::LOOK;
 use crate::engine::shared::disk::SYNC_FAILED;
 use crate::engine::shared::faults::{End, Lasting, end};
 use crate::engine::shared::network::NetworkState;
-use crate::engine::shared::recorder::{Pulled, Recorder, crashes, note_told_early};
+use crate::engine::shared::recorder::{Pulled, Recorder, crashes, note_early_output};
 use crate::panics::catch;
 use crate::spec::faults::{Effect as FaultEffect, Fault};
 use crate::spec::plan::{Draw, Plan, Stream, What, When};
@@ -51,11 +51,11 @@ pub(crate) fn run<S: System>(
     let driven = catch(|| engine.drive());
     let now = engine.agenda.time();
     let verdict = driven.unwrap_or_else(|panic| {
-        engine.watch.panicked(now, panic.clone());
+        engine.recorder.panicked(now, panic.clone());
         Verdict::Panicked(panic)
     });
-    engine.watch.effects.merge(&engine.network_state.effects);
-    let mut report = engine.watch.finish(verdict, now);
+    engine.recorder.effects.merge(&engine.network_state.effects);
+    let mut report = engine.recorder.finish(verdict, now);
     report.wall = started.elapsed();
     report
 }
@@ -64,7 +64,7 @@ struct Engine<'a, S: System> {
     scenario: &'a Scenario<S>,
     plan: &'a Plan<NodeOf<S>>,
     system: S,
-    watch: Recorder<S>,
+    recorder: Recorder<S>,
     agenda: Agenda<Task<NodeOf<S>>>,
     places: Vec<Place<NodeOf<S>>>,
     /// How many places stand still.
@@ -132,7 +132,7 @@ impl<'a, S: System> Engine<'a, S> {
         let members = system.members();
         let places: Vec<_> = members.into_iter().map(|(id, config)| Place::new(id, config)).collect();
         let mut engine = Self {
-            watch: Recorder::new(&system, plan, options),
+            recorder: Recorder::new(&system, plan, options),
             pipes: Pipes::new(places.len()),
             scenario,
             plan,
@@ -164,7 +164,7 @@ impl<'a, S: System> Engine<'a, S> {
     /// Does what is on the agenda until there is a verdict.
     fn drive(&mut self) -> Verdict {
         loop {
-            if let Some(verdict) = self.watch.verdict() {
+            if let Some(verdict) = self.recorder.verdict() {
                 return verdict.clone();
             }
             let due = self.agenda.pop().expect("healing and looking for convergence never end");
@@ -207,8 +207,8 @@ impl<'a, S: System> Engine<'a, S> {
             }
             Task::Heal => self.heal(),
             Task::Look => {
-                let Self { scenario, system, watch, agenda, places, .. } = self;
-                watch.look(system, scenario.expect, agenda.time(), places.iter().map(Place::observe));
+                let Self { scenario, system, recorder, agenda, places, .. } = self;
+                recorder.look(system, scenario.expect, agenda.time(), places.iter().map(Place::observe));
                 agenda.after(LOOK, Task::Look);
             }
         }
@@ -239,21 +239,21 @@ impl<'a, S: System> Engine<'a, S> {
     /// A node takes an event; if it is a message, the one that was sent under this number.
     #[inline(always)]
     fn step(&mut self, place: usize, event: Event<NodeOf<S>>, send: Option<u64>) {
-        if self.watch.has_triggers() {
+        if self.recorder.has_triggers() {
             self.pull_triggers(place, &event, send);
         }
-        let Self { places, timer_draws, watch, agenda, effects, .. } = self;
+        let Self { places, timer_draws, recorder, agenda, effects, .. } = self;
         let Place { host: Some(host), id, config, .. } = &mut places[place] else { return };
-        let (me, sent) = (*id, watch.trace.sends);
+        let (me, sent) = (*id, recorder.trace.sends);
         match send {
-            Some(send) => watch.takes_sent(agenda.now(), me, &event, send),
-            None => watch.takes(agenda.time(), me, &event, None),
+            Some(send) => recorder.on_message(agenda.now(), me, &event, send),
+            None => recorder.on_event(agenda.time(), me, &event, None),
         }
-        let recorded = watch.is_recording().then(|| event.clone());
-        host.step(config, event, &mut choices(timer_draws, watch), effects);
-        watch.did(effects);
+        let recorded = recorder.is_recording().then(|| event.clone());
+        host.step(config, event, &mut choices(timer_draws, recorder), effects);
+        recorder.on_effects(effects);
         if let Some(event) = recorded {
-            watch.record(agenda.time(), me, || Took::Event(event), effects);
+            recorder.record(agenda.time(), me, || Took::Event(event), effects);
         }
         self.carry_out(place, sent);
     }
@@ -261,11 +261,11 @@ impl<'a, S: System> Engine<'a, S> {
     /// Does what the plan does when a node takes this event.
     fn pull_triggers(&mut self, place: usize, event: &Event<NodeOf<S>>, send: Option<u64>) {
         let me = self.places[place].id;
-        let pulled = self.watch.on_event(me, event);
+        let pulled = self.recorder.triggered_by_event(me, event);
         if crashes(&pulled, me) {
             // The node stops before it does anything: as far as anybody can tell, it has done nothing.
-            self.watch.takes(self.agenda.time(), me, event, send);
-            self.watch.did(&[]);
+            self.recorder.on_event(self.agenda.time(), me, event, send);
+            self.recorder.on_effects(&[]);
         }
         self.do_all(pulled);
     }
@@ -279,28 +279,28 @@ impl<'a, S: System> Engine<'a, S> {
         let (me, before) = (*me, disk.durable().len());
         disk.sync(upto);
         *syncing = false;
-        let pulled = self.watch.on_durable(me, &disk.written()[before..upto]);
+        let pulled = self.recorder.triggered_by_records(me, &disk.written()[before..upto]);
         let upto = upto as u64;
         if crashes(&pulled, me) {
             self.push(&TraceEvent::Synced { node: me, upto, effects: Vec::new() });
         }
         self.do_all(pulled);
-        let Self { places, timer_draws, watch, agenda, .. } = self;
+        let Self { places, timer_draws, recorder, agenda, .. } = self;
         let Place { host: Some(host), config, .. } = &mut places[place] else { return };
         let mut effects = Vec::new();
-        host.synced(config, life, upto, &mut choices(timer_draws, watch), &mut effects);
-        watch.record(agenda.time(), me, || Took::Synced(upto), &effects);
+        host.synced(config, life, upto, &mut choices(timer_draws, recorder), &mut effects);
+        recorder.record(agenda.time(), me, || Took::Synced(upto), &effects);
         self.push_and_carry_out(place, TraceEvent::Synced { node: me, upto, effects });
     }
 
     /// Starts a node that is down: it reads its disk first.
     fn restart(&mut self, place: usize) {
-        let Self { places, disk_draws, watch, .. } = self;
+        let Self { places, disk_draws, recorder, .. } = self;
         let it = &mut places[place];
         if it.host.is_some() || it.starting {
             return;
         }
-        match it.trouble.sync(disk_draws, &mut watch.effects) {
+        match it.disk_fault.sync(disk_draws, &mut recorder.effects) {
             Some(takes) => {
                 it.starting = true;
                 self.agenda.after(takes, Task::Boot { place, life: it.life });
@@ -310,7 +310,7 @@ impl<'a, S: System> Engine<'a, S> {
     }
 
     fn boot(&mut self, place: usize, life: u64) {
-        let Self { places, timer_draws, watch, agenda, .. } = self;
+        let Self { places, timer_draws, recorder, agenda, .. } = self;
         let it = &mut places[place];
         if life != it.life {
             return;
@@ -325,17 +325,17 @@ impl<'a, S: System> Engine<'a, S> {
         let (me, records, torn) = (it.id, it.disk.written().len(), it.torn.take());
         let mut effects = Vec::new();
         let journal = it.disk.written();
-        let host = Host::boot(&it.config, journal, life, &mut choices(timer_draws, watch), &mut effects);
+        let host = Host::boot(&it.config, journal, life, &mut choices(timer_draws, recorder), &mut effects);
         it.host = Some(host);
         let took = || Took::Boot { life, journal: journal.to_vec(), torn };
-        watch.record(agenda.time(), me, took, &effects);
-        watch.booted(me);
+        recorder.record(agenda.time(), me, took, &effects);
+        recorder.on_boot(me);
         self.push_and_carry_out(place, TraceEvent::Booted { node: me, records, torn, effects });
     }
 
     /// Writes down what a node did, and carries it out.
     fn push_and_carry_out(&mut self, place: usize, what: TraceEvent<NodeOf<S>>) {
-        let sent = self.watch.trace.sends;
+        let sent = self.recorder.trace.sends;
         self.push(&what);
         if let TraceEvent::Booted { effects, .. } | TraceEvent::Synced { effects, .. } = what {
             self.effects = effects;
@@ -346,22 +346,22 @@ impl<'a, S: System> Engine<'a, S> {
     /// Carries out what a node did, in order. Its sends are numbered from `number`.
     #[inline(always)]
     fn carry_out(&mut self, place: usize, number: u64) {
-        let Self { places, watch, effects, system, .. } = self;
-        if let Place { host: Some(host), id, config, disk, told_early, .. } = &mut places[place] {
-            note_told_early(told_early, config, effects, disk.durable());
-            watch.took(*id, host.node(), effects);
+        let Self { places, recorder, effects, system, .. } = self;
+        if let Place { host: Some(host), id, config, disk, early_output, .. } = &mut places[place] {
+            note_early_output(early_output, config, effects, disk.durable());
+            recorder.on_step(*id, host.node(), effects);
         }
-        if watch.has_to_judge() {
-            watch.judge(places.iter().map(Place::observe));
-            if watch.is_at_rest() {
-                watch.stays(system, places.iter().map(Place::observe));
+        if recorder.has_to_judge() {
+            recorder.judge(places.iter().map(Place::observe));
+            if recorder.is_at_rest() {
+                recorder.stays(system, places.iter().map(Place::observe));
             }
-            if watch.verdict().is_some() {
+            if recorder.verdict().is_some() {
                 return effects.clear();
             }
         }
         if !effects.is_empty() && self.carry_out_effects(place, number) {
-            self.watch.effects.count(FaultEffect::DiskFull);
+            self.recorder.effects.count(FaultEffect::DiskFull);
             return self.stop(place, "journal: no storage space".into());
         }
         self.start_sync(place);
@@ -375,7 +375,7 @@ impl<'a, S: System> Engine<'a, S> {
         for effect in effects.drain(..) {
             match effect {
                 Effect::Append(record) => {
-                    full |= self.places[place].trouble.full;
+                    full |= self.places[place].disk_fault.full;
                     if !full {
                         self.places[place].disk.append(record);
                     }
@@ -401,12 +401,12 @@ impl<'a, S: System> Engine<'a, S> {
         if self.places[place].disk.unsynced() == 0 {
             return;
         }
-        let Self { places, disk_draws, watch, .. } = self;
+        let Self { places, disk_draws, recorder, .. } = self;
         let it = &mut places[place];
         if it.syncing {
             return;
         }
-        match it.trouble.sync(disk_draws, &mut watch.effects) {
+        match it.disk_fault.sync(disk_draws, &mut recorder.effects) {
             Some(takes) => {
                 it.syncing = true;
                 let upto = it.disk.written().len();
@@ -434,9 +434,9 @@ impl<'a, S: System> Engine<'a, S> {
     }
 
     fn carry_out_step(&mut self, step: usize, what: What<NodeOf<S>>) {
-        let Self { places, watch, .. } = self;
+        let Self { places, recorder, .. } = self;
         let is_crash = matches!(what, What::Fault(Fault::Crash { .. }));
-        watch.carries_out(step, &what, |id| {
+        recorder.carries_out(step, &what, |id| {
             let it = places.iter().find(|it| it.id == id);
             it.is_some_and(|it| it.host.is_some() || is_crash && it.disk.unsynced() > 0)
         });
@@ -463,15 +463,15 @@ impl<'a, S: System> Engine<'a, S> {
     }
 
     fn push(&mut self, what: &TraceEvent<NodeOf<S>>) {
-        self.watch.push(self.agenda.time(), what, None);
+        self.recorder.push(self.agenda.time(), what, None);
     }
 }
 
 /// What a node chooses is drawn.
-fn choices<S: System>(draws: &mut ChaCha8Rng, watch: &mut Recorder<S>) -> impl FnMut(u32) -> u32 {
+fn choices<S: System>(draws: &mut ChaCha8Rng, recorder: &mut Recorder<S>) -> impl FnMut(u32) -> u32 {
     |n| {
         let answer = draws.below(u64::from(n)) as u32;
-        watch.chose(answer);
+        recorder.on_choice(answer);
         answer
     }
 }

@@ -98,14 +98,14 @@ impl<S: System> Engine<'_, S> {
             let frame = self.pipes.frames.add(frame, message);
             return self.set_out(place, receiver, frame);
         }
-        self.send_in_trouble(frame, to, message);
+        self.send_over_faulty_link(frame, to, message);
     }
 
     /// The same if frames do not always pass.
-    fn send_in_trouble(&mut self, frame: Frame, to: NodeId, message: <NodeOf<S> as Node>::Message) {
+    fn send_over_faulty_link(&mut self, frame: Frame, to: NodeId, message: <NodeOf<S> as Node>::Message) {
         let Passage { fate, copies: [first, second] } = self.network_state.passage(frame.from, to);
         if fate != Fate::Passes {
-            self.tell_fate(frame, &message, fate);
+            self.record_fate(frame, &message, fate);
         }
         if let Some(delay) = second {
             let copy = self.pipes.frames.add(frame, message.clone());
@@ -132,7 +132,7 @@ impl<S: System> Engine<'_, S> {
         if direction.cuts.any() {
             self.network_state.cut_off(direction.cuts);
             let message = self.pipes.frames.take(number);
-            return self.tell_fate(frame, &message, Fate::CutOff);
+            return self.record_fate(frame, &message, Fate::CutOff);
         }
         self.set_out(self.place(from), frame.to as usize, number);
     }
@@ -150,7 +150,7 @@ impl<S: System> Engine<'_, S> {
         let frame = self.pipes.frames.of(number);
         let message = self.pipes.frames.take(number);
         if self.network_state.has_resets() && self.is_lost_in_reset(frame) {
-            return self.tell_fate(frame, &message, Fate::LostInReset);
+            return self.record_fate(frame, &message, Fate::LostInReset);
         }
         self.step(frame.to as usize, Event::Message { from: frame.from, message }, Some(frame.send));
     }
@@ -185,10 +185,10 @@ impl<S: System> Engine<'_, S> {
     }
 
     /// Writes down what became of a frame, with the bytes that it would have on the wire.
-    fn tell_fate(&mut self, frame: Frame, message: &<NodeOf<S> as Node>::Message, fate: Fate) {
+    fn record_fate(&mut self, frame: Frame, message: &<NodeOf<S> as Node>::Message, fate: Fate) {
         let (from, to) = self.direction(frame);
         let bytes = frame::encode(&Envelope { from, message }).unwrap_or_default();
         let what = TraceEvent::Frame { from, to, fate, bytes };
-        self.watch.push(self.agenda.time(), &what, Some(frame.send));
+        self.recorder.push(self.agenda.time(), &what, Some(frame.send));
     }
 }

@@ -26,11 +26,11 @@ pub struct Place<N: Node> {
     /// What it wrote.
     pub disk: LossyDisk<N::Record>,
     /// What it has told too early, if it ever did.
-    pub told_early: Option<Box<str>>,
+    pub early_output: Option<Box<str>>,
     /// A sync is under way.
     pub syncing: bool,
     /// What the plan did to its disk.
-    pub trouble: DiskFault,
+    pub disk_fault: DiskFault,
     /// Line and bytes of the torn record that the last crash left.
     pub torn: Option<(u64, u64)>,
     /// The record that has rotted, counted from 0.
@@ -64,9 +64,9 @@ impl<N: Node> Place<N> {
             life: 0,
             starting: false,
             disk: LossyDisk::default(),
-            told_early: None,
+            early_output: None,
             syncing: false,
-            trouble: DiskFault::default(),
+            disk_fault: DiskFault::default(),
             torn: None,
             rotten: None,
             timers: Vec::new(),
@@ -110,7 +110,7 @@ impl<N: Node> Place<N> {
     pub fn observe(&self) -> Observed<'_, N> {
         let state = self.host.as_ref().map(Host::node);
         let timers = self.host.as_ref().map_or(&[][..], Host::timers);
-        let (durable, told_early) = (Some(self.disk.durable()), self.told_early.as_deref());
-        Observed { id: self.id, config: &self.config, state, durable, timers, told_early }
+        let (durable, early_output) = (Some(self.disk.durable()), self.early_output.as_deref());
+        Observed { id: self.id, config: &self.config, state, durable, timers, early_output }
     }
 }

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use coalmine_core::node::{Node, NodeId, RequestId, Word};
-use coalmine_real::face::Face;
 use coalmine_real::http;
+use coalmine_real::http_api::HttpApi;
 use coalmine_real::runtime::Runtime;
 use coalmine_real::shell::{Placement, Shell};
 use madsim::runtime::{Handle, NodeHandle};
@@ -19,7 +19,7 @@ use super::disk::Disks;
 use super::link::{Frame, Network};
 use super::monitor::{Monitor, Order};
 use super::runtime::{Clock, SimRuntime};
-use super::survive::{survive, told};
+use super::survive::{reporting, survive};
 use crate::engine::report::RunOptions;
 use crate::engine::shared::faults::{self, End, Lasting, Stage};
 use crate::engine::shared::network::LinkFault;
@@ -63,7 +63,7 @@ pub async fn drive<S: System>(
     options: RunOptions,
 ) -> (Monitor<S>, Verdict)
 where
-    NodeOf<S>: Face,
+    NodeOf<S>: HttpApi,
 {
     let system = Arc::new(scenario.system_of(plan).expect("plans are checked"));
     let (orders_out, mut orders) = mpsc::unbounded_channel();
@@ -90,12 +90,12 @@ where
 
 impl<S: System> Cluster<S>
 where
-    NodeOf<S>: Face,
+    NodeOf<S>: HttpApi,
 {
     fn start(system: &Arc<S>, plan: &Plan<NodeOf<S>>, options: RunOptions, monitor: Monitor<S>) -> Self {
-        let watch = monitor.clone();
-        let watch = Arc::new(move |from, to, fate, frame: &Frame| watch.frame(from, to, fate, frame));
-        let network = Network::new(options.seed, plan.links, watch, monitor.numbers());
+        let recorder = monitor.clone();
+        let recorder = Arc::new(move |from, to, fate, frame: &Frame| recorder.frame(from, to, fate, frame));
+        let network = Network::new(options.seed, plan.links, recorder, monitor.numbers());
         let members = system.members();
         let address = |id: NodeId| SocketAddr::new(node_ip(id), CONTROL_PORT);
         let client_runtime = SimRuntime {
@@ -104,7 +104,7 @@ where
             control: Arc::new(members.iter().map(|(id, _)| (address(*id), *id)).collect()),
             draws: Arc::new(Mutex::new(Stream::Timers.of(options.seed))),
             clock: Clock::default(),
-            tell: monitor.tell(),
+            on_panic: monitor.on_panic(),
         };
         let data: BTreeMap<_, _> = members.iter().map(|(id, _)| (*id, data_address(*id))).collect();
         let handle = Handle::current();
@@ -123,7 +123,7 @@ where
             let life = move || {
                 let host = (Arc::clone(&system), data.clone());
                 let life = live(host, runtime.clone(), config.clone(), placement.clone(), monitor.clone());
-                told(life, monitor.tell())
+                reporting(life, monitor.on_panic())
             };
             let node = handle.create_node().name(me.to_string()).ip(node_ip(me)).init(life).build();
             nodes.insert(me, (node, clock));
@@ -274,14 +274,14 @@ where
         let (runtime, monitor) = (self.client_runtime.clone(), self.monitor.clone());
         let address = data_address(to);
         let number = monitor.asked(to, id, &request);
-        let tell = monitor.tell();
+        let on_panic = monitor.on_panic();
         let asking = async move {
             loop {
                 let request = NodeOf::<S>::to_http(id, &request);
                 let what = match http::request(&runtime, address, request, CLIENT_TIMEOUT).await {
                     Ok(answer) if answer.status().is_server_error() => None,
                     Ok(answer) => Some(match NodeOf::<S>::from_http(&answer) {
-                        Ok(reply) => panics::told::<NodeOf<S>>(Word::Reply(&reply)),
+                        Ok(reply) => panics::describe::<NodeOf<S>>(Word::Reply(&reply)),
                         Err(why) => why,
                     }),
                     Err(_) => None,
@@ -292,13 +292,13 @@ where
                 runtime.sleep(CLIENT_PAUSE).await;
             }
         };
-        self.client.spawn(told(asking, tell));
+        self.client.spawn(reporting(asking, on_panic));
     }
 }
 
 impl<S: System> Stage for Cluster<S>
 where
-    NodeOf<S>: Face,
+    NodeOf<S>: HttpApi,
 {
     fn members(&self) -> Vec<NodeId> {
         self.nodes.keys().copied().collect()
@@ -331,12 +331,12 @@ where
         self.nodes[&node].1.touch(percent, jump);
     }
 
-    fn trouble_disk(&mut self, node: NodeId, change: impl FnOnce(&mut disk::DiskFault)) {
-        Disks::current().trouble(self.id(node), change);
+    fn change_disk_fault(&mut self, node: NodeId, change: impl FnOnce(&mut disk::DiskFault)) {
+        Disks::current().change_fault(self.id(node), change);
     }
 
-    fn trouble_links(&mut self, directions: &Directions, trouble: LinkFault, begin: bool) {
-        self.network.trouble(directions, trouble, begin);
+    fn change_link_fault(&mut self, directions: &Directions, fault: LinkFault, begin: bool) {
+        self.network.change_fault(directions, fault, begin);
     }
 
     fn reset(&mut self, directions: &Directions) {
@@ -388,7 +388,7 @@ async fn live<S: System>(
     placement: Placement,
     monitor: Monitor<S>,
 ) where
-    NodeOf<S>: Face,
+    NodeOf<S>: HttpApi,
 {
     let me = placement.me;
     let (shell, handle) = Shell::new(runtime.clone(), config.clone(), placement, monitor.eye(me));

@@ -40,7 +40,7 @@ struct File {
     /// Counts the ends of lives, so that what a former life still has open can do no harm.
     crashes: u64,
     last_crash: Crash,
-    trouble: DiskFault,
+    disk_fault: DiskFault,
 }
 
 /// How much a disk holds.
@@ -95,8 +95,8 @@ impl Disks {
     }
 
     /// Changes what is wrong with a node's disk.
-    pub fn trouble(&self, id: NodeId, change: impl FnOnce(&mut DiskFault)) {
-        self.with(|state| change(&mut state.disks.entry(id).or_default().trouble));
+    pub fn change_fault(&self, id: NodeId, change: impl FnOnce(&mut DiskFault)) {
+        self.with(|state| change(&mut state.disks.entry(id).or_default().disk_fault));
     }
 
     /// The next end of this node's life is one of this kind.
@@ -111,7 +111,7 @@ impl Disks {
 
     /// No faults from now on. What has rotted or is lost stays so.
     pub fn heal(&self) {
-        self.with(|state| state.disks.values_mut().for_each(|file| file.trouble = DiskFault::default()));
+        self.with(|state| state.disks.values_mut().for_each(|file| file.disk_fault = DiskFault::default()));
     }
 
     /// Empties the disk of a node that is down.
@@ -212,7 +212,7 @@ impl JournalFile for SimJournal {
 
     async fn write(&mut self, line: &[u8]) -> io::Result<()> {
         self.with(|file, _, effects| {
-            if file.trouble.full {
+            if file.disk_fault.full {
                 effects.count(Effect::DiskFull);
                 return Err(io::ErrorKind::StorageFull.into());
             }
@@ -225,7 +225,7 @@ impl JournalFile for SimJournal {
     async fn sync(&mut self) -> io::Result<()> {
         let (upto, takes) = self
             .with(|file, rng, effects| {
-                let takes = file.trouble.sync(rng, effects);
+                let takes = file.disk_fault.sync(rng, effects);
                 let takes = takes.ok_or_else(|| io::Error::other(SYNC_FAILED))?;
                 io::Result::Ok((file.content.written().len(), takes))
             })

@@ -79,9 +79,9 @@ impl Network {
         Self { state: Arc::new(Mutex::new(state)), watch, numbers }
     }
 
-    /// Makes trouble on these directions, or takes it back. Troubles add up.
-    pub fn trouble(&self, directions: &Directions, trouble: LinkFault, begin: bool) {
-        self.change(|network_state| network_state.trouble(directions, trouble, begin));
+    /// Begins a fault of these directions, or ends it. Faults add up.
+    pub fn change_fault(&self, directions: &Directions, fault: LinkFault, begin: bool) {
+        self.change(|network_state| network_state.change_fault(directions, fault, begin));
     }
 
     /// Breaks the connections that carry these directions.

@@ -16,7 +16,7 @@ mod wire;
 
 use std::time::Instant;
 
-use coalmine_real::face::Face;
+use coalmine_real::http_api::HttpApi;
 
 use crate::engine::report::{RunOptions, RunReport};
 use crate::engine::shared::LATENCY;
@@ -32,7 +32,7 @@ pub(crate) fn run<S: System>(
     options: RunOptions,
 ) -> RunReport<NodeOf<S>>
 where
-    NodeOf<S>: Face,
+    NodeOf<S>: HttpApi,
 {
     let started = Instant::now();
     std::thread::scope(|scope| {
@@ -52,7 +52,7 @@ fn simulate<S: System>(
     options: RunOptions,
 ) -> RunReport<NodeOf<S>>
 where
-    NodeOf<S>: Face,
+    NodeOf<S>: HttpApi,
 {
     let mut config = madsim::Config::default();
     config.net.send_latency = LATENCY;

@@ -18,10 +18,10 @@ use tokio::sync::mpsc;
 use super::disk::{Content, Disks};
 use super::link::Frame;
 use super::numbers::Numbers;
-use super::survive::Tell;
+use super::survive::OnPanic;
 use crate::engine::report::{RunOptions, RunReport};
 use crate::engine::shared::disk::Crash;
-use crate::engine::shared::recorder::{Pulled, Recorder, crashes, note_told_early};
+use crate::engine::shared::recorder::{Pulled, Recorder, crashes, note_early_output};
 use crate::panics::Panic;
 use crate::spec::faults::{CrashKind, Effect as FaultEffect, Effects};
 use crate::spec::plan::{Plan, What};
@@ -49,7 +49,7 @@ impl<S: System> Clone for Monitor<S> {
 
 struct State<S: System> {
     system: Arc<S>,
-    watch: Recorder<S>,
+    recorder: Recorder<S>,
     places: Vec<Place<S>>,
     numbers: Numbers,
     orders: mpsc::UnboundedSender<Order<NodeOf<S>>>,
@@ -70,15 +70,15 @@ struct Place<S: System> {
     /// How many bytes of the file that is.
     durable_bytes: u64,
     /// What it has told too early, if it ever did.
-    told_early: Option<Box<str>>,
+    early_output: Option<Box<str>>,
 }
 
 impl<S: System> Place<S> {
     fn observe(&self) -> Observed<'_, NodeOf<S>> {
         let durable = Some(&self.journal[..self.durable]);
-        let (state, told_early) = (self.state.as_ref(), self.told_early.as_deref());
+        let (state, early_output) = (self.state.as_ref(), self.early_output.as_deref());
         let timers = if state.is_some() { &self.timers } else { &[][..] };
-        Observed { id: self.id, config: &self.config, state, durable, timers, told_early }
+        Observed { id: self.id, config: &self.config, state, durable, timers, early_output }
     }
 
     /// How many of its first `upto` records there are in a file of so many bytes that begins with those that are durable,
@@ -124,13 +124,13 @@ impl<S: System> Monitor<S> {
             durable: 0,
             timers: Vec::new(),
             durable_bytes: 0,
-            told_early: None,
+            early_output: None,
         };
         let places = system.members().into_iter().map(place).collect();
-        let watch = Recorder::new(&*system, plan, options);
+        let recorder = Recorder::new(&*system, plan, options);
         let numbers = Numbers::new(options.keep_trace);
         let clock = TimeHandle::current();
-        let state = State { watch, places, system, numbers, orders, clock, recorded: None };
+        let state = State { recorder, places, system, numbers, orders, clock, recorded: None };
         Self(Arc::new(Mutex::new(state)))
     }
 
@@ -145,7 +145,7 @@ impl<S: System> Monitor<S> {
 
     /// The simulated time of the last event.
     pub fn now(&self) -> Duration {
-        self.with(|state| state.watch.trace.last())
+        self.with(|state| state.recorder.trace.last())
     }
 
     /// Writes down what happened outside the nodes.
@@ -156,7 +156,7 @@ impl<S: System> Monitor<S> {
     /// Writes down what the network did to a frame. What arrives untouched is only digested.
     pub fn frame(&self, from: NodeId, to: NodeId, fate: Fate, frame: &Frame) {
         self.with(|state| {
-            state.watch.trace.wire(from, to, &frame.bytes);
+            state.recorder.trace.wire(from, to, &frame.bytes);
             if fate != Fate::Passes {
                 let bytes = frame.bytes.clone();
                 state.push_about(&TraceEvent::Frame { from, to, fate, bytes }, frame.send);
@@ -177,11 +177,11 @@ impl<S: System> Monitor<S> {
             let Crash { kept, lost, torn_bytes } = crash;
             match kind {
                 CrashKind::Kill => {
-                    state.watch.effects.count(FaultEffect::Kill);
+                    state.recorder.effects.count(FaultEffect::Kill);
                     state.push(&TraceEvent::Killed { node, kept, lost });
                 }
                 CrashKind::Power | CrashKind::Wipe => {
-                    state.watch.effects.count(FaultEffect::Crash);
+                    state.recorder.effects.count(FaultEffect::Crash);
                     state.push(&TraceEvent::Crashed { node, kept, lost, torn_bytes, prevented: Vec::new() });
                 }
             }
@@ -210,35 +210,35 @@ impl<S: System> Monitor<S> {
     /// Something panicked.
     pub fn panicked(&self, panic: Panic) {
         self.with(|state| {
-            state.watch.panicked(state.clock.elapsed(), panic);
+            state.recorder.panicked(state.clock.elapsed(), panic);
             state.stop_if_decided();
         });
     }
 
     /// Takes in what panics.
-    pub fn tell(&self) -> Tell {
+    pub fn on_panic(&self) -> OnPanic {
         let monitor = self.clone();
         Arc::new(move |panic| monitor.panicked(panic))
     }
 
     /// The run is over: what still happens is no part of it.
     pub fn close(&self) {
-        self.with(|state| state.watch.close());
+        self.with(|state| state.recorder.close());
     }
 
     /// A fault took effect.
     pub fn count(&self, effect: FaultEffect) {
-        self.with(|state| state.watch.effects.count(effect));
+        self.with(|state| state.recorder.effects.count(effect));
     }
 
     /// What took effect elsewhere.
     pub fn merge(&self, effects: &Effects) {
-        self.with(|state| state.watch.effects.merge(effects));
+        self.with(|state| state.recorder.effects.merge(effects));
     }
 
     /// No trigger is pulled any more.
     pub fn disarm(&self) {
-        self.with(|state| state.watch.disarm());
+        self.with(|state| state.recorder.disarm());
     }
 
     /// Which nodes are down.
@@ -250,42 +250,42 @@ impl<S: System> Monitor<S> {
 
     /// A step of the plan is carried out now, which may also take what a node that is down has left at risk.
     pub fn carries_out(&self, step: usize, what: &What<NodeOf<S>>, is_at_risk: bool) {
-        self.with(|State { watch, places, .. }| {
+        self.with(|State { recorder, places, .. }| {
             let is_up = |id| places.iter().any(|it| it.id == id && it.state.is_some());
-            watch.carries_out(step, what, |id| is_at_risk || is_up(id));
+            recorder.carries_out(step, what, |id| is_at_risk || is_up(id));
         });
     }
 
     /// What was decided about the run so far.
     pub fn verdict(&self) -> Option<Verdict> {
-        self.with(|state| state.watch.verdict().cloned())
+        self.with(|state| state.recorder.verdict().cloned())
     }
 
     /// A client begins to ask. Returns its number.
     pub fn asked(&self, to: NodeId, id: RequestId, request: &<NodeOf<S> as Node>::Request) -> usize {
-        self.with(|State { watch, system, clock, .. }| {
-            watch.asked(system, clock.elapsed(), (to, id), request)
+        self.with(|State { recorder, system, clock, .. }| {
+            recorder.asked(system, clock.elapsed(), (to, id), request)
         })
     }
 
     /// The client of this number is answered.
     pub fn answered(&self, client: usize, what: &str) {
         self.with(|state| {
-            state.watch.answered(state.clock.elapsed(), client, what);
+            state.recorder.answered(state.clock.elapsed(), client, what);
             state.stop_if_decided();
         });
     }
 
     /// Looks whether the system has come to rest.
     pub fn look(&self, expect: Expectation<S>) {
-        self.with(|State { watch, system, clock, places, .. }| {
-            watch.look(system, expect, clock.elapsed(), places.iter().map(Place::observe));
+        self.with(|State { recorder, system, clock, places, .. }| {
+            recorder.look(system, expect, clock.elapsed(), places.iter().map(Place::observe));
         });
     }
 
     /// The end of the run.
     pub fn finish(&self, verdict: Verdict, simulated: Duration) -> RunReport<NodeOf<S>> {
-        self.with(|state| state.watch.finish(verdict, simulated))
+        self.with(|state| state.recorder.finish(verdict, simulated))
     }
 
     /// The eye on one node. `crash` is called when a trigger crashes it.
@@ -308,8 +308,8 @@ impl<S: System> State<S> {
     /// Writes down something about the message of this number.
     fn push_about(&mut self, what: &TraceEvent<NodeOf<S>>, send: Option<u64>) {
         let now = self.clock.elapsed();
-        let number = self.watch.trace.sends;
-        self.watch.push(now, what, send);
+        let number = self.recorder.trace.sends;
+        self.recorder.push(now, what, send);
         if let TraceEvent::Booted { node, .. }
         | TraceEvent::Stepped { node, .. }
         | TraceEvent::Synced { node, .. } = what
@@ -321,8 +321,8 @@ impl<S: System> State<S> {
 
     /// Writes down what a node has done about the event that it has just taken.
     fn did(&mut self, node: NodeId, effects: &[Effect<NodeOf<S>>]) {
-        let number = self.watch.trace.sends;
-        self.watch.did(effects);
+        let number = self.recorder.trace.sends;
+        self.recorder.on_effects(effects);
         self.sent(node, effects, number);
         self.stop_if_decided();
     }
@@ -349,7 +349,7 @@ impl<S: System> State<S> {
         took: impl FnOnce() -> Took<NodeOf<S>>,
         effects: &[Effect<NodeOf<S>>],
     ) {
-        self.watch.record(self.clock.elapsed(), node, took, effects);
+        self.recorder.record(self.clock.elapsed(), node, took, effects);
     }
 
     /// Takes in what a node did.
@@ -358,9 +358,9 @@ impl<S: System> State<S> {
         if place.timers != host.timers() {
             place.timers = host.timers().to_vec();
         }
-        let Place { told_early, config, journal, durable, .. } = place;
-        note_told_early(told_early, config, effects, &journal[..*durable]);
-        self.watch.took(place.id, state, effects);
+        let Place { early_output, config, journal, durable, .. } = place;
+        note_early_output(early_output, config, effects, &journal[..*durable]);
+        self.recorder.on_step(place.id, state, effects);
         match &mut place.state {
             Some(known) if known == state => {}
             known => *known = Some(state.clone()),
@@ -374,28 +374,28 @@ impl<S: System> State<S> {
     }
 
     fn judge(&mut self) {
-        self.watch.judge(self.places.iter().map(Place::observe));
-        if self.watch.is_at_rest() {
-            self.watch.stays(&self.system, self.places.iter().map(Place::observe));
+        self.recorder.judge(self.places.iter().map(Place::observe));
+        if self.recorder.is_at_rest() {
+            self.recorder.stays(&self.system, self.places.iter().map(Place::observe));
         }
         self.stop_if_decided();
     }
 
     /// A shell takes for durable what is not.
     fn lies(&mut self, why: String) {
-        self.watch.decide(Verdict::Violated { invariant: DURABLE.into(), why });
+        self.recorder.decide(Verdict::Violated { invariant: DURABLE.into(), why });
         self.stop_if_decided();
     }
 
     fn stop_if_decided(&self) {
-        if self.watch.verdict().is_some() {
+        if self.recorder.verdict().is_some() {
             let _ = self.orders.send(Order::Stop);
         }
     }
 
     /// Hands on what the plan does now, and says whether the node is to stop on the spot.
     fn pulled(&mut self, node: NodeId, pulled: Pulled<NodeOf<S>>) -> ControlFlow<()> {
-        let stops = self.watch.verdict().is_some() || crashes(&pulled, node);
+        let stops = self.recorder.verdict().is_some() || crashes(&pulled, node);
         for (step, what) in pulled {
             let _ = self.orders.send(Order::Do(step, what));
         }
@@ -404,7 +404,7 @@ impl<S: System> State<S> {
 
     /// Whether a node may go on.
     fn flow(&self) -> ControlFlow<()> {
-        if self.watch.verdict().is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        if self.recorder.verdict().is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 }
 
@@ -423,7 +423,7 @@ impl<S: System> Clone for NodeProbe<S> {
 }
 
 impl<S: System> Probe<NodeOf<S>> for NodeProbe<S> {
-    fn booted(
+    fn on_boot(
         &self,
         journal: &Recovered<<NodeOf<S> as Node>::Record>,
         host: &Host<NodeOf<S>>,
@@ -435,7 +435,7 @@ impl<S: System> Probe<NodeOf<S>> for NodeProbe<S> {
             place.durable = journal.records.len();
             place.durable_bytes = journal.valid_bytes + u64::from(journal.unterminated);
             let relies_on = place.durable_bytes;
-            state.watch.booted(self.node);
+            state.recorder.on_boot(self.node);
             state.numbers.boots(self.node);
             state.push(&TraceEvent::booted(self.node, journal.records.len(), journal.torn, effects));
             state.record(self.node, || Took::boot(host.incarnation(), journal), effects);
@@ -451,27 +451,27 @@ impl<S: System> Probe<NodeOf<S>> for NodeProbe<S> {
         })
     }
 
-    fn takes(&self, event: &Event<NodeOf<S>>) -> ControlFlow<()> {
+    fn on_event(&self, event: &Event<NodeOf<S>>) -> ControlFlow<()> {
         self.monitor.with(|state| {
             let node = self.node;
             let send = match event {
                 Event::Message { from, .. } => state.numbers.taken((*from, node)),
                 Event::Timer(_) | Event::Request { .. } | Event::Durable(_) => None,
             };
-            let pulled = state.watch.on_event(node, event);
+            let pulled = state.recorder.triggered_by_event(node, event);
             let flow = state.pulled(node, pulled);
-            state.watch.takes(state.clock.elapsed(), node, event, send);
+            state.recorder.on_event(state.clock.elapsed(), node, event, send);
             if flow.is_break() {
                 // The node stops before it does anything.
                 state.did(node, &[]);
-            } else if state.watch.is_recording() {
+            } else if state.recorder.is_recording() {
                 state.recorded = Some(event.clone());
             }
             flow
         })
     }
 
-    fn stepped(&self, host: &Host<NodeOf<S>>, effects: &[Effect<NodeOf<S>>]) -> ControlFlow<()> {
+    fn on_step(&self, host: &Host<NodeOf<S>>, effects: &[Effect<NodeOf<S>>]) -> ControlFlow<()> {
         self.monitor.with(|state| {
             state.did(self.node, effects);
             if let Some(event) = state.recorded.take() {
@@ -482,13 +482,14 @@ impl<S: System> Probe<NodeOf<S>> for NodeProbe<S> {
         })
     }
 
-    fn synced(&self, upto: u64, host: &Host<NodeOf<S>>, effects: &[Effect<NodeOf<S>>]) -> ControlFlow<()> {
+    fn on_sync(&self, upto: u64, host: &Host<NodeOf<S>>, effects: &[Effect<NodeOf<S>>]) -> ControlFlow<()> {
         self.monitor.with(|state| {
-            let State { watch, places, .. } = state;
+            let State { recorder, places, .. } = state;
             let place = &mut places[self.place];
             let synced = Disks::current().content(madsim::plugin::node()).durable_bytes;
             let (records, bytes) = place.records_in(synced, upto as usize);
-            let pulled = watch.on_durable(self.node, &place.journal[place.durable..upto as usize]);
+            let pulled =
+                recorder.triggered_by_records(self.node, &place.journal[place.durable..upto as usize]);
             if records < upto as usize {
                 let node = self.node;
                 state.lies(format!(
@@ -501,7 +502,7 @@ impl<S: System> Probe<NodeOf<S>> for NodeProbe<S> {
             let effects = if flow.is_break() { &[] } else { effects };
             state.push(&TraceEvent::Synced { node: self.node, upto, effects: effects.to_vec() });
             if flow.is_break() {
-                state.watch.forget_step();
+                state.recorder.forget_step();
                 return flow;
             }
             state.record(self.node, || Took::Synced(upto), effects);
@@ -510,15 +511,15 @@ impl<S: System> Probe<NodeOf<S>> for NodeProbe<S> {
         })
     }
 
-    fn chose(&self, answer: u32) {
-        self.monitor.with(|state| state.watch.chose(answer));
+    fn on_choice(&self, answer: u32) {
+        self.monitor.with(|state| state.recorder.on_choice(answer));
     }
 
-    fn complain(&self, what: String) {
+    fn warn(&self, what: String) {
         self.monitor.with(|state| {
             state.push(&TraceEvent::Complained { node: self.node, what: what.clone() });
             if what.starts_with(NONSENSE) {
-                state.watch.decide(Verdict::Violated { invariant: FRAMES.into(), why: what });
+                state.recorder.decide(Verdict::Violated { invariant: FRAMES.into(), why: what });
                 state.stop_if_decided();
             }
         });

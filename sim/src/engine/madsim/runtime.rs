@@ -21,7 +21,7 @@ use tokio::sync::Notify;
 use super::alarm::Alarm;
 use super::disk::{Disks, SimJournal};
 use super::link::{FlushOnce, FrameReader, FrameWriter, Network};
-use super::survive::{Tell, told};
+use super::survive::{OnPanic, reporting};
 use crate::engine::shared::clock::ClockState;
 use crate::spec::plan::Draw;
 
@@ -42,7 +42,7 @@ pub struct SimRuntime {
     /// What this node takes for the time.
     pub clock: Clock,
     /// Who is told when one of its tasks panics.
-    pub tell: Tell,
+    pub on_panic: OnPanic,
 }
 
 /// A node's clock: it may run fast or slow, and jump ahead. It never goes back.
@@ -128,7 +128,7 @@ impl Runtime for SimRuntime {
     type Journal = SimJournal;
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        madsim::task::spawn(told(task, Arc::clone(&self.tell)));
+        madsim::task::spawn(reporting(task, Arc::clone(&self.on_panic)));
     }
 
     fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + Send + 'static {

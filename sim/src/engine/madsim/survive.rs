@@ -9,7 +9,7 @@ use std::task::Poll;
 use crate::panics::{Panic, catch};
 
 /// Who is told of a panic.
-pub type Tell = std::sync::Arc<dyn Fn(Panic) + Send + Sync>;
+pub type OnPanic = std::sync::Arc<dyn Fn(Panic) + Send + Sync>;
 
 /// Works until it is done, or panics. After that it is not polled again.
 pub async fn survive<T>(work: impl Future<Output = T>) -> Result<T, Panic> {
@@ -23,9 +23,9 @@ pub async fn survive<T>(work: impl Future<Output = T>) -> Result<T, Panic> {
 }
 
 /// Works as a task of its own. If it panics that is told, and it never ends.
-pub async fn told(work: impl Future<Output = ()>, tell: Tell) {
+pub async fn reporting(work: impl Future<Output = ()>, on_panic: OnPanic) {
     if let Err(panic) = survive(work).await {
-        tell(panic);
+        on_panic(panic);
         std::future::pending::<()>().await;
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use coalmine_core::node::{Node, NodeId, RequestId, Word};
 
-use crate::panics::told;
+use crate::panics::describe;
 
 /// Clients, in the order in which they began to ask.
 #[derive(Debug, Default)]
@@ -32,7 +32,7 @@ impl Clients {
         request: &N::Request,
         excuse: Option<&'static str>,
     ) -> usize {
-        let what = told::<N>(Word::Request(request));
+        let what = describe::<N>(Word::Request(request));
         self.0.push(Waiting { to, id, what, since, excuse, answered: false });
         self.0.len() - 1
     }
@@ -47,14 +47,14 @@ impl Clients {
     /// Whether all are answered that must be; `Err` names the first that is not.
     pub fn are_answered(&self) -> Result<(), String> {
         match self.unanswered().find(|waiting| waiting.excuse.is_none()) {
-            Some(waiting) => Err(waiting.tell()),
+            Some(waiting) => Err(waiting.describe()),
             None => Ok(()),
         }
     }
 
     /// Those that wait for an answer, in words.
-    pub fn tell_unanswered(&self) -> Vec<String> {
-        self.unanswered().map(Waiting::tell).collect()
+    pub fn describe_unanswered(&self) -> Vec<String> {
+        self.unanswered().map(Waiting::describe).collect()
     }
 
     fn unanswered(&self) -> impl Iterator<Item = &Waiting> {
@@ -63,7 +63,7 @@ impl Clients {
 }
 
 impl Waiting {
-    fn tell(&self) -> String {
+    fn describe(&self) -> String {
         let Self { to, id, what, since, .. } = self;
         let excuse = self.excuse.map_or(String::new(), |why| format!(", as may be: {why}"));
         format!(

@@ -31,9 +31,9 @@ pub trait Stage {
     /// A node's clock runs at another speed from now on, after a jump ahead.
     fn turn_clock(&mut self, node: NodeId, percent: Option<u32>, jump: Duration);
     /// Changes what is wrong with a node's disk.
-    fn trouble_disk(&mut self, node: NodeId, change: impl FnOnce(&mut DiskFault));
-    /// Makes trouble on links, or takes it back.
-    fn trouble_links(&mut self, directions: &Directions, trouble: LinkFault, begin: bool);
+    fn change_disk_fault(&mut self, node: NodeId, change: impl FnOnce(&mut DiskFault));
+    /// Begins a fault of links, or ends it.
+    fn change_link_fault(&mut self, directions: &Directions, fault: LinkFault, begin: bool);
     /// Breaks the connections that carry these directions.
     fn reset(&mut self, directions: &Directions);
     /// Crashes a node that is up, or takes what is at risk on the disk of one that is down. It starts again after so
@@ -78,9 +78,9 @@ struct Condition {
 }
 
 impl Lasting {
-    fn begin(&mut self, node: NodeId, trouble: NodeFault) -> u64 {
+    fn begin(&mut self, node: NodeId, fault: NodeFault) -> u64 {
         self.counted += 1;
-        self.all.push((self.counted, node, trouble));
+        self.all.push((self.counted, node, fault));
         self.counted
     }
 
@@ -95,7 +95,7 @@ impl Lasting {
 
     /// A node's life has ended: who stands still no longer is its process. Clock and disk are the machine's.
     pub fn ends_life(&mut self, node: NodeId) {
-        self.all.retain(|(_, at, trouble)| *at != node || *trouble != NodeFault::Still);
+        self.all.retain(|(_, at, fault)| *at != node || *fault != NodeFault::Still);
     }
 
     /// Nothing lasts any more.
@@ -107,8 +107,8 @@ impl Lasting {
     /// the last that began says.
     fn condition(&self, node: NodeId) -> Condition {
         let mut now = Condition { still: false, percent: 100, slower: Duration::ZERO, full: false };
-        for (_, _, trouble) in self.all.iter().filter(|(_, at, _)| *at == node) {
-            match trouble {
+        for (_, _, fault) in self.all.iter().filter(|(_, at, _)| *at == node) {
+            match fault {
                 NodeFault::Still => now.still = true,
                 NodeFault::Clock { percent } => now.percent = *percent,
                 NodeFault::SlowSync { delay_ms } => now.slower += Duration::from_millis(*delay_ms),
@@ -141,16 +141,16 @@ pub fn begin(stage: &mut impl Stage, fault: Fault) {
             stage.turn_clock(node, None, ms(by_ms));
         }
         Fault::Cut { .. } | Fault::Partition { .. } | Fault::Clog { .. } | Fault::SlowLink { .. } => {
-            if let Some((directions, trouble, for_ms)) = LinkFault::of(&fault, &stage.members()) {
-                stage.trouble_links(&directions, trouble, true);
-                stage.ends_after(ms(for_ms), End::Link(directions, trouble));
+            if let Some((directions, fault, for_ms)) = LinkFault::of(&fault, &stage.members()) {
+                stage.change_link_fault(&directions, fault, true);
+                stage.ends_after(ms(for_ms), End::Link(directions, fault));
             }
         }
         Fault::Reset { a, b } => stage.reset(&directions(&[a], &[b], true)),
         Fault::SlowSync { node, delay_ms, for_ms } => {
             lasts(stage, node, NodeFault::SlowSync { delay_ms }, ms(for_ms));
         }
-        Fault::FailSync { node } => stage.trouble_disk(node, |disk| disk.fail_sync = true),
+        Fault::FailSync { node } => stage.change_disk_fault(node, |disk| disk.fail_sync = true),
         Fault::DiskFull { node, for_ms } => lasts(stage, node, NodeFault::DiskFull, ms(for_ms)),
         Fault::BitRot { node, permille } => stage.rot(node, permille),
     }
@@ -159,7 +159,7 @@ pub fn begin(stage: &mut impl Stage, fault: Fault) {
 /// Ends one that has lasted. What a node's life or healing has ended already stays so.
 pub fn end(stage: &mut impl Stage, end: &End) {
     match end {
-        End::Link(directions, trouble) => stage.trouble_links(directions, *trouble, false),
+        End::Link(directions, fault) => stage.change_link_fault(directions, *fault, false),
         End::Node(number) => {
             if let Some(node) = stage.lasting().node_of(*number) {
                 change(stage, node, |lasting| lasting.end(*number));
@@ -174,8 +174,8 @@ fn count_if_up(stage: &mut impl Stage, node: NodeId, effect: Effect) {
     }
 }
 
-fn lasts(stage: &mut impl Stage, node: NodeId, trouble: NodeFault, time: Duration) {
-    let number = change(stage, node, |lasting| lasting.begin(node, trouble));
+fn lasts(stage: &mut impl Stage, node: NodeId, fault: NodeFault, time: Duration) {
+    let number = change(stage, node, |lasting| lasting.begin(node, fault));
     stage.ends_after(time, End::Node(number));
 }
 
@@ -192,7 +192,7 @@ fn change<T>(stage: &mut impl Stage, node: NodeId, by: impl FnOnce(&mut Lasting)
         stage.turn_clock(node, Some(percent), Duration::ZERO);
     }
     if (slower, full) != (before.slower, before.full) {
-        stage.trouble_disk(node, |disk| (disk.slower, disk.full) = (slower, full));
+        stage.change_disk_fault(node, |disk| (disk.slower, disk.full) = (slower, full));
     }
     done
 }

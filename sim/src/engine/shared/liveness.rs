@@ -76,7 +76,7 @@ impl Liveness {
             }
             (Ok(()), Some(_)) => Rest::Goes,
             (Ok(()), None) => match self.left.clone() {
-                Some(Left { until, why, .. }) if until >= deadline => Rest::Missed(self.tell(&why)),
+                Some(Left { until, why, .. }) if until >= deadline => Rest::Missed(self.describe(&why)),
                 Some(_) | None => {
                     self.since = Some(now);
                     Rest::Begins
@@ -87,13 +87,13 @@ impl Liveness {
                 self.left = Some(Left { since, until: now, why: why.clone() });
                 Rest::Ended(why)
             }
-            (Err(why), None) if now >= deadline => Rest::Missed(self.tell(&why)),
+            (Err(why), None) if now >= deadline => Rest::Missed(self.describe(&why)),
             (Err(_), None) => Rest::NotYet,
         }
     }
 
     /// Why it was too late.
-    fn tell(&self, why: &str) -> String {
+    fn describe(&self, why: &str) -> String {
         let seconds = |time: Duration| time.as_secs_f64();
         let missed = format!("{} s after all was healed, {why}", seconds(self.within));
         let Some(Left { since, until, why }) = &self.left else { return missed };

@@ -107,12 +107,12 @@ impl NetworkState {
         Self { rng, links, effects, directions, fault_free: links.are_fault_free(), has_resets: false }
     }
 
-    /// Makes trouble on these directions, or takes it back. Troubles add up.
-    pub fn trouble(&mut self, directions: &Directions, trouble: LinkFault, begin: bool) {
+    /// Begins a fault of these directions, or ends it. Faults add up.
+    pub fn change_fault(&mut self, directions: &Directions, fault: LinkFault, begin: bool) {
         for &direction in directions {
             let it = self.directions.entry(direction).or_default();
             let step = |n: u64, by: u64| if begin { n + by } else { n.saturating_sub(by) };
-            match trouble {
+            match fault {
                 LinkFault::Cut(kind) => {
                     let cuts = &mut it.cuts.0[kind as usize];
                     *cuts = step((*cuts).into(), 1) as u32;
@@ -235,11 +235,11 @@ mod tests {
         };
         let none: Vec<Effect> = counted(a, b, &mut network_state);
         assert!(none.is_empty() && network_state.passes(a, b));
-        network_state.trouble(&both, LinkFault::Cut(CutKind::Bridge), true);
-        network_state.trouble(&directions(&[a], &[b], false), LinkFault::Cut(CutKind::OneWay), true);
+        network_state.change_fault(&both, LinkFault::Cut(CutKind::Bridge), true);
+        network_state.change_fault(&directions(&[a], &[b], false), LinkFault::Cut(CutKind::OneWay), true);
         assert_eq!(counted(a, b, &mut network_state), [Effect::FrameCutOneWay, Effect::FrameCutByBridge]);
         assert_eq!(counted(b, a, &mut network_state), [Effect::FrameCutByBridge]);
-        network_state.trouble(&both, LinkFault::Cut(CutKind::Bridge), false);
+        network_state.change_fault(&both, LinkFault::Cut(CutKind::Bridge), false);
         assert_eq!(counted(a, b, &mut network_state), [Effect::FrameCutOneWay]);
         assert!(network_state.passes(b, a) && !network_state.passes(a, b) && !network_state.is_fault_free());
         network_state.heal();

@@ -8,14 +8,14 @@ use coalmine_core::codec::recording::{Step, Took};
 use coalmine_core::codec::survives;
 use coalmine_core::node::{Effect, Event, Node, NodeId, RequestId, Word, variant_name};
 use coalmine_core::observation::{History, Invariant, Observation, Observed};
-use coalmine_core::told::told_early;
+use coalmine_core::write_ahead::early_output;
 
 use super::clients::Clients;
 use super::liveness::{Liveness, Rest};
 use super::recording::Recordings;
 use crate::engine::report::{RunOptions, RunReport};
 use crate::panics::Panic;
-use crate::panics::told;
+use crate::panics::describe;
 use crate::spec::faults::{Effect as FaultEffect, Effects, Fault};
 use crate::spec::plan::{Plan, What, When};
 use crate::spec::scenario::Expectation;
@@ -101,7 +101,7 @@ impl<S: System> Recorder<S> {
     }
 
     /// A node had a choice, and this is what it was told.
-    pub fn chose(&mut self, answer: u32) {
+    pub fn on_choice(&mut self, answer: u32) {
         if self.is_recording() {
             self.chosen.push(answer);
         }
@@ -141,11 +141,11 @@ impl<S: System> Recorder<S> {
     }
 
     /// Writes down that a node takes an event, without cloning it; what it does follows.
-    pub fn takes(&mut self, at: Duration, node: NodeId, event: &Event<NodeOf<S>>, send: Option<u64>) {
+    pub fn on_event(&mut self, at: Duration, node: NodeId, event: &Event<NodeOf<S>>, send: Option<u64>) {
         if self.closed {
             return;
         }
-        self.trace.takes(at, node, event, send);
+        self.trace.on_event(at, node, event, send);
         self.check_budget();
     }
 
@@ -162,11 +162,11 @@ impl<S: System> Recorder<S> {
 
     /// The same for a message, if it is certain which send it comes from. The time is in nanoseconds.
     #[inline]
-    pub fn takes_sent(&mut self, at: u64, node: NodeId, event: &Event<NodeOf<S>>, send: u64) {
+    pub fn on_message(&mut self, at: u64, node: NodeId, event: &Event<NodeOf<S>>, send: u64) {
         if self.closed {
             return;
         }
-        self.trace.takes_sent(at, node, event, send);
+        self.trace.on_message(at, node, event, send);
         self.check_budget();
     }
 
@@ -176,9 +176,9 @@ impl<S: System> Recorder<S> {
     }
 
     /// Writes down what it did.
-    pub fn did(&mut self, effects: &[Effect<NodeOf<S>>]) {
+    pub fn on_effects(&mut self, effects: &[Effect<NodeOf<S>>]) {
         if !self.closed {
-            self.trace.did(effects);
+            self.trace.on_effects(effects);
         }
     }
 
@@ -190,20 +190,20 @@ impl<S: System> Recorder<S> {
     }
 
     /// A node has booted; it counts as a restart if it is not for the first time.
-    pub fn booted(&mut self, node: NodeId) {
+    pub fn on_boot(&mut self, node: NodeId) {
         if !self.booted.insert(node) {
             self.effects.count(FaultEffect::Restart);
         }
     }
 
     /// Takes in what a node did.
-    pub fn took(&mut self, node: NodeId, state: &NodeOf<S>, effects: &[Effect<NodeOf<S>>]) {
+    pub fn on_step(&mut self, node: NodeId, state: &NodeOf<S>, effects: &[Effect<NodeOf<S>>]) {
         self.trace.show(state);
-        self.learned(node, effects);
+        self.on_facts(node, effects);
     }
 
     /// Takes in what the history hears of what a node did.
-    pub fn learned(&mut self, node: NodeId, effects: &[Effect<NodeOf<S>>]) {
+    pub fn on_facts(&mut self, node: NodeId, effects: &[Effect<NodeOf<S>>]) {
         if self.asks_codec
             && let Err(why) = effects.iter().try_for_each(survives)
         {
@@ -228,7 +228,7 @@ impl<S: System> Recorder<S> {
         (to, id): (NodeId, RequestId),
         request: &<NodeOf<S> as Node>::Request,
     ) -> usize {
-        let call = Call { id, what: told::<NodeOf<S>>(Word::Request(request)) };
+        let call = Call { id, what: describe::<NodeOf<S>>(Word::Request(request)) };
         self.push(at, &TraceEvent::Asked { to, call }, None);
         self.clients.ask::<NodeOf<S>>(at, (to, id), request, system.owes_no_answer(request))
     }
@@ -274,7 +274,7 @@ impl<S: System> Recorder<S> {
             self.push(at, &TraceEvent::Noted(note), None);
         }
         if let Some(verdict) = verdict {
-            for unanswered in self.clients.tell_unanswered() {
+            for unanswered in self.clients.describe_unanswered() {
                 self.push(at, &TraceEvent::Noted(unanswered), None);
             }
             self.decide(verdict);
@@ -350,7 +350,7 @@ impl<S: System> Recorder<S> {
     }
 
     /// What the plan does when a node takes this event.
-    pub fn on_event(&mut self, me: NodeId, event: &Event<NodeOf<S>>) -> Pulled<NodeOf<S>> {
+    pub fn triggered_by_event(&mut self, me: NodeId, event: &Event<NodeOf<S>>) -> Pulled<NodeOf<S>> {
         let Event::Message { message: received, .. } = event else { return Vec::new() };
         if self.triggers.is_empty() {
             return Vec::new();
@@ -363,7 +363,11 @@ impl<S: System> Recorder<S> {
     }
 
     /// What the plan does when these records have become durable at a node.
-    pub fn on_durable(&mut self, me: NodeId, records: &[<NodeOf<S> as Node>::Record]) -> Pulled<NodeOf<S>> {
+    pub fn triggered_by_records(
+        &mut self,
+        me: NodeId,
+        records: &[<NodeOf<S> as Node>::Record],
+    ) -> Pulled<NodeOf<S>> {
         if self.triggers.is_empty() {
             return Vec::new();
         }
@@ -406,7 +410,7 @@ impl<S: System> Recorder<S> {
     pub fn finish(&mut self, verdict: Verdict, simulated: Duration) -> RunReport<NodeOf<S>> {
         // Where a run was cut short, clients may well have waited still.
         let unanswered = match verdict {
-            Verdict::Passed | Verdict::NotConverged { .. } => self.clients.tell_unanswered(),
+            Verdict::Passed | Verdict::NotConverged { .. } => self.clients.describe_unanswered(),
             Verdict::Violated { .. }
             | Verdict::Refused { .. }
             | Verdict::Panicked { .. }
@@ -441,14 +445,14 @@ pub fn crashes<N: Node>(pulled: &Pulled<N>, me: NodeId) -> bool {
     })
 }
 
-/// Notes in `early` what among these effects is [told too early](coalmine_core::told), while so much is durable.
-pub fn note_told_early<N: Node>(
+/// Notes in `early` what among these effects is [told too early](coalmine_core::write_ahead), while so much is durable.
+pub fn note_early_output<N: Node>(
     early: &mut Option<Box<str>>,
     config: &N::Config,
     effects: &[Effect<N>],
     durable: &[N::Record],
 ) {
     if early.is_none() && N::rests_on().is_some() {
-        *early = effects.iter().find_map(|effect| told_early(config, effect, durable));
+        *early = effects.iter().find_map(|effect| early_output(config, effect, durable));
     }
 }

@@ -6,7 +6,7 @@ use coalmine_core::node::NodeId;
 
 use super::page::{Band, BandKind, Step};
 use crate::spec::faults::{Directions, Fault, directions};
-use crate::trace::text::tell_cut;
+use crate::trace::text::describe_cut;
 
 /// The bands of a run, as it is read.
 pub struct Bands {
@@ -59,13 +59,13 @@ impl Bands {
             return; // a group is empty
         }
         let until = from + Duration::from_millis(*for_ms);
-        self.all.push(Broken { kind, text: fault.tell(), nodes, links, step, from, until });
+        self.all.push(Broken { kind, text: fault.describe(), nodes, links, step, from, until });
     }
 
     /// A link is cut, at this step, until it is [mended](Self::mend).
     pub fn cut(&mut self, from: NodeId, to: NodeId, both_ways: bool, step: usize, at: Duration) {
         let links = directions(&[from], &[to], both_ways);
-        self.push_cut(tell_cut(from, to, both_ways), links, step, at);
+        self.push_cut(describe_cut(from, to, both_ways), links, step, at);
     }
 
     fn push_cut(&mut self, text: String, links: Directions, step: usize, from: Duration) {
@@ -81,7 +81,7 @@ impl Bands {
         // The other direction goes on alone.
         let rest: Directions = cut.links.iter().copied().filter(|link| *link != (from, to)).collect();
         if let Some(&(from, to)) = rest.first() {
-            self.push_cut(tell_cut(from, to, false), rest, step, at);
+            self.push_cut(describe_cut(from, to, false), rest, step, at);
         }
     }
 

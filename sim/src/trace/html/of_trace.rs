@@ -10,11 +10,13 @@ use super::flights::Flights;
 use super::page::{Act, ActKind, End, Ending, Flight, Kind, Lane, Outage, Page, Step};
 use super::planned::planned;
 use super::states::States;
-use crate::panics::told;
+use crate::panics::describe;
 use crate::spec::faults::Fault;
 use crate::spec::plan::Plan;
 use crate::spec::verdict::Verdict;
-use crate::trace::text::{HEALED, tell_cut, tell_effect, tell_event, tell_fate, tell_killed};
+use crate::trace::text::{
+    HEALED, describe_cut, describe_effect, describe_event, describe_fate, describe_killed,
+};
 use crate::trace::{Entry, Fate, TraceEvent, turn};
 
 /// What a trace does not say about its run.
@@ -87,7 +89,7 @@ fn ending(verdict: &Verdict, steps: &[Step]) -> Ending {
         Verdict::NotConverged { why } => ("did not converge".into(), Some(why.clone())),
         Verdict::Refused { why } => ("cannot be run".into(), Some(why.clone())),
         Verdict::Panicked(panic) => ("panicked".into(), Some(panic.to_string())),
-        Verdict::EnginesDiffer { .. } => ("the engines differ".into(), Some(verdict.tell())),
+        Verdict::EnginesDiffer { .. } => ("the engines differ".into(), Some(verdict.describe())),
         Verdict::NotDeterministic { digests: [a, b], .. } => {
             ("not deterministic".into(), Some(format!("two runs of one seed have the digests {a} and {b}")))
         }
@@ -187,18 +189,18 @@ impl<'a, N: Node> Reader<'a, N> {
                 let writer = upto.checked_sub(1).and_then(|last| records.get(last as usize));
                 step.cause = writer.copied().flatten();
                 step.acts = self.acts(*node, effects);
-                step.quiet = !effects.iter().any(|effect| tell_effect(effect).is_some());
+                step.quiet = !effects.iter().any(|effect| describe_effect(effect).is_some());
             }
             TraceEvent::Crashed { node, kept, lost, torn_bytes, prevented } => {
                 step.kind = Kind::Crash;
-                step.text = tell_crash(*kept, *lost, *torn_bytes);
+                step.text = describe_crash(*kept, *lost, *torn_bytes);
                 step.acts = prevented.iter().filter_map(prevented_act).collect();
                 self.ends(*node, &mut step);
                 self.bands.ends_life(*node, at);
             }
             TraceEvent::Killed { node, kept, lost } => {
                 step.kind = Kind::Crash;
-                step.text = format!("its process is killed{}", tell_killed(*kept, *lost));
+                step.text = format!("its process is killed{}", describe_killed(*kept, *lost));
                 self.ends(*node, &mut step);
                 self.bands.ends_life(*node, at);
             }
@@ -225,7 +227,7 @@ impl<'a, N: Node> Reader<'a, N> {
                 (step.lane, step.text) = (Some(self.lane(*node)), what.clone());
             }
             TraceEvent::Fault(fault) => {
-                step.text = fault.tell();
+                step.text = fault.describe();
                 let stands = |node| self.up.get(node) == Some(&true);
                 if !matches!(fault, Fault::Pause { node, .. } if !stands(node)) {
                     self.bands.begin(fault, self.steps.len(), at);
@@ -233,7 +235,7 @@ impl<'a, N: Node> Reader<'a, N> {
             }
             TraceEvent::Noted(what) => (step.name, step.text) = ("note".into(), what.clone()),
             TraceEvent::Cut { from, to, both_ways } => {
-                step.text = tell_cut(*from, *to, *both_ways);
+                step.text = describe_cut(*from, *to, *both_ways);
                 self.bands.cut(*from, *to, *both_ways, self.steps.len(), at);
             }
             TraceEvent::Mended { from, to } => {
@@ -274,7 +276,7 @@ impl<'a, N: Node> Reader<'a, N> {
             Event::Message { from, message } => {
                 step.kind = Kind::Message;
                 step.name = variant_name(message);
-                step.text = told::<N>(Word::Message(message));
+                step.text = describe::<N>(Word::Message(message));
                 let number = self.steps.len();
                 let flight = self.flights.received(send, number).unwrap_or_else(|| {
                     // It was sent where the trace does not see it.
@@ -292,17 +294,17 @@ impl<'a, N: Node> Reader<'a, N> {
             Event::Timer(timer) => {
                 step.kind = Kind::Timer;
                 step.name = variant_name(timer);
-                step.text = told::<N>(Word::Timer(timer));
+                step.text = describe::<N>(Word::Timer(timer));
                 step.cause = self.armed.remove(&(node, timer));
             }
             Event::Request { id, request } => {
                 step.kind = Kind::Request;
                 step.name = variant_name(request);
-                step.text = format!("{id} {}", told::<N>(Word::Request(request)));
+                step.text = format!("{id} {}", describe::<N>(Word::Request(request)));
                 step.flight = self.requests.remove(&(node, *id));
                 step.cause = self.lands(step.flight);
             }
-            Event::Durable(_) => (step.kind, step.text) = (Kind::Durable, tell_event(event)),
+            Event::Durable(_) => (step.kind, step.text) = (Kind::Durable, describe_event(event)),
         }
     }
 
@@ -313,26 +315,26 @@ impl<'a, N: Node> Reader<'a, N> {
             let (kind, text, flight) = match effect {
                 Effect::Append(record) => {
                     self.writers.entry(node).or_default().push(Some(number));
-                    (ActKind::Append, told::<N>(Word::Record(record)), None)
+                    (ActKind::Append, describe::<N>(Word::Record(record)), None)
                 }
                 Effect::Send { to, message } => {
-                    let text = told::<N>(Word::Message(message));
+                    let text = describe::<N>(Word::Message(message));
                     let name = variant_name(message);
                     let flight = flight(self.lane(node), self.lane(*to), Some(number), &name, &text);
                     let up = self.up.get(to).copied().unwrap_or(true);
                     (ActKind::Send, text, Some(self.flights.sent(up, flight)))
                 }
                 Effect::Reply { to, reply } => {
-                    let text = told::<N>(Word::Reply(reply));
+                    let text = describe::<N>(Word::Reply(reply));
                     (ActKind::Reply, text, Some(self.answer(node, *to, &variant_name(reply), reply)))
                 }
-                Effect::Observe(fact) => (ActKind::Fact, told::<N>(Word::Fact(fact)), None),
+                Effect::Observe(fact) => (ActKind::Fact, describe::<N>(Word::Fact(fact)), None),
                 Effect::SetTimer { timer, delay } => {
                     self.armed.insert((node, timer), number);
-                    let text = format!("{} {}", told::<N>(Word::Timer(timer)), tell_delay(*delay));
+                    let text = format!("{} {}", describe::<N>(Word::Timer(timer)), describe_delay(*delay));
                     (ActKind::Arm, text, None)
                 }
-                Effect::CancelTimer(timer) => (ActKind::Disarm, told::<N>(Word::Timer(timer)), None),
+                Effect::CancelTimer(timer) => (ActKind::Disarm, describe::<N>(Word::Timer(timer)), None),
                 Effect::Publish(_) => (ActKind::Publish, "a new view".into(), None),
                 Effect::WhenDurable(_) => continue, // the host answers it, nothing leaves
             };
@@ -342,7 +344,7 @@ impl<'a, N: Node> Reader<'a, N> {
     }
 
     fn answer(&mut self, node: NodeId, to: RequestId, name: &str, reply: &N::Reply) -> usize {
-        let flight = self.call(self.lane(node), CLIENT, name, &told::<N>(Word::Reply(reply)));
+        let flight = self.call(self.lane(node), CLIENT, name, &describe::<N>(Word::Reply(reply)));
         self.replies.insert((node, to), flight);
         flight
     }
@@ -376,11 +378,11 @@ impl<'a, N: Node> Reader<'a, N> {
         let what = match &frame {
             Some(frame) => {
                 step.name = variant_name(&frame.message);
-                told::<N>(Word::Message(&frame.message))
+                describe::<N>(Word::Message(&frame.message))
             }
             None => format!("{} bytes", bytes.len()),
         };
-        step.text = format!("{from} → {to} {}: {what}", tell_fate(fate));
+        step.text = format!("{from} → {to} {}: {what}", describe_fate(fate));
         step.quiet = step.cause.is_some_and(|sender| self.steps[sender].quiet);
     }
 
@@ -392,7 +394,7 @@ impl<'a, N: Node> Reader<'a, N> {
         step: &Step,
         is_periodic: &dyn Fn(&N::Timer) -> bool,
     ) -> bool {
-        let tells = |effect: &Effect<N>| tell_effect(effect).is_some();
+        let tells = |effect: &Effect<N>| describe_effect(effect).is_some();
         match event {
             Event::Timer(timer) => {
                 let sends = |effect: &Effect<N>| matches!(effect, Effect::Send { .. });
@@ -425,12 +427,12 @@ fn flight(from: usize, to: usize, sent: Option<usize>, name: &str, text: &str) -
 /// What a node never comes to; it sends nothing on its way.
 fn prevented_act<N: Node>(effect: &Effect<N>) -> Option<Act> {
     let (kind, text) = match effect {
-        Effect::Append(record) => (ActKind::Append, told::<N>(Word::Record(record))),
+        Effect::Append(record) => (ActKind::Append, describe::<N>(Word::Record(record))),
         Effect::Send { to, message } => {
-            (ActKind::Send, format!("{} to {to}", told::<N>(Word::Message(message))))
+            (ActKind::Send, format!("{} to {to}", describe::<N>(Word::Message(message))))
         }
-        Effect::Reply { reply, .. } => (ActKind::Reply, told::<N>(Word::Reply(reply))),
-        Effect::Observe(fact) => (ActKind::Fact, told::<N>(Word::Fact(fact))),
+        Effect::Reply { reply, .. } => (ActKind::Reply, describe::<N>(Word::Reply(reply))),
+        Effect::Observe(fact) => (ActKind::Fact, describe::<N>(Word::Fact(fact))),
         Effect::Publish(_) | Effect::SetTimer { .. } | Effect::CancelTimer(_) | Effect::WhenDurable(_) => {
             return None;
         }
@@ -438,7 +440,7 @@ fn prevented_act<N: Node>(effect: &Effect<N>) -> Option<Act> {
     Some(Act { kind, text, flight: None })
 }
 
-fn tell_crash(kept: usize, lost: usize, torn_bytes: usize) -> String {
+fn describe_crash(kept: usize, lost: usize, torn_bytes: usize) -> String {
     let records = match (kept, lost) {
         (0, 0) => "nothing was waiting for the disk".into(),
         (kept, 0) => format!("its {kept} unsynced records survive"),
@@ -448,6 +450,6 @@ fn tell_crash(kept: usize, lost: usize, torn_bytes: usize) -> String {
     if torn_bytes > 0 { format!("{records}, the next one is torn after {torn_bytes} bytes") } else { records }
 }
 
-fn tell_delay(Delay { min, max }: Delay) -> String {
+fn describe_delay(Delay { min, max }: Delay) -> String {
     if min == max { format!("in {min:?}") } else { format!("in {min:?} to {max:?}") }
 }

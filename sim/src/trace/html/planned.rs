@@ -5,7 +5,7 @@ use std::time::Duration;
 use coalmine_core::node::{Node, Word};
 
 use super::page::{PlanItem, Planned};
-use crate::panics::told;
+use crate::panics::describe;
 use crate::spec::plan::{Links, Plan, PlanStep, What, When};
 use crate::trace::text::HEALED;
 use crate::trace::{Call, Entry, TraceEvent};
@@ -39,7 +39,7 @@ pub fn planned<N: Node>(plan: &Plan<N>, entries: &[Entry<N>]) -> Planned {
         item.at_ns = if item.when.is_some() { happened } else { item.at_ns };
     }
     items.sort_by_key(|item| (item.at_ns.unwrap_or(u64::MAX), item.step));
-    Planned { links: tell_links(plan.links), items }
+    Planned { links: describe_links(plan.links), items }
 }
 
 fn item<N: Node>(
@@ -55,7 +55,7 @@ fn item<N: Node>(
             (true, find(since, until, &|what| matches!(what, TraceEvent::Fault(it) if it == fault)))
         }
         What::Ask { to, id, request } => {
-            let asked = Call { id: *id, what: told::<N>(Word::Request(request)) };
+            let asked = Call { id: *id, what: describe::<N>(Word::Request(request)) };
             let is_it = |what: &TraceEvent<N>| matches!(what, TraceEvent::Asked { to: whom, call } if whom == to && *call == asked);
             (false, find(since, until, &is_it))
         }
@@ -64,11 +64,11 @@ fn item<N: Node>(
         When::AtMs(at) => Some(at * 1_000_000),
         When::Received { .. } | When::Durable { .. } => None,
     };
-    let when = at_ns.is_none().then(|| step.when.tell());
-    PlanItem { when, at_ns, what: step.what.tell(), fault, step: happened }
+    let when = at_ns.is_none().then(|| step.when.describe());
+    PlanItem { when, at_ns, what: step.what.describe(), fault, step: happened }
 }
 
-fn tell_links(links: Links) -> Option<String> {
+fn describe_links(links: Links) -> Option<String> {
     let percent = |permille: u32| format!("{} %", f64::from(permille) / 10.0);
     let Links { loss_permille, duplicate_permille, delay_permille, delay_ms } = links;
     let parts = [

@@ -16,11 +16,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use coalmine_core::node::{Effect, Node};
 use serde::Serialize;
 
-use super::steps::{MOST_WAYS, Ran, tell_asked};
+use super::steps::{MOST_WAYS, Ran, describe_asked};
 use super::{Action, Rules, Step};
 use crate::panics::catch;
 use crate::spec::system::{NodeOf, System};
-use crate::trace::text::{tell_effect, thousands};
+use crate::trace::text::{describe_effect, thousands};
 
 /// So many runs of nodes are all done twice.
 const FIRST: u64 = 1_000;
@@ -109,7 +109,7 @@ impl<S: System> Rules<S> {
     }
 
     pub(super) fn goes_too_many_ways(&self, place: usize, step: &Step<NodeOf<S>>) {
-        let step = self.tell_step(place, step, &[]);
+        let step = self.describe_step(place, step, &[]);
         let most = thousands(MOST_WAYS as u64);
         let why = format!(
             "{step}: one step that may go in more than {most} ways, by what is chosen in it and where it crashes; \
@@ -151,13 +151,13 @@ impl<S: System> Rules<S> {
         choices: &[u32],
         (once, again): (String, String),
     ) {
-        let what = self.tell_step(place, step, choices);
+        let what = self.describe_step(place, step, choices);
         let _ = self.again.parted.set(Parted { what, once, again, after: Vec::new() });
     }
 
-    fn tell_step(&self, place: usize, step: &Step<NodeOf<S>>, choices: &[u32]) -> String {
+    fn describe_step(&self, place: usize, step: &Step<NodeOf<S>>, choices: &[u32]) -> String {
         let choices = choices.to_vec();
-        self.tell(&Action::Step { place, step: step.clone(), choices, crash: None })
+        self.describe(&Action::Step { place, step: step.clone(), choices, crash: None })
     }
 }
 
@@ -174,7 +174,7 @@ fn differences<N: Node>(once: &Ran<N>, again: &Ran<N>) -> (String, String) {
         return (told(once).unwrap_or_else(fine), told(again).unwrap_or_else(fine));
     }
     if once.asked != again.asked {
-        return tell_asked(&once.asked, &again.asked);
+        return describe_asked(&once.asked, &again.asked);
     }
     if let Some(number) = (0..once.effects.len().max(again.effects.len()))
         .find(|&it| once.effects.get(it) != again.effects.get(it))
@@ -182,7 +182,7 @@ fn differences<N: Node>(once: &Ran<N>, again: &Ran<N>) -> (String, String) {
         let told = |effects: &[Effect<N>]| match effects.get(number) {
             None => format!("no more than {number} effects"),
             Some(effect) => {
-                let told = tell_effect(effect).unwrap_or_else(|| format!("{effect:?}"));
+                let told = describe_effect(effect).unwrap_or_else(|| format!("{effect:?}"));
                 format!("effect {}: {}", number + 1, shortened(&told, 0))
             }
         };

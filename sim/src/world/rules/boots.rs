@@ -49,7 +49,7 @@ impl<S: System> Rules<S> {
             let mut disk = LossyDisk::default();
             self.system.first_disk(*id).into_iter().for_each(|record| disk.append(record));
             disk.sync(disk.written().len());
-            Slot { host: None, disk, lives: 0, told_early: None, panic: None }
+            Slot { host: None, disk, lives: 0, early_output: None, panic: None }
         };
         World {
             members: self.members.iter().map(|(id, _)| *id).collect(),

@@ -5,8 +5,8 @@
 mod again;
 mod boots;
 mod costs;
+mod describe;
 mod steps;
-mod tell;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -412,7 +412,7 @@ impl<S: System> Rules<S> {
             state: slot.host.as_ref().map(Host::node),
             durable: Some(slot.disk.durable()),
             timers: slot.host.as_ref().map_or(&[][..], Host::timers),
-            told_early: slot.told_early.as_deref(),
+            early_output: slot.early_output.as_deref(),
         });
         Observation { nodes: nodes.collect(), history }
     }
@@ -470,7 +470,7 @@ impl<S: System> Rules<S> {
         catch(|| {
             match self.limits.without {
                 None => self.system.converged(&now)?,
-                Some(gone) => self.system.goes_on_without(gone, &now)?,
+                Some(gone) => self.system.progress_without(gone, &now)?,
             }
             timers_are_armed(&self.system, &now, self.armed_first.get_or_init(|| self.armed_at_first()))
         })

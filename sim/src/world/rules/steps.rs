@@ -7,7 +7,7 @@ use coalmine_core::codec::survives;
 use coalmine_core::disk::LossyDisk;
 use coalmine_core::host::Host;
 use coalmine_core::node::{Effect, Event, Node};
-use coalmine_core::told::told_early;
+use coalmine_core::write_ahead::early_output;
 
 use super::{CrashPoint, Kept, Rules, Step};
 use crate::panics::{Panic, catch};
@@ -73,7 +73,7 @@ impl<S: System> Rules<S> {
         while let Some(ran) = self.run(slot, place, step, &choices) {
             // The script before asked the same up to here.
             if ran.asked.get(..choices.len()) != asked.get(..choices.len()) {
-                return self.differs(place, step, &choices, tell_asked(&asked, &ran.asked));
+                return self.differs(place, step, &choices, describe_asked(&asked, &ran.asked));
             } else if self.again.is_asked() {
                 self.compare(place, step, &choices, &ran, self.run(slot, place, step, &choices).as_ref());
             }
@@ -178,7 +178,7 @@ impl<S: System> Rules<S> {
         let judged = reacted.and_then(|()| {
             catch(|| {
                 effects.iter().try_for_each(survives).map_err(Panic::without_place)?;
-                Ok(self.first_told_early(&self.members[place].1, &disk_before, &effects))
+                Ok(self.first_early_output(&self.members[place].1, &disk_before, &effects))
             })?
         });
         let early = judged.unwrap_or_else(|panic| {
@@ -188,7 +188,7 @@ impl<S: System> Rules<S> {
             None
         });
         if let Some((_, why)) = &early {
-            slot.told_early.get_or_insert_with(|| why.clone());
+            slot.early_output.get_or_insert_with(|| why.clone());
         }
         Some(Ran { slot, disk_before, effects, asked, early })
     }
@@ -218,7 +218,7 @@ impl<S: System> Rules<S> {
     }
 
     /// The first effect that tells what rests on a record that is not durable when it leaves.
-    fn first_told_early(
+    fn first_early_output(
         &self,
         config: &ConfigOf<S>,
         before: &LossyDisk<<NodeOf<S> as Node>::Record>,
@@ -239,7 +239,7 @@ impl<S: System> Rules<S> {
             | Effect::Observe(_)
             | Effect::SetTimer { .. }
             | Effect::CancelTimer(_)
-            | Effect::WhenDurable(_) => Some((number, told_early(config, effect, &durable)?)),
+            | Effect::WhenDurable(_) => Some((number, early_output(config, effect, &durable)?)),
         })
     }
 
@@ -314,9 +314,9 @@ impl<S: System> Rules<S> {
         };
         let effects = ran.effects[..point.after.min(ran.effects.len())].to_vec();
         let early = ran.early.as_ref().filter(|(number, _)| *number < effects.len());
-        let told_early = early.map(|(_, why)| why.clone());
+        let early_output = early.map(|(_, why)| why.clone());
         let (disk, lives) = (ran.disk_before.clone(), ran.slot.lives);
-        let mut slot = Slot { host: None, disk, lives, told_early, panic: None };
+        let mut slot = Slot { host: None, disk, lives, early_output, panic: None };
         for effect in &effects {
             if let Effect::Append(record) = effect {
                 slot.disk.append(record.clone());
@@ -362,7 +362,7 @@ impl<N: Node> Slot<N> {
 }
 
 /// How the questions of two runs differ: by the numbers of answers.
-pub(super) fn tell_asked(once: &[u32], again: &[u32]) -> (String, String) {
+pub(super) fn describe_asked(once: &[u32], again: &[u32]) -> (String, String) {
     let told = |asked: &[u32]| {
         let asked: Vec<_> = asked.iter().map(ToString::to_string).collect();
         if asked.is_empty() {

@@ -8,7 +8,7 @@ use coalmine_core::node::Word;
 use super::Settling;
 use crate::check::Unsettled;
 use crate::check::explorer::space::Space;
-use crate::panics::told;
+use crate::panics::describe;
 use crate::spec::budget::Budget;
 use crate::spec::limits::Limits;
 use crate::spec::system::System;
@@ -115,7 +115,7 @@ impl<S: System> Settling<'_, '_, S> {
                 1 => " after a round".into(),
                 _ => format!(" after {rounds} rounds"),
             };
-            why.with(&format!("{}{when}", self.space.tell_lost(under_way, lost)))
+            why.with(&format!("{}{when}", self.space.describe_lost(under_way, lost)))
         })
     }
 }
@@ -150,7 +150,7 @@ impl<S: System> Space<'_, S> {
         )))
     }
 
-    fn tell_lost(&self, under_way: &[UnderWay<'_>], lost: &[usize]) -> String {
+    fn describe_lost(&self, under_way: &[UnderWay<'_>], lost: &[usize]) -> String {
         if lost.len() == under_way.len() {
             return "all that is under way lost".into();
         }
@@ -160,12 +160,12 @@ impl<S: System> Space<'_, S> {
         if is_kind && lost.len() > 1 && lost.len() == under_way.iter().filter(of_kind).count() {
             return format!("every {kind} under way lost");
         }
-        let tell = |&it: &usize| {
+        let describe = |&it: &usize| {
             let packet = &self.packets.get(under_way[it].packet).packet;
-            let message = told::<S::Node>(Word::Message(&packet.message));
+            let message = describe::<S::Node>(Word::Message(&packet.message));
             format!("{} → {}: {message}", packet.from, packet.to)
         };
-        format!("{} lost", lost.iter().map(tell).collect::<Vec<_>>().join(" and "))
+        format!("{} lost", lost.iter().map(describe).collect::<Vec<_>>().join(" and "))
     }
 }
 

@@ -13,10 +13,10 @@
 //!
 //! Where packets may be lost, it is asked again for [`losses`] of what is under way, before any of the rounds.
 
+mod describe;
 mod losses;
 mod rounds;
 mod settled;
-mod told;
 
 use std::collections::HashMap;
 
@@ -271,7 +271,7 @@ impl<S: System> Settling<'_, '_, S> {
         let len = component.len();
         let always =
             if restless == len { String::new() } else { format!(", {restless} of them not at rest") };
-        let rounds = self.tell(passed, way);
+        let rounds = self.describe(passed, way);
         let why = format!(
             "{why}: after {} the same {} again and again{always}; in each round what is under way arrives and \
              every timer fires; all is healed{}",

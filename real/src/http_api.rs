@@ -1,7 +1,7 @@
 //! How clients reach a node over HTTP: both directions in one place, so that the command line, the simulated
 //! client and the server cannot disagree.
 //!
-//! A protocol without wishes of its own implements [`Face`] with an empty body and gets `POST /request`: the
+//! A protocol without wishes of its own implements [`HttpApi`] with an empty body and gets `POST /request`: the
 //! request as JSON, answered by the reply as JSON.
 
 use std::net::SocketAddr;
@@ -27,7 +27,7 @@ pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How clients reach a node.
-pub trait Face: Node {
+pub trait HttpApi: Node {
     /// The server: routes to a running node. May start tasks of its own, such as one that measures.
     fn router<R: Runtime>(runtime: &R, _config: &Self::Config, handle: Handle<Self>) -> Router {
         let state = (runtime.clone(), handle);
@@ -182,7 +182,7 @@ pub async fn ask<N: Node, R: Runtime>(
     }
 }
 
-async fn take<N: Face, R: Runtime>(
+async fn take<N: HttpApi, R: Runtime>(
     State((runtime, handle)): State<(R, Handle<N>)>,
     headers: HeaderMap,
     body: Bytes,

@@ -6,7 +6,7 @@ use std::fmt::{self, Formatter};
 use coalmine_core::node::{Node, NodeId, Word};
 
 use super::{Slot, World};
-use crate::panics::told;
+use crate::panics::describe;
 use crate::spec::system::{NodeOf, System};
 use crate::trace::html::compact;
 
@@ -16,26 +16,26 @@ impl<S: System> fmt::Debug for World<S> {
             writeln!(f, "under way")?;
         }
         for packet in &self.packets {
-            let told = told::<NodeOf<S>>(Word::Message(&packet.message));
+            let told = describe::<NodeOf<S>>(Word::Message(&packet.message));
             writeln!(f, "    {} → {}: {told}", packet.from, packet.to)?;
         }
         for (from, to) in &self.cut {
             writeln!(f, "cut {from} ↛ {to}")?;
         }
-        let spent = self.spent.tell();
+        let spent = self.spent.describe();
         if !spent.is_empty() {
             writeln!(f, "so far: {spent}")?;
         }
         for (id, slot) in self.members.iter().zip(&self.slots) {
             writeln!(f)?;
-            tell_node::<NodeOf<S>>(*id, slot, f)?;
+            describe_node::<NodeOf<S>>(*id, slot, f)?;
         }
         writeln!(f, "\nwhat is remembered for the invariants")?;
         compact(&format!("{:#?}", &*self.history)).iter().try_for_each(|line| writeln!(f, "    {line}"))
     }
 }
 
-fn tell_node<N: Node>(id: NodeId, slot: &Slot<N>, f: &mut Formatter<'_>) -> fmt::Result {
+fn describe_node<N: Node>(id: NodeId, slot: &Slot<N>, f: &mut Formatter<'_>) -> fmt::Result {
     match &slot.host {
         Some(_) => writeln!(f, "{id} is up, in its life {}", slot.lives)?,
         None => match &slot.panic {
@@ -46,14 +46,14 @@ fn tell_node<N: Node>(id: NodeId, slot: &Slot<N>, f: &mut Formatter<'_>) -> fmt:
     let durable = slot.disk.durable().len();
     for (place, record) in slot.disk.written().iter().enumerate() {
         let unsynced = if place < durable { "" } else { " (not durable yet)" };
-        writeln!(f, "    journal {}: {}{unsynced}", place + 1, told::<N>(Word::Record(record)))?;
+        writeln!(f, "    journal {}: {}{unsynced}", place + 1, describe::<N>(Word::Record(record)))?;
     }
     let Some(host) = &slot.host else { return Ok(()) };
     if host.held() > 0 {
         writeln!(f, "    {} effects wait for the disk", host.held())?;
     }
     for timer in host.timers() {
-        writeln!(f, "    timer: {}", told::<N>(Word::Timer(timer)))?;
+        writeln!(f, "    timer: {}", describe::<N>(Word::Timer(timer)))?;
     }
     compact(&format!("{:#?}", host.node())).iter().try_for_each(|line| writeln!(f, "    {line}"))
 }

@@ -11,7 +11,7 @@ impl Display for Spec {
             writeln!(f, "n{}", place + 1)?;
             table.iter().try_for_each(|rule| writeln!(f, "    {rule}"))?;
         }
-        for (asks, who) in [(&self.asks, "client"), (&self.ailments, "ailment")] {
+        for (asks, who) in [(&self.asks, "client"), (&self.inputs, "ailment")] {
             for Ask { to, client, request } in asks {
                 writeln!(
                     f,

@@ -6,25 +6,25 @@ use super::message::{
 };
 use crate::node::Word;
 
-pub(super) fn tell(word: Word<'_, RolloutNode>) -> String {
+pub(super) fn describe(word: Word<'_, RolloutNode>) -> String {
     match word {
-        Word::Message(message) => tell_message(message),
-        Word::Timer(timer) => tell_timer(timer).into(),
-        Word::Record(record) => tell_record(record),
-        Word::Request(request) => tell_request(request),
-        Word::Reply(reply) => tell_reply(reply),
-        Word::Fact(fact) => tell_fact(fact),
+        Word::Message(message) => describe_message(message),
+        Word::Timer(timer) => describe_timer(timer).into(),
+        Word::Record(record) => describe_record(record),
+        Word::Request(request) => describe_request(request),
+        Word::Reply(reply) => describe_reply(reply),
+        Word::Fact(fact) => describe_fact(fact),
     }
 }
 
-fn tell_message(message: &Message) -> String {
+fn describe_message(message: &Message) -> String {
     match message {
         Message::PrepareReq { txid, state, .. } => format!("PREPARE_REQ {txid}: {state}"),
         Message::PrepareResp { txid, vote: Vote::Commit } => format!("PREPARE_RESP {txid}: COMMIT"),
         Message::PrepareResp { txid, vote: Vote::Abort(refusal) } => {
-            format!("PREPARE_RESP {txid}: ABORT ({})", tell_refusal(refusal))
+            format!("PREPARE_RESP {txid}: ABORT ({})", describe_refusal(refusal))
         }
-        Message::Decision { txid, outcome, .. } => format!("DECISION {txid}: {}", tell_outcome(*outcome)),
+        Message::Decision { txid, outcome, .. } => format!("DECISION {txid}: {}", describe_outcome(*outcome)),
         Message::DecisionAck { txid } => format!("DECISION_ACK {txid}"),
         Message::DecisionReq { txid, resolve: false, .. } => format!("DECISION_REQ {txid}"),
         Message::DecisionReq { txid, resolve: true, .. } => format!("DECISION_REQ {txid} as the resolver"),
@@ -57,7 +57,7 @@ fn tell_message(message: &Message) -> String {
     }
 }
 
-fn tell_timer(timer: &Timer) -> &'static str {
+fn describe_timer(timer: &Timer) -> &'static str {
     match timer {
         Timer::Vote => "vote timeout",
         Timer::Resend => "resend",
@@ -68,20 +68,20 @@ fn tell_timer(timer: &Timer) -> &'static str {
     }
 }
 
-fn tell_record(record: &Record) -> String {
+fn describe_record(record: &Record) -> String {
     match record {
         Record::Epoch { epoch } => format!("EPOCH {epoch}"),
         Record::Accepted(rollout) => format!("ACCEPTED {} of {}", rollout.id, rollout.model),
         Record::Voted { txid, state, .. } => format!("VOTED COMMIT {txid}: {state}"),
         Record::Refused { txid } => format!("REFUSED up to {txid}"),
-        Record::Decided { txid, outcome, .. } => format!("DECIDED {txid}: {}", tell_outcome(*outcome)),
+        Record::Decided { txid, outcome, .. } => format!("DECIDED {txid}: {}", describe_outcome(*outcome)),
         Record::Installed { state } => format!("INSTALLED {state}"),
         Record::Granted { generation } => format!("GRANTED generation {generation}"),
         Record::Admitted { state, begun } => format!("ADMITTED {state}, {begun} had begun"),
     }
 }
 
-fn tell_request(request: &Request) -> String {
+fn describe_request(request: &Request) -> String {
     match request {
         Request::StartRollout { model, steps_bp, .. } => {
             let steps: Vec<_> = steps_bp.iter().map(|&bp| format!("{}%", f64::from(bp) / 100.0)).collect();
@@ -91,7 +91,7 @@ fn tell_request(request: &Request) -> String {
     }
 }
 
-fn tell_reply(reply: &Reply) -> String {
+fn describe_reply(reply: &Reply) -> String {
     match reply {
         Reply::Accepted { id } => format!("accepted {id}"),
         Reply::Done => "done".into(),
@@ -103,11 +103,11 @@ fn tell_reply(reply: &Reply) -> String {
     }
 }
 
-fn tell_fact(fact: &Fact) -> String {
+fn describe_fact(fact: &Fact) -> String {
     match fact {
         Fact::Accepted { id } => format!("accepted rollout {id}"),
         Fact::Voted { txid, version } => format!("voted COMMIT for {txid} (v{version})"),
-        Fact::Refused { txid, refusal } => format!("refused {txid}: {}", tell_refusal(refusal)),
+        Fact::Refused { txid, refusal } => format!("refused {txid}: {}", describe_refusal(refusal)),
         Fact::PresumedAborted { txid } => format!("no record of {txid}: presumed aborted"),
         Fact::Committed { txid, version, .. } => format!("committed v{version} by {txid}"),
         Fact::Aborted { txid, reason: None } => format!("aborted {txid}"),
@@ -117,7 +117,7 @@ fn tell_fact(fact: &Fact) -> String {
         Fact::Granted { generation } => format!("granted generation {generation} to the coordinator"),
         Fact::Admitted { version, .. } => format!("is a member, and serves v{version}"),
         Fact::KeptOut { by, txid } => {
-            format!("KEPT OUT: {by} is in doubt about {txid}, and only the lost disk may have known")
+            format!("EXCLUDED: {by} is in doubt about {txid}, and only the lost disk may have known")
         }
         Fact::InDoubt { txid, resolver: false } => format!("in doubt about {txid}"),
         Fact::InDoubt { txid, resolver: true } => format!("in doubt about {txid}, acts as the resolver"),
@@ -126,14 +126,14 @@ fn tell_fact(fact: &Fact) -> String {
     }
 }
 
-fn tell_outcome(outcome: Outcome) -> &'static str {
+fn describe_outcome(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::Commit => "COMMIT",
         Outcome::Abort => "ABORT",
     }
 }
 
-fn tell_refusal(refusal: &Refusal) -> String {
+fn describe_refusal(refusal: &Refusal) -> String {
     match refusal {
         Refusal::VersionNotNext { proposed, committed } => {
             format!("v{proposed} is not the version after v{committed}")
@@ -149,24 +149,24 @@ fn tell_refusal(refusal: &Refusal) -> String {
         Refusal::Stale => "promised not to vote for it".into(),
         Refusal::Resolved { by } => format!("had not voted when {by} asked as the resolver"),
         Refusal::Members => "its members are not those of the configuration".into(),
-        Refusal::Rejoined => "it had begun when this node was taken in".into(),
+        Refusal::Rejoined => "it had begun when this node was admitted".into(),
     }
 }
 
 impl std::fmt::Display for Waiting {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if let Some((by, txid)) = self.kept_out {
+        if let Some((by, txid)) = self.excluded {
             return write!(f, "{by} is in doubt about {txid}, and only the lost disk may have known");
         }
         let names: Vec<_> = self.members.iter().map(ToString::to_string).collect();
-        write!(f, "waiting to be taken in by {}", names.join(", "))
+        write!(f, "waiting to be admitted by {}", names.join(", "))
     }
 }
 
 impl std::fmt::Display for AbortReason {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Refused { by, refusal } => write!(f, "{by} refused: {}", tell_refusal(refusal)),
+            Self::Refused { by, refusal } => write!(f, "{by} refused: {}", describe_refusal(refusal)),
             Self::Timeout { missing } => {
                 let names: Vec<_> = missing.iter().map(ToString::to_string).collect();
                 write!(f, "no vote from {} in time", names.join(", "))

@@ -3,20 +3,20 @@
 use coalmine_core::node::Word;
 
 use super::{Action, CrashPoint, Kept, Rules, Step};
-use crate::panics::told;
+use crate::panics::describe;
 use crate::spec::system::{NodeOf, System};
 use crate::world::Packet;
 
 impl<S: System> Rules<S> {
     /// An action in words.
-    pub fn tell(&self, action: &Action<NodeOf<S>>) -> String {
+    pub fn describe(&self, action: &Action<NodeOf<S>>) -> String {
         let name = |place: usize| self.members[place].0;
-        let tell = |word| told::<NodeOf<S>>(word);
+        let describe = |word| describe::<NodeOf<S>>(word);
         match action {
             Action::Drop(Packet { from, to, message }) => {
-                format!("{from} → {to} is lost: {}", tell(Word::Message(message)))
+                format!("{from} → {to} is lost: {}", describe(Word::Message(message)))
             }
-            Action::Crash { place, kept } => format!("{} crashes{}", name(*place), tell_kept(*kept)),
+            Action::Crash { place, kept } => format!("{} crashes{}", name(*place), describe_kept(*kept)),
             Action::Cut { from, to, both_ways } => {
                 let arrow = if *both_ways { "↔" } else { "→" };
                 format!("{from} {arrow} {to} is cut")
@@ -28,12 +28,12 @@ impl<S: System> Rules<S> {
                     Step::Boot => format!("{me} starts"),
                     Step::Deliver { packet, again } => {
                         let copy = if *again { " (a copy stays under way)" } else { "" };
-                        format!("{} → {me}: {}{copy}", packet.from, tell(Word::Message(&packet.message)))
+                        format!("{} → {me}: {}{copy}", packet.from, describe(Word::Message(&packet.message)))
                     }
-                    Step::Fire(timer) => format!("{me} timer: {}", tell(Word::Timer(timer))),
+                    Step::Fire(timer) => format!("{me} timer: {}", describe(Word::Timer(timer))),
                     Step::Ask(index) => {
                         let request = &self.requests[*index].request;
-                        format!("client → {me}: {}", tell(Word::Request(request)))
+                        format!("client → {me}: {}", describe(Word::Request(request)))
                     }
                     Step::Flush => format!("{me} disk: the next record is durable"),
                 };
@@ -44,7 +44,7 @@ impl<S: System> Rules<S> {
                 match crash {
                     None => what,
                     Some(CrashPoint { after, kept }) => {
-                        format!("{what}, and crashes after {after} of its effects{}", tell_kept(*kept))
+                        format!("{what}, and crashes after {after} of its effects{}", describe_kept(*kept))
                     }
                 }
             }
@@ -52,7 +52,7 @@ impl<S: System> Rules<S> {
     }
 }
 
-fn tell_kept(kept: Kept) -> String {
+fn describe_kept(kept: Kept) -> String {
     match kept {
         Kept::Unsynced(0) => String::new(),
         Kept::Unsynced(keep) => format!(" ({keep} unsynced records survive)"),

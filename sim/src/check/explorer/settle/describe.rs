@@ -10,10 +10,10 @@ const STEPS: usize = 15;
 
 impl<S: System> Settling<'_, '_, S> {
     /// Tells how the rounds go along a way, and on from its end until they are where they were.
-    pub(super) fn tell(&mut self, passed: &[Passed], way: &[usize]) -> Vec<String> {
+    pub(super) fn describe(&mut self, passed: &[Passed], way: &[usize]) -> Vec<String> {
         let mut told = Vec::new();
         for (number, pair) in way.windows(2).enumerate() {
-            let steps = self.tell_round(&passed[pair[0]].row, Some(passed[pair[1]].state)).0;
+            let steps = self.describe_round(&passed[pair[0]].row, Some(passed[pair[1]].state)).0;
             told.extend(steps.into_iter().map(|step| format!("round {}: {step}", number + 1)));
         }
         shorten(&mut told);
@@ -21,7 +21,7 @@ impl<S: System> Settling<'_, '_, S> {
         let mut again = Vec::new();
         let mut row = passed[end].row.clone();
         for number in way.len().. {
-            let (steps, next, state) = self.tell_round(&row, None);
+            let (steps, next, state) = self.describe_round(&row, None);
             again.extend(steps.into_iter().map(|step| format!("round {number}: {step}")));
             if state == passed[end].state || again.len() > STEPS || number > way.len() + STEPS {
                 break;
@@ -35,14 +35,14 @@ impl<S: System> Settling<'_, '_, S> {
     }
 
     /// Tells a round: that which leads to this state, or the first of all.
-    fn tell_round(&mut self, row: &[u32], to: Option<u64>) -> (Vec<String>, Vec<u32>, u64) {
+    fn describe_round(&mut self, row: &[u32], to: Option<u64>) -> (Vec<String>, Vec<u32>, u64) {
         let rules = self.space.rules;
         let mut script = Script::default();
         loop {
             let (mut told, mut next) = (Vec::new(), row.to_vec());
             self.round(&mut next, &mut script, &mut |_, place, step| {
                 let (choices, crash) = (Vec::new(), None);
-                told.push(rules.tell(&Action::Step { place, step: step(), choices, crash }));
+                told.push(rules.describe(&Action::Step { place, step: step(), choices, crash }));
             });
             let state = self.state(&next);
             if to.is_none_or(|to| to == state) || !script.next() {

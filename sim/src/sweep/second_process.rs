@@ -2,7 +2,7 @@
 //! or a number that counts runs, is the same in two runs of one process, or depends on what ran before; in a process
 //! that has another past it differs.
 //!
-//! A twin is this program, started again as it was started, or as the one test that asks, with [`VARIABLE`] in its
+//! A second process is this program, started again as it was started, or as the one test that asks, with [`VARIABLE`] in its
 //! environment: where it would sweep, it [answers](serve) what it is asked on its standard input.
 
 use std::collections::BTreeMap;
@@ -19,7 +19,7 @@ use crate::spec::verdict::Expected;
 use crate::spec::verdict::{Engine, Verdict};
 use crate::suite::{FileOutcome, Steps, Suite};
 
-/// Names the call that is to answer in a twin.
+/// Names the call that is to answer in a process.
 pub const VARIABLE: &str = "COALMINE_TWIN";
 
 /// The call that a command line is.
@@ -34,9 +34,9 @@ pub fn obeys_its_own() {
 }
 
 /// What begins an answer: other lines, such as those of a test's runner, are passed over.
-const MARK: &str = "coalmine twin: ";
+const MARK: &str = "coalmine second process: ";
 
-/// What one process asks of its twin.
+/// What one process asks of its process.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Question {
@@ -48,7 +48,7 @@ enum Question {
     File { path: PathBuf },
 }
 
-/// What the twin answers.
+/// What the second process answers.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Answer {
@@ -95,7 +95,7 @@ pub struct Launch {
 
 /// A process that has run nothing but what it was asked.
 #[derive(Debug)]
-pub struct Twin {
+pub struct SecondProcess {
     child: Child,
     questions: ChildStdin,
     answers: BufReader<ChildStdout>,
@@ -123,12 +123,12 @@ impl Launch {
     }
 
     /// Starts a process; `Err` says why there is none that answers.
-    pub fn start(&self) -> Result<Twin, String> {
-        let twin = self.spawn().map_err(|why| format!("cannot start a fresh process: {why}"))?;
-        twin.ready().map_err(|why| format!("the fresh process does not answer: {why}"))
+    pub fn start(&self) -> Result<SecondProcess, String> {
+        let process = self.spawn().map_err(|why| format!("cannot start a fresh process: {why}"))?;
+        process.ready().map_err(|why| format!("the fresh process does not answer: {why}"))
     }
 
-    fn spawn(&self) -> std::io::Result<Twin> {
+    fn spawn(&self) -> std::io::Result<SecondProcess> {
         let mut command = Command::new(this_program()?);
         let nobody_knows = || std::io::Error::other("its command line was made up by another program");
         command.args(self.args.as_ref().ok_or_else(nobody_knows)?).env(VARIABLE, &self.call);
@@ -140,7 +140,7 @@ impl Launch {
         let (questions, answers) = (child.stdin.take(), child.stdout.take());
         let gone = || std::io::Error::other("it has no standard streams");
         let (questions, answers) = (questions.ok_or_else(gone)?, answers.ok_or_else(gone)?);
-        Ok(Twin { child, questions, answers: BufReader::new(answers) })
+        Ok(SecondProcess { child, questions, answers: BufReader::new(answers) })
     }
 }
 
@@ -150,7 +150,7 @@ fn this_program() -> std::io::Result<PathBuf> {
     if running.exists() { Ok(running.to_owned()) } else { std::env::current_exe() }
 }
 
-impl Twin {
+impl SecondProcess {
     /// Runs a seed there, and keeps what happens if it will be [asked for](Self::steps).
     pub fn run(&mut self, scenario: &str, engine: Engine, seed: u64, keep: bool) -> Result<Ran, String> {
         let answer = self.ask(&Question::Run { scenario: scenario.into(), engine, seed, keep })?;
@@ -200,31 +200,31 @@ impl Twin {
     }
 }
 
-impl Drop for Twin {
+impl Drop for SecondProcess {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// Whether this process is a twin, for whichever call.
+/// Whether this process is a process, for whichever call.
 pub fn is_one() -> bool {
     std::env::var_os(VARIABLE).is_some()
 }
 
-/// Whether this process is the twin of this call.
+/// Whether this process is the second process of this call.
 pub fn is_of(call: &str) -> bool {
     std::env::var_os(VARIABLE).is_some_and(|name| name == *call)
 }
 
-/// Answers questions until there are no more: the life of a twin.
+/// Answers questions until there are no more: the life of a process.
 pub fn serve(suite: &Suite) -> Result<(), String> {
     let mut kept = BTreeMap::new();
-    tell(&Answer::Ready)?;
+    say(&Answer::Ready)?;
     for line in std::io::stdin().lines() {
         let line = line.map_err(|why| why.to_string())?;
         let question: Question = serde_json::from_str(&line).map_err(|why| why.to_string())?;
-        tell(&answer(suite, question, &mut kept).unwrap_or_else(Answer::Refused))?;
+        say(&answer(suite, question, &mut kept).unwrap_or_else(Answer::Refused))?;
     }
     Ok(())
 }
@@ -258,7 +258,7 @@ fn answer(
 }
 
 /// To standard output itself: a test's runner keeps what is printed.
-fn tell(answer: &Answer) -> Result<(), String> {
+fn say(answer: &Answer) -> Result<(), String> {
     let answer = serde_json::to_string(answer).map_err(|why| why.to_string())?;
     let mut out = std::io::stdout().lock();
     let written = writeln!(out, "{MARK}{answer}").and_then(|()| out.flush());
