@@ -24,8 +24,9 @@ const CRATES: [Layers; 3] = [
             &["form"],
             &["node"],
             &["disk", "observation", "codec"],
-            &["host", "told"],
-            &["twophase", "counter", "register", "rollout"],
+            &["linearize"],
+            &["host", "write_ahead"],
+            &["twophase", "counter", "register", "chain", "rollout"],
         ],
     },
     Layers {
