@@ -28,7 +28,7 @@ pub fn suite() -> Suite {
     for nodes in [3, 5, 7] {
         suite = suite.job(Job::Check("twophase", ModelArgs { nodes: Some(nodes), ..ModelArgs::default() }));
     }
-    for model in ["counter", "single-copy", "abd", "paxos"] {
+    for model in ["counter", "single-copy", "abd", "paxos", "chain"] {
         suite = suite.job(Job::Check(model, ModelArgs::default()));
     }
     suite = rollout::spaces().into_iter().fold(suite, |suite, space| suite.job(Job::Check("rollout", space)));
