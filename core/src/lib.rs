@@ -23,6 +23,7 @@ pub mod disk;
 pub mod host;
 pub mod node;
 pub mod observation;
+pub mod order;
 pub mod register;
 pub mod rollout;
 pub mod twophase;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use coalmine::rollout::{LIMITS, RolloutSystem, scripted};
 use coalmine_core::codec::journal;
 use coalmine_core::node::{Effect, NodeId, RequestId};
+use coalmine_core::order::Order;
 use coalmine_core::rollout::RolloutNode;
 use coalmine_core::rollout::message::{Message, Record, Reply, Request};
 use coalmine_core::rollout::state::ModelId;
@@ -17,7 +18,7 @@ use coalmine_real::shell::{Placement, Shell};
 use coalmine_real::tokio_runtime::TokioRuntime;
 use coalmine_sim::engine::report::RunOptions;
 use coalmine_sim::spec::limits::Limits;
-use coalmine_sim::spec::system::{Operation, System};
+use coalmine_sim::spec::system::{Operation, Planted, System};
 use coalmine_sim::spec::verdict::{Engine, Verdict};
 use coalmine_sim::trace::TraceEvent;
 use coalmine_sim::verify::verify;
@@ -159,7 +160,9 @@ fn real() -> Journals {
 
 /// Each node does again, step by step, what it did; and the history keeps the invariants.
 fn verify_what_was_recorded(folder: &Path, journals: &Journals) {
-    let verified = verify(&Calm, "calm", "", &[folder.to_owned()], true).expect("the recordings can be read");
+    let planted = Planted { system: Calm, order: Order::Safe };
+    let verified =
+        verify(&planted, "calm", "", &[folder.to_owned()], true).expect("the recordings can be read");
     assert_eq!((&verified.difference, &verified.violated), (&None, &None));
     assert_eq!(verified.notes, Vec::<String>::new());
     assert_eq!((verified.nodes.len(), verified.boots), (3, 3));

@@ -22,8 +22,8 @@ const CRATES: [Layers; 3] = [
         folder: "core/src",
         layers: &[
             &["node"],
-            &["disk", "observation", "codec"],
-            &["host", "told"],
+            &["disk", "observation", "codec", "order"],
+            &["host", "write_ahead"],
             &["twophase", "counter", "register", "rollout"],
         ],
     },

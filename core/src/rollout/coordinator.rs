@@ -226,10 +226,6 @@ impl RolloutNode {
             Ok(()) => (Outcome::Commit, None),
             Err(reason) => (Outcome::Abort, Some(reason)),
         };
-        let is_hasty = config.makes(Mistake::DecidesBeforeDurable);
-        if is_hasty {
-            self.announce(config, txid, version, outcome, cx);
-        }
         self.append(Record::Decided { txid, outcome, reason: reason.clone() }, cx);
         match outcome {
             Outcome::Commit => self.observe_committed(txid, cx),
@@ -238,9 +234,7 @@ impl RolloutNode {
         self.coordination.votes.clear();
         cx.cancel_timer(Timer::Vote);
         self.publish(config, cx);
-        if !is_hasty {
-            self.announce(config, txid, version, outcome, cx);
-        }
+        self.announce(config, txid, version, outcome, cx);
         self.pause_or_begin(config, cx);
     }
 

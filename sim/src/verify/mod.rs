@@ -30,7 +30,7 @@ use coalmine_core::node::NodeId;
 use self::order::in_order;
 use self::playback::Playback;
 pub use self::tapes::protocol_of;
-use crate::spec::system::{NodeOf, System};
+use crate::spec::system::{NodeOf, Planted, System};
 use crate::trace::html::Page;
 use crate::trace::story::Story;
 
@@ -192,10 +192,10 @@ impl Verified {
     }
 }
 
-/// Executes the recordings of one cluster again. `Err` names a file, and a line where there is one, that
+/// Executes the recordings of one cluster again, in hosts that keep the order of its own. `Err` names a file, and a line where there is one, that
 /// cannot be read.
 pub fn verify<S: System>(
-    system: &S,
+    Planted { system, order }: &Planted<S>,
     title: &str,
     about: &str,
     files: &[PathBuf],
@@ -204,8 +204,8 @@ pub fn verify<S: System>(
     let mut notes = Vec::new();
     let tapes = tapes::load::<NodeOf<S>>(files, &mut notes)?;
     let known = system.members().into_iter().map(|(node, _)| node).collect();
-    let order = in_order(&tapes);
-    let mut playback = Playback::new(system, &tapes, notes, with_page);
-    playback.play_all(&order, members::incomplete(&tapes, &known));
+    let sequence = in_order(&tapes);
+    let mut playback = Playback::new(system, *order, &tapes, notes, with_page);
+    playback.play_all(&sequence, members::incomplete(&tapes, &known));
     Ok(playback.finish(title, about))
 }

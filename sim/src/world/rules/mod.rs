@@ -16,6 +16,7 @@ use coalmine_core::host::Host;
 use coalmine_core::node::{Effect, Node, NodeId};
 use coalmine_core::observation::Heard;
 use coalmine_core::observation::{History, Invariant, Observation, Observed, Witness};
+use coalmine_core::order::Order;
 
 pub use self::again::Parted;
 pub(crate) use self::boots::tells_boots;
@@ -47,6 +48,8 @@ pub struct Rules<S: System> {
     pub system: S,
     /// The limits.
     pub limits: Limits,
+    /// The order that the hosts keep.
+    pub order: Order,
     pub(crate) members: Vec<(NodeId, ConfigOf<S>)>,
     /// What clients ask, then what they tell of a member's bad health.
     pub(crate) requests: Vec<Operation<NodeOf<S>>>,
@@ -186,11 +189,17 @@ impl<S: System> Rules<S> {
             witnesses,
             system,
             limits,
+            order: Order::Safe,
             every_crash_point: false,
             from_boot: false,
             armed_first: OnceLock::new(),
             again: again::Again::default(),
         }
+    }
+
+    /// The same rules for hosts that keep this order.
+    pub fn in_order(self, order: Order) -> Self {
+        Self { order, ..self }
     }
 
     /// The same rules, but a crash also falls where it makes no difference: see

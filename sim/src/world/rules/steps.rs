@@ -206,7 +206,7 @@ impl<S: System> Rules<S> {
         let mut choose = |n| choose(n);
         match (step, &mut slot.host) {
             (Step::Boot, host) => {
-                *host = Some(Host::boot(config, slot.disk.written(), lives, &mut choose, out));
+                *host = Some(Host::boot_in(self.order, config, slot.disk.written(), lives, &mut choose, out));
             }
             (Step::Flush, Some(host)) => host.synced(config, lives, upto, &mut choose, out),
             (Step::Deliver { .. } | Step::Fire(_) | Step::Ask(_), Some(host)) => {
