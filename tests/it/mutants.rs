@@ -53,7 +53,9 @@ fn every_mistake_is_found() {
         ("rollout", Mistake::ALL.len(), 3),
         ("counter", 0, 3),
         ("twophase", 1, 0),
-        ("abd", 0, 0),
+        ("abd", 1, 0),
+        ("paxos", 1, 0),
+        ("single-copy", 0, 0),
     ] {
         assert_eq!((of(model, Maker::System), of(model, Maker::Host)), (own, of_hosts), "{model}");
     }
@@ -105,7 +107,7 @@ fn a_mistake_that_nobody_makes_is_refused() {
     let why = suite.with_mistake("lazy-voter").map(|_| ()).expect_err("there is none");
     assert!(
         why.contains("no mistake \"lazy-voter\"")
-            && why.contains("hasty-manager, nothing-waits"),
+            && why.contains("hasty-answer, hasty-manager, nothing-waits"),
         "{why}"
     );
     let counter = suite.find_model("counter").expect("a model");
