@@ -14,12 +14,13 @@
 //! ```
 //!
 //! Reading order: [`node`] (the contract), [`host`] (who interprets effects), [`disk`] (what a crash may
-//! do), [`codec`] (bytes), [`observation`] (what invariants see), [`told`] (the write-ahead rule), then a protocol: [`twophase`] is the
-//! smallest.
+//! do), [`codec`] (bytes), [`observation`] (what invariants see), [`write_ahead`] (the write-ahead rule), then a protocol:
+//! [`twophase`] is the smallest.
 
 pub mod codec;
 pub mod counter;
 pub mod disk;
+pub mod form;
 pub mod host;
 pub mod node;
 pub mod observation;

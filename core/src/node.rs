@@ -24,6 +24,8 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::form::{Form, MAX_MESSAGE_BYTES};
+
 /// A member of a cluster. Small numbers, given by the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -79,6 +81,10 @@ pub trait Node: Clone + Eq + Hash + Debug + Send + Sync + Sized + 'static {
     type View: Clone + Debug + Hash + Serialize + Send + Sync + 'static;
     /// What checkers and logs learn. Nothing reads a fact back into a node.
     type Fact: Data;
+
+    /// How messages, records and recordings are written as bytes. Whatever it is, requests and replies are JSON over
+    /// HTTP, and files for people (plans, paths, pages) hold all of the vocabulary as JSON.
+    const FORM: Form = Form::Json;
 
     /// Boots the node from all that its journal holds: nothing at the first boot.
     fn start(config: &Self::Config, disk: &[Self::Record], cx: &mut Context<'_, Self>) -> Self;
@@ -341,9 +347,15 @@ impl<'a, N: Node> Context<'a, N> {
         self.effects.push(Effect::Append(record));
     }
 
-    /// Sends a datagram.
+    /// Sends a datagram, of at most [`MAX_MESSAGE_BYTES`]: a larger one panics as soon as it is written as bytes,
+    /// in every world.
     pub fn send(&mut self, to: NodeId, message: N::Message) {
         self.effects.push(Effect::Send { to, message });
+    }
+
+    /// Whether a message is small enough to be sent, in the node's [form](Node::FORM). What is larger is to be split.
+    pub fn fits(&self, message: &N::Message) -> bool {
+        N::FORM.size(message).is_ok_and(|bytes| bytes <= MAX_MESSAGE_BYTES)
     }
 
     /// Answers a client.

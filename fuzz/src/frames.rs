@@ -3,6 +3,7 @@
 
 use arbitrary::{Result, Unstructured};
 use coalmine_core::codec::frame::{Decoder, encode};
+use coalmine_core::form::Form;
 use coalmine_core::rollout::message::Message;
 
 use crate::{below, words};
@@ -13,11 +14,12 @@ pub fn run(data: &[u8]) {
 }
 
 fn stream(mut u: Unstructured<'_>) -> Result<()> {
+    let form = *u.choose(&[Form::Json, Form::MessagePack])?;
     let sent: Vec<_> = (0..below(&mut u, 4)?).map(|_| words::message(&mut u)).collect::<Result<_>>()?;
     let pieces: Vec<_> = (0..1 + below(&mut u, 8)?).map(|_| u.int_in_range(1..=40)).collect::<Result<_>>()?;
     let mut stream = Vec::new();
     for message in &sent {
-        stream.extend(encode(message).expect("a message fits in a frame"));
+        stream.extend(encode(form, message).expect("a message fits in a frame"));
     }
     let mut body = u.take_rest();
     if body.first().is_some_and(|first| first % 2 == 0) {
@@ -27,12 +29,12 @@ fn stream(mut u: Unstructured<'_>) -> Result<()> {
     }
     stream.extend(body);
 
-    let (messages, end) = decode(&stream, &pieces);
-    let whole = decode(&stream, &[stream.len().max(1)]);
+    let (messages, end) = decode(form, &stream, &pieces);
+    let whole = decode(form, &stream, &[stream.len().max(1)]);
     assert_eq!((&messages, &end), (&whole.0, &whole.1), "the pieces make a difference");
     assert!(messages.starts_with(&sent), "sent {sent:?}, received {messages:?}");
     for message in &messages {
-        let again = decode(&encode(message).expect("it came in a frame"), &[7]).0;
+        let again = decode(form, &encode(form, message).expect("it came in a frame"), &[7]).0;
         assert_eq!(again, std::slice::from_ref(message));
     }
     Ok(())
@@ -40,8 +42,12 @@ fn stream(mut u: Unstructured<'_>) -> Result<()> {
 
 /// Feeds the stream in pieces, whose sizes repeat. The end is an error's words, or whether no frame is half
 /// read.
-fn decode(mut stream: &[u8], pieces: &[usize]) -> (Vec<Message>, std::result::Result<bool, String>) {
-    let (mut decoder, mut messages) = (Decoder::default(), Vec::new());
+fn decode(
+    form: Form,
+    mut stream: &[u8],
+    pieces: &[usize],
+) -> (Vec<Message>, std::result::Result<bool, String>) {
+    let (mut decoder, mut messages) = (Decoder::new(form), Vec::new());
     for &size in pieces.iter().cycle() {
         if stream.is_empty() {
             break;

@@ -5,6 +5,7 @@
 use arbitrary::{Result, Unstructured};
 use coalmine_core::codec::journal;
 use coalmine_core::disk::LossyDisk;
+use coalmine_core::form::Form;
 use coalmine_core::host::Host;
 use coalmine_core::node::{Effect, Event};
 use coalmine_core::observation::{History, Observation, Observed};
@@ -129,9 +130,9 @@ impl Life {
     fn check_journal(&self) {
         let mut bytes = Vec::new();
         for (i, record) in self.disk.written().iter().enumerate() {
-            journal::encode(i as u64 + 1, record, &mut bytes);
+            journal::encode(Form::Json, i as u64 + 1, record, &mut bytes);
         }
-        let recovered = journal::recover::<Record>(&bytes).expect("an undamaged journal");
+        let recovered = journal::recover::<Record>(Form::Json, &bytes).expect("an undamaged journal");
         assert_eq!(recovered.records, self.disk.written());
     }
 }

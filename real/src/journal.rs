@@ -6,6 +6,7 @@
 use std::io;
 
 use coalmine_core::codec::journal::{self, Damage, Recovered};
+use coalmine_core::form::Form;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 use tokio::sync::mpsc;
@@ -29,9 +30,10 @@ pub enum JournalError {
 /// Reads a node's journal and mends its torn tail.
 pub(crate) async fn open<R: Runtime, T: DeserializeOwned>(
     runtime: &R,
+    form: Form,
 ) -> Result<(Recovered<T>, R::Journal), JournalError> {
     let (bytes, mut file) = runtime.open_journal().await?;
-    let recovered = journal::recover(&bytes)?;
+    let recovered = journal::recover(form, &bytes)?;
     if recovered.torn.is_some() {
         file.truncate(recovered.valid_bytes).await?;
     }

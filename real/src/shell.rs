@@ -17,6 +17,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use coalmine_core::codec::journal::encode;
+use coalmine_core::codec::too_large;
 use coalmine_core::host::Host;
 use coalmine_core::node::{Effect, Event, Node, NodeId, RequestId};
 use coalmine_core::order::Order;
@@ -27,7 +28,7 @@ use crate::call::Call;
 use crate::journal::{self, JournalError, Writer};
 use crate::probe::Probe;
 use crate::runtime::Runtime;
-use crate::transport::Transport;
+use crate::transport::{NotSent, Transport};
 
 /// How many requests may wait for the node.
 const QUEUED_REQUESTS: usize = 1024;
@@ -186,7 +187,7 @@ impl<N: Node, R: Runtime, P: Probe<N>> Shell<N, R, P> {
     /// Boots the node and runs it until it fails, or until the future is dropped.
     pub async fn run(mut self) -> Result<std::convert::Infallible, ShellError> {
         let runtime = self.runtime.clone();
-        let (recovered, file) = journal::open(&runtime).await?;
+        let (recovered, file) = journal::open(&runtime, N::FORM).await?;
         let on_disk = recovered.records.len() as u64;
 
         let address = self.placement.control;
@@ -262,13 +263,16 @@ impl<N: Node, R: Runtime, P: Probe<N>> Shell<N, R, P> {
                 Effect::Append(record) => {
                     drive.written += 1;
                     let mut line = Vec::new();
-                    encode(drive.written, &record, &mut line);
+                    encode(N::FORM, drive.written, &record, &mut line);
                     // If the writer has gone it has failed, and the loop is about to learn it.
                     let _ = drive.journal.lines.send(line).await;
                 }
                 Effect::Send { to, message } => {
-                    if let Err(why) = drive.transport.send(to, message) {
-                        self.probe.warn(format!("a message was lost: {why}"));
+                    match drive.transport.send(to, message) {
+                        Ok(()) => {}
+                        Err(NotSent::Lost(why)) => self.probe.warn(format!("a message was lost: {why}")),
+                        // Lost in silence it would be lost for ever: sent again it is as large.
+                        Err(NotSent::TooLarge(bytes)) => panic!("{}", too_large(to, bytes)),
                     }
                 }
                 Effect::Reply { to, reply } => {

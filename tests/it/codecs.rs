@@ -2,6 +2,7 @@
 //! it should be.
 
 mod arbitrary;
+mod forms;
 mod frames;
 mod journals;
 mod json;

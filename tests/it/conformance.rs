@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use coalmine::rollout::{LIMITS, RolloutSystem, scripted};
 use coalmine_core::codec::journal;
-use coalmine_core::node::{Effect, NodeId, RequestId};
+use coalmine_core::node::{Effect, Node as _, NodeId, RequestId};
 use coalmine_core::order::Order;
 use coalmine_core::rollout::RolloutNode;
 use coalmine_core::rollout::message::{Message, Record, Reply, Request};
@@ -218,7 +218,7 @@ async fn run_for_real(path: &dyn Fn(NodeId) -> PathBuf) -> (Journals, Vec<Record
 
 fn read(path: &Path) -> Vec<Record> {
     let bytes = std::fs::read(path).expect("the node wrote its journal");
-    journal::recover(&bytes).expect("the journal is whole").records
+    journal::recover(RolloutNode::FORM, &bytes).expect("the journal is whole").records
 }
 
 #[test]

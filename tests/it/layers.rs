@@ -21,6 +21,7 @@ const CRATES: [Layers; 3] = [
         crate_name: "coalmine_core",
         folder: "core/src",
         layers: &[
+            &["form"],
             &["node"],
             &["disk", "observation", "codec", "order"],
             &["host", "write_ahead"],

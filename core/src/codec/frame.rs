@@ -1,4 +1,4 @@
-//! Frames: a 4-byte big-endian length, then that many bytes of JSON.
+//! Frames: a 4-byte big-endian length, then that many bytes in the [form](crate::form) of the node.
 //!
 //! A stream of frames cannot be resynchronised, so every error is final for its connection: the driver
 //! closes it and says why. The length is bounded before anything is allocated.
@@ -7,8 +7,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 
-/// The longest body that is sent or taken, in bytes.
-pub const MAX_FRAME_BYTES: usize = 1 << 20;
+use crate::form::{Form, FormError, MAX_MESSAGE_BYTES};
+
+/// The longest body that is sent or taken, in bytes: a message, and who sends it.
+pub const MAX_FRAME_BYTES: usize = MAX_MESSAGE_BYTES + 64;
 
 const HEADER_BYTES: usize = 4;
 /// Room for what most frames hold, so that they are written without growing.
@@ -34,27 +36,23 @@ pub enum FrameError {
         frame: u64,
         /// Where the frame starts in the stream.
         offset: u64,
-        /// What the JSON reader says.
-        source: serde_json::Error,
+        /// What its reader or writer says.
+        source: FormError,
     },
 }
 
 /// One frame as bytes.
-pub fn encode(value: &impl Serialize) -> Result<Vec<u8>, FrameError> {
+pub fn encode(form: Form, value: &impl Serialize) -> Result<Vec<u8>, FrameError> {
     let mut frame = Vec::with_capacity(ROOM_BYTES);
-    encode_into(value, &mut frame)?;
+    encode_into(form, value, &mut frame)?;
     Ok(frame)
 }
 
 /// One frame as bytes, in place of what the buffer held.
-pub fn encode_into(value: &impl Serialize, frame: &mut Vec<u8>) -> Result<(), FrameError> {
+pub fn encode_into(form: Form, value: &impl Serialize, frame: &mut Vec<u8>) -> Result<(), FrameError> {
     frame.clear();
     frame.extend_from_slice(&[0; HEADER_BYTES]);
-    serde_json::to_writer(&mut *frame, value).map_err(|source| FrameError::Body {
-        frame: 1,
-        offset: 0,
-        source,
-    })?;
+    form.write(value, frame).map_err(|source| FrameError::Body { frame: 1, offset: 0, source })?;
     let length = frame.len() - HEADER_BYTES;
     if length > MAX_FRAME_BYTES {
         return Err(FrameError::TooLong { frame: 1, offset: 0, length });
@@ -65,8 +63,9 @@ pub fn encode_into(value: &impl Serialize, frame: &mut Vec<u8>) -> Result<(), Fr
 }
 
 /// Cuts a stream of bytes into frames. Holds at most one unfinished frame and one read's worth of bytes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Decoder {
+    form: Form,
     buffer: Vec<u8>,
     /// How much of the buffer is used up.
     start: usize,
@@ -76,6 +75,11 @@ pub struct Decoder {
 }
 
 impl Decoder {
+    /// Of a stream that nothing was read from yet, whose frames are of this form.
+    pub fn new(form: Form) -> Self {
+        Self { form, buffer: Vec::new(), start: 0, frames: 0, offset: 0 }
+    }
+
     /// Adds bytes as they came from the stream.
     pub fn feed(&mut self, bytes: &[u8]) {
         if self.start > 0 {
@@ -95,8 +99,7 @@ impl Decoder {
             return Err(FrameError::TooLong { frame, offset, length });
         }
         let Some(body) = rest.get(..length) else { return Ok(None) };
-        let value =
-            serde_json::from_slice(body).map_err(|source| FrameError::Body { frame, offset, source })?;
+        let value = self.form.read(body).map_err(|source| FrameError::Body { frame, offset, source })?;
         self.start += HEADER_BYTES + length;
         self.offset += (HEADER_BYTES + length) as u64;
         self.frames = frame;

@@ -1,4 +1,4 @@
-//! The journal: one record a line, `<number> <crc32> <json>`, such as
+//! The journal: one record a line, `<number> <crc32> <record>`, such as
 //!
 //! ```text
 //! 1 5f3a9c1e {"epoch":1}
@@ -6,7 +6,8 @@
 //! ```
 //!
 //! The number counts from 1, so that a lost or repeated line is seen. The checksum (8 hexadecimal digits)
-//! covers the number and the JSON. The line feed ends the record: JSON holds no raw one.
+//! covers the number and the record, which is text in the [form](crate::form) of the node. The line feed ends the
+//! record: the text holds none.
 //!
 //! **Recovery.** A line is acknowledged once it is synced, and then it is on disk with its line feed. A crash
 //! leaves all of these, and of what comes after them a piece: the file is cut short somewhere, or it has grown
@@ -19,14 +20,19 @@
 //! acknowledged would break a promise in silence.
 
 use serde::Serialize;
-use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::de::DeserializeOwned;
 use thiserror::Error;
 
+use crate::form::Form;
+
 /// Appends to `out` the line of the record with this number (counted from 1).
-pub fn encode(number: u64, record: &impl Serialize, out: &mut Vec<u8>) {
-    let json = serde_json::to_string(record).expect("records are plain data and always serialise");
-    let crc = checksum(number, json.as_bytes());
-    out.extend_from_slice(format!("{number} {crc:08x} {json}\n").as_bytes());
+pub fn encode(form: Form, number: u64, record: &impl Serialize, out: &mut Vec<u8>) {
+    let mut text = Vec::new();
+    form.write_text(record, &mut text).expect("records are plain data and always serialise");
+    let crc = checksum(number, &text);
+    out.extend_from_slice(format!("{number} {crc:08x} ").as_bytes());
+    out.extend_from_slice(&text);
+    out.push(b'\n');
 }
 
 /// What a journal held.
@@ -67,7 +73,7 @@ pub struct Damage {
 }
 
 /// Reads a whole journal. See the module's head for what is mended and what is refused.
-pub fn recover<R: DeserializeOwned>(bytes: &[u8]) -> Result<Recovered<R>, Damage> {
+pub fn recover<R: DeserializeOwned>(form: Form, bytes: &[u8]) -> Result<Recovered<R>, Damage> {
     let mut records = Vec::new();
     let mut offset = 0;
     while offset < bytes.len() {
@@ -75,24 +81,24 @@ pub fn recover<R: DeserializeOwned>(bytes: &[u8]) -> Result<Recovered<R>, Damage
         let damage = |what: String| Damage { line: number, offset: offset as u64, what };
         let rest = &bytes[offset..];
         if let Some(length) = rest.iter().position(|&b| b == b'\n') {
-            records.push(parse(number, &rest[..length]).map_err(damage)?);
+            records.push(parse(form, number, &rest[..length]).map_err(damage)?);
             offset += length + 1;
             continue;
         }
         // The file may have grown before its bytes reached the disk.
         let zeros = rest.iter().rev().take_while(|&&byte| byte == 0).count();
         let line = &rest[..rest.len() - zeros];
-        let unterminated = match parse(number, line) {
+        let unterminated = match parse(form, number, line) {
             Ok(record) => {
                 records.push(record);
                 offset += line.len();
                 true
             }
-            Err(_) if begins_with_a_record::<R>(number, line) => {
+            Err(_) if begins_with_a_record::<R>(form, number, line) => {
                 return Err(damage("a whole record is followed by a byte that is not a line feed".into()));
             }
             Err(_) => {
-                begins_a_line(number, line).map_err(|what| damage(what.into()))?;
+                begins_a_line(form, number, line).map_err(|what| damage(what.into()))?;
                 false
             }
         };
@@ -103,27 +109,27 @@ pub fn recover<R: DeserializeOwned>(bytes: &[u8]) -> Result<Recovered<R>, Damage
     Ok(Recovered { records, valid_bytes: offset as u64, torn: None, unterminated: false })
 }
 
-fn parse<R: DeserializeOwned>(number: u64, line: &[u8]) -> Result<R, String> {
+fn parse<R: DeserializeOwned>(form: Form, number: u64, line: &[u8]) -> Result<R, String> {
     let mut fields = line.splitn(3, |&b| b == b' ');
     let mut field = || fields.next().and_then(|field| std::str::from_utf8(field).ok());
-    let (Some(stated), Some(crc), Some(json)) = (field(), field(), field()) else {
-        return Err("it is not of the form `<number> <crc32> <json>`".into());
+    let (Some(stated), Some(crc), Some(text)) = (field(), field(), field()) else {
+        return Err("it is not of the form `<number> <crc32> <record>`".into());
     };
     if stated != number.to_string() {
         return Err(format!("it is numbered {stated:?} where {number} was expected"));
     }
-    let computed = format!("{:08x}", checksum(number, json.as_bytes()));
+    let computed = format!("{:08x}", checksum(number, text.as_bytes()));
     if crc != computed {
         return Err(format!("its checksum is {crc:?}, its content has {computed:?}"));
     }
-    serde_json::from_str(json).map_err(|e| format!("its checksum holds, but it is not a record: {e}"))
+    form.read_text(text.as_bytes()).map_err(|e| format!("its checksum holds, but it is not a record: {e}"))
 }
 
 /// Whether a line that its writer has begun may look like this. Where it cannot, what was there before may have been
 /// acknowledged. `Err` says what is wrong.
-fn begins_a_line(number: u64, piece: &[u8]) -> Result<(), &'static str> {
+fn begins_a_line(form: Form, number: u64, piece: &[u8]) -> Result<(), &'static str> {
     let mut fields = piece.splitn(3, |&b| b == b' ');
-    let (stated, crc, json) = (fields.next().unwrap_or_default(), fields.next(), fields.next());
+    let (stated, crc, text) = (fields.next().unwrap_or_default(), fields.next(), fields.next());
     let expected = number.to_string();
     let numbered = match crc {
         None => expected.as_bytes().starts_with(stated),
@@ -134,46 +140,35 @@ fn begins_a_line(number: u64, piece: &[u8]) -> Result<(), &'static str> {
     }
     let is_hex = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
     let crc = crc.unwrap_or_default();
-    if crc.len() > 8 || (json.is_some() && crc.len() < 8) || !crc.iter().all(is_hex) {
+    if crc.len() > 8 || (text.is_some() && crc.len() < 8) || !crc.iter().all(is_hex) {
         return Err("it is the last, has no line feed, and no line begins with such a checksum");
     }
-    let json = json.unwrap_or_default();
-    // A number that is cut short may be none, such as `0.` and `-`.
-    if begins_a_text(json) || begins_a_text(&[json, b"0"].concat()) {
+    if form.begins_a_text(text.unwrap_or_default()) {
         return Ok(());
     }
     Err("it is the last, has no line feed, and no record begins like this")
 }
 
-/// Whether this is the beginning of a JSON text, and not all of it.
-fn begins_a_text(json: &[u8]) -> bool {
-    match serde_json::from_slice::<IgnoredAny>(json) {
-        // A number may go on; all else is complete, and its checksum would hold.
-        Ok(IgnoredAny) => json.first().is_some_and(|byte| matches!(byte, b'-' | b'0'..=b'9')),
-        Err(why) => why.is_eof(),
-    }
-}
-
 /// Whether a line without its line feed begins with a whole record. No torn line does: the line feed of that
 /// record was damaged, and what follows is another line.
-fn begins_with_a_record<R: DeserializeOwned>(number: u64, line: &[u8]) -> bool {
+fn begins_with_a_record<R: DeserializeOwned>(form: Form, number: u64, line: &[u8]) -> bool {
     let mut fields = line.splitn(3, |&b| b == b' ');
-    let (Some(_), Some(crc), Some(json)) = (fields.next(), fields.next(), fields.next()) else {
+    let (Some(_), Some(crc), Some(text)) = (fields.next(), fields.next(), fields.next()) else {
         return false;
     };
     let stated = std::str::from_utf8(crc).ok().and_then(|crc| u32::from_str_radix(crc, 16).ok());
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(&number.to_be_bytes());
-    (0..json.len()).any(|end| {
-        hasher.update(&json[end..=end]);
+    (0..text.len()).any(|end| {
+        hasher.update(&text[end..=end]);
         Some(hasher.clone().finalize()) == stated
-            && parse::<R>(number, &line[..line.len() - json.len() + end + 1]).is_ok()
+            && parse::<R>(form, number, &line[..line.len() - text.len() + end + 1]).is_ok()
     })
 }
 
-fn checksum(number: u64, json: &[u8]) -> u32 {
+fn checksum(number: u64, text: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(&number.to_be_bytes());
-    hasher.update(json);
+    hasher.update(text);
     hasher.finalize()
 }

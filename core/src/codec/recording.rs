@@ -9,6 +9,12 @@
 //! {"end":{},"crc":"9b0c66f1"}
 //! ```
 //!
+//! So it is where the node's [form](crate::form) is JSON. In another the header names it, and a step is one text:
+//!
+//! ```text
+//! {"packed":"=lM8AAAB…","crc":"08d1b3aa"}
+//! ```
+//!
 //! The checksum at a line's end covers the line's number and all that is before it: names and times, which no
 //! execution can confirm, and the order of the lines.
 //!
@@ -33,6 +39,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::journal::{Recovered, Torn};
+use crate::form::{Form, FormError};
 use crate::node::{Choose, Delay, Effect, Event, Node, NodeId, RequestId};
 
 /// The version of the form; a reader refuses any other.
@@ -58,6 +65,14 @@ pub struct Header {
     pub continues: bool,
     /// The node's configuration, as JSON.
     pub config: serde_json::Value,
+    /// The form of the steps.
+    #[serde(default, skip_serializing_if = "is_json")]
+    pub form: Form,
+}
+
+/// Headers say nothing of the usual form.
+fn is_json(form: &Form) -> bool {
+    *form == Form::Json
 }
 
 impl Header {
@@ -71,6 +86,7 @@ impl Header {
             part,
             continues: false,
             config: serde_json::to_value(config).expect("configurations are plain data and always serialise"),
+            form: N::FORM,
         }
     }
 }
@@ -189,8 +205,9 @@ impl<N: Node> Did<N> {
             Effect::Reply { to, reply } => Self::Reply { to, reply },
             Effect::Publish(view) => {
                 // A view that cannot be written is told as such [elsewhere](super::survives).
-                let json = serde_json::to_vec(&view.0).unwrap_or_default();
-                Self::Publish(crc32fast::hash(&json))
+                let mut bytes = Vec::new();
+                let _ = N::FORM.write(&view.0, &mut bytes);
+                Self::Publish(crc32fast::hash(&bytes))
             }
             Effect::Observe(fact) => Self::Observe(fact),
             Effect::SetTimer { timer, delay: Delay { min, max } } => {
@@ -212,21 +229,48 @@ pub fn encode_header(header: &Header, out: &mut Vec<u8>) {
 }
 
 /// Appends any other line to `out`; the first of them has the number 2. `Err`, and nothing appended: there is a value
-/// in it that cannot be written as JSON.
-pub fn encode<N: Node>(number: u64, line: &Line<N>, out: &mut Vec<u8>) -> Result<(), serde_json::Error> {
-    seal(number, line, out)
+/// in it that cannot be written in the node's form.
+pub fn encode<N: Node>(number: u64, line: &Line<N>, out: &mut Vec<u8>) -> Result<(), FormError> {
+    match (N::FORM, line) {
+        (Form::Json, _) | (_, Line::Gap { .. } | Line::End {}) => seal(number, line, out),
+        (form @ Form::MessagePack, Line::Step(Step { at, took, chose, did })) => {
+            let mut text = Vec::new();
+            form.write_text(&(at, took, chose, did), &mut text)?;
+            let packed = String::from_utf8(text).expect("a text");
+            seal(number, &Packed::<N>::Packed(packed), out)
+        }
+    }
+}
+
+/// A line after the header, as it is written where the form is not JSON: what is about the node is one text.
+#[derive(Serialize, Deserialize)]
+#[serde(bound = "", rename_all = "snake_case")]
+enum Packed<N: Node> {
+    Packed(String),
+    #[serde(untagged)]
+    Line(Line<N>),
+}
+
+fn parse<N: Node>(json: &[u8]) -> Result<Line<N>, FormError> {
+    if N::FORM == Form::Json {
+        return Ok(serde_json::from_slice(json)?);
+    }
+    match serde_json::from_slice(json)? {
+        Packed::Packed(text) => {
+            let (at, took, chose, did) = N::FORM.read_text(text.as_bytes())?;
+            Ok(Line::Step(Step { at, took, chose, did }))
+        }
+        Packed::Line(line) => Ok(line),
+    }
 }
 
 /// How the checksum stands at the end of a line, around its eight digits.
 const SEAL: (&[u8], &[u8]) = (br#","crc":""#, br#""}"#);
 
 /// Writes a line with its checksum, which becomes the last key of the object.
-fn seal(number: u64, line: &impl Serialize, out: &mut Vec<u8>) -> Result<(), serde_json::Error> {
+fn seal(number: u64, line: &impl Serialize, out: &mut Vec<u8>) -> Result<(), FormError> {
     let start = out.len();
-    if let Err(why) = serde_json::to_writer(&mut *out, line) {
-        out.truncate(start);
-        return Err(why);
-    }
+    Form::Json.write(line, out)?;
     out.pop(); // the bracket that closes the object
     let crc = checksum(number, &out[start..]);
     out.extend_from_slice(SEAL.0);
@@ -284,6 +328,10 @@ pub struct Unreadable {
 /// Reads a whole part; `None` if there is not one whole line in it.
 pub fn decode<N: Node>(bytes: &[u8]) -> Result<Option<Part<N>>, Unreadable> {
     let Some(header) = decode_header(bytes)? else { return Ok(None) };
+    if header.form != N::FORM {
+        let what = format!("it is in {}, and this program's nodes are in {}", header.form, N::FORM);
+        return Err(Unreadable { line: 1, what });
+    }
     let mut part = Part { header, lines: Vec::new(), torn: None };
     let mut offset = 0;
     for (number, line) in (1..).zip(bytes.split_inclusive(|&byte| byte == b'\n')) {
@@ -296,8 +344,7 @@ pub fn decode<N: Node>(bytes: &[u8]) -> Result<Option<Part<N>>, Unreadable> {
             };
             let unreadable = |why| Unreadable { line: number, what: format!("no step: {why}") };
             let json = unseal(number, whole).map_err(unreadable)?;
-            let line = serde_json::from_slice(&json).map_err(|why| unreadable(why.to_string()))?;
-            part.lines.push(line);
+            part.lines.push(parse(&json).map_err(|why| unreadable(why.to_string()))?);
         }
         offset += line.len();
     }

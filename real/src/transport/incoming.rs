@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use coalmine_core::codec::frame::{Decoder, FrameError};
+use coalmine_core::form::Form;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, ReadBuf};
 
@@ -53,8 +54,8 @@ pub(super) struct Incoming<S> {
 }
 
 impl<S: AsyncRead + Unpin> Incoming<S> {
-    pub(super) fn new(stream: S, from: SocketAddr, waker: SlotWaker<Who>) -> Self {
-        Self { stream, from, waker, decoder: Decoder::default(), ended: false }
+    pub(super) fn new(stream: S, from: SocketAddr, waker: SlotWaker<Who>, form: Form) -> Self {
+        Self { stream, from, waker, decoder: Decoder::new(form), ended: false }
     }
 
     pub(super) fn waker(&self) -> &SlotWaker<Who> {

@@ -24,7 +24,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use coalmine_core::codec::frame;
+use coalmine_core::codec::frame::{self, FrameError};
+use coalmine_core::form::Form;
 use coalmine_core::node::{Node, NodeId};
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncRead;
@@ -54,6 +55,15 @@ pub struct Envelope<M> {
     pub from: NodeId,
     /// What.
     pub message: M,
+}
+
+/// Why a message was not sent.
+#[derive(Debug, PartialEq)]
+pub(crate) enum NotSent {
+    /// It was lost at once, as any message may be.
+    Lost(String),
+    /// No frame takes so many bytes, and none ever will.
+    TooLarge(usize),
 }
 
 /// Something that is still under way.
@@ -117,12 +127,16 @@ impl<N: Node, R: Runtime, P: Probe<N>> Transport<N, R, P> {
         }
     }
 
-    /// Sends a datagram. `Err` says why it was lost at once.
-    pub(crate) fn send(&mut self, to: NodeId, message: N::Message) -> Result<(), String> {
-        let peer = self.peers.get_mut(&to).ok_or_else(|| format!("{to} is not a peer"))?;
-        frame::encode_into(&Envelope { from: self.me, message }, &mut self.frame)
-            .map_err(|e| e.to_string())?;
-        if peer.send(&self.frame) { Ok(()) } else { Err(format!("the queue to {to} is full")) }
+    /// Sends a datagram. `Err` says why not.
+    pub(crate) fn send(&mut self, to: NodeId, message: N::Message) -> Result<(), NotSent> {
+        let lost = |why| Err(NotSent::Lost(why));
+        let Some(peer) = self.peers.get_mut(&to) else { return lost(format!("{to} is not a peer")) };
+        match frame::encode_into(N::FORM, &Envelope { from: self.me, message }, &mut self.frame) {
+            Ok(()) if peer.send(&self.frame) => Ok(()),
+            Ok(()) => lost(format!("the queue to {to} is full")),
+            Err(FrameError::TooLong { length, .. }) => Err(NotSent::TooLarge(length)),
+            Err(why @ FrameError::Body { .. }) => lost(why.to_string()),
+        }
     }
 
     /// The next message. May be dropped and called again. Nothing else moves while nobody waits here, except
@@ -171,7 +185,7 @@ impl<N: Node, R: Runtime, P: Probe<N>> Transport<N, R, P> {
             let Poll::Ready((listener, accepted)) = accepted.as_mut().poll(cx) else { return };
             let pause = match accepted {
                 Ok((stream, from)) => {
-                    place(&self.wakes, &mut self.connections, stream, from);
+                    place(&self.wakes, &mut self.connections, stream, from, N::FORM);
                     None
                 }
                 Err(error) => {
@@ -216,10 +230,11 @@ fn place<S: AsyncRead + Unpin>(
     connections: &mut Vec<Option<Incoming<S>>>,
     stream: S,
     from: SocketAddr,
+    form: Form,
 ) {
     let place = connections.iter().position(Option::is_none).unwrap_or_else(|| {
         connections.push(None);
         connections.len() - 1
     });
-    connections[place] = Some(Incoming::new(stream, from, wakes.waker(Who::Connection(place))));
+    connections[place] = Some(Incoming::new(stream, from, wakes.waker(Who::Connection(place)), form));
 }

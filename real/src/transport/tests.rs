@@ -95,7 +95,7 @@ fn nowhere() -> SocketAddr {
 }
 
 fn frame(from: u32, message: &str) -> Vec<u8> {
-    frame::encode(&Envelope { from: NodeId(from), message }).expect("it is short")
+    frame::encode(Form::Json, &Envelope { from: NodeId(from), message }).expect("it is short")
 }
 
 #[tokio::test]
@@ -118,7 +118,7 @@ async fn a_peer_that_does_not_read_costs_frames_and_no_time() {
             () = tokio::task::yield_now() => {}
         }
     }
-    assert_eq!(refused.as_deref(), Some("the queue to n2 is full"));
+    assert_eq!(refused, Some(NotSent::Lost("the queue to n2 is full".into())));
     // The write hangs, so the connection is given up; what waits goes on the next one.
     let next = async {
         tokio::select! {

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use coalmine_core::codec::frame;
+use coalmine_core::form::Form;
 use coalmine_core::node::{Context, Event, Node, NodeId};
 use coalmine_core::observation::{Invariant, Observation, Witness};
 use coalmine_real::http_api::HttpApi;
@@ -87,7 +88,8 @@ impl<const NODES: u32> System for Chatter<NODES> {
         let config = |me: NodeId| {
             let peers = (1..=NODES).map(NodeId).filter(|peer| *peer != me).collect();
             let mut beat = Beat { version: 1, digest: 10_u64.pow(9) };
-            while frame::encode(&Envelope { from: me, message: beat }).is_ok_and(|it| it.len() < FRAME_BYTES)
+            while frame::encode(Form::Json, &Envelope { from: me, message: beat })
+                .is_ok_and(|it| it.len() < FRAME_BYTES)
             {
                 beat.version *= 10;
             }

@@ -77,6 +77,8 @@ impl Node for Office {
     type View = ();
     type Fact = Fact;
 
+    const FORM: Form = Form::MessagePack;
+
     fn start(config: &Config, disk: &[Record], _: &mut Context<'_, Self>) -> Self {
         let (last, by) = match disk.last() {
             Some(Record::Reserved { number, by }) => (*number, *by),

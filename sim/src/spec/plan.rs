@@ -204,7 +204,7 @@ impl<N: Node> Plan<N> {
         let mut requests = Requests::default();
         for (place, step) in self.steps.iter().enumerate() {
             let named = match &step.what {
-                What::Ask { id, request, .. } => requests.add(*id, request.clone()),
+                What::Ask { id, request, .. } => requests.add(N::FORM, *id, request.clone()),
                 What::Fault(_) => Ok(()),
             };
             let checked = self.check_step(step, members).and(named.map_err(|why| format!("ask.id: {why}")));

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 use coalmine_core::codec::round_trip;
-use coalmine_core::node::{Data, NodeId, RequestId};
+use coalmine_core::form::Form;
+use coalmine_core::node::{Data, Node, NodeId, RequestId};
 
 use crate::spec::system::{NodeOf, Operation, System, invariants_of, member_ids};
 use crate::spec::verdict::{NEVER_PANICS, SETTLES};
@@ -26,7 +27,8 @@ pub fn system<S: System>(system: &S) -> Result<Vec<NodeId>, String> {
     let members = distinct(configs.into_iter().map(|(id, _)| id).collect())?;
     for id in &members {
         for (place, record) in system.first_disk(*id).iter().enumerate() {
-            round_trip("the record", record).map_err(|why| format!("first_disk({id})[{place}]: {why}"))?;
+            round_trip(S::Node::FORM, "the record", record)
+                .map_err(|why| format!("first_disk({id})[{place}]: {why}"))?;
         }
     }
     Ok(members)
@@ -78,7 +80,7 @@ pub fn operations<S: System>(system: &S, members: &[NodeId]) -> Result<(), Strin
     let lists = [("operations", system.operations()), ("inputs", system.inputs())];
     for (list, operations) in lists {
         for (place, Operation::<NodeOf<S>> { to, id, request }) in operations.into_iter().enumerate() {
-            let checked = is_member(to, members).and_then(|()| requests.add(id, request));
+            let checked = is_member(to, members).and_then(|()| requests.add(S::Node::FORM, id, request));
             checked.map_err(|why| format!("{list}[{place}]: {why}"))?;
         }
     }
@@ -105,8 +107,8 @@ impl<R> Default for Requests<R> {
 
 impl<R: Data> Requests<R> {
     /// Asks this under this name; `Err` if the name stands for something else, or if what arrives is not what is asked.
-    pub fn add(&mut self, id: RequestId, request: R) -> Result<(), String> {
-        round_trip("the request", &request)?;
+    pub fn add(&mut self, form: Form, id: RequestId, request: R) -> Result<(), String> {
+        round_trip(form, "the request", &request)?;
         match self.0.get(&id).filter(|known| **known != request) {
             Some(known) => Err(format!("{id} is {request:?}, but stands for {known:?} already")),
             None => {

@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
+use coalmine_core::form::Form;
 use coalmine_core::node::{Effect, Event, Node, NodeId, Word};
+use coalmine_real::transport::Envelope;
 
 use super::story::{Story, Tone};
 use super::{Entry, Fate, TraceEvent, turn};
@@ -141,7 +143,7 @@ fn describe_trace_event<N: Node>(what: &TraceEvent<N>) -> String {
         }
         TraceEvent::Stopped { node, why } => format!("{node}  ✗ STOPS: {why}"),
         TraceEvent::Frame { from, to, fate, bytes } => {
-            format!("net  {from} → {to} {}: {}", describe_fate(*fate), frame_text(bytes))
+            format!("net  {from} → {to} {}: {}", describe_fate(*fate), frame_text::<N>(bytes))
         }
         TraceEvent::Asked { to, call } => format!("client → {to}: {call}"),
         TraceEvent::Answered { from, call } => format!("client ← {from}: {call}"),
@@ -206,9 +208,16 @@ pub fn describe_effect<N: Node>(effect: &Effect<N>) -> Option<String> {
     }
 }
 
-/// The beginning of a frame's JSON.
-fn frame_text(bytes: &[u8]) -> String {
-    let text = String::from_utf8_lossy(bytes.get(4..).unwrap_or_default());
+/// The beginning of a frame, as JSON whatever its form.
+fn frame_text<N: Node>(bytes: &[u8]) -> String {
+    let body = bytes.get(4..).unwrap_or_default();
+    let text = match N::FORM {
+        Form::Json => String::from_utf8_lossy(body),
+        form @ Form::MessagePack => match form.read::<Envelope<N::Message>>(body) {
+            Ok(frame) => serde_json::to_string(&frame).unwrap_or_default().into(),
+            Err(_) => format!("{} bytes", bytes.len()).into(),
+        },
+    };
     let short: String = text.chars().take(70).collect();
     if short.len() < text.len() { format!("{short}…") } else { short }
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use coalmine_core::codec::frame;
-use coalmine_core::node::{Effect, Event, NodeId, Word};
+use coalmine_core::node::{Effect, Event, Node, NodeId, Word};
 use coalmine_real::transport::Envelope;
 
 use super::rules::{PANICKED, tells_boots};
@@ -275,7 +275,8 @@ impl<S: System> Walker<'_, S> {
     /// Writes down what became of a packet, with the bytes that it would have on the wire.
     fn record_fate(&mut self, packet: &Packet<NodeOf<S>>, send: Option<u64>, fate: Fate) {
         let (from, to) = (packet.from, packet.to);
-        let bytes = frame::encode(&Envelope { from, message: &packet.message }).unwrap_or_default();
+        let bytes =
+            frame::encode(S::Node::FORM, &Envelope { from, message: &packet.message }).unwrap_or_default();
         self.recorder.push(self.now, &TraceEvent::Frame { from, to, fate, bytes }, send);
     }
 }

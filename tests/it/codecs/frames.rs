@@ -1,6 +1,7 @@
 //! Frames: a stream may be cut anywhere, and may hold anything.
 
 use coalmine_core::codec::frame::{Decoder, FrameError, MAX_FRAME_BYTES, encode};
+use coalmine_core::form::Form;
 use coalmine_core::rollout::message::Message;
 use proptest::prelude::*;
 use serde_json::Value;
@@ -14,8 +15,8 @@ fn pieces() -> impl Strategy<Value = Vec<usize>> {
 }
 
 /// Feeds a stream in pieces (the sizes repeat) and takes all frames after each; the error ends it.
-fn decode(mut stream: &[u8], pieces: &[usize]) -> (Vec<Message>, Result<bool, FrameError>) {
-    let (mut decoder, mut messages) = (Decoder::default(), Vec::new());
+fn decode(form: Form, mut stream: &[u8], pieces: &[usize]) -> (Vec<Message>, Result<bool, FrameError>) {
+    let (mut decoder, mut messages) = (Decoder::new(form), Vec::new());
     for &size in pieces.iter().cycle() {
         if stream.is_empty() {
             break;
@@ -36,19 +37,21 @@ fn decode(mut stream: &[u8], pieces: &[usize]) -> (Vec<Message>, Result<bool, Fr
 
 #[test]
 fn frames_survive_any_chunking() {
-    check(400, (prop::collection::vec(message(), 0..8), pieces(), 0..9_usize), |(sent, pieces, cut)| {
+    let forms = prop_oneof![Just(Form::Json), Just(Form::MessagePack)];
+    let sent = prop::collection::vec(message(), 0..8);
+    check(400, (forms, sent, pieces(), 0..9_usize), |(form, sent, pieces, cut)| {
         let mut stream = Vec::new();
         for message in &sent {
-            stream.extend(encode(message).expect("a message fits in a frame"));
+            stream.extend(encode(form, message).expect("a message fits in a frame"));
         }
-        let (received, end) = decode(&stream, &pieces);
+        let (received, end) = decode(form, &stream, &pieces);
         assert_eq!(received, sent);
         assert!(end.expect("no error"), "the stream ends between frames");
 
         // A stream that breaks off inside its last frame: all but that one, and the end is not a clean one.
         if let (Some(last), true) = (sent.last(), cut > 0) {
-            let inside = cut.min(encode(last).expect("it fits").len() - 1);
-            let (received, end) = decode(&stream[..stream.len() - inside], &pieces);
+            let inside = cut.min(encode(form, last).expect("it fits").len() - 1);
+            let (received, end) = decode(form, &stream[..stream.len() - inside], &pieces);
             assert_eq!(received, sent[..sent.len() - 1]);
             assert!(!end.expect("no error"));
         }
@@ -62,13 +65,14 @@ fn any_bytes_are_frames_or_an_error_that_stays() {
         body
     });
     let soup = prop_oneof![prop::collection::vec(any::<u8>(), 0..200), short_header];
-    check(2_000, (soup, pieces()), |(soup, pieces)| {
-        let (messages, end) = decode(&soup, &pieces);
+    let forms = prop_oneof![Just(Form::Json), Just(Form::MessagePack)];
+    check(2_000, (forms, soup, pieces()), |(form, soup, pieces)| {
+        let (messages, end) = decode(form, &soup, &pieces);
         assert!(messages.is_empty(), "a message out of nothing: {messages:?}");
-        let whole = decode(&soup, &[soup.len().max(1)]);
+        let whole = decode(form, &soup, &[soup.len().max(1)]);
         assert_eq!(format!("{end:?}"), format!("{:?}", whole.1), "the chunking makes a difference");
 
-        let mut decoder = Decoder::default();
+        let mut decoder = Decoder::new(form);
         decoder.feed(&soup);
         if let Err(error) = decoder.next_frame::<Value>() {
             decoder.feed(b"\0\0\0\x02{}");
@@ -82,14 +86,14 @@ fn any_bytes_are_frames_or_an_error_that_stays() {
 #[test]
 fn a_length_above_the_limit_is_refused_at_once() {
     for length in [MAX_FRAME_BYTES + 1, MAX_FRAME_BYTES * 2, u32::MAX as usize] {
-        let mut decoder = Decoder::default();
-        decoder.feed(&encode(&Value::Bool(true)).expect("it fits"));
+        let mut decoder = Decoder::new(Form::Json);
+        decoder.feed(&encode(Form::Json, &Value::Bool(true)).expect("it fits"));
         decoder.feed(&u32::try_from(length).expect("32 bits").to_be_bytes());
         assert_eq!(decoder.next_frame::<Value>().expect("a frame"), Some(Value::Bool(true)));
         let error = decoder.next_frame::<Value>().expect_err("too long");
         assert_eq!(
             error.to_string(),
-            format!("frame 2 (byte 8 of the stream): {length} bytes, the limit is 1048576")
+            format!("frame 2 (byte 8 of the stream): {length} bytes, the limit is {MAX_FRAME_BYTES}")
         );
     }
 }
@@ -97,8 +101,8 @@ fn a_length_above_the_limit_is_refused_at_once() {
 #[test]
 fn the_longest_body_passes_and_one_byte_more_does_not() {
     let text = |bytes: usize| Value::String("x".repeat(bytes - 2)); // two quotes
-    let frame = encode(&text(MAX_FRAME_BYTES)).expect("exactly the limit");
-    let mut decoder = Decoder::default();
+    let frame = encode(Form::Json, &text(MAX_FRAME_BYTES)).expect("exactly the limit");
+    let mut decoder = Decoder::new(Form::Json);
     for piece in frame.chunks(4_096) {
         assert_eq!(decoder.next_frame::<Value>().expect("no error"), None);
         decoder.feed(piece);
@@ -106,7 +110,7 @@ fn the_longest_body_passes_and_one_byte_more_does_not() {
     assert_eq!(decoder.next_frame().expect("a frame"), Some(text(MAX_FRAME_BYTES)));
     assert!(decoder.is_between_frames());
     insta::assert_snapshot!(
-        encode(&text(MAX_FRAME_BYTES + 1)).expect_err("one too many"),
+        encode(Form::Json, &text(MAX_FRAME_BYTES + 1)).expect_err("one too many"),
         @"frame 1 (byte 0 of the stream): 1048577 bytes, the limit is 1048576"
     );
 }
@@ -114,8 +118,9 @@ fn the_longest_body_passes_and_one_byte_more_does_not() {
 #[test]
 fn frames_that_are_no_messages_say_where_and_why() {
     let complaint = |body: &str| {
-        let mut decoder = Decoder::default();
-        decoder.feed(&encode(&Message::DecisionAck { txid: Default::default() }).expect("it fits"));
+        let mut decoder = Decoder::new(Form::Json);
+        decoder
+            .feed(&encode(Form::Json, &Message::DecisionAck { txid: Default::default() }).expect("it fits"));
         decoder.feed(&u32::try_from(body.len()).expect("short").to_be_bytes());
         decoder.feed(body.as_bytes());
         decoder.next_frame::<Message>().expect("a message");

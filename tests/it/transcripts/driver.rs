@@ -110,11 +110,12 @@ impl<N: Node> Driver<N> {
         }
         let mut bytes = Vec::new();
         for (record, number) in member.disk.durable().iter().zip(1..) {
-            journal::encode(number, record, &mut bytes);
+            journal::encode(N::FORM, number, record, &mut bytes);
         }
         let whole = bytes.len() as u64;
         bytes.append(&mut member.torn);
-        let recovered = journal::recover::<N::Record>(&bytes).map_err(|damage| damage.to_string())?;
+        let recovered =
+            journal::recover::<N::Record>(N::FORM, &bytes).map_err(|damage| damage.to_string())?;
         assert_eq!(recovered.records, member.disk.durable(), "recovery finds what is durable");
         assert_eq!(recovered.valid_bytes, whole, "recovery cuts off nothing else");
         member.life += 1;
@@ -138,7 +139,7 @@ impl<N: Node> Driver<N> {
         if torn {
             let first = lost.first().ok_or("no write is left to be torn")?;
             let number = member.disk.durable().len() as u64 + 1;
-            journal::encode(number, first, &mut member.torn);
+            journal::encode(N::FORM, number, first, &mut member.torn);
             member.torn.truncate(member.torn.len() / 2);
         }
         let held = member.host.take().map_or(0, |host| host.held());

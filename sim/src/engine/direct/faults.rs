@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use coalmine_core::codec::journal;
-use coalmine_core::node::NodeId;
+use coalmine_core::node::{Node, NodeId};
 
 use super::agenda::Due;
 use super::place::Place;
@@ -176,7 +176,7 @@ impl<S: System> Engine<'_, S> {
             CrashKind::Power | CrashKind::Wipe => {
                 crash(&mut it.disk, disk_draws, &mut recorder.effects, |record| {
                     let mut line = Vec::new();
-                    journal::encode(0, &record, &mut line);
+                    journal::encode(S::Node::FORM, 0, &record, &mut line);
                     line
                 })
             }

@@ -187,7 +187,7 @@ impl<S: System> Engine<'_, S> {
     /// Writes down what became of a frame, with the bytes that it would have on the wire.
     fn record_fate(&mut self, frame: Frame, message: &<NodeOf<S> as Node>::Message, fate: Fate) {
         let (from, to) = self.direction(frame);
-        let bytes = frame::encode(&Envelope { from, message }).unwrap_or_default();
+        let bytes = frame::encode(NodeOf::<S>::FORM, &Envelope { from, message }).unwrap_or_default();
         let what = TraceEvent::Frame { from, to, fate, bytes };
         self.recorder.push(self.agenda.time(), &what, Some(frame.send));
     }

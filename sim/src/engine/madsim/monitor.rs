@@ -88,7 +88,7 @@ impl<S: System> Place<S> {
         let mut line = Vec::new();
         for record in &self.journal[self.durable..upto] {
             line.clear();
-            encode(records as u64 + 1, record, &mut line);
+            encode(NodeOf::<S>::FORM, records as u64 + 1, record, &mut line);
             if bytes + line.len() as u64 > file_bytes {
                 break;
             }
@@ -335,7 +335,9 @@ impl<S: System> State<S> {
         let now = self.clock.elapsed();
         for effect in effects {
             if let Effect::Send { to, message } = effect {
-                let frame = || frame::encode(&Envelope { from: node, message }).unwrap_or_default();
+                let frame = || {
+                    frame::encode(NodeOf::<S>::FORM, &Envelope { from: node, message }).unwrap_or_default()
+                };
                 self.numbers.sent((node, *to), number, now, frame);
                 number += 1;
             }

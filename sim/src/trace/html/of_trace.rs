@@ -373,8 +373,7 @@ impl<'a, N: Node> Reader<'a, N> {
     ) {
         step.flight = self.flights.touched(send, fate, self.steps.len());
         step.cause = step.flight.and_then(|flight| self.flights.all[flight].sent);
-        let frame: Option<Envelope<N::Message>> =
-            bytes.get(4..).and_then(|body| serde_json::from_slice(body).ok());
+        let frame: Option<Envelope<N::Message>> = bytes.get(4..).and_then(|body| N::FORM.read(body).ok());
         let what = match &frame {
             Some(frame) => {
                 step.name = variant_name(&frame.message);
