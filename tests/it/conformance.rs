@@ -9,7 +9,6 @@ use std::time::Duration;
 use coalmine::rollout::{LIMITS, RolloutSystem, scripted};
 use coalmine_core::codec::journal;
 use coalmine_core::node::{Effect, Node as _, NodeId, RequestId};
-use coalmine_core::order::Order;
 use coalmine_core::rollout::RolloutNode;
 use coalmine_core::rollout::message::{Message, Record, Reply, Request};
 use coalmine_core::rollout::state::ModelId;
@@ -160,7 +159,7 @@ fn real() -> Journals {
 
 /// Each node does again, step by step, what it did; and the history keeps the invariants.
 fn verify_what_was_recorded(folder: &Path, journals: &Journals) {
-    let planted = Planted { system: Calm, order: Order::Safe };
+    let planted = Planted::in_safe_order(Calm);
     let verified =
         verify(&planted, "calm", "", &[folder.to_owned()], true).expect("the recordings can be read");
     assert_eq!((&verified.difference, &verified.violated), (&None, &None));

@@ -11,7 +11,7 @@ use coalmine_sim::engine::report::{RunOptions, RunReport};
 use coalmine_sim::spec::limits::{Limits, ModelArgs};
 use coalmine_sim::spec::plan::{Plan, What};
 use coalmine_sim::spec::scenario::{Scenario, nothing_more};
-use coalmine_sim::spec::system::{Operation, System};
+use coalmine_sim::spec::system::{Operation, Planted, System};
 use coalmine_sim::spec::verdict::{Engine, NEVER_PANICS, Verdict};
 use coalmine_sim::suite::{AnyModel, ModelDef};
 use coalmine_sim::trace::text::{Style, story};
@@ -166,7 +166,7 @@ fn recordings_are_executed_again_in_either_form() {
             assert_eq!(why, "line 1: it is in JSON, and this program's nodes are in MessagePack");
             assert!(bytes.len() * 4 < json[node].len() * 3, "{} {}", bytes.len(), json[node].len());
         }
-        let system = Clerks::<true> { asks: 0, letters: 0 };
+        let system = Planted::in_safe_order(Clerks::<true> { asks: 0, letters: 0 });
         let verified = verify(&system, "clerks", "", &[folder.path().to_owned()], false).expect("recordings");
         assert_eq!((&verified.difference, &verified.violated), (&None, &None), "{engine}");
         assert_eq!((verified.nodes.len(), verified.is_complete()), (2, true), "{engine}");
