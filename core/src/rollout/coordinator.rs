@@ -84,7 +84,8 @@ impl RolloutNode {
         if !config.is_coordinator() {
             return cx.reply(id, Reply::NotCoordinator { coordinator: config.coordinator });
         }
-        if let Some(known) = self.durable.rollouts.iter().find(|rollout| rollout.id == id) {
+        let known = self.durable.rollouts.iter().find(|rollout| rollout.id == id);
+        if let Some(known) = known.filter(|_| !config.makes(Mistake::ForgetsRequests)) {
             let steps = known.steps.iter().map(|step| step.share_bp);
             let same = known.model == model && known.pause_ms == pause_ms;
             if same && steps.eq(steps_bp.iter().copied()) {

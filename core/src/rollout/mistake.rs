@@ -50,6 +50,10 @@ macro_rules! for_rollout_mistakes {
             CatchUpFromDoubt, "doubtful-catch-up",
                 source "Bernstein, Hadzilacos, Goodman 1987, §7.4, the window of uncertainty",
                 space { periodic: 1 };
+            /// A request that comes again is rolled out again.
+            /// (The answer to the first was lost, or late.)
+            ForgetsRequests, "repeated-request",
+                source "Helland 2012, Idempotence Is Not a Medical Condition", space { retries: 1 };
             /// A node that has lost its disk goes on at once.
             /// (It refuses what it voted for; as the coordinator it uses a txid again.)
             JoinsUnasked, "amnesiac",
