@@ -74,7 +74,7 @@ impl<N: Node> Host<N> {
             held: VecDeque::new(),
             written: on_disk,
             durable: on_disk,
-            order: Kept(order),
+            order: Kept::new(order),
         };
         host.route(before, out);
         host.release(config, choose, out);
@@ -167,6 +167,12 @@ impl<N: Node> Host<N> {
         self.durable
     }
 
+    /// Whether something has left early, since it keeps a wrong [order](Order). Steps that are taken again from an equal
+    /// host may say otherwise: it is not part of the state.
+    pub fn has_let_out_early(&self) -> bool {
+        self.order.is_broken
+    }
+
     /// How many effects wait for the disk.
     pub fn held(&self) -> usize {
         self.held.len()
@@ -189,7 +195,7 @@ impl<N: Node> Host<N> {
     /// Sends each effect from `before` on its way: what goes to the disk, into the timer table or out stays in
     /// `out`, the rest moves into the queue.
     fn route(&mut self, before: usize, out: &mut Vec<Effect<N>>) {
-        let Self { timers, held, written, durable, order: Kept(order), .. } = self;
+        let Self { timers, held, written, durable, order, .. } = self;
         let mut shut = *written > *durable || !held.is_empty();
         let mut before = before;
         if !shut {
@@ -206,7 +212,7 @@ impl<N: Node> Host<N> {
                 return;
             }
         }
-        let written = Cell::from_mut(written);
+        let (written, kept) = (Cell::from_mut(written), order.order);
         let stays_behind = |effect: &mut Effect<N>| match effect {
             Effect::Append(_) => {
                 written.set(written.get() + 1);
@@ -220,6 +226,7 @@ impl<N: Node> Host<N> {
             Effect::CancelTimer(timer) => !disarm(timers, timer),
             // A token always passes through the queue: its answer is a step of its own.
             Effect::WhenDurable(_) => {
+                order.asked(written.get() > *durable);
                 shut = true;
                 true
             }
@@ -230,7 +237,7 @@ impl<N: Node> Host<N> {
         for effect in out.extract_if(before.., stays_behind) {
             // A timer that is not armed need not be cancelled.
             if !matches!(effect, Effect::CancelTimer(_)) {
-                held.push_back(Held { after: order.waits_for(written.get()), effect });
+                held.push_back(Held { after: kept.waits_for(written.get()), effect });
             }
         }
     }

@@ -27,11 +27,15 @@ pub enum Order {
 /// The order that one host keeps. All hosts of one system keep the same, so it tells no two states apart: any two are
 /// equal, and it leaves no trace in a hash.
 #[derive(Clone, Copy)]
-pub(crate) struct Kept(pub Order);
+pub(crate) struct Kept {
+    pub order: Order,
+    /// Whether something has left early that the safe order would have held back.
+    pub is_broken: bool,
+}
 
 impl fmt::Debug for Kept {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        self.order.fmt(f)
     }
 }
 
@@ -87,21 +91,35 @@ impl WrongOrder {
     }
 }
 
-impl Order {
-    /// Whether this effect leaves although a record before it is not durable.
-    pub(crate) fn lets_out<N: Node>(self, effect: &Effect<N>) -> bool {
-        match self {
-            Self::Safe => false,
-            Self::SendsEarly => matches!(effect, Effect::Send { .. }),
-            Self::RepliesEarly => matches!(effect, Effect::Reply { .. }),
-            Self::NothingWaits => true,
-        }
+impl Kept {
+    pub fn new(order: Order) -> Self {
+        Self { order, is_broken: false }
     }
 
-    /// How many records must be durable before a token is answered that was asked for after so many.
+    /// Whether this effect leaves although a record before it is not durable.
+    pub fn lets_out<N: Node>(&mut self, effect: &Effect<N>) -> bool {
+        let is_early = match self.order {
+            Order::Safe => false,
+            Order::SendsEarly => matches!(effect, Effect::Send { .. }),
+            Order::RepliesEarly => matches!(effect, Effect::Reply { .. }),
+            Order::NothingWaits => true,
+        };
+        self.is_broken |= is_early;
+        is_early
+    }
+
+    /// The node asks when all is durable; `waits` if that is not now.
+    pub fn asked(&mut self, waits: bool) {
+        self.is_broken |= waits && self.order == Order::NothingWaits;
+    }
+}
+
+impl Order {
+    /// How many records must be durable before what waits is let out, if so many were written before it.
     pub(crate) fn waits_for(self, written: u64) -> u64 {
         match self {
             Self::Safe | Self::SendsEarly | Self::RepliesEarly => written,
+            // Only questions wait at all: their answers are steps of their own.
             Self::NothingWaits => 0,
         }
     }

@@ -155,7 +155,8 @@ messages, or answers, that do not wait for the disk.
 
 A detector that finds nothing within its time, or within its seeds, has missed the mistake. What is listed and no detector \
 finds is a hole in the harness: the exit code is 1 then. A mistake of order that breaks nothing in the whole space of the \
-checker is told as not seen: either the node gives it no occasion, or its invariants do not see what comes of it.
+checker is no failure, and told as never made, if no node gives occasion to it, or as not seen: what comes of it, the \
+invariants do not ask.
 
 Example: mutants --cell-seconds 20")]
     Mutants(MutantsArgs),

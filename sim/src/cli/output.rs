@@ -531,7 +531,7 @@ pub fn table(rows: &[Row], took: Duration) {
 pub fn mutant(row: &Mutant) {
     let mark = match row.detection {
         Detection::Found => mark(true),
-        Detection::NotSeen => format!("{DIM}–{DIM:#}"),
+        Detection::NotSeen | Detection::NeverMade => format!("{DIM}–{DIM:#}"),
         Detection::Missed => mark(false),
     };
     println!("{mark} {BOLD}{}{BOLD:#}  {DIM}{}{}{DIM:#}", row.name, row.model, row.space);
@@ -539,9 +539,13 @@ pub fn mutant(row: &Mutant) {
         let found = match (&cell.verdict, cell.found) {
             (Some(verdict), true) => format!("found: {verdict}"),
             (Some(verdict), false) => verdict.clone(),
-            (None, _) if cell.holds => "not seen: all that is asked holds in the whole space".into(),
-            (None, _) if row.detection == Detection::NotSeen => "not seen".into(),
-            (None, _) => "missed".into(),
+            (None, _) => match (row.detection, cell.holds) {
+                (Detection::NeverMade, true) => "never made: no node gives occasion to it in the whole space",
+                (Detection::NotSeen, true) => "not seen: all that is asked holds in the whole space",
+                (Detection::NotSeen | Detection::NeverMade, false) => "not seen",
+                (Detection::Found | Detection::Missed, _) => "missed",
+            }
+            .into(),
         };
         let steps = cell.steps.map_or(String::new(), |steps| format!(", in {steps} steps"));
         let what = if cell.detector == CHECKER { "states" } else { "seeds" };

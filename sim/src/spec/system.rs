@@ -15,7 +15,7 @@ use coalmine_real::serve::Router;
 use coalmine_real::shell::Handle;
 use serde::Serialize;
 
-use crate::spec::limits::{Lack, Limits, ModelArgs, SizeFlags};
+use crate::spec::limits::{Disk, Lack, Limits, ModelArgs, SizeFlags};
 use crate::spec::mistake::MistakeName;
 use crate::spec::symmetry::Symmetry;
 
@@ -246,12 +246,14 @@ pub struct Listed {
 /// name itself.
 pub fn all_mistakes<S: System>(system: &S) -> Vec<Listed> {
     let own = system.mistakes();
+    // A disk that syncs at once leaves little to wait for.
+    let space = ModelArgs { disk: Some(Disk::Async), ..ModelArgs::default() };
     // Where seeds meet the others they meet these, if anywhere.
     let scenario = own.iter().find_map(|mistake| mistake.scenario);
     let of_hosts: Vec<_> = wrong_orders::<S>()
         .filter(|wrong| own.iter().all(|mistake| mistake.name != wrong.name))
         .map(|WrongOrder { name, about, source, .. }| Listed {
-            mistake: Mistake { name, about, source, space: ModelArgs::default(), scenario },
+            mistake: Mistake { name, about, source, space, scenario },
             maker: Maker::Host,
         })
         .collect();

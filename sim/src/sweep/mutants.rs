@@ -56,6 +56,8 @@ pub enum Detection {
     /// Hosts make it with any node, nobody has said that it shows with this one, and it does not: all that the system
     /// asks holds in the whole space.
     NotSeen,
+    /// The same, but there is nothing to see: nowhere in the space does a node give its host the occasion.
+    NeverMade,
     /// It should have been found, or might be farther on.
     Missed,
 }
@@ -117,7 +119,8 @@ pub fn row(
     let wrong = |why: &str| format!("{}, mistake {name:?}: {why}", model.name());
     let planted = model.with_mistake(name).ok_or_else(|| wrong("the system does not make it"))?;
     planted.check_args(space).map_err(|why| wrong(&why))?;
-    let mut cells = vec![checked(planted.as_ref(), space, options, stop)];
+    let (cell, is_made) = checked(planted.as_ref(), space, options, stop);
+    let mut cells = vec![cell];
     let scenario = match mistake.scenario {
         Some(name) => {
             let named = suite.find_scenario(name);
@@ -135,8 +138,8 @@ pub fn row(
     }
     let detection = if cells.iter().any(|cell| cell.found) {
         Detection::Found
-    } else if maker == Maker::Host && cells.iter().any(|cell| cell.holds) {
-        Detection::NotSeen
+    } else if maker == Maker::Host && cells[0].holds {
+        if is_made { Detection::NotSeen } else { Detection::NeverMade }
     } else {
         Detection::Missed
     };
@@ -167,7 +170,13 @@ impl<'a> Deadline<'a> {
     }
 }
 
-fn checked(model: &dyn AnyModel, space: ModelArgs, options: &MutantOptions, stop: &AtomicBool) -> Cell {
+/// What the checker makes of a mistake, and whether it was made at all, as far as that is known.
+fn checked(
+    model: &dyn AnyModel,
+    space: ModelArgs,
+    options: &MutantOptions,
+    stop: &AtomicBool,
+) -> (Cell, bool) {
     let deadline = Deadline::begin(options, stop);
     let stop = Arc::clone(&deadline.over);
     let how = CheckOptions { threads: options.threads, stop, ..CheckOptions::default() };
@@ -176,7 +185,7 @@ fn checked(model: &dyn AnyModel, space: ModelArgs, options: &MutantOptions, stop
     });
     let mut violated = report.properties.iter().filter(|(_, property)| **property == Property::Violated);
     let verdict = violated.next().map(|(name, _)| format!("{name} is violated"));
-    Cell {
+    let cell = Cell {
         detector: CHECKER,
         found: verdict.is_some(),
         verdict,
@@ -184,7 +193,8 @@ fn checked(model: &dyn AnyModel, space: ModelArgs, options: &MutantOptions, stop
         holds: report.is_proof(),
         steps: found.map(|found| found.steps),
         wall_s: deadline.started.elapsed().as_secs_f64(),
-    }
+    };
+    (cell, report.let_out_early.unwrap_or(true))
 }
 
 fn swept(scenario: &dyn AnyScenario, engine: Engine, options: &MutantOptions, stop: &AtomicBool) -> Cell {

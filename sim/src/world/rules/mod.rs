@@ -11,6 +11,7 @@ mod steps;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::OnceLock;
+use std::sync::atomic::AtomicBool;
 
 use coalmine_core::host::Host;
 use coalmine_core::node::{Effect, Node, NodeId};
@@ -65,6 +66,8 @@ pub struct Rules<S: System> {
     pub(crate) from_boot: bool,
     /// The timers that members arm when they boot, from their first disks or from empty ones.
     pub(crate) armed_first: OnceLock<Armed<S>>,
+    /// Whether a host that keeps a wrong order has let out anything early.
+    pub(crate) let_out_early: AtomicBool,
     /// What was found of steps that were taken twice.
     pub(crate) again: again::Again,
 }
@@ -193,6 +196,7 @@ impl<S: System> Rules<S> {
             every_crash_point: false,
             from_boot: false,
             armed_first: OnceLock::new(),
+            let_out_early: AtomicBool::new(false),
             again: again::Again::default(),
         }
     }

@@ -2,6 +2,7 @@
 //! place alone.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use coalmine_core::codec::survives;
 use coalmine_core::disk::LossyDisk;
@@ -175,6 +176,9 @@ impl<S: System> Rules<S> {
             if chosen < n { chosen } else { 0 }
         };
         let reacted = catch(|| self.react(&mut slot, place, step, &mut choose, &mut effects));
+        if slot.host.as_ref().is_some_and(Host::has_let_out_early) {
+            self.let_out_early.store(true, Ordering::Relaxed);
+        }
         let judged = reacted.and_then(|()| {
             catch(|| {
                 effects.iter().try_for_each(survives).map_err(Panic::without_place)?;
