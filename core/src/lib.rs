@@ -17,11 +17,13 @@
 //! do), [`codec`] (bytes), [`observation`] (what invariants see), [`write_ahead`] (the write-ahead rule), then a protocol:
 //! [`twophase`] is the smallest.
 
+pub mod chain;
 pub mod codec;
 pub mod counter;
 pub mod disk;
 pub mod form;
 pub mod host;
+pub mod linearize;
 pub mod node;
 pub mod observation;
 pub mod order;

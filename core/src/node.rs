@@ -97,6 +97,11 @@ pub trait Node: Clone + Eq + Hash + Debug + Send + Sync + Sized + 'static {
         false
     }
 
+    /// Whom this answer says to ask instead: whoever gets it asks that member, under the same name.
+    fn instead(_reply: &Self::Reply) -> Option<NodeId> {
+        None
+    }
+
     /// Which words rest on which records, if the protocol says so: every world then asks it about each word
     /// that leaves, with the records that are durable at that moment (see [`crate::write_ahead`]). A node without
     /// records has nothing to say here.

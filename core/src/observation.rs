@@ -22,8 +22,16 @@ pub trait History<N: Node>: Clone + Eq + Hash + Debug + Default + Send + Sync + 
     /// it.
     const HEARS_REPLIES: bool = false;
 
+    /// Whether it hears what clients ask, too: see [`called`](Self::called).
+    const HEARS_CALLS: bool = false;
+
     /// `node` has observed `fact`.
     fn observe(&mut self, node: NodeId, fact: &N::Fact);
+
+    /// `node` takes what a client asks, for the first time or again. Told of if this history
+    /// [hears calls](Self::HEARS_CALLS), before anything that comes of it, in every world. A client that asks and never
+    /// reaches anybody is not heard of.
+    fn called(&mut self, _node: NodeId, _id: RequestId, _request: &N::Request) {}
 
     /// `node` has answered a client; whether the answer arrives nobody knows. Told of if this history
     /// [hears replies](Self::HEARS_REPLIES), and like a fact: in order, in every world.
@@ -37,6 +45,7 @@ pub trait History<N: Node>: Clone + Eq + Hash + Debug + Default + Send + Sync + 
     fn hear(&mut self, node: NodeId, heard: &Heard<N>) {
         match heard {
             Heard::Fact(fact) => self.observe(node, fact),
+            Heard::Call { id, request } => self.called(node, *id, request),
             Heard::Reply { to, reply } => self.replied(node, *to, reply),
         }
     }
@@ -150,6 +159,13 @@ impl<N: Node, H> Debug for Witness<N, H> {
 pub enum Heard<N: Node> {
     /// A fact.
     Fact(N::Fact),
+    /// A client's request.
+    Call {
+        /// Its name.
+        id: RequestId,
+        /// What is asked.
+        request: N::Request,
+    },
     /// A client's answer.
     Reply {
         /// Which request is answered.

@@ -34,11 +34,6 @@ pub trait HttpApi: Node {
         with_words(Router::new().route("/request", post(take::<Self, R>))).with_state(state)
     }
 
-    /// Which node this answer says must be asked instead: there the client is sent. Default none.
-    fn instead(_reply: &Self::Reply) -> Option<NodeId> {
-        None
-    }
-
     /// The client: a request as HTTP.
     fn to_http(id: RequestId, request: &Self::Request) -> Request<Bytes> {
         post_json("/request", Some(id), request)
@@ -52,6 +47,9 @@ pub trait HttpApi: Node {
         }
     }
 }
+
+/// A protocol of the core without wishes of its own.
+impl HttpApi for coalmine_core::chain::Link {}
 
 /// Answers in JSON also where there is no route.
 pub fn with_words<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Router<S> {
@@ -193,6 +191,10 @@ async fn take<N: HttpApi, R: Runtime>(
     let request = serde_json::from_slice(&body).map_err(|error| bad(format!("body: {error}")))?;
     let reply = ask(&runtime, &handle, id, request).await?;
     Ok(match N::instead(&reply) {
+        None if N::is_not_yet(&reply) => {
+            let why = serde_json::json!({ "error": "not yet: ask again", "reply": reply });
+            (StatusCode::SERVICE_UNAVAILABLE, Json(why)).into_response()
+        }
         None => Json(reply).into_response(),
         Some(node) => {
             let error = format!("ask {}", direction(&handle, node));

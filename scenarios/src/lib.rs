@@ -3,6 +3,7 @@
 // Whatever is printed goes through one layer, where it may fail: `println!` panics when nobody takes it.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
+pub mod chain;
 pub mod counter;
 mod pins;
 pub mod register;
@@ -20,13 +21,14 @@ pub fn suite() -> Suite {
         suite = suite.scenario(scenario).job(Job::Sweep(name, 20));
     }
     suite = suite.scenario(rollout::chaos::scenario()).job(Job::Sweep("rollout-chaos", 500));
-    suite = suite.model(twophase::model()).model(counter::model());
+    suite = suite.scenario(chain::scenario()).job(Job::Sweep("chain-chaos", 200));
+    suite = suite.model(twophase::model()).model(counter::model()).model(chain::model());
     suite = suite.model(register::single_copy()).model(register::abd()).model(register::paxos());
     suite = suite.model(rollout::model());
     for nodes in [3, 5, 7] {
         suite = suite.job(Job::Check("twophase", ModelArgs { nodes: Some(nodes), ..ModelArgs::default() }));
     }
-    for model in ["counter", "single-copy", "abd", "paxos"] {
+    for model in ["counter", "single-copy", "abd", "paxos", "chain"] {
         suite = suite.job(Job::Check(model, ModelArgs::default()));
     }
     suite = rollout::spaces().into_iter().fold(suite, |suite, space| suite.job(Job::Check("rollout", space)));

@@ -15,6 +15,7 @@ pub mod cli;
 pub mod engine;
 pub mod files;
 pub mod fingerprint;
+pub mod histories;
 pub mod panics;
 pub mod prelude;
 pub mod shrink;

@@ -24,8 +24,9 @@ const CRATES: [Layers; 3] = [
             &["form"],
             &["node"],
             &["disk", "observation", "codec", "order"],
+            &["linearize"],
             &["host", "write_ahead"],
-            &["twophase", "counter", "register", "rollout"],
+            &["twophase", "counter", "register", "chain", "rollout"],
         ],
     },
     Layers {
@@ -46,7 +47,7 @@ const CRATES: [Layers; 3] = [
         crate_name: "coalmine_sim",
         folder: "sim/src",
         layers: &[
-            &["fingerprint", "panics"],
+            &["fingerprint", "panics", "histories"],
             &["spec"],
             &["trace"],
             &["files", "engine"],

@@ -8,6 +8,7 @@
 //! * [`runs`]: what both engines promise about every run.
 //! * [`html`], [`browser`], [`thin`]: a run as a page, the page in a browser, and one of a long run.
 //! * [`scenarios`], [`checks`]: what ships passes, and is counted; a seed is a seed, wherever it runs.
+//! * [`clients`]: what clients see is linearizable, or that is found, in every world.
 //! * [`boots`]: how all begins: every choice, crash and order of first boots.
 //! * [`lost`]: evidence is not lost to a step with millions of ways, nor to words that panic.
 //! * [`main_job`]: pinned spaces, every fault drawn, no witness excused wrongly, no healing hidden by another.
@@ -32,6 +33,7 @@
 mod boots;
 mod browser;
 mod checks;
+mod clients;
 mod codecs;
 mod conformance;
 mod durations;

@@ -103,7 +103,18 @@ fn core_depends_on_nothing_new() {
         .filter(|dependency| dependency.kind.is_none())
         .map(|dependency| dependency.name.as_str())
         .collect();
-    assert_eq!(direct, BTreeSet::from(["crc32fast", "serde", "serde_json", "thiserror", "xxhash-rust"]));
+    assert_eq!(
+        direct,
+        BTreeSet::from([
+            "base64",
+            "crc32fast",
+            "rmp-serde",
+            "serde",
+            "serde_json",
+            "thiserror",
+            "xxhash-rust"
+        ])
+    );
 }
 
 #[test]

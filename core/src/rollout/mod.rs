@@ -161,6 +161,18 @@ impl Node for RolloutNode {
         matches!(reply, Reply::Joining(_))
     }
 
+    fn instead(reply: &Reply) -> Option<NodeId> {
+        match reply {
+            Reply::NotCoordinator { coordinator } => Some(*coordinator),
+            Reply::Accepted { .. }
+            | Reply::Busy { .. }
+            | Reply::Done
+            | Reply::Invalid { .. }
+            | Reply::Joining(_)
+            | Reply::SplitBrain => None,
+        }
+    }
+
     fn rests_on() -> Option<RestsOn<Self>> {
         Some(rests::rests_on)
     }

@@ -23,7 +23,7 @@ pub mod wire;
 use axum::Router;
 use axum::body::Bytes;
 use axum::http::{Request as HttpRequest, Response};
-use coalmine_core::node::{NodeId, RequestId};
+use coalmine_core::node::RequestId;
 use coalmine_core::rollout::RolloutNode;
 use coalmine_core::rollout::config::Config;
 use coalmine_core::rollout::message::{Reply, Request};
@@ -38,18 +38,6 @@ use crate::shell::Handle;
 impl HttpApi for RolloutNode {
     fn router<R: Runtime>(runtime: &R, _config: &Config, handle: Handle<Self>) -> Router {
         routes::router(runtime, handle, DataPlane::default())
-    }
-
-    fn instead(reply: &Reply) -> Option<NodeId> {
-        match reply {
-            Reply::NotCoordinator { coordinator } => Some(*coordinator),
-            Reply::Accepted { .. }
-            | Reply::Busy { .. }
-            | Reply::Done
-            | Reply::Invalid { .. }
-            | Reply::Joining(_)
-            | Reply::SplitBrain => None,
-        }
     }
 
     fn to_http(id: RequestId, request: &Request) -> HttpRequest<Bytes> {

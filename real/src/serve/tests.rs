@@ -44,6 +44,13 @@ impl Node for Greeter {
     type View = u64;
     type Fact = ();
 
+    fn instead(reply: &Reply) -> Option<NodeId> {
+        match reply {
+            Reply::Elsewhere(first) => Some(*first),
+            Reply::Greeting { .. } => None,
+        }
+    }
+
     fn start(_: &Config, disk: &[RequestId], cx: &mut Context<'_, Self>) -> Self {
         cx.publish(disk.len() as u64);
         Self(disk.len() as u64)
@@ -61,14 +68,7 @@ impl Node for Greeter {
     }
 }
 
-impl HttpApi for Greeter {
-    fn instead(reply: &Reply) -> Option<NodeId> {
-        match reply {
-            Reply::Elsewhere(first) => Some(*first),
-            Reply::Greeting { .. } => None,
-        }
-    }
-}
+impl HttpApi for Greeter {}
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default)]

@@ -11,6 +11,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use super::budgets::BudgetArgs;
 use crate::check::{CheckOptions, Explorer, Reductions, SETTLE_ROUNDS};
+use crate::histories::models::NAMES;
 use crate::spec::budget::Budget;
 use crate::spec::limits::Disk;
 use crate::spec::limits::ModelArgs;
@@ -120,6 +121,24 @@ A violation is one whatever is missing.
 
 Example: replay SCENARIO --seed 7 --record recorded, then verify recorded")]
     Verify(VerifyArgs),
+    /// Judge a history of any service's clients: is what they saw linearizable?
+    #[command(after_help = "\
+A file holds one thing a line. JSON, an operation a line, with the times at which it was called and returned (no \
+`return`: nobody knows whether it took effect):
+  {\"client\": 1, \"op\": \"write\", \"input\": 3, \"call\": 10, \"return\": 20}
+  {\"client\": 2, \"op\": \"read\", \"output\": 3, \"call\": 15, \"return\": 30}
+Or events in the order of time, as Jepsen and Knossos write them:
+  {:process 0, :type :invoke, :f :write, :value 3}
+  {:process 0, :type :ok, :f :write, :value 3}
+
+Models: register (read, write, cas), kv (the same with a key), counter (read, add, inc), set (read, add), queue \
+(enqueue, dequeue).
+
+Exit codes: 0 linearizable, 1 not, 2 the file cannot be read, 6 not known within --max-steps, 130 after Ctrl-C. What is \
+not linearizable is shown by the shortest beginning that no order explains.
+
+Example: linearize history.jsonl --model kv")]
+    Linearize(LinearizeArgs),
     /// Print the plan that a seed draws: who asks what, what breaks, when. It can be edited and replayed.
     #[command(after_help = "Example: plan SCENARIO --seed 7 > mine.toml, then replay mine.toml")]
     Plan(PlanArgs),
@@ -319,6 +338,22 @@ impl PageArgs {
     pub fn limit(&self) -> usize {
         if self.html_all { usize::MAX } else { usize::try_from(self.html_limit).unwrap_or(usize::MAX) }
     }
+}
+
+#[derive(Debug, Args)]
+pub struct LinearizeArgs {
+    /// The history.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// What one copy of the service does.
+    #[arg(long, value_name = "MODEL", value_parser = clap::builder::PossibleValuesParser::new(NAMES))]
+    pub model: String,
+    /// Give up after so many steps of the search. Default: never.
+    #[arg(long, value_name = "STEPS")]
+    pub max_steps: Option<u64>,
+    /// Also draw what cannot be explained, as overlapping bars.
+    #[arg(long, value_name = "FILE")]
+    pub svg: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

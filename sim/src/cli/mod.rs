@@ -7,6 +7,7 @@
 mod args;
 mod budgets;
 mod ladder;
+mod linearize;
 mod mutants;
 pub(crate) mod output;
 mod plans;
@@ -140,6 +141,7 @@ fn obey(suite: &Suite, cli: &Cli) -> u8 {
         Command::Plan(args) => plans::plan(suite, args, cli.format),
         Command::Shrink(args) => plans::shrink(suite, args, cli.format),
         Command::Verify(args) => verify::verify(suite, args, cli.format),
+        Command::Linearize(args) => linearize::linearize(args, cli.format),
         Command::Check(args) => check(suite, args, cli.format),
         Command::Explore(args) => explore(suite, args, cli.format),
         Command::Mutants(args) => mutants::mutants(suite, args, cli.format),
@@ -160,6 +162,7 @@ fn can_be_planted(command: &Command) -> Result<(), String> {
         Command::Check(args) if args.checkpoint.is_some() => Some("--checkpoint"),
         Command::Merge(_) => Some("merge"),
         Command::Mutants(_) => Some("mutants"),
+        Command::Linearize(_) => Some("linearize"),
         Command::List
         | Command::Sim(_)
         | Command::Check(_)

@@ -148,6 +148,11 @@ fn mark(good: bool) -> String {
     if good { format!("{GOOD}✓{GOOD:#}") } else { format!("{BAD}✗{BAD:#}") }
 }
 
+/// A verdict in one line.
+pub fn judged(good: bool, verdict: &str) {
+    println!("{} {verdict}", mark(good));
+}
+
 /// One line, and the first failures with the lines to paste.
 pub fn sweep(program: &str, report: &SweepReport) {
     let rate = report.ran() as f64 / report.wall_s.max(1e-9);

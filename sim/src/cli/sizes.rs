@@ -52,6 +52,7 @@ pub fn named(suite: &Suite, mut cli: Cli, matches: &ArgMatches) -> Result<Cli, E
         | args::Command::Merge(_)
         | args::Command::Replay(_)
         | args::Command::Verify(_)
+        | args::Command::Linearize(_)
         | args::Command::Plan(_)
         | args::Command::Shrink(_)
         | args::Command::Mutants(_)

@@ -199,18 +199,11 @@ pub struct Planted<S> {
     pub order: Order,
 }
 
-impl<S> Planted<S> {
-    /// A system whose hosts do as they should.
-    pub fn in_safe_order(system: S) -> Self {
-        Self { system, order: Order::Safe }
-    }
-}
-
 /// The system that makes this mistake, or whose hosts do; the same one if there is none. `Err` says which there are.
 pub fn planted<S: System>(system: S, mistake: Option<MistakeName>) -> Result<Planted<S>, String> {
-    let Some(name) = mistake else { return Ok(Planted::in_safe_order(system)) };
+    let Some(name) = mistake else { return Ok(Planted { system, order: Order::Safe }) };
     if let Some(system) = system.with_mistake(name.as_str()) {
-        return Ok(Planted::in_safe_order(system));
+        return Ok(Planted { system, order: Order::Safe });
     }
     let mut of_order = wrong_orders::<S>();
     if let Some(WrongOrder { order, .. }) = of_order.find(|wrong| wrong.name == name.as_str()) {

@@ -188,7 +188,8 @@ impl<S: System> ModelDef<S> {
     }
 
     fn verify_in(&self, args: ModelArgs, files: &[PathBuf], page: bool) -> Result<Verified, String> {
-        verify::verify(&self.planted(args)?, self.name, self.about, files, page)
+        let Planted { system, order } = self.planted(args)?;
+        verify::verify_in(order, &system, self.name, self.about, files, page)
     }
 
     /// The system in this size.

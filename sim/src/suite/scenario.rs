@@ -14,7 +14,7 @@ use crate::shrink::{self, Shrinking, Ways};
 use crate::spec::mistake::MistakeName;
 use crate::spec::plan::Plan;
 use crate::spec::scenario::Scenario;
-use crate::spec::system::{self, Listed, NodeOf, System, all_mistakes, member_ids};
+use crate::spec::system::{self, Listed, NodeOf, Planted, System, all_mistakes, member_ids};
 use crate::spec::verdict::{Engine, Expected, Verdict};
 use crate::trace::html::{self, Page};
 use crate::trace::text::{self, Style};
@@ -144,8 +144,8 @@ where
     }
 
     fn verify(&self, files: &[PathBuf], page: bool) -> Result<Verified, String> {
-        let planted = system::planted((self.scenario.system)(), self.mistake)?;
-        verify::verify(&planted, self.scenario.name, self.scenario.about, files, page)
+        let Planted { system, order } = system::planted((self.scenario.system)(), self.mistake)?;
+        verify::verify_in(order, &system, self.scenario.name, self.scenario.about, files, page)
     }
 
     fn run(&self, engine: Engine, seed: u64, story: bool) -> Outcome {

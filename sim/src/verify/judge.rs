@@ -3,7 +3,7 @@
 //! In the [history](super::order), which is a run, all of them are asked after each step. Beyond it only those are
 //! asked that [hold in parts](System::holds_in_parts): what breaks them breaks them whatever is missing.
 
-use coalmine_core::node::{Effect, NodeId};
+use coalmine_core::node::{Effect, Event, NodeId};
 use coalmine_core::observation::{History, Invariant, Observation, Observed};
 use coalmine_core::write_ahead::WRITE_AHEAD;
 
@@ -35,8 +35,11 @@ impl<S: System> Judge<S> {
         Self { history: S::History::default(), invariants, broken: None }
     }
 
-    /// Takes in the facts among what a node did.
-    pub fn learn(&mut self, node: NodeId, effects: &[Effect<NodeOf<S>>]) {
+    /// Takes in what a node took, if a client asked it, and the facts among what it did.
+    pub fn learn(&mut self, node: NodeId, event: Option<&Event<NodeOf<S>>>, effects: &[Effect<NodeOf<S>>]) {
+        if let (true, Some(Event::Request { id, request })) = (S::History::HEARS_CALLS, event) {
+            self.history.called(node, *id, request);
+        }
         self.history.learn(node, effects);
     }
 

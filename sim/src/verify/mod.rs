@@ -26,11 +26,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use coalmine_core::node::NodeId;
+use coalmine_core::order::Order as HostOrder;
 
 use self::order::in_order;
 use self::playback::Playback;
 pub use self::tapes::protocol_of;
-use crate::spec::system::{NodeOf, Planted, System};
+use crate::spec::system::{NodeOf, System};
 use crate::trace::html::Page;
 use crate::trace::story::Story;
 
@@ -192,10 +193,22 @@ impl Verified {
     }
 }
 
-/// Executes the recordings of one cluster again, in hosts that keep the order of its own. `Err` names a file, and a line where there is one, that
+/// Executes the recordings of one cluster again. `Err` names a file, and a line where there is one, that
 /// cannot be read.
 pub fn verify<S: System>(
-    Planted { system, order }: &Planted<S>,
+    system: &S,
+    title: &str,
+    about: &str,
+    files: &[PathBuf],
+    with_page: bool,
+) -> Result<Verified, String> {
+    verify_in(HostOrder::Safe, system, title, about, files, with_page)
+}
+
+/// The same in hosts that keep this [order](coalmine_core::order): recordings do not say which one was kept.
+pub fn verify_in<S: System>(
+    order: HostOrder,
+    system: &S,
     title: &str,
     about: &str,
     files: &[PathBuf],
@@ -205,7 +218,7 @@ pub fn verify<S: System>(
     let tapes = tapes::load::<NodeOf<S>>(files, &mut notes)?;
     let known = system.members().into_iter().map(|(node, _)| node).collect();
     let sequence = in_order(&tapes);
-    let mut playback = Playback::new(system, *order, &tapes, notes, with_page);
+    let mut playback = Playback::new(system, order, &tapes, notes, with_page);
     playback.play_all(&sequence, members::incomplete(&tapes, &known));
     Ok(playback.finish(title, about))
 }

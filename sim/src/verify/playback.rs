@@ -259,7 +259,8 @@ impl<'a, S: System> Playback<'a, S> {
         if self.judge.broken.is_some() {
             return;
         }
-        self.judge.learn(node, what.effects());
+        let event = if let TraceEvent::Stepped { event, .. } = what { Some(event) } else { None };
+        self.judge.learn(node, event, what.effects());
         if self.with_page
             && self.is_history
             && let Some(track) = self.tracks.iter().find(|track| track.player.id == node)

@@ -171,6 +171,7 @@ impl<S: System> Walker<'_, S> {
                 let (id, request) = (asked.id, asked.request.clone());
                 let call = Call { id, what: describe::<NodeOf<S>>(Word::Request(&request)) };
                 self.push(&TraceEvent::Asked { to: me, call });
+                self.recorder.on_call(me, id, &request);
                 let event = Event::Request { id, request };
                 self.push(&TraceEvent::Stepped { node: me, event, effects: effects_too });
             }

@@ -7,8 +7,10 @@ use std::process::{Child, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
+use coalmine_core::form::Form;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use serde_json::Value;
 
 use super::Crate;
 
@@ -84,7 +86,7 @@ impl Processes {
             }
             ["kill", "-9", _] => {
                 let first = self.up.as_ref().expect("a cluster runs").pids[0];
-                has_recorded(reader, "\"message\":{\"Reserved\":{\"number\":3}}");
+                has_recorded(reader, "{\"Reserved\":[3]}");
                 kill(Pid::from_raw(first), Signal::SIGKILL).expect("it runs");
                 String::new()
             }
@@ -157,10 +159,16 @@ impl Processes {
     }
 }
 
-/// Waits until n1 has recorded what it has said. Whoever kills it by hand is slower than its recorder; this test is not.
+/// Waits until n1 has recorded that it took this. Whoever kills it by hand is slower than its recorder; this test is not.
 fn has_recorded(reader: &Crate, words: &str) {
+    let took = |line: &str| {
+        let line: Value = serde_json::from_str(line).ok()?;
+        let step: Value = Form::MessagePack.read_text(line["packed"].as_str()?.as_bytes()).ok()?;
+        Some(step[1].to_string())
+    };
     let deadline = Instant::now() + PATIENCE;
-    while !reader.read("coalmine-out/tickets/node-1.rec").contains(words) {
+    let is_there = |text: String| text.lines().filter_map(took).any(|took| took.contains(words));
+    while !is_there(reader.read("coalmine-out/tickets/node-1.rec")) {
         assert!(Instant::now() < deadline, "n1 does not record {words}");
         std::thread::sleep(Duration::from_millis(5));
     }

@@ -11,7 +11,7 @@ use coalmine_sim::engine::report::{RunOptions, RunReport};
 use coalmine_sim::spec::limits::{Limits, ModelArgs};
 use coalmine_sim::spec::plan::{Plan, What};
 use coalmine_sim::spec::scenario::{Scenario, nothing_more};
-use coalmine_sim::spec::system::{Operation, Planted, System};
+use coalmine_sim::spec::system::{Operation, System};
 use coalmine_sim::spec::verdict::{Engine, NEVER_PANICS, Verdict};
 use coalmine_sim::suite::{AnyModel, ModelDef};
 use coalmine_sim::trace::text::{Style, story};
@@ -115,7 +115,12 @@ impl<const PACKED: bool> System for Clerks<PACKED> {
     }
 }
 
-fn run<const PACKED: bool>(engine: Engine, letters: usize, options: RunOptions) -> RunReport<Clerk<PACKED>> {
+fn run<const PACKED: bool>(
+    engine: Engine,
+    letters: usize,
+    loss_permille: u32,
+    options: RunOptions,
+) -> RunReport<Clerk<PACKED>> {
     let system: fn() -> Clerks<PACKED> = || Clerks { asks: 0, letters: 0 };
     let scenario = Scenario {
         name: "clerks",
@@ -128,11 +133,17 @@ fn run<const PACKED: bool>(engine: Engine, letters: usize, options: RunOptions) 
         let (to, id) = (NodeId(1), RequestId { client: 1, sequence });
         (100 * sequence, What::Ask { to, id, request: Request { letters } })
     };
-    scenario.run_plan(engine, &Plan::quiet((1..=5).map(ask)), options)
+    let mut plan = Plan::quiet((1..=5).map(ask));
+    plan.links.loss_permille = loss_permille;
+    scenario.run_plan(engine, &plan, options)
 }
 
-fn told<const PACKED: bool>(engine: Engine, options: RunOptions) -> (String, RunReport<Clerk<PACKED>>) {
-    let report = run::<PACKED>(engine, 20, RunOptions { keep_trace: true, ..options });
+fn told<const PACKED: bool>(
+    engine: Engine,
+    loss_permille: u32,
+    options: RunOptions,
+) -> (String, RunReport<Clerk<PACKED>>) {
+    let report = run::<PACKED>(engine, 20, loss_permille, RunOptions { keep_trace: true, ..options });
     assert_eq!(report.verdict, Verdict::Passed);
     let entries = report.trace.as_deref().expect("it was kept");
     let everything = Style { everything: true, in_turns: false };
@@ -142,11 +153,15 @@ fn told<const PACKED: bool>(engine: Engine, options: RunOptions) -> (String, Run
 #[test]
 fn the_form_changes_no_run() {
     let options = RunOptions::of(3);
-    let (packed, json) = (told::<true>(Engine::Direct, options).0, told::<false>(Engine::Direct, options).0);
-    assert!(packed.contains("Noted { number: 5 }"), "{packed}");
-    assert_eq!(packed, json);
-    let (there, _) = told::<true>(Engine::Madsim, options);
-    assert!(there.contains("Noted { number: 5 }") && there.contains("net  n1 → n2"), "{there}");
+    for loss in [0, 500] {
+        let packed = told::<true>(Engine::Direct, loss, options).0;
+        assert_eq!(packed, told::<false>(Engine::Direct, loss, options).0);
+        // What became of a frame is told as JSON, whatever it holds.
+        let lost = "n1 → n2 is lost: {\"from\":1,\"message\":{\"Note\":{\"number\":";
+        assert_eq!(packed.contains(lost), loss > 0, "{packed}");
+        let there = told::<true>(Engine::Madsim, loss, options).0;
+        assert_eq!(there.contains(lost), loss > 0, "{there}");
+    }
 }
 
 #[test]
@@ -155,7 +170,7 @@ fn recordings_are_executed_again_in_either_form() {
     let record = RunOptions { record: Some("clerks"), ..RunOptions::of(3) };
     for engine in [Engine::Direct, Engine::Madsim] {
         let [packed, json] =
-            [told::<true>(engine, record).1.recordings, told::<false>(engine, record).1.recordings];
+            [told::<true>(engine, 0, record).1.recordings, told::<false>(engine, 0, record).1.recordings];
         for (node, bytes) in &packed {
             std::fs::write(folder.path().join(format!("{node}.rec")), bytes).expect("there is room");
             let part = recording::decode::<Clerk<true>>(bytes).expect("it can be read").expect("lines");
@@ -166,7 +181,7 @@ fn recordings_are_executed_again_in_either_form() {
             assert_eq!(why, "line 1: it is in JSON, and this program's nodes are in MessagePack");
             assert!(bytes.len() * 4 < json[node].len() * 3, "{} {}", bytes.len(), json[node].len());
         }
-        let system = Planted::in_safe_order(Clerks::<true> { asks: 0, letters: 0 });
+        let system = Clerks::<true> { asks: 0, letters: 0 };
         let verified = verify(&system, "clerks", "", &[folder.path().to_owned()], false).expect("recordings");
         assert_eq!((&verified.difference, &verified.violated), (&None, &None), "{engine}");
         assert_eq!((verified.nodes.len(), verified.is_complete()), (2, true), "{engine}");
@@ -187,9 +202,9 @@ fn too_large<const PACKED: bool>() {
     let most = most_letters::<PACKED>();
     // The direct engine passes values, and looks at the seeds of which each 256th is one.
     for (engine, seed, room) in [(Engine::Direct, 0, 1), (Engine::Madsim, 0, 1), (Engine::Madsim, 1, 64)] {
-        let fits = run::<PACKED>(engine, most, RunOptions::of(seed));
+        let fits = run::<PACKED>(engine, most, 0, RunOptions::of(seed));
         assert_eq!(fits.verdict, Verdict::Passed, "{engine}");
-        let report = run::<PACKED>(engine, most + room, RunOptions::of(seed));
+        let report = run::<PACKED>(engine, most + room, 0, RunOptions::of(seed));
         let Verdict::Panicked(panic) = report.verdict else { panic!("{engine} {seed}: {report:?}") };
         let why = panic.message;
         assert!(why.contains("a message to n2 takes ") && why.contains("1048512 is the most"), "{why}");

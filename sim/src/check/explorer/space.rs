@@ -423,7 +423,7 @@ impl<'r, S: System> Space<'r, S> {
 
     fn outcome(&self, place: usize, way: Way<NodeOf<S>>) -> Outcome {
         let node = self.rules.members[place].0;
-        let (mut sends, mut facts) = (Vec::new(), Vec::new());
+        let (mut sends, mut facts) = (Vec::new(), Vec::from_iter(way.called));
         for effect in way.effects {
             if let Effect::Send { to, message } = effect {
                 if to != node && self.is_member(to) {

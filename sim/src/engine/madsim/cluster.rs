@@ -276,21 +276,26 @@ where
         self.monitor.merge(&Disks::current().effects());
     }
 
-    /// A client that asks until it is answered.
+    /// A client that asks until it is answered, and whom it is sent to.
     fn ask(&self, to: NodeId, id: RequestId, request: <NodeOf<S> as Node>::Request) {
         let (runtime, monitor) = (self.client_runtime.clone(), self.monitor.clone());
-        let address = data_address(to);
+        let (mut to, members) = (to, self.members());
         let number = monitor.asked(to, id, &request);
         let on_panic = monitor.on_panic();
         let asking = async move {
             loop {
                 let request = NodeOf::<S>::to_http(id, &request);
-                let what = match http::request(&runtime, address, request, CLIENT_TIMEOUT).await {
+                let what = match http::request(&runtime, data_address(to), request, CLIENT_TIMEOUT).await {
                     Ok(answer) if answer.status().is_server_error() => None,
-                    Ok(answer) => Some(match NodeOf::<S>::from_http(&answer) {
-                        Ok(reply) => panics::describe::<NodeOf<S>>(Word::Reply(&reply)),
-                        Err(why) => why,
-                    }),
+                    Ok(answer) => match NodeOf::<S>::from_http(&answer) {
+                        Ok(reply) => {
+                            let instead = NodeOf::<S>::instead(&reply).filter(|node| members.contains(node));
+                            to = instead.unwrap_or(to);
+                            let is_over = instead.is_none() && !NodeOf::<S>::is_not_yet(&reply);
+                            is_over.then(|| panics::describe::<NodeOf<S>>(Word::Reply(&reply)))
+                        }
+                        Err(why) => Some(why),
+                    },
                     Err(_) => None,
                 };
                 if let Some(what) = what {

@@ -145,6 +145,9 @@ impl<S: System> Recorder<S> {
         if self.closed {
             return;
         }
+        if let Event::Request { id, request } = event {
+            self.on_call(node, *id, request);
+        }
         self.trace.on_event(at, node, event, send);
         self.check_budget();
     }
@@ -200,6 +203,13 @@ impl<S: System> Recorder<S> {
     pub fn on_step(&mut self, node: NodeId, state: &NodeOf<S>, effects: &[Effect<NodeOf<S>>]) {
         self.trace.show(state);
         self.on_facts(node, effects);
+    }
+
+    /// A node takes what a client asks.
+    pub fn on_call(&mut self, node: NodeId, id: RequestId, request: &<NodeOf<S> as Node>::Request) {
+        if S::History::HEARS_CALLS {
+            self.history.called(node, id, request);
+        }
     }
 
     /// Takes in what the history hears of what a node did.

@@ -358,7 +358,7 @@ impl<S: System> Rules<S> {
     /// What becomes of the world when a step goes this way.
     fn take(&self, next: &mut World<S>, place: usize, way: Way<NodeOf<S>>) {
         let (me, mut slot) = (self.members[place].0, way.slot);
-        let mut facts = Vec::new();
+        let mut facts: Vec<_> = way.called.into_iter().collect();
         for effect in way.effects {
             if let Effect::Send { to, message } = effect {
                 next.insert(Packet { from: me, to, message });

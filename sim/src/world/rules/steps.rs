@@ -8,6 +8,7 @@ use coalmine_core::codec::survives;
 use coalmine_core::disk::LossyDisk;
 use coalmine_core::host::Host;
 use coalmine_core::node::{Effect, Event, Node};
+use coalmine_core::observation::{Heard, History};
 use coalmine_core::write_ahead::early_output;
 
 use super::{CrashPoint, Kept, Rules, Step};
@@ -28,6 +29,8 @@ pub(super) struct Ran<N: Node> {
     pub(super) asked: Vec<u32>,
     /// The first effect that tells too early, and what is wrong with it.
     early: Option<(usize, Box<str>)>,
+    /// What a client asks in this step, if the history hears of that.
+    called: Option<Heard<N>>,
 }
 
 /// One of the ways in which a step of a node may go: what it chooses, whether it crashes. Follows from the
@@ -39,6 +42,8 @@ pub(crate) struct Way<N: Node> {
     pub slot: Slot<N>,
     /// What happened, in order.
     pub effects: Vec<Effect<N>>,
+    /// What the history hears before that.
+    pub called: Option<Heard<N>>,
 }
 
 /// In how many ways a step may go: by what is chosen in it, and by where it crashes.
@@ -194,7 +199,7 @@ impl<S: System> Rules<S> {
         if let Some((_, why)) = &early {
             slot.early_output.get_or_insert_with(|| why.clone());
         }
-        Some(Ran { slot, disk_before, effects, asked, early })
+        Some(Ran { slot, disk_before, effects, asked, early, called: self.called(step) })
     }
 
     /// What a node does about a step.
@@ -245,6 +250,13 @@ impl<S: System> Rules<S> {
             | Effect::CancelTimer(_)
             | Effect::WhenDurable(_) => Some((number, early_output(config, effect, &durable)?)),
         })
+    }
+
+    /// What the history hears of what is asked.
+    fn called(&self, step: &Step<NodeOf<S>>) -> Option<Heard<NodeOf<S>>> {
+        let (true, Step::Ask(index)) = (S::History::HEARS_CALLS, step) else { return None };
+        let Operation { id, request, .. } = self.requests[*index].clone();
+        Some(Heard::Call { id, request })
     }
 
     fn event(&self, step: &Step<NodeOf<S>>) -> Event<NodeOf<S>> {
@@ -314,7 +326,8 @@ impl<S: System> Rules<S> {
         crash: Option<CrashPoint>,
     ) -> Way<NodeOf<S>> {
         let Some(point) = crash else {
-            return Way { choices, crash, slot: ran.slot.clone(), effects: ran.effects.clone() };
+            let (slot, effects, called) = (ran.slot.clone(), ran.effects.clone(), ran.called.clone());
+            return Way { choices, crash, slot, effects, called };
         };
         let effects = ran.effects[..point.after.min(ran.effects.len())].to_vec();
         let early = ran.early.as_ref().filter(|(number, _)| *number < effects.len());
@@ -331,7 +344,7 @@ impl<S: System> Rules<S> {
             slot.disk.sync(all);
         }
         slot.crash(point.kept);
-        Way { choices, crash, slot, effects }
+        Way { choices, crash, slot, effects, called: ran.called.clone() }
     }
 }
 

@@ -1,0 +1,230 @@
+//! `linearize`: judges a history that somebody else has written down.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use coalmine_real::files;
+use serde_json::{Value, json};
+
+use super::args::{Format, LinearizeArgs};
+use super::signals::Signals;
+use super::{NO_PROOF, VIOLATED, beside, can_be_written, output};
+use crate::histories::read::{Operation, read};
+use crate::histories::{Judged, Verdict, Violation, judge};
+use crate::trace::text::thousands;
+
+/// So many operations are shown; of more only the last to return.
+const MOST_SHOWN: usize = 16;
+/// A history may have so many bytes.
+const MOST_BYTES: u64 = 1 << 30;
+/// How many characters wide the picture of a time is.
+const WIDTH: usize = 48;
+
+/// Judges a file, and shows what cannot be explained.
+pub fn linearize(args: &LinearizeArgs, format: Format) -> Result<u8, String> {
+    can_be_written("--svg", args.svg.as_deref())?;
+    let named = |why: String| format!("{}: {why}", args.file.display());
+    let text = files::read_text(&args.file, MOST_BYTES).map_err(|why| named(why.to_string()))?;
+    let operations = read(&text).map_err(named)?;
+    let signals = Signals::catch()?;
+    let (started, mut steps) = (Instant::now(), 0_u64);
+    let spinner = output::spinner(&args.model);
+    let mut go_on = || {
+        steps += 1_024;
+        spinner.set_message(format!("{} steps", thousands(steps)));
+        spinner.tick();
+        !signals.stop.load(Ordering::Relaxed) && args.max_steps.is_none_or(|most| steps < most)
+    };
+    let judged = judge(&args.model, &operations, &mut go_on);
+    spinner.finish_and_clear();
+    let judged = judged.map_err(named)?;
+    let seconds = started.elapsed().as_secs_f64();
+    let code = match &judged.verdict {
+        Verdict::Linearizable => 0,
+        Verdict::Violated(_) => VIOLATED,
+        Verdict::NotKnown if signals.stopped() => signals.exit_code(),
+        Verdict::NotKnown => NO_PROOF,
+    };
+    match format {
+        Format::Text => print(args, &judged, seconds),
+        Format::Json => output::json(&as_json(args, &judged, seconds)),
+    }
+    let (Some(file), Verdict::Violated(violation)) = (&args.svg, &judged.verdict) else { return Ok(code) };
+    Ok(beside(code, write_picture(file, violation)))
+}
+
+fn print(args: &LinearizeArgs, judged: &Judged, seconds: f64) {
+    let Judged { operations, clients, objects, verdict } = judged;
+    let about = if *objects > 1 { format!(" on {objects} keys") } else { String::new() };
+    let operations = thousands(*operations as u64);
+    let what = format!("{}: {operations} operations of {clients} clients{about}", args.model);
+    match verdict {
+        Verdict::Linearizable => output::judged(true, &format!("{what} are linearizable, {seconds:.1} s")),
+        Verdict::NotKnown => {
+            output::text(&format!(
+                "? {what}: not known after {seconds:.1} s; no order was found, nor that there is none"
+            ));
+        }
+        Verdict::Violated(violation) => {
+            output::judged(false, &format!("{what} are not linearizable, {seconds:.1} s"));
+            output::text(explain(violation).trim_end());
+        }
+    }
+}
+
+/// The operations that are shown, the last to return at the end; how many are not.
+fn shown(violation: &Violation) -> (Vec<&Operation>, usize) {
+    let mut all: Vec<_> = violation.shown.iter().collect();
+    // What never returned belongs to the end.
+    all.sort_by_key(|operation| operation.returned.unwrap_or(u64::MAX));
+    let last_answer = all.iter().filter_map(|operation| operation.returned).max();
+    let left_out = all.len().saturating_sub(MOST_SHOWN);
+    let mut some = all.split_off(left_out);
+    some.sort_by_key(|operation| (operation.returned == last_answer, operation.called));
+    (some, left_out)
+}
+
+fn explain(violation: &Violation) -> String {
+    let Violation { object, explained, .. } = violation;
+    let (some, left_out) = shown(violation);
+    let about = if object.is_empty() { String::new() } else { format!(" on {object}") };
+    let mut out = format!(
+        "The first {} answers{about} can be put in an order, with the next one they cannot:\n\n",
+        thousands(*explained as u64)
+    );
+    if left_out > 0 {
+        let _ = writeln!(out, "  … {} operations before these", thousands(left_out as u64));
+    }
+    let words: Vec<_> = some.iter().map(|it| (format!("{} {}", it.client, it.function), said(it))).collect();
+    let widths = words
+        .iter()
+        .fold((0, 0), |(a, b), (who, what)| (a.max(who.chars().count()), b.max(what.chars().count())));
+    let (from, until) = span(&some);
+    for (operation, (who, what)) in some.iter().zip(&words) {
+        let at = |time: u64| {
+            ((time - from) as u128 * (WIDTH as u128 - 1) / (until - from).max(1) as u128) as usize
+        };
+        let begins = at(operation.called);
+        let (ends, cap) = match operation.returned {
+            Some(returned) => (at(returned).max(begins), "┤"),
+            None => (WIDTH - 1, "…"),
+        };
+        let bar = format!("{}├{}{cap}", " ".repeat(begins), "─".repeat(ends - begins));
+        let _ = writeln!(
+            out,
+            "  {who:<a$}  {what:<b$}  {bar:<c$}  line {}",
+            operation.line,
+            a = widths.0,
+            b = widths.1,
+            c = WIDTH + 2
+        );
+    }
+    out
+}
+
+/// What an operation was given and has given.
+fn said(operation: &Operation) -> String {
+    let Operation { input, output, returned, .. } = operation;
+    let input = if input.is_null() { String::new() } else { input.to_string() };
+    match (returned, output) {
+        (None, _) => format!("{input} …").trim_start().to_owned(),
+        (Some(_), output) if *output == operation.input && !output.is_null() => input,
+        (Some(_), output) => format!("{input} → {output}").trim_start().to_owned(),
+    }
+}
+
+/// From when until when.
+fn span(operations: &[&Operation]) -> (u64, u64) {
+    let from = operations.iter().map(|it| it.called).min().unwrap_or(0);
+    let until = operations.iter().map(|it| it.returned.unwrap_or(it.called)).max().unwrap_or(0);
+    (from, until.max(from + 1))
+}
+
+fn as_json(args: &LinearizeArgs, judged: &Judged, seconds: f64) -> Value {
+    let (word, violation) = match &judged.verdict {
+        Verdict::Linearizable => ("linearizable", None),
+        Verdict::NotKnown => ("not_known", None),
+        Verdict::Violated(violation) => ("violated", Some(violation)),
+    };
+    let operation = |it: &Operation| {
+        json!({
+            "client": it.client,
+            "op": it.function,
+            "input": it.input,
+            "output": it.output,
+            "call": it.called,
+            "return": it.returned,
+            "line": it.line,
+        })
+    };
+    json!({
+        "file": args.file.display().to_string(),
+        "model": args.model,
+        "operations": judged.operations,
+        "clients": judged.clients,
+        "objects": judged.objects,
+        "verdict": word,
+        "violation": violation.map(|it| json!({
+            "object": it.object,
+            "explained_answers": it.explained,
+            "operations": it.shown.iter().map(operation).collect::<Vec<_>>(),
+        })),
+        "wall_s": seconds,
+    })
+}
+
+/// Overlapping bars, a line for each operation.
+fn write_picture(file: &Path, violation: &Violation) -> Result<(), String> {
+    let picture = picture(violation);
+    let written = files::replace(file, |file| file.write_all(picture.as_bytes()));
+    written.map_err(|why| format!("cannot write {}: {why}", file.display()))
+}
+
+fn picture(violation: &Violation) -> String {
+    const ROW: u64 = 26;
+    const LEFT: u64 = 240;
+    const BARS: u64 = 560;
+    let (some, _) = shown(violation);
+    let (from, until) = span(&some);
+    let (width, height) = (LEFT + BARS + 20, ROW * (some.len() as u64 + 1));
+    let mut out = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" \
+         height=\"{height}\" font-family=\"sans-serif\" font-size=\"13\">\n\
+         <title>Operations that no order explains</title>\n\
+         <rect width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>\n"
+    );
+    let at = |time: u64| LEFT + ((time - from) as u128 * u128::from(BARS) / (until - from) as u128) as u64;
+    for (row, operation) in (0..).zip(&some) {
+        let y = ROW * row + ROW / 2;
+        let begins = at(operation.called);
+        let ends = operation.returned.map_or(LEFT + BARS + 10, at).max(begins + 4);
+        let is_last = row + 1 == some.len() as u64;
+        let colour = if is_last { "#b3261e" } else { "#3a6ea5" };
+        let dashed = if operation.returned.is_none() { " stroke-dasharray=\"4 3\"" } else { "" };
+        let words = escape(&format!("{} {} {}", operation.client, operation.function, said(operation)));
+        let _ = writeln!(
+            out,
+            "<text x=\"8\" y=\"{}\" fill=\"#1a1a1a\">{words}</text>\
+             <line x1=\"{begins}\" x2=\"{ends}\" y1=\"{y}\" y2=\"{y}\" stroke=\"{colour}\" stroke-width=\"8\"{dashed}/>",
+            y + 4
+        );
+    }
+    out + "</svg>\n"
+}
+
+fn escape(text: &str) -> String {
+    let mut out = String::new();
+    for c in text.chars().take(34) {
+        match c {
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '&' => out.push_str("&amp;"),
+            c if c.is_control() => out.push(' '),
+            c => out.push(c),
+        }
+    }
+    out
+}

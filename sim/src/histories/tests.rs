@@ -1,0 +1,184 @@
+use super::read::read;
+use super::*;
+
+fn judged(model: &str, text: &str) -> Judged {
+    judge(model, &read(text).expect("a history"), &mut || true).expect("the model takes it")
+}
+
+fn violation(model: &str, text: &str) -> Violation {
+    match judged(model, text).verdict {
+        Verdict::Violated(violation) => violation,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// What a stale read looks like, in both forms.
+#[test]
+fn both_forms_say_the_same() {
+    let events = "
+        {:process 0, :type :invoke, :f :write, :value 3}
+        {:process 0, :type :ok, :f :write, :value 3}
+        {:process 1, :type :invoke, :f :read, :value nil}
+        {:process 1, :type :ok, :f :read, :value READ}
+    ";
+    let json = r#"
+        # the same
+        {"client": 0, "op": "write", "input": 3, "output": 3, "call": 0, "return": 1}
+        {"client": 1, "op": "read", "output": READ, "call": 2, "return": 3}
+    "#;
+    for (read, holds) in [("3", true), ("nil", false), ("4", false)] {
+        let from_events = judged("register", &events.replace("READ", read));
+        let from_json = judged("register", &json.replace("READ", read.replace("nil", "null").as_str()));
+        assert_eq!(from_events.verdict == Verdict::Linearizable, holds, "{read}");
+        assert_eq!(from_json.verdict == Verdict::Linearizable, holds, "{read}");
+        assert_eq!((from_events.operations, from_events.clients), (2, 2));
+    }
+}
+
+/// What nobody knows the end of may have taken effect or not, at any time; what has failed has not.
+#[test]
+fn what_is_not_known_may_be_anything_and_what_failed_is_nothing() {
+    let history = |end: &str, read: u8| {
+        format!(
+            "{{:process 0 :type :invoke :f :write :value 3}}\n{{:process 0 :type {end} :f :write :value 3}}\n\
+             {{:process 1 :type :invoke :f :read :value nil}}\n{{:process 1 :type :ok :f :read :value {read}}}\n\
+             {{:process 2 :type :invoke :f :write :value 4}}\n{{:process 2 :type :ok :f :write :value 4}}\n\
+             {{:process 1 :type :invoke :f :read :value nil}}\n{{:process 1 :type :ok :f :read :value {read}}}\n"
+        )
+    };
+    let holds =
+        |end: &str, read: u8| judged("register", &history(end, read)).verdict == Verdict::Linearizable;
+    assert!(!holds(":info", 3), "it takes effect once: before the write of 4, or after it");
+    assert!(!holds(":fail", 3));
+    let once = history(":info", 3).lines().take(6).collect::<Vec<_>>().join("\n");
+    assert_eq!(judged("register", &once).verdict, Verdict::Linearizable);
+}
+
+/// The shortest beginning: what comes after it, and reads that say nothing, are left out.
+#[test]
+fn the_shortest_beginning_is_shown() {
+    let mut lines = Vec::new();
+    for n in 0..50 {
+        lines.push(format!(
+            r#"{{"client": 1, "op": "write", "input": {n}, "call": {}, "return": {}}}"#,
+            n * 10,
+            n * 10 + 5
+        ));
+        lines.push(format!(
+            r#"{{"client": 2, "op": "read", "output": {n}, "call": {}, "return": {}}}"#,
+            n * 10 + 6,
+            n * 10 + 9
+        ));
+    }
+    lines[61] = lines[61].replace("\"output\": 30", "\"output\": 12"); // long overwritten
+    let violation = violation("register", &lines.join("\n"));
+    assert_eq!(violation.explained, 61);
+    let reads: Vec<_> = violation.shown.iter().filter(|it| it.function == "read").map(|it| it.line).collect();
+    assert_eq!(reads, [62]);
+    assert_eq!(violation.shown.iter().map(|it| it.line).max(), Some(62));
+}
+
+/// Each key is looked at by itself, and the one that is wrong is named.
+#[test]
+fn keys_are_looked_at_one_by_one() {
+    let text = r#"
+        {"client": 1, "op": "write", "input": ["x", 1], "call": 0, "return": 10}
+        {"client": 2, "op": "write", "input": ["y", 2], "call": 1, "return": 11}
+        {"client": 1, "op": "read", "input": "x", "output": 1, "call": 12, "return": 20}
+        {"client": 2, "op": "cas", "input": ["y", [2, 5]], "output": true, "call": 13, "return": 21}
+        {"client": 3, "op": "read", "input": ["y", null], "output": ["y", 2], "call": 22, "return": 30}
+    "#;
+    let judged = judged("kv", text);
+    assert_eq!(judged.objects, 2);
+    let Verdict::Violated(violation) = judged.verdict else { panic!("{judged:?}") };
+    assert_eq!((&*violation.object, violation.explained, violation.shown.len()), ("\"y\"", 2, 3));
+}
+
+#[test]
+fn other_models_know_their_services() {
+    let holds = |model: &str, text: &str| judged(model, text).verdict == Verdict::Linearizable;
+    let line = |op: &str, input: &str, output: &str, call: u32| {
+        format!(
+            "{{\"client\": 1, \"op\": \"{op}\", \"input\": {input}, \"output\": {output}, \"call\": {call}, \
+             \"return\": {}}}\n",
+            call + 1
+        )
+    };
+    let counted = line("add", "2", "null", 0) + &line("inc", "null", "null", 2);
+    assert!(holds("counter", &(counted.clone() + &line("read", "null", "3", 4))));
+    assert!(!holds("counter", &(counted + &line("read", "null", "2", 4))));
+    let added = line("add", "1", "null", 0) + &line("add", "2", "null", 2);
+    assert!(holds("set", &(added.clone() + &line("read", "null", "[2, 1]", 4))));
+    assert!(!holds("set", &(added + &line("read", "null", "[2]", 4))));
+    let queued = line("enqueue", "1", "null", 0) + &line("enqueue", "2", "null", 2);
+    assert!(holds("queue", &(queued.clone() + &line("dequeue", "null", "1", 4))));
+    assert!(!holds("queue", &(queued + &line("dequeue", "null", "2", 4))));
+    assert!(holds("queue", &line("dequeue", "null", "null", 4)));
+    let cas = line("write", "1", "true", 0) + &line("cas", "[1, 2]", "true", 2);
+    assert!(holds("register", &(cas.clone() + &line("read", "null", "2", 4))));
+    assert!(!holds("register", &(cas + &line("cas", "[1, 3]", "true", 4))));
+}
+
+#[test]
+fn what_makes_no_sense_is_named_with_its_line() {
+    let why = |model: &str, text: &str| match read(text) {
+        Ok(operations) => judge(model, &operations, &mut || true).expect_err(text),
+        Err(why) => why,
+    };
+    for (model, text, words) in [
+        ("register", "", "it holds no operation"),
+        ("register", "{\"client\": 1", "line 1: EOF"),
+        ("register", "\n{\"client\": 1, \"op\": \"read\"}", "line 2: missing field `call`"),
+        (
+            "register",
+            "{\"client\": 1, \"op\": \"read\", \"call\": 3, \"return\": 2}",
+            "line 1: it returns at 2",
+        ),
+        (
+            "register",
+            "{\"client\": 1, \"op\": \"pop\", \"call\": 3}",
+            "line 1: \"pop\" is no function of a register",
+        ),
+        ("register", "{\"client\": 1, \"op\": \"cas\", \"input\": 1, \"call\": 3}", "line 1: 1 is no pair"),
+        (
+            "counter",
+            "{\"client\": 1, \"op\": \"add\", \"input\": 1.5, \"call\": 3}",
+            "line 1: 1.5 is no whole number",
+        ),
+        (
+            "stack",
+            "{\"client\": 1, \"op\": \"pop\", \"call\": 3}",
+            "there is no model \"stack\"; there are: register, kv",
+        ),
+        (
+            "register",
+            "{:process 1 :type :ok :f :read}",
+            "line 1: process 1 ends a call that it has not begun",
+        ),
+        ("register", "{:process 1 :type :invoke :f :read", "line 1: \"}\" is missing"),
+        ("register", "{:process 1 :type :invoke :f}", "line 1: a map has a key without a value"),
+        ("register", "{:process 1 :f :read}", "line 1: it has no :type"),
+        (
+            "register",
+            "{:process 1 :type :invoke :f :read}\n{:process 1 :type :invoke :f :read}",
+            "line 2: process 1 calls before its last call has ended",
+        ),
+    ] {
+        let said = why(model, text);
+        assert!(said.contains(words), "{text:?}: {said}");
+    }
+    let deep = format!("{{:process 0 :type :invoke :f :write :value {}", "[".repeat(100_000));
+    assert!(why("register", &deep).contains("lie within each other"));
+}
+
+/// Tags, strings, sets, commas and a trailing space are read as EDN has them.
+#[test]
+fn events_are_read_as_they_are_written() {
+    let text = "{:process 3, :type :invoke, :f :write, :value \"a \\\"b\\\", c\", :index 0, :time 17N}  \n\
+                {:process :nemesis, :type :info, :f :start, :value #{1 2}}\n\
+                #jepsen.history.Op{:process 3, :type :ok, :f :write, :value \"a \\\"b\\\", c\"}\n";
+    let operations = read(text).expect("events");
+    assert_eq!(operations.len(), 1);
+    let it = &operations[0];
+    assert_eq!((&*it.client, &it.input, it.returned), ("3", &"a \"b\", c".into(), Some(2)));
+}
