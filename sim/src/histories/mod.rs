@@ -6,7 +6,7 @@ pub mod read;
 
 use std::collections::BTreeMap;
 
-use coalmine_core::linearize::{Call, Found, search};
+use coalmine_core::linearize::{Call, Found, beginning, search};
 use coalmine_core::node::RequestId;
 
 use self::models::Model;
@@ -94,13 +94,15 @@ fn judge_by<M: Model>(operations: &[Operation], go_on: &mut dyn FnMut() -> bool)
         calls.sort_by_key(|(call, _)| (call.began, call.id));
         let all: Vec<_> = calls.iter().map(|(call, _)| call.clone()).collect();
         match search(&all, go_on) {
-            Found::Order(_) => {}
+            Found::Order(_) | Found::Some => {}
             Found::Stopped => {
                 judged.verdict = Verdict::NotKnown;
                 return Ok(judged);
             }
-            Found::None => {
-                let Some((explained, shown)) = shortest(&all, go_on) else {
+            Found::None(at) => {
+                let explained =
+                    all.iter().filter_map(|call| call.returned.as_ref()).filter(|it| it.0 < at).count();
+                let Some(shown) = needed(&all, at, go_on) else {
                     judged.verdict = Verdict::NotKnown;
                     return Ok(judged);
                 };
@@ -113,34 +115,9 @@ fn judge_by<M: Model>(operations: &[Operation], go_on: &mut dyn FnMut() -> bool)
     Ok(judged)
 }
 
-/// What had happened when the `returns`-th answer came: calls that begin later are not there, and those that return
-/// later have no answer yet.
-fn beginning<M: Model>(calls: &[Call<M>], until: u64) -> Vec<(usize, Call<M>)> {
-    let begun = calls.iter().enumerate().filter(|(_, call)| call.began <= until);
-    let so_far = |(at, call): (usize, &Call<M>)| {
-        let returned = call.returned.clone().filter(|(at, _)| *at <= until);
-        (at, Call { returned, ..call.clone() })
-    };
-    begun.map(so_far).collect()
-}
-
-/// How many answers the longest beginning has that can be explained, and which operations show that one more cannot:
-/// of those that only read, as few as possible. (A write that is left out would make what was read inexplicable.)
-fn shortest<M: Model>(calls: &[Call<M>], go_on: &mut dyn FnMut() -> bool) -> Option<(usize, Vec<usize>)> {
-    let mut times: Vec<u64> = calls.iter().filter_map(|call| Some(call.returned.as_ref()?.0)).collect();
-    times.sort_unstable();
-    // Whatever explains a history explains its beginnings.
-    let (mut explained, mut not) = (0, times.len());
-    while not - explained > 1 {
-        let middle = explained + (not - explained) / 2;
-        let some: Vec<_> = beginning(calls, times[middle - 1]).into_iter().map(|(_, call)| call).collect();
-        match search(&some, go_on) {
-            Found::Order(_) => explained = middle,
-            Found::None => not = middle,
-            Found::Stopped => return None,
-        }
-    }
-    let until = times[not - 1];
+/// Which operations show that what returns at this time cannot be explained: of those that only read, as few as
+/// possible. (A write that is left out would make what was read inexplicable.)
+fn needed<M: Model>(calls: &[Call<M>], until: u64, go_on: &mut dyn FnMut() -> bool) -> Option<Vec<usize>> {
     let mut shown = beginning(calls, until);
     // What has not returned and is no write of anybody's says nothing; of what has, reads may say nothing.
     shown.retain(|(_, call)| call.returned.is_some() || !M::only_reads(&call.call));
@@ -159,12 +136,12 @@ fn shortest<M: Model>(calls: &[Call<M>], go_on: &mut dyn FnMut() -> bool) -> Opt
             .map(|(_, (_, call))| call.clone())
             .collect();
         match search(&without, go_on) {
-            Found::None => drop(shown.remove(place)),
-            Found::Order(_) => {}
+            Found::None(_) => drop(shown.remove(place)),
+            Found::Order(_) | Found::Some => {}
             Found::Stopped => return None,
         }
     }
-    Some((not - 1, shown.into_iter().map(|(at, _)| at).collect()))
+    Some(shown.into_iter().map(|(at, _)| at).collect())
 }
 
 #[cfg(test)]
