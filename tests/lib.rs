@@ -1,12 +1,12 @@
-//! Nodes that are wrong on purpose, for the tests in `it/` and for the `specimens` command line: a harness
-//! that never fails proves nothing.
+//! Toys that show what no system that ships does, for the tests in `it/` and for their command line, `toys`. (Mistakes
+//! that shipped systems make on purpose are theirs: [`coalmine_sim::spec::system::System::mistakes`].)
 
 pub mod restless;
 
 use std::collections::BTreeSet;
 
 use coalmine::register::{self, RegisterSystem};
-use coalmine::rollout::{RolloutSystem, chaos, mistakes, model};
+use coalmine::rollout::{RolloutSystem, chaos, model};
 use coalmine_core::node::{Context, Event, Node, NodeId, RequestId, Word};
 use coalmine_core::observation::{Invariant, Observation, Witness};
 use coalmine_core::register::abd::Abd;
@@ -14,37 +14,27 @@ use coalmine_core::register::{Calls, Config, Member};
 use coalmine_core::rollout::RolloutNode;
 use coalmine_core::rollout::invariants::Ledger;
 use coalmine_core::rollout::message::{Record, Timer};
-use coalmine_core::rollout::mistake::Mistake;
 use coalmine_real::http_api::HttpApi;
+use coalmine_sim::spec::limits::ModelArgs;
 use coalmine_sim::spec::plan::{Plan, What};
 use coalmine_sim::spec::scenario::{Scenario, nothing_more};
 use coalmine_sim::spec::system::{ConfigOf, Operation, System};
-use coalmine_sim::suite::{ModelDef, Suite};
+use coalmine_sim::suite::{AnyModel, AnyScenario, ModelDef, Suite};
 
-macro_rules! planted {
-    ($($mistake:ident)*) => {
-        /// Chaos among nodes that make a mistake.
-        pub fn chaos_of(mistake: Mistake) -> Scenario<RolloutSystem> {
-            let system: fn() -> RolloutSystem = match mistake {
-                $(Mistake::$mistake => || RolloutSystem::new(3, 1).with(Mistake::$mistake),)*
-            };
-            Scenario { system, ..chaos::scenario() }
-        }
-
-        /// The model of nodes that make a mistake.
-        pub fn model_of(mistake: Mistake) -> ModelDef<RolloutSystem> {
-            let system: fn(u32, u32) -> RolloutSystem = match mistake {
-                $(Mistake::$mistake => |nodes, rollouts| {
-                    RolloutSystem::new(nodes, rollouts).with(Mistake::$mistake)
-                },)*
-            };
-            ModelDef { system, ..model() }
-        }
-    };
+/// Chaos among nodes that make this mistake, or whose hosts do.
+pub fn chaos_of(mistake: &str) -> Box<dyn AnyScenario> {
+    chaos::scenario().with_mistake(mistake).unwrap_or_else(|| panic!("nobody makes {mistake:?}"))
 }
-planted! {
-    ResolverGuesses PresumesCommit VoteBeforeDurable ForgetsVote ReusesTxid CountsAnyVote DecidesBeforeDurable
-    CatchUpFromDoubt JoinsUnasked
+
+/// The model of such nodes.
+pub fn model_of(mistake: &str) -> Box<dyn AnyModel> {
+    model().with_mistake(mistake).unwrap_or_else(|| panic!("nobody makes {mistake:?}"))
+}
+
+/// The space in which such a mistake shows.
+pub fn space_of(mistake: &str) -> ModelArgs {
+    let listed = AnyModel::mistakes(&model()).into_iter().find(|listed| listed.mistake.name == mistake);
+    listed.unwrap_or_else(|| panic!("nobody makes {mistake:?}")).mistake.space
 }
 
 /// A register whose clients must all be answered in the end, although nobody repeats a message.
@@ -224,15 +214,8 @@ fn dice() -> Scenario<OneDice> {
     }
 }
 
-pub use coalmine::rollout::mistakes::{name as name_of, space as space_of};
-
-/// All of them.
+/// All that ships, and the toys.
 pub fn suite() -> Suite {
-    let suite = Mistake::ALL.into_iter().fold(Suite::default(), |suite, mistake| {
-        let (name, about) = (name_of(mistake), mistakes::about(mistake));
-        let suite = suite.scenario(Scenario { name, about, ..chaos_of(mistake) });
-        suite.model(ModelDef { name, about, ..model_of(mistake) })
-    });
-    let suite = restless::models().into_iter().fold(suite, Suite::model);
-    suite.scenario(dice()).model(patient_register()).model(blocked_together()).model(model())
+    let suite = restless::models().into_iter().fold(coalmine::suite(), Suite::model);
+    suite.scenario(dice()).model(patient_register()).model(blocked_together())
 }

@@ -12,11 +12,14 @@
 //! The journal is a sequence of records counted from 1. `written` is how many were handed to the disk,
 //! `durable` how many are known to have reached it. An effect waits for all records that were written when
 //! it was produced. A host is pure and hashable: the checker keeps millions of them.
+//!
+//! A host may be told to keep another [order](crate::order), which is wrong, to see whether that is found.
 
 use std::cell::Cell;
 use std::collections::{BTreeSet, VecDeque};
 
 use crate::node::{Choose, Context, Effect, Event, Node};
+use crate::order::{Kept, Order};
 
 /// A node, its timer table and its gate to the outside.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -28,6 +31,7 @@ pub struct Host<N: Node> {
     held: VecDeque<Held<N>>,
     written: u64,
     durable: u64,
+    order: Kept,
 }
 
 /// An effect that waits until `after` records are durable.
@@ -48,6 +52,18 @@ impl<N: Node> Host<N> {
         choose: &mut dyn Choose,
         out: &mut Vec<Effect<N>>,
     ) -> Self {
+        Self::boot_in(Order::Safe, config, disk, incarnation, choose, out)
+    }
+
+    /// The same in a host that keeps this [order](Order), and no other for the whole life of the node.
+    pub fn boot_in(
+        order: Order,
+        config: &N::Config,
+        disk: &[N::Record],
+        incarnation: u64,
+        choose: &mut dyn Choose,
+        out: &mut Vec<Effect<N>>,
+    ) -> Self {
         let before = out.len();
         let node = N::start(config, disk, &mut Context::new(incarnation, choose, out));
         let on_disk = disk.len() as u64;
@@ -58,6 +74,7 @@ impl<N: Node> Host<N> {
             held: VecDeque::new(),
             written: on_disk,
             durable: on_disk,
+            order: Kept::new(order),
         };
         host.route(before, out);
         host.release(config, choose, out);
@@ -121,6 +138,7 @@ impl<N: Node> Host<N> {
             held: held.collect(),
             written: self.written,
             durable: self.durable,
+            order: self.order,
         }
     }
 
@@ -149,6 +167,12 @@ impl<N: Node> Host<N> {
         self.durable
     }
 
+    /// Whether something has left early, since it keeps a wrong [order](Order). Steps that are taken again from an equal
+    /// host may say otherwise: it is not part of the state.
+    pub fn has_let_out_early(&self) -> bool {
+        self.order.is_broken
+    }
+
     /// How many effects wait for the disk.
     pub fn held(&self) -> usize {
         self.held.len()
@@ -171,7 +195,7 @@ impl<N: Node> Host<N> {
     /// Sends each effect from `before` on its way: what goes to the disk, into the timer table or out stays in
     /// `out`, the rest moves into the queue.
     fn route(&mut self, before: usize, out: &mut Vec<Effect<N>>) {
-        let Self { timers, held, written, durable, .. } = self;
+        let Self { timers, held, written, durable, order, .. } = self;
         let mut shut = *written > *durable || !held.is_empty();
         let mut before = before;
         if !shut {
@@ -188,7 +212,7 @@ impl<N: Node> Host<N> {
                 return;
             }
         }
-        let written = Cell::from_mut(written);
+        let (written, kept) = (Cell::from_mut(written), order.order);
         let stays_behind = |effect: &mut Effect<N>| match effect {
             Effect::Append(_) => {
                 written.set(written.get() + 1);
@@ -202,15 +226,18 @@ impl<N: Node> Host<N> {
             Effect::CancelTimer(timer) => !disarm(timers, timer),
             // A token always passes through the queue: its answer is a step of its own.
             Effect::WhenDurable(_) => {
+                order.asked(written.get() > *durable);
                 shut = true;
                 true
             }
-            Effect::Send { .. } | Effect::Reply { .. } | Effect::Publish(_) | Effect::Observe(_) => shut,
+            Effect::Send { .. } | Effect::Reply { .. } | Effect::Publish(_) | Effect::Observe(_) => {
+                shut && !order.lets_out(effect)
+            }
         };
         for effect in out.extract_if(before.., stays_behind) {
             // A timer that is not armed need not be cancelled.
             if !matches!(effect, Effect::CancelTimer(_)) {
-                held.push_back(Held { after: written.get(), effect });
+                held.push_back(Held { after: kept.waits_for(written.get()), effect });
             }
         }
     }

@@ -26,6 +26,7 @@ pub mod host;
 pub mod linearize;
 pub mod node;
 pub mod observation;
+pub mod order;
 pub mod register;
 pub mod rollout;
 pub mod twophase;

@@ -77,7 +77,7 @@ mod tests {
     /// A target that never fails proves nothing.
     #[test]
     fn a_planted_mistake_is_found() {
-        for mistake in [Mistake::VoteBeforeDurable, Mistake::ResolverGuesses] {
+        for mistake in [Mistake::ForgetsVote, Mistake::ResolverGuesses] {
             let found = drawn_inputs(20_000)
                 .position(|input| catch_unwind(|| run_as(Some(mistake), &input)).is_err());
             assert!(found.is_some(), "the drawn inputs should find it");

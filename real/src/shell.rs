@@ -20,6 +20,7 @@ use coalmine_core::codec::journal::encode;
 use coalmine_core::codec::too_large;
 use coalmine_core::host::Host;
 use coalmine_core::node::{Effect, Event, Node, NodeId, RequestId};
+use coalmine_core::order::Order;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -158,6 +159,7 @@ pub struct Shell<N: Node, R: Runtime, P: Probe<N>> {
     journal: Arc<Recovered>,
     requests: mpsc::Receiver<Asked<N>>,
     view: watch::Sender<Option<Arc<N::View>>>,
+    order: Order,
 }
 
 impl<N: Node, R: Runtime, P: Probe<N>> Shell<N, R, P> {
@@ -173,7 +175,13 @@ impl<N: Node, R: Runtime, P: Probe<N>> Shell<N, R, P> {
             requests: requests_out,
             view: view_out,
         };
-        (Self { runtime, config, placement, probe, journal, requests, view }, handle)
+        let order = Order::Safe;
+        (Self { runtime, config, placement, probe, journal, requests, view, order }, handle)
+    }
+
+    /// The same node in a host that keeps another [order](coalmine_core::order): only a simulation has a reason to.
+    pub fn in_order(self, order: Order) -> Self {
+        Self { order, ..self }
     }
 
     /// Boots the node and runs it until it fails, or until the future is dropped.
@@ -196,7 +204,8 @@ impl<N: Node, R: Runtime, P: Probe<N>> Shell<N, R, P> {
             probe.on_choice(answer);
             answer
         };
-        let mut host = Host::boot(&self.config, &recovered.records, life, &mut choose, &mut out);
+        let mut host =
+            Host::boot_in(self.order, &self.config, &recovered.records, life, &mut choose, &mut out);
         let verdict = self.probe.on_boot(&recovered, &host, &out);
         let mut drive = Drive {
             transport,

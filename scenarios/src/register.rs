@@ -3,14 +3,16 @@
 
 use std::marker::PhantomData;
 
+use coalmine_core::for_register_mistakes;
 use coalmine_core::node::NodeId;
 use coalmine_core::observation::{Invariant, Witness};
 use coalmine_core::register::abd::Abd;
+use coalmine_core::register::mistake::Mistake;
 use coalmine_core::register::paxos::Paxos;
 use coalmine_core::register::single_copy::SingleCopy;
 use coalmine_core::register::{self, Calls, Config, Member, Server};
-use coalmine_sim::spec::limits::Limits;
-use coalmine_sim::spec::system::{Operation, System};
+use coalmine_sim::spec::limits::{Limits, ModelArgs};
+use coalmine_sim::spec::system::{self, Operation, System};
 use coalmine_sim::suite::ModelDef;
 
 /// Servers of one kind, and their clients.
@@ -20,13 +22,15 @@ pub struct RegisterSystem<S: Server> {
     pub servers: u32,
     /// How many clients there are.
     pub clients: u32,
+    /// The rule that the servers break on purpose.
+    pub mistake: Option<Mistake>,
     server: PhantomData<S>,
 }
 
 impl<S: Server> RegisterSystem<S> {
     /// So many servers and clients.
     pub fn new(servers: u32, clients: u32) -> Self {
-        Self { servers, clients, server: PhantomData }
+        Self { servers, clients, mistake: None, server: PhantomData }
     }
 }
 
@@ -35,8 +39,24 @@ impl<S: Server> System for RegisterSystem<S> {
     type History = Calls;
 
     fn members(&self) -> Vec<(NodeId, Config)> {
-        let servers = self.servers;
-        (0..servers + self.clients).map(NodeId).map(|me| (me, Config { me, servers })).collect()
+        let Self { servers, mistake, .. } = *self;
+        (0..servers + self.clients).map(NodeId).map(|me| (me, Config { me, servers, mistake })).collect()
+    }
+
+    fn mistakes(&self) -> Vec<system::Mistake> {
+        let listed = |mistake: &Mistake| system::Mistake {
+            name: mistake.name(),
+            about: mistake.about(),
+            source: mistake.source(),
+            space: space(*mistake),
+            scenario: None,
+        };
+        S::MISTAKES.iter().map(listed).collect()
+    }
+
+    fn with_mistake(&self, name: &str) -> Option<Self> {
+        let mistake = S::MISTAKES.iter().copied().find(|mistake| mistake.name() == name)?;
+        Some(Self { mistake: Some(mistake), ..Self::new(self.servers, self.clients) })
     }
 
     /// The clients are members.
@@ -52,6 +72,20 @@ impl<S: Server> System for RegisterSystem<S> {
         register::witnesses()
     }
 }
+
+macro_rules! spaces {
+    ($(
+        #[doc = $about:literal]
+        $mistake:ident, $name:literal, source $source:literal, space { $($key:ident: $times:literal),+ };
+    )+) => {
+        fn space(mistake: Mistake) -> ModelArgs {
+            match mistake {
+                $(Mistake::$mistake => ModelArgs { $($key: Some($times),)+ ..ModelArgs::default() },)+
+            }
+        }
+    };
+}
+for_register_mistakes!(spaces);
 
 /// One copy.
 pub fn single_copy() -> ModelDef<RegisterSystem<SingleCopy>> {

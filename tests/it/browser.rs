@@ -178,9 +178,9 @@ fn a_page_of_ten_thousand_steps_can_be_used() {
 /// What leaves both ways at once, and never arrives, is named once.
 #[test]
 fn a_counterexample_can_be_read() {
-    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/specimens/capsules/guessing-resolver.toml");
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/capsules/guessing-resolver.toml");
     let file = File::read(file.as_ref()).expect("it is ours");
-    let walked = coalmine_tests::suite().run_file(file, None, true).expect("it can be walked");
+    let walked = coalmine::suite().run_file(file, None, true).expect("it can be walked");
     let page = walked.outcome.page.expect("a page was asked for");
     let asked = json!({ "lane": 2, "name": "PrepareReq", "word": "DECISION_REQ", "large": false });
     let Some(seen) = open(&page, &asked) else { return };

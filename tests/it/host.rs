@@ -2,10 +2,12 @@
 //! script, any disk, any order of events.
 
 use std::collections::BTreeSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use coalmine_core::host::Host;
-use coalmine_core::node::{Context, Effect, Event, Node, NodeId, RequestId};
+use coalmine_core::node::{Context, Effect, Event, Node, NodeId, Published, RequestId};
+use coalmine_core::order::Order;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use serde::{Deserialize, Serialize};
@@ -120,7 +122,7 @@ impl Stage {
                 Effect::Append(number) => self.journal.push(number),
                 Effect::Send { message: number, .. }
                 | Effect::Reply { reply: number, .. }
-                | Effect::Publish(coalmine_core::node::Published(number))
+                | Effect::Publish(Published(number))
                 | Effect::Observe(number) => self.speak(number),
                 Effect::SetTimer { .. } | Effect::CancelTimer(_) => {}
                 Effect::WhenDurable(_) => panic!("no driver sees a token"),
@@ -332,6 +334,62 @@ fn a_driver_that_chooses_too_high_is_a_bug() {
 #[should_panic(expected = "choose(0) has no answer")]
 fn a_choice_among_nothing_is_a_bug() {
     Stage::boot(Vec::new(), 1).ask(&[Act::Choose(0)]);
+}
+
+/// What leaves when the puppet acts in a host of this order, and what leaves once all is durable.
+fn leaves(order: Order, script: &[Act]) -> [Vec<u64>; 2] {
+    let mut out = Vec::new();
+    let mut host = Host::<Puppet>::boot_in(order, &(), &[], 1, &mut |_: u32| 0, &mut out);
+    let words = |out: &mut Vec<Effect<Puppet>>| {
+        let word = |effect| match effect {
+            Effect::Send { message: number, .. }
+            | Effect::Reply { reply: number, .. }
+            | Effect::Publish(Published(number))
+            | Effect::Observe(number) => Some(number),
+            Effect::Append(_) | Effect::SetTimer { .. } | Effect::CancelTimer(_) | Effect::WhenDurable(_) => {
+                None
+            }
+        };
+        out.drain(..).filter_map(word).collect()
+    };
+    out.clear();
+    host.step(&(), Event::Request { id: ASKER, request: script.to_vec() }, &mut |_: u32| 0, &mut out);
+    let at_once = words(&mut out);
+    assert_eq!(host.durable(), 0, "whatever a host lets out, it knows what is durable");
+    host.synced(&(), 1, host.written(), &mut |_: u32| 0, &mut out);
+    [at_once, words(&mut out)]
+}
+
+/// What a wrong order names does not wait, and all else does; nothing is lost, and nothing leaves twice.
+#[test]
+fn a_wrong_order_lets_out_what_it_names() {
+    let script = [Act::Append, Act::Send, Act::Reply, Act::Observe, Act::Publish, Act::Append, Act::Send];
+    let asks = [&script[..], &[Act::Ask]].concat();
+    for (order, at_once, later, asked) in [
+        (Order::Safe, vec![], vec![2, 3, 4, 5, 7], [vec![], vec![2, 3, 4, 5, 7, 9]]),
+        (Order::SendsEarly, vec![2, 7], vec![3, 4, 5], [vec![2, 7], vec![3, 4, 5, 9]]),
+        (Order::RepliesEarly, vec![3], vec![2, 4, 5, 7], [vec![3], vec![2, 4, 5, 7, 9]]),
+        (Order::NothingWaits, vec![2, 3, 4, 5, 7], vec![], [vec![2, 3, 4, 5, 7, 9], vec![]]),
+    ] {
+        assert_eq!(leaves(order, &script), [at_once, later], "{order:?}");
+        // The question is the eighth act, and its answer makes the puppet say a ninth.
+        assert_eq!(leaves(order, &asks), asked, "{order:?}");
+    }
+}
+
+/// The order tells no two states apart, or the checker would count others than it did.
+#[test]
+fn the_order_is_in_no_comparison_and_no_hash() {
+    let hash = |host: &Host<Puppet>| {
+        let mut hasher = DefaultHasher::new();
+        host.hash(&mut hasher);
+        hasher.finish()
+    };
+    let host = |order| Host::<Puppet>::boot_in(order, &(), &[7], 1, &mut |_: u32| 0, &mut Vec::new());
+    let safe = Stage::boot(vec![7], 1).host;
+    for order in [Order::Safe, Order::SendsEarly, Order::RepliesEarly, Order::NothingWaits] {
+        assert_eq!((&host(order), hash(&host(order))), (&safe, hash(&safe)), "{order:?}");
+    }
 }
 
 /// A host is a value: the same history gives equal hosts, whatever the driver does in between.

@@ -3,9 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use coalmine_core::rollout::mistake::Mistake;
 use coalmine_sim::spec::verdict::{Engine, Verdict};
-use coalmine_sim::suite::AnyScenario;
 use coalmine_sim::trace::html::{
     Act, ActKind, BandKind, End, Ending, Flight, Kind, Lane, Outage, Page, Step, TouchKind, render,
 };
@@ -19,7 +17,7 @@ fn shipped(name: &str, seed: u64) -> Page {
 
 /// The first run in which the planted bug shows.
 pub fn guessing_resolver() -> Page {
-    let scenario = chaos_of(Mistake::ResolverGuesses);
+    let scenario = chaos_of("guessing-resolver");
     let broken = (0..3_000)
         .find(|&seed| matches!(scenario.run(Engine::Madsim, seed, false).verdict, Verdict::Violated { .. }));
     let outcome = scenario.run(Engine::Madsim, broken.expect("the sweep finds it"), true);

@@ -23,7 +23,7 @@ const CRATES: [Layers; 3] = [
         layers: &[
             &["form"],
             &["node"],
-            &["disk", "observation", "codec"],
+            &["disk", "observation", "codec", "order"],
             &["linearize"],
             &["host", "write_ahead"],
             &["twophase", "counter", "register", "chain", "rollout"],

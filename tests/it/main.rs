@@ -25,8 +25,8 @@
 //! * [`conformance`]: the real, the simulated and the explored cluster write the same journals.
 //! * [`recordings`]: what was recorded does the same again, and what was changed is found.
 //! * [`settling`]: whether nodes come to rest is decided.
-//! * [`specimens`]: bugs planted on purpose are found by the sweep and by the checker.
-//! * [`mutants`]: every mistake that a system lists is found by whom it must be.
+//! * [`mutants`]: every mistake is found by whom it must be: the one place that asks for them all.
+//! * [`toys`]: what takes a process, of toys that no system which ships is like.
 //! * [`words`]: the harness knows no word of a protocol.
 //! * [`purity`]: what the core may depend on, and what must never reach production.
 
@@ -60,9 +60,9 @@ mod runs;
 mod scenarios;
 mod settling;
 mod sound;
-mod specimens;
 mod sweeps;
 mod thin;
+mod toys;
 mod transcripts;
 mod two_phase_commit;
 mod words;

@@ -26,23 +26,22 @@ use coalmine_sim::trace::text::{Style, story};
 use coalmine_sim::world::find::{find, steps_of};
 use coalmine_sim::world::walk::walk;
 use coalmine_sim::world::{Rules, World};
+use coalmine_tests::model_of;
 
-/// The planted bugs that the checker finds, each with the space in which it finds them.
+/// Mistakes that the checker finds, each with the space in which it finds them.
 fn bugs() -> [(&'static str, ModelArgs); 4] {
     let (none, one) = (Some(0), Some(1));
     let wipe = ModelArgs { crashes: none, wipes: one, drops: none, timeouts: none, ..ModelArgs::default() };
     [
         ("guessing-resolver", ModelArgs { drops: none, timeouts: Some(3), ..ModelArgs::default() }),
-        ("hasty-voter", ModelArgs::default()),
+        ("sends-early", ModelArgs::default()),
         ("amnesiac", ModelArgs { timeouts: Some(2), ..wipe }),
         ("amnesiac", ModelArgs { operations: Some(2), ..wipe }),
     ]
 }
 
-fn explained(name: &str, args: ModelArgs) -> Explanation {
-    let suite = coalmine_tests::suite();
-    let model = suite.find_model(name).expect("a specimen");
-    let (_, found) = model.check(args, CheckOptions::default(), &mut |_| {});
+fn explained(mistake: &str, args: ModelArgs) -> Explanation {
+    let (_, found) = model_of(mistake).check(args, CheckOptions::default(), &mut |_| {});
     found.expect("the checker finds it")
 }
 
@@ -78,7 +77,7 @@ fn turns(page: &Page) -> BTreeSet<u64> {
 
 #[test]
 fn a_counterexample_replays_from_its_file() {
-    let suite = coalmine_tests::suite();
+    let suite = coalmine::suite();
     for (number, (name, args)) in bugs().into_iter().enumerate() {
         let found = explained(name, args);
         let file = Temporary::new(&format!("bug-{number}"), &found.capsule);
@@ -102,10 +101,11 @@ fn a_counterexample_replays_from_its_file() {
         let again = file.run(&suite).expect("it can be walked").outcome;
         assert_eq!((again.digest, again.verdict), (outcome.digest, outcome.verdict));
 
-        // Without the planted bug the path leads nowhere, or cannot be gone.
-        let sound = found.capsule.replace(&format!("model = \"{name}\""), "model = \"rollout\"");
+        // Without the mistake the path leads nowhere, or cannot be gone.
+        let sound = found.capsule.replace(&format!("mistake = \"{name}\"\n"), "");
+        assert_ne!(sound, found.capsule);
         let sound = Temporary::new(&format!("sound-{number}"), &sound);
-        match sound.run(&coalmine::suite()) {
+        match sound.run(&suite) {
             Ok(run) => assert_eq!(run.outcome.verdict, Verdict::Passed),
             Err(why) => assert!(why.contains("this cannot happen here"), "{why}"),
         }
@@ -113,9 +113,9 @@ fn a_counterexample_replays_from_its_file() {
 }
 
 #[test]
-fn the_specimens_own_capsules_still_replay() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("specimens/capsules");
-    testing::replay(&coalmine_tests::suite(), folder);
+fn capsules_that_say_which_mistake_is_made_still_replay() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("capsules");
+    testing::replay(&coalmine::suite(), folder);
 }
 
 /// A path of a system, step by step: the first that is told like this, without a crash in its middle.
@@ -343,16 +343,16 @@ fn what_a_crash_prevented_is_shown() {
     let found = explained(name, args);
     assert!(found.story.contains("✗ CRASHES\n            never comes to: → "), "{}", found.story);
     let file = Temporary::new("prevented", &found.capsule);
-    let page = file.run(&coalmine_tests::suite()).expect("it can be walked").outcome.page.expect("a page");
+    let page = file.run(&coalmine::suite()).expect("it can be walked").outcome.page.expect("a page");
     let mut crashes = page.steps.iter().filter(|step| step.kind == Kind::Crash);
     assert!(crashes.any(|crash| crash.acts.iter().any(|act| act.text.starts_with("DECISION"))), "{page:?}");
 }
 
 #[test]
 fn what_cannot_happen_is_refused_with_its_file_and_step() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("specimens/capsules/hasty-voter.toml");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("capsules/sends-early.toml");
     let capsule = std::fs::read_to_string(path).expect("it is there");
-    let suite = coalmine_tests::suite();
+    let suite = coalmine::suite();
     let refused = |from: &str, to: &str| {
         assert!(capsule.contains(from), "{capsule}");
         let file = Temporary::new("refused", &capsule.replace(from, to));
@@ -393,10 +393,10 @@ fn what_cannot_happen_is_refused_with_its_file_and_step() {
         (
             "deliver = { from = 1, to = 2",
             "deliver = { from = 3, to = 2",
-            "step 2: n3 → n2: PREPARE_REQ 1.1: v1 (v2 100%), and crashes after 3 of its effects: this cannot happen here. No such message is under way.",
+            "step 2: n3 → n2: PREPARE_REQ 1.1: v1 (v2 100%), and crashes after 1 of its effects: this cannot happen here. No such message is under way.",
         ),
-        ("crash_after = 3", "crash_after = 9", "step 2: "),
-        ("crash_after = 3", "crash_after = 3\nkeeps = 1", "step 2: "),
+        ("crash_after = 1", "crash_after = 9", "step 2: "),
+        ("crash_after = 1", "crash_after = 1\nkeeps = 1", "step 2: "),
         ("crashes = 1", "crashes = 0", "step 2: "),
         // Steps that make no sense.
         (boot, "boot = { node = 9 }", "step 3: n9 is not a member of this system"),
@@ -429,8 +429,8 @@ fn what_cannot_happen_is_refused_with_its_file_and_step() {
         ("operations = 1", "operations = 100", "space: operations: 100 is not in 0..=64"),
         ("operations = 1", "operations = 64", "space: 64 requests of clients and 3 inputs"),
         ("verdict = \"violated\"", "", "missing field `verdict`"),
-        ("model = \"hasty-voter\"", "model = \"nobody\"", "there is no model \"nobody\"; there are: "),
-        ("model = \"hasty-voter\"", "", "the key `scenario` is missing (or `model`, for a counterexample)"),
+        ("model = \"rollout\"", "model = \"nobody\"", "there is no model \"nobody\"; there are: "),
+        ("model = \"rollout\"", "", "the key `scenario` is missing (or `model`, for a counterexample)"),
     ];
     for (from, to, expected) in cases {
         let why = refused(from, to);
@@ -445,10 +445,10 @@ fn what_cannot_happen_is_refused_with_its_file_and_step() {
     assert_ne!(Expected::of(&run.outcome.verdict), run.expected);
 }
 
-/// The command line of the specimens, in an empty folder of one test.
-fn specimens(folder: &Path, args: &str) -> (Option<i32>, String, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_specimens"));
-    let output = command.args(args.split(' ')).current_dir(folder).output().expect("the specimens are built");
+/// The command line, in an empty folder of one test.
+fn toys(folder: &Path, args: &str) -> (Option<i32>, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_toys"));
+    let output = command.args(args.split(' ')).current_dir(folder).output().expect("the toys are built");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     (output.status.code(), text(&output.stdout), text(&output.stderr))
 }
@@ -458,35 +458,38 @@ fn a_check_leaves_a_capsule_and_the_lines_that_show_it() {
     let folder = std::env::temp_dir().join(format!("coalmine-check-{}", std::process::id()));
     let _ = std::fs::remove_dir_all(&folder);
     std::fs::create_dir(&folder).expect("a temporary folder can be made");
-    let (code, said, _) = specimens(&folder, "check hasty-voter");
+    let (code, said, _) = toys(&folder, "--mistake sends-early check rollout");
     assert_eq!(code, Some(1), "{said}");
     let paste = |word: &str| {
         let line =
             said.lines().find(|line| line.contains(word)).unwrap_or_else(|| panic!("no {word}:\n{said}"));
         line[line.find(word).unwrap_or(0)..].trim().to_owned()
     };
-    assert_eq!(paste(" explore "), "explore hasty-voter --at coalmine-out/hasty-voter-write-ahead.toml");
-    let (code, told, _) = specimens(&folder, &paste(" replay "));
+    let mistake = "--mistake sends-early";
+    let file = "coalmine-out/rollout-write-ahead";
+    assert_eq!(paste(mistake), format!("{mistake} replay {file}.toml --html {file}.html"));
+    assert_eq!(paste(" explore "), format!("explore rollout --at {file}.toml"));
+    let (code, told, _) = toys(&folder, &paste(" replay "));
     assert_eq!(code, Some(1), "{told}");
     assert!(told.contains("✗ invariant write-ahead is violated"), "{told}");
     assert!(told.contains("a path of 2 steps"), "{told}");
-    let page = std::fs::read_to_string(folder.join("coalmine-out/hasty-voter-write-ahead.html"));
+    let page = std::fs::read_to_string(folder.join(format!("{file}.html")));
     assert!(page.expect("a page").contains("write-ahead is violated"));
 
-    let replay = "replay coalmine-out/hasty-voter-write-ahead.toml";
-    let (code, said, _) = specimens(&folder, &format!("{replay} --format json"));
+    let replay = format!("replay {file}.toml");
+    let (code, said, _) = toys(&folder, &format!("{replay} --format json"));
     let report: serde_json::Value = serde_json::from_str(said.trim()).expect("one object");
-    assert_eq!((code, &report["model"], &report["steps"]), (Some(1), &"hasty-voter".into(), &2.into()));
+    assert_eq!((code, &report["model"], &report["steps"]), (Some(1), &"rollout".into(), &2.into()));
     assert_eq!((&report["as_expected"], &report["engine"]), (&true.into(), &"direct".into()));
-    let (code, _, why) = specimens(&folder, &format!("{replay} --engine madsim"));
+    let (code, _, why) = toys(&folder, &format!("{replay} --engine madsim"));
     assert!(code == Some(2) && why.contains("write-ahead.toml: "), "{why}");
 
-    let (_, said, _) = specimens(&folder, "check hasty-voter --capsule mine.toml --format json");
+    let (_, said, _) = toys(&folder, "--mistake sends-early check rollout --capsule mine.toml --format json");
     let report: serde_json::Value = serde_json::from_str(said.lines().last().expect("lines")).expect("JSON");
     assert!(report["capsule"] == "mine.toml" && report["exhausted"] == false, "{report}");
     assert!(folder.join("mine.toml").is_file());
     std::fs::remove_dir_all(folder.join("coalmine-out")).expect("it is ours");
-    let (_, said, _) = specimens(&folder, "check hasty-voter --no-capsule");
+    let (_, said, _) = toys(&folder, "--mistake sends-early check rollout --no-capsule");
     assert!(!said.contains("replay") && !folder.join("coalmine-out").exists(), "{said}");
     std::fs::remove_dir_all(folder).expect("it is ours");
 }
@@ -517,11 +520,11 @@ fn shown(page: &str) -> serde_json::Value {
 
 #[test]
 fn the_explorer_opens_where_a_counterexample_ends() {
-    let suite = coalmine_tests::suite();
+    let suite = coalmine::suite();
     for (number, (name, args)) in bugs().into_iter().enumerate() {
         let found = explained(name, args);
         let file = Temporary::new(&format!("explored-{number}"), &found.capsule);
-        let model = suite.find_model(name).expect("a specimen");
+        let model = suite.find_model("rollout").expect("it ships");
         let at = "127.0.0.1:0".parse().expect("an address");
         let serving = model.explore(ModelArgs::default(), Some(file.read()), at).expect("it can be served");
         let steps = found.capsule.matches("[[steps]]").count();
@@ -590,11 +593,11 @@ impl Drop for Running {
 #[test]
 fn the_explorer_ends_with_ctrl_c_and_refuses_what_makes_no_sense() {
     let mut child = Running(
-        Command::new(env!("CARGO_BIN_EXE_specimens"))
-            .args(["explore", "hasty-voter", "--address", "127.0.0.1:0"])
+        Command::new(env!("CARGO_BIN_EXE_toys"))
+            .args(["--mistake", "sends-early", "explore", "rollout", "--address", "127.0.0.1:0"])
             .stdout(Stdio::piped())
             .spawn()
-            .expect("the specimens are built"),
+            .expect("the toys are built"),
     );
     let mut said = String::new();
     let mut out = BufReader::new(child.0.stdout.take().expect("it is piped"));
@@ -605,19 +608,19 @@ fn the_explorer_ends_with_ctrl_c_and_refuses_what_makes_no_sense() {
     assert_eq!(child.0.wait().expect("it ends").code(), Some(0));
 
     let folder = std::env::temp_dir();
-    let file = Temporary::new("elsewhere", &explained("hasty-voter", ModelArgs::default()).capsule);
+    let file = Temporary::new("elsewhere", &explained("sends-early", ModelArgs::default()).capsule);
     let path = file.0.display();
     for (args, expected) in [
         (
-            format!("explore amnesiac --at {path}"),
-            "it is a path of the model \"hasty-voter\", not of \"amnesiac\"",
+            format!("explore blocked-together --at {path}"),
+            "it is a path of the model \"rollout\", not of \"blocked-together\"",
         ),
-        (format!("explore hasty-voter --nodes 2 --at {path}"), "leave the rest out"),
-        ("explore hasty-voter --at no-such.toml".into(), "no-such.toml: "),
+        (format!("explore rollout --nodes 2 --at {path}"), "leave the rest out"),
+        ("explore rollout --at no-such.toml".into(), "no-such.toml: "),
         ("explore nobody".into(), "there is no model \"nobody\""),
-        ("explore hasty-voter --address 192.0.2.1:80".into(), "--address 192.0.2.1:80: "),
+        ("explore rollout --address 192.0.2.1:80".into(), "--address 192.0.2.1:80: "),
     ] {
-        let (code, _, why) = specimens(&folder, &args);
+        let (code, _, why) = toys(&folder, &args);
         assert!(code == Some(2) && why.contains(expected), "{args}: {why}");
     }
 }

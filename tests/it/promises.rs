@@ -13,7 +13,7 @@ use std::fs;
 use coalmine_core::node::{Context, Event, Node, NodeId, RequestId};
 use coalmine_core::node::{Output, RestsOn};
 use coalmine_core::observation::{History, Invariant};
-use coalmine_core::rollout::mistake::Mistake;
+use coalmine_core::order::{Order, WrongOrder};
 use coalmine_core::write_ahead::WRITE_AHEAD;
 use coalmine_real::http_api::HttpApi;
 use coalmine_sim::check::{CheckOptions, Explorer, Reductions, check};
@@ -25,7 +25,6 @@ use coalmine_sim::spec::system::{Operation, System};
 use coalmine_sim::spec::verdict::{Engine, Verdict};
 use coalmine_sim::suite::AnyScenario;
 use coalmine_sim::world::Rules;
-use coalmine_tests::chaos_of;
 use serde::{Deserialize, Serialize};
 
 const ENGINES: [Engine; 2] = [Engine::Direct, Engine::Madsim];
@@ -33,7 +32,7 @@ const ENGINES: [Engine; 2] = [Engine::Direct, Engine::Madsim];
 /// How a clerk keeps its book.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 enum Habit {
-    /// It writes, then answers.
+    /// It writes, then tells its peer and answers.
     Writes,
     /// It answers, then writes.
     AnswersFirst,
@@ -90,6 +89,9 @@ impl Node for Clerk {
         if known.is_none() {
             self.0.push(id);
             cx.append(id);
+        }
+        if *habit == Habit::Writes {
+            cx.send(*peer, number);
         }
         if *habit != Habit::AnswersFirst {
             cx.reply(id, number);
@@ -165,12 +167,14 @@ fn scenario(habit: Habit) -> Scenario<Office> {
     }
 }
 
-/// Which invariant breaks in every world, if one does.
-fn breaks_everywhere(habit: Habit) -> Option<&'static str> {
+/// Which invariant breaks in every world, if one does, where hosts keep this order.
+fn breaks_everywhere(habit: Habit, order: Order) -> Option<&'static str> {
     let mut all = Vec::new();
+    let wrong = WrongOrder::ALL.into_iter().find(|wrong| wrong.order == order);
     for engine in ENGINES {
         let scenario = scenario(habit);
-        let plan = scenario.plan_of(&Office(habit), 1);
+        let mistake = wrong.map(|wrong| wrong.name.try_into().expect("a name"));
+        let plan = Plan { mistake, ..scenario.plan_of(&Office(habit), 1) };
         let report = scenario.run_plan(engine, &plan, RunOptions::of(1));
         all.push((
             format!("{engine}"),
@@ -189,26 +193,56 @@ fn breaks_everywhere(habit: Habit) -> Option<&'static str> {
     ] {
         let limits = Limits { crashes: 1, retries: 1, disk, ..Limits::NONE };
         let options = CheckOptions { explorer, reductions, ..CheckOptions::default() };
-        let (report, found) = check("office", Rules::new(Office(habit), limits), &options, &mut |_| {});
+        let rules = Rules::new(Office(habit), limits).in_order(order);
+        let (report, found) = check("office", rules, &options, &mut |_| {});
         assert!(report.properties.contains_key(WRITE_AHEAD), "{report:#?}");
         all.push((format!("{disk:?} {explorer:?}"), found.map(|found| found.invariant.to_owned())));
     }
     let first = all[0].1.clone();
-    assert!(all.iter().all(|(_, broken)| *broken == first), "{habit:?}: {all:?}");
+    assert!(all.iter().all(|(_, broken)| *broken == first), "{habit:?} {order:?}: {all:?}");
     first.map(|name| [WRITE_AHEAD, "one-answer"].into_iter().find(|it| *it == name).expect("known"))
 }
 
 #[test]
 fn whoever_tells_before_the_record_is_durable_is_found_in_every_world() {
-    assert_eq!(breaks_everywhere(Habit::Writes), None);
+    assert_eq!(breaks_everywhere(Habit::Writes, Order::Safe), None);
     for habit in [Habit::AnswersFirst, Habit::TellsFirst, Habit::ShowsFirst] {
-        assert_eq!(breaks_everywhere(habit), Some(WRITE_AHEAD), "{habit:?}");
+        assert_eq!(breaks_everywhere(habit, Order::Safe), Some(WRITE_AHEAD), "{habit:?}");
+    }
+}
+
+/// The node is right, and its host is not.
+#[test]
+fn a_host_that_lets_out_too_early_is_found_in_every_world() {
+    for WrongOrder { order, .. } in WrongOrder::ALL {
+        assert_eq!(breaks_everywhere(Habit::Writes, order), Some(WRITE_AHEAD), "{order:?}");
+    }
+}
+
+/// Recordings do not say what order hosts kept: who makes the mistake executes them again, all others see a difference.
+#[test]
+fn a_recording_of_a_wrong_order_is_executed_again_in_that_order() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let sound = scenario(Habit::Writes);
+    for WrongOrder { name, .. } in WrongOrder::ALL {
+        let planted = sound.with_mistake(name).expect("hosts make it with any node");
+        let outcome = planted.run(Engine::Direct, 1, true);
+        let files = outcome.recordings.iter().map(|(node, bytes)| {
+            let path = folder.path().join(format!("{node}.rec"));
+            fs::write(&path, bytes).expect("the folder is ours");
+            path
+        });
+        let files: Vec<_> = files.collect();
+        let verified = planted.verify(&files, false).expect("they can be read");
+        assert_eq!(verified.difference, None, "{name}");
+        assert_eq!(verified.violated.expect("it is violated").invariant, WRITE_AHEAD, "{name}");
+        assert!(sound.verify(&files, false).expect("they can be read").difference.is_some(), "{name}");
     }
 }
 
 #[test]
 fn a_history_hears_what_clients_are_told_in_every_world() {
-    assert_eq!(breaks_everywhere(Habit::Forgets), Some("one-answer"));
+    assert_eq!(breaks_everywhere(Habit::Forgets, Order::Safe), Some("one-answer"));
 }
 
 /// What is executed again is watched like what runs.
@@ -228,18 +262,4 @@ fn a_recording_of_who_tells_too_early_is_found_by_verify() {
         assert_eq!(verified.violated.expect("it is violated").invariant, broken);
     }
     fs::remove_dir_all(folder).expect("it is ours");
-}
-
-/// The real protocol's mistakes of this kind, by the first run that has a vote or a decision, and without any crash.
-#[test]
-fn hasty_votes_and_decisions_are_found_without_a_crash() {
-    for mistake in [Mistake::VoteBeforeDurable, Mistake::ForgetsVote, Mistake::DecidesBeforeDurable] {
-        for engine in ENGINES {
-            let found = (0..5).any(|seed| match chaos_of(mistake).run(engine, seed, false).verdict {
-                Verdict::Violated { invariant, .. } => invariant == WRITE_AHEAD,
-                _ => false,
-            });
-            assert!(found, "{mistake:?} in {engine}");
-        }
-    }
 }

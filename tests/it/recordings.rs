@@ -20,7 +20,6 @@ use coalmine_core::rollout::RolloutNode;
 use coalmine_core::rollout::config::Config;
 use coalmine_core::rollout::health::Health;
 use coalmine_core::rollout::message::{Message, Record, Request, Timer};
-use coalmine_core::rollout::mistake::Mistake;
 use coalmine_real::probe::Probe;
 use coalmine_real::recorder::parts::parts;
 use coalmine_real::recorder::{Limits, Recorder, Who};
@@ -40,8 +39,8 @@ pub fn folder(name: &str) -> PathBuf {
 }
 
 /// Records a run of a seed.
-fn record(mistake: Option<Mistake>, folder: &Path, engine: Engine, seed: u64) -> Verdict {
-    let scenario = mistake.map_or_else(chaos::scenario, chaos_of);
+fn record(mistake: Option<&str>, folder: &Path, engine: Engine, seed: u64) -> Verdict {
+    let scenario = mistake.map_or_else(|| Box::new(chaos::scenario()) as Box<dyn AnyScenario>, chaos_of);
     let outcome = scenario.run(engine, seed, true);
     assert_eq!(outcome.recordings.len(), 3);
     for (node, bytes) in &outcome.recordings {
@@ -130,12 +129,11 @@ fn recordings_tell_the_story_of_their_run() {
 fn a_violated_invariant_is_found_from_the_recordings_alone() {
     let folder = folder("violated");
     let violated = (0..3_000).find(|&seed| {
-        let quick = chaos_of(Mistake::VoteBeforeDurable).run(Engine::Direct, seed, false).verdict;
+        let quick = chaos_of("forgetful-voter").run(Engine::Direct, seed, false).verdict;
         matches!(quick, Verdict::Violated { .. })
     });
     let seed = violated.expect("the planted bug is found");
-    let Verdict::Violated { invariant, .. } =
-        record(Some(Mistake::VoteBeforeDurable), &folder, Engine::Direct, seed)
+    let Verdict::Violated { invariant, .. } = record(Some("forgetful-voter"), &folder, Engine::Direct, seed)
     else {
         panic!("the seed alone should tell the same again");
     };
@@ -168,11 +166,11 @@ fn make_sound(folder: &Path) {
 #[test]
 fn another_version_of_the_node_differs_from_the_recording() {
     let folder = folder("version");
-    record(Some(Mistake::VoteBeforeDurable), &folder, Engine::Direct, 1);
+    record(Some("forgetful-voter"), &folder, Engine::Direct, 1);
     assert_eq!(verify(&folder).expect("it can be read").difference, None);
     make_sound(&folder);
     let verified = verify(&folder).expect("it can be read");
-    let difference = verified.difference.as_ref().expect("the sound node syncs its vote first");
+    let difference = verified.difference.as_ref().expect("the sound node writes its vote");
     assert!(difference.event.contains("PREPARE_REQ"), "{difference:?}");
     let told = format!("{} {}", difference.recorded, difference.here);
     assert!(told.contains("VOTED COMMIT") || told.contains("PREPARE_RESP"), "{difference:?}");
@@ -349,10 +347,10 @@ fn causes_come_before_their_effects_whatever_the_clocks_say() {
     fs::remove_dir_all(folder).expect("it is ours");
 }
 
-/// What the command line of the specimens says.
-fn specimens(folder: &Path, args: &str) -> (Option<i32>, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_specimens"));
-    let output = command.args(args.split(' ')).current_dir(folder).output().expect("the specimens are built");
+/// What the command line says.
+fn toys(folder: &Path, args: &str) -> (Option<i32>, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_toys"));
+    let output = command.args(args.split(' ')).current_dir(folder).output().expect("the toys are built");
     let said = [output.stdout, output.stderr].concat();
     (output.status.code(), String::from_utf8_lossy(&said).into_owned())
 }
@@ -360,14 +358,17 @@ fn specimens(folder: &Path, args: &str) -> (Option<i32>, String) {
 #[test]
 fn the_command_line_records_and_verifies() {
     let folder = folder("cli");
-    let (_, said) = specimens(&folder, "replay guessing-resolver --seed 1 --record tapes --engine direct");
+    let (_, said) = toys(
+        &folder,
+        "--mistake guessing-resolver replay rollout-chaos --seed 1 --record tapes --engine direct",
+    );
     assert!(said.contains("the recordings are in tapes"), "{said}");
-    let (code, said) = specimens(&folder, "verify tapes --html story.html");
+    let (code, said) = toys(&folder, "verify tapes --html story.html");
     assert!(code == Some(0) && said.contains("every step does again what it did"), "{said}");
     assert!(said.contains("n1, n2, n3: "), "{said}");
     let page = fs::read_to_string(folder.join("story.html")).expect("it was written");
     assert!(page.contains("PREPARE_REQ"));
-    let (code, said) = specimens(&folder, "verify tapes --format json");
+    let (code, said) = toys(&folder, "verify tapes --format json");
     let json: serde_json::Value = serde_json::from_str(&said).expect("JSON");
     assert_eq!((code, &json["complete"]), (Some(0), &true.into()), "{said}");
     assert_eq!(json["invariants"][0]["verdict"], "holds", "{said}");
@@ -376,12 +377,12 @@ fn the_command_line_records_and_verifies() {
     let whole = fs::read(folder.join("tapes/n2.rec")).expect("it is there");
     let lines: Vec<_> = whole.split_inclusive(|&b| b == b'\n').collect();
     fs::write(folder.join("tapes/n2.rec"), lines[..lines.len() / 3].concat()).expect("the folder is ours");
-    let (code, said) = specimens(&folder, "verify tapes --html story.html");
+    let (code, said) = toys(&folder, "verify tapes --html story.html");
     assert!(code == Some(0) && said.contains("– incomplete: ") && !said.contains('✓'), "{said}");
     assert!(said.contains("not judged after ") && said.contains("steps: unanimous, "), "{said}");
     let page = fs::read_to_string(folder.join("story.html")).expect("it was written");
     assert!(page.contains("incomplete"));
-    let (_, said) = specimens(&folder, "verify tapes --format json");
+    let (_, said) = toys(&folder, "verify tapes --format json");
     let json: serde_json::Value = serde_json::from_str(&said).expect("JSON");
     assert_eq!(json["complete"], false);
     let unanimous =
@@ -392,17 +393,16 @@ fn the_command_line_records_and_verifies() {
 
     // A wrong node's recording tells on it, and is not that of a sound one.
     fs::remove_dir_all(folder.join("tapes")).expect("it is ours");
-    specimens(&folder, "replay hasty-voter --seed 1 --record tapes --engine direct");
-    let (code, said) = specimens(&folder, "verify tapes");
+    toys(&folder, "--mistake forgetful-voter replay rollout-chaos --seed 1 --record tapes --engine direct");
+    let (code, said) = toys(&folder, "verify tapes");
     assert!(code == Some(1) && said.contains("invariant write-ahead is violated"), "{said}");
     make_sound(&folder.join("tapes"));
-    let (code, said) =
-        specimens(&folder, "verify --as guessing-resolver tapes/n1.rec tapes/n2.rec tapes/n3.rec");
+    let (code, said) = toys(&folder, "verify --as rollout-chaos tapes/n1.rec tapes/n2.rec tapes/n3.rec");
     assert!(code == Some(5) && said.contains("recorded:") && said.contains("tapes/n"), "{said}");
-    let (code, said) = specimens(&folder, "verify --as nobody tapes");
+    let (code, said) = toys(&folder, "verify --as nobody tapes");
     assert!(code == Some(2) && said.contains("nobody"), "{said}");
     fs::write(folder.join("tapes/n1.rec"), "{}\n").expect("the folder is ours");
-    let (code, said) = specimens(&folder, "verify tapes");
+    let (code, said) = toys(&folder, "verify tapes");
     assert!(code == Some(2) && said.contains("tapes/n1.rec: line 1"), "{said}");
     fs::remove_dir_all(folder).expect("it is ours");
 }

@@ -156,7 +156,7 @@ fn what_comes_too_early_is_gone() {
     says(settles("heeds", losing(0)), Verdict::Violated, &["n2 is not at rest: after 1 round the same"]);
 }
 
-/// Every habit is on the command line of the specimens.
+/// Every habit is on the command line of the toys.
 #[test]
 fn every_habit_has_a_name_of_its_own() {
     let names: std::collections::BTreeSet<_> = restless::models().iter().map(|model| model.name).collect();

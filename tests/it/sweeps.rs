@@ -2,6 +2,7 @@
 //! refused by name. Most of it runs on a scenario that is nothing but arithmetic; whole processes are this
 //! test's own binary, called again as a command line.
 
+use std::any::TypeId;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -33,6 +34,9 @@ struct Arithmetic {
 }
 
 impl AnyScenario for Arithmetic {
+    fn system(&self) -> TypeId {
+        TypeId::of::<Self>()
+    }
     fn name(&self) -> &'static str {
         self.name
     }

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::mistake::Mistake;
 use super::{Config, Member, Message, NOTHING, Server, Value};
 use crate::node::{Context, NodeId};
 
@@ -53,6 +54,8 @@ type Cx<'c> = Context<'c, Member<Abd>>;
 
 impl Server for Abd {
     type Message = Internal;
+
+    const MISTAKES: &[Mistake] = &[Mistake::AnswersUnheld];
 
     fn start(config: &Config) -> Self {
         Self { stamp: (0, config.me), value: NOTHING, serves: None }
@@ -116,18 +119,27 @@ impl Abd {
             cx.send(peer, Message::Internal(Internal::Record(number, stamp, value)));
         }
         self.hold(stamp, value);
+        if config.makes(Mistake::AnswersUnheld) {
+            self.answer(cx);
+        }
     }
 
     fn on_ack_record(&mut self, config: &Config, from: NodeId, number: u64, cx: &mut Cx<'_>) {
         let Some(request) = self.serves.as_mut().filter(|request| request.number == number) else { return };
-        let Phase::Telling { read, acks } = &mut request.phase else { return };
+        let Phase::Telling { acks, .. } = &mut request.phase else { return };
         acks.insert(from);
-        if acks.len() < config.majority() {
-            return;
+        if acks.len() >= config.majority() {
+            self.answer(cx);
         }
+    }
+
+    /// The request that is served is done.
+    fn answer(&mut self, cx: &mut Cx<'_>) {
+        let Some(Request { number, client, phase: Phase::Telling { read, .. } }) = self.serves.take() else {
+            return;
+        };
         let answer = read.map_or(Message::PutOk(number), |value| Message::GetOk(number, value));
-        cx.send(request.client, answer);
-        self.serves = None;
+        cx.send(client, answer);
     }
 
     /// Holds what is newer than what it holds.

@@ -10,6 +10,7 @@
 //! would have answered so, and in which no call stands before one that had returned when it began.
 
 pub mod abd;
+pub mod mistake;
 pub mod paxos;
 pub mod single_copy;
 
@@ -19,6 +20,7 @@ use std::hash::Hash;
 
 use serde::{Deserialize, Serialize};
 
+use self::mistake::Mistake;
 use crate::node::{Context, Data, Event, Node, NodeId, Word};
 use crate::observation::{History, Invariant, Witness};
 
@@ -35,6 +37,9 @@ pub struct Config {
     pub me: NodeId,
     /// How many servers there are.
     pub servers: u32,
+    /// A rule that it breaks on purpose.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mistake: Option<Mistake>,
 }
 
 impl Config {
@@ -42,6 +47,10 @@ impl Config {
     fn peers(&self) -> impl Iterator<Item = NodeId> {
         let me = self.me;
         (0..self.servers).map(NodeId).filter(move |id| *id != me)
+    }
+
+    fn makes(&self, mistake: Mistake) -> bool {
+        self.mistake == Some(mistake)
     }
 
     /// How many servers are more than half of them.
@@ -69,6 +78,9 @@ pub enum Message<M> {
 pub trait Server: Clone + Eq + Hash + Debug + Send + Sync + 'static {
     /// What servers tell each other.
     type Message: Data;
+
+    /// The mistakes that it can make on purpose.
+    const MISTAKES: &[Mistake] = &[];
 
     /// A server that has just booted.
     fn start(config: &Config) -> Self;

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::mistake::Mistake;
 use super::{Config, Member, Message, Server, Value};
 use crate::node::{Context, NodeId};
 
@@ -62,6 +63,8 @@ type Cx<'c> = Context<'c, Member<Paxos>>;
 
 impl Server for Paxos {
     type Message = Internal;
+
+    const MISTAKES: &[Mistake] = &[Mistake::IgnoresAccepted];
 
     fn start(_: &Config) -> Self {
         Self {
@@ -145,6 +148,7 @@ impl Paxos {
             return;
         }
         let newest = self.promises.values().copied().max().flatten();
+        let newest = newest.filter(|_| !config.makes(Mistake::IgnoresAccepted));
         let Some(proposal) = newest.map(|(_, proposal)| proposal).or(self.proposal) else { return };
         self.proposal = Some(proposal);
         self.accepted = Some((self.ballot, proposal));

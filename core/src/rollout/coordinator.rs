@@ -84,7 +84,8 @@ impl RolloutNode {
         if !config.is_coordinator() {
             return cx.reply(id, Reply::NotCoordinator { coordinator: config.coordinator });
         }
-        if let Some(known) = self.durable.rollouts.iter().find(|rollout| rollout.id == id) {
+        let known = self.durable.rollouts.iter().find(|rollout| rollout.id == id);
+        if let Some(known) = known.filter(|_| !config.makes(Mistake::ForgetsRequests)) {
             let steps = known.steps.iter().map(|step| step.share_bp);
             let same = known.model == model && known.pause_ms == pause_ms;
             if same && steps.eq(steps_bp.iter().copied()) {
@@ -226,10 +227,6 @@ impl RolloutNode {
             Ok(()) => (Outcome::Commit, None),
             Err(reason) => (Outcome::Abort, Some(reason)),
         };
-        let is_hasty = config.makes(Mistake::DecidesBeforeDurable);
-        if is_hasty {
-            self.announce(config, txid, version, outcome, cx);
-        }
         self.append(Record::Decided { txid, outcome, reason: reason.clone() }, cx);
         match outcome {
             Outcome::Commit => self.observe_committed(txid, cx),
@@ -238,9 +235,7 @@ impl RolloutNode {
         self.coordination.votes.clear();
         cx.cancel_timer(Timer::Vote);
         self.publish(config, cx);
-        if !is_hasty {
-            self.announce(config, txid, version, outcome, cx);
-        }
+        self.announce(config, txid, version, outcome, cx);
         self.pause_or_begin(config, cx);
     }
 

@@ -1,53 +1,112 @@
-//! Specimens: known mistakes in two-phase commit, each of which turns one rule off.
+//! Known mistakes in two-phase commit, each of which turns one rule off. (Those of *order*, such as a vote that is sent
+//! before it is durable, the [host](crate::order) makes for any node.)
 //!
 //! A harness that has never failed proves nothing. The simulator plants a mistake in a node's
-//! [`Config`](super::config::Config), and tests demand that the sweep and the checker find it; no configuration file and
-//! no command line of a running node can. (A recording of such a node says
-//! so, in order that it can be executed again.)
+//! [`Config`](super::config::Config), and a test demands that the sweeps and the checker find it; no configuration file
+//! and no command line of a running node can. (A recording of such a node says so, in order that it can be executed
+//! again.)
+//!
+//! A new mistake is one row of the table, and an `if` in the protocol.
 
 use serde::{Deserialize, Serialize};
 
-/// A rule that a node breaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Mistake {
-    /// The resolver decides ABORT although all it can reach are prepared. (The coordinator, which it cannot
-    /// reach, may have decided COMMIT.)
-    ResolverGuesses,
-    /// A coordinator that restarts and finds no decision presumes COMMIT. (Not all may have voted.)
-    PresumesCommit,
-    /// A participant sends its vote before the vote is durable. (It may crash and forget a vote that the
-    /// coordinator counts.)
-    VoteBeforeDurable,
-    /// A participant keeps its vote in memory only. (It forgets it in every crash.)
-    ForgetsVote,
-    /// A coordinator that restarts counts its transactions from the beginning: its life is not part of their
-    /// names. (What its former life proposed has the same name, and so have the votes for that.)
-    ReusesTxid,
-    /// The coordinator counts a vote without a look at which transaction it is for. (A vote for the one before
-    /// may arrive late.)
-    CountsAnyVote,
-    /// The coordinator tells its decision before it is durable. (It may crash and presume ABORT for what others
-    /// have committed.)
-    DecidesBeforeDurable,
-    /// A node in doubt lets others catch up with what it voted for. (It may not be committed.)
-    CatchUpFromDoubt,
-    /// A node that has lost its disk goes on at once, as if it had never promised anything. (It refuses what it
-    /// voted for; as the coordinator it uses a txid again.)
-    JoinsUnasked,
+/// Hands the table of mistakes to a macro that makes something of every row:
+///
+/// ```text
+/// /// What is wrong, in one sentence.
+/// /// What comes of it.
+/// Variant, "its-name", source "…", space { budget: times, … };
+/// ```
+///
+/// The space is a small one in which the checker finds it: what is not named there is nothing.
+#[macro_export]
+macro_rules! for_rollout_mistakes {
+    ($make:ident) => {
+        $make! {
+            /// The resolver decides ABORT because all it can reach are in doubt.
+            /// (The coordinator, which it cannot reach, may have decided COMMIT.)
+            ResolverGuesses, "guessing-resolver",
+                source "Skeen 1981, the blocking of two-phase commit", space { timeouts: 3 };
+            /// A coordinator that restarts and finds no decision presumes COMMIT.
+            /// (Not all may have voted.)
+            PresumesCommit, "presumed-commit",
+                source "Mohan, Lindsay, Obermarck 1986, presumed abort", space { crashes: 1, timeouts: 1 };
+            /// A vote is kept in memory only.
+            /// (The participant forgets it in every crash.)
+            ForgetsVote, "forgetful-voter",
+                source "Gray 1978, the write-ahead log", space { crashes: 1, timeouts: 1 };
+            /// A coordinator that restarts names its transactions like those of its former life.
+            /// (What its former life proposed has the same name, and so have the votes for that.)
+            ReusesTxid, "reused-txid",
+                source "Gray, Lamport 2006, §2.2: messages name their transaction",
+                space { crashes: 1, timeouts: 1 };
+            /// Votes are counted whatever transaction they are for.
+            /// (A vote for the one before may arrive late.)
+            CountsAnyVote, "any-vote",
+                source "Gray, Lamport 2006, §2.2: messages name their transaction",
+                space { crashes: 1, timeouts: 1 };
+            /// A node in doubt lets others catch up with what it voted for.
+            /// (It may not be committed.)
+            CatchUpFromDoubt, "doubtful-catch-up",
+                source "Bernstein, Hadzilacos, Goodman 1987, §7.4, the window of uncertainty",
+                space { periodic: 1 };
+            /// A request that comes again is rolled out again.
+            /// (The answer to the first was lost, or late.)
+            ForgetsRequests, "repeated-request",
+                source "Helland 2012, Idempotence Is Not a Medical Condition", space { retries: 1 };
+            /// A node that has lost its disk goes on at once.
+            /// (It refuses what it voted for; as the coordinator it uses a txid again.)
+            JoinsUnasked, "amnesiac",
+                source "rule 10 of core/src/rollout", space { wipes: 1, operations: 2 };
+        }
+    };
 }
 
+macro_rules! mistakes {
+    ($(
+        #[doc = $about:literal]
+        $(#[doc = $why:literal])+
+        $mistake:ident, $name:literal, source $source:literal, space { $($key:ident: $times:literal),+ };
+    )+) => {
+        /// A rule that a node breaks.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        pub enum Mistake {
+            $(#[doc = $about] $(#[doc = $why])+ $mistake,)+
+        }
+
+        impl Mistake {
+            /// All of them.
+            pub const ALL: [Self; [$($name),+].len()] = [$(Self::$mistake),+];
+
+            /// What it is called.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Self::$mistake => $name,)+
+                }
+            }
+
+            /// What is wrong, in one sentence.
+            pub fn about(self) -> &'static str {
+                match self {
+                    $(Self::$mistake => $about.trim_ascii(),)+
+                }
+            }
+
+            /// Where it is known from.
+            pub fn source(self) -> &'static str {
+                match self {
+                    $(Self::$mistake => $source,)+
+                }
+            }
+        }
+    };
+}
+for_rollout_mistakes!(mistakes);
+
 impl Mistake {
-    /// All of them.
-    pub const ALL: [Self; 9] = [
-        Self::ResolverGuesses,
-        Self::PresumesCommit,
-        Self::VoteBeforeDurable,
-        Self::ForgetsVote,
-        Self::ReusesTxid,
-        Self::CountsAnyVote,
-        Self::DecidesBeforeDurable,
-        Self::CatchUpFromDoubt,
-        Self::JoinsUnasked,
-    ];
+    /// The one of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|mistake| mistake.name() == name)
+    }
 }

@@ -99,19 +99,13 @@ impl RolloutNode {
         let version = state.version;
         let record = Record::Voted { txid, state, members };
         let vote = Message::PrepareResp { txid, vote: Vote::Commit };
-        if config.makes(Mistake::VoteBeforeDurable) {
-            cx.observe(Fact::Voted { txid, version });
-            cx.send(coordinator, vote);
-            self.append(record, cx);
-        } else if config.makes(Mistake::ForgetsVote) {
+        if config.makes(Mistake::ForgetsVote) {
             self.durable.apply(&record);
-            cx.observe(Fact::Voted { txid, version });
-            cx.send(coordinator, vote);
         } else {
             self.append(record, cx);
-            cx.observe(Fact::Voted { txid, version });
-            cx.send(coordinator, vote);
         }
+        cx.observe(Fact::Voted { txid, version });
+        cx.send(coordinator, vote);
         cx.set_timer(Timer::Inquire, jittered(config.timeouts.inquire_ms));
         self.publish(config, cx);
     }

@@ -121,7 +121,7 @@ impl System for RolloutSystem {
     }
 
     fn with_mistake(&self, name: &str) -> Option<Self> {
-        Some(self.clone().with(mistakes::find(name)?))
+        Some(self.clone().with(Mistake::named(name)?))
     }
 
     fn with_members(&self, members: u32) -> Option<Self> {

@@ -94,23 +94,7 @@ pub struct Planted {
 
 /// All of them, with three members each.
 pub fn planted() -> Vec<Planted> {
-    let usual = ModelArgs::default();
-    let space = |mistake| match mistake {
-        Mistake::ResolverGuesses => {
-            ModelArgs { crashes: Some(0), drops: Some(0), timeouts: Some(3), ..usual }
-        }
-        Mistake::CatchUpFromDoubt => ModelArgs { drops: Some(0), periodic: Some(1), ..usual },
-        Mistake::JoinsUnasked => {
-            let wipes = Some(1);
-            ModelArgs { crashes: Some(0), wipes, drops: Some(0), timeouts: Some(2), ..usual }
-        }
-        Mistake::PresumesCommit
-        | Mistake::VoteBeforeDurable
-        | Mistake::ForgetsVote
-        | Mistake::ReusesTxid
-        | Mistake::CountsAnyVote
-        | Mistake::DecidesBeforeDurable => usual,
-    };
+    let space = rollout::mistakes::space;
     Mistake::ALL.into_iter().map(|mistake| Planted { mistake, space: space(mistake) }).collect()
 }
 

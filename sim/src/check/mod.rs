@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use coalmine_core::order::Order;
 use serde::Serialize;
 
 pub use self::settling::{NotKnown, SETTLE_ROUNDS, Unsettled};
@@ -125,6 +126,9 @@ pub struct CheckReport {
     pub not_deterministic: Option<Parted>,
     /// What was asked, and how it came out.
     pub properties: BTreeMap<&'static str, Verdict>,
+    /// Whether hosts ever let out early what waits in the safe order, if they keep a [wrong one](coalmine_core::order).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub let_out_early: Option<bool>,
     /// The option for which nobody asked whether states [settle](SETTLES); `None` if it was asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub settling_unasked: Option<&'static str>,
@@ -531,6 +535,7 @@ fn conclude<S: System>(
         counterexample: invariant,
         not_deterministic: None,
         properties,
+        let_out_early: (rules.order != Order::Safe).then(|| rules.let_out_early.load(Ordering::Relaxed)),
         settling_unasked,
         settling_losses,
         settling_unknown,

@@ -169,8 +169,13 @@ Example: explore MODEL --nodes 2")]
     Explore(ExploreArgs),
     /// Make mistakes on purpose, each in turn, and tell who finds them: the checker, seeds in either engine.
     #[command(after_help = "\
-A detector that finds nothing within its time, or within its seeds, has missed the mistake. What no detector finds is a \
-hole in the harness: the exit code is 1 then.
+Systems list mistakes that are found. Besides, the hosts of every system that writes records make mistakes of order: \
+messages, or answers, that do not wait for the disk.
+
+A detector that finds nothing within its time, or within its seeds, has missed the mistake. What is listed and no detector \
+finds is a hole in the harness: the exit code is 1 then. A mistake of order that breaks nothing in the whole space of the \
+checker is no failure, and told as never made, if no node gives occasion to it, or as not seen: what comes of it, the \
+invariants do not ask.
 
 Example: mutants --cell-seconds 20")]
     Mutants(MutantsArgs),

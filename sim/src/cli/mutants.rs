@@ -8,19 +8,20 @@ use serde_json::json;
 use super::args::{Format, MutantsArgs};
 use super::signals::Signals;
 use super::{VIOLATED, output};
-use crate::suite::Suite;
-use crate::sweep::mutants::{MutantOptions, mistakes, row};
+use crate::suite::{Suite, no_mistake};
+use crate::sweep::mutants::{Detection, MutantOptions, mistakes, row};
 
 /// Makes each mistake in turn.
 pub fn mutants(suite: &Suite, args: &MutantsArgs, format: Format) -> Result<u8, String> {
     let mut all = mistakes(suite);
     for name in &args.names {
-        if !all.iter().any(|(_, mistake)| mistake.name == name) {
-            let known: Vec<_> = all.iter().map(|(_, mistake)| mistake.name).collect();
-            return Err(format!("there is no mistake {name:?}; there are: {}", known.join(", ")));
+        if !all.iter().any(|(_, listed)| listed.mistake.name == name) {
+            return Err(no_mistake(name, all.iter().map(|(_, listed)| listed.mistake.name)));
         }
     }
-    all.retain(|(_, mistake)| args.names.is_empty() || args.names.iter().any(|name| mistake.name == name));
+    all.retain(|(_, listed)| {
+        args.names.is_empty() || args.names.iter().any(|name| listed.mistake.name == name)
+    });
     if all.is_empty() {
         return Err("no system here makes a mistake: nothing would be found".into());
     }
@@ -29,25 +30,25 @@ pub fn mutants(suite: &Suite, args: &MutantsArgs, format: Format) -> Result<u8, 
     let signals = Signals::catch()?;
     let started = Instant::now();
     let mut rows = Vec::new();
-    for (model, mistake) in all {
+    for (model, listed) in all {
         if signals.stopped() || !output::is_heard() {
             break;
         }
-        let row = row(suite, model, &mistake, &options, &Arc::clone(&signals.stop))?;
+        let row = row(suite, model, &listed, &options, &Arc::clone(&signals.stop))?;
         if format == Format::Text {
             output::mutant(&row);
         }
         rows.push(row);
     }
-    let all_found = rows.iter().all(|row| row.is_found());
+    let none_missed = rows.iter().all(|row| row.detection != Detection::Missed);
     if format == Format::Json {
-        let (passed, wall_s) = (all_found && !signals.stopped(), started.elapsed().as_secs_f64());
+        let (passed, wall_s) = (none_missed && !signals.stopped(), started.elapsed().as_secs_f64());
         output::json(&json!({ "passed": passed, "mistakes": rows, "wall_s": wall_s }));
     }
     // What was not looked for to the end is not missed.
     Ok(if signals.stopped() {
         signals.exit_code()
-    } else if all_found {
+    } else if none_missed {
         0
     } else {
         VIOLATED

@@ -23,7 +23,7 @@ use crate::spec::verdict::{Engine, Verdict};
 use crate::spec::verdict::{NEVER_PANICS, SETTLES};
 use crate::suite::{Job, Outcome, Shrunk};
 use crate::sweep::merge::ALL;
-use crate::sweep::mutants::{CHECKER, Row as Mutant};
+use crate::sweep::mutants::{CHECKER, Detection, Row as Mutant};
 use crate::sweep::{Failure, SweepReport};
 use crate::trace::story::{Story, Tone};
 use crate::trace::text::thousands;
@@ -534,12 +534,23 @@ pub fn table(rows: &[Row], took: Duration) {
 
 /// Who has found a mistake.
 pub fn mutant(row: &Mutant) {
-    println!("{} {BOLD}{}{BOLD:#}  {DIM}{}{}{DIM:#}", mark(row.is_found()), row.name, row.model, row.space);
+    let mark = match row.detection {
+        Detection::Found => mark(true),
+        Detection::NotSeen | Detection::NeverMade => format!("{DIM}–{DIM:#}"),
+        Detection::Missed => mark(false),
+    };
+    println!("{mark} {BOLD}{}{BOLD:#}  {DIM}{}{}{DIM:#}", row.name, row.model, row.space);
     for cell in &row.cells {
         let found = match (&cell.verdict, cell.found) {
             (Some(verdict), true) => format!("found: {verdict}"),
             (Some(verdict), false) => verdict.clone(),
-            (None, _) => "missed".into(),
+            (None, _) => match (row.detection, cell.holds) {
+                (Detection::NeverMade, true) => "never made: no node gives occasion to it in the whole space",
+                (Detection::NotSeen, true) => "not seen: all that is asked holds in the whole space",
+                (Detection::NotSeen | Detection::NeverMade, false) => "not seen",
+                (Detection::Found | Detection::Missed, _) => "missed",
+            }
+            .into(),
         };
         let steps = cell.steps.map_or(String::new(), |steps| format!(", in {steps} steps"));
         let what = if cell.detector == CHECKER { "states" } else { "seeds" };

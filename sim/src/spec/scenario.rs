@@ -5,7 +5,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::spec::plan::{Plan, Stream};
 use crate::spec::sound;
-use crate::spec::system::{NodeOf, System, planted};
+use crate::spec::system::{NodeOf, Planted, System, planted};
 
 /// What must be true once the run has converged; `Err` says what is not.
 pub type Expectation<S> = fn(&Observation<'_, NodeOf<S>, <S as System>::History>) -> Result<(), String>;
@@ -33,21 +33,23 @@ impl<S: System> Scenario<S> {
         (self.plan)(system, &mut Stream::Plan.of(seed))
     }
 
-    /// The system that a plan is for. `Err` says that it cannot have as many members as the plan says, or does not make
-    /// this mistake.
-    pub fn system_of(&self, plan: &Plan<NodeOf<S>>) -> Result<S, String> {
-        let system = planted((self.system)(), plan.mistake)?;
-        let Some(members) = plan.members else { return Ok(system) };
-        let own = system.members().len();
+    /// The system that a plan is for, and the order of its hosts. `Err` says that it cannot have as many members as the
+    /// plan says, or does not make this mistake.
+    pub fn system_of(&self, plan: &Plan<NodeOf<S>>) -> Result<Planted<S>, String> {
+        let planted = planted((self.system)(), plan.mistake)?;
+        let Some(members) = plan.members else { return Ok(planted) };
+        let own = planted.system.members().len();
         if own == members as usize {
-            return Ok(system);
+            return Ok(planted);
         }
         let most = MOST_MEMBERS.max(own as u32);
         if !(1..=most).contains(&members) {
             return Err(format!("plan.members: {members} is not in 1..={most}"));
         }
-        let other = system.with_members(members);
-        other.ok_or_else(|| format!("plan.members: this system cannot have {members} members"))
+        match planted.system.with_members(members) {
+            Some(system) => Ok(Planted { system, ..planted }),
+            None => Err(format!("plan.members: this system cannot have {members} members")),
+        }
     }
 
     /// The plan of a seed, if there are members to draw it for.
@@ -60,7 +62,7 @@ impl<S: System> Scenario<S> {
     /// Whether a plan can be run; `Err` names what is wrong, and where. Asked before every run, of either engine.
     pub fn check(&self, plan: &Plan<NodeOf<S>>) -> Result<(), String> {
         sound::system(&(self.system)())?;
-        plan.check(&sound::members(&self.system_of(plan)?)?)
+        plan.check(&sound::members(&self.system_of(plan)?.system)?)
     }
 }
 

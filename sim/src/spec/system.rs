@@ -1,18 +1,21 @@
 //! What a user of the harness writes besides the node: a [`System`]. Sweeps, replay, the model, the story and
 //! the command line follow from the two.
 
+use std::any::TypeId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 
 use coalmine_core::node::{Node, NodeId, RequestId, Word};
 use coalmine_core::observation::{History, Invariant, Observation, Witness};
+use coalmine_core::order::{Order, WrongOrder};
 use coalmine_core::write_ahead;
 use coalmine_real::http_api::HttpApi;
 use coalmine_real::runtime::Runtime;
 use coalmine_real::serve::Router;
 use coalmine_real::shell::Handle;
+use serde::Serialize;
 
-use crate::spec::limits::{Lack, Limits, ModelArgs, SizeFlags};
+use crate::spec::limits::{Disk, Lack, Limits, ModelArgs, SizeFlags};
 use crate::spec::mistake::MistakeName;
 use crate::spec::symmetry::Symmetry;
 
@@ -77,7 +80,8 @@ pub trait System: Debug + Send + Sync + 'static {
         None
     }
 
-    /// The mistakes that its nodes can make on purpose, to show that they are found.
+    /// The mistakes that its nodes can make on purpose, to show that they are found. Those of
+    /// [order](coalmine_core::order) need not be listed: the hosts of every node that writes records make them.
     fn mistakes(&self) -> Vec<Mistake> {
         Vec::new()
     }
@@ -186,16 +190,74 @@ pub struct Mistake {
     pub scenario: Option<&'static str>,
 }
 
-/// The system that makes this mistake; the same one if there is none. `Err` says which mistakes it can make.
-pub fn planted<S: System>(system: S, mistake: Option<MistakeName>) -> Result<S, String> {
-    let Some(name) = mistake else { return Ok(system) };
-    system.with_mistake(name.as_str()).ok_or_else(|| {
-        let known: Vec<_> = system.mistakes().iter().map(|mistake| mistake.name).collect();
-        match known.is_empty() {
-            true => format!("mistake: this system makes none, and not {:?}", name.as_str()),
-            false => format!("mistake: {:?} is none of this system's: {}", name.as_str(), known.join(", ")),
-        }
+/// A system, and the order that its hosts keep.
+#[derive(Debug)]
+pub struct Planted<S> {
+    /// The system.
+    pub system: S,
+    /// The order.
+    pub order: Order,
+}
+
+/// The system that makes this mistake, or whose hosts do; the same one if there is none. `Err` says which there are.
+pub fn planted<S: System>(system: S, mistake: Option<MistakeName>) -> Result<Planted<S>, String> {
+    let Some(name) = mistake else { return Ok(Planted { system, order: Order::Safe }) };
+    if let Some(system) = system.with_mistake(name.as_str()) {
+        return Ok(Planted { system, order: Order::Safe });
+    }
+    let mut of_order = wrong_orders::<S>();
+    if let Some(WrongOrder { order, .. }) = of_order.find(|wrong| wrong.name == name.as_str()) {
+        return Ok(Planted { system, order });
+    }
+    let known: Vec<_> = all_mistakes(&system).iter().map(|listed| listed.mistake.name).collect();
+    Err(match known.is_empty() {
+        true => format!("mistake: this system makes none, and not {:?}", name.as_str()),
+        false => format!("mistake: {:?} is none of this system's: {}", name.as_str(), known.join(", ")),
     })
+}
+
+/// Who makes a mistake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Maker {
+    /// The system, which lists it as one that is found.
+    System,
+    /// The hosts of any system. Nobody has said that this one's invariants see it.
+    Host,
+}
+
+/// A mistake, and who makes it.
+#[derive(Clone, Copy, Debug)]
+pub struct Listed {
+    /// The mistake.
+    pub mistake: Mistake,
+    /// Who makes it.
+    pub maker: Maker,
+}
+
+/// All mistakes of a system: those that it lists, then those that hosts make with any node, unless it has one of that
+/// name itself.
+pub fn all_mistakes<S: System>(system: &S) -> Vec<Listed> {
+    let own = system.mistakes();
+    // A disk that syncs at once leaves little to wait for.
+    let space = ModelArgs { disk: Some(Disk::Async), ..ModelArgs::default() };
+    // Where seeds meet the others they meet these, if anywhere.
+    let scenario = own.iter().find_map(|mistake| mistake.scenario);
+    let of_hosts: Vec<_> = wrong_orders::<S>()
+        .filter(|wrong| own.iter().all(|mistake| mistake.name != wrong.name))
+        .map(|WrongOrder { name, about, source, .. }| Listed {
+            mistake: Mistake { name, about, source, space, scenario },
+            maker: Maker::Host,
+        })
+        .collect();
+    let own = own.into_iter().map(|mistake| Listed { mistake, maker: Maker::System });
+    own.chain(of_hosts).collect()
+}
+
+/// The orders that the hosts of a system can break: none, if its nodes have no records to write.
+fn wrong_orders<S: System>() -> impl Iterator<Item = WrongOrder> {
+    let has_records = TypeId::of::<<NodeOf<S> as Node>::Record>() != TypeId::of::<()>();
+    WrongOrder::ALL.into_iter().filter(move |_| has_records)
 }
 
 /// Who the members are.

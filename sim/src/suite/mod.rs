@@ -48,6 +48,15 @@ pub enum Job {
     Check(&'static str, ModelArgs),
 }
 
+/// Says that no mistake has this name, and which there are.
+pub(crate) fn no_mistake<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
+    let known = known.collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>();
+    match known.is_empty() {
+        true => format!("there is no mistake {name:?}: no system here makes any"),
+        false => format!("there is no mistake {name:?}; there are: {}", known.join(", ")),
+    }
+}
+
 impl Suite {
     /// The suite of a program that is called like this, such as `cargo run --example lease --`.
     pub fn named(mut self, program: &str) -> Self {
@@ -121,9 +130,7 @@ impl Suite {
         if suite.scenarios.is_empty() && suite.models.is_empty() {
             let of_models = self.models.iter().flat_map(|model| model.mistakes());
             let all = self.scenarios.iter().flat_map(|scenario| scenario.mistakes()).chain(of_models);
-            let known: BTreeSet<_> = all.map(|mistake| mistake.name).collect();
-            let known = known.into_iter().collect::<Vec<_>>().join(", ");
-            return Err(format!("there is no mistake {name:?}; there are: {known}"));
+            return Err(no_mistake(name, all.map(|listed| listed.mistake.name)));
         }
         Ok(suite)
     }

@@ -1,5 +1,6 @@
 //! Models of any systems, side by side; also of nodes that make a mistake on purpose.
 
+use std::any::TypeId;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
@@ -19,7 +20,7 @@ use crate::files::path::PathCapsule;
 use crate::panics::catch;
 use crate::spec::limits::{Limits, ModelArgs, SizeFlags};
 use crate::spec::mistake::MistakeName;
-use crate::spec::system::{self, Mistake, NodeOf, System, member_ids};
+use crate::spec::system::{self, Listed, NodeOf, Planted, System, all_mistakes, member_ids};
 use crate::spec::verdict::{Engine, Expected, Verdict};
 use crate::trace::html;
 use crate::trace::story::{Story, Tone};
@@ -182,16 +183,22 @@ impl<S: System> ModelDef<S> {
 
     /// The rules of the model in this size.
     pub fn rules(&self, args: ModelArgs) -> Rules<S> {
-        Rules::new(self.system_of(args), self.limits.with(&args))
+        let Planted { system, order } = self.planted(args).unwrap_or_else(|why| panic!("{why}"));
+        Rules::new(system, self.limits.with(&args)).in_order(order)
+    }
+
+    fn verify_in(&self, args: ModelArgs, files: &[PathBuf], page: bool) -> Result<Verified, String> {
+        let Planted { system, order } = self.planted(args)?;
+        verify::verify_in(order, &system, self.name, self.about, files, page)
     }
 
     /// The system in this size.
     fn system_of(&self, args: ModelArgs) -> S {
-        self.planted(args).unwrap_or_else(|why| panic!("{why}"))
+        self.planted(args).unwrap_or_else(|why| panic!("{why}")).system
     }
 
     /// The system in this size, with the mistake that is asked for; `Err` says that it does not make it.
-    fn planted(&self, args: ModelArgs) -> Result<S, String> {
+    fn planted(&self, args: ModelArgs) -> Result<Planted<S>, String> {
         let (nodes, operations) = self.size;
         let system = (self.system)(args.nodes.unwrap_or(nodes), args.operations.unwrap_or(operations));
         system::planted(system, args.mistake)
@@ -210,8 +217,10 @@ pub trait AnyModel: Send + Sync {
     fn whole_space(&self, args: ModelArgs) -> ModelArgs;
     /// What its sizes are called besides, on the command line.
     fn size_flags(&self) -> SizeFlags;
-    /// The mistakes that its system can make on purpose.
-    fn mistakes(&self) -> Vec<Mistake>;
+    /// The type of its system.
+    fn system(&self) -> TypeId;
+    /// The mistakes that its system and its hosts can make on purpose.
+    fn mistakes(&self) -> Vec<Listed>;
     /// The same model of nodes that make the mistake of this name, if they can.
     fn with_mistake(&self, name: &str) -> Option<Box<dyn AnyModel>>;
     /// Whether some of its members are interchangeable.
@@ -262,7 +271,7 @@ impl<S: System> AnyModel for ModelDef<S> {
             }
         }
         let set_up = || {
-            let system = self.planted(args)?;
+            let system = self.planted(args)?.system;
             Rules::fits(&system)?;
             let members = member_ids(&system);
             let _ = self.rules(args).before_boot();
@@ -286,8 +295,12 @@ impl<S: System> AnyModel for ModelDef<S> {
         catch(|| self.system_of(ModelArgs::default()).size_flags()).unwrap_or_default()
     }
 
-    fn mistakes(&self) -> Vec<Mistake> {
-        catch(|| self.system_of(ModelArgs::default()).mistakes()).unwrap_or_default()
+    fn system(&self) -> TypeId {
+        TypeId::of::<S>()
+    }
+
+    fn mistakes(&self) -> Vec<Listed> {
+        catch(|| all_mistakes(&self.system_of(ModelArgs::default()))).unwrap_or_default()
     }
 
     fn with_mistake(&self, name: &str) -> Option<Box<dyn AnyModel>> {
@@ -348,7 +361,7 @@ impl<S: System> AnyModel for ModelDef<S> {
     }
 
     fn verify(&self, files: &[PathBuf], page: bool) -> Result<Verified, String> {
-        verify::verify(&self.system_of(ModelArgs::default()), self.name, self.about, files, page)
+        self.verify_in(ModelArgs::default(), files, page)
     }
 }
 
@@ -394,7 +407,11 @@ impl<S: System> AnyModel for PlantedModel<S> {
         self.inner.size_flags()
     }
 
-    fn mistakes(&self) -> Vec<Mistake> {
+    fn system(&self) -> TypeId {
+        self.inner.system()
+    }
+
+    fn mistakes(&self) -> Vec<Listed> {
         self.inner.mistakes()
     }
 
@@ -425,6 +442,6 @@ impl<S: System> AnyModel for PlantedModel<S> {
     }
 
     fn verify(&self, files: &[PathBuf], page: bool) -> Result<Verified, String> {
-        self.inner.verify(files, page)
+        self.inner.verify_in(self.args(ModelArgs::default()), files, page)
     }
 }

@@ -1,5 +1,6 @@
 //! Scenarios of any systems, side by side; also among nodes that make a mistake on purpose.
 
+use std::any::TypeId;
 use std::path::PathBuf;
 
 use coalmine_core::node::Event;
@@ -13,7 +14,7 @@ use crate::shrink::{self, Shrinking, Ways};
 use crate::spec::mistake::MistakeName;
 use crate::spec::plan::Plan;
 use crate::spec::scenario::Scenario;
-use crate::spec::system::{Mistake, NodeOf, System, member_ids};
+use crate::spec::system::{self, Listed, NodeOf, Planted, System, all_mistakes, member_ids};
 use crate::spec::verdict::{Engine, Expected, Verdict};
 use crate::trace::html::{self, Page};
 use crate::trace::text::{self, Style};
@@ -35,8 +36,10 @@ pub trait AnyScenario: Send + Sync {
     fn run_file(&self, file: File, engine: Option<Engine>, story: bool) -> Result<FileOutcome, String>;
     /// Makes the plan of a seed that fails as small as it can be. `None` if the seed passes, or cannot be run.
     fn shrink(&self, engine: Engine, seed: u64, go_on: &mut dyn FnMut(Shrinking) -> bool) -> Option<Shrunk>;
-    /// The mistakes that its system can make on purpose.
-    fn mistakes(&self) -> Vec<Mistake> {
+    /// The type of its system.
+    fn system(&self) -> TypeId;
+    /// The mistakes that its system and its hosts can make on purpose.
+    fn mistakes(&self) -> Vec<Listed> {
         Vec::new()
     }
     /// The same scenario among nodes that make the mistake of this name, if they can.
@@ -104,8 +107,12 @@ where
         Drawing::of(self).shrink(engine, seed, go_on)
     }
 
-    fn mistakes(&self) -> Vec<Mistake> {
-        catch(|| (self.system)().mistakes()).unwrap_or_default()
+    fn system(&self) -> TypeId {
+        TypeId::of::<S>()
+    }
+
+    fn mistakes(&self) -> Vec<Listed> {
+        catch(|| all_mistakes(&(self.system)())).unwrap_or_default()
     }
 
     fn with_mistake(&self, name: &str) -> Option<Box<dyn AnyScenario>> {
@@ -113,7 +120,7 @@ where
     }
 
     fn verify(&self, files: &[PathBuf], page: bool) -> Result<Verified, String> {
-        verify::verify(&(self.system)(), self.name, self.about, files, page)
+        Drawing::of(self).verify(files, page)
     }
 }
 
@@ -134,6 +141,11 @@ where
     fn draw(&self, seed: u64) -> Result<Plan<NodeOf<S>>, String> {
         let plan = self.scenario.draw(seed)?;
         Ok(Plan { mistake: self.mistake, ..plan })
+    }
+
+    fn verify(&self, files: &[PathBuf], page: bool) -> Result<Verified, String> {
+        let Planted { system, order } = system::planted((self.scenario.system)(), self.mistake)?;
+        verify::verify_in(order, &system, self.scenario.name, self.scenario.about, files, page)
     }
 
     fn run(&self, engine: Engine, seed: u64, story: bool) -> Outcome {
@@ -176,11 +188,11 @@ where
         };
         let system = (self.scenario.system)();
         let without_last = |plan: &Plan<_>| {
-            let members = self.scenario.system_of(plan).ok()?.members();
+            let members = self.scenario.system_of(plan).ok()?.system.members();
             let ((last, _), rest) = members.split_last()?;
             let mut plan = Plan { members: Some(u32::try_from(rest.len()).ok()?), ..plan.without(*last) };
             let smaller = self.scenario.system_of(&plan).ok().filter(|_| !rest.is_empty())?;
-            let members = member_ids(&smaller);
+            let members = member_ids(&smaller.system);
             // Among fewer members a step may do nothing any more.
             plan.steps =
                 plan.steps.iter().filter(|it| plan.check_step(it, &members).is_ok()).cloned().collect();
@@ -260,10 +272,11 @@ fn planted<S: System>(scenario: &Scenario<S>, name: &str) -> Option<Box<dyn AnyS
 where
     NodeOf<S>: HttpApi,
 {
-    (scenario.system)().with_mistake(name)?;
-    let Scenario { name: of, about, system, plan, expect } = *scenario;
-    let inner = Scenario { name: of, about, system, plan, expect };
-    Some(Box::new(PlantedScenario { inner, mistake: name.try_into().ok()? }))
+    let mistake = name.try_into().ok()?;
+    system::planted((scenario.system)(), Some(mistake)).ok()?;
+    let Scenario { name, about, system, plan, expect } = *scenario;
+    let inner = Scenario { name, about, system, plan, expect };
+    Some(Box::new(PlantedScenario { inner, mistake }))
 }
 
 impl<S: System> PlantedScenario<S> {
@@ -305,7 +318,11 @@ where
         self.drawing().shrink(engine, seed, go_on)
     }
 
-    fn mistakes(&self) -> Vec<Mistake> {
+    fn system(&self) -> TypeId {
+        self.inner.system()
+    }
+
+    fn mistakes(&self) -> Vec<Listed> {
         self.inner.mistakes()
     }
 
@@ -314,6 +331,6 @@ where
     }
 
     fn verify(&self, files: &[PathBuf], page: bool) -> Result<Verified, String> {
-        self.inner.verify(files, page)
+        self.drawing().verify(files, page)
     }
 }

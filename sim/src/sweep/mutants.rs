@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::{Engines, SweepOptions, SweepPart, sweep_part};
 use crate::check::{CheckOptions, Verdict as Property};
 use crate::spec::limits::ModelArgs;
-use crate::spec::system::Mistake;
+use crate::spec::system::{Listed, Maker, Mistake};
 use crate::spec::verdict::{Engine, Verdict};
 use crate::suite::{AnyModel, AnyScenario, Suite};
 
@@ -38,6 +38,8 @@ pub struct Cell {
     pub verdict: Option<String>,
     /// How many distinct states were visited, or seeds run.
     pub covered: u64,
+    /// Whether all that is asked was shown to hold in the whole space: a proof.
+    pub holds: bool,
     /// How many steps the capsule has.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub steps: Option<usize>,
@@ -45,12 +47,29 @@ pub struct Cell {
     pub wall_s: f64,
 }
 
+/// What comes of making a mistake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Detection {
+    /// Somebody has found it.
+    Found,
+    /// Hosts make it with any node, nobody has said that it shows with this one, and it does not: all that the system
+    /// asks holds in the whole space.
+    NotSeen,
+    /// The same, but there is nothing to see: nowhere in the space does a node give its host the occasion.
+    NeverMade,
+    /// It should have been found, or might be farther on.
+    Missed,
+}
+
 /// What all detectors make of a mistake.
 #[derive(Clone, Debug, Serialize)]
 pub struct Row {
     /// The mistake's name.
     pub name: &'static str,
-    /// The model of the system that makes it.
+    /// Who makes it.
+    pub maker: Maker,
+    /// The model of the system that makes it, or whose hosts do.
     pub model: String,
     /// What is wrong.
     pub about: &'static str,
@@ -58,16 +77,13 @@ pub struct Row {
     pub source: &'static str,
     /// The space that the checker explores.
     pub space: ModelArgs,
+    /// What comes of it.
+    pub detection: Detection,
     /// A cell for each detector that there is.
     pub cells: Vec<Cell>,
 }
 
 impl Row {
-    /// Whether any detector has found it.
-    pub fn is_found(&self) -> bool {
-        self.cells.iter().any(|cell| cell.found)
-    }
-
     /// What this detector made of it, if it was asked.
     pub fn cell(&self, detector: &str) -> Option<&Cell> {
         self.cells.iter().find(|cell| cell.detector == detector)
@@ -81,38 +97,58 @@ pub const DIRECT: &str = "direct sweep";
 /// The name of a sweep under madsim.
 pub const MADSIM: &str = "madsim sweep";
 
-/// All mistakes of a suite, each with the first model that can make it.
-pub fn mistakes(suite: &Suite) -> Vec<(&dyn AnyModel, Mistake)> {
+/// All mistakes of a suite, each with the first model whose system, or whose hosts, make it.
+pub fn mistakes(suite: &Suite) -> Vec<(&dyn AnyModel, Listed)> {
     let mut known = BTreeSet::new();
-    let of = |model: &'_ dyn AnyModel| model.mistakes();
     let models = suite.models.iter().map(AsRef::as_ref);
-    let all = models.flat_map(|model| of(model).into_iter().map(move |mistake| (model, mistake)));
-    all.filter(|(_, mistake)| known.insert(mistake.name)).collect()
+    let of = |model: &'_ dyn AnyModel| model.mistakes();
+    let all = models.flat_map(|model| of(model).into_iter().map(move |listed| (model, listed)));
+    all.filter(|(model, listed)| known.insert((model.system(), listed.mistake.name))).collect()
 }
 
 /// Asks every detector about a mistake; `stop` ends that early. `Err` says what is wrong with how the mistake is listed.
 pub fn row(
     suite: &Suite,
     model: &dyn AnyModel,
-    mistake: &Mistake,
+    listed: &Listed,
     options: &MutantOptions,
     stop: &Arc<AtomicBool>,
 ) -> Result<Row, String> {
-    let wrong = |why: &str| format!("{}, mistake {:?}: {why}", model.name(), mistake.name);
-    let planted = model.with_mistake(mistake.name).ok_or_else(|| wrong("the system does not make it"))?;
-    planted.check_args(mistake.space).map_err(|why| wrong(&why))?;
-    let mut cells = vec![checked(planted.as_ref(), mistake.space, options, stop)];
-    if let Some(name) = mistake.scenario {
-        let scenario =
-            suite.find_scenario(name).ok_or_else(|| wrong(&format!("there is no scenario {name:?}")))?;
-        let planted = scenario.with_mistake(mistake.name);
-        let planted = planted.ok_or_else(|| wrong(&format!("the scenario {name:?} does not make it")))?;
+    let Listed { mistake, maker } = *listed;
+    let Mistake { name, about, source, space, .. } = mistake;
+    let wrong = |why: &str| format!("{}, mistake {name:?}: {why}", model.name());
+    let planted = model.with_mistake(name).ok_or_else(|| wrong("the system does not make it"))?;
+    planted.check_args(space).map_err(|why| wrong(&why))?;
+    let (cell, is_made) = checked(planted.as_ref(), space, options, stop);
+    let mut cells = vec![cell];
+    let scenario = match mistake.scenario {
+        Some(name) => {
+            let named = suite.find_scenario(name);
+            Some(named.ok_or_else(|| wrong(&format!("there is no scenario {name:?}")))?)
+        }
+        None => first_scenario(suite, model).filter(|_| maker == Maker::Host),
+    };
+    if let Some(scenario) = scenario {
+        let planted = scenario.with_mistake(name);
+        let planted =
+            planted.ok_or_else(|| wrong(&format!("the scenario {:?} does not make it", scenario.name())))?;
         for engine in [Engine::Direct, Engine::Madsim] {
             cells.push(swept(planted.as_ref(), engine, options, stop));
         }
     }
-    let Mistake { name, about, source, space, .. } = *mistake;
-    Ok(Row { name, model: model.name().into(), about, source, space, cells })
+    let detection = if cells.iter().any(|cell| cell.found) {
+        Detection::Found
+    } else if maker == Maker::Host && cells[0].holds {
+        if is_made { Detection::NotSeen } else { Detection::NeverMade }
+    } else {
+        Detection::Missed
+    };
+    Ok(Row { name, maker, model: model.name().into(), about, source, space, detection, cells })
+}
+
+/// The first scenario of a model's system.
+fn first_scenario<'a>(suite: &'a Suite, model: &dyn AnyModel) -> Option<&'a dyn AnyScenario> {
+    suite.scenarios.iter().map(AsRef::as_ref).find(|scenario| scenario.system() == model.system())
 }
 
 /// A flag that is set once the time is over, or somebody wants to stop.
@@ -134,7 +170,13 @@ impl<'a> Deadline<'a> {
     }
 }
 
-fn checked(model: &dyn AnyModel, space: ModelArgs, options: &MutantOptions, stop: &AtomicBool) -> Cell {
+/// What the checker makes of a mistake, and whether it was made at all, as far as that is known.
+fn checked(
+    model: &dyn AnyModel,
+    space: ModelArgs,
+    options: &MutantOptions,
+    stop: &AtomicBool,
+) -> (Cell, bool) {
     let deadline = Deadline::begin(options, stop);
     let stop = Arc::clone(&deadline.over);
     let how = CheckOptions { threads: options.threads, stop, ..CheckOptions::default() };
@@ -143,14 +185,16 @@ fn checked(model: &dyn AnyModel, space: ModelArgs, options: &MutantOptions, stop
     });
     let mut violated = report.properties.iter().filter(|(_, property)| **property == Property::Violated);
     let verdict = violated.next().map(|(name, _)| format!("{name} is violated"));
-    Cell {
+    let cell = Cell {
         detector: CHECKER,
         found: verdict.is_some(),
         verdict,
         covered: report.unique_states as u64,
+        holds: report.is_proof(),
         steps: found.map(|found| found.steps),
         wall_s: deadline.started.elapsed().as_secs_f64(),
-    }
+    };
+    (cell, report.let_out_early.unwrap_or(true))
 }
 
 fn swept(scenario: &dyn AnyScenario, engine: Engine, options: &MutantOptions, stop: &AtomicBool) -> Cell {
@@ -181,5 +225,5 @@ fn swept(scenario: &dyn AnyScenario, engine: Engine, options: &MutantOptions, st
         | Verdict::EnginesDiffer { .. }
         | Verdict::NotDeterministic { .. }) => format!("{}, seed {}", verdict.describe(), failure.seed),
     });
-    Cell { detector, found, verdict, covered: report.ran(), steps, wall_s }
+    Cell { detector, found, verdict, covered: report.ran(), holds: false, steps, wall_s }
 }

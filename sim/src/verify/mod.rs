@@ -26,6 +26,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use coalmine_core::node::NodeId;
+use coalmine_core::order::Order as HostOrder;
 
 use self::order::in_order;
 use self::playback::Playback;
@@ -201,11 +202,23 @@ pub fn verify<S: System>(
     files: &[PathBuf],
     with_page: bool,
 ) -> Result<Verified, String> {
+    verify_in(HostOrder::Safe, system, title, about, files, with_page)
+}
+
+/// The same in hosts that keep this [order](coalmine_core::order): recordings do not say which one was kept.
+pub fn verify_in<S: System>(
+    order: HostOrder,
+    system: &S,
+    title: &str,
+    about: &str,
+    files: &[PathBuf],
+    with_page: bool,
+) -> Result<Verified, String> {
     let mut notes = Vec::new();
     let tapes = tapes::load::<NodeOf<S>>(files, &mut notes)?;
     let known = system.members().into_iter().map(|(node, _)| node).collect();
-    let order = in_order(&tapes);
-    let mut playback = Playback::new(system, &tapes, notes, with_page);
-    playback.play_all(&order, members::incomplete(&tapes, &known));
+    let sequence = in_order(&tapes);
+    let mut playback = Playback::new(system, order, &tapes, notes, with_page);
+    playback.play_all(&sequence, members::incomplete(&tapes, &known));
     Ok(playback.finish(title, about))
 }

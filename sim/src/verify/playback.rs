@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use coalmine_core::codec::recording::{Did, Step, Took};
 use coalmine_core::node::{Event, Node, NodeId, Word};
+use coalmine_core::order::Order as HostOrder;
 
 use super::judge::Judge;
 use super::lives::{Heritage, heritage};
@@ -49,7 +50,7 @@ struct Track<'a, N: Node> {
 }
 
 impl<'a, N: Node> Track<'a, N> {
-    fn new(tape: &'a Tape<N>) -> Self {
+    fn new(tape: &'a Tape<N>, order: HostOrder) -> Self {
         let config = tape.pieces.iter().find_map(|piece| match &piece.what {
             What::Part { config, .. } => Some(config.clone()),
             What::Step(_) | What::Gap { .. } => None,
@@ -58,7 +59,7 @@ impl<'a, N: Node> Track<'a, N> {
             Heritage::Impossible(why) => Some((piece, why)),
             Heritage::Follows | Heritage::New | Heritage::Unknown(_) => None,
         });
-        Self { player: Player::new(tape.node, config), part: None, impossible: impossible.collect() }
+        Self { player: Player::new(tape.node, order, config), part: None, impossible: impossible.collect() }
     }
 }
 
@@ -67,7 +68,13 @@ struct Stop;
 
 impl<'a, S: System> Playback<'a, S> {
     /// Nothing is played yet.
-    pub fn new(system: &'a S, tapes: &'a [Tape<NodeOf<S>>], notes: Vec<String>, with_page: bool) -> Self {
+    pub fn new(
+        system: &'a S,
+        order: HostOrder,
+        tapes: &'a [Tape<NodeOf<S>>],
+        notes: Vec<String>,
+        with_page: bool,
+    ) -> Self {
         let verified = Verified {
             nodes: tapes.iter().map(|tape| tape.node).collect(),
             boots: 0,
@@ -86,7 +93,7 @@ impl<'a, S: System> Playback<'a, S> {
         Self {
             system,
             tapes,
-            tracks: tapes.iter().map(Track::new).collect(),
+            tracks: tapes.iter().map(|tape| Track::new(tape, order)).collect(),
             trace: Trace::new(true),
             judge: Judge::new(system),
             sends: Sends::default(),

@@ -4,6 +4,7 @@ use coalmine_core::codec::recording::{Again, Step, Took};
 use coalmine_core::host::Host;
 use coalmine_core::node::{Effect, Event, Node, NodeId};
 use coalmine_core::observation::Observed;
+use coalmine_core::order::Order;
 
 use crate::engine::shared::recorder::note_early_output;
 use crate::panics::catch;
@@ -13,6 +14,8 @@ use crate::spec::verdict::Verdict;
 pub struct Player<N: Node> {
     /// Who.
     pub id: NodeId,
+    /// The order that its host keeps.
+    pub order: Order,
     /// Its configuration; `None` if there is not one part of its recording.
     pub config: Option<N::Config>,
     /// `None` before it boots.
@@ -27,8 +30,8 @@ pub struct Player<N: Node> {
 
 impl<N: Node> Player<N> {
     /// A node that has not booted yet.
-    pub fn new(id: NodeId, config: Option<N::Config>) -> Self {
-        Self { id, config, host: None, journal: Vec::new(), durable: 0, early_output: None }
+    pub fn new(id: NodeId, order: Order, config: Option<N::Config>) -> Self {
+        Self { id, order, config, host: None, journal: Vec::new(), durable: 0, early_output: None }
     }
 
     /// What is to be seen of it.
@@ -55,7 +58,7 @@ impl<N: Node> Player<N> {
         let host = &mut self.host;
         let done = catch(|| match (&step.took, host) {
             (Took::Boot { life, journal, .. }, host) => {
-                *host = Some(Host::boot(config, journal, *life, &mut choose, &mut out));
+                *host = Some(Host::boot_in(self.order, config, journal, *life, &mut choose, &mut out));
                 Ok(())
             }
             (_, None) => Err("the node is down".to_owned()),

@@ -43,7 +43,7 @@ fn free_ports() -> [u16; 6] {
 
 /// The `canary` program. It is of another package, so that it may not have been built, or be an old one.
 fn canary() -> PathBuf {
-    let folder = Path::new(env!("CARGO_BIN_EXE_specimens")).parent().expect("a folder");
+    let folder = Path::new(env!("CARGO_BIN_EXE_toys")).parent().expect("a folder");
     let canary = folder.join("canary");
     let changed = |path: &Path| path.metadata().and_then(|about| about.modified()).ok();
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");

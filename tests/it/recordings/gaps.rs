@@ -10,7 +10,6 @@ use coalmine::{counter, register, twophase};
 use coalmine_core::codec::recording::{self, Header, Line, Step, Took};
 use coalmine_core::node::{Node, NodeId};
 use coalmine_core::rollout::RolloutNode;
-use coalmine_core::rollout::mistake::Mistake;
 use coalmine_sim::spec::system::{NodeOf, System};
 use coalmine_sim::spec::verdict::{Engine, Verdict};
 use coalmine_sim::suite::{AnyModel, AnyScenario, ModelDef};
@@ -217,9 +216,7 @@ fn a_mistake_is_found_in_what_is_left() {
     let folder = folder("wrong");
     let mut random = Random(7);
     let mut all = (0, 0);
-    for mistake in
-        [Mistake::PresumesCommit, Mistake::VoteBeforeDurable, Mistake::ForgetsVote, Mistake::CountsAnyVote]
-    {
+    for mistake in ["presumed-commit", "forgetful-voter", "any-vote"] {
         let mut found = (0, 0);
         let scenario = chaos_of(mistake);
         let is_wrong = |seed: &u64| {

@@ -23,7 +23,7 @@ const ALL: [Timer; 6] =
     [Timer::Vote, Timer::Resend, Timer::Step, Timer::Inquire, Timer::Heartbeat, Timer::Join];
 
 fn fits(node: &Observed<'_, RolloutNode>) -> Result<(), String> {
-    // A specimen is to show what its mistake leads to, not that a timer is wrong on the way.
+    // Who makes a mistake is to show what it leads to, not that a timer is wrong on the way.
     let Some(state) = node.state.filter(|_| node.config.mistake.is_none()) else { return Ok(()) };
     for timer in &ALL {
         let (must, may) = wanted(node, state, timer);

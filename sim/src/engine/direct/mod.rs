@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use coalmine_core::codec::recording::Took;
 use coalmine_core::host::Host;
 use coalmine_core::node::{Delay, Effect, Event, Node, NodeId};
+use coalmine_core::order::Order;
 use rand_chacha::ChaCha8Rng;
 
 use self::agenda::{Agenda, Due};
@@ -32,7 +33,7 @@ use crate::panics::catch;
 use crate::spec::faults::{Effect as FaultEffect, Fault};
 use crate::spec::plan::{Draw, Plan, Stream, What, When};
 use crate::spec::scenario::Scenario;
-use crate::spec::system::{NodeOf, System};
+use crate::spec::system::{NodeOf, Planted, System};
 use crate::spec::verdict::Verdict;
 use crate::trace::TraceEvent;
 
@@ -64,6 +65,7 @@ struct Engine<'a, S: System> {
     scenario: &'a Scenario<S>,
     plan: &'a Plan<NodeOf<S>>,
     system: S,
+    order: Order,
     recorder: Recorder<S>,
     agenda: Agenda<Task<NodeOf<S>>>,
     places: Vec<Place<NodeOf<S>>>,
@@ -128,7 +130,7 @@ enum Task<N: Node> {
 
 impl<'a, S: System> Engine<'a, S> {
     fn new(scenario: &'a Scenario<S>, plan: &'a Plan<NodeOf<S>>, options: RunOptions) -> Self {
-        let system = scenario.system_of(plan).expect("plans are checked");
+        let Planted { system, order } = scenario.system_of(plan).expect("plans are checked");
         let members = system.members();
         let places: Vec<_> = members.into_iter().map(|(id, config)| Place::new(id, config)).collect();
         let mut engine = Self {
@@ -137,6 +139,7 @@ impl<'a, S: System> Engine<'a, S> {
             scenario,
             plan,
             system,
+            order,
             agenda: Agenda::default(),
             places,
             paused: 0,
@@ -310,7 +313,7 @@ impl<'a, S: System> Engine<'a, S> {
     }
 
     fn boot(&mut self, place: usize, life: u64) {
-        let Self { places, timer_draws, recorder, agenda, .. } = self;
+        let Self { places, timer_draws, recorder, agenda, order, .. } = self;
         let it = &mut places[place];
         if life != it.life {
             return;
@@ -325,8 +328,14 @@ impl<'a, S: System> Engine<'a, S> {
         let (me, records, torn) = (it.id, it.disk.written().len(), it.torn.take());
         let mut effects = Vec::new();
         let journal = it.disk.written();
-        let host = Host::boot(&it.config, journal, life, &mut choices(timer_draws, recorder), &mut effects);
-        it.host = Some(host);
+        it.host = Some(Host::boot_in(
+            *order,
+            &it.config,
+            journal,
+            life,
+            &mut choices(timer_draws, recorder),
+            &mut effects,
+        ));
         let took = || Took::Boot { life, journal: journal.to_vec(), torn };
         recorder.record(agenda.time(), me, took, &effects);
         recorder.on_boot(me);

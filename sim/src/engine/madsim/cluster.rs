@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use coalmine_core::node::{Node, NodeId, RequestId, Word};
+use coalmine_core::order::Order as HostOrder;
 use coalmine_real::http;
 use coalmine_real::http_api::HttpApi;
 use coalmine_real::runtime::Runtime;
@@ -28,7 +29,7 @@ use crate::panics;
 use crate::spec::faults::{CrashKind, Directions, Effect, Fault, SUPERVISOR_MS};
 use crate::spec::plan::{Plan, Stream, What, When};
 use crate::spec::scenario::{Expectation, Scenario};
-use crate::spec::system::{ConfigOf, NodeOf, System};
+use crate::spec::system::{ConfigOf, NodeOf, Planted, System};
 use crate::spec::verdict::Verdict;
 use crate::trace::TraceEvent;
 
@@ -65,10 +66,11 @@ pub async fn drive<S: System>(
 where
     NodeOf<S>: HttpApi,
 {
-    let system = Arc::new(scenario.system_of(plan).expect("plans are checked"));
+    let Planted { system, order } = scenario.system_of(plan).expect("plans are checked");
+    let system = Arc::new(system);
     let (orders_out, mut orders) = mpsc::unbounded_channel();
     let monitor = Monitor::new(Arc::clone(&system), plan, options, orders_out);
-    let mut cluster = Cluster::start(&system, plan, options, monitor.clone());
+    let mut cluster = Cluster::start((&system, order), plan, options, monitor.clone());
     for (place, step) in plan.steps.iter().enumerate() {
         if let When::AtMs(at) = step.when {
             cluster.later(Duration::from_millis(at), Task::Do(place, step.what.clone()));
@@ -92,7 +94,12 @@ impl<S: System> Cluster<S>
 where
     NodeOf<S>: HttpApi,
 {
-    fn start(system: &Arc<S>, plan: &Plan<NodeOf<S>>, options: RunOptions, monitor: Monitor<S>) -> Self {
+    fn start(
+        (system, order): (&Arc<S>, HostOrder),
+        plan: &Plan<NodeOf<S>>,
+        options: RunOptions,
+        monitor: Monitor<S>,
+    ) -> Self {
         let recorder = monitor.clone();
         let recorder = Arc::new(move |from, to, fate, frame: &Frame| recorder.frame(from, to, fate, frame));
         let network = Network::new(options.seed, plan.links, recorder, monitor.numbers());
@@ -121,7 +128,7 @@ where
             let (config, monitor, me) = (config.clone(), monitor.clone(), *me);
             let (system, data) = (Arc::clone(system), data.clone());
             let life = move || {
-                let host = (Arc::clone(&system), data.clone());
+                let host = (Arc::clone(&system), order, data.clone());
                 let life = live(host, runtime.clone(), config.clone(), placement.clone(), monitor.clone());
                 reporting(life, monitor.on_panic())
             };
@@ -387,7 +394,7 @@ fn data_address(id: NodeId) -> SocketAddr {
 
 /// One life of a node: the production shell, and its HTTP.
 async fn live<S: System>(
-    (system, data): (Arc<S>, BTreeMap<NodeId, SocketAddr>),
+    (system, order, data): (Arc<S>, HostOrder, BTreeMap<NodeId, SocketAddr>),
     runtime: SimRuntime,
     config: ConfigOf<S>,
     placement: Placement,
@@ -397,6 +404,7 @@ async fn live<S: System>(
 {
     let me = placement.me;
     let (shell, handle) = Shell::new(runtime.clone(), config.clone(), placement, monitor.eye(me));
+    let shell = shell.in_order(order);
     let router = system.router(&runtime, &config, handle.with_addresses(data));
     let data = data_address(me);
     let why = match runtime.listen(data).await {

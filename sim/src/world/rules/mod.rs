@@ -11,11 +11,13 @@ mod steps;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::OnceLock;
+use std::sync::atomic::AtomicBool;
 
 use coalmine_core::host::Host;
 use coalmine_core::node::{Effect, Node, NodeId};
 use coalmine_core::observation::Heard;
 use coalmine_core::observation::{History, Invariant, Observation, Observed, Witness};
+use coalmine_core::order::Order;
 
 pub use self::again::Parted;
 pub(crate) use self::boots::tells_boots;
@@ -47,6 +49,8 @@ pub struct Rules<S: System> {
     pub system: S,
     /// The limits.
     pub limits: Limits,
+    /// The order that the hosts keep.
+    pub order: Order,
     pub(crate) members: Vec<(NodeId, ConfigOf<S>)>,
     /// What clients ask, then what they tell of a member's bad health.
     pub(crate) requests: Vec<Operation<NodeOf<S>>>,
@@ -62,6 +66,8 @@ pub struct Rules<S: System> {
     pub(crate) from_boot: bool,
     /// The timers that members arm when they boot, from their first disks or from empty ones.
     pub(crate) armed_first: OnceLock<Armed<S>>,
+    /// Whether a host that keeps a wrong order has let out anything early.
+    pub(crate) let_out_early: AtomicBool,
     /// What was found of steps that were taken twice.
     pub(crate) again: again::Again,
 }
@@ -186,11 +192,18 @@ impl<S: System> Rules<S> {
             witnesses,
             system,
             limits,
+            order: Order::Safe,
             every_crash_point: false,
             from_boot: false,
             armed_first: OnceLock::new(),
+            let_out_early: AtomicBool::new(false),
             again: again::Again::default(),
         }
+    }
+
+    /// The same rules for hosts that keep this order.
+    pub fn in_order(self, order: Order) -> Self {
+        Self { order, ..self }
     }
 
     /// The same rules, but a crash also falls where it makes no difference: see

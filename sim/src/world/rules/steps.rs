@@ -2,6 +2,7 @@
 //! place alone.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use coalmine_core::codec::survives;
 use coalmine_core::disk::LossyDisk;
@@ -180,6 +181,9 @@ impl<S: System> Rules<S> {
             if chosen < n { chosen } else { 0 }
         };
         let reacted = catch(|| self.react(&mut slot, place, step, &mut choose, &mut effects));
+        if slot.host.as_ref().is_some_and(Host::has_let_out_early) {
+            self.let_out_early.store(true, Ordering::Relaxed);
+        }
         let judged = reacted.and_then(|()| {
             catch(|| {
                 effects.iter().try_for_each(survives).map_err(Panic::without_place)?;
@@ -211,7 +215,7 @@ impl<S: System> Rules<S> {
         let mut choose = |n| choose(n);
         match (step, &mut slot.host) {
             (Step::Boot, host) => {
-                *host = Some(Host::boot(config, slot.disk.written(), lives, &mut choose, out));
+                *host = Some(Host::boot_in(self.order, config, slot.disk.written(), lives, &mut choose, out));
             }
             (Step::Flush, Some(host)) => host.synced(config, lives, upto, &mut choose, out),
             (Step::Deliver { .. } | Step::Fire(_) | Step::Ask(_), Some(host)) => {
