@@ -48,7 +48,9 @@ fn every_mistake_is_found() {
             assert!(told.contains("is violated") || row.name == "amnesiac", "{row:?}");
         }
         for cell in [DIRECT, MADSIM].iter().filter_map(|detector| row.cell(detector)) {
-            assert!(cell.steps.is_some_and(|steps| steps <= 7), "{row:?}");
+            // Whoever asks the chain again needs many that ask between.
+            let most = if model.name() == "chain" { 12 } else { 7 };
+            assert!(cell.steps.is_some_and(|steps| steps <= most), "{row:?}");
         }
     }
     // Every system makes some: those whose nodes write records make those of order besides, and no other does.
