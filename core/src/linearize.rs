@@ -13,7 +13,7 @@
 //! not, and what holds must hold for that one, too.
 
 use std::cmp::Ordering;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{Debug, Write as _};
 use std::hash::{Hash, Hasher};
 
@@ -157,9 +157,11 @@ pub fn beginning<S: Specification>(calls: &[Call<S>], until: u64) -> Vec<(usize,
 /// When all has returned that is needed to show that there is no order, if no call that begins by `at` fits with the
 /// others.
 fn shortest<S: Specification>(calls: &[Call<S>], at: u64, go_on: &mut dyn FnMut() -> bool) -> Option<u64> {
-    let begun = calls.iter().filter(|call| call.began <= at);
-    let mut times: Vec<u64> = begun.filter_map(|call| call.returned.as_ref()).map(|(at, _)| *at).collect();
-    times.retain(|time| *time >= at);
+    let returns = |call: &Call<S>| Some((call.began, call.returned.as_ref()?.0));
+    let all: Vec<_> = calls.iter().filter_map(returns).collect();
+    let last = all.iter().filter(|(began, _)| *began <= at).map(|(_, until)| *until).max()?;
+    let mut times: Vec<u64> =
+        all.iter().map(|(_, until)| *until).filter(|it| (at..=last).contains(it)).collect();
     times.sort_unstable();
     times.dedup();
     // With the last of these there is none; what explains a history explains its beginnings.
@@ -175,8 +177,33 @@ fn shortest<S: Specification>(calls: &[Call<S>], at: u64, go_on: &mut dyn FnMut(
     Some(times[last])
 }
 
-/// A way in which one copy may have answered so far: its state, and those of the calls under way that it has answered.
-type Way<S> = (S, BTreeSet<usize>);
+/// Ways in which one copy may have answered so far: its state, which of the calls under way it has answered that may
+/// change it, and which that only read. Of two ways that differ in the latter alone, whoever has answered more can go on
+/// as the other can; so only that one is kept.
+#[derive(Clone)]
+struct Ways<S>(BTreeMap<(S, BTreeSet<usize>), Vec<BTreeSet<usize>>>);
+
+type Way<S> = (S, BTreeSet<usize>, BTreeSet<usize>);
+
+impl<S: Specification> Ways<S> {
+    /// Whether it can do more than those that there are.
+    fn insert(&mut self, (state, placed, reads): Way<S>) -> bool {
+        let others = self.0.entry((state, placed)).or_default();
+        if others.iter().any(|other| other.is_superset(&reads)) {
+            return false;
+        }
+        others.retain(|other| !other.is_subset(&reads));
+        others.push(reads);
+        true
+    }
+
+    fn drain(self) -> impl Iterator<Item = Way<S>> {
+        let each = |((state, placed), all): ((S, BTreeSet<usize>), Vec<BTreeSet<usize>>)| {
+            all.into_iter().map(move |reads| (state.clone(), placed.clone(), reads))
+        };
+        self.0.into_iter().flat_map(each)
+    }
+}
 
 /// Follows all orders at once, from one event to the next (Lowe's *just-in-time linearization*, op. cit., §3): a call is
 /// placed when it returns, or when another one needs it before. When is there no order any more, as all that has begun
@@ -186,43 +213,44 @@ fn side_by_side<S: Specification>(calls: &[Call<S>], go_on: &mut dyn FnMut() -> 
         Call { call, returned: Some((_, answer)), .. } => Vec::from_iter(state.step(call, answer)),
         Call { call, returned: None, .. } => state.maybe(call),
     };
+    let only_reads = |place: usize| S::only_reads(&calls[place].call) && calls[place].returned.is_some();
     // A read that fits is placed at once, here as well.
-    let with_reads = |(state, mut placed): Way<S>, open: &BTreeSet<usize>| {
-        for &read in open.difference(&placed.clone()) {
-            let Call { call, returned, .. } = &calls[read];
-            let fits = returned.as_ref().is_some_and(|(_, answer)| state.step(call, answer).is_some());
-            if S::only_reads(call) && fits {
-                placed.insert(read);
-            }
-        }
-        (state, placed)
+    let with_reads = |(state, placed, mut reads): Way<S>, open: &BTreeSet<usize>| {
+        reads.extend(open.iter().filter(|&&read| only_reads(read) && !after(&state, read).is_empty()));
+        (state, placed, reads)
     };
-    let (mut open, mut ways) = (BTreeSet::new(), BTreeSet::from([(S::default(), BTreeSet::new())]));
+    let mut open = BTreeSet::new();
+    let mut ways = Ways(BTreeMap::new());
+    ways.insert((S::default(), BTreeSet::new(), BTreeSet::new()));
     let mut steps = 0_u64;
     for (time, kind, place) in events(calls) {
+        let mut next = Ways(BTreeMap::new());
         if kind == CALL {
             open.insert(place);
-            if S::only_reads(&calls[place].call) {
-                ways = ways.into_iter().map(|way| with_reads(way, &open)).collect();
+            if only_reads(place) {
+                for way in ways.drain() {
+                    next.insert(with_reads(way, &open));
+                }
+                ways = next;
             }
             continue;
         }
-        let mut next: BTreeSet<Way<S>> = BTreeSet::new();
-        let (mut known, mut left) = (ways.clone(), Vec::from_iter(ways));
-        while let Some((state, mut placed)) = left.pop() {
+        let mut known = ways.clone();
+        let mut left = Vec::from_iter(ways.drain());
+        while let Some((state, mut placed, mut reads)) = left.pop() {
             steps += 1;
             if steps.is_multiple_of(1_024) && !go_on() {
                 return None;
             }
-            if placed.remove(&place) {
-                next.insert((state, placed));
+            if placed.remove(&place) || reads.remove(&place) {
+                next.insert((state, placed, reads));
                 continue;
             }
-            for &other in open.difference(&placed) {
+            for &other in open.difference(&placed).filter(|other| !only_reads(**other)) {
                 for state in after(&state, other) {
                     let mut placed = placed.clone();
                     placed.insert(other);
-                    let way = with_reads((state, placed), &open);
+                    let way = with_reads((state, placed, reads.clone()), &open);
                     if known.insert(way.clone()) {
                         left.push(way);
                     }
@@ -230,10 +258,10 @@ fn side_by_side<S: Specification>(calls: &[Call<S>], go_on: &mut dyn FnMut() -> 
             }
         }
         open.remove(&place);
-        ways = next;
-        if ways.is_empty() {
+        if next.0.is_empty() {
             return Some(Some(time));
         }
+        ways = next;
     }
     Some(None)
 }
@@ -600,6 +628,7 @@ where
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use proptest::test_runner::RngSeed;
 
     use super::*;
 
@@ -676,7 +705,12 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { cases: 5_000, failure_persistence: None, ..ProptestConfig::default() })]
+        #![proptest_config(ProptestConfig {
+            cases: 10_000,
+            failure_persistence: None,
+            rng_seed: RngSeed::Fixed(1),
+            ..ProptestConfig::default()
+        })]
 
         #[test]
         fn it_finds_an_order_where_there_is_one(calls in calls()) {

@@ -224,10 +224,13 @@ impl<T> Eq for Far<T> {}
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use proptest::test_runner::RngSeed;
 
     use super::*;
 
     proptest! {
+        #![proptest_config(ProptestConfig { rng_seed: RngSeed::Fixed(1), ..ProptestConfig::default() })]
+
         /// Beside a list that is sorted stably, whatever is put in while others are taken out.
         #[test]
         fn items_come_by_time_and_then_in_order(
