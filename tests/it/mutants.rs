@@ -48,8 +48,8 @@ fn every_mistake_is_found() {
             assert!(told.contains("is violated") || row.name == "amnesiac", "{row:?}");
         }
         for cell in [DIRECT, MADSIM].iter().filter_map(|detector| row.cell(detector)) {
-            // Whoever asks the chain again needs many that ask between.
-            let most = if model.name() == "chain" { 12 } else { 7 };
+            // Of the chain, whose links lose messages by chance, more is left.
+            let most = if model.name() == "chain" { 20 } else { 7 };
             assert!(cell.steps.is_some_and(|steps| steps <= most), "{row:?}");
         }
     }

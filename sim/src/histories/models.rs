@@ -146,9 +146,9 @@ impl Model for Kv {
     const NAME: &'static str = "kv";
 
     fn call(function: &str, input: &Value) -> Result<(Text, Access), String> {
-        let (key, value) = match input {
-            Value::Array(_) => pair(input, "a key and a value")?,
-            key => (key.clone(), Value::Null),
+        let (key, value) = match input.is_array() {
+            true => pair(input, "a key and a value")?,
+            false => (input.clone(), Value::Null),
         };
         let call = Register::call(function, &value)
             .map_err(|_| unknown::<Self>(function, "read, write, cas, each with a key"))?;

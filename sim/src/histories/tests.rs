@@ -6,10 +6,9 @@ fn judged(model: &str, text: &str) -> Judged {
 }
 
 fn violation(model: &str, text: &str) -> Violation {
-    match judged(model, text).verdict {
-        Verdict::Violated(violation) => violation,
-        other => panic!("{other:?}"),
-    }
+    let judged = judged(model, text);
+    let Verdict::Violated(violation) = judged.verdict else { panic!("{judged:?}") };
+    violation
 }
 
 /// What a stale read looks like, in both forms.
