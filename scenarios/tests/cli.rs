@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-const SCENARIOS: usize = 12;
+const SCENARIOS: usize = 13;
 
 /// Runs the binary with the words of `line` as arguments.
 fn coalmine(line: &str) -> Ran {
@@ -295,12 +295,12 @@ fn help_is_there_for_every_subcommand() {
     assert!(help.contains("Exit codes: 0 all is well"), "{help}");
     for (command, example) in [
         ("list", "list --format json"),
-        ("sim", "sim rollout-chaos --seeds"),
+        ("sim", "sim chain-chaos --seeds"),
         ("merge", "merge shard-*.json"),
-        ("replay", "replay rollout-chaos --seed"),
+        ("replay", "replay chain-chaos --seed"),
         ("verify", "verify recorded"),
-        ("plan", "plan rollout-chaos --seed"),
-        ("shrink", "shrink rollout-chaos --seed"),
+        ("plan", "plan chain-chaos --seed"),
+        ("shrink", "shrink chain-chaos --seed"),
         ("check", "check rollout --nodes"),
         ("explore", "explore rollout --nodes"),
         ("run", "run --jobs"),
