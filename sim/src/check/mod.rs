@@ -237,7 +237,7 @@ pub struct Reductions {
     /// step's effects, before each further record, message or reply, and after a fact that what follows cannot take
     /// back; or after the step. Timers and publications that happened before it are gone either way. (Between facts
     /// with which a step begins and its first message nothing crashes: the same with the message under way can do as
-    /// much.) Of first boots, and of requests that let their client go on, nothing is left out. A counterexample may
+    /// much.) Of first boots, and of requests that let their client go on or that a history hears of, nothing is left out. A counterexample may
     /// be a step longer for each crash: that behind the last effect that outlives the node is a step of its own.
     pub crash_points: bool,
     /// Leaves out orders of steps that make no difference, by sleep sets (Godefroid, *Partial-Order Methods for

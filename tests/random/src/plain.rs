@@ -369,6 +369,10 @@ impl<'a> Plain<'a> {
             let mut begun = state.clone();
             begun.asked.insert(index);
             budget.into_iter().for_each(|budget| self.pay(&mut begun, budget));
+            if self.spec.ordered {
+                // What is asked is heard, whatever comes of it.
+                self.happens(&mut begun, place, state.places[place].clone(), &[Did::Observe(Fact::H)]);
+            }
             self.step(state, &begun, place, Step::Ask(index), all);
         }
     }

@@ -7,7 +7,7 @@ use coalmine_core::observation::{History, Invariant, Observation, Witness};
 use coalmine_sim::spec::limits::{Disk, Limits, Network};
 use coalmine_sim::spec::system::{Operation, System};
 
-use crate::table::{Config, Fact, TableNode, Timer};
+use crate::table::{Config, Fact, Request, TableNode, Timer};
 use crate::view::{Seen, View};
 use crate::{Ask, FACTS, Spec, name, place};
 
@@ -17,6 +17,12 @@ pub struct Told<const ORDERED: bool>(pub Vec<(usize, Fact)>);
 
 impl<const ORDERED: bool> History<TableNode> for Told<ORDERED> {
     const IS_ORDERED: bool = ORDERED;
+    const HEARS_CALLS: bool = ORDERED;
+
+    /// Where their order matters, what is asked is heard as well, as if it were a fact.
+    fn called(&mut self, node: NodeId, _: RequestId, _: &Request) {
+        self.observe(node, &CALLED);
+    }
 
     fn observe(&mut self, node: NodeId, fact: &Fact) {
         let node = place(node);
@@ -27,6 +33,9 @@ impl<const ORDERED: bool> History<TableNode> for Told<ORDERED> {
         }
     }
 }
+
+/// What a call is heard as.
+pub const CALLED: Fact = Fact::H;
 
 /// What is asked of a search.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

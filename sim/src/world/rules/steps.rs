@@ -71,7 +71,7 @@ impl<S: System> Rules<S> {
     ) {
         let opens = match step {
             Step::Boot => slot.lives == 0,
-            Step::Ask(index) => self.is_followed(*index),
+            Step::Ask(index) => self.is_followed(*index) || S::History::HEARS_CALLS,
             Step::Deliver { .. } | Step::Fire(_) | Step::Flush => false,
         };
         let (mut choices, mut asked) = (Vec::new(), Vec::new());
@@ -115,7 +115,8 @@ impl<S: System> Rules<S> {
     ///
     /// A fact outlives the node as well. So a crash also falls after what was told, if what comes next is told too, or
     /// cannot be lost any more. Of a step that `opens` the way for something else (a first boot, a request that its
-    /// client lets others follow) nothing is left out: that it was begun is seen by what follows.
+    /// client lets others follow, or of which a history hears) nothing is left out: that it was begun is seen by what
+    /// follows.
     fn crash_points(
         &self,
         crashes: Crashes,
