@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 use crate::form::{Form, MAX_MESSAGE_BYTES};
 
 /// A member of a cluster. Small numbers, given by the configuration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct NodeId(pub u32);
 
@@ -37,8 +37,15 @@ impl Display for NodeId {
     }
 }
 
+/// As it is displayed: states, records and messages are told in stories by their `Debug` form.
+impl Debug for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Display::fmt(self, f)
+    }
+}
+
 /// Names one request of one client: a retry carries the same id, and is the same request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct RequestId {
     /// The client, as it calls itself.
     pub client: u64,
@@ -49,6 +56,13 @@ pub struct RequestId {
 impl Display for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "c{}/{}", self.client, self.sequence)
+    }
+}
+
+/// As it is displayed.
+impl Debug for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Display::fmt(self, f)
     }
 }
 

@@ -2,6 +2,27 @@
 
 use super::*;
 
+/// A verdict is for the budgets that there were, and names those that there were not.
+#[test]
+fn what_was_not_tried_is_said() {
+    for (line, not_tried) in [
+        ("check counter", "wipes, cuts, duplicates, retries"),
+        ("check counter --retries 1 --dups 1 --crashes 0", "crashes, wipes, cuts"),
+        // Nothing is asked of it, and what was sent may always come again.
+        ("check twophase --nodes 3", "crashes, wipes, cuts, drops"),
+        (
+            "check rollout --crashes 0",
+            "crashes, wipes, cuts, drops, duplicates, periodic timers, retries, inputs",
+        ),
+    ] {
+        let text = coalmine(&format!("{line} --no-capsule --max-steps 5000")).stdout();
+        assert!(text.lines().any(|said| said == format!("not tried: {not_tried}")), "{line}: {text}");
+        let json = coalmine(&format!("{line} --no-capsule --max-steps 5000 --format json")).json();
+        let words: Vec<_> = not_tried.split(", ").collect();
+        assert_eq!(json["not_tried"], serde_json::json!(words), "{line}");
+    }
+}
+
 #[test]
 fn a_check_ends_with_its_verdict_as_json() {
     let line = "check twophase --resource-managers 3 --threads 1 --format json";

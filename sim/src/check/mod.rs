@@ -112,6 +112,8 @@ pub struct CheckReport {
     pub depth: usize,
     /// What was left out, because no invariant depends on it. What is lost matters to settling: see `settling_losses`.
     pub reductions: Vec<&'static str>,
+    /// The budgets of which there was nothing: what they allow was not tried, and the verdict says nothing of it.
+    pub not_tried: Vec<&'static str>,
     /// How the search ended.
     pub end: End,
     /// Every reachable state was visited, but for what the reductions leave out.
@@ -529,6 +531,7 @@ fn conclude<S: System>(
         expected_states: None,
         depth: found.depth,
         reductions: reductions.names(),
+        not_tried: rules.not_tried(),
         end,
         exhausted: stopped_by.is_none(),
         stopped_by,

@@ -337,6 +337,9 @@ pub fn check(report: &CheckReport, story: Option<&Story>) {
         report.wall_s,
         report.peak_memory_bytes >> 20,
     );
+    if !report.not_tried.is_empty() {
+        println!("{DIM}not tried: {}{DIM:#}", report.not_tried.join(", "));
+    }
     if !report.reductions.is_empty() {
         let more =
             if report.settling_losses.is_empty() { "" } else { "; of losses, settling asks for those below" };

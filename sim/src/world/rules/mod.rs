@@ -430,6 +430,24 @@ impl<S: System> Rules<S> {
         Observation { nodes: nodes.collect(), history }
     }
 
+    /// The budgets of which there is nothing, as far as they would allow anything here, in words.
+    pub(crate) fn not_tried(&self) -> Vec<&'static str> {
+        let beats = || {
+            let armed = self.armed_first.get_or_init(|| self.armed_at_first());
+            armed.values().flatten().any(|timer| self.system.is_periodic(timer))
+        };
+        let allows_something = |budget: Budget| match budget {
+            Budget::Duplicates => self.limits.network == Network::Datagrams,
+            Budget::Periodic => beats(),
+            Budget::Retries => self.operations > 0,
+            Budget::Inputs => self.requests.len() > self.operations,
+            Budget::Crashes | Budget::Wipes | Budget::Cuts | Budget::Drops | Budget::Timeouts => true,
+            Budget::LateBoots => false,
+        };
+        let is_nothing = |budget: &Budget| self.limits.of(*budget) == Some(0) && allows_something(*budget);
+        Budget::spent().filter(is_nothing).map(Budget::word).collect()
+    }
+
     /// The bits of a verdict that must never be seen.
     pub(crate) fn bad(&self) -> u64 {
         ((1 << self.invariants.len()) - 1) | PANICKED
