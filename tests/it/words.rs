@@ -47,3 +47,48 @@ fn the_harness_knows_no_word_of_a_protocol() {
     }
     assert!(found.is_empty(), "{found:#?}");
 }
+
+/// What documents call by its path is there: files move, and words about them stay behind.
+#[test]
+fn documents_name_files_that_are_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
+    let mut documents = vec![root.join("README.md"), root.join("ARCHITECTURE.md")];
+    let docs = fs::read_dir(root.join("docs")).expect("a folder").map(|entry| entry.expect("a file").path());
+    documents.extend(docs.filter(|path| path.extension().is_some_and(|ending| ending == "md")));
+    assert!(documents.len() > 8, "{documents:?}");
+    let (mut missing, mut named) = (Vec::new(), 0);
+    for document in documents {
+        let text = fs::read_to_string(&document).expect("text");
+        let here = document.parent().expect("a folder");
+        // Blocks hold what is typed and printed; every second piece of the rest is code.
+        let prose: Vec<_> = text.split("\n```").step_by(2).collect();
+        let prose = prose.join("\n");
+        let code = prose.split('`').skip(1).step_by(2).filter(|code| is_path(code)).flat_map(alternatives);
+        let links = prose.split("](").skip(1).filter_map(|link| link.split([')', '#']).next());
+        let links = links.filter(|link| !link.is_empty() && !link.contains("://"));
+        let code = code.map(|path| root.join(path));
+        for path in code.chain(links.map(|link| here.join(link))) {
+            named += 1;
+            if !path.exists() {
+                missing.push(format!("{}: {}", document.display(), path.display()));
+            }
+        }
+    }
+    assert!(named > 100, "{named}");
+    assert!(missing.is_empty(), "{missing:#?}");
+}
+
+/// Whether a piece of code is the path of one of our files.
+fn is_path(code: &str) -> bool {
+    let folders = ["core/", "real/", "sim/", "scenarios/", "tests/", "fuzz/", "docs/", "deploy/"];
+    let is_plain = |c: char| c.is_alphanumeric() || "_./-{},".contains(c);
+    folders.iter().any(|folder| code.starts_with(folder)) && code.chars().all(is_plain)
+}
+
+/// `a/{b,c}.rs` is two paths.
+fn alternatives(path: &str) -> Vec<String> {
+    match path.split_once('{').and_then(|(start, rest)| Some((start, rest.split_once('}')?))) {
+        Some((start, (all, end))) => all.split(',').map(|one| format!("{start}{one}{end}")).collect(),
+        None => vec![path.to_owned()],
+    }
+}

@@ -12,7 +12,7 @@ fn what_was_not_tried_is_said() {
         ("check twophase --nodes 3", "crashes, wipes, cuts, drops"),
         (
             "check rollout --crashes 0",
-            "crashes, wipes, cuts, drops, duplicates, periodic timers, retries, inputs",
+            "crashes, wipes, cuts, duplicates, periodic timers, retries, inputs",
         ),
     ] {
         let text = coalmine(&format!("{line} --no-capsule --max-steps 5000")).stdout();
