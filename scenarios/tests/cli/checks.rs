@@ -10,10 +10,7 @@ fn what_was_not_tried_is_said() {
         ("check counter --retries 1 --dups 1 --crashes 0", "crashes, wipes, cuts"),
         // Nothing is asked of it, and what was sent may always come again.
         ("check twophase --nodes 3", "crashes, wipes, cuts, drops"),
-        (
-            "check rollout --crashes 0",
-            "crashes, wipes, cuts, duplicates, periodic timers, retries, inputs",
-        ),
+        ("check rollout --crashes 0", "crashes, wipes, cuts, duplicates, periodic timers, retries, inputs"),
     ] {
         let text = coalmine(&format!("{line} --no-capsule --max-steps 5000")).stdout();
         assert!(text.lines().any(|said| said == format!("not tried: {not_tried}")), "{line}: {text}");

@@ -86,7 +86,7 @@ impl Processes {
             }
             ["kill", "-9", _] => {
                 let first = self.up.as_ref().expect("a cluster runs").pids[0];
-                has_recorded(reader, "{\"Reserved\":[3]}");
+                has_recorded(reader, "{\"send\":[2,{\"Reserved\":[3]}]}");
                 kill(Pid::from_raw(first), Signal::SIGKILL).expect("it runs");
                 String::new()
             }
@@ -159,15 +159,15 @@ impl Processes {
     }
 }
 
-/// Waits until n1 has recorded that it took this. Whoever kills it by hand is slower than its recorder; this test is not.
+/// Waits until n1 has recorded that it did this. Whoever kills it by hand is slower than its recorder; this test is not.
 fn has_recorded(reader: &Crate, words: &str) {
-    let took = |line: &str| {
+    let did = |line: &str| {
         let line: Value = serde_json::from_str(line).ok()?;
         let step: Value = Form::MessagePack.read_text(line["packed"].as_str()?.as_bytes()).ok()?;
-        Some(step[1].to_string())
+        Some(step[3].to_string())
     };
     let deadline = Instant::now() + PATIENCE;
-    let is_there = |text: String| text.lines().filter_map(took).any(|took| took.contains(words));
+    let is_there = |text: String| text.lines().filter_map(did).any(|did| did.contains(words));
     while !is_there(reader.read("coalmine-out/tickets/node-1.rec")) {
         assert!(Instant::now() < deadline, "n1 does not record {words}");
         std::thread::sleep(Duration::from_millis(5));
