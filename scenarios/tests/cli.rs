@@ -5,6 +5,8 @@
 mod checks;
 #[path = "cli/edges.rs"]
 mod edges;
+#[path = "cli/histories.rs"]
+mod histories;
 
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;

@@ -123,19 +123,20 @@ Example: replay SCENARIO --seed 7 --record recorded, then verify recorded")]
     Verify(VerifyArgs),
     /// Judge a history of any service's clients: is what they saw linearizable?
     #[command(after_help = "\
-A file holds one thing a line. JSON, an operation a line, with the times at which it was called and returned (no \
-`return`: nobody knows whether it took effect):
+A file holds one thing a line. JSON, an operation a line, with the times at which it was called and returned, whole \
+numbers in any unit (no `return`: nobody knows whether it took effect):
   {\"client\": 1, \"op\": \"write\", \"input\": 3, \"call\": 10, \"return\": 20}
   {\"client\": 2, \"op\": \"read\", \"output\": 3, \"call\": 15, \"return\": 30}
 Or events in the order of time, as Jepsen and Knossos write them:
   {:process 0, :type :invoke, :f :write, :value 3}
   {:process 0, :type :ok, :f :write, :value 3}
 
-Models: register (read, write, cas), kv (the same with a key), counter (read, add, inc), set (read, add), queue \
-(enqueue, dequeue).
+Models: register (read, write, cas: the input is [old, new], the output true or false), kv (the same, with \"key\": k \
+beside the input, or [k, input] as the input), counter (read, add, inc), set (read: a list, add), queue (enqueue, dequeue: \
+null of an empty one).
 
-Exit codes: 0 linearizable, 1 not, 2 the file cannot be read, 6 not known within --max-steps, 130 after Ctrl-C. What is \
-not linearizable is shown by the shortest beginning that no order explains.
+Exit codes: 0 linearizable, 1 not, 2 the file cannot be read, 6 not known within about so many --max-steps, 7 linearizable but not all could be printed, 130 after Ctrl-C, 143 after \
+SIGTERM. What is not linearizable is shown by the shortest beginning that no order explains.
 
 Example: linearize history.jsonl --model kv")]
     Linearize(LinearizeArgs),

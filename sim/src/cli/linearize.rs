@@ -25,6 +25,12 @@ const WIDTH: usize = 48;
 
 /// Judges a file, and shows what cannot be explained.
 pub fn linearize(args: &LinearizeArgs, format: Format) -> Result<u8, String> {
+    let is_same = |svg: &Path| {
+        svg.canonicalize().is_ok_and(|svg| args.file.canonicalize().is_ok_and(|file| svg == file))
+    };
+    if args.svg.as_deref().is_some_and(is_same) {
+        return Err("--svg names the history itself, which would be lost".into());
+    }
     can_be_written("--svg", args.svg.as_deref())?;
     let named = |why: String| format!("{}: {why}", args.file.display());
     let text = files::read_text(&args.file, MOST_BYTES).map_err(|why| named(why.to_string()))?;
@@ -98,7 +104,9 @@ fn explain(violation: &Violation) -> String {
     if left_out > 0 {
         let _ = writeln!(out, "  … {} operations before these", thousands(left_out as u64));
     }
-    let words: Vec<_> = some.iter().map(|it| (format!("{} {}", it.client, it.function), said(it))).collect();
+    let plain = |text: String| text.replace(char::is_control, " ");
+    let words: Vec<_> =
+        some.iter().map(|it| (plain(format!("{} {}", it.client, it.function)), plain(said(it)))).collect();
     let widths = words
         .iter()
         .fold((0, 0), |(a, b), (who, what)| (a.max(who.chars().count()), b.max(what.chars().count())));
@@ -129,10 +137,16 @@ fn explain(violation: &Violation) -> String {
 fn said(operation: &Operation) -> String {
     let Operation { input, output, returned, .. } = operation;
     let input = if input.is_null() { String::new() } else { input.to_string() };
+    let key = operation.key.as_ref().map_or(String::new(), |key| format!("{key} "));
     match (returned, output) {
-        (None, _) => format!("{input} …").trim_start().to_owned(),
-        (Some(_), output) if *output == operation.input && !output.is_null() => input,
-        (Some(_), output) => format!("{input} → {output}").trim_start().to_owned(),
+        (None, _) => format!("{key}{input} …"),
+        // What says no more than that it was done.
+        (Some(_), None | Some(Value::Null | Value::Bool(true))) if !operation.input.is_null() => key + &input,
+        (Some(_), Some(output)) if *output == operation.input && !output.is_null() => key + &input,
+        (Some(_), output) => {
+            let output = output.as_ref().map_or("done".into(), Value::to_string);
+            format!("{key}{input} → {output}").trim_start().to_owned()
+        }
     }
 }
 
@@ -153,6 +167,7 @@ fn as_json(args: &LinearizeArgs, judged: &Judged, seconds: f64) -> Value {
         json!({
             "client": it.client,
             "op": it.function,
+            "key": it.key,
             "input": it.input,
             "output": it.output,
             "call": it.called,

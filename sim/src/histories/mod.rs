@@ -67,11 +67,11 @@ pub fn judge(
 fn judge_by<M: Model>(operations: &[Operation], go_on: &mut dyn FnMut() -> bool) -> Result<Judged, String> {
     let mut objects: BTreeMap<String, Vec<(Call<M>, &Operation)>> = BTreeMap::new();
     for (place, operation) in (0..).zip(operations) {
-        let call = M::call(&operation.function, &operation.input).map_err(|why| operation.wrong(&why))?;
+        let call = M::call(operation).map_err(|why| operation.wrong(&why))?;
         let returned = match operation.returned {
             None => None,
             Some(at) => {
-                let answer = M::answer(&call, &operation.output);
+                let answer = M::answer(&call, operation);
                 Some((at, answer.map_err(|why| operation.wrong(&why))?))
             }
         };

@@ -6,16 +6,18 @@ use std::collections::{BTreeSet, VecDeque};
 use coalmine_core::linearize::{Object, Specification};
 use serde_json::Value;
 
+use super::read::Operation;
+
 /// A specification of which histories are written down.
 pub trait Model: Specification {
     /// How it is called on the command line.
     const NAME: &'static str;
 
-    /// What is asked, by the function's name and what it was given; `Err` says why that makes no sense.
-    fn call(function: &str, input: &Value) -> Result<Self::Call, String>;
+    /// What is asked; `Err` says why that makes no sense.
+    fn call(operation: &Operation) -> Result<Self::Call, String>;
 
-    /// What was answered.
-    fn answer(call: &Self::Call, output: &Value) -> Result<Self::Answer, String>;
+    /// What was answered, by an operation that has returned.
+    fn answer(call: &Self::Call, operation: &Operation) -> Result<Self::Answer, String>;
 }
 
 /// The models that there are.
@@ -32,6 +34,29 @@ fn pair(input: &Value, what: &str) -> Result<(Value, Value), String> {
     match input.as_array().map(Vec::as_slice) {
         Some([a, b]) => Ok((a.clone(), b.clone())),
         Some(_) | None => Err(format!("{input} is no pair of {what}")),
+    }
+}
+
+/// What is written or added.
+fn given(function: &str, input: &Value) -> Result<Text, String> {
+    if input.is_null() { Err(format!("{function:?} has no input")) } else { Ok(text(input)) }
+}
+
+/// What was read.
+fn read<'a>(function: &str, output: Option<&'a Value>) -> Result<&'a Value, String> {
+    output.ok_or_else(|| {
+        format!("{function:?} has returned without an output: null says that there was nothing")
+    })
+}
+
+/// Whether it was done: if nothing is said, `true`, or what was given once more.
+fn done(function: &str, input: &Value, output: Option<&Value>) -> Result<(), String> {
+    match output {
+        None | Some(Value::Null | Value::Bool(true)) => Ok(()),
+        Some(output) if output == input => Ok(()),
+        Some(output) => Err(format!(
+            "{function:?} has nothing to answer, and its output is {output}; what did not take effect is to be left out"
+        )),
     }
 }
 
@@ -96,32 +121,47 @@ impl Object for Register {
     }
 }
 
-impl Model for Register {
-    const NAME: &'static str = "register";
-
-    fn call(function: &str, input: &Value) -> Result<Access, String> {
+impl Register {
+    fn access<M: Model>(function: &str, input: &Value, known: &str) -> Result<Access, String> {
         match function {
             "read" | "r" | "get" => Ok(Access::Read),
-            "write" | "w" | "put" => Ok(Access::Write(text(input))),
+            "write" | "w" | "put" => Ok(Access::Write(given(function, input)?)),
             "cas" => {
                 let (from, to) = pair(input, "the value to compare with and the one to set")?;
                 Ok(Access::Cas(text(&from), text(&to)))
             }
-            _ => Err(unknown::<Self>(function, "read, write, cas")),
+            _ => Err(unknown::<M>(function, known)),
         }
     }
 
-    fn answer(call: &Access, output: &Value) -> Result<Held, String> {
-        Ok(match call {
-            Access::Read => Held::Value(text(output)),
-            // What is repeated, or said to be well, is done.
-            Access::Write(_) | Access::Cas(..) => Held::Done(*output != Value::Bool(false)),
-        })
+    fn held(call: &Access, function: &str, input: &Value, output: Option<&Value>) -> Result<Held, String> {
+        match (call, output) {
+            (Access::Read, output) => Ok(Held::Value(text(read(function, output)?))),
+            (Access::Write(_), output) => done(function, input, output).map(|()| Held::Done(true)),
+            (Access::Cas(..), Some(Value::Bool(fits))) => Ok(Held::Done(*fits)),
+            (Access::Cas(..), Some(output)) if output == input => Ok(Held::Done(true)),
+            (Access::Cas(..), output) => Err(format!(
+                "{function:?} has returned, and does not say whether it was done, true or false, but {}",
+                output.map_or("nothing".into(), Value::to_string)
+            )),
+        }
     }
 }
 
-/// Registers by key. What is given to a function is a pair of key and value; to read, the key, or a pair of key and
-/// anything.
+impl Model for Register {
+    const NAME: &'static str = "register";
+
+    fn call(operation: &Operation) -> Result<Access, String> {
+        Self::access::<Self>(&operation.function, &operation.input, "read, write, cas")
+    }
+
+    fn answer(call: &Access, operation: &Operation) -> Result<Held, String> {
+        Self::held(call, &operation.function, &operation.input, operation.output.as_ref())
+    }
+}
+
+/// Registers by key. The key is said apart, or what is given to a function is a pair of key and value (to read, the key
+/// alone, or a pair of key and anything); a pair is answered by a pair.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Kv(Register);
 
@@ -142,42 +182,59 @@ impl Object for Kv {
     }
 }
 
+impl Kv {
+    /// The key, what was given beside it, and what came back.
+    fn parts(operation: &Operation) -> Result<(Value, Value, Option<Value>), String> {
+        let Operation { key, input, output, .. } = operation;
+        if let Some(key) = key {
+            return Ok((key.clone(), input.clone(), output.clone()));
+        }
+        let Value::Array(_) = input else { return Ok((input.clone(), Value::Null, output.clone())) };
+        let (key, value) = pair(input, "a key and a value")?;
+        let output = match output {
+            Some(pair_of @ Value::Array(_)) => {
+                let (other, value) = pair(pair_of, "a key and a value")?;
+                if other != key {
+                    return Err(format!("{key} was asked for, and {other} was answered"));
+                }
+                Some(value)
+            }
+            other => other.clone(),
+        };
+        Ok((key, value, output))
+    }
+}
+
 impl Model for Kv {
     const NAME: &'static str = "kv";
 
-    fn call(function: &str, input: &Value) -> Result<(Text, Access), String> {
-        let (key, value) = match input.is_array() {
-            true => pair(input, "a key and a value")?,
-            false => (input.clone(), Value::Null),
-        };
-        let call = Register::call(function, &value)
-            .map_err(|_| unknown::<Self>(function, "read, write, cas, each with a key"))?;
-        Ok((text(&key), call))
+    fn call(operation: &Operation) -> Result<(Text, Access), String> {
+        let (key, value, _) = Self::parts(operation)?;
+        let known = "read, write, cas, each with a key";
+        Ok((text(&key), Register::access::<Self>(&operation.function, &value, known)?))
     }
 
-    fn answer((_, call): &(Text, Access), output: &Value) -> Result<Held, String> {
-        let value = match (call, output.as_array().map(Vec::as_slice)) {
-            (Access::Read, Some([_, value])) => value,
-            (Access::Read | Access::Write(_) | Access::Cas(..), _) => output,
-        };
-        Register::answer(call, value)
+    fn answer((_, call): &(Text, Access), operation: &Operation) -> Result<Held, String> {
+        let (_, value, output) = Self::parts(operation)?;
+        Register::held(call, &operation.function, &value, output.as_ref())
     }
 }
 
 /// A number that is added to, and read.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Counter(i64);
+pub struct Counter(i128);
 
 impl Object for Counter {
     /// What is added; nothing to read.
     type Call = Option<i64>;
     /// What was read.
-    type Answer = Option<i64>;
+    type Answer = Option<i128>;
 
-    fn apply(&mut self, call: &Option<i64>) -> Option<i64> {
+    fn apply(&mut self, call: &Option<i64>) -> Option<i128> {
         match call {
             Some(number) => {
-                self.0 = self.0.wrapping_add(*number);
+                // Nobody adds so often that 128 bits are not enough.
+                self.0 += i128::from(*number);
                 None
             }
             None => Some(self.0),
@@ -192,23 +249,25 @@ impl Object for Counter {
 impl Model for Counter {
     const NAME: &'static str = "counter";
 
-    fn call(function: &str, input: &Value) -> Result<Option<i64>, String> {
-        let number = |input: &Value| input.as_i64().ok_or_else(|| format!("{input} is no whole number"));
-        match function {
+    fn call(operation: &Operation) -> Result<Option<i64>, String> {
+        let Operation { function, input, .. } = operation;
+        match function.as_str() {
             "read" => Ok(None),
-            "add" => number(input).map(Some),
-            "inc" | "increment" => Ok(Some(1)),
+            "add" => input.as_i64().map(Some).ok_or_else(|| format!("{input} is no whole number of 64 bits")),
+            "inc" | "increment" if input.is_null() || *input == 1 => Ok(Some(1)),
+            "inc" | "increment" => Err(format!("{function:?} adds 1, and is given {input}: add")),
             _ => Err(unknown::<Self>(function, "read, add, inc")),
         }
     }
 
-    fn answer(call: &Option<i64>, output: &Value) -> Result<Option<i64>, String> {
-        match call {
-            Some(_) => Ok(None),
-            None => {
-                output.as_i64().map(Some).ok_or_else(|| format!("{output} was read, and is no whole number"))
-            }
+    fn answer(call: &Option<i64>, operation: &Operation) -> Result<Option<i128>, String> {
+        let Operation { function, input, output, .. } = operation;
+        if call.is_some() {
+            return done(function, input, output.as_ref()).map(|()| None);
         }
+        let output = read(function, output.as_ref())?;
+        let number = output.as_i64().map(i128::from).or_else(|| output.as_u64().map(i128::from));
+        number.map(Some).ok_or_else(|| format!("{output} was read, and is no whole number of 64 bits"))
     }
 }
 
@@ -240,20 +299,29 @@ impl Object for Set {
 impl Model for Set {
     const NAME: &'static str = "set";
 
-    fn call(function: &str, input: &Value) -> Result<Option<Text>, String> {
-        match function {
+    fn call(operation: &Operation) -> Result<Option<Text>, String> {
+        match operation.function.as_str() {
             "read" => Ok(None),
-            "add" => Ok(Some(text(input))),
-            _ => Err(unknown::<Self>(function, "read, add")),
+            "add" => given("add", &operation.input).map(Some),
+            unknown_one => Err(unknown::<Self>(unknown_one, "read, add")),
         }
     }
 
-    fn answer(call: &Option<Text>, output: &Value) -> Result<Option<BTreeSet<Text>>, String> {
-        match (call, output) {
-            (Some(_), _) => Ok(None),
-            (None, Value::Array(values)) => Ok(Some(values.iter().map(text).collect())),
-            (None, other) => Err(format!("{other} was read, and is no list of values")),
+    fn answer(call: &Option<Text>, operation: &Operation) -> Result<Option<BTreeSet<Text>>, String> {
+        let Operation { function, input, output, .. } = operation;
+        if call.is_some() {
+            return done(function, input, output.as_ref()).map(|()| None);
         }
+        let output = read(function, output.as_ref())?;
+        // A list, or a set as EDN has it.
+        let Some(values) = output.as_array().or_else(|| output.get("#set")?.as_array()) else {
+            return Err(format!("{output} was read, and is no list of values"));
+        };
+        let all: BTreeSet<_> = values.iter().map(text).collect();
+        if all.len() < values.len() {
+            return Err(format!("{output} was read, in which a value stands twice: it is no set"));
+        }
+        Ok(Some(all))
     }
 }
 
@@ -281,15 +349,19 @@ impl Object for Queue {
 impl Model for Queue {
     const NAME: &'static str = "queue";
 
-    fn call(function: &str, input: &Value) -> Result<Option<Text>, String> {
-        match function {
-            "enqueue" | "put" => Ok(Some(text(input))),
+    fn call(operation: &Operation) -> Result<Option<Text>, String> {
+        match operation.function.as_str() {
+            "enqueue" | "put" => given("enqueue", &operation.input).map(Some),
             "dequeue" | "take" => Ok(None),
-            _ => Err(unknown::<Self>(function, "enqueue, dequeue")),
+            unknown_one => Err(unknown::<Self>(unknown_one, "enqueue, dequeue")),
         }
     }
 
-    fn answer(call: &Option<Text>, output: &Value) -> Result<Option<Text>, String> {
-        Ok(call.is_none().then(|| text(output)))
+    fn answer(call: &Option<Text>, operation: &Operation) -> Result<Option<Text>, String> {
+        let Operation { function, input, output, .. } = operation;
+        match call {
+            Some(_) => done(function, input, output.as_ref()).map(|()| None),
+            None => Ok(Some(text(read(function, output.as_ref())?))),
+        }
     }
 }

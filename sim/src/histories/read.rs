@@ -1,18 +1,19 @@
 //! How histories are written, one thing a line:
 //!
-//! * **JSON**, an operation a line, with the times at which it was called and returned, in any unit:
-//!   `{"client": 1, "op": "write", "input": 3, "output": true, "call": 10, "return": 20}`. Without `return`, or with
-//!   `null`, nobody knows whether it took effect.
+//! * **JSON**, an operation a line, with the times at which it was called and returned, whole numbers in any unit:
+//!   `{"client": 1, "op": "write", "input": 3, "call": 10, "return": 20}`. Without `return`, or with `null`, nobody knows
+//!   whether it took effect. Whoever returns when another calls was not before it.
 //! * **EDN** as Jepsen and Knossos write it, an event a line, in the order of time:
 //!   `{:process 0, :type :invoke, :f :write, :value 3}`. What is `:ok` took effect, what is `:fail` did not and is left
-//!   out, of what is `:info` or goes on at the end nobody knows.
+//!   out, of what is `:info` or goes on at the end nobody knows. Processes that are no numbers, such as `:nemesis`, are no
+//!   clients. Values keep their kind: a keyword is no string, a set has no order, a tagged value is no other.
 //!
 //! Which of the two is seen by the first line. Empty lines are left out, and those that begin with `;` or with `#` and a
 //! space.
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
 /// One operation of a client.
@@ -22,10 +23,12 @@ pub struct Operation {
     pub client: String,
     /// What is done.
     pub function: String,
+    /// About what, if that is said apart from the input.
+    pub key: Option<Value>,
     /// With what.
     pub input: Value,
-    /// What came back.
-    pub output: Value,
+    /// What came back, if that is said.
+    pub output: Option<Value>,
     /// When it was called.
     pub called: u64,
     /// When it returned, if it did.
@@ -61,26 +64,76 @@ pub fn read(text: &str) -> Result<Vec<Operation>, String> {
 struct Line {
     client: Value,
     op: String,
+    #[serde(default, deserialize_with = "said")]
+    key: Option<Value>,
     #[serde(default)]
     input: Value,
-    #[serde(default)]
-    output: Value,
+    #[serde(default, deserialize_with = "said")]
+    output: Option<Value>,
     call: u64,
     #[serde(default, rename = "return")]
     returned: Option<u64>,
 }
 
+/// `null` is a value, too.
+fn said<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(value).map(Some)
+}
+
+/// Numbers that are told apart in the file must be told apart here.
+fn exact(value: &Value) -> Result<(), String> {
+    const MOST: f64 = 9_007_199_254_740_992.0; // 2^53: above it not every whole number is one
+    match value {
+        Value::Number(number) if number.is_f64() && number.as_f64().is_none_or(|it| it.abs() >= MOST) => {
+            Err(format!("{number} has more digits than are kept: write it as a string"))
+        }
+        Value::Array(all) => all.iter().try_for_each(exact),
+        Value::Object(all) => all.values().try_for_each(exact),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Ok(()),
+    }
+}
+
 fn from_json(lines: &[(usize, &str)]) -> Result<Vec<Operation>, String> {
     let operation = |&(number, text): &(usize, &str)| {
-        let Line { client, op, input, output, call, returned } =
-            serde_json::from_str(text).map_err(|why| format!("line {number}: {why}"))?;
+        let wrong = |why: String| format!("line {number}: {why}");
+        if !text.starts_with('{') {
+            return Err(wrong("it is no JSON object, such as {\"client\": 1, \"op\": \"read\", …}".into()));
+        }
+        let Line { client, op, key, input, output, call, returned } =
+            serde_json::from_str(text).map_err(|why| {
+                let why = why.to_string();
+                wrong(
+                    why.replace(" at line 1 column ", ", at column ")
+                        .replace("expected u64", "a time is a whole number from 0"),
+                )
+            })?;
+        if client.is_null() {
+            return Err(wrong("\"client\" is null".into()));
+        }
+        for value in [Some(&input), output.as_ref(), key.as_ref()].into_iter().flatten() {
+            exact(value).map_err(wrong)?;
+        }
         if let Some(at) = returned.filter(|at| *at < call) {
             return Err(format!("line {number}: it returns at {at}, before it is called at {call}"));
         }
         let client = plain(&client);
-        Ok(Operation { client, function: op, input, output, called: call, returned, line: number })
+        Ok(Operation { client, function: op, key, input, output, called: call, returned, line: number })
     };
-    lines.iter().map(operation).collect()
+    let operations: Vec<Operation> = lines.iter().map(operation).collect::<Result<_, _>>()?;
+    // A client does one thing after the other; what never returned is over when the next begins.
+    let mut order: Vec<&Operation> = operations.iter().collect();
+    order.sort_by_key(|it| (&it.client, it.called, it.returned.unwrap_or(it.called)));
+    for pair in order.windows(2) {
+        let [before, after] = pair else { continue };
+        if before.client == after.client && before.returned.is_some_and(|until| until > after.called) {
+            let Operation { client, called, .. } = after;
+            return Err(after.wrong(&format!(
+                "client {client} calls at {called}, before its call of line {} has returned",
+                before.line
+            )));
+        }
+    }
+    Ok(operations)
 }
 
 fn plain(value: &Value) -> String {
@@ -91,12 +144,25 @@ fn from_events(lines: &[(usize, &str)]) -> Result<Vec<Operation>, String> {
     let mut operations: Vec<Option<Operation>> = Vec::new();
     // By process, the operation that is under way.
     let mut under_way: BTreeMap<String, usize> = BTreeMap::new();
+    let last = lines.len() - 1;
     for (time, &(number, text)) in (0..).zip(lines) {
         let wrong = |why: String| format!("line {number}: {why}");
+        // A whole history may be one vector.
+        let text = if time == 0 { text.strip_prefix('[').unwrap_or(text) } else { text };
+        let text = if time == last as u64 { text.strip_suffix(']').unwrap_or(text) } else { text };
         let event = edn(text).map_err(wrong)?;
         let Value::Object(event) = event else { return Err(wrong("it is no map".into())) };
-        let field = |name: &str| event.get(name).cloned().ok_or_else(|| wrong(format!("it has no :{name}")));
-        let (process, kind, value) = (plain(&field("process")?), plain(&field("type")?), field("value"));
+        let field = |name: &str| event.get(name).cloned().ok_or_else(|| wrong(format!("it has no {name}")));
+        let name = |value: &Value| plain(value).trim_start_matches(':').to_owned();
+        let (process, kind, value) =
+            (field(":process")?, name(&field(":type")?), event.get(":value").cloned());
+        if !process.is_number() {
+            continue;
+        }
+        let process = process.to_string();
+        if let Some(value) = &value {
+            exact(value).map_err(wrong)?;
+        }
         if kind == "invoke" {
             if under_way.contains_key(&process) {
                 return Err(wrong(format!("process {process} calls before its last call has ended")));
@@ -104,9 +170,10 @@ fn from_events(lines: &[(usize, &str)]) -> Result<Vec<Operation>, String> {
             under_way.insert(process.clone(), operations.len());
             operations.push(Some(Operation {
                 client: process,
-                function: plain(&field("f")?),
+                function: name(&field(":f")?),
+                key: None,
                 input: value.unwrap_or_default(),
-                output: Value::Null,
+                output: None,
                 called: time,
                 returned: None,
                 line: number,
@@ -121,10 +188,18 @@ fn from_events(lines: &[(usize, &str)]) -> Result<Vec<Operation>, String> {
             }
             return Err(wrong(format!("process {process} ends a call that it has not begun")));
         };
+        if let (Some(operation), Some(f)) = (&operations[begun], event.get(":f").map(name))
+            && operation.function != f
+        {
+            let Operation { function, line, .. } = operation;
+            return Err(wrong(format!(
+                "process {process} ends :{f}, but has called :{function} in line {line}"
+            )));
+        }
         match (kind.as_str(), &mut operations[begun]) {
             ("ok", Some(operation)) => {
                 operation.returned = Some(time);
-                operation.output = value.unwrap_or_default();
+                operation.output = value;
             }
             ("fail", operation) => *operation = None,
             ("info", _) => {}
@@ -138,9 +213,14 @@ fn from_events(lines: &[(usize, &str)]) -> Result<Vec<Operation>, String> {
 const MAX_DEPTH: usize = 64;
 
 /// What is needed of EDN (<https://github.com/edn-format/edn>): maps, vectors, lists, sets, strings, numbers, keywords and
-/// symbols. Keywords and symbols are their names.
+/// symbols. A keyword is a string with its colon, a symbol one with a quote before it; a string that begins with either has
+/// a quotation mark before it. A set is its elements, sorted, under `#set`; a tagged value is under its tag.
 fn edn(text: &str) -> Result<Value, String> {
     let mut reader = Edn { rest: text };
+    // A record of events is a map.
+    if reader.takes("#") && !reader.rest.starts_with('{') {
+        let _ = reader.word();
+    }
     let value = reader.value(0)?;
     reader.skip();
     if reader.rest.is_empty() { Ok(value) } else { Err(format!("{:?} follows the event", reader.rest)) }
@@ -150,7 +230,26 @@ struct Edn<'a> {
     rest: &'a str,
 }
 
-impl Edn<'_> {
+fn tagged(tag: &str, value: Value) -> Value {
+    Value::Object(Map::from_iter([(tag.to_owned(), value)]))
+}
+
+/// `+1`, `-0`, `1N` and `0x10` are whole numbers as well; `1M` is another number than `1`.
+fn number(word: &str) -> Result<Value, String> {
+    let no_number = || format!("{word:?} is no number that is understood");
+    if word.ends_with('M') {
+        return Ok(tagged("#decimal", word.into()));
+    }
+    let digits = word.strip_suffix('N').unwrap_or(word);
+    let digits = digits.strip_prefix('+').unwrap_or(digits);
+    if let Some(hex) = digits.strip_prefix("0x") {
+        return u64::from_str_radix(hex, 16).map(Value::from).map_err(|_| no_number());
+    }
+    let digits = if digits == "-0" { "0" } else { digits };
+    serde_json::from_str::<serde_json::Number>(digits).map(Value::Number).map_err(|_| no_number())
+}
+
+impl<'a> Edn<'a> {
     /// Commas are spaces.
     fn skip(&mut self) {
         self.rest = self.rest.trim_start_matches(|c: char| c.is_whitespace() || c == ',');
@@ -168,13 +267,19 @@ impl Edn<'_> {
             return Err(format!("more than {MAX_DEPTH} collections lie within each other"));
         }
         if self.takes("#{") {
-            return Ok(Value::Array(self.until("}", depth)?));
+            let mut all = self.until("}", depth)?;
+            all.sort_by_key(Value::to_string);
+            return Ok(tagged("#set", Value::Array(all)));
         } else if self.takes("{") {
             let all = self.until("}", depth)?;
             if all.len() % 2 == 1 {
                 return Err("a map has a key without a value".into());
             }
-            let pairs = all.chunks(2).map(|pair| (plain(&pair[0]), pair[1].clone()));
+            let key = |key: &Value| match key.as_str() {
+                Some(word) if word.starts_with([':', '\'']) => word.to_owned(),
+                Some(_) | None => key.to_string(),
+            };
+            let pairs = all.chunks(2).map(|pair| (key(&pair[0]), pair[1].clone()));
             return Ok(Value::Object(pairs.collect::<Map<_, _>>()));
         } else if self.takes("[") {
             return Ok(Value::Array(self.until("]", depth)?));
@@ -186,29 +291,35 @@ impl Edn<'_> {
             let string =
                 strings.next().unwrap_or_else(|| Ok(String::new())).map_err(|why| why.to_string())?;
             self.rest = &self.rest[strings.byte_offset()..];
-            return Ok(Value::String(string));
+            let is_marked = string.starts_with([':', '\'', '"']);
+            return Ok(Value::String(if is_marked { format!("\"{string}") } else { string }));
         }
-        // A tag says what follows is; it is taken as it stands.
-        if self.takes("#") {
-            let _ = self.word();
+        if self.takes("#_") {
+            self.value(depth + 1)?; // what is left out
             return self.value(depth + 1);
+        } else if self.takes("#") {
+            let tag = format!("#{}", self.word());
+            return Ok(tagged(&tag, self.value(depth + 1)?));
         }
         let word = self.word();
         match word {
             "" => Err(format!("a value is missing at {:?}", self.rest)),
             "nil" => Ok(Value::Null),
             "true" | "false" => Ok(Value::Bool(word == "true")),
-            word => {
-                let number = word.trim_end_matches(['N', 'M']);
-                Ok(match serde_json::from_str::<serde_json::Number>(number) {
-                    Ok(number) => Value::Number(number),
-                    Err(_) => Value::String(word.trim_start_matches(':').into()),
-                })
+            word if word.starts_with(':') => Ok(Value::String(word.into())),
+            word if word.starts_with(|c: char| c.is_ascii_digit() || "+-".contains(c)) && word.len() > 1
+                || word.starts_with(|c: char| c.is_ascii_digit()) =>
+            {
+                number(word)
             }
+            word if word.starts_with(|c: char| c.is_alphabetic() || "+-*/_.!?$%&=<>".contains(c)) => {
+                Ok(Value::String(format!("'{word}")))
+            }
+            word => Err(format!("{word:?} is not understood")),
         }
     }
 
-    fn word(&mut self) -> &str {
+    fn word(&mut self) -> &'a str {
         let is_over = |c: char| c.is_whitespace() || ",{}[]()\"".contains(c);
         let (word, rest) = self.rest.split_at(self.rest.find(is_over).unwrap_or(self.rest.len()));
         self.rest = rest;

@@ -118,6 +118,77 @@ fn other_models_know_their_services() {
     assert!(!holds("register", &(cas + &line("cas", "[1, 3]", "true", 4))));
 }
 
+/// Values that differ in the file differ here, whatever they are.
+#[test]
+fn values_keep_their_kind() {
+    let reads = |written: &str, read: &str| {
+        let text = format!(
+            "{{:process 0 :type :invoke :f :write :value {written}}}\n{{:process 0 :type :ok :f :write :value {written}}}\n\
+             {{:process 1 :type :invoke :f :read :value nil}}\n{{:process 1 :type :ok :f :read :value {read}}}\n"
+        );
+        judged("register", &text).verdict == Verdict::Linearizable
+    };
+    for same in
+        [("1", "+1"), ("16", "0x10"), ("0", "-0"), ("1", "1N"), ("#{1 2}", "#{2 1}"), ("(1 2)", "[1 2]")]
+    {
+        assert!(reads(same.0, same.1), "{same:?}");
+    }
+    for other in [
+        (":a", "\"a\""),
+        ("sym", "\"sym\""),
+        (":a", "\":a\""),
+        ("#uuid \"a\"", "\"a\""),
+        ("{1 2}", "{\"1\" 2}"),
+        ("1M", "1"),
+        ("#{1 2}", "[1 2]"),
+        ("18446744073709551615", "18446744073709551614"),
+    ] {
+        assert!(!reads(other.0, other.1), "{other:?}");
+    }
+}
+
+/// A key is said apart, or stands before the value: both ways mean the same, and any value may be a key.
+#[test]
+fn keys_may_be_any_values() {
+    let holds = |text: &str| judged("kv", text).verdict == Verdict::Linearizable;
+    let line = |what: &str, call: u32| {
+        format!("{{{what}, \"client\": 1, \"call\": {call}, \"return\": {}}}\n", call + 1)
+    };
+    let apart = line(r#""op": "write", "key": ["a", 1], "input": ["a", 2]"#, 0);
+    assert!(holds(&(apart.clone() + &line(r#""op": "read", "key": ["a", 1], "output": ["a", 2]"#, 2))));
+    assert!(!holds(&(apart + &line(r#""op": "read", "key": ["a", 1], "output": 2"#, 2))));
+    let alone = line(r#""op": "write", "input": ["a", ["a", 2]]"#, 0);
+    assert!(holds(&(alone.clone() + &line(r#""op": "read", "input": "a", "output": ["a", 2]"#, 2))));
+    assert!(!holds(&(alone + &line(r#""op": "read", "input": "a", "output": 2"#, 2))));
+}
+
+/// A whole history may be one vector, and what is no client's is left out, whatever it says.
+#[test]
+fn a_vector_of_events_is_a_history() {
+    let text = "[{:process 0, :type :invoke, :f :write, :value 1}\n{:process :nemesis, :type :invoke, :f :start}\n\
+                {:process :nemesis, :type :ok, :f :start}\n{:process 0, :type :ok, :f :write, :value 1}]";
+    let judged = judged("register", text);
+    assert_eq!((judged.operations, judged.verdict), (1, Verdict::Linearizable));
+}
+
+/// What is counted has no end at which it begins anew.
+#[test]
+fn counters_do_not_wrap() {
+    let add = |number: i64, call: u32| {
+        format!(
+            "{{\"client\": 1, \"op\": \"add\", \"input\": {number}, \"call\": {call}, \"return\": {}}}\n",
+            call + 1
+        )
+    };
+    let read = |number: &str| {
+        format!("{{\"client\": 1, \"op\": \"read\", \"output\": {number}, \"call\": 8, \"return\": 9}}\n")
+    };
+    let twice = add(i64::MAX, 0) + &add(1, 2);
+    let holds =
+        |number: &str| judged("counter", &(twice.clone() + &read(number))).verdict == Verdict::Linearizable;
+    assert!(holds("9223372036854775808") && !holds("-9223372036854775808") && !holds("0"));
+}
+
 #[test]
 fn what_makes_no_sense_is_named_with_its_line() {
     let why = |model: &str, text: &str| match read(text) {

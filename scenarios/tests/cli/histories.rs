@@ -1,0 +1,35 @@
+//! `linearize` on the command line: verdicts, exit codes, and the file that is never lost.
+
+use super::*;
+
+#[test]
+fn a_history_from_outside_is_judged() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let write = |name: &str, text: &str| std::fs::write(path(name), text).expect("there is room");
+    let stale = "{\"client\": 1, \"op\": \"write\", \"input\": 1, \"call\": 0, \"return\": 1}\n\
+                 {\"client\": 2, \"op\": \"read\", \"output\": null, \"call\": 2, \"return\": 3}\n";
+    write("good", &stale.replace("null", "1"));
+    write("stale", stale);
+    write("broken", "{\"client\": 1");
+    let good = coalmine(&format!("linearize {} --model register", path("good"))).exits(0).stdout();
+    assert!(good.starts_with("✓ register: 2 operations of 2 clients are linearizable"), "{good}");
+
+    let line = format!("linearize {} --model register --svg {}", path("stale"), path("picture.svg"));
+    let text = coalmine(&line).exits(1).stdout();
+    assert!(text.contains("are not linearizable") && text.contains("2 read   → null"), "{text}");
+    let picture = std::fs::read_to_string(path("picture.svg")).expect("it was drawn");
+    assert!(picture.starts_with("<svg") && picture.contains("2 read → null"), "{picture}");
+    let json = coalmine(&format!("{line} --format json")).exits(1).json();
+    assert_eq!((&json["verdict"], &json["violation"]["explained_answers"]), (&"violated".into(), &1.into()));
+    assert_eq!(json["violation"]["operations"][1]["line"], 2);
+
+    let why = coalmine(&format!("linearize {} --model register", path("broken"))).exits(2).stderr();
+    assert!(why.contains("broken: line 1: EOF while parsing"), "{why}");
+    let why = coalmine(&format!("linearize {} --model stack", path("good"))).exits(2).stderr();
+    assert!(why.contains("stack") && why.contains("register, kv, counter, set, queue"), "{why}");
+    // The picture of a history does not take its place.
+    let why = coalmine(&format!("linearize {0} --model register --svg {0}", path("stale"))).exits(2).stderr();
+    assert!(why.contains("--svg names the history itself"), "{why}");
+    assert_eq!(std::fs::read_to_string(path("stale")).expect("it is there"), stale);
+}
