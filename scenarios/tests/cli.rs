@@ -193,7 +193,8 @@ fn both_engines_agree() {
     let events = |sum: &Value| sum["events"].as_u64().expect("a number");
     assert_eq!(events(&both), events(&madsim) + events(&world));
     coalmine("replay rollout-chaos --seed 3 --engine direct").exits(0);
-    coalmine("sim rollout-chaos --seeds 0..9 --engine both --check-determinism").exits(0);
+    let text = coalmine("sim rollout-chaos --seeds 0..9 --engine both --check-determinism").exits(0).stdout();
+    assert!(text.contains("every seed did the same again"), "{text}");
 }
 
 /// A sweep's sums do not depend on the number of threads, nor on being compared with a second run.

@@ -148,6 +148,11 @@ fn mark(good: bool) -> String {
     if good { format!("{GOOD}✓{GOOD:#}") } else { format!("{BAD}✗{BAD:#}") }
 }
 
+/// What `--check-determinism` has found, if it is nothing.
+pub fn compared() {
+    println!("    {DIM}every seed did the same again, in another process and after other seeds{DIM:#}");
+}
+
 /// A verdict in one line.
 pub fn judged(good: bool, verdict: &str) {
     println!("{} {verdict}", mark(good));

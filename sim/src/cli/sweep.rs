@@ -81,6 +81,9 @@ pub fn sim(suite: &Suite, args: &SimArgs, format: Format) -> Result<u8, String> 
     // Of the whole only: a scenario with a fixed plan has the faults of its plan.
     if let (Some(whole), Format::Text) = (&whole, format) {
         output::never_exercised(whole);
+        if args.check_determinism && whole.failed.is_empty() && whole.ran() > 0 {
+            output::compared();
+        }
     }
     let code = match exit_code(&reports) {
         0 if signals.stopped() && interrupted => signals.exit_code(),
