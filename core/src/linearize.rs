@@ -121,7 +121,7 @@ pub enum Found {
 /// Looks for an order of the calls. It asks every 1,024 steps whether to go on.
 ///
 /// Where there is an order the search finds it fast, as a rule; where there is none it tries all. Therefore, if it takes
-/// long, all orders are followed [side by side](side_by_side) instead: that takes as much time for either, and ends
+/// long, all orders are followed side by side instead: that takes as much time for either, and ends
 /// with the first answer that none of them explains.
 pub fn search<S: Specification>(calls: &[Call<S>], go_on: &mut dyn FnMut() -> bool) -> Found {
     let most = 65_536 + 64 * calls.len();

@@ -265,7 +265,7 @@ pub fn member_ids<S: System>(system: &S) -> Vec<NodeId> {
     system.members().into_iter().map(|(id, _)| id).collect()
 }
 
-/// All that must hold at every moment: what the system says, and that nobody [tells too early](told::write_ahead).
+/// All that must hold at every moment: what the system says, and that nothing leaves a member [too early](write_ahead).
 pub fn invariants_of<S: System>(system: &S) -> Vec<Invariant<S::Node, S::History>> {
     let mut invariants = system.invariants();
     invariants.extend(write_ahead::invariant());

@@ -278,7 +278,7 @@ impl<N: Node> Trace<N> {
     }
 
     /// Adds that a node takes an event. Nothing is cloned unless the entries are kept. What it does is added by
-    /// [`did`](Self::did), right after.
+    /// [`on_effects`](Self::on_effects), right after.
     pub fn on_event(&mut self, at: Duration, node: NodeId, event: &Event<N>, send: Option<u64>) {
         self.count(nanos(at), &(b's', node, event));
         self.keep(at, node, event, send);
