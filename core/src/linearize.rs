@@ -39,12 +39,6 @@ pub trait Specification: Clone + Eq + Ord + Hash + Debug + Default + Send + Sync
     fn only_reads(_call: &Self::Call) -> bool {
         false
     }
-
-    /// Calls about different things do not see each other, and are looked at one thing at a time (op. cit., §3.2: a
-    /// history is linearizable if it is for each object). Default: all are about one.
-    fn about(_call: &Self::Call) -> String {
-        String::new()
-    }
 }
 
 /// What one copy of a service does, if it has one answer to each call.
@@ -60,11 +54,6 @@ pub trait Object: Clone + Eq + Ord + Hash + Debug + Default + Send + Sync + 'sta
     /// See [`Specification::only_reads`].
     fn only_reads(_call: &Self::Call) -> bool {
         false
-    }
-
-    /// See [`Specification::about`].
-    fn about(_call: &Self::Call) -> String {
-        String::new()
     }
 }
 
@@ -85,10 +74,6 @@ impl<O: Object> Specification for O {
 
     fn only_reads(call: &O::Call) -> bool {
         O::only_reads(call)
-    }
-
-    fn about(call: &O::Call) -> String {
-        O::about(call)
     }
 }
 
@@ -112,8 +97,8 @@ pub enum Found {
     Order(Vec<usize>),
     /// There is one, but it was not written down.
     Some,
-    /// There is none: what had happened [before](beginning) this time can be explained, and what returns then cannot.
-    None(u64),
+    /// There is none: see [`unexplained`].
+    None,
     /// Nobody knows: it was told to stop.
     Stopped,
 }
@@ -121,8 +106,7 @@ pub enum Found {
 /// Looks for an order of the calls. It asks every 1,024 steps whether to go on.
 ///
 /// Where there is an order the search finds it fast, as a rule; where there is none it tries all. Therefore, if it takes
-/// long, all orders are followed side by side instead: that takes as much time for either, and ends
-/// with the first answer that none of them explains.
+/// long, all orders are followed side by side instead: that takes as much time for either.
 pub fn search<S: Specification>(calls: &[Call<S>], go_on: &mut dyn FnMut() -> bool) -> Found {
     let most = 65_536 + 1_024 * calls.len();
     let mut steps = 0;
@@ -134,10 +118,11 @@ pub fn search<S: Specification>(calls: &[Call<S>], go_on: &mut dyn FnMut() -> bo
     };
     match Search::new(calls).run(&mut some_more) {
         Some(Some(order)) => Found::Order(order),
+        Some(None) => Found::None,
         None if !goes_on => Found::Stopped,
-        Some(None) | None => match side_by_side(calls, go_on) {
+        None => match side_by_side(calls, go_on) {
             Some(None) => Found::Some,
-            Some(Some(at)) => shortest(calls, at, go_on).map_or(Found::Stopped, Found::None),
+            Some(Some(_)) => Found::None,
             None => Found::Stopped,
         },
     }
@@ -154,9 +139,10 @@ pub fn beginning<S: Specification>(calls: &[Call<S>], until: u64) -> Vec<(usize,
     begun.map(so_far).collect()
 }
 
-/// When all has returned that is needed to show that there is no order, if no call that begins by `at` fits with the
-/// others.
-fn shortest<S: Specification>(calls: &[Call<S>], at: u64, go_on: &mut dyn FnMut() -> bool) -> Option<u64> {
+/// When all has returned that is needed to show that there is no order: what had happened [before](beginning) can be
+/// explained, and what returns then cannot. `None` if there is an order, or if it was stopped before that was known.
+pub fn unexplained<S: Specification>(calls: &[Call<S>], go_on: &mut dyn FnMut() -> bool) -> Option<u64> {
+    let at = side_by_side(calls, go_on)??;
     let returns = |call: &Call<S>| Some((call.began, call.returned.as_ref()?.0));
     let all: Vec<_> = calls.iter().filter_map(returns).collect();
     let last = all.iter().filter(|(began, _)| *began <= at).map(|(_, until)| *until).max()?;
@@ -567,7 +553,7 @@ impl<S: Specification> Heard<S> {
         let order = match search(&self.calls, &mut || true) {
             Found::Order(order) => order,
             Found::Some => return (true, None),
-            Found::None(_) | Found::Stopped => return (false, None),
+            Found::None | Found::Stopped => return (false, None),
         };
         let left = order.iter().try_fold(S::default(), |state, &place| {
             let Call { call, returned, .. } = &self.calls[place];
@@ -717,8 +703,9 @@ mod tests {
             let expected = by_trying_all(&Cell::default(), &calls.iter().collect::<Vec<_>>());
             prop_assert_eq!(side_by_side(&calls, &mut || true).expect("nobody stops it").is_none(), expected);
             match search(&calls, &mut || true) {
-                Found::None(at) => {
+                Found::None => {
                     prop_assert!(!expected);
+                    let at = unexplained(&calls, &mut || true).expect("a time");
                     // What came before can be explained, and what came then cannot.
                     let before = at.checked_sub(1).map(|before| (before, true));
                     for (until, explained) in before.into_iter().chain([(at, false)]) {
@@ -771,7 +758,7 @@ mod tests {
                     let mine = so_far.iter_mut().find(|known| known.id == *id).expect("it has begun");
                     mine.returned = Some((now, answer));
                 }
-                let expected = !matches!(search(&so_far, &mut || true), Found::None(_));
+                let expected = search(&so_far, &mut || true) != Found::None;
                 prop_assert_eq!(history.are_linearizable().is_ok(), expected);
             }
         }
@@ -839,7 +826,8 @@ mod tests {
         assert!(matches!(search(&wide, &mut || true), Found::Order(_)));
         calls[9_000].returned = Some((9_000 * 10 + 60, Some(255)));
         calls[9_000].call = Ask::Read;
-        assert_eq!(search(&calls, &mut || true), Found::None(9_000 * 10 + 60));
+        assert_eq!(search(&calls, &mut || true), Found::None);
+        assert_eq!(unexplained(&calls, &mut || true), Some(9_000 * 10 + 60));
         let mut asked = 0;
         let mut stop = || {
             asked += 1;

@@ -11,6 +11,7 @@ compile_error!(
 );
 
 pub mod check;
+mod chunks;
 pub mod cli;
 pub mod engine;
 pub mod files;

@@ -13,6 +13,7 @@
 
 use coalmine_core::node::{Node, NodeId};
 
+use crate::chunks::in_chunks;
 use crate::spec::faults::Fault;
 use crate::spec::plan::{Links, Plan, PlanStep, What, When};
 use crate::spec::variants;
@@ -89,19 +90,12 @@ struct Search<N: Node> {
 
 /// Leaves out chunks of steps, large ones first.
 fn leave_out<N: Node>(search: &mut Search<N>, fails: &mut impl FnMut(&mut Search<N>, &Plan<N>) -> bool) {
-    let mut chunk = search.best.steps.len().div_ceil(2);
-    while chunk > 0 && !search.stopped {
-        let mut start = 0;
-        while start < search.best.steps.len() && !search.stopped {
-            let end = (start + chunk).min(search.best.steps.len());
-            let mut candidate = search.best.clone();
-            candidate.steps.drain(start..end);
-            if !fails(search, &candidate) {
-                start = end;
-            }
-        }
-        chunk = if chunk == 1 { 0 } else { chunk.div_ceil(2) };
-    }
+    in_chunks(search.best.steps.len(), |range| {
+        let mut candidate = search.best.clone();
+        candidate.steps.drain(range);
+        let has_gone = !search.stopped && fails(search, &candidate);
+        (has_gone || !search.stopped).then_some(has_gone)
+    });
 }
 
 /// Does without the last member, as often as it can.

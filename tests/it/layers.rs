@@ -47,7 +47,7 @@ const CRATES: [Layers; 3] = [
         crate_name: "coalmine_sim",
         folder: "sim/src",
         layers: &[
-            &["fingerprint", "panics", "histories"],
+            &["chunks", "fingerprint", "panics", "histories"],
             &["spec"],
             &["trace"],
             &["files", "engine"],

@@ -1,7 +1,6 @@
 //! `linearize`: judges a history that somebody else has written down.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -11,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::args::{Format, LinearizeArgs};
 use super::signals::Signals;
-use super::{NO_PROOF, VIOLATED, beside, can_be_written, output};
+use super::{NO_PROOF, VIOLATED, beside, can_be_written, output, plans};
 use crate::histories::read::{Operation, read};
 use crate::histories::{Judged, Verdict, Violation, judge};
 use crate::trace::text::thousands;
@@ -59,7 +58,7 @@ pub fn linearize(args: &LinearizeArgs, format: Format) -> Result<u8, String> {
         Format::Json => output::json(&as_json(args, &judged, seconds)),
     }
     let (Some(file), Verdict::Violated(violation)) = (&args.svg, &judged.verdict) else { return Ok(code) };
-    Ok(beside(code, write_picture(file, violation)))
+    Ok(beside(code, plans::write(file, picture(violation))))
 }
 
 fn print(args: &LinearizeArgs, judged: &Judged, seconds: f64) {
@@ -110,11 +109,9 @@ fn explain(violation: &Violation) -> String {
     let widths = words
         .iter()
         .fold((0, 0), |(a, b), (who, what)| (a.max(who.chars().count()), b.max(what.chars().count())));
-    let (from, until) = span(&some);
+    let at = scale(&some, WIDTH as u64 - 1);
     for (operation, (who, what)) in some.iter().zip(&words) {
-        let at = |time: u64| {
-            ((time - from) as u128 * (WIDTH as u128 - 1) / (until - from).max(1) as u128) as usize
-        };
+        let at = |time: u64| at(time) as usize;
         let begins = at(operation.called);
         let (ends, cap) = match operation.returned {
             Some(returned) => (at(returned).max(begins), "┤"),
@@ -150,11 +147,12 @@ fn said(operation: &Operation) -> String {
     }
 }
 
-/// From when until when.
-fn span(operations: &[&Operation]) -> (u64, u64) {
+/// Where a time stands on a line of this width that holds all of these operations.
+fn scale(operations: &[&Operation], width: u64) -> impl Fn(u64) -> u64 {
     let from = operations.iter().map(|it| it.called).min().unwrap_or(0);
     let until = operations.iter().map(|it| it.returned.unwrap_or(it.called)).max().unwrap_or(0);
-    (from, until.max(from + 1))
+    let length = u128::from(until - from).max(1);
+    move |time| (u128::from(time - from) * u128::from(width) / length) as u64
 }
 
 fn as_json(args: &LinearizeArgs, judged: &Judged, seconds: f64) -> Value {
@@ -192,18 +190,13 @@ fn as_json(args: &LinearizeArgs, judged: &Judged, seconds: f64) -> Value {
 }
 
 /// Overlapping bars, a line for each operation.
-fn write_picture(file: &Path, violation: &Violation) -> Result<(), String> {
-    let picture = picture(violation);
-    let written = files::replace(file, |file| file.write_all(picture.as_bytes()));
-    written.map_err(|why| format!("cannot write {}: {why}", file.display()))
-}
-
 fn picture(violation: &Violation) -> String {
     const ROW: u64 = 26;
     const LEFT: u64 = 240;
     const BARS: u64 = 560;
     let (some, _) = shown(violation);
-    let (from, until) = span(&some);
+    let at = scale(&some, BARS);
+    let at = |time: u64| LEFT + at(time);
     let (width, height) = (LEFT + BARS + 20, ROW * (some.len() as u64 + 1));
     let mut out = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" \
@@ -211,7 +204,6 @@ fn picture(violation: &Violation) -> String {
          <title>Operations that no order explains</title>\n\
          <rect width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>\n"
     );
-    let at = |time: u64| LEFT + ((time - from) as u128 * u128::from(BARS) / (until - from) as u128) as u64;
     for (row, operation) in (0..).zip(&some) {
         let y = ROW * row + ROW / 2;
         let begins = at(operation.called);

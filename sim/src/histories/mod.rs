@@ -4,13 +4,14 @@
 pub mod models;
 pub mod read;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use coalmine_core::linearize::{Call, Found, beginning, search};
+use coalmine_core::linearize::{Call, Found, beginning, search, unexplained};
 use coalmine_core::node::RequestId;
 
 use self::models::Model;
 use self::read::Operation;
+use crate::chunks::in_chunks;
 
 /// What a history comes to.
 #[derive(Clone, Debug, PartialEq)]
@@ -82,8 +83,7 @@ fn judge_by<M: Model>(operations: &[Operation], go_on: &mut dyn FnMut() -> bool)
             .or_default()
             .push((Call { began: operation.called, id, call, returned }, operation));
     }
-    let clients =
-        operations.iter().map(|operation| &operation.client).collect::<std::collections::BTreeSet<_>>();
+    let clients: BTreeSet<_> = operations.iter().map(|operation| &operation.client).collect();
     let mut judged = Judged {
         operations: operations.len(),
         clients: clients.len(),
@@ -92,56 +92,53 @@ fn judge_by<M: Model>(operations: &[Operation], go_on: &mut dyn FnMut() -> bool)
     };
     for (object, mut calls) in objects {
         calls.sort_by_key(|(call, _)| (call.began, call.id));
-        let all: Vec<_> = calls.iter().map(|(call, _)| call.clone()).collect();
-        match search(&all, go_on) {
-            Found::Order(_) | Found::Some => {}
-            Found::Stopped => {
-                judged.verdict = Verdict::NotKnown;
-                return Ok(judged);
-            }
-            Found::None(at) => {
-                let explained =
-                    all.iter().filter_map(|call| call.returned.as_ref()).filter(|it| it.0 < at).count();
-                let Some(shown) = needed(&all, at, go_on) else {
-                    judged.verdict = Verdict::NotKnown;
-                    return Ok(judged);
+        let (calls, operations): (Vec<_>, Vec<_>) = calls.into_iter().unzip();
+        match search(&calls, go_on) {
+            Found::Order(_) | Found::Some => continue,
+            Found::Stopped => judged.verdict = Verdict::NotKnown,
+            Found::None => {
+                judged.verdict = match explain(&calls, go_on) {
+                    Some((explained, shown)) => {
+                        let shown = shown.into_iter().map(|place| operations[place].clone()).collect();
+                        Verdict::Violated(Violation { object, explained, shown })
+                    }
+                    None => Verdict::NotKnown,
                 };
-                let shown = shown.into_iter().map(|at| calls[at].1.clone()).collect();
-                judged.verdict = Verdict::Violated(Violation { object, explained, shown });
-                return Ok(judged);
             }
         }
+        break;
     }
     Ok(judged)
 }
 
-/// Which operations show that what returns at this time cannot be explained: of those that only read, as few as
-/// possible. (A write that is left out would make what was read inexplicable.)
-fn needed<M: Model>(calls: &[Call<M>], until: u64, go_on: &mut dyn FnMut() -> bool) -> Option<Vec<usize>> {
+/// How many answers can be explained, and which operations show that the next one cannot: of those that only read, as
+/// few as possible. (A write that is left out would make what was read inexplicable.)
+fn explain<M: Model>(calls: &[Call<M>], go_on: &mut dyn FnMut() -> bool) -> Option<(usize, Vec<usize>)> {
+    let until = unexplained(calls, go_on)?;
+    let answers = calls.iter().filter_map(|call| call.returned.as_ref());
+    let explained = answers.filter(|(at, _)| *at < until).count();
     let mut shown = beginning(calls, until);
-    // What has not returned and is no write of anybody's says nothing; of what has, reads may say nothing.
+    // What only reads and has not returned says nothing; of what has, it may say nothing.
     shown.retain(|(_, call)| call.returned.is_some() || !M::only_reads(&call.call));
-    let mut place = shown.len();
-    while place > 0 {
-        place -= 1;
-        let (_, call) = &shown[place];
-        let is_last = call.returned.as_ref().is_some_and(|(at, _)| *at == until);
-        if is_last || !M::only_reads(&call.call) {
-            continue;
-        }
-        let without: Vec<_> = shown
-            .iter()
-            .enumerate()
-            .filter(|(at, _)| *at != place)
-            .map(|(_, (_, call))| call.clone())
-            .collect();
+    let is_last = |call: &Call<M>| call.returned.as_ref().is_some_and(|(at, _)| *at == until);
+    let may_go = shown.iter().filter(|(_, call)| M::only_reads(&call.call) && !is_last(call));
+    let mut may_go: Vec<usize> = may_go.map(|(place, _)| *place).collect();
+    in_chunks(may_go.len(), |range| {
+        let goes = &may_go[range.clone()];
+        let stays = shown.iter().filter(|(place, _)| goes.binary_search(place).is_err());
+        let stays: Vec<_> = stays.cloned().collect();
+        let without: Vec<_> = stays.iter().map(|(_, call)| call.clone()).collect();
         match search(&without, go_on) {
-            Found::None(_) => drop(shown.remove(place)),
-            Found::Order(_) | Found::Some => {}
-            Found::Stopped => return None,
+            Found::None => {
+                shown = stays;
+                may_go.drain(range);
+                Some(true)
+            }
+            Found::Order(_) | Found::Some => Some(false),
+            Found::Stopped => None,
         }
-    }
-    Some(shown.into_iter().map(|(at, _)| at).collect())
+    })?;
+    Some((explained, shown.into_iter().map(|(place, _)| place).collect()))
 }
 
 #[cfg(test)]

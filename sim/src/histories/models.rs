@@ -16,6 +16,13 @@ pub trait Model: Specification {
     /// What is asked; `Err` says why that makes no sense.
     fn call(operation: &Operation) -> Result<Self::Call, String>;
 
+    /// What a call is about, and with it the state: calls about different things do not see each other, and each thing is
+    /// judged by itself (Herlihy, Wing 1990, §3.2: a history is linearizable if it is for each object). Default: all
+    /// are about one.
+    fn about(_call: &Self::Call) -> String {
+        String::new()
+    }
+
     /// What was answered, by an operation that has returned.
     fn answer(call: &Self::Call, operation: &Operation) -> Result<Self::Answer, String>;
 }
@@ -176,10 +183,6 @@ impl Object for Kv {
     fn only_reads((_, call): &(Text, Access)) -> bool {
         <Register as Object>::only_reads(call)
     }
-
-    fn about((key, _): &(Text, Access)) -> String {
-        key.clone()
-    }
 }
 
 impl Kv {
@@ -207,6 +210,10 @@ impl Kv {
 
 impl Model for Kv {
     const NAME: &'static str = "kv";
+
+    fn about((key, _): &(Text, Access)) -> String {
+        key.clone()
+    }
 
     fn call(operation: &Operation) -> Result<(Text, Access), String> {
         let (key, value, _) = Self::parts(operation)?;
