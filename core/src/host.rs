@@ -18,6 +18,7 @@
 use std::cell::Cell;
 use std::collections::{BTreeSet, VecDeque};
 
+use crate::ghost::Ghost;
 use crate::node::{Choose, Context, Effect, Event, Node};
 use crate::order::{Kept, Order};
 
@@ -31,7 +32,7 @@ pub struct Host<N: Node> {
     held: VecDeque<Held<N>>,
     written: u64,
     durable: u64,
-    order: Kept,
+    order: Ghost<Kept>,
 }
 
 /// An effect that waits until `after` records are durable.
@@ -74,7 +75,7 @@ impl<N: Node> Host<N> {
             held: VecDeque::new(),
             written: on_disk,
             durable: on_disk,
-            order: Kept::new(order),
+            order: Ghost(Kept::new(order)),
         };
         host.route(before, out);
         host.release(config, choose, out);
@@ -170,7 +171,7 @@ impl<N: Node> Host<N> {
     /// Whether something has left early, since it keeps a wrong [order](Order). Steps that are taken again from an equal
     /// host may say otherwise: it is not part of the state.
     pub fn has_let_out_early(&self) -> bool {
-        self.order.is_broken
+        self.order.0.is_broken
     }
 
     /// How many effects wait for the disk.
@@ -195,7 +196,7 @@ impl<N: Node> Host<N> {
     /// Sends each effect from `before` on its way: what goes to the disk, into the timer table or out stays in
     /// `out`, the rest moves into the queue.
     fn route(&mut self, before: usize, out: &mut Vec<Effect<N>>) {
-        let Self { timers, held, written, durable, order, .. } = self;
+        let Self { timers, held, written, durable, order: Ghost(order), .. } = self;
         let mut shut = *written > *durable || !held.is_empty();
         let mut before = before;
         if !shut {

@@ -22,6 +22,7 @@ pub mod codec;
 pub mod counter;
 pub mod disk;
 pub mod form;
+mod ghost;
 pub mod host;
 pub mod linearize;
 pub mod node;

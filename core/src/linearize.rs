@@ -12,11 +12,11 @@
 //! returned when the answer leaves. A client that is far away calls earlier and hears later; but one next door does
 //! not, and what holds must hold for that one, too.
 
-use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{Debug, Write as _};
-use std::hash::{Hash, Hasher};
+use std::hash::Hash;
 
+use crate::ghost::Ghost;
 use crate::node::{Node, NodeId, RequestId};
 use crate::observation::{History, Invariant};
 
@@ -429,7 +429,7 @@ pub struct Calls<S: Specification> {
 /// So many ways are followed; a way that is not looks as if the first answer had been the one.
 const MOST_WAYS: usize = 256;
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Heard<S: Specification> {
     /// In the order in which they began. Time is even where calls begin and odd where they return, and goes on only
     /// where one follows the other: so two that differ in nothing that matters are the same.
@@ -437,41 +437,13 @@ struct Heard<S: Specification> {
     now: u64,
     /// Whether there is an order that explains it.
     explained: bool,
-    /// What an order leaves of exactly the calls that have returned, if one was found.
-    last: Option<S>,
-}
-
-// `last` is there to find an order sooner, and says nothing about what was heard.
-impl<S: Specification> Heard<S> {
-    fn parts(&self) -> (&[Call<S>], u64, bool) {
-        (&self.calls, self.now, self.explained)
-    }
-}
-impl<S: Specification> PartialEq for Heard<S> {
-    fn eq(&self, other: &Self) -> bool {
-        self.parts() == other.parts()
-    }
-}
-impl<S: Specification> Eq for Heard<S> {}
-impl<S: Specification> PartialOrd for Heard<S> {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl<S: Specification> Ord for Heard<S> {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.parts().cmp(&other.parts())
-    }
-}
-impl<S: Specification> Hash for Heard<S> {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.parts().hash(state);
-    }
+    /// What an order leaves of exactly the calls that have returned, if one was found: to find the next one sooner.
+    last: Ghost<Option<S>>,
 }
 
 impl<S: Specification> Default for Calls<S> {
     fn default() -> Self {
-        let nothing = Heard { calls: Vec::new(), now: 0, explained: true, last: Some(S::default()) };
+        let nothing = Heard { calls: Vec::new(), now: 0, explained: true, last: Ghost(Some(S::default())) };
         Self { ways: BTreeSet::from([nothing]) }
     }
 }
@@ -539,11 +511,11 @@ impl<S: Specification> Heard<S> {
     fn returns(mut self, place: usize, answer: &S::Answer) -> Self {
         self.now += (self.now + 1) % 2;
         let before = self.calls[place].returned.replace((self.now, answer.clone()));
-        let last = self.last.take().filter(|_| before.is_none());
+        let last = self.last.0.take().filter(|_| before.is_none());
         // Behind all that have returned it may stand, whatever it is.
-        self.last = last.and_then(|state| state.step(&self.calls[place].call, answer));
-        if self.last.is_none() {
-            (self.explained, self.last) = self.explain();
+        self.last.0 = last.and_then(|state| state.step(&self.calls[place].call, answer));
+        if self.last.0.is_none() {
+            (self.explained, self.last.0) = self.explain();
         }
         self
     }

@@ -6,7 +6,6 @@
 //! makes them. Only simulations say that a host is to make one: no file and no command line of a running node can.
 
 use std::fmt;
-use std::hash::{Hash, Hasher};
 
 use crate::node::{Effect, Node};
 
@@ -24,8 +23,7 @@ pub enum Order {
     NothingWaits,
 }
 
-/// The order that one host keeps. All hosts of one system keep the same, so it tells no two states apart: any two are
-/// equal, and it leaves no trace in a hash.
+/// The order that one host keeps. All hosts of one system keep the same, so it tells no two states apart.
 #[derive(Clone, Copy)]
 pub(crate) struct Kept {
     pub order: Order,
@@ -37,16 +35,6 @@ impl fmt::Debug for Kept {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.order.fmt(f)
     }
-}
-
-impl PartialEq for Kept {
-    fn eq(&self, _: &Self) -> bool {
-        true
-    }
-}
-impl Eq for Kept {}
-impl Hash for Kept {
-    fn hash<H: Hasher>(&self, _: &mut H) {}
 }
 
 /// A wrong order, as a mistake that a host makes on purpose.
