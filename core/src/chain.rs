@@ -17,6 +17,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::linearize::{Calls, Object, linearizable};
+use crate::mistakes::mistakes;
 use crate::node::{Context, Event, Node, NodeId, RequestId, Word};
 use crate::observation::{Invariant, Witness};
 
@@ -32,17 +33,26 @@ pub struct Config {
     pub mistake: Option<Mistake>,
 }
 
-/// A mistake that a member can make on purpose.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Mistake {
-    /// A write that is asked for again is another write.
-    WritesAgain,
-    /// What is handed on again overwrites what is newer.
-    TakesOld,
-    /// Any member answers a read from what it holds.
-    ReadsAnywhere,
+/// Hands the table of mistakes to a macro that makes something of every row; see that of
+/// [the rollout](crate::for_rollout_mistakes).
+#[macro_export]
+macro_rules! for_chain_mistakes {
+    ($make:ident) => {
+        $make! {
+            /// A write that is asked for again, under the same name, is written again.
+            WritesAgain, "writes-again",
+                source "rule 6 of the node's contract: a retry is the same request", space { retries: 1 };
+            /// A member takes a write that is handed on again for a new one.
+            TakesOld, "takes-old",
+                source "van Renesse, Schneider 2004, §3: updates reach each member in the order of the head",
+                space { timeouts: 1 };
+            /// A member that is not the tail answers a read from what it holds.
+            ReadsAnywhere, "reads-anywhere",
+                source "van Renesse, Schneider 2004, §2: queries are processed by the tail", space {};
+        }
+    };
 }
+for_chain_mistakes!(mistakes);
 
 impl Config {
     fn place(&self) -> usize {

@@ -25,6 +25,7 @@ pub mod form;
 mod ghost;
 pub mod host;
 pub mod linearize;
+mod mistakes;
 pub mod node;
 pub mod observation;
 pub mod order;

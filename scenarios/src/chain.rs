@@ -1,13 +1,16 @@
 //! The register that is replicated along a chain: see [`coalmine_core::chain`].
 
-use coalmine_core::chain::{self, Config, Link, Register, Request};
+use coalmine_core::chain::{self, Config, Link, Mistake, Register, Request};
+use coalmine_core::for_chain_mistakes;
 use coalmine_core::linearize::Calls;
 use coalmine_core::node::{NodeId, RequestId};
 use coalmine_core::observation::{Invariant, Observation, Witness};
 use coalmine_sim::prelude::{Chaos, Draw, PlanStep, Scenario, What, When, nothing_more};
 use coalmine_sim::spec::limits::{Limits, ModelArgs};
-use coalmine_sim::spec::system::{Mistake, Operation, System};
+use coalmine_sim::spec::system::{self, Operation, System};
 use coalmine_sim::suite::ModelDef;
+
+use crate::mistakes::listed;
 
 /// A chain, and clients that each write and then read.
 #[derive(Debug)]
@@ -17,45 +20,13 @@ pub struct ChainSystem {
     /// How many clients there are.
     pub clients: u32,
     /// What its members do wrong on purpose.
-    pub mistake: Option<chain::Mistake>,
+    pub mistake: Option<Mistake>,
 }
 
-/// What a chain can do wrong on purpose, and where the checker finds it.
-fn mistakes() -> [(chain::Mistake, Mistake); 3] {
-    let quiet = ModelArgs { crashes: Some(0), timeouts: Some(0), retries: Some(0), ..ModelArgs::default() };
-    [
-        (
-            chain::Mistake::WritesAgain,
-            Mistake {
-                name: "writes-again",
-                about: "A write that is asked for again, under the same name, is written again.",
-                source: "rule 6 of the node's contract: a retry is the same request",
-                space: ModelArgs { retries: Some(1), ..quiet },
-                scenario: Some("chain-chaos"),
-            },
-        ),
-        (
-            chain::Mistake::TakesOld,
-            Mistake {
-                name: "takes-old",
-                about: "A member takes a write that is handed on again for a new one.",
-                source: "van Renesse, Schneider 2004, §3: updates reach each member in the order of the head",
-                space: ModelArgs { timeouts: Some(1), ..quiet },
-                scenario: Some("chain-chaos"),
-            },
-        ),
-        (
-            chain::Mistake::ReadsAnywhere,
-            Mistake {
-                name: "reads-anywhere",
-                about: "A member that is not the tail answers a read from what it holds.",
-                source: "van Renesse, Schneider 2004, §2: queries are processed by the tail",
-                space: quiet,
-                scenario: Some("chain-chaos"),
-            },
-        ),
-    ]
+fn quiet() -> ModelArgs {
+    ModelArgs { crashes: Some(0), timeouts: Some(0), retries: Some(0), ..ModelArgs::default() }
 }
+for_chain_mistakes!(listed);
 
 impl System for ChainSystem {
     type Node = Link;
@@ -90,13 +61,12 @@ impl System for ChainSystem {
         chain::witnesses()
     }
 
-    fn mistakes(&self) -> Vec<Mistake> {
-        mistakes().map(|(_, mistake)| mistake).into()
+    fn mistakes(&self) -> Vec<system::Mistake> {
+        Mistake::ALL.map(|mistake| listed(mistake, Some("chain-chaos"))).into()
     }
 
     fn with_mistake(&self, name: &str) -> Option<Self> {
-        let (mistake, _) = mistakes().into_iter().find(|(_, mistake)| mistake.name == name)?;
-        Some(Self { mistake: Some(mistake), ..*self })
+        Some(Self { mistake: Some(Mistake::named(name)?), ..*self })
     }
 
     fn with_members(&self, members: u32) -> Option<Self> {

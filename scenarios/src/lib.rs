@@ -5,6 +5,7 @@
 
 pub mod chain;
 pub mod counter;
+mod mistakes;
 mod pins;
 pub mod register;
 pub mod rollout;

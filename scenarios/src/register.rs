@@ -15,6 +15,8 @@ use coalmine_sim::spec::limits::{Limits, ModelArgs};
 use coalmine_sim::spec::system::{self, Operation, System};
 use coalmine_sim::suite::ModelDef;
 
+use crate::mistakes::listed;
+
 /// Servers of one kind, and their clients.
 #[derive(Debug)]
 pub struct RegisterSystem<S: Server> {
@@ -44,14 +46,7 @@ impl<S: Server> System for RegisterSystem<S> {
     }
 
     fn mistakes(&self) -> Vec<system::Mistake> {
-        let listed = |mistake: &Mistake| system::Mistake {
-            name: mistake.name(),
-            about: mistake.about(),
-            source: mistake.source(),
-            space: space(*mistake),
-            scenario: None,
-        };
-        S::MISTAKES.iter().map(listed).collect()
+        S::MISTAKES.iter().map(|mistake| listed(*mistake, None)).collect()
     }
 
     fn with_mistake(&self, name: &str) -> Option<Self> {
@@ -73,19 +68,10 @@ impl<S: Server> System for RegisterSystem<S> {
     }
 }
 
-macro_rules! spaces {
-    ($(
-        #[doc = $about:literal]
-        $mistake:ident, $name:literal, source $source:literal, space { $($key:ident: $times:literal),+ };
-    )+) => {
-        fn space(mistake: Mistake) -> ModelArgs {
-            match mistake {
-                $(Mistake::$mistake => ModelArgs { $($key: Some($times),)+ ..ModelArgs::default() },)+
-            }
-        }
-    };
+fn quiet() -> ModelArgs {
+    ModelArgs::default()
 }
-for_register_mistakes!(spaces);
+for_register_mistakes!(listed);
 
 /// One copy.
 pub fn single_copy() -> ModelDef<RegisterSystem<SingleCopy>> {

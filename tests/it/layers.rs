@@ -21,7 +21,7 @@ const CRATES: [Layers; 3] = [
         crate_name: "coalmine_core",
         folder: "core/src",
         layers: &[
-            &["form", "ghost"],
+            &["form", "ghost", "mistakes"],
             &["node"],
             &["disk", "observation", "codec", "order"],
             &["linearize"],

@@ -2,7 +2,7 @@
 //!
 //! A new mistake is one row of the table, and an `if` in the server that makes it.
 
-use serde::{Deserialize, Serialize};
+use crate::mistakes::mistakes;
 
 /// Hands the table of mistakes to a macro that makes something of every row:
 ///
@@ -26,40 +26,4 @@ macro_rules! for_register_mistakes {
     };
 }
 
-macro_rules! mistakes {
-    ($(
-        #[doc = $about:literal]
-        $mistake:ident, $name:literal, source $source:literal, space { $($key:ident: $times:literal),+ };
-    )+) => {
-        /// A rule that a server breaks.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-        #[serde(rename_all = "snake_case")]
-        pub enum Mistake {
-            $(#[doc = $about] $mistake,)+
-        }
-
-        impl Mistake {
-            /// What it is called.
-            pub fn name(self) -> &'static str {
-                match self {
-                    $(Self::$mistake => $name,)+
-                }
-            }
-
-            /// What is wrong, in one sentence.
-            pub fn about(self) -> &'static str {
-                match self {
-                    $(Self::$mistake => $about.trim_ascii(),)+
-                }
-            }
-
-            /// Where it is known from.
-            pub fn source(self) -> &'static str {
-                match self {
-                    $(Self::$mistake => $source,)+
-                }
-            }
-        }
-    };
-}
 for_register_mistakes!(mistakes);

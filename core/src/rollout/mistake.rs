@@ -8,7 +8,7 @@
 //!
 //! A new mistake is one row of the table, and an `if` in the protocol.
 
-use serde::{Deserialize, Serialize};
+use crate::mistakes::mistakes;
 
 /// Hands the table of mistakes to a macro that makes something of every row:
 ///
@@ -62,51 +62,4 @@ macro_rules! for_rollout_mistakes {
     };
 }
 
-macro_rules! mistakes {
-    ($(
-        #[doc = $about:literal]
-        $(#[doc = $why:literal])+
-        $mistake:ident, $name:literal, source $source:literal, space { $($key:ident: $times:literal),+ };
-    )+) => {
-        /// A rule that a node breaks.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-        #[serde(rename_all = "snake_case")]
-        pub enum Mistake {
-            $(#[doc = $about] $(#[doc = $why])+ $mistake,)+
-        }
-
-        impl Mistake {
-            /// All of them.
-            pub const ALL: [Self; [$($name),+].len()] = [$(Self::$mistake),+];
-
-            /// What it is called.
-            pub fn name(self) -> &'static str {
-                match self {
-                    $(Self::$mistake => $name,)+
-                }
-            }
-
-            /// What is wrong, in one sentence.
-            pub fn about(self) -> &'static str {
-                match self {
-                    $(Self::$mistake => $about.trim_ascii(),)+
-                }
-            }
-
-            /// Where it is known from.
-            pub fn source(self) -> &'static str {
-                match self {
-                    $(Self::$mistake => $source,)+
-                }
-            }
-        }
-    };
-}
 for_rollout_mistakes!(mistakes);
-
-impl Mistake {
-    /// The one of this name.
-    pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|mistake| mistake.name() == name)
-    }
-}

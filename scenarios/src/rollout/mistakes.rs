@@ -6,31 +6,14 @@ use coalmine_core::rollout::mistake::Mistake;
 use coalmine_sim::spec::limits::ModelArgs;
 use coalmine_sim::spec::system;
 
-macro_rules! spaces {
-    ($(
-        $(#[doc = $about:literal])+
-        $mistake:ident, $name:literal, source $source:literal, space { $($key:ident: $times:literal),+ };
-    )+) => {
-        /// A small space in which it shows.
-        pub fn space(mistake: Mistake) -> ModelArgs {
-            let quiet =
-                ModelArgs { crashes: Some(0), drops: Some(0), timeouts: Some(0), ..ModelArgs::default() };
-            match mistake {
-                $(Mistake::$mistake => ModelArgs { $($key: Some($times),)+ ..quiet },)+
-            }
-        }
-    };
+use crate::mistakes::listed;
+
+fn quiet() -> ModelArgs {
+    ModelArgs { crashes: Some(0), drops: Some(0), timeouts: Some(0), ..ModelArgs::default() }
 }
-for_rollout_mistakes!(spaces);
+for_rollout_mistakes!(listed);
 
 /// All of them.
 pub fn all() -> Vec<system::Mistake> {
-    let listed = |mistake: Mistake| system::Mistake {
-        name: mistake.name(),
-        about: mistake.about(),
-        source: mistake.source(),
-        space: space(mistake),
-        scenario: Some("rollout-chaos"),
-    };
-    Mistake::ALL.into_iter().map(listed).collect()
+    Mistake::ALL.into_iter().map(|mistake| listed(mistake, Some("rollout-chaos"))).collect()
 }

@@ -78,11 +78,10 @@ impl<S: System> Engine<'_, S> {
     /// A client is answered; if that means "not yet", it asks again, and if it is sent to another member, that one.
     pub(super) fn answered(&mut self, client: usize, reply: &<NodeOf<S> as Node>::Reply) {
         let it = &mut self.clients[client];
-        let instead = NodeOf::<S>::instead(reply).filter(|node| self.places.iter().any(|it| it.id == *node));
-        if let (false, Some(node)) = (it.answered, instead) {
-            it.to = self.places.iter().position(|it| it.id == node).unwrap_or(it.to);
-        }
+        let place_of = |node| self.places.iter().position(|it| it.id == node);
+        let instead = NodeOf::<S>::instead(reply).and_then(place_of);
         if !it.answered && (instead.is_some() || NodeOf::<S>::is_not_yet(reply)) {
+            it.to = instead.unwrap_or(it.to);
             let again = Task::Retry { client, attempt: it.attempt };
             return self.agenda.after(CLIENT_PAUSE, again);
         }
