@@ -47,7 +47,8 @@ const CRATES: [Layers; 3] = [
         crate_name: "coalmine_sim",
         folder: "sim/src",
         layers: &[
-            &["chunks", "fingerprint", "panics", "histories"],
+            &["chunks", "fingerprint", "panics"],
+            &["histories"],
             &["spec"],
             &["trace"],
             &["files", "engine"],
