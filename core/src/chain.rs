@@ -52,11 +52,11 @@ macro_rules! for_chain_mistakes {
             /// The head hands on a write before it is durable there.
             ForwardsEarly, "forwards-early",
                 source "rule 2 of the node's contract: what leaves at once must not rest on what is being written",
-                space {};
+                space { crashes: 1 };
             /// A member passes on an acknowledgement before the write is durable there.
             AcknowledgesEarly, "acknowledges-early",
                 source "rule 2 of the node's contract: what leaves at once must not rest on what is being written",
-                space { disk: Disk::Async };
+                space { crashes: 1, disk: Disk::Async };
             /// A member that is not the tail answers a read from what it holds.
             ReadsAnywhere, "reads-anywhere",
                 source "van Renesse, Schneider 2004, §2: queries are processed by the tail", space {};
