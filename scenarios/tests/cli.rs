@@ -441,6 +441,31 @@ fn the_explorer_says_what_it_takes() {
     assert!(told.contains(why) && told.contains("the path of a model"), "{told}");
 }
 
+/// What can be asked for has a name that can be found, without the search.
+#[test]
+fn mistakes_are_listed() {
+    let told = coalmine("mutants --list").exits(0).stdout();
+    for (name, model) in [("writes-again", "chain"), ("any-vote", "rollout"), ("sends-early", "rollout")] {
+        let line = told.lines().find(|line| line.starts_with(&format!("{name} ")));
+        assert!(line.is_some_and(|line| line.contains(model)), "{name} of {model}: {told}");
+    }
+    let json = coalmine("mutants takes-old --list --format json").exits(0).json();
+    let mistakes = json["mistakes"].as_array().expect("a list");
+    assert_eq!((mistakes.len(), &mistakes[0]["name"]), (1, &"takes-old".into()));
+    assert!(mistakes[0]["cells"].is_null() && mistakes[0]["about"].is_string(), "{json}");
+}
+
+/// Where nothing is to go wrong, nothing is missing.
+#[test]
+fn a_calm_sweep_names_no_faults_that_it_lacks() {
+    let told = coalmine("sim rollout-calm --seeds 0..2 --engine direct").exits(0).stdout();
+    assert!(told.contains("2 passed") && !told.contains("never exercised"), "{told}");
+    let told = coalmine("sim rollout-chaos --seeds 0..2 --engine direct").exits(0).stdout();
+    assert!(told.contains("never exercised"), "{told}");
+    let told = coalmine("check rollout --nodes 1 --crashes 0 --timeouts 0").stdout();
+    assert!(told.contains("  1 request, "), "{told}");
+}
+
 #[test]
 fn replay_writes_a_page() {
     let file = std::env::temp_dir().join(format!("coalmine-page-{}.html", std::process::id()));

@@ -23,7 +23,7 @@ use crate::spec::verdict::{Engine, Verdict};
 use crate::spec::verdict::{NEVER_PANICS, SETTLES};
 use crate::suite::{Job, Outcome, Shrunk};
 use crate::sweep::merge::ALL;
-use crate::sweep::mutants::{CHECKER, Detection, Row as Mutant};
+use crate::sweep::mutants::{CHECKER, Detection, Named, Row as Mutant};
 use crate::sweep::{Failure, SweepReport};
 use crate::trace::story::{Story, Tone};
 use crate::trace::text::thousands;
@@ -287,6 +287,12 @@ fn print_story(story: &Story) {
     }
 }
 
+/// A mistake, and what is wrong with it.
+pub fn mistake(named: &Named) {
+    let Named { name, model, about, .. } = named;
+    println!("{BOLD}{name:<28}{BOLD:#}  {DIM}{model:<10}{DIM:#}  {about}");
+}
+
 /// The verdict of a check, and the story of a counterexample.
 pub fn check(report: &CheckReport, story: Option<&Story>) {
     if let Some(story) = story {
@@ -294,7 +300,8 @@ pub fn check(report: &CheckReport, story: Option<&Story>) {
         println!();
     }
     let (model, operations, limits) = (&report.model, report.operations, report.limits.describe());
-    println!("{BOLD}{model}{BOLD:#}  {DIM}{operations} requests, {limits}{DIM:#}");
+    let requests = if operations == 1 { "request" } else { "requests" };
+    println!("{BOLD}{model}{BOLD:#}  {DIM}{operations} {requests}, {limits}{DIM:#}");
     for (name, property) in &report.properties {
         let mark = match property {
             Property::NotSeenSoFar | Property::OutOfReach => "–".into(), // it may be seen yet, or elsewhere
