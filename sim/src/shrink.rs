@@ -171,7 +171,7 @@ fn reduce<N: Node>(
             |search, _, fails| aim(search, fails),
         ];
         for way in harder {
-            if search.best.steps.len() > GLANCE {
+            if !search.stopped && search.best.steps.len() > GLANCE {
                 way(search, ways, fails);
             }
         }
@@ -534,7 +534,7 @@ mod tests {
         let ((least, seed), at) = shrink((plan, 1), &expected, &NO_WAYS, run, |_| true);
         assert_eq!((least.steps.len(), seed), (2, 60));
         assert_eq!(run(&least, seed), expected);
-        assert!(at.runs < 400, "{} runs", at.runs);
+        assert!(at.runs < 500, "{} runs", at.runs);
     }
 
     #[test]
