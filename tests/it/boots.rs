@@ -227,7 +227,7 @@ fn replays(kind: Kind, found: &Explanation) {
         panic!("{kind:?}: {}\n{}", run.outcome.verdict.describe(), found.capsule)
     };
     assert_eq!((invariant, Some(invariant)), (&found.invariant, run.expected.invariant.as_ref()));
-    assert_eq!(run.unused, Vec::<String>::new(), "{}", found.capsule);
+    assert_eq!(run.outcome.unused, Vec::<String>::new(), "{}", found.capsule);
     testing::replay(&suite, &path);
 }
 

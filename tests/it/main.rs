@@ -19,6 +19,7 @@
 //! * [`impure`]: nodes that are not deterministic are told as such, and nothing else is told of them.
 //! * [`paths`]: counterexamples replay from their files; the Explorer opens where one ends.
 //! * [`plans`]: plans and capsules as files; every fault happens; failures shrink.
+//! * [`shrinking`]: what hangs on chance shrinks; what becomes of single frames.
 //! * [`sweeps`]: parts of a sweep, in time and in space, add up to the whole.
 //! * [`pasts`]: what ran before a seed does not matter to it, and where it does, that is told.
 //! * [`sound`]: what makes no sense is refused everywhere alike; what tests nothing says so.
@@ -61,6 +62,7 @@ mod runs;
 mod scenarios;
 mod sessions;
 mod settling;
+mod shrinking;
 mod sound;
 mod sweeps;
 mod thin;

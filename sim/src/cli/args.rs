@@ -279,6 +279,9 @@ impl From<EnginesArg> for Engines {
 pub struct MutantsArgs {
     /// Which mistakes; all, if none is named.
     pub names: Vec<String>,
+    /// List them, and look for none.
+    #[arg(long)]
+    pub list: bool,
     /// For how many seconds each detector may look for each mistake, and make small what it found.
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub cell_seconds: u64,

@@ -55,7 +55,7 @@ pub(crate) fn run<S: System>(
         engine.recorder.panicked(now, panic.clone());
         Verdict::Panicked(panic)
     });
-    engine.recorder.effects.merge(&engine.network_state.effects);
+    engine.recorder.take_in(engine.network_state.remains());
     let mut report = engine.recorder.finish(verdict, now);
     report.wall = started.elapsed();
     report
@@ -144,7 +144,7 @@ impl<'a, S: System> Engine<'a, S> {
             places,
             paused: 0,
             lasting: Lasting::default(),
-            network_state: NetworkState::new(options.seed, plan.links),
+            network_state: NetworkState::new(options, plan.links),
             clients: Vec::new(),
             disk_draws: Stream::Disk.of(options.seed),
             timer_draws: Stream::Timers.of(options.seed),
@@ -458,7 +458,7 @@ impl<'a, S: System> Engine<'a, S> {
         });
         match what {
             What::Ask { to, id, request } => self.ask(to, id, request),
-            What::Fault(fault) => self.fault(fault),
+            What::Fault(fault) => self.fault(step, fault),
         }
     }
 

@@ -26,7 +26,7 @@ use crate::engine::shared::faults::{self, End, Lasting, Stage};
 use crate::engine::shared::network::LinkFault;
 use crate::engine::shared::{CLIENT_PAUSE, CLIENT_TIMEOUT, LOOK, disk};
 use crate::panics;
-use crate::spec::faults::{CrashKind, Directions, Effect, Fault, SUPERVISOR_MS};
+use crate::spec::faults::{CrashKind, Directions, Effect, Fault, FrameFate, SUPERVISOR_MS};
 use crate::spec::plan::{Plan, Stream, What, When};
 use crate::spec::scenario::{Expectation, Scenario};
 use crate::spec::system::{ConfigOf, NodeOf, Operation, Planted, System};
@@ -102,7 +102,7 @@ where
     ) -> Self {
         let recorder = monitor.clone();
         let recorder = Arc::new(move |from, to, fate, frame: &Frame| recorder.frame(from, to, fate, frame));
-        let network = Network::new(options.seed, plan.links, recorder, monitor.numbers());
+        let network = Network::new(options, plan.links, recorder, monitor.numbers());
         let members = system.members();
         let address = |id: NodeId| SocketAddr::new(node_ip(id), CONTROL_PORT);
         let client_runtime = SimRuntime {
@@ -223,7 +223,7 @@ where
             What::Ask { to, id, request } => self.ask(to, id, request),
             What::Fault(fault) => {
                 self.monitor.note(&TraceEvent::Fault(fault.clone()));
-                faults::begin(self, fault);
+                faults::begin(self, step, fault);
             }
         }
     }
@@ -272,7 +272,7 @@ where
 
     /// What took effect, wherever it was counted.
     fn count_effects(&self) {
-        self.monitor.merge(&self.network.effects());
+        self.monitor.take_in(self.network.remains());
         self.monitor.merge(&Disks::current().effects());
     }
 
@@ -357,6 +357,10 @@ where
 
     fn reset(&mut self, directions: &Directions) {
         self.network.reset(directions);
+    }
+
+    fn say(&mut self, step: usize, direction: (NodeId, NodeId), nth: u32, fate: FrameFate) {
+        self.network.say(step, direction, nth, fate);
     }
 
     fn crash(&mut self, node: NodeId, kind: CrashKind, down: Option<Duration>) {

@@ -21,6 +21,7 @@ use super::numbers::Numbers;
 use super::survive::OnPanic;
 use crate::engine::report::{RunOptions, RunReport};
 use crate::engine::shared::disk::Crash;
+use crate::engine::shared::network::Remains;
 use crate::engine::shared::recorder::{Pulled, Recorder, crashes, note_early_output};
 use crate::panics::Panic;
 use crate::spec::faults::{CrashKind, Effect as FaultEffect, Effects};
@@ -217,6 +218,11 @@ impl<S: System> Monitor<S> {
     /// A fault took effect.
     pub fn count(&self, effect: FaultEffect) {
         self.with(|state| state.recorder.effects.count(effect));
+    }
+
+    /// What the network leaves behind.
+    pub fn take_in(&self, network: Remains) {
+        self.with(|state| state.recorder.take_in(network));
     }
 
     /// What took effect elsewhere.

@@ -12,11 +12,12 @@ use coalmine_core::write_ahead::early_output;
 
 use super::clients::Clients;
 use super::liveness::{Liveness, Rest};
+use super::network::Remains;
 use super::recording::Recordings;
 use crate::engine::report::{RunOptions, RunReport};
 use crate::panics::Panic;
 use crate::panics::describe;
-use crate::spec::faults::{Effect as FaultEffect, Effects, Fault};
+use crate::spec::faults::{Effect as FaultEffect, Effects, Fault, Passed};
 use crate::spec::plan::{Plan, What, When};
 use crate::spec::scenario::Expectation;
 use crate::spec::system::{Armed, NodeOf, Operation, System, invariants_of, timers_are_armed};
@@ -50,6 +51,8 @@ pub struct Recorder<S: System> {
     converged_after: Option<Duration>,
     verdict: Option<Verdict>,
     closed: bool,
+    /// What became of each frame, if that is kept.
+    passed: Vec<Passed>,
     /// The recordings, if the run is recorded.
     recordings: Option<Recordings<NodeOf<S>>>,
     /// What a node was told during the step that is under way.
@@ -94,6 +97,7 @@ impl<S: System> Recorder<S> {
             converged_after: None,
             verdict: None,
             closed: false,
+            passed: Vec::new(),
             recordings: options.record.map(|protocol| Recordings::new(protocol, system)),
             chosen: Vec::new(),
             asks_codec: options.seed.is_multiple_of(ASK_CODEC_EVERY),
@@ -383,8 +387,10 @@ impl<S: System> Recorder<S> {
 
     /// A step of the plan is carried out now, and so it is [used](RunReport::unused_steps), unless it does
     /// something to a node's life and there is none, nor anything that it [left at risk](crate::spec::faults::CrashKind).
+    /// What it says of a frame is carried out when there is [such a frame](Self::take_in).
     pub fn carries_out(&mut self, step: usize, what: &What<NodeOf<S>>, is_up: impl FnOnce(NodeId) -> bool) {
         let living = match what {
+            What::Fault(Fault::Frame { .. }) => return,
             What::Fault(Fault::Crash { node, .. } | Fault::Kill { node, .. } | Fault::Pause { node, .. }) => {
                 Some(*node)
             }
@@ -393,6 +399,13 @@ impl<S: System> Recorder<S> {
         if living.is_none_or(is_up) {
             self.unused.remove(&step);
         }
+    }
+
+    /// What the network leaves behind at the end.
+    pub fn take_in(&mut self, network: Remains) {
+        self.effects.merge(&network.effects);
+        self.unused.retain(|step| !network.met.contains(step));
+        self.passed = network.passed;
     }
 
     /// What the plan does when a node takes this event.
@@ -472,6 +485,7 @@ impl<S: System> Recorder<S> {
             simulated,
             wall: Duration::ZERO,
             trace: self.trace.entries.take(),
+            passed: std::mem::take(&mut self.passed),
             recordings: recordings.unwrap_or_default(),
             effects: std::mem::take(&mut self.effects),
             unused_steps: Some(self.unused.iter().copied().collect()),
