@@ -18,7 +18,8 @@
 //!
 //! ```text
 //! linearizable ─┬─▶ sequential ───▶ session ─┬─▶ monotonic-reads
-//!               └─▶ acknowledged-is-never-lost   └─▶ read-your-writes
+//!               │                            └─▶ read-your-writes
+//!               └─▶ acknowledged-is-never-lost ─▶ read-your-writes
 //! ```
 
 mod acknowledged;

@@ -110,9 +110,9 @@ pub fn reads_go_back<S: Places>(calls: &[Call<S>]) -> Option<Broken> {
             };
             if writers.iter().filter(may_be).count() < *seen {
                 let mut shown = readers.remove(&what.0).unwrap_or_default();
-                // Nothing before it was read the first time matters.
+                // Nothing before it was read the first time matters, but what was read last before.
                 let same = |reader: &usize| read(&calls[*reader]).is_some_and(|(its, _)| its == what);
-                let first = shown.iter().position(same).unwrap_or(0);
+                let first = shown.iter().position(same).unwrap_or(0).min(shown.len().saturating_sub(2));
                 shown.drain(..first);
                 shown.extend(writers);
                 return Some(Broken::of(client, shown));
@@ -192,11 +192,11 @@ impl Broken {
 pub fn no_view<S: Specification>(calls: &[Call<S>], go_on: &mut GoOn<'_>) -> Option<Option<Broken>> {
     for (client, session) in sessions(calls) {
         let heard = heard(calls, &session);
+        // What has changed nothing changes nothing here either.
         let is_shown = |place: &usize| {
-            let Call { id, call, .. } = &calls[*place];
+            let call = &calls[*place];
             heard.contains(place)
-                || id.client != client && !S::only_reads(call)
-                || id.client == client && !S::only_reads(call)
+                || !S::only_reads(&call.call) && (call.id.client == client || !call.is_read())
         };
         let shown: Vec<usize> = (0..calls.len()).filter(is_shown).collect();
         let mut seen: Vec<Call<S>> = shown.iter().map(|place| calls[*place].clone()).collect();

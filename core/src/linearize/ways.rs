@@ -135,6 +135,8 @@ struct Front<'a, S: Specification, const N: usize> {
     reads: Bits<N>,
     /// Those that overwrite, and have an answer.
     overwriting: Bits<N>,
+    /// By number, what such a call leaves.
+    leaves: Vec<Option<S>>,
     /// By number, those that are alike and return sooner.
     sooner: Vec<Bits<N>>,
     numbers: BTreeMap<usize, usize>,
@@ -153,6 +155,7 @@ impl<'a, S: Specification, const N: usize> Front<'a, S, N> {
             updates: Vec::new(),
             reads: Bits::NONE,
             overwriting: Bits::NONE,
+            leaves: Vec::new(),
             sooner: Vec::new(),
             numbers: BTreeMap::new(),
         };
@@ -176,6 +179,7 @@ impl<'a, S: Specification, const N: usize> Front<'a, S, N> {
         let number = self.free.pop().unwrap_or(self.open.len());
         if number == self.open.len() {
             self.open.push(None);
+            self.leaves.push(None);
             self.sooner.push(Bits::NONE);
         }
         let call = &self.calls[place];
@@ -188,10 +192,12 @@ impl<'a, S: Specification, const N: usize> Front<'a, S, N> {
             self.find_alike(number, call);
             let at = self.updates.partition_point(|other| self.until(*other) <= self.until(number));
             self.updates.insert(at, number);
+            self.leaves[number] = None;
             if let (true, Some((_, answer))) = (S::overwrites(&call.call), &call.returned)
-                && S::default().step(&call.call, answer).is_some()
+                && let Some(leaves) = S::default().step(&call.call, answer)
             {
                 self.overwriting.put(number);
+                self.leaves[number] = Some(leaves);
             }
             if !owes_nothing {
                 return ways;
@@ -286,6 +292,9 @@ impl<'a, S: Specification, const N: usize> Front<'a, S, N> {
     }
 
     fn place(&self, update: usize, mut way: Way<N>, after: &S) -> Way<N> {
+        if let Some(leaves) = &self.leaves[update] {
+            assert!(leaves == after, "a call that overwrites has left {after:?}, and elsewhere {leaves:?}");
+        }
         way.placed.put(update);
         way.owes_nothing.take(update);
         if self.open[update].is_some_and(|place| S::overwrites(&self.calls[place].call)) {
