@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::args::{Format, LinearizeArgs};
 use super::signals::Signals;
 use super::{NO_PROOF, VIOLATED, beside, can_be_written, output, plans};
-use crate::histories::read::{Operation, read};
+use crate::histories::read::{Operation, goes_on, read};
 use crate::histories::{Judged, Verdict, Violation, judge};
 use crate::trace::text::thousands;
 
@@ -34,6 +34,13 @@ pub fn linearize(args: &LinearizeArgs, format: Format) -> Result<u8, String> {
     let named = |why: String| format!("{}: {why}", args.file.display());
     let text = files::read_text(&args.file, MOST_BYTES).map_err(|why| named(why.to_string()))?;
     let operations = read(&text).map_err(named)?;
+    if let Some(operation) = goes_on(&text, &operations) {
+        let Operation { client, line, .. } = operation;
+        output::note(&format!(
+            "line {line}: process {client} goes on, though nobody knows how its call before has ended; Jepsen gives such a \
+             process a new number"
+        ));
+    }
     let signals = Signals::catch()?;
     let (started, mut steps) = (Instant::now(), 0_u64);
     let spinner = output::spinner(&args.model);
