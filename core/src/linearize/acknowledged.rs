@@ -8,7 +8,8 @@
 //! been acknowledged before is there, unless something newer has taken its place.
 
 use super::Specification;
-use super::search::{Call, Found, GoOn, search};
+use super::call::{Call, GoOn};
+use super::search::{Found, search};
 
 /// What cannot be explained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,7 +7,8 @@ use std::hash::Hash;
 use std::sync::OnceLock;
 
 use super::acknowledged::{Lost, lost};
-use super::search::{Call, Found, search, search_by_client};
+use super::call::Call;
+use super::search::{Found, search, search_by_client};
 use super::sessions::{Broken, no_view, reads_go_back, writes_are_missed};
 use super::{Places, Specification};
 use crate::ghost::Ghost;
@@ -234,7 +235,9 @@ impl<S: Specification> Heard<S> {
             Found::Order(order) => order,
             Found::Some => return Order::Leaves(None),
             Found::None => return Order::No,
-            Found::Stopped => unreachable!("nobody stops it"),
+            Found::Stopped => {
+                panic!("so many calls are under way that nobody knows whether there is an order")
+            }
         };
         Order::Leaves(order.iter().try_fold(S::default(), |state, &place| {
             let Call { call, returned, .. } = &self.calls[place];

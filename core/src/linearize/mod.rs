@@ -23,6 +23,7 @@
 //! ```
 
 mod acknowledged;
+mod call;
 mod calls;
 mod search;
 mod sessions;
@@ -34,10 +35,11 @@ use std::fmt::Debug;
 use std::hash::Hash;
 
 pub use self::acknowledged::{Lost, lost};
+pub use self::call::{Call, GoOn};
 pub use self::calls::{
     Calls, acknowledged_is_never_lost, linearizable, monotonic_reads, read_your_writes, sequential, session,
 };
-pub use self::search::{Call, Found, GoOn, beginning, search, search_by_client, unexplained};
+pub use self::search::{Found, beginning, search, search_by_client, unexplained};
 pub use self::sessions::{Broken, no_view, reads_go_back, writes_are_missed};
 
 /// What one copy of a service does; the value is its state, and the default one that nothing was asked of.

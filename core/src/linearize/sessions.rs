@@ -20,7 +20,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::search::{Call, Found, GoOn, search};
+use super::call::{Call, GoOn};
+use super::search::{Found, search};
 use super::{Places, Specification};
 
 /// What breaks a promise to a session.

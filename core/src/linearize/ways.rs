@@ -12,10 +12,10 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::Specification;
-use super::search::{CALL, Call, GoOn, events};
+use super::call::{CALL, Call, GoOn, events};
 
 /// When is there no order any more, as all that has begun by then will be answered? `None` if it was stopped before that
-/// was known.
+/// was known, or if more than 32,768 calls are under way at a time.
 pub(super) fn side_by_side<S: Specification>(calls: &[Call<S>], go_on: &mut GoOn<'_>) -> Option<Option<u64>> {
     let events = events(calls);
     let (mut open, mut most) = (0_usize, 0);
@@ -27,7 +27,9 @@ pub(super) fn side_by_side<S: Specification>(calls: &[Call<S>], go_on: &mut GoOn
         0..=64 => Front::<S, 1>::follow(calls, &events, go_on),
         65..=512 => Front::<S, 8>::follow(calls, &events, go_on),
         513..=4_096 => Front::<S, 64>::follow(calls, &events, go_on),
-        4_097.. => Front::<S, 2_048>::follow(calls, &events, go_on),
+        4_097..=32_768 => Front::<S, 512>::follow(calls, &events, go_on),
+        // That needs more memory than there is.
+        32_769.. => None,
     }
 }
 

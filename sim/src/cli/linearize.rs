@@ -115,7 +115,15 @@ fn shown(violation: &Violation) -> (Vec<&Operation>, usize) {
 
 fn explain(violation: &Violation) -> String {
     let (some, left_out) = shown(violation);
-    let mut out = format!("{}:\n\n", violation.what);
+    let about = if violation.object.is_empty() { String::new() } else { format!(" on {}", violation.object) };
+    let what = violation.explained.map_or_else(
+        || violation.what.clone(),
+        |explained| {
+            let first = thousands(explained as u64);
+            format!("The first {first} answers{about} can be put in an order, with the next one they cannot")
+        },
+    );
+    let mut out = format!("{what}:\n\n");
     if left_out > 0 {
         let _ = writeln!(out, "  … {} operations before these", thousands(left_out as u64));
     }

@@ -17,7 +17,6 @@ use self::models::{Model, Whole};
 use self::promises::Promise;
 use self::read::Operation;
 use crate::chunks::in_chunks;
-use crate::trace::text::thousands;
 
 /// What a history comes to.
 #[derive(Clone, Debug, PartialEq)]
