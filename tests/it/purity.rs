@@ -194,7 +194,11 @@ const EXCEPTIONS: [(&str, &str, &str); 14] = [
     ("sim/src/engine/madsim/link.rs", "Instant", "madsim's clock tells its time in them"),
     ("sim/src/trace/html/states.rs", "HashMap", "it is looked up, and never gone through in its order"),
     ("sim/src/world/rules/mod.rs", "OnceLock", "it follows from the system, and belongs to one set of rules"),
-    ("core/src/linearize/calls.rs", "OnceLock", "it follows from the calls, and tells no two histories apart"),
+    (
+        "core/src/linearize/calls.rs",
+        "OnceLock",
+        "it follows from the calls, and tells no two histories apart",
+    ),
     (
         "sim/src/world/rules/again.rs",
         "OnceLock",
