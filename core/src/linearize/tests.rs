@@ -244,3 +244,29 @@ fn a_long_history_is_no_matter() {
     };
     assert_eq!(search(&calls, &mut stop), Found::Stopped);
 }
+
+/// Adds, and says that it overwrites.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Adds(u8);
+
+impl Object for Adds {
+    type Call = u8;
+    type Answer = ();
+
+    fn apply(&mut self, call: &u8) {
+        self.0 += call;
+    }
+
+    fn overwrites(_: &u8) -> bool {
+        true
+    }
+}
+
+/// A specification that says of itself what is not so decides nothing.
+#[test]
+#[should_panic(expected = "a call that overwrites has left Adds(3), and elsewhere Adds(1)")]
+fn what_does_not_overwrite_is_told() {
+    let call =
+        |call: u8| Call { began: 0, id: id(call.into(), 1), call, returned: Some((u64::from(call), ())) };
+    let _: Option<Option<u64>> = side_by_side::<Adds>(&[call(1), call(2)], &mut |_| true);
+}
