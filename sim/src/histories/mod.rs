@@ -243,9 +243,7 @@ fn linearizable<M: Model>(object: &str, calls: &[Call<M>], go_on: &mut GoOn<'_>)
         Found::Stopped => None,
     });
     let about = if object.is_empty() { String::new() } else { format!(" on {object}") };
-    let first = thousands(explained as u64);
-    let what =
-        format!("The first {first} answers{about} can be put in an order, with the next one they cannot");
+    let what = format!("The answers{about} cannot be put in an order");
     Some(Some((what, shown, Some(explained))))
 }
 
