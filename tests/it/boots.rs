@@ -72,7 +72,9 @@ impl Node for Toy {
         match kind {
             Kind::Draws if disk.is_empty() && cx.choose(2) == 1 => cx.observe(Fact::Bad),
             Kind::Pair if disk.len() == 1 => cx.observe(Fact::Bad),
-            Kind::Pair if disk.is_empty() => [(), ()].into_iter().for_each(|record| cx.append(record)),
+            Kind::Pair if disk.is_empty() => [(), ()].into_iter().for_each(|record| {
+                cx.append(record);
+            }),
             Kind::Order | Kind::Early => cx.observe(Fact::Up),
             Kind::Busy if disk.is_empty() && cx.choose(3) > 0 => {
                 cx.append(());

@@ -115,6 +115,8 @@ struct Brittles(Where);
 impl System for Brittles {
     type Node = Brittle;
     type History = Seen;
+    /// Nobody is answered.
+    const SESSIONS: bool = false;
 
     fn members(&self) -> Vec<(NodeId, Where)> {
         vec![(NodeId(1), self.0), (NodeId(2), self.0)]

@@ -456,6 +456,9 @@ pub struct CheckArgs {
     /// Climb the model's ladder instead: ever larger spaces, which take minutes and hours, in one table.
     #[arg(long, conflicts_with = "walk")]
     pub deep: bool,
+    /// Try each limit one larger instead, for at most 15 s, and tell which of these spaces can be exhausted in that time.
+    #[arg(long, conflicts_with_all = ["deep", "walk", "checkpoint", "capsule", "max_steps", "depth", "symmetry"])]
+    pub suggest: bool,
     #[command(flatten)]
     pub space: SpaceArgs,
     /// What explores.

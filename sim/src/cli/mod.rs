@@ -13,6 +13,7 @@ pub(crate) mod output;
 mod plans;
 mod signals;
 mod sizes;
+mod suggest;
 mod sweep;
 mod verify;
 
@@ -195,8 +196,14 @@ fn list(suite: &Suite, format: Format) -> Result<u8, String> {
 }
 
 fn check(suite: &Suite, args: &CheckArgs, format: Format) -> Result<u8, String> {
+    if args.suggest && args.name == "all" {
+        return Err("--suggest is about one model: name it".into());
+    }
     if args.deep || args.name == "all" {
         return ladder::climb(suite, args, format);
+    }
+    if args.suggest {
+        return suggest::suggest(suite, args, format);
     }
     let model = find_model(suite, &args.name)?;
     let options = args.options();

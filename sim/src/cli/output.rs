@@ -144,7 +144,7 @@ pub fn list(heading: &str, entries: &[(&str, &str)]) {
     println!();
 }
 
-fn mark(good: bool) -> String {
+pub fn mark(good: bool) -> String {
     if good { format!("{GOOD}✓{GOOD:#}") } else { format!("{BAD}✗{BAD:#}") }
 }
 
