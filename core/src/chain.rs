@@ -340,6 +340,10 @@ impl Object for Register {
     fn only_reads(call: &Request) -> bool {
         *call == Request::Read
     }
+
+    fn overwrites(call: &Request) -> bool {
+        matches!(call, Request::Write(_))
+    }
 }
 
 /// What must hold, unless a disk is wiped.

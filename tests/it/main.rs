@@ -9,6 +9,7 @@
 //! * [`html`], [`browser`], [`thin`]: a run as a page, the page in a browser, and one of a long run.
 //! * [`scenarios`], [`checks`]: what ships passes, and is counted; a seed is a seed, wherever it runs.
 //! * [`clients`]: what clients see is linearizable, or that is found, in every world.
+//! * [`weaker`]: what is weaker than linearizability is broken in every world or in none.
 //! * [`boots`]: how all begins: every choice, crash and order of first boots.
 //! * [`lost`]: evidence is not lost to a step with millions of ways, nor to words that panic.
 //! * [`main_job`]: pinned spaces, every fault drawn, no witness excused wrongly, no healing hidden by another.
@@ -69,4 +70,5 @@ mod thin;
 mod toys;
 mod transcripts;
 mod two_phase_commit;
+mod weaker;
 mod words;
