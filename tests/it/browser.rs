@@ -5,6 +5,7 @@ use std::io::Write;
 use std::process::Command;
 
 use coalmine_sim::files::capsule::File;
+use coalmine_sim::spec::verdict::Engine;
 use coalmine_sim::trace::html::{Kind, Page, Step, render};
 use serde::Deserialize;
 use serde_json::json;
@@ -32,6 +33,19 @@ pub struct Seen {
     pub gaps: usize,
     pub violation: Option<(usize, String)>,
     arrows: usize,
+    /// How wide the window is, and by how much the document is wider.
+    width: u32,
+    too_wide: i32,
+    /// Headings that lie one over the other, or under the search.
+    headings: Vec<String>,
+    /// What is told in rows, and does not fit there.
+    cut_off: Vec<String>,
+    /// The number of the chosen step, in the address, in the panel and in its row.
+    numbers: (String, String, String),
+    /// How many steps in sight are marked as what led to the end.
+    led: usize,
+    /// How many words the diagram has, from end to end.
+    words: usize,
     /// Words of the diagram that are written one over the other.
     collisions: Vec<String>,
     found: String,
@@ -60,6 +74,11 @@ pub fn open(page: &Page, asked: &serde_json::Value) -> Option<Seen> {
 
 /// The same of a page that was written already.
 pub fn open_text(page: &str, asked: &serde_json::Value) -> Option<Seen> {
+    open_in(page, asked, 1_400, false)
+}
+
+/// The same in a window of this width, light or dark.
+fn open_in(page: &str, asked: &serde_json::Value, width: u32, dark: bool) -> Option<Seen> {
     let is_there = |name: &&&str| Command::new(name).arg("--version").output().is_ok();
     let Some(browser) = NAMES.iter().find(is_there) else {
         // Not by a macro, whose words are kept from whoever runs a test that passes.
@@ -86,12 +105,9 @@ pub fn open_text(page: &str, asked: &serde_json::Value) -> Option<Seen> {
             "--no-first-run",
         ])
         .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
-        .args([
-            "--disable-dev-shm-usage",
-            "--window-size=1400,1000",
-            "--virtual-time-budget=120000",
-            "--dump-dom",
-        ])
+        .args(["--disable-dev-shm-usage", "--virtual-time-budget=120000", "--dump-dom"])
+        .arg(format!("--window-size={width},1000"))
+        .arg(format!("--blink-settings=preferredColorScheme={}", u8::from(!dark)))
         .arg(format!("--user-data-dir={}", folder.path().join("profile").display()))
         .arg(format!("file://{}", file.display()))
         .output()
@@ -186,4 +202,44 @@ fn a_counterexample_can_be_read() {
     let Some(seen) = open(&page, &asked) else { return };
     assert_eq!((seen.errors.len(), &*seen.banner), (0, "bad"), "{:?}", seen.errors);
     assert_eq!(seen.collisions, [""; 0], "words lie one over the other");
+}
+
+/// Whatever the window: nothing lies over anything else, nothing is cut off, and the page is no wider than the window.
+#[test]
+fn a_page_is_laid_out_at_every_width() {
+    let suite = coalmine::suite();
+    let run = |name: &str, mistake: Option<&str>, seed| {
+        let scenario = suite.find_scenario(name).expect("it ships");
+        let planted = mistake.map(|mistake| scenario.with_mistake(mistake).expect("it is listed"));
+        planted
+            .as_deref()
+            .unwrap_or(scenario)
+            .run(Engine::Madsim, seed, true)
+            .page
+            .expect("a page was asked for")
+    };
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/capsules/guessing-resolver.toml");
+    let file = File::read(file.as_ref()).expect("it is ours");
+    let path = suite.run_file(file, None, true).expect("it can be walked").outcome.page.expect("a page");
+    let pages = [run("rollout-chaos", None, 33), run("chain-chaos", Some("takes-old"), 0), path];
+    for (page, turns) in pages.iter().zip([false, false, true]) {
+        for (width, dark) in [(420, false), (900, true), (1_400, false)] {
+            let asked = json!({ "layout": true });
+            let Some(seen) = open_in(&render(page), &asked, width, dark) else { return };
+            let of = format!("{} at {width}", page.title);
+            assert_eq!((seen.width, seen.too_wide), (width, 0), "{of}");
+            assert_eq!(seen.headings, [""; 0], "{of}");
+            assert_eq!(seen.collisions, [""; 0], "{of}");
+            assert_eq!(seen.cut_off, [""; 0], "{of}");
+            assert!(width < 900 || seen.words > 10, "{of}: {} words", seen.words);
+            let Some(end) = page.ending.step else { continue };
+            assert!(seen.led > 1, "{of}");
+            let number =
+                if turns { page.steps[end].turn.expect("a turn") } else { end as u64 + 1 }.to_string();
+            let (hash, panel, row) = &seen.numbers;
+            assert_eq!(*hash, format!("#step-{number}"), "{of}");
+            assert!(panel.starts_with(&format!("step {number} of ")), "{of}: {panel}");
+            assert_eq!(row.trim_start_matches("step "), number, "{of}");
+        }
+    }
 }
