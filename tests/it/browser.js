@@ -47,7 +47,8 @@ addEventListener('load', async () => {
     seen.cutOff = [...document.querySelectorAll('#rows .told')].filter(it => it.scrollHeight > it.clientHeight + 2 || it.scrollWidth > it.clientWidth)
       .map(it => it.textContent);
     const number = (document.querySelector('#rows .chosen .at') || { title: '', textContent: '' });
-    seen.numbers = [location.hash, document.querySelector('#panel .where span').textContent, number.title || number.textContent];
+    const where = document.querySelector('#panel .where span') || { textContent: '' };
+    seen.numbers = [location.hash, where.textContent, number.title || number.textContent];
     seen.led = [...document.querySelectorAll('#rows .led')].length;
     seen.arrows = document.querySelectorAll('#diagram path, #diagram line').length;
 
@@ -109,4 +110,6 @@ addEventListener('load', async () => {
   out.id = 'seen';
   out.textContent = JSON.stringify({ ...seen, errors });
   document.body.append(out);
+  // In a frame, whoever holds it leaves it in its own document.
+  if (parent !== window) parent.postMessage(out.textContent, '*');
 });

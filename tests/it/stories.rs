@@ -108,7 +108,8 @@ fn no_run_folds_what_led_to_its_end_or_changed_a_node() {
         let page = passed.page.as_ref().expect("a page");
         assert!(page.steps.iter().all(|step| !step.led), "nothing went wrong");
         assert!(page.steps.iter().any(|step| step.quiet), "there are quiet steps");
-        for (scenario, mistake) in [("rollout-chaos", "guessing-resolver"), ("chain-chaos", "takes-old")] {
+        for (scenario, mistake) in [("rollout-chaos", "guessing-resolver"), ("chain-chaos", "reads-anywhere")]
+        {
             let scenario = suite.find_scenario(scenario).expect("it ships").with_mistake(mistake);
             let scenario = scenario.expect("it is listed");
             let broken =

@@ -122,32 +122,32 @@ fn compare_by_key(
 }
 
 fn compare_sets(olds: &[Part<'_>], news: &[Part<'_>], path: &str, out: &mut Vec<Change>) {
-    let texts = |parts: &[Part<'_>]| parts.iter().map(|part| part.value.in_one_line()).collect::<Vec<_>>();
-    let (olds, news) = (texts(olds), texts(news));
-    let lacks = |these: &[String], those: &[String]| -> Vec<String> {
+    let lacks = |these: &[Part<'_>], those: &[Part<'_>]| -> Vec<String> {
         let mut counts = HashMap::<&str, usize>::new();
-        those.iter().for_each(|it| *counts.entry(it).or_default() += 1);
-        let is_missing = |it: &&String| match counts.get_mut(it.as_str()) {
+        those.iter().for_each(|it| *counts.entry(it.value.text).or_default() += 1);
+        let is_missing = |it: &&Part<'_>| match counts.get_mut(it.value.text) {
             Some(count) if *count > 0 => {
                 *count -= 1;
                 false
             }
             Some(_) | None => true,
         };
-        these.iter().filter(is_missing).cloned().collect()
+        these.iter().filter(is_missing).map(|it| it.value.in_one_line()).collect()
     };
-    let change = |what: fn(String) -> What, it: String| Change {
-        path: path.into(),
-        place: join(path, &it, true),
-        what: what(it),
+    let change = |what: fn(String) -> What, it: String| {
+        let place = join(path, &it, true);
+        Change { path: path.into(), place, what: what(it) }
     };
-    out.extend(lacks(&olds, &news).into_iter().map(|it| change(What::Removed, it)));
-    out.extend(lacks(&news, &olds).into_iter().map(|it| change(What::Added, it)));
+    out.extend(lacks(olds, news).into_iter().map(|it| change(What::Removed, it)));
+    out.extend(lacks(news, olds).into_iter().map(|it| change(What::Added, it)));
 }
 
 /// What stands at one place instead of another is compared; the rest has come or gone.
 fn compare_lists(olds: &[Part<'_>], news: &[Part<'_>], path: &str, out: &mut Vec<Change>) {
-    let texts = |parts: &[Part<'_>]| parts.iter().map(|part| part.value.in_one_line()).collect::<Vec<_>>();
+    // At one depth, equal values are printed alike.
+    fn texts<'t>(parts: &[Part<'t>]) -> Vec<&'t str> {
+        parts.iter().map(|part| part.value.text).collect()
+    }
     let (old_texts, new_texts) = (texts(olds), texts(news));
     let begin = old_texts.iter().zip(&new_texts).take_while(|(old, new)| old == new).count();
     let end = old_texts[begin..].iter().rev().zip(new_texts[begin..].iter().rev());
@@ -163,15 +163,15 @@ fn compare_lists(olds: &[Part<'_>], news: &[Part<'_>], path: &str, out: &mut Vec
         }
         let change =
             |place: usize, what| Change { path: path.into(), place: format!("{path}[{place}]"), what };
-        let gone = (old_at..old_stays).map(|at| change(at, What::Removed(old_texts[at].clone())));
-        let come = (new_at..new_stays).map(|at| change(at, What::Added(new_texts[at].clone())));
+        let gone = (old_at..old_stays).map(|at| change(at, What::Removed(olds[at].value.in_one_line())));
+        let come = (new_at..new_stays).map(|at| change(at, What::Added(news[at].value.in_one_line())));
         out.extend(gone.chain(come));
         (old_at, new_at) = (old_stays + 1, new_stays + 1);
     }
 }
 
 /// The places of the longest list that two lists both hold in order; nothing of what would take too long.
-fn common(a: &[String], b: &[String]) -> Vec<(usize, usize)> {
+fn common(a: &[&str], b: &[&str]) -> Vec<(usize, usize)> {
     if a.len().saturating_mul(b.len()) > COMPARISONS {
         return Vec::new();
     }
@@ -258,7 +258,7 @@ pub fn describe(changes: &[Change], words: &Words) -> Vec<String> {
     };
     let mut lines: Vec<_> = told.into_iter().take(MOST).map(line).collect();
     if more > 0 {
-        lines.push(format!("{more} more"));
+        lines.push(format!("and {more} more"));
     }
     lines
 }

@@ -16,19 +16,24 @@
 //! What is found in a state by its words may be one step too many; it is meant to hold all that matters rather than as
 //! little as possible.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
 use std::time::Duration;
 
 use coalmine_core::node::{Delay, Effect, Event, Node, NodeId, RequestId, Word, variant_name};
 
 use super::changes::{self, Change, What, Words, overlap};
-use super::structure::read;
+use super::structure::{Value, read};
 use super::{Entry, TraceEvent};
 use crate::panics::describe;
 use crate::spec::verdict::Verdict;
 
 /// The most steps of a slice: those that are nearest to its end.
 const MOST: usize = 1_000;
+/// So many parts of a state are looked at for what the words of one step name: the last, which lists end with.
+const MOST_HELD: usize = 40;
+/// So many changes are looked at in all.
+const MOST_LOOKS: usize = 20_000_000;
 /// So many times in a row a timer that arms itself is followed.
 const SELF_ARMED: u8 = 2;
 
@@ -80,7 +85,8 @@ impl Slice {
         let why = verdict.and_then(words_of);
         let end = why.as_ref().and_then(|_| end_of(entries));
         if let (Some(why), Some(end)) = (why, end) {
-            let search = Search { entries, reader: &reader, told: &told };
+            let looks = Cell::new(MOST_LOOKS);
+            let search = Search { entries, reader: &reader, told: &told, looks };
             for place in search.slice(&why, end) {
                 told[place].in_slice = true;
             }
@@ -107,8 +113,8 @@ fn end_of<N: Node>(entries: &[Entry<N>]) -> Option<usize> {
 
 /// What is known of a node while a trace is read.
 struct Life<'a, N: Node> {
-    /// Its state, and the entry that says so.
-    state: Option<(usize, &'a str)>,
+    /// Its state.
+    state: Option<Value<'a>>,
     /// Its steps that changed its state, boots included.
     changed: Vec<usize>,
     /// All entries that tell its state.
@@ -149,8 +155,9 @@ struct Reader<'a, N: Node> {
     /// By entry that a node took: what booted this life.
     boots: Vec<Option<usize>>,
     lives: BTreeMap<NodeId, Life<'a, N>>,
-    /// The entry of each send.
+    /// The entry of each send, and of what the network did to it.
     sends: Vec<usize>,
+    touches: HashMap<u64, Vec<usize>>,
     words: Words,
 }
 
@@ -163,6 +170,7 @@ impl<N: Node> Default for Reader<'_, N> {
             boots: Vec::new(),
             lives: BTreeMap::new(),
             sends: Vec::new(),
+            touches: HashMap::new(),
             words: Words::new(),
         }
     }
@@ -195,7 +203,11 @@ impl<'a, N: Node> Reader<'a, N> {
         let send = entry.send.and_then(|send| self.sends.get(usize::try_from(send).ok()?)).copied();
         let cause = match &entry.what {
             TraceEvent::Stepped { node, event, .. } => match event {
-                Event::Message { .. } => send,
+                Event::Message { .. } => {
+                    let touched = entry.send.and_then(|send| self.touches.get(&send));
+                    self.further.extend(touched.map(|touched| (place, touched.clone())));
+                    send
+                }
                 Event::Timer(timer) => {
                     let armed = self.lives.entry(*node).or_default().armed.remove(timer);
                     self.told[place].timer = armed;
@@ -213,7 +225,12 @@ impl<'a, N: Node> Reader<'a, N> {
                 self.ends(*node, place, *lost)
             }
             TraceEvent::Stopped { node, .. } => self.ends(*node, place, 0),
-            TraceEvent::Frame { .. } => send,
+            TraceEvent::Frame { .. } => {
+                if let Some(send) = entry.send {
+                    self.touches.entry(send).or_default().push(place);
+                }
+                send
+            }
             TraceEvent::Asked { to, call } => {
                 self.lives.entry(*to).or_default().asked.insert(call.id, place);
                 None
@@ -260,14 +277,17 @@ impl<'a, N: Node> Reader<'a, N> {
         let Some(state) = state else { return Vec::new() };
         let life = self.lives.entry(node).or_default();
         life.states.push(place);
-        let changes = match life.state.replace((place, state)) {
-            None => {
-                life.changed.push(place);
-                Vec::new()
-            }
-            Some((_, before)) if before == state => Vec::new(),
-            Some((_, before)) => changes::between(&read(before), &read(state)),
+        let Some(before) = &life.state else {
+            life.changed.push(place);
+            life.state = Some(read(state));
+            return Vec::new();
         };
+        if before.text == state.trim() {
+            return Vec::new();
+        }
+        let now = read(state);
+        let changes = changes::between(before, &now);
+        life.state = Some(now);
         if !changes.is_empty() {
             life.changed.push(place);
         }
@@ -323,6 +343,8 @@ struct Search<'s, 'a, N: Node> {
     entries: &'a [Entry<N>],
     reader: &'s Reader<'a, N>,
     told: &'s [Told],
+    /// How many changes may still be looked at.
+    looks: Cell<usize>,
 }
 
 impl<N: Node> Search<'_, '_, N> {
@@ -409,7 +431,11 @@ impl<N: Node> Search<'_, '_, N> {
     /// Which of a node's steps before this one changed a place of its state last.
     fn writer(&self, life: &Life<'_, N>, at: &str, before: usize) -> Option<usize> {
         let changed = &life.changed[..life.changed.partition_point(|&it| it < before)];
-        let touches = |place: &&usize| self.reader.changes[**place].iter().any(|it| overlap(&it.place, at));
+        let touches = |place: &&usize| {
+            let changes = &self.reader.changes[**place];
+            self.looks.set(self.looks.get().saturating_sub(changes.len() + 1));
+            self.looks.get() > 0 && changes.iter().any(|it| overlap(&it.place, at))
+        };
         changed.iter().rev().find(touches).copied()
     }
 
@@ -430,11 +456,8 @@ impl<N: Node> Search<'_, '_, N> {
             words(text, &mut held);
             held.iter().any(|it| said.contains(it.as_str()))
         };
-        leaves
-            .iter()
-            .filter(|it| names(it))
-            .filter_map(|(place, _)| self.writer(life, place, before))
-            .collect()
+        let held = leaves.iter().rev().filter(|it| names(it)).take(MOST_HELD);
+        held.filter_map(|(place, _)| self.writer(life, place, before)).collect()
     }
 
     /// What else the words of a verdict speak of: the sides of the contradiction.

@@ -68,8 +68,10 @@ chipLines = (texts, changes) => {
     if (left < wide) { lines += 1; left = room; }
     left -= wide + 5;
   };
+  const word = bold => text => put(widthOf(text, `${bold ? '600 ' : ''}11.5px`, '--sans') + 18);
+  texts.filter(text => text.startsWith('✗')).forEach(word(true));
   changes.forEach(text => put(widthOf(text, '11px', '--mono') + 22));
-  texts.forEach(text => put(widthOf(text, `${text.startsWith('✗') ? '600 ' : ''}11.5px`, '--sans') + 18));
+  texts.filter(text => !text.startsWith('✗')).forEach(word(false));
   return lines;
 };
 

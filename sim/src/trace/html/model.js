@@ -17,7 +17,7 @@ const view = {
 };
 
 const MESSAGE_KINDS = new Set(['message', 'network']);
-const ROW = 9, LINE = 21, CHIPS = 22, MOST_LINES = 3, MOST_CHIP_LINES = 8, MOST_CHANGES = 4, GAP = 24, IDLE_NS = 2e8;
+const ROW = 9, LINE = 21, CHIPS = 22, MOST_LINES = 4, MOST_CHIP_LINES = 24, MOST_CHANGES = 4, GAP = 24, IDLE_NS = 2e8;
 
 /// The word that a message is known by: the name that it is told with, such as `PREPARE_REQ`, or that of its kind.
 function label(flight) {
@@ -223,12 +223,13 @@ function flightsBetween(top, bottom) {
 function chain(step) {
   if (step === run.ending.step && led.length) return led;
   const steps = [step];
-  for (let at = step; steps.length < 40;) {
+  for (let at = step, again = 0; steps.length < 40;) {
     const now = run.steps[at], cause = now.cause;
     if (cause === null || cause >= at) break;
     const before = run.steps[cause];
     // A timer that arms itself for ever explains nothing.
-    if (now.kind === 'timer' && (before.quiet || (before.kind === 'timer' && before.name === now.name))) break;
+    again = now.kind === 'timer' && before.kind === 'timer' && before.name === now.name ? again + 1 : 0;
+    if (now.kind === 'timer' && (before.quiet || again > 2)) break;
     steps.unshift(cause);
     at = cause;
   }
