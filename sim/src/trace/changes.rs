@@ -352,7 +352,7 @@ mod tests {
         assert_eq!(told(|_| {}), [""; 0]);
         assert_eq!(told(|it| it.store[0] = 101), ["store[0]: 201 → 101"]);
         assert_eq!(told(|it| it.writes.push(Record { id: 4 })), ["writes: +write four"]);
-        assert_eq!(told(|it| drop(it.writes.remove(0))), ["writes: -Record { id: 1 }"]);
+        assert_eq!(told(|it| it.writes.retain(|it| it.id > 1)), ["writes: -Record { id: 1 }"]);
         assert_eq!(told(|it| it.writes[1].id = 9), ["writes[1].id: 2 → 9"]);
         let slides = |it: &mut Node| {
             it.store.remove(0);

@@ -372,9 +372,9 @@ impl<N: Node> Search<'_, '_, N> {
 
     /// Whether a timer fires because it has fired before.
     fn fires_again(&self, place: usize, cause: usize) -> bool {
-        let timer = |place: usize| match &self.entries[place].what {
-            TraceEvent::Stepped { event: Event::Timer(timer), .. } => Some(timer),
-            _ => None,
+        let timer = |place: usize| {
+            let TraceEvent::Stepped { event, .. } = &self.entries[place].what else { return None };
+            if let Event::Timer(timer) = event { Some(timer) } else { None }
         };
         timer(place).is_some_and(|it| timer(cause) == Some(it))
     }
@@ -491,10 +491,13 @@ impl<N: Node> Search<'_, '_, N> {
         // Of each node and kind the last that speaks of it, and all calls by name.
         let mut seen = BTreeSet::new();
         for (place, entry) in self.entries.iter().enumerate().take(end + 1).rev() {
-            let call = match &entry.what {
-                TraceEvent::Asked { call, .. } | TraceEvent::Answered { call, .. } => Some(call.id),
-                TraceEvent::Stepped { event: Event::Request { id, .. }, .. } => Some(*id),
-                _ => None,
+            let call = if let TraceEvent::Asked { call, .. } | TraceEvent::Answered { call, .. } = &entry.what
+            {
+                Some(call.id)
+            } else if let TraceEvent::Stepped { event: Event::Request { id, .. }, .. } = &entry.what {
+                Some(*id)
+            } else {
+                None
             };
             if call.is_some_and(|id| named.contains(&id.to_string())) {
                 sides.insert(place);
@@ -547,8 +550,8 @@ pub fn describe_armed(armed: Armed, now: Duration, turn: Option<u64>) -> String 
 fn span(it: Duration) -> String {
     let (number, unit) = match it.as_nanos() {
         0 => return "0 s".into(),
-        ..1_000_000 => (it.as_secs_f64() * 1e6, "µs"),
-        ..1_000_000_000 => (it.as_secs_f64() * 1e3, "ms"),
+        1..1_000_000 => (it.as_secs_f64() * 1e6, "µs"),
+        1_000_000..1_000_000_000 => (it.as_secs_f64() * 1e3, "ms"),
         _ => (it.as_secs_f64(), "s"),
     };
     let decimals = if number < 10.0 { 2 } else { usize::from(number < 100.0) };
