@@ -102,7 +102,9 @@ impl Restless {
             Habit::RestsForTwenty => self.count = 21.min(self.count + 1),
             Habit::WakesAtThirty => self.count = (self.count + 1) % 30,
             Habit::Counts => self.count += 1,
-            Habit::Journals => cx.append(()),
+            Habit::Journals => {
+                cx.append(());
+            }
             Habit::WritesOn => {
                 cx.append(());
                 cx.when_durable(0);

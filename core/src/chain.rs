@@ -1,10 +1,13 @@
 //! A register that is replicated along a chain (van Renesse, Schneider, *Chain Replication for Supporting High
 //! Throughput and Availability*, OSDI 2004), with members that crash and come back and nobody who leaves.
 //!
-//! The first member, the *head*, takes what is written and numbers it. Each member makes a write durable and hands it to
-//! the next. What has reached the last member, the *tail*, is acknowledged back along the chain, and the head answers
-//! its client. Reads are answered by the tail alone. A member that has not heard of an acknowledgement hands on again
-//! all that is missing; so messages may get lost, and a member that was down catches up.
+//! The first member, the *head*, takes what is written, numbers it, makes it durable and hands it to the next. Each of
+//! the others hands it on [at once](Context::send_at_once) and makes it durable meanwhile: nobody but the head gives
+//! numbers, so whoever loses a write is sent the same one again. What is durable at the last member, the *tail*, is
+//! acknowledged back along the chain, by each member once the write is durable there, and the head answers its client.
+//! So a write waits for two disks and not for all of them, one after the other. Reads are answered by the tail alone. A
+//! member that has not heard of an acknowledgement hands on again all that is missing; so messages may get lost, and a
+//! member that was down catches up.
 //!
 //! A write that is asked for again, under the same name, is the same write.
 //!
@@ -46,6 +49,14 @@ macro_rules! for_chain_mistakes {
             TakesOld, "takes-old",
                 source "van Renesse, Schneider 2004, §3: updates reach each member in the order of the head",
                 space { timeouts: 1 };
+            /// The head hands on a write before it is durable there.
+            ForwardsEarly, "forwards-early",
+                source "rule 2 of the node's contract: what leaves at once must not rest on what is being written",
+                space { crashes: 1 };
+            /// A member passes on an acknowledgement before the write is durable there.
+            AcknowledgesEarly, "acknowledges-early",
+                source "rule 2 of the node's contract: what leaves at once must not rest on what is being written",
+                space { crashes: 1, disk: Disk::Async };
             /// A member that is not the tail answers a read from what it holds.
             ReadsAnywhere, "reads-anywhere",
                 source "van Renesse, Schneider 2004, §2: queries are processed by the tail", space {};
@@ -257,7 +268,12 @@ impl Link {
         let number = self.number();
         match config.next() {
             Some(next) => {
-                cx.send(next, Message::Write { number, write });
+                let hand_on = Message::Write { number, write };
+                if config.before().is_some() || config.makes(Mistake::ForwardsEarly) {
+                    cx.send_at_once(next, hand_on);
+                } else {
+                    cx.send(next, hand_on); // before it is durable here its number may still be another's
+                }
                 cx.set_timer(Timer::Resend, RESEND.0..=RESEND.1);
             }
             None => self.acknowledge(number, config, cx),
@@ -282,8 +298,11 @@ impl Link {
             cx.cancel_timer(Timer::Resend);
         }
         if let Some(before) = config.before() {
-            if number > 0 {
-                cx.send(before, Message::Acknowledged(number));
+            let acknowledged = Message::Acknowledged(number);
+            if config.makes(Mistake::AcknowledgesEarly) && config.next().is_some() {
+                cx.send_at_once(before, acknowledged);
+            } else if number > 0 {
+                cx.send(before, acknowledged);
             }
             return;
         }
@@ -320,6 +339,10 @@ impl Object for Register {
 
     fn only_reads(call: &Request) -> bool {
         *call == Request::Read
+    }
+
+    fn overwrites(call: &Request) -> bool {
+        matches!(call, Request::Write(_))
     }
 }
 

@@ -6,18 +6,20 @@
 //!   driver ──────────▶ Host ──▶ Node::on ──▶ ┌─ Append: to the disk at once; closes the gate
 //!                       ▲                    ├─ timers: at once
 //!                       │ synced             └─ the rest: at once while the gate is open,
-//!   disk   ─────────────┘                       else held until what they wait for is durable
+//!   disk   ─────────────┘                       or said to leave at once, else held until what
+//!                                               they wait for is durable
 //! ```
 //!
 //! The journal is a sequence of records counted from 1. `written` is how many were handed to the disk,
-//! `durable` how many are known to have reached it. An effect waits for all records that were written when
-//! it was produced. A host is pure and hashable: the checker keeps millions of them.
+//! `durable` how many are known to have reached it; what was [forgotten](Context::forget) is counted by both. An effect
+//! waits for all records that were written when it was produced. A host is pure and hashable: the checker keeps millions of them.
 //!
 //! A host may be told to keep another [order](crate::order), which is wrong, to see whether that is found.
 
 use std::cell::Cell;
 use std::collections::{BTreeSet, VecDeque};
 
+use crate::disk::Journal;
 use crate::ghost::Ghost;
 use crate::node::{Choose, Context, Effect, Event, Node};
 use crate::order::{Kept, Order};
@@ -43,12 +45,12 @@ struct Held<N: Node> {
 }
 
 impl<N: Node> Host<N> {
-    /// Boots a node from its journal, which is durable as far as `disk` goes. `incarnation` names this life of
+    /// Boots a node from what is left of its journal, all of which is durable. `incarnation` names this life of
     /// the node, like no other life of it: so a disk's late answer to a former life is recognised, and the
     /// node itself may [tell lives apart](Context::life).
-    pub fn boot(
+    pub fn boot<'a>(
         config: &N::Config,
-        disk: &[N::Record],
+        disk: impl Into<Journal<'a, N::Record>>,
         incarnation: u64,
         choose: &mut dyn Choose,
         out: &mut Vec<Effect<N>>,
@@ -57,17 +59,20 @@ impl<N: Node> Host<N> {
     }
 
     /// The same in a host that keeps this [order](Order), and no other for the whole life of the node.
-    pub fn boot_in(
+    pub fn boot_in<'a>(
         order: Order,
         config: &N::Config,
-        disk: &[N::Record],
+        disk: impl Into<Journal<'a, N::Record>>,
         incarnation: u64,
         choose: &mut dyn Choose,
         out: &mut Vec<Effect<N>>,
     ) -> Self {
         let before = out.len();
-        let node = N::start(config, disk, &mut Context::new(incarnation, choose, out));
-        let on_disk = disk.len() as u64;
+        let disk = disk.into();
+        let on_disk = disk.last();
+        let mut cx = Context::new(incarnation, on_disk, choose, out);
+        let node = N::start(config, disk.records, &mut cx);
+        let at_once = cx.into_at_once();
         let mut host = Self {
             node,
             incarnation,
@@ -77,7 +82,7 @@ impl<N: Node> Host<N> {
             durable: on_disk,
             order: Ghost(Kept::new(order)),
         };
-        host.route(before, out);
+        host.route(before, &at_once, out);
         host.release(config, choose, out);
         host
     }
@@ -187,15 +192,17 @@ impl<N: Node> Host<N> {
         out: &mut Vec<Effect<N>>,
     ) {
         let before = out.len();
-        self.node.on(config, event, &mut Context::new(self.incarnation, choose, out));
+        let mut cx = Context::new(self.incarnation, self.written, choose, out);
+        self.node.on(config, event, &mut cx);
+        let at_once = cx.into_at_once();
         if out.len() > before {
-            self.route(before, out);
+            self.route(before, &at_once, out);
         }
     }
 
     /// Sends each effect from `before` on its way: what goes to the disk, into the timer table or out stays in
-    /// `out`, the rest moves into the queue.
-    fn route(&mut self, before: usize, out: &mut Vec<Effect<N>>) {
+    /// `out`, the rest moves into the queue. Those at the places `at_once` do not wait.
+    fn route(&mut self, before: usize, at_once: &[usize], out: &mut Vec<Effect<N>>) {
         let Self { timers, held, written, durable, order: Ghost(order), .. } = self;
         let mut shut = *written > *durable || !held.is_empty();
         let mut before = before;
@@ -203,7 +210,8 @@ impl<N: Node> Host<N> {
             // Most steps only send and arm timers.
             for effect in &out[before..] {
                 match effect {
-                    Effect::Send { .. } | Effect::Reply { .. } | Effect::Publish(_) | Effect::Observe(_) => {}
+                    Effect::Send { .. } | Effect::Reply { .. } | Effect::Publish(_) => {}
+                    Effect::Observe(_) | Effect::Forget(_) => {}
                     Effect::SetTimer { timer, .. } => arm(timers, timer),
                     Effect::Append(_) | Effect::CancelTimer(_) | Effect::WhenDurable(_) => break,
                 }
@@ -214,26 +222,33 @@ impl<N: Node> Host<N> {
             }
         }
         let (written, kept) = (Cell::from_mut(written), order.order);
-        let stays_behind = |effect: &mut Effect<N>| match effect {
-            Effect::Append(_) => {
+        let mut places = before..;
+        let mut leaves_at_once = || places.next().is_some_and(|place| at_once.binary_search(&place).is_ok());
+        let stays_behind = |effect: &mut Effect<N>| match (leaves_at_once(), effect) {
+            (_, Effect::Append(_)) => {
                 written.set(written.get() + 1);
                 shut = true;
                 false
             }
-            Effect::SetTimer { timer, .. } => {
+            (_, Effect::SetTimer { timer, .. }) => {
                 arm(timers, timer);
                 false
             }
-            Effect::CancelTimer(timer) => !disarm(timers, timer),
+            (_, Effect::CancelTimer(timer)) => !disarm(timers, timer),
             // A token always passes through the queue: its answer is a step of its own.
-            Effect::WhenDurable(_) => {
+            (_, Effect::WhenDurable(_)) => {
                 order.asked(written.get() > *durable);
                 shut = true;
                 true
             }
-            Effect::Send { .. } | Effect::Reply { .. } | Effect::Publish(_) | Effect::Observe(_) => {
-                shut && !order.lets_out(effect)
-            }
+            (
+                leaves_at_once,
+                effect @ (Effect::Send { .. }
+                | Effect::Reply { .. }
+                | Effect::Publish(_)
+                | Effect::Observe(_)
+                | Effect::Forget(_)),
+            ) => !leaves_at_once && shut && !order.lets_out(effect),
         };
         for effect in out.extract_if(before.., stays_behind) {
             // A timer that is not armed need not be cancelled.
@@ -254,6 +269,7 @@ impl<N: Node> Host<N> {
                 | Effect::Reply { .. }
                 | Effect::Publish(_)
                 | Effect::Observe(_)
+                | Effect::Forget(_)
                 | Effect::SetTimer { .. }
                 | Effect::CancelTimer(_)) => out.push(effect),
             }

@@ -31,5 +31,6 @@ pub mod observation;
 pub mod order;
 pub mod register;
 pub mod rollout;
+pub mod tally;
 pub mod twophase;
 pub mod write_ahead;

@@ -7,7 +7,7 @@ macro_rules! mistakes {
     ($(
         #[doc = $about:literal]
         $(#[doc = $why:literal])*
-        $mistake:ident, $name:literal, source $source:literal, space { $($key:ident: $times:literal),* };
+        $mistake:ident, $name:literal, source $source:literal, space { $($key:ident: $times:expr),* };
     )+) => {
         /// A rule that is broken on purpose.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]

@@ -1,11 +1,12 @@
 //! The contract: what a node is, what it is told, what it may do.
 //!
-//! 1. **`self` is the volatile state.** Only what was appended survives a crash. The first boot and every
-//!    recovery are the same [`Node::start`].
+//! 1. **`self` is the volatile state.** Only what was appended survives a crash, and was not
+//!    [forgotten](Context::forget). The first boot and every recovery are the same [`Node::start`].
 //! 2. **Effects leave in program order, and an append holds back everything after it until it is on
 //!    disk**: sends, replies, publications and facts, in this step and in later ones. Timers do not wait.
 //!    So the safe order is the natural one (`append` the vote, then `send` it); the unsafe order can be
-//!    written too, and the checker finds it. The node goes on working while a write is under way.
+//!    written too, and the checker finds it. The node goes on working while a write is under way. What rests on no
+//!    record that is still being written may leave [at once](Context::send_at_once), and says so where it is written.
 //! 3. **Derive `Clone`, `Eq`, `Hash`; never write them.** Ordered collections only. Counters, histories
 //!    and wall-clock values are [facts](Context::observe), not state.
 //! 4. **Time reaches a node only as a timer that fires.** Jitter is the range given to
@@ -100,7 +101,8 @@ pub trait Node: Clone + Eq + Hash + Debug + Send + Sync + Sized + 'static {
     /// HTTP, and files for people (plans, paths, pages) hold all of the vocabulary as JSON.
     const FORM: Form = Form::Json;
 
-    /// Boots the node from all that its journal holds: nothing at the first boot.
+    /// Boots the node from all that its journal holds: nothing at the first boot. Of what it has
+    /// [forgotten](Context::forget) nothing may be there, or all, or the younger part.
     fn start(config: &Self::Config, disk: &[Self::Record], cx: &mut Context<'_, Self>) -> Self;
 
     /// Takes one event.
@@ -319,6 +321,8 @@ pub enum Effect<N: Node> {
     CancelTimer(N::Timer),
     /// Ask for [`Event::Durable`]. The host answers it; no driver sees it.
     WhenDurable(u64),
+    /// Let the records before this number vanish.
+    Forget(u64),
 }
 
 /// A published view. Views only leave, so nobody compares them: any two are equal. A view that waits for the
@@ -351,19 +355,54 @@ impl<F: FnMut(u32) -> u32> Choose for F {
 /// Collects what a node does during one step.
 pub struct Context<'a, N: Node> {
     effects: &'a mut Vec<Effect<N>>,
+    /// The places of those that do not wait for the disk, in order.
+    at_once: Vec<usize>,
     life: u64,
+    written: u64,
     choose: &'a mut dyn Choose,
 }
 
 impl<'a, N: Node> Context<'a, N> {
-    pub(crate) fn new(life: u64, choose: &'a mut dyn Choose, effects: &'a mut Vec<Effect<N>>) -> Self {
-        Self { effects, life, choose }
+    /// For the node's life of this name, which has written so many records, with those of its former lives.
+    pub(crate) fn new(
+        life: u64,
+        written: u64,
+        choose: &'a mut dyn Choose,
+        effects: &'a mut Vec<Effect<N>>,
+    ) -> Self {
+        Self { effects, at_once: Vec::new(), life, written, choose }
+    }
+
+    /// The places of the effects that do not wait for the disk, in order.
+    pub(crate) fn into_at_once(self) -> Vec<usize> {
+        self.at_once
     }
 
     /// Writes a record. All effects after it, in this step and in later ones, wait until it is on disk
-    /// (timers do not wait).
-    pub fn append(&mut self, record: N::Record) {
+    /// (timers do not wait). Returns the record's number: records are counted from 1, and go on being counted whatever
+    /// is forgotten; a disk that is replaced begins anew.
+    pub fn append(&mut self, record: N::Record) -> u64 {
         self.effects.push(Effect::Append(record));
+        self.written += 1;
+        self.written
+    }
+
+    /// The number of the last record that was written, by this life or a former one; 0 if none was.
+    pub fn last_record(&self) -> u64 {
+        self.written
+    }
+
+    /// Lets the records before this number vanish: the oldest first, some time or never. It waits for all that was
+    /// appended before it, as a message does. So `let number = cx.append(snapshot); cx.forget(number)` is safe; to
+    /// forget first is not, and the checker finds it: it crashes the node between the two.
+    ///
+    /// # Panics
+    ///
+    /// If there is no record of this number yet, nor is it the next.
+    pub fn forget(&mut self, before: u64) {
+        let next = self.written + 1;
+        assert!(before <= next, "records before {before} are to be forgotten, and the next is number {next}");
+        self.effects.push(Effect::Forget(before));
     }
 
     /// Sends a datagram, of at most [`MAX_MESSAGE_BYTES`]: a larger one panics as soon as it is written as bytes,
@@ -377,14 +416,37 @@ impl<'a, N: Node> Context<'a, N> {
         N::FORM.size(message).is_ok_and(|bytes| bytes <= MAX_MESSAGE_BYTES)
     }
 
+    /// Sends without waiting for the disk: the message leaves although records are still being written, **and passes all
+    /// that waits for them**. For what rests on no such record: a heart's beat, a record that others may hold before this
+    /// node does, what is long durable. If it rests on one after all, that is a bug, which the checker finds: it
+    /// crashes the node between the two.
+    pub fn send_at_once(&mut self, to: NodeId, message: N::Message) {
+        self.at_once.push(self.effects.len());
+        self.send(to, message);
+    }
+
     /// Answers a client.
     pub fn reply(&mut self, to: RequestId, reply: N::Reply) {
         self.effects.push(Effect::Reply { to, reply });
     }
 
+    /// Answers a client without waiting for the disk; see [`send_at_once`](Self::send_at_once).
+    pub fn reply_at_once(&mut self, to: RequestId, reply: N::Reply) {
+        self.at_once.push(self.effects.len());
+        self.reply(to, reply);
+    }
+
     /// Shows readers outside a new view.
     pub fn publish(&mut self, view: N::View) {
         self.effects.push(Effect::Publish(Published(view)));
+    }
+
+    /// Shows readers outside a new view without waiting for the disk; see [`send_at_once`](Self::send_at_once). A view
+    /// that still waits is shown when its records are durable, so it may replace a newer one: publish at once always, or
+    /// never.
+    pub fn publish_at_once(&mut self, view: N::View) {
+        self.at_once.push(self.effects.len());
+        self.publish(view);
     }
 
     /// Tells checkers and logs a fact.

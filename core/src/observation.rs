@@ -62,7 +62,8 @@ pub trait History<N: Node>: Clone + Eq + Hash + Debug + Default + Send + Sync + 
                 | Effect::Send { .. }
                 | Effect::SetTimer { .. }
                 | Effect::CancelTimer(_)
-                | Effect::WhenDurable(_) => {}
+                | Effect::WhenDurable(_)
+                | Effect::Forget(_) => {}
             }
         }
     }
@@ -97,6 +98,8 @@ pub struct Observed<'a, N: Node> {
     pub state: Option<&'a N>,
     /// What a crash at this moment would certainly leave. `None` where a driver cannot see it.
     pub durable: Option<&'a [N::Record]>,
+    /// How many records before these are gone, since they were [forgotten](crate::node::Context::forget).
+    pub forgotten: u64,
     /// The timers that are armed, in order; none while it is down.
     pub timers: &'a [N::Timer],
     /// What has left it too early, if anything ever did: see [`crate::write_ahead`].

@@ -18,9 +18,8 @@ impl<'a, N: Node> Output<'a, N> {
             Effect::Reply { to, reply } => Some(Self::Reply { to: *to, reply }),
             Effect::Publish(Published(view)) => Some(Self::View(view)),
             Effect::Observe(fact) => Some(Self::Fact(fact)),
-            Effect::Append(_) | Effect::SetTimer { .. } | Effect::CancelTimer(_) | Effect::WhenDurable(_) => {
-                None
-            }
+            Effect::Append(_) | Effect::SetTimer { .. } | Effect::CancelTimer(_) => None,
+            Effect::WhenDurable(_) | Effect::Forget(_) => None,
         }
     }
 

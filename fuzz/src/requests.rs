@@ -73,6 +73,7 @@ fn ask(request: Request) {
             | Effect::Observe(_)
             | Effect::SetTimer { .. }
             | Effect::CancelTimer(_)
+            | Effect::Forget(_)
             | Effect::WhenDurable(_) => None,
         }));
     }

@@ -164,6 +164,7 @@ impl Cluster {
                 | Effect::Publish(_)
                 | Effect::SetTimer { .. }
                 | Effect::CancelTimer(_)
+                | Effect::Forget(_)
                 | Effect::WhenDurable(_) => {}
             }
         }
@@ -177,7 +178,7 @@ impl Cluster {
             let Slot { config, host, disk, .. } = slot;
             let state = host.as_ref().map(Host::node);
             let (durable, timers) = (Some(disk.durable()), host.as_ref().map_or(&[][..], Host::timers));
-            Observed { id: config.me, config, state, durable, timers, early_output: None }
+            Observed { id: config.me, config, state, durable, forgotten: 0, timers, early_output: None }
         }
         Observation { nodes: self.slots.iter().map(observed).collect(), history: &self.ledger }
     }

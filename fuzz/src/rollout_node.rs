@@ -100,6 +100,7 @@ impl Life {
                 | Effect::Publish(_)
                 | Effect::SetTimer { .. }
                 | Effect::CancelTimer(_)
+                | Effect::Forget(_)
                 | Effect::WhenDurable(_) => {}
             }
         }
@@ -115,6 +116,7 @@ impl Life {
             config: &self.config,
             state: Some(node),
             durable: Some(self.disk.durable()),
+            forgotten: 0,
             timers: self.host.timers(),
             early_output: None,
         };

@@ -1,12 +1,15 @@
 //! The journal of a running node: recovery at the start, then one task that writes and syncs.
 //!
 //! The task takes all lines that have come in since its last sync and makes them durable together (group
-//! commit): the node goes on working meanwhile, and the host holds back what must wait.
+//! commit): the node goes on working meanwhile, and the host holds back what must wait. When it is durable that something
+//! is forgotten the task deletes the files of which nothing is left, and begins another one if the last has grown large.
 
+use std::collections::VecDeque;
 use std::io;
 
 use coalmine_core::codec::journal::{self, Damage, Recovered};
 use coalmine_core::form::Form;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 use tokio::sync::mpsc;
@@ -31,9 +34,9 @@ pub enum JournalError {
 pub(crate) async fn open<R: Runtime, T: DeserializeOwned>(
     runtime: &R,
     form: Form,
-) -> Result<(Recovered<T>, R::Journal), JournalError> {
-    let (bytes, mut file) = runtime.open_journal().await?;
-    let recovered = journal::recover(form, &bytes)?;
+) -> Result<(Recovered<T>, Opened<R::Journal>), JournalError> {
+    let (segments, mut file) = runtime.open_journal().await?;
+    let recovered = journal::recover_segments(form, &segments)?;
     if recovered.torn.is_some() {
         file.truncate(recovered.valid_bytes).await?;
     }
@@ -43,46 +46,245 @@ pub(crate) async fn open<R: Runtime, T: DeserializeOwned>(
     // What was read may only be in the operating system's cache, written by a life that died before its
     // sync. The node is about to rely on it.
     file.sync().await?;
-    Ok((recovered, file))
+    let segments = segments.iter().map(|segment| segment.first).collect();
+    let bytes = recovered.valid_bytes + u64::from(recovered.unterminated);
+    let (durable, most_bytes) = (recovered.journal().last(), runtime.segment_bytes());
+    let mut opened = Opened { file, segments, bytes, durable, most_bytes };
+    opened.tidy((recovered.forgotten + 1).min(recovered.told_in)).await?;
+    Ok((recovered, opened))
+}
+
+/// A journal that is being written.
+pub(crate) struct Opened<F> {
+    file: F,
+    /// The numbers of the first records of its files, in order.
+    segments: VecDeque<u64>,
+    /// How many bytes the last file has.
+    bytes: u64,
+    /// How many records are durable.
+    durable: u64,
+    most_bytes: u64,
+}
+
+impl<F: JournalFile> Opened<F> {
+    /// Deletes the files in which nothing is left, once the records before this number are forgotten.
+    async fn tidy(&mut self, before: u64) -> io::Result<()> {
+        let left = self.segments.iter().rposition(|first| *first <= before).unwrap_or(0);
+        if left == 0 {
+            return Ok(());
+        }
+        self.segments.drain(..left);
+        self.file.remove_before(self.segments[0]).await
+    }
+
+    /// Writes a batch, and makes it durable.
+    async fn write(&mut self, batch: &[Entry]) -> io::Result<()> {
+        for Entry { line, .. } in batch {
+            self.bytes += line.len() as u64;
+            self.file.write(line).await?;
+        }
+        self.file.sync().await?;
+        self.durable += batch.iter().filter(|entry| entry.forgets.is_none()).count() as u64;
+        Ok(())
+    }
+
+    /// Something is forgotten for good, and the last file says so. It is not deleted before a later one says as much.
+    async fn forget(&mut self, before: u64) -> io::Result<()> {
+        self.tidy(before).await?;
+        let next = self.durable + 1;
+        if self.bytes >= self.most_bytes && self.segments.back() != Some(&next) {
+            self.file.begin_segment(next).await?;
+            self.segments.push_back(next);
+            self.bytes = 0;
+        }
+        Ok(())
+    }
+}
+
+/// A line of the journal.
+pub(crate) struct Entry {
+    line: Vec<u8>,
+    /// Before which number all records are forgotten, if it is not a record itself.
+    forgets: Option<u64>,
+}
+
+impl Entry {
+    /// The record of this number.
+    pub(crate) fn record(form: Form, number: u64, record: &impl Serialize) -> Self {
+        let mut line = Vec::new();
+        journal::encode(form, number, record, &mut line);
+        Self { line, forgets: None }
+    }
+
+    /// The records before this number are forgotten; the next has the number `next`.
+    pub(crate) fn forget(before: u64, next: u64) -> Self {
+        let mut line = Vec::new();
+        journal::encode_forget(before, next, &mut line);
+        Self { line, forgets: Some(before) }
+    }
 }
 
 /// The writing end of a journal.
 pub(crate) struct Writer {
     /// Lines to be written, in order.
-    pub(crate) lines: mpsc::Sender<Vec<u8>>,
+    pub(crate) lines: mpsc::Sender<Entry>,
     /// How many records are durable; or why no more will be.
     pub(crate) durable: mpsc::Receiver<io::Result<u64>>,
 }
 
-/// Starts the task that writes. `durable` records are on disk already.
-pub(crate) fn start_writer<R: Runtime>(runtime: &R, file: R::Journal, durable: u64) -> Writer {
+/// Starts the task that writes.
+pub(crate) fn start_writer<R: Runtime>(runtime: &R, opened: Opened<R::Journal>) -> Writer {
     let (lines, lines_in) = mpsc::channel(QUEUED_LINES);
     let (durable_out, durable_in) = mpsc::channel(QUEUED_LINES);
-    runtime.spawn(write(file, durable, lines_in, durable_out));
+    runtime.spawn(write(opened, lines_in, durable_out));
     Writer { lines, durable: durable_in }
 }
 
 async fn write(
-    mut file: impl JournalFile,
-    mut durable: u64,
-    mut lines: mpsc::Receiver<Vec<u8>>,
+    mut journal: Opened<impl JournalFile>,
+    mut lines: mpsc::Receiver<Entry>,
     out: mpsc::Sender<io::Result<u64>>,
 ) {
     let mut batch = Vec::new();
     while lines.recv_many(&mut batch, QUEUED_LINES).await > 0 {
-        let result = write_batch(&mut file, &batch).await;
-        durable += batch.len() as u64;
-        batch.clear();
-        let failed = result.is_err();
-        if out.send(result.map(|()| durable)).await.is_err() || failed {
+        let before = journal.durable;
+        let mut result = journal.write(&batch).await;
+        // Nobody waits for a line that only says what is forgotten.
+        if result.is_ok() && journal.durable > before && out.send(Ok(journal.durable)).await.is_err() {
+            return;
+        }
+        if let Some(before) = batch.drain(..).filter_map(|entry| entry.forgets).max()
+            && result.is_ok()
+        {
+            result = journal.forget(before).await;
+        }
+        if let Err(why) = result {
+            let _ = out.send(Err(why)).await;
             return; // never retried: after a failed sync nobody knows what is on disk
         }
     }
 }
 
-async fn write_batch(file: &mut impl JournalFile, batch: &[Vec<u8>]) -> io::Result<()> {
-    for line in batch {
-        file.write(line).await?;
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::tokio_runtime::TokioRuntime;
+
+    const FORM: Form = Form::Json;
+
+    async fn opened(path: &Path) -> (Recovered<u64>, Opened<<TokioRuntime as Runtime>::Journal>) {
+        let (recovered, opened) = open(&TokioRuntime::new(path), FORM).await.expect("a sound journal");
+        (recovered, Opened { most_bytes: 200, ..opened })
     }
-    file.sync().await
+
+    fn files(folder: &Path) -> Vec<(String, u64)> {
+        let entry = |entry: io::Result<std::fs::DirEntry>| {
+            let entry = entry.expect("a folder");
+            let length = entry.metadata().expect("a file").len();
+            (entry.file_name().into_string().expect("a name"), length)
+        };
+        let mut files: Vec<_> = std::fs::read_dir(folder).expect("a folder").map(entry).collect();
+        files.sort();
+        files
+    }
+
+    async fn append(journal: &mut Opened<<TokioRuntime as Runtime>::Journal>, records: u64) {
+        let first = journal.durable + 1;
+        let batch: Vec<_> = (first..first + records).map(|n| Entry::record(FORM, n, &n)).collect();
+        journal.write(&batch).await.expect("there is room");
+    }
+
+    async fn forget(journal: &mut Opened<<TokioRuntime as Runtime>::Journal>, before: u64) {
+        journal.write(&[Entry::forget(before, journal.durable + 1)]).await.expect("there is room");
+        journal.forget(before).await.expect("they can be deleted");
+    }
+
+    /// Whatever is written, the files stay few and short, and what is not forgotten comes back with its number.
+    #[tokio::test]
+    async fn a_journal_that_forgets_stays_small() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("journal");
+        for round in 0..20 {
+            let (recovered, mut journal) = opened(&path).await;
+            let last = 50 * round;
+            assert_eq!(recovered.journal().last(), last);
+            assert_eq!(recovered.forgotten, last.saturating_sub(3));
+            assert_eq!(recovered.records, (recovered.forgotten + 1..=last).collect::<Vec<_>>());
+            for _ in 0..10 {
+                append(&mut journal, 5).await;
+                let last = journal.durable;
+                forget(&mut journal, last - 2).await;
+            }
+            let bytes: u64 = files(folder.path()).iter().map(|(_, bytes)| bytes).sum();
+            assert!(bytes < 800 && files(folder.path()).len() <= 4, "{:?}", files(folder.path()));
+        }
+    }
+
+    /// A process may die between any two deletions: what is left is finished by its next life.
+    #[tokio::test]
+    async fn files_that_should_be_gone_are_deleted_later() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("journal");
+        let (_, mut journal) = opened(&path).await;
+        for _ in 0..3 {
+            append(&mut journal, 20).await;
+            forget(&mut journal, 1).await; // which only begins another file
+        }
+        append(&mut journal, 1).await;
+        let names = |folder: &Path| files(folder).into_iter().map(|(name, _)| name).collect::<Vec<_>>();
+        assert_eq!(names(folder.path()), ["journal", "journal.21", "journal.41", "journal.61"]);
+        journal.write(&[Entry::forget(50, 62)]).await.expect("there is room");
+        drop(journal);
+        let (recovered, journal) = opened(&path).await;
+        assert_eq!((recovered.forgotten, recovered.records), (49, (50..=61).collect()));
+        assert_eq!(names(folder.path()), ["journal", "journal.41", "journal.61"]);
+        assert_eq!(files(folder.path())[0].1, 0, "the first holds the lock, and nothing else");
+        drop(journal);
+        // One that is missing was not forgotten.
+        std::fs::remove_file(folder.path().join("journal.41")).expect("it is there");
+        let refused = open::<_, u64>(&TokioRuntime::new(&path), FORM).await;
+        let why = refused.err().map(|why| why.to_string()).unwrap_or_default();
+        assert!(why.contains("the records 50 to 60 are missing, and were not forgotten"), "{why}");
+    }
+
+    /// A node may forget all that there is, and another file begins with what comes then: the one that says so stays.
+    #[tokio::test]
+    async fn what_says_that_all_is_forgotten_is_kept() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("journal");
+        let (_, mut journal) = opened(&path).await;
+        append(&mut journal, 20).await;
+        forget(&mut journal, 21).await;
+        drop(journal);
+        for _ in 0..2 {
+            let (recovered, _) = opened(&path).await;
+            assert_eq!((recovered.forgotten, recovered.records), (20, vec![]));
+        }
+        let (_, mut journal) = opened(&path).await;
+        append(&mut journal, 1).await;
+        forget(&mut journal, 1).await; // which says less than was said
+        drop(journal);
+        for _ in 0..2 {
+            let (recovered, _) = opened(&path).await;
+            assert_eq!((recovered.forgotten, recovered.records), (20, vec![21]));
+        }
+    }
+
+    /// The lock is on a file that stays.
+    #[tokio::test]
+    async fn a_journal_that_has_forgotten_is_locked() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("journal");
+        let (_, mut journal) = opened(&path).await;
+        append(&mut journal, 40).await;
+        forget(&mut journal, 2).await;
+        append(&mut journal, 1).await;
+        forget(&mut journal, 41).await;
+        assert_eq!(files(folder.path())[0], ("journal".into(), 0));
+        let refused = open::<_, u64>(&TokioRuntime::new(&path), FORM).await;
+        let why = refused.err().map(|why| why.to_string()).unwrap_or_default();
+        assert_eq!(why, "another process has it open");
+    }
 }

@@ -1,4 +1,4 @@
-//! What the shell needs of the outside world, as a trait: tasks, time, TCP, one journal file, and the few
+//! What the shell needs of the outside world, as a trait: tasks, time, TCP, one journal, and the few
 //! random numbers that a driver draws for its node.
 
 use std::future::Future;
@@ -6,6 +6,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use coalmine_core::codec::journal::Segment;
 use coalmine_core::node::Delay;
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -39,8 +40,14 @@ pub trait Runtime: Clone + Send + Sync + 'static {
     /// Listens for connections.
     fn listen(&self, at: SocketAddr) -> impl Future<Output = io::Result<Self::Listener>> + Send;
 
-    /// Opens the journal, creating it if need be, and reads all of it.
-    fn open_journal(&self) -> impl Future<Output = io::Result<(Vec<u8>, Self::Journal)>> + Send;
+    /// Opens the journal, creating it if need be, and reads all of its files, in order: one at least.
+    fn open_journal(&self) -> impl Future<Output = io::Result<(Vec<Segment>, Self::Journal)>> + Send;
+
+    /// How large the journal's last file is, in bytes, before another one is begun. That happens where something is forgotten:
+    /// until a node forgets, its journal is one file.
+    fn segment_bytes(&self) -> u64 {
+        1 << 20
+    }
 }
 
 /// Takes connections.
@@ -55,9 +62,9 @@ pub trait Listener: Send + 'static {
     fn local_addr(&self) -> io::Result<SocketAddr>;
 }
 
-/// A file that grows at its end.
+/// A row of files, the [segments](coalmine_core::codec::journal) of a journal. The last one grows at its end.
 pub trait JournalFile: Send + 'static {
-    /// Cuts the file to its first `length` bytes, durably.
+    /// Cuts the last file to its first `length` bytes, durably.
     fn truncate(&mut self, length: u64) -> impl Future<Output = io::Result<()>> + Send;
 
     /// Writes at the end. It may be kept back until the next [`sync`](Self::sync).
@@ -67,4 +74,10 @@ pub trait JournalFile: Send + 'static {
     /// be written again as if it were (Rebello et al., *Can Applications Recover from fsync Failures?*, ATC
     /// 2020).
     fn sync(&mut self) -> impl Future<Output = io::Result<()>> + Send;
+
+    /// Begins another file, durably, whose first record has this number. All that was written before is synced.
+    fn begin_segment(&mut self, first: u64) -> impl Future<Output = io::Result<()>> + Send;
+
+    /// Deletes the files before the one whose first record has this number, durably.
+    fn remove_before(&mut self, first: u64) -> impl Future<Output = io::Result<()>> + Send;
 }

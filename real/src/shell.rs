@@ -16,7 +16,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use coalmine_core::codec::journal::encode;
 use coalmine_core::codec::too_large;
 use coalmine_core::host::Host;
 use coalmine_core::node::{Effect, Event, Node, NodeId, RequestId};
@@ -25,7 +24,7 @@ use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::call::Call;
-use crate::journal::{self, JournalError, Writer};
+use crate::journal::{self, Entry, JournalError, Writer};
 use crate::probe::Probe;
 use crate::runtime::Runtime;
 use crate::transport::{NotSent, Transport};
@@ -188,7 +187,7 @@ impl<N: Node, R: Runtime, P: Probe<N>> Shell<N, R, P> {
     pub async fn run(mut self) -> Result<std::convert::Infallible, ShellError> {
         let runtime = self.runtime.clone();
         let (recovered, file) = journal::open(&runtime, N::FORM).await?;
-        let on_disk = recovered.records.len() as u64;
+        let on_disk = recovered.journal().last();
 
         let address = self.placement.control;
         let listener =
@@ -205,11 +204,11 @@ impl<N: Node, R: Runtime, P: Probe<N>> Shell<N, R, P> {
             answer
         };
         let mut host =
-            Host::boot_in(self.order, &self.config, &recovered.records, life, &mut choose, &mut out);
+            Host::boot_in(self.order, &self.config, recovered.journal(), life, &mut choose, &mut out);
         let verdict = self.probe.on_boot(&recovered, &host, &out);
         let mut drive = Drive {
             transport,
-            journal: journal::start_writer(&runtime, file, on_disk),
+            journal: journal::start_writer(&runtime, file),
             written: on_disk,
             timers: Timers::default(),
             waiting: BTreeMap::new(),
@@ -262,10 +261,11 @@ impl<N: Node, R: Runtime, P: Probe<N>> Shell<N, R, P> {
             match effect {
                 Effect::Append(record) => {
                     drive.written += 1;
-                    let mut line = Vec::new();
-                    encode(N::FORM, drive.written, &record, &mut line);
                     // If the writer has gone it has failed, and the loop is about to learn it.
-                    let _ = drive.journal.lines.send(line).await;
+                    let _ = drive.journal.lines.send(Entry::record(N::FORM, drive.written, &record)).await;
+                }
+                Effect::Forget(before) => {
+                    let _ = drive.journal.lines.send(Entry::forget(before, drive.written + 1)).await;
                 }
                 Effect::Send { to, message } => {
                     match drive.transport.send(to, message) {

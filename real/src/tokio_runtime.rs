@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use coalmine_core::codec::journal::Segment;
 use coalmine_core::node::Delay;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
@@ -85,7 +86,7 @@ impl Runtime for TokioRuntime {
         TcpListener::bind(at).await
     }
 
-    async fn open_journal(&self) -> io::Result<(Vec<u8>, TokioJournal)> {
+    async fn open_journal(&self) -> io::Result<(Vec<Segment>, TokioJournal)> {
         let path = self.0.journal.clone();
         blocking(move || open(&path)).await
     }
@@ -105,10 +106,14 @@ impl Listener for TcpListener {
     }
 }
 
-/// A journal in a file, locked against a second process. What is written waits in memory for the sync, which
-/// is one `write` and one `fdatasync` on a thread of its own.
+/// A journal in files. The first has the name that was given; it is locked against a second process, and never deleted:
+/// when all in it is forgotten it is empty. A later one has the number of its first record behind a dot. What is written
+/// waits in memory for the sync, which is one `write` and one `fdatasync` on a thread of its own.
 #[derive(Debug)]
 pub struct TokioJournal {
+    path: PathBuf,
+    first: Arc<File>,
+    /// The one that grows.
     file: Arc<File>,
     unsynced: Vec<u8>,
 }
@@ -137,10 +142,63 @@ impl JournalFile for TokioJournal {
         })
         .await
     }
+
+    async fn begin_segment(&mut self, first: u64) -> io::Result<()> {
+        let (path, journal) = (segment_path(&self.path, first), self.path.clone());
+        self.file = blocking(move || {
+            let file = OpenOptions::new().read(true).append(true).create_new(true).open(path)?;
+            File::open(folder_of(&journal))?.sync_all()?;
+            Ok(Arc::new(file))
+        })
+        .await?;
+        Ok(())
+    }
+
+    async fn remove_before(&mut self, first: u64) -> io::Result<()> {
+        let (path, locked) = (self.path.clone(), Arc::clone(&self.first));
+        blocking(move || {
+            // The oldest first: what is left of them follows one another without a gap.
+            locked.set_len(0)?;
+            locked.sync_all()?;
+            for (number, segment) in later_segments(&path)? {
+                if number < first {
+                    std::fs::remove_file(segment)?;
+                }
+            }
+            File::open(folder_of(&path))?.sync_all()
+        })
+        .await
+    }
 }
 
-fn open(path: &Path) -> io::Result<(Vec<u8>, TokioJournal)> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+fn segment_path(journal: &Path, first: u64) -> PathBuf {
+    let mut name = journal.as_os_str().to_owned();
+    name.push(format!(".{first}"));
+    name.into()
+}
+
+/// The files of a journal but the first, in order.
+fn later_segments(journal: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder_of(journal))? {
+        let name = entry?.file_name();
+        let Some(number) = name.to_str().and_then(|name| name.rsplit_once('.')) else { continue };
+        let Ok(first) = number.1.parse::<u64>() else { continue };
+        let path = segment_path(journal, first);
+        if path.file_name() == Some(&name) {
+            found.push((first, path));
+        }
+    }
+    found.sort_unstable();
+    Ok(found)
+}
+
+fn open(path: &Path) -> io::Result<(Vec<Segment>, TokioJournal)> {
+    let folder = folder_of(path);
     std::fs::create_dir_all(folder)?;
     files::regular_or_missing(path)?;
     let mut file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
@@ -151,7 +209,21 @@ fn open(path: &Path) -> io::Result<(Vec<u8>, TokioJournal)> {
     File::open(folder)?.sync_all()?; // the file's name must survive as well
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes)?;
-    Ok((bytes, TokioJournal { file: Arc::new(file), unsynced: Vec::new() }))
+    let first = Arc::new(file);
+    let (mut segments, mut last) = (vec![Segment { first: 1, bytes }], Arc::clone(&first));
+    for (first, path) in later_segments(path)? {
+        files::regular_or_missing(&path)?;
+        let mut file = OpenOptions::new().read(true).append(true).open(&path)?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        segments.push(Segment { first, bytes });
+        last = Arc::new(file);
+    }
+    if segments.len() > 1 && segments[0].bytes.is_empty() {
+        segments.remove(0); // all in it is forgotten
+    }
+    let path = path.to_owned();
+    Ok((segments, TokioJournal { path, first, file: last, unsynced: Vec::new() }))
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {

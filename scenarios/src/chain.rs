@@ -6,7 +6,7 @@ use coalmine_core::linearize::Calls;
 use coalmine_core::node::{NodeId, RequestId};
 use coalmine_core::observation::{Invariant, Observation, Witness};
 use coalmine_sim::prelude::{Chaos, Draw, PlanStep, Scenario, What, When, nothing_more};
-use coalmine_sim::spec::limits::{Limits, ModelArgs};
+use coalmine_sim::spec::limits::{Disk, Limits, ModelArgs};
 use coalmine_sim::spec::system::{self, Operation, System};
 use coalmine_sim::suite::ModelDef;
 

@@ -9,6 +9,7 @@ mod mistakes;
 mod pins;
 pub mod register;
 pub mod rollout;
+pub mod tally;
 pub mod twophase;
 
 use coalmine_sim::spec::limits::ModelArgs;
@@ -23,13 +24,15 @@ pub fn suite() -> Suite {
     }
     suite = suite.scenario(rollout::chaos::scenario()).job(Job::Sweep("rollout-chaos", 500));
     suite = suite.scenario(chain::scenario()).job(Job::Sweep("chain-chaos", 200));
-    suite = suite.model(twophase::model()).model(counter::model()).model(chain::model());
+    suite = suite.scenario(tally::scenario()).job(Job::Sweep("tally-chaos", 200));
+    suite =
+        suite.model(twophase::model()).model(counter::model()).model(chain::model()).model(tally::model());
     suite = suite.model(register::single_copy()).model(register::abd()).model(register::paxos());
     suite = suite.model(rollout::model());
     for nodes in [3, 5, 7] {
         suite = suite.job(Job::Check("twophase", ModelArgs { nodes: Some(nodes), ..ModelArgs::default() }));
     }
-    for model in ["counter", "single-copy", "abd", "paxos", "chain"] {
+    for model in ["counter", "single-copy", "abd", "paxos", "chain", "tally"] {
         suite = suite.job(Job::Check(model, ModelArgs::default()));
     }
     suite = rollout::spaces().into_iter().fold(suite, |suite, space| suite.job(Job::Check("rollout", space)));

@@ -5,7 +5,7 @@
 macro_rules! listed {
     ($(
         $(#[doc = $about:literal])+
-        $mistake:ident, $name:literal, source $source:literal, space { $($key:ident: $times:literal),* };
+        $mistake:ident, $name:literal, source $source:literal, space { $($key:ident: $times:expr),* };
     )+) => {
         /// A small space in which it shows.
         pub fn space(mistake: Mistake) -> coalmine_sim::spec::limits::ModelArgs {

@@ -396,13 +396,74 @@ fn steps_that_are_not_carried_out_are_told() {
     let told = coalmine(&format!("replay {}", file.display())).exits(0).stdout();
     let step =
         "plan.steps[2] (when n2 gets DecisionReq, 50 times: the connections between n1 and n2 are reset)";
-    assert_eq!(told.lines().last(), Some(format!("not carried out: {step}").as_str()), "{told}");
+    assert_eq!(
+        told.lines().last(),
+        Some(format!("    planned, but not carried out: {step}").as_str()),
+        "{told}"
+    );
     let json = coalmine(&format!("replay {} --format json", file.display())).exits(0).json();
     assert_eq!((&json["unused_steps"], &json["seed"]), (&vec![2].into(), &1.into()));
     std::fs::remove_file(&file).expect("the file is ours");
 
     let told = coalmine("replay scenarios/plans/bridge.toml").exits(0).stdout();
     assert!(!told.contains("not carried out"), "{told}");
+}
+
+/// A seed and its plan are the same run, and told in the same words.
+#[test]
+fn a_seed_and_its_plan_are_told_alike() {
+    let file = std::env::temp_dir().join(format!("coalmine-alike-{}.toml", std::process::id()));
+    let name = file.display();
+    let has_unused = |seed: &u64| {
+        let json =
+            coalmine(&format!("replay rollout-chaos --seed {seed} --engine direct --format json")).json();
+        json["unused_steps"].as_array().is_some_and(|steps| !steps.is_empty())
+    };
+    let seed = (0..40).find(has_unused).expect("some step of some plan is not carried out");
+    let plan = coalmine(&format!("plan rollout-chaos --seed {seed}")).exits(0).stdout();
+    std::fs::write(&file, plan).expect("a temporary file can be written");
+    let drawn = coalmine(&format!("replay rollout-chaos --seed {seed} --engine direct")).exits(0).stdout();
+    let read = coalmine(&format!("replay {name} --engine direct")).exits(0).stdout();
+    assert!(read.contains("\nthe file names no verdict that it should come to\n"), "{read}");
+    let json = coalmine(&format!("replay {name} --engine direct --format json")).exits(0).json();
+    assert!(json["as_expected"].is_null(), "{json}");
+    let last = |told: &str| told.lines().last().unwrap_or_default().to_owned();
+    assert!(last(&drawn).starts_with("    planned, but not carried out: plan.steps["), "{drawn}");
+    assert_eq!(last(&drawn), last(&read));
+    std::fs::remove_file(&file).expect("the file is ours");
+}
+
+/// Plans are run by an engine, and have no place in a model.
+#[test]
+fn the_explorer_says_what_it_takes() {
+    let told = coalmine("explore rollout --at scenarios/plans/bridge.toml").exits(2).stderr();
+    let why = "bridge.toml: it is a plan of the scenario \"rollout-chaos\", which `replay` runs";
+    assert!(told.contains(why) && told.contains("the path of a model"), "{told}");
+}
+
+/// What can be asked for has a name that can be found, without the search.
+#[test]
+fn mistakes_are_listed() {
+    let told = coalmine("mutants --list").exits(0).stdout();
+    for (name, model) in [("writes-again", "chain"), ("any-vote", "rollout"), ("sends-early", "rollout")] {
+        let line = told.lines().find(|line| line.starts_with(&format!("{name} ")));
+        assert!(line.is_some_and(|line| line.contains(model)), "{name} of {model}: {told}");
+    }
+    let json = coalmine("mutants takes-old --list --format json").exits(0).json();
+    let mistakes = json["mistakes"].as_array().expect("a list");
+    assert_eq!((mistakes.len(), &mistakes[0]["name"]), (1, &"takes-old".into()));
+    assert!(mistakes[0]["cells"].is_null() && mistakes[0]["about"].is_string(), "{json}");
+}
+
+/// Where nothing is to go wrong, nothing is missing.
+#[test]
+fn a_calm_sweep_names_no_faults_that_it_lacks() {
+    let told = coalmine("sim rollout-calm --seeds 0..2 --engine direct").exits(0).stdout();
+    assert!(told.contains("2 passed") && !told.contains("never exercised"), "{told}");
+    let told = coalmine("sim rollout-chaos --seeds 0..2 --engine direct").exits(0).stdout();
+    assert!(told.contains("never exercised"), "{told}");
+    let told = coalmine("check rollout --nodes 1 --crashes 0 --timeouts 0").stdout();
+    assert!(told.contains("  1 request, "), "{told}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! All that a node, its system and its suite are written with.
 
 pub use coalmine_core::form::Form;
+pub use coalmine_core::linearize::{self, Calls, Object, Specification, linearizable};
 pub use coalmine_core::node::{Context, Event, Node, NodeId, RequestId, Word};
 pub use coalmine_core::node::{Output, RestsOn};
 pub use coalmine_core::observation::{Facts, History, Invariant, Observation, Witness};

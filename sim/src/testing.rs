@@ -11,22 +11,24 @@ use std::cell::Cell;
 use std::io::Write;
 use std::ops::Range;
 use std::panic::Location;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-use coalmine_real::paste;
+use coalmine_real::{files, paste};
 
 use crate::check::CheckOptions;
-use crate::files::capsule::File;
+use crate::files::capsule::{File, usual_path};
+use crate::shrink;
 use crate::spec::faults::Effect;
 use crate::spec::limits::ModelArgs;
-use crate::spec::verdict::Expected;
-use crate::spec::verdict::Verdict;
-use crate::suite::{AnyScenario, FileOutcome, Suite};
+use crate::spec::verdict::{Engine, Expected, Verdict};
+use crate::suite::{AnyScenario, FileOutcome, Shrunk, Suite};
 use crate::sweep::confirm::Unreplayed;
 use crate::sweep::confirm::{self};
 use crate::sweep::second_process::{self, Launch};
-use crate::sweep::{self, Seeds, SweepOptions, SweepPart, SweepReport};
+use crate::sweep::{self, Failure, Seeds, SweepOptions, SweepPart, SweepReport};
+
+pub use crate::sweep::Engines;
 
 /// The environment variable that says which seeds a [`sweep`](sweep()) runs instead of those in the test.
 pub const SEEDS: &str = "COALMINE_SEEDS";
@@ -34,17 +36,25 @@ pub const SEEDS: &str = "COALMINE_SEEDS";
 /// How many of the last seeds of a sweep that passes are run again by a fresh process.
 const COMPARED: u64 = 16;
 
-/// Runs a scenario under these seeds, or those that [`SEEDS`] names, such as `0..100000`. Panics at the first
-/// that fails, with the line that tells its story.
+/// Runs a scenario under these seeds, or those that [`SEEDS`] names, such as `0..100000`, in the direct engine: it is many
+/// times faster, and [`sweep_with`] has the other. Panics at the first that fails, with the lines that tell its story; the
+/// plan is made small first, and kept as a capsule in `coalmine-out`.
 ///
 /// Other processes are asked whether what came of a seed depends on what ran before it: they are the same test, started
 /// again alone (`--exact`), in which this call answers questions and does not return; other calls of this module
 /// do nothing there. A failure must come again in such a process, alone; and when all seeds have passed, the last
 /// few must give the same digests there, in another order. So what is covered is what the failure, and these few,
 /// depend on; `sim --check-determinism` compares every seed. Nothing is compared with another build or machine.
-#[allow(clippy::print_stderr, reason = "the runner of a test shows what it prints where it fails")]
 #[track_caller]
 pub fn sweep(suite: &Suite, scenario: &str, seeds: Range<u64>) {
+    sweep_with(suite, scenario, seeds, Engines::Direct);
+}
+
+/// The same in these engines: [`Engines::Madsim`] runs the production shell, its bytes, its journal and its HTTP;
+/// [`Engines::Both`] runs each seed in both, and their verdicts must agree.
+#[allow(clippy::print_stderr, reason = "the runner of a test shows what it prints where it fails")]
+#[track_caller]
+pub fn sweep_with(suite: &Suite, scenario: &str, seeds: Range<u64>, engines: Engines) {
     let call = format!("{scenario} at {}", Location::caller());
     answers_as_second_process(suite, &call);
     if second_process::is_one() {
@@ -53,7 +63,7 @@ pub fn sweep(suite: &Suite, scenario: &str, seeds: Range<u64>) {
     let seeds = wanted(std::env::var(SEEDS).ok(), seeds).unwrap_or_else(|why| panic!("{why}"));
     let found = suite.find_scenario(scenario).unwrap_or_else(|| panic!("there is no scenario {scenario:?}"));
     let jobs = std::thread::available_parallelism().map_or(1, Into::into);
-    let options = SweepOptions { jobs, ..SweepOptions::of(seeds) };
+    let options = SweepOptions { jobs, engines, ..SweepOptions::of(seeds) };
     let launch = Launch::of_test(&call);
     let mut report = sweep::sweep(found, &options, &|_, _| {});
     let mut doubt = String::new();
@@ -62,14 +72,16 @@ pub fn sweep(suite: &Suite, scenario: &str, seeds: Range<u64>) {
     {
         doubt = format!("\n  whether it fails alone in a fresh process is not known: {why}");
     }
-    let told: Vec<_> = report.effects.never().iter().map(Effect::name).collect();
-    eprintln!("{scenario}: never exercised: {}", told.join(", ")); // shown where a test fails, or by --nocapture
+    let told: Vec<_> = report.never_exercised().iter().map(Effect::name).collect();
+    if !told.is_empty() {
+        eprintln!("{scenario}: never exercised: {}", told.join(", ")); // shown where a test fails, or by --nocapture
+    }
     assert!(report.untested().is_none(), "{scenario}: {}", report.untested().unwrap_or_default());
     if report.failures.is_empty() {
         report = again(found, &options, &launch);
     }
     if let Some(failure) = report.failures.first() {
-        let (program, seed, told) = (suite.program(), failure.seed, failure.verdict.describe());
+        let (seed, told) = (failure.seed, failure.verdict.describe());
         let lines = match &failure.verdict {
             Verdict::NotDeterministic { .. } => String::new(),
             Verdict::Passed
@@ -77,12 +89,45 @@ pub fn sweep(suite: &Suite, scenario: &str, seeds: Range<u64>) {
             | Verdict::NotConverged { .. }
             | Verdict::Refused { .. }
             | Verdict::Panicked { .. }
-            | Verdict::EnginesDiffer { .. } => format!(
-                "\n  {program} replay {scenario} --seed {seed}\n  {program} shrink {scenario} --seed {seed}"
-            ),
+            | Verdict::EnginesDiffer { .. } => lines(suite, found, &report, failure, &launch),
         };
         panic!("seed {seed} of {scenario}: {told}{doubt}{lines}");
     }
+}
+
+/// The lines that show a failure: the whole run of its seed; and what is left of it, told and drawn, or how to come to that.
+fn lines(
+    suite: &Suite,
+    scenario: &dyn AnyScenario,
+    report: &SweepReport,
+    failure: &Failure,
+    launch: &Launch,
+) -> String {
+    let (program, name, seed, engine) =
+        (suite.program(), paste::word(scenario.name()), failure.seed, report.engine_of(failure));
+    let option = if engine == Engine::default() { String::new() } else { format!(" --engine {engine}") };
+    let whole = format!("\n  {program} replay {name} --seed {seed}{option}");
+    let shrunk = scenario.shrink(engine, seed, &mut |at| at.runs < shrink::RUNS);
+    let Some((Shrunk { steps_before, at, .. }, path)) =
+        shrunk.and_then(|shrunk| kept(shrunk, usual_path(scenario.name(), seed), launch))
+    else {
+        return format!("{whole}\n  {program} shrink {name} --seed {seed}{option}");
+    };
+    let (steps, file, page) = (at.steps, paste::path(&path), paste::path(&path.with_extension("html")));
+    format!(
+        "{whole}\n  of its {steps_before} steps {steps} are left:\n    {program} replay {file}\n    \
+         {program} replay {file} --html {page}"
+    )
+}
+
+/// Writes a capsule, if that can be done and a fresh process comes to the same.
+fn kept(shrunk: Shrunk, path: PathBuf, launch: &Launch) -> Option<(Shrunk, PathBuf)> {
+    files::replace(&path, |file| file.write_all(shrunk.capsule.as_bytes())).ok()?;
+    if let Err(Unreplayed::Differs(_)) = confirm::replays(launch, &path) {
+        let _ = std::fs::remove_file(&path);
+        return None;
+    }
+    Some((shrunk, path))
 }
 
 /// Runs the last few seeds of a sweep again, here and in a fresh process, in another order; here only, if there is no
@@ -190,7 +235,7 @@ pub enum Unused {
 }
 
 /// Runs a plan, a capsule or a counterexample, or all that are in a folder. Panics if one does not give the verdict it
-/// names; or if that is `passed`, and a step was not carried out: a fault that never happens tests nothing.
+/// names, or names none; or if that is `passed`, and a step was not carried out: a fault that never happens tests nothing.
 #[track_caller]
 pub fn replay(suite: &Suite, path: impl AsRef<Path>) {
     replay_with(suite, path, Unused::default());
@@ -214,19 +259,27 @@ pub fn replay_with(suite: &Suite, path: impl AsRef<Path>, unused: Unused) {
     for file in files {
         let (name, pasted) = (file.display(), paste::path(&file));
         let run = File::read(&file).and_then(|file| suite.run_file(file, None, false));
-        let FileOutcome { outcome, expected, unused: steps, .. } = run.unwrap_or_else(|why| panic!("{why}"));
+        let FileOutcome { outcome, expected, .. } = run.unwrap_or_else(|why| panic!("{why}"));
         let came = Expected::of(&outcome.verdict);
+        assert!(
+            expected.is_said(),
+            "{name}: names no verdict, so there is nothing to test; it comes to {came}: write `verdict = {:?}` into it, \
+             if it should\n  {} replay {pasted}",
+            came.verdict,
+            suite.program(),
+        );
         assert!(
             expected.admits(&came),
             "{name}: {}, and the file says {expected}\n  {} replay {pasted}",
             outcome.verdict.describe(),
             suite.program(),
         );
-        let is_whole = steps.is_empty() || outcome.verdict != Verdict::Passed || unused == Unused::Allowed;
+        let is_whole =
+            outcome.unused.is_empty() || outcome.verdict != Verdict::Passed || unused == Unused::Allowed;
         assert!(
             is_whole,
             "{name}: passed, but not carried out: {}\n  {} replay {pasted}",
-            steps.join("; "),
+            outcome.unused.join("; "),
             suite.program()
         );
     }

@@ -275,7 +275,9 @@ fn the_tutorial_does_what_it_says() {
     // The reader's capsules are in the reader's crate.
     let tests = example("tests.rs").expect("the example's tests").replace("examples/tickets/", "");
     assert_eq!(reader.read("src/tests.rs"), tests);
-    for (file, of_example) in [("src/main.rs", "main.rs"), ("src/service.rs", "service.rs")] {
+    for (file, of_example) in
+        [("src/main.rs", "main.rs"), ("src/service.rs", "service.rs"), ("src/told.rs", "told.rs")]
+    {
         let (written, whole) = (reader.read(file), example(of_example).expect("the example's code"));
         assert!(whole.ends_with(&written), "{file} is not the example's:\n{written}");
     }

@@ -72,7 +72,9 @@ impl Node for Toy {
         match kind {
             Kind::Draws if disk.is_empty() && cx.choose(2) == 1 => cx.observe(Fact::Bad),
             Kind::Pair if disk.len() == 1 => cx.observe(Fact::Bad),
-            Kind::Pair if disk.is_empty() => [(), ()].into_iter().for_each(|record| cx.append(record)),
+            Kind::Pair if disk.is_empty() => [(), ()].into_iter().for_each(|record| {
+                cx.append(record);
+            }),
             Kind::Order | Kind::Early => cx.observe(Fact::Up),
             Kind::Busy if disk.is_empty() && cx.choose(3) > 0 => {
                 cx.append(());
@@ -225,7 +227,7 @@ fn replays(kind: Kind, found: &Explanation) {
         panic!("{kind:?}: {}\n{}", run.outcome.verdict.describe(), found.capsule)
     };
     assert_eq!((invariant, Some(invariant)), (&found.invariant, run.expected.invariant.as_ref()));
-    assert_eq!(run.unused, Vec::<String>::new(), "{}", found.capsule);
+    assert_eq!(run.outcome.unused, Vec::<String>::new(), "{}", found.capsule);
     testing::replay(&suite, &path);
 }
 

@@ -1,11 +1,14 @@
 //! The models, exhausted: counts that are known from elsewhere, and verdicts that are proofs.
 
 use coalmine::{rollout, twophase};
+use coalmine_core::node::{Context, Event, Node, NodeId};
+use coalmine_core::observation::{Invariant, Observation};
 use coalmine_sim::check::{CheckOptions, CheckReport, Explorer, Reductions, Verdict};
 use coalmine_sim::spec::budget::Budget;
-use coalmine_sim::spec::limits::{Disk, Lack, ModelArgs};
+use coalmine_sim::spec::limits::{Disk, Lack, Limits, ModelArgs};
+use coalmine_sim::spec::system::{Operation, System};
 use coalmine_sim::spec::verdict::SETTLES;
-use coalmine_sim::suite::AnyModel;
+use coalmine_sim::suite::{AnyModel, ModelDef};
 
 fn check(model: &dyn AnyModel, args: ModelArgs, threads: usize) -> CheckReport {
     let options = CheckOptions { threads, ..full() };
@@ -231,4 +234,71 @@ fn a_system_that_does_not_settle_is_found() {
     let args = ModelArgs { operations: Some(1), drops: Some(1), ..ModelArgs::default() };
     let (report, _) = coalmine_tests::patient_register().check(args, off, &mut |_| {});
     assert!(report.is_proof() && !report.properties.contains_key(SETTLES), "{report:#?}");
+}
+
+/// A system that never comes to rest, and need not, says so: then nobody asks whether it settles.
+#[test]
+fn a_system_may_say_why_it_never_rests() {
+    #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+    struct Ticks(bool);
+
+    impl Node for Ticks {
+        type Config = ();
+        type Message = ();
+        type Timer = ();
+        type Record = ();
+        type Request = ();
+        type Reply = ();
+        type View = ();
+        type Fact = ();
+
+        fn start((): &(), _: &[()], cx: &mut Context<'_, Self>) -> Self {
+            cx.set_timer((), std::time::Duration::from_secs(1));
+            Self(false)
+        }
+
+        fn on(&mut self, (): &(), _: Event<Self>, cx: &mut Context<'_, Self>) {
+            self.0 = !self.0;
+            cx.set_timer((), std::time::Duration::from_secs(1));
+        }
+    }
+
+    #[derive(Debug)]
+    struct Clock<const RESTS: bool>;
+
+    impl<const RESTS: bool> System for Clock<RESTS> {
+        type Node = Ticks;
+        type History = ();
+
+        fn members(&self) -> Vec<(NodeId, ())> {
+            vec![(NodeId(1), ())]
+        }
+
+        fn operations(&self) -> Vec<Operation<Ticks>> {
+            Vec::new()
+        }
+
+        fn invariants(&self) -> Vec<Invariant<Ticks, ()>> {
+            vec![Invariant { name: "nothing", about: "", source: "", check: |_| Ok(()) }]
+        }
+
+        fn converged(&self, now: &Observation<'_, Ticks, ()>) -> Result<(), String> {
+            if now.up().all(|(_, Ticks(odd))| *odd) { Ok(()) } else { Err("it ticks".into()) }
+        }
+
+        fn never_rests(&self) -> Option<&'static str> {
+            (!RESTS).then_some("it ticks for ever")
+        }
+    }
+
+    fn settles<const RESTS: bool>() -> (Option<Verdict>, Option<&'static str>) {
+        let limits = Limits { timeouts: None, ..Limits::NONE };
+        let model =
+            ModelDef::<Clock<RESTS>> { name: "clock", about: "", system: |_, _| Clock, size: (1, 0), limits };
+        let (report, _) = model.check(ModelArgs::default(), CheckOptions::default(), &mut |_| {});
+        assert!(report.exhausted, "{report:?}");
+        (report.properties.get(SETTLES).copied(), report.settling_unasked)
+    }
+    assert_eq!(settles::<true>(), (Some(Verdict::Violated), None));
+    assert_eq!(settles::<false>(), (None, Some("it ticks for ever")));
 }

@@ -6,6 +6,7 @@ mod forms;
 mod frames;
 mod journals;
 mod json;
+mod segments;
 mod survive;
 
 use proptest::prelude::*;

@@ -82,6 +82,7 @@ fn explored() -> Journals {
             | Effect::Observe(_)
             | Effect::SetTimer { .. }
             | Effect::CancelTimer(_)
+            | Effect::Forget(_)
             | Effect::WhenDurable(_) => None,
         }));
     };

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
+use coalmine_core::disk::Journal;
 use coalmine_core::host::Host;
 use coalmine_core::node::{Context, Effect, Event, Node, NodeId, Published, RequestId};
 use coalmine_core::order::Order;
@@ -24,6 +25,11 @@ enum Act {
     Disarm(u8),
     Ask,
     Choose(u32),
+    SendAtOnce,
+    ReplyAtOnce,
+    PublishAtOnce,
+    /// All records but the last.
+    Forget,
 }
 
 /// Numbers everything it does.
@@ -68,7 +74,9 @@ impl Puppet {
         self.said += 1;
         let number = self.said;
         match act {
-            Act::Append => cx.append(number),
+            Act::Append => {
+                cx.append(number);
+            }
             Act::Send => cx.send(NodeId(2), number),
             Act::Reply => cx.reply(ASKER, number),
             Act::Observe => cx.observe(number),
@@ -77,6 +85,10 @@ impl Puppet {
             Act::Disarm(timer) => cx.cancel_timer(timer),
             Act::Ask => cx.when_durable(number),
             Act::Choose(n) => self.chose.push(cx.choose(n)),
+            Act::SendAtOnce => cx.send_at_once(NodeId(2), number),
+            Act::ReplyAtOnce => cx.reply_at_once(ASKER, number),
+            Act::PublishAtOnce => cx.publish_at_once(number),
+            Act::Forget => cx.forget(cx.last_record()),
         }
     }
 }
@@ -124,7 +136,7 @@ impl Stage {
                 | Effect::Reply { reply: number, .. }
                 | Effect::Publish(Published(number))
                 | Effect::Observe(number) => self.speak(number),
-                Effect::SetTimer { .. } | Effect::CancelTimer(_) => {}
+                Effect::SetTimer { .. } | Effect::CancelTimer(_) | Effect::Forget(_) => {}
                 Effect::WhenDurable(_) => panic!("no driver sees a token"),
             }
         }
@@ -243,7 +255,11 @@ fn timers_follow_a_set_and_do_not_wait() {
                             | Act::Observe
                             | Act::Publish
                             | Act::Ask
-                            | Act::Choose(_) => {}
+                            | Act::Choose(_)
+                            | Act::SendAtOnce
+                            | Act::ReplyAtOnce
+                            | Act::PublishAtOnce
+                            | Act::Forget => {}
                         }
                     }
                     stage.ask(&script);
@@ -270,6 +286,51 @@ fn a_disarmed_timer_that_is_not_armed_is_not_told() {
     host.step(&(), Event::Request { id: ASKER, request: script }, &mut |_: u32| 0, &mut out);
     let armed = Effect::SetTimer { timer: 1, delay: Duration::from_millis(2).into() };
     assert_eq!(out, [armed, Effect::Append(3), Effect::CancelTimer(1)], "timers pass a write under way");
+}
+
+/// What leaves at once passes what waits, and keeps its place among what does not.
+#[test]
+fn what_leaves_at_once_passes_what_waits() {
+    let script = [
+        Act::Send,
+        Act::Append,
+        Act::Send,
+        Act::SendAtOnce,
+        Act::Reply,
+        Act::ReplyAtOnce,
+        Act::Append,
+        Act::Publish,
+        Act::PublishAtOnce,
+    ];
+    assert_eq!(leaves(Order::Safe, &script), [vec![1, 4, 6, 9], vec![3, 5, 8]]);
+    // Nothing waits: then it is as if they did not say so.
+    assert_eq!(leaves(Order::NothingWaits, &script), [vec![1, 3, 4, 5, 6, 8, 9], vec![]]);
+    // Nor does a write of an earlier step hold it back, or a question.
+    let mut out = Vec::new();
+    let mut host = Host::<Puppet>::boot(&(), &[], 1, &mut |_: u32| 0, &mut out);
+    out.clear();
+    for script in [vec![Act::Append], vec![Act::Send, Act::SendAtOnce], vec![Act::Ask, Act::SendAtOnce]] {
+        host.step(&(), Event::Request { id: ASKER, request: script }, &mut |_: u32| 0, &mut out);
+    }
+    let sent = |message| Effect::Send { to: NodeId(2), message };
+    assert_eq!(out, [Effect::Append(1), sent(3), sent(5)]);
+}
+
+/// What may vanish waits for the records before it, as a message does: no total is forgotten for before it is there.
+#[test]
+fn to_forget_waits_for_the_disk() {
+    let mut out = Vec::new();
+    let journal = [7, 8];
+    let left = Journal { forgotten: 3, records: &journal[..] };
+    let mut host = Host::<Puppet>::boot(&(), left, 1, &mut |_: u32| 0, &mut out);
+    assert_eq!((host.written(), host.durable()), (5, 5), "what has vanished is counted");
+    let ask = |script: &[Act]| Event::Request { id: ASKER, request: script.to_vec() };
+    out.clear();
+    host.step(&(), ask(&[Act::Forget, Act::Append, Act::Forget]), &mut |_: u32| 0, &mut out);
+    assert_eq!(out, [Effect::Forget(5), Effect::Append(2)]);
+    out.clear();
+    host.synced(&(), 1, 6, &mut |_: u32| 0, &mut out);
+    assert_eq!(out, [Effect::Forget(6)]);
 }
 
 #[test]
@@ -346,9 +407,8 @@ fn leaves(order: Order, script: &[Act]) -> [Vec<u64>; 2] {
             | Effect::Reply { reply: number, .. }
             | Effect::Publish(Published(number))
             | Effect::Observe(number) => Some(number),
-            Effect::Append(_) | Effect::SetTimer { .. } | Effect::CancelTimer(_) | Effect::WhenDurable(_) => {
-                None
-            }
+            Effect::Append(_) | Effect::SetTimer { .. } | Effect::CancelTimer(_) => None,
+            Effect::WhenDurable(_) | Effect::Forget(_) => None,
         };
         out.drain(..).filter_map(word).collect()
     };

@@ -23,10 +23,11 @@ const CRATES: [Layers; 3] = [
         layers: &[
             &["form", "ghost", "mistakes"],
             &["node"],
-            &["disk", "observation", "codec", "order"],
+            &["disk"],
+            &["observation", "codec", "order"],
             &["linearize"],
             &["host", "write_ahead"],
-            &["twophase", "counter", "register", "chain", "rollout"],
+            &["twophase", "counter", "register", "chain", "tally", "rollout"],
         ],
     },
     Layers {

@@ -9,6 +9,7 @@
 //! * [`html`], [`browser`], [`thin`]: a run as a page, the page in a browser, and one of a long run.
 //! * [`scenarios`], [`checks`]: what ships passes, and is counted; a seed is a seed, wherever it runs.
 //! * [`clients`]: what clients see is linearizable, or that is found, in every world.
+//! * [`weaker`]: what is weaker than linearizability is broken in every world or in none.
 //! * [`boots`]: how all begins: every choice, crash and order of first boots.
 //! * [`lost`]: evidence is not lost to a step with millions of ways, nor to words that panic.
 //! * [`main_job`]: pinned spaces, every fault drawn, no witness excused wrongly, no healing hidden by another.
@@ -19,6 +20,7 @@
 //! * [`impure`]: nodes that are not deterministic are told as such, and nothing else is told of them.
 //! * [`paths`]: counterexamples replay from their files; the Explorer opens where one ends.
 //! * [`plans`]: plans and capsules as files; every fault happens; failures shrink.
+//! * [`shrinking`]: what hangs on chance shrinks; what becomes of single frames.
 //! * [`sweeps`]: parts of a sweep, in time and in space, add up to the whole.
 //! * [`pasts`]: what ran before a seed does not matter to it, and where it does, that is told.
 //! * [`sound`]: what makes no sense is refused everywhere alike; what tests nothing says so.
@@ -37,6 +39,7 @@ mod checks;
 mod clients;
 mod codecs;
 mod conformance;
+mod contract;
 mod durations;
 mod edges;
 mod explorers;
@@ -59,7 +62,9 @@ mod recordings;
 mod rules;
 mod runs;
 mod scenarios;
+mod sessions;
 mod settling;
+mod shrinking;
 mod sound;
 mod stories;
 mod sweeps;
@@ -67,4 +72,5 @@ mod thin;
 mod toys;
 mod transcripts;
 mod two_phase_commit;
+mod weaker;
 mod words;

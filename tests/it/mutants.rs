@@ -43,9 +43,12 @@ fn every_mistake_is_found() {
         assert_eq!(row.cells.len(), if is_swept { 3 } else { 1 });
         for cell in &row.cells {
             assert!(cell.found && !cell.holds, "{} missed: {row:?}", cell.detector);
-            // A member that goes on without its disk may also leave another in doubt for ever.
+            // A member that goes on without its disk, or without a write that it said it has, may also leave others waiting
+            // for ever.
             let told = cell.verdict.as_deref().unwrap_or_default();
-            assert!(told.contains("is violated") || row.name == "amnesiac", "{row:?}");
+            let leaves_waiting =
+                ["amnesiac", "forwards-early", "acknowledges-early", "takes-old"].contains(&row.name);
+            assert!(told.contains("is violated") || leaves_waiting, "{row:?}");
         }
         for cell in [DIRECT, MADSIM].iter().filter_map(|detector| row.cell(detector)) {
             // Of the chain, whose links lose messages by chance, more is left.
@@ -58,7 +61,8 @@ fn every_mistake_is_found() {
     for (model, own, of_hosts) in [
         ("rollout", Mistake::ALL.len(), 3),
         ("counter", 0, 3),
-        ("chain", 3, 3),
+        ("chain", 5, 3),
+        ("tally", 3, 3),
         ("twophase", 1, 0),
         ("abd", 1, 0),
         ("paxos", 1, 0),

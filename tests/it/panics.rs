@@ -115,6 +115,8 @@ struct Brittles(Where);
 impl System for Brittles {
     type Node = Brittle;
     type History = Seen;
+    /// Nobody is answered.
+    const SESSIONS: bool = false;
 
     fn members(&self) -> Vec<(NodeId, Where)> {
         vec![(NodeId(1), self.0), (NodeId(2), self.0)]
@@ -183,7 +185,7 @@ fn replays(suite: &Suite, place: Where, found: &Explanation) {
     };
     assert_eq!(panic.message, format!("it breaks in {place:?}"));
     assert!(panic.place.contains("tests/it/panics.rs:"), "{panic}");
-    assert_eq!(run.unused, Vec::<String>::new(), "{}", found.capsule);
+    assert_eq!(run.outcome.unused, Vec::<String>::new(), "{}", found.capsule);
     testing::replay(suite, &path);
     let line = ["brittle", "replay", &path.display().to_string()].map(str::to_owned);
     assert_eq!(cli::main_from(suite, line), 4);

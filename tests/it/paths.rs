@@ -395,10 +395,10 @@ fn what_cannot_happen_is_refused_with_its_file_and_step() {
         (
             "deliver = { from = 1, to = 2",
             "deliver = { from = 3, to = 2",
-            "step 2: n3 → n2: PREPARE_REQ 1.1: v1 (v2 100%), and crashes after 1 of its effects: this cannot happen here. No such message is under way.",
+            "step 2: n3 → n2: PREPARE_REQ 1.1: v1 (v2 100%), and crashes after 2 of its effects: this cannot happen here. No such message is under way.",
         ),
-        ("crash_after = 1", "crash_after = 9", "step 2: "),
-        ("crash_after = 1", "crash_after = 1\nkeeps = 1", "step 2: "),
+        ("crash_after = 2", "crash_after = 9", "step 2: "),
+        ("crash_after = 2", "crash_after = 2\nkeeps = 2", "step 2: "),
         ("crashes = 1", "crashes = 0", "step 2: "),
         // Steps that make no sense.
         (boot, "boot = { node = 9 }", "step 3: n9 is not a member of this system"),

@@ -9,6 +9,7 @@ use coalmine_sim::spec::faults::{CutKind, Effect, Effects};
 use coalmine_sim::spec::verdict::Expected;
 use coalmine_sim::spec::verdict::{Engine, Verdict};
 use coalmine_sim::suite::FileOutcome;
+use coalmine_sim::testing;
 use coalmine_tests::chaos_of;
 
 fn folder(name: &str) -> PathBuf {
@@ -43,8 +44,8 @@ fn every_plan_gives_the_verdict_it_names() {
     assert!(plans.len() >= 13 && !capsules.is_empty(), "{plans:?}, {capsules:?}");
     for path in plans.into_iter().chain(capsules) {
         for engine in ENGINES {
-            let FileOutcome { outcome, expected, unused, .. } = run(&path, engine);
-            let story = outcome.story.unwrap_or_default();
+            let FileOutcome { outcome, expected, .. } = run(&path, engine);
+            let (story, unused) = (outcome.story.unwrap_or_default(), outcome.unused);
             let place = path.display();
             assert_eq!(Expected::of(&outcome.verdict), expected, "{place} under {engine}:\n{story}");
             assert!(unused.is_empty(), "{place} under {engine}: {unused:?}");
@@ -72,7 +73,7 @@ fn steps_that_are_not_carried_out_are_named() {
                 [plan]\nheal_at_ms = 9000\nconverge_within_ms = 9000\n";
     std::fs::write(&path, head.to_owned() + &steps.concat()).expect("a temporary file can be written");
     for engine in ENGINES {
-        let FileOutcome { outcome, unused, .. } = run(&path, engine);
+        let FileOutcome { outcome, .. } = run(&path, engine);
         // The wipe finds n2 down, and gives it a new disk all the same.
         assert_eq!(outcome.unused_steps, Some(vec![2, 4, 6]), "{engine}: {:?}", outcome.story);
         let told = [
@@ -80,7 +81,7 @@ fn steps_that_are_not_carried_out_are_named() {
             "plan.steps[4] (at 0.8 s: n2 stands still for 0.1 s)",
             "plan.steps[6] (when Voted is on the disk of n3, 9 times: the next sync of n3's disk fails)",
         ];
-        assert_eq!(unused, told, "{engine}");
+        assert_eq!(outcome.unused, told, "{engine}");
     }
     std::fs::remove_file(&path).expect("the file is ours");
 }
@@ -90,7 +91,11 @@ fn steps_that_are_not_carried_out_are_named() {
 fn what_comes_after_the_verdict_is_not_carried_out() {
     let path = temporary("after");
     let after = |text: &str, step: &str| {
-        std::fs::write(&path, format!("{text}\n{step}\n")).expect("a temporary file can be written");
+        let text = match text.strip_suffix("]\n") {
+            Some(plan) => format!("{plan}{step}\n]\n"),
+            None => format!("{text}\n{step}\n"),
+        };
+        std::fs::write(&path, text).expect("a temporary file can be written");
         File::read(&path).expect("it can be read")
     };
     let bug = chaos_of("forgetful-voter");
@@ -98,7 +103,7 @@ fn what_comes_after_the_verdict_is_not_carried_out() {
         let mut seeds = (0..5_000).filter(|&seed| bug.run(engine, seed, false).verdict != Verdict::Passed);
         let shrunk = bug.shrink(engine, seeds.next().expect("sweeps find it"), &mut |_| true);
         let shrunk = shrunk.expect("the seed fails");
-        let step = "[[plan.steps]]\nat_ms = 39999\nfault = { crash = { node = 1 } }";
+        let step = "{ at_ms = 39999, fault = { crash = { node = 1 } } }";
         let outcome = bug.run_file(after(&shrunk.capsule, step), None, false).expect("it can be run").outcome;
         assert_eq!(Expected::of(&outcome.verdict), shrunk.expected);
         assert_eq!(outcome.unused_steps, Some(vec![shrunk.at.steps]), "{engine}:\n{}", shrunk.capsule);
@@ -106,10 +111,10 @@ fn what_comes_after_the_verdict_is_not_carried_out() {
 
     let capsule = include_str!("../capsules/guessing-resolver.toml");
     let file = after(capsule, "[[steps]]\nboot = { node = 1 }");
-    let FileOutcome { outcome, unused, .. } =
+    let FileOutcome { outcome, .. } =
         coalmine::suite().run_file(file, None, false).expect("it can be walked");
     assert_eq!((outcome.turns, outcome.unused_steps), (Some(8), Some(vec![8])));
-    assert_eq!(unused, ["steps[8] (n1 starts)"]);
+    assert_eq!(outcome.unused, ["steps[8] (n1 starts)"]);
     std::fs::remove_file(&path).expect("the file is ours");
 }
 
@@ -237,6 +242,57 @@ fn a_printed_plan_replays_its_seed() {
     std::fs::remove_file(&path).expect("the file is ours");
 }
 
+/// In order of time, each step on a line of its own. It names no verdict, since nobody has run it.
+#[test]
+fn a_printed_plan_can_be_read_from_top_to_bottom() {
+    let suite = coalmine::suite();
+    let chaos = suite.find_scenario("rollout-chaos").expect("it ships");
+    let mut triggered = 0;
+    for seed in 0..40 {
+        let text = chaos.plan(Engine::Direct, seed).expect("it can be drawn");
+        let (head, steps) = text.split_once("steps = [\n").expect("there are steps");
+        let steps: Vec<_> = steps.strip_suffix("]\n").expect("they are the last").lines().collect();
+        let drawn = coalmine::rollout::chaos::scenario().draw(seed).expect("it can be drawn");
+        assert_eq!(steps.len(), drawn.steps.len(), "{text}");
+        let at = |line: &&str| -> Option<u64> {
+            line.strip_prefix("  { at_ms = ")?.split(',').next()?.parse().ok()
+        };
+        let times: Vec<_> = steps.iter().map_while(at).collect();
+        assert!(times.is_sorted() && times.len() > 1, "{text}");
+        let rest = &steps[times.len()..];
+        assert!(
+            rest.iter().all(|line| line.starts_with("  { received = ") || line.starts_with("  { durable = "))
+        );
+        triggered += rest.len();
+        assert!(!head.contains("verdict"), "{head}");
+    }
+    assert!(triggered > 10, "only {triggered} steps without a time");
+}
+
+/// Such a plan is run to see what comes of it; a test must be told what it tests.
+#[test]
+fn a_plan_may_leave_out_its_verdict() {
+    let whole = include_str!("../../scenarios/plans/bridge.toml");
+    let text = whole.replace("verdict = \"passed\"\n", "");
+    assert_ne!(text, whole);
+    let path = temporary("no-verdict");
+    std::fs::write(&path, &text).expect("a temporary file can be written");
+    let FileOutcome { outcome, expected, .. } = run(&path, Engine::Direct);
+    assert!(outcome.verdict == Verdict::Passed && !expected.is_said());
+    let replayed = std::panic::catch_unwind(|| testing::replay(&coalmine::suite(), temporary("no-verdict")));
+    let told = *replayed.expect_err("nothing is tested").downcast::<String>().expect("a message");
+    for word in ["names no verdict", "it comes to passed", "write `verdict = \"passed\"` into it", " replay "]
+    {
+        assert!(told.contains(word), "{told}");
+    }
+    std::fs::write(&path, format!("invariant = 'agreement'\n{text}"))
+        .expect("a temporary file can be written");
+    let file = File::read(&path).expect("it can be read");
+    let why = coalmine::suite().run_file(file, None, false).expect_err("a violated invariant is a verdict");
+    assert!(why.contains("verdict: is missing beside `invariant`; there are: passed, violated"), "{why}");
+    std::fs::remove_file(&path).expect("the file is ours");
+}
+
 /// TOML's numbers end at half of all seeds, and of what a client may call itself: the others are strings.
 #[test]
 fn the_largest_numbers_come_back() {
@@ -343,7 +399,7 @@ fn errors_in_files_name_the_file_and_the_place() {
         (format!("{head}{plan}"), "missing field `steps`"),
         (
             format!("{head}{plan}steps = [{{ at_ms = 1, fault = {{ crash = {{ node = 9 }} }} }}]"),
-            "plan.steps[0]: n9 is not a member",
+            "plan.steps[0]: n9 is not a member of this system; there are: n1, n2, n3",
         ),
         (format!("{head}{plan}members = 0\nsteps = []"), "plan.members: 0 is not in 1..=64"),
         (format!("{head}{plan}members = 100000\nsteps = []"), "plan.members: 100000 is not in 1..=64"),
@@ -444,6 +500,7 @@ fn errors_in_files_name_the_file_and_the_place() {
     }
     std::fs::remove_file(&path).expect("the file is ours");
     assert!(File::read(Path::new("no-such.toml")).unwrap_err().contains("no-such.toml"));
+    // What is wrong is told once, in the words of the form that the file has.
     let neither = File::read(Path::new("../README.md")).unwrap_err();
-    assert!(["../README.md: as TOML: ", "../README.md: as JSON: "].iter().all(|said| neither.contains(said)));
+    assert!(neither.starts_with("../README.md: as TOML: ") && !neither.contains("JSON"), "{neither}");
 }

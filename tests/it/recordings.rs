@@ -418,7 +418,14 @@ fn live(path: &Path, limits: Limits, requests: u64) -> Vec<String> {
     let mut choose = |_: u32| 0;
     let mut out: Vec<Effect<Node>> = Vec::new();
     let mut host = Host::boot(&config, &[], 0, &mut choose, &mut out);
-    let nothing = Recovered { records: Vec::new(), valid_bytes: 0, torn: None, unterminated: false };
+    let nothing = Recovered {
+        forgotten: 0,
+        records: Vec::new(),
+        valid_bytes: 0,
+        torn: None,
+        unterminated: false,
+        told_in: 1,
+    };
     assert!(recorder.on_boot(&nothing, &host, &out).is_continue());
     out.clear();
     host.synced(&config, 0, host.written(), &mut choose, &mut out);

@@ -40,7 +40,7 @@ fn boot(config: &Config, disk: &[Record]) -> Host<RolloutNode> {
 
 fn observed<'a>(config: &'a Config, host: &'a Host<RolloutNode>) -> Observed<'a, RolloutNode> {
     let (state, timers) = (Some(host.node()), host.timers());
-    Observed { id: config.me, config, state, durable: None, timers, early_output: None }
+    Observed { id: config.me, config, state, durable: None, forgotten: 0, timers, early_output: None }
 }
 
 /// Why this invariant is broken, if it is.

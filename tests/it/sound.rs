@@ -318,7 +318,7 @@ fn a_sweep_in_which_no_fault_happens_is_a_failure() {
         assert!(code == Some(1) && told.contains(untested) && told.contains("carried out: crash"), "{told}");
     }
     let (code, told) = run("sim some --seeds 0..3");
-    assert!(code == Some(0) && told.contains("planned, but never carried out: pause"), "{told}");
+    assert!(code == Some(0) && told.contains("planned, but not carried out: pause"), "{told}");
     let (code, told) = run("sim some --seeds 0..3 --format json");
     let report: Value = serde_json::from_str(told.lines().last().expect("a line")).expect("JSON");
     let count = |kind: &str| {

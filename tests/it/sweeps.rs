@@ -60,6 +60,7 @@ impl AnyScenario for Arithmetic {
             effects: Effects::default(),
             steps: coalmine_sim::suite::steps::StepCounts::default(),
             unused_steps: None,
+            unused: Vec::new(),
             converged_after: None,
             unanswered: Vec::new(),
             story: None,

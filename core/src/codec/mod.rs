@@ -47,7 +47,7 @@ pub fn survives<N: Node>(effect: &Effect<N>) -> Result<(), String> {
             Ok(_) => Ok(()),
             Err(why) => Err(format!("the view {} cannot be written as JSON: {why}", shown(&view.0))),
         },
-        Effect::CancelTimer(_) | Effect::WhenDurable(_) => Ok(()),
+        Effect::CancelTimer(_) | Effect::WhenDurable(_) | Effect::Forget(_) => Ok(()),
     }
 }
 

@@ -32,13 +32,18 @@
 //! something behind them. So the first line that holds a zero begins a torn tail, too. Any other line that cannot
 //! be read is an error.
 
-use std::fmt::Debug;
+use std::fmt::{self, Debug};
+use std::marker::PhantomData;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::de::value::SeqAccessDeserializer;
+use serde::de::{Error as _, MapAccess, SeqAccess, Visitor};
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
 
 use super::journal::{Recovered, Torn};
+use crate::disk::Journal;
 use crate::form::{Form, FormError};
 use crate::node::{Choose, Delay, Effect, Event, Node, NodeId, RequestId};
 
@@ -137,8 +142,8 @@ pub enum Took<N: Node> {
     Boot {
         /// Which life of the node this is, as its [`Host`](crate::host::Host) was told.
         life: u64,
-        /// What its journal held.
-        journal: Vec<N::Record>,
+        /// What was left of its journal.
+        journal: Left<N::Record>,
         /// Line and bytes of the torn tail that was cut off.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         torn: Option<(u64, u64)>,
@@ -153,7 +158,82 @@ impl<N: Node> Took<N> {
     /// A boot from what a journal held.
     pub fn boot(life: u64, journal: &Recovered<N::Record>) -> Self {
         let torn = journal.torn.map(|torn| (torn.line, torn.bytes));
-        Self::Boot { life, journal: journal.records.clone(), torn }
+        let journal = Left { forgotten: journal.forgotten, records: journal.records.clone() };
+        Self::Boot { life, journal, torn }
+    }
+}
+
+/// What was left of a journal. It is recorded as a list of its records; if others before them were forgotten, as an object
+/// that says how many.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Left<R> {
+    /// How many records before these were gone.
+    pub forgotten: u64,
+    /// Those that were there.
+    pub records: Vec<R>,
+}
+
+impl<R: Clone> From<Journal<'_, R>> for Left<R> {
+    fn from(Journal { forgotten, records }: Journal<'_, R>) -> Self {
+        Self { forgotten, records: records.to_vec() }
+    }
+}
+
+impl<R> Left<R> {
+    /// As a host takes it.
+    pub fn journal(&self) -> Journal<'_, R> {
+        Journal { forgotten: self.forgotten, records: &self.records }
+    }
+}
+
+impl<R: Serialize> Serialize for Left<R> {
+    fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        if self.forgotten == 0 {
+            return self.records.serialize(out);
+        }
+        let mut map = out.serialize_map(Some(2))?;
+        map.serialize_entry(FORGOTTEN, &self.forgotten)?;
+        map.serialize_entry(RECORDS, &self.records)?;
+        map.end()
+    }
+}
+
+const FORGOTTEN: &str = "forgotten";
+const RECORDS: &str = "records";
+
+impl<'de, R: Deserialize<'de>> Deserialize<'de> for Left<R> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Either<R>(PhantomData<R>);
+
+        impl<'de, R: Deserialize<'de>> Visitor<'de> for Either<R> {
+            type Value = Left<R>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "a list of records, or an object with {FORGOTTEN:?} and {RECORDS:?}")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Left<R>, A::Error> {
+                let records = Vec::deserialize(SeqAccessDeserializer::new(list))?;
+                Ok(Left { forgotten: 0, records })
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Left<R>, A::Error> {
+                let (mut forgotten, mut records) = (None, None);
+                while let Some(key) = map.next_key::<String>()? {
+                    match key.as_str() {
+                        FORGOTTEN if forgotten.is_none() => forgotten = Some(map.next_value()?),
+                        RECORDS if records.is_none() => records = Some(map.next_value()?),
+                        _ => return Err(A::Error::custom(format!("{key:?} is one key too many"))),
+                    }
+                }
+                Ok(Left {
+                    forgotten: forgotten.ok_or_else(|| A::Error::missing_field(FORGOTTEN))?,
+                    records: records.ok_or_else(|| A::Error::missing_field(RECORDS))?,
+                })
+            }
+        }
+
+        from.deserialize_any(Either(PhantomData))
     }
 }
 
@@ -190,6 +270,8 @@ pub enum Did<N: Node> {
     },
     /// See [`Effect::CancelTimer`].
     CancelTimer(N::Timer),
+    /// See [`Effect::Forget`].
+    Forget(u64),
 }
 
 impl<N: Node> Did<N> {
@@ -214,6 +296,7 @@ impl<N: Node> Did<N> {
                 Self::SetTimer { timer, delay: (min, max) }
             }
             Effect::CancelTimer(timer) => Self::CancelTimer(timer),
+            Effect::Forget(before) => Self::Forget(before),
             Effect::WhenDurable(_) => unreachable!("the host keeps tokens to itself"),
         }
     }

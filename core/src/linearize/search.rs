@@ -1,22 +1,10 @@
-//! Looking for an order of calls, in two ways: one that goes back, and one that follows all side by side.
+//! Looking for an order of calls: one call after the other is placed, and taken back where nothing fits.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Specification;
-use crate::node::RequestId;
-
-/// One call, in a time that only orders: of what ends before another begins, the one came before the other.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Call<S: Specification> {
-    /// When it began.
-    pub began: u64,
-    /// Who asked, and for the how manyeth time.
-    pub id: RequestId,
-    /// What was asked.
-    pub call: S::Call,
-    /// When it returned, and what; `None` if nobody knows whether it ever took effect.
-    pub returned: Option<(u64, S::Answer)>,
-}
+use super::call::{Call, GoOn, events};
+use super::ways::side_by_side;
 
 /// What a [`search`] has found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,20 +19,20 @@ pub enum Found {
     Stopped,
 }
 
-/// Looks for an order of the calls. It asks every 1,024 steps whether to go on.
+/// Looks for an order of the calls that respects real time.
 ///
 /// Where there is an order the search finds it fast, as a rule; where there is none it tries all. Therefore, if it takes
 /// long, all orders are followed side by side instead: that takes as much time for either.
-pub fn search<S: Specification>(calls: &[Call<S>], go_on: &mut dyn FnMut() -> bool) -> Found {
-    let most = 65_536 + 1_024 * calls.len();
+pub fn search<S: Specification>(calls: &[Call<S>], go_on: &mut GoOn<'_>) -> Found {
+    let most = 4_096 + 16 * calls.len();
     let mut steps = 0;
     let mut goes_on = true;
-    let mut some_more = || {
+    let mut some_more = |known: usize| {
         steps += 1_024;
-        goes_on = go_on();
+        goes_on = go_on(known);
         goes_on && steps < most
     };
-    match Search::new(calls).run(&mut some_more) {
+    match Search::new(calls, |_| 0).run(&mut some_more) {
         Some(Some(order)) => Found::Order(order),
         Some(None) => Found::None,
         None if !goes_on => Found::Stopped,
@@ -53,6 +41,25 @@ pub fn search<S: Specification>(calls: &[Call<S>], go_on: &mut dyn FnMut() -> bo
             Some(Some(_)) => Found::None,
             None => Found::Stopped,
         },
+    }
+}
+
+/// Looks for an order of the calls that respects that of each client's own calls, whatever the time of others'.
+pub fn search_by_client<S: Specification>(calls: &[Call<S>], go_on: &mut GoOn<'_>) -> Found {
+    // What respects real time is one, and found sooner.
+    let most = 4_096 + 16 * calls.len();
+    let mut steps = 0;
+    let mut some = |_: usize| {
+        steps += 1_024;
+        steps < most
+    };
+    if let Some(Some(order)) = Search::new(calls, |_| 0).run(&mut some) {
+        return Found::Order(order);
+    }
+    match Search::new(calls, |call| call.id.client).run(go_on) {
+        Some(Some(order)) => Found::Order(order),
+        Some(None) => Found::None,
+        None => Found::Stopped,
     }
 }
 
@@ -69,7 +76,7 @@ pub fn beginning<S: Specification>(calls: &[Call<S>], until: u64) -> Vec<(usize,
 
 /// When all has returned that is needed to show that there is no order: what had happened [before](beginning) can be
 /// explained, and what returns then cannot. `None` if there is an order, or if it was stopped before that was known.
-pub fn unexplained<S: Specification>(calls: &[Call<S>], go_on: &mut dyn FnMut() -> bool) -> Option<u64> {
+pub fn unexplained<S: Specification>(calls: &[Call<S>], go_on: &mut GoOn<'_>) -> Option<u64> {
     let at = side_by_side(calls, go_on)??;
     let returns = |call: &Call<S>| Some((call.began, call.returned.as_ref()?.0));
     let all: Vec<_> = calls.iter().filter_map(returns).collect();
@@ -91,135 +98,43 @@ pub fn unexplained<S: Specification>(calls: &[Call<S>], go_on: &mut dyn FnMut() 
     Some(times[last])
 }
 
-/// Ways in which one copy may have answered so far: its state, which of the calls under way it has answered that may
-/// change it, and which that only read. Of two ways that differ in the latter alone, whoever has answered more can go on
-/// as the other can; so only that one is kept.
-#[derive(Clone)]
-struct Ways<S>(BTreeMap<(S, BTreeSet<usize>), Vec<BTreeSet<usize>>>);
-
-type Way<S> = (S, BTreeSet<usize>, BTreeSet<usize>);
-
-impl<S: Specification> Ways<S> {
-    /// Whether it can do more than those that there are.
-    fn insert(&mut self, (state, placed, reads): Way<S>) -> bool {
-        let others = self.0.entry((state, placed)).or_default();
-        if others.iter().any(|other| other.is_superset(&reads)) {
-            return false;
-        }
-        others.retain(|other| !other.is_subset(&reads));
-        others.push(reads);
-        true
-    }
-
-    fn drain(self) -> impl Iterator<Item = Way<S>> {
-        let each = |((state, placed), all): ((S, BTreeSet<usize>), Vec<BTreeSet<usize>>)| {
-            all.into_iter().map(move |reads| (state.clone(), placed.clone(), reads))
-        };
-        self.0.into_iter().flat_map(each)
-    }
-}
-
-/// Follows all orders at once, from one event to the next (Lowe's *just-in-time linearization*, op. cit., §3): a call is
-/// placed when it returns, or when another one needs it before. When is there no order any more, as all that has begun
-/// by then will be answered? `None` if it was stopped before that was known.
-pub(super) fn side_by_side<S: Specification>(
-    calls: &[Call<S>],
-    go_on: &mut dyn FnMut() -> bool,
-) -> Option<Option<u64>> {
-    let after = |state: &S, place: usize| match &calls[place] {
-        Call { call, returned: Some((_, answer)), .. } => Vec::from_iter(state.step(call, answer)),
-        Call { call, returned: None, .. } => state.maybe(call),
-    };
-    let only_reads = |place: usize| S::only_reads(&calls[place].call) && calls[place].returned.is_some();
-    // A read that fits is placed at once, here as well.
-    let with_reads = |(state, placed, mut reads): Way<S>, open: &BTreeSet<usize>| {
-        reads.extend(open.iter().filter(|&&read| only_reads(read) && !after(&state, read).is_empty()));
-        (state, placed, reads)
-    };
-    let mut open = BTreeSet::new();
-    let mut ways = Ways(BTreeMap::new());
-    ways.insert((S::default(), BTreeSet::new(), BTreeSet::new()));
-    let mut steps = 0_u64;
-    for (time, kind, place) in events(calls) {
-        let mut next = Ways(BTreeMap::new());
-        if kind == CALL {
-            open.insert(place);
-            if only_reads(place) {
-                for way in ways.drain() {
-                    next.insert(with_reads(way, &open));
-                }
-                ways = next;
-            }
-            continue;
-        }
-        let mut known = ways.clone();
-        let mut left = Vec::from_iter(ways.drain());
-        while let Some((state, mut placed, mut reads)) = left.pop() {
-            steps += 1;
-            if steps.is_multiple_of(1_024) && !go_on() {
-                return None;
-            }
-            if placed.remove(&place) || reads.remove(&place) {
-                next.insert((state, placed, reads));
-                continue;
-            }
-            for &other in open.difference(&placed).filter(|other| !only_reads(**other)) {
-                for state in after(&state, other) {
-                    let mut placed = placed.clone();
-                    placed.insert(other);
-                    let way = with_reads((state, placed, reads.clone()), &open);
-                    if known.insert(way.clone()) {
-                        left.push(way);
-                    }
-                }
-            }
-        }
-        open.remove(&place);
-        if next.0.is_empty() {
-            return Some(Some(time));
-        }
-        ways = next;
-    }
-    Some(None)
-}
-
-const CALL: usize = 0;
-const RETURN: usize = 1;
-
-/// What happens: when, whether it is a call or a return, of which call. At one time calls come first: what ends there
-/// was before none of them.
-fn events<S: Specification>(calls: &[Call<S>]) -> Vec<(u64, usize, usize)> {
-    let mut events = Vec::with_capacity(2 * calls.len());
-    for (place, call) in calls.iter().enumerate() {
-        events.push((call.began, CALL, place));
-        events.extend(call.returned.as_ref().map(|(at, _)| (*at, RETURN, place)));
-    }
-    events.sort_unstable();
-    events
-}
-
-/// Calls and returns in time, from which what is placed is taken out, and put back in the same place.
+/// Calls and returns in time, in one lane or in several, from which what is placed is taken out, and put back in the same
+/// place. Only within a lane must what has returned stand before what begins later.
 struct Search<'a, S: Specification> {
     calls: &'a [Call<S>],
-    /// What happens: even numbers are calls, odd ones returns; the last is the end of the list.
+    /// What happens: even numbers are calls, odd ones returns; those behind all of these are the ends of the lanes.
     next: Vec<usize>,
     before: Vec<usize>,
+    lanes: usize,
+    /// The same number for calls of one lane that ask for the same and were answered the same.
+    alike: Vec<usize>,
+    /// The how manyeth of those that have returned.
+    number: Vec<Option<usize>>,
+    /// By what is alike, when such a call was seen last.
+    seen: Vec<u64>,
     /// How many of those that have returned are not placed.
     left: usize,
     placed: Placed,
     known: BTreeSet<(Placed, S)>,
 }
 
-/// Which calls are placed: all before `from`, and these bits after it.
+/// Which calls are placed: of those that have returned all before `from`, and these bits after it; and these of the
+/// others, of which most never are.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 struct Placed {
     from: usize,
     bits: Vec<u64>,
+    others: Vec<usize>,
 }
 
 impl Placed {
-    fn put(&mut self, call: usize) {
-        let at = call - self.from;
+    fn put_other(&mut self, call: usize) {
+        let place = self.others.partition_point(|other| *other < call);
+        self.others.insert(place, call);
+    }
+
+    fn put(&mut self, number: usize) {
+        let at = number - self.from;
         if at / 64 >= self.bits.len() {
             self.bits.resize(at / 64 + 1, 0);
         }
@@ -231,93 +146,133 @@ impl Placed {
     }
 }
 
-/// A call that is placed, and how to go back: where it stood, which of the states after it was taken, and what was before.
+/// How far it has come: what may stand next, and which of it is tried.
 struct Step<S> {
-    call: usize,
-    choice: usize,
     state: S,
     placed: Placed,
-    /// Nothing else need be tried in its stead.
-    is_free: bool,
+    candidates: Vec<usize>,
+    at: usize,
+    /// Which of the states after it, if there are several.
+    choice: usize,
 }
 
 impl<'a, S: Specification> Search<'a, S> {
-    fn new(calls: &'a [Call<S>]) -> Self {
-        let end = 2 * calls.len();
-        let (mut next, mut before) = (vec![end; end + 1], vec![end; end + 1]);
-        let mut last = end;
-        for (_, kind, call) in events(calls) {
-            let event = 2 * call + kind;
-            (next[last], before[event]) = (event, last);
-            last = event;
+    fn new(calls: &'a [Call<S>], lane_of: impl Fn(&Call<S>) -> u64) -> Self {
+        let mut lanes = BTreeMap::new();
+        let mut kinds = BTreeMap::new();
+        let mut alike = Vec::with_capacity(calls.len());
+        let mut last = Vec::new();
+        for call in calls {
+            let ends = 2 * calls.len() + lanes.len();
+            let lane = *lanes.entry(lane_of(call)).or_insert(ends);
+            let kind = (lane, &call.call, call.returned.as_ref().map(|(_, answer)| answer));
+            let number = kinds.len();
+            alike.push(*kinds.entry(kind).or_insert(number));
+            last.push(lane);
         }
-        (next[last], before[end]) = (end, last);
-        let left = calls.iter().filter(|call| call.returned.is_some()).count();
-        Self { calls, next, before, left, placed: Placed::default(), known: BTreeSet::new() }
+        let lanes = lanes.len();
+        let ends = 2 * calls.len();
+        let lane_of = last;
+        let mut last: Vec<usize> = (0..ends + lanes).collect();
+        let (mut next, mut before) = (last.clone(), last.clone());
+        for (_, kind, call) in events(calls) {
+            let (event, end) = (2 * call + kind, lane_of[call]);
+            (next[last[end]], before[event]) = (event, last[end]);
+            last[end] = event;
+        }
+        for end in ends..ends + lanes {
+            (next[last[end]], before[end]) = (end, last[end]);
+        }
+        let mut left = 0;
+        let mut count = |call: &Call<S>| {
+            left += usize::from(call.returned.is_some());
+            call.returned.is_some().then(|| left - 1)
+        };
+        let number = calls.iter().map(&mut count).collect();
+        let seen = vec![0; kinds.len()];
+        let known = BTreeSet::new();
+        Self { calls, next, before, lanes, alike, number, seen, left, placed: Placed::default(), known }
     }
 
     /// An order, if there is one; nothing at all if it was stopped before that was known.
-    fn run(mut self, go_on: &mut dyn FnMut() -> bool) -> Option<Option<Vec<usize>>> {
-        let end = 2 * self.calls.len();
-        let mut state = S::default();
+    fn run(mut self, go_on: &mut GoOn<'_>) -> Option<Option<Vec<usize>>> {
         let mut way: Vec<Step<S>> = Vec::new();
-        let (mut event, mut choice) = (self.next[end], 0);
+        let mut state = S::default();
         for steps in 1_u64.. {
             if self.left == 0 {
-                return Some(Some(way.into_iter().map(|step| step.call).collect()));
-            } else if steps.is_multiple_of(1_024) && !go_on() {
+                return Some(Some(way.into_iter().map(|step| step.candidates[step.at]).collect()));
+            }
+            let candidates = self.candidates(&state, steps);
+            let placed = self.placed.clone();
+            way.push(Step { state, placed, candidates, at: 0, choice: 0 });
+            state = loop {
+                let Some(step) = way.last_mut() else { return Some(None) };
+                if let Some(after) = self.advance(step) {
+                    break after;
+                }
+                // Nothing that may stand here leads anywhere: so something before was wrong.
+                way.pop();
+                if let Some(before) = way.last_mut() {
+                    self.put_back(before.candidates[before.at]);
+                    self.placed.clone_from(&before.placed);
+                    before.choice += 1;
+                }
+            };
+            if steps.is_multiple_of(1_024) && !go_on(self.known.len()) {
                 return None;
-            }
-            // At the beginning of the list: is there a call that costs nothing?
-            let free = if event == self.next[end] && choice == 0 { self.free(&state) } else { None };
-            let call = free.or((event < end && event.is_multiple_of(2)).then_some(event / 2));
-            if let Some(call) = call {
-                let Some(after) = self.after(&state, call, choice) else {
-                    (event, choice) = (self.next[event], 0);
-                    continue;
-                };
-                let mut placed = self.placed.clone();
-                placed.put(call);
-                if self.known.insert((placed.clone(), after.clone())) {
-                    let placed = std::mem::replace(&mut self.placed, placed);
-                    let state = std::mem::replace(&mut state, after);
-                    way.push(Step { call, choice, state, placed, is_free: free.is_some() });
-                    self.take_out(call);
-                    (event, choice) = (self.next[end], 0);
-                    continue;
-                } else if free.is_none() {
-                    choice += 1;
-                    continue;
-                }
-            }
-            // What returns here is not placed, and nothing that began before can be: so something before was wrong.
-            loop {
-                let Some(step) = way.pop() else { return Some(None) };
-                self.put_back(step.call);
-                (state, self.placed) = (step.state, step.placed);
-                if !step.is_free {
-                    (event, choice) = (2 * step.call, step.choice + 1);
-                    break;
-                }
             }
         }
         unreachable!("nobody takes so many steps")
     }
 
-    /// A call that only reads, may come next, and was answered as one copy would answer it.
-    fn free(&self, state: &S) -> Option<usize> {
-        let mut event = self.next[2 * self.calls.len()];
-        while event < 2 * self.calls.len() && event.is_multiple_of(2) {
-            let Call { call, returned, .. } = &self.calls[event / 2];
-            if let (Some((_, answer)), true) = (returned, S::only_reads(call))
-                && let Some(after) = state.step(call, answer)
-            {
-                assert!(after == *state, "a call that only reads has changed {state:?}: {call:?}");
-                return Some(event / 2);
+    /// Places the next candidate that fits and leads to something new, and returns the state after it.
+    fn advance(&mut self, step: &mut Step<S>) -> Option<S> {
+        while let Some(&call) = step.candidates.get(step.at) {
+            let Some(after) = self.after(&step.state, call, step.choice) else {
+                (step.at, step.choice) = (step.at + 1, 0);
+                continue;
+            };
+            match self.number[call] {
+                Some(number) => self.placed.put(number),
+                None => self.placed.put_other(call),
             }
-            event = self.next[event];
+            // After a read all is as before it.
+            if self.calls[call].is_read() || self.known.insert((self.placed.clone(), after.clone())) {
+                self.take_out(call);
+                return Some(after);
+            }
+            self.placed.clone_from(&step.placed);
+            step.choice += 1;
         }
         None
+    }
+
+    /// What may come next, the first to return first. If that is a read that was answered as one copy would answer it,
+    /// nothing else need be tried. Of those that are alike, only the first to return: the others may change places with
+    /// it.
+    fn candidates(&mut self, state: &S, step: u64) -> Vec<usize> {
+        let ends = 2 * self.calls.len();
+        let mut all = Vec::new();
+        for end in ends..ends + self.lanes {
+            let mut event = self.next[end];
+            while event < ends && event.is_multiple_of(2) {
+                let place = event / 2;
+                let Call { call, returned, .. } = &self.calls[place];
+                if let (Some((_, answer)), true) = (returned, self.calls[place].is_read()) {
+                    if let Some(after) = state.step(call, answer) {
+                        assert!(after == *state, "a call that only reads has changed {state:?}: {call:?}");
+                        return vec![place];
+                    }
+                } else {
+                    all.push(place);
+                }
+                event = self.next[event];
+            }
+        }
+        let returns = |place: &usize| self.calls[*place].returned.as_ref().map_or(u64::MAX, |(at, _)| *at);
+        all.sort_by_key(returns);
+        all.retain(|&place| std::mem::replace(&mut self.seen[self.alike[place]], step) != step);
+        all
     }
 
     /// The state after this call, if it is the next; of several the one with this number.

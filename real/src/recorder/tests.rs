@@ -80,7 +80,14 @@ fn live(recorder: &Recorder<RolloutNode>, requests: u64) {
     let mut choose = |_: u32| 0;
     let mut out = Vec::new();
     let mut host = Host::<RolloutNode>::boot(&config, &[], 0, &mut choose, &mut out);
-    let nothing = Recovered { records: Vec::new(), valid_bytes: 0, torn: None, unterminated: false };
+    let nothing = Recovered {
+        forgotten: 0,
+        records: Vec::new(),
+        valid_bytes: 0,
+        torn: None,
+        unterminated: false,
+        told_in: 1,
+    };
     assert!(recorder.on_boot(&nothing, &host, &out).is_continue());
     for sequence in 1..=requests {
         let health = Health { window_id: sequence, samples: 100, p95_ms: 10, error_bp: 0 };

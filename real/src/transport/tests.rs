@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::mpsc;
 use std::time::Duration;
 
+use coalmine_core::codec::journal::Segment;
 use coalmine_core::node::{Context, Delay, Event};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -45,7 +46,7 @@ impl Runtime for Hasty {
     async fn listen(&self, at: SocketAddr) -> io::Result<TcpListener> {
         self.0.listen(at).await
     }
-    async fn open_journal(&self) -> io::Result<(Vec<u8>, TokioJournal)> {
+    async fn open_journal(&self) -> io::Result<(Vec<Segment>, TokioJournal)> {
         self.0.open_journal().await
     }
 }

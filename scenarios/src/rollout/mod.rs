@@ -61,6 +61,8 @@ pub const LIMITS: Limits = Limits { crashes: 1, drops: 1, timeouts: Some(1), ..L
 impl System for RolloutSystem {
     type Node = RolloutNode;
     type History = Ledger;
+    /// Operators ask, and look: what becomes of a rollout is in the view.
+    const SESSIONS: bool = false;
 
     fn members(&self) -> Vec<(NodeId, Config)> {
         let mut configs = Config::cluster(self.nodes);

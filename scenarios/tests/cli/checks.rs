@@ -20,6 +20,31 @@ fn what_was_not_tried_is_said() {
     }
 }
 
+/// What comes next is tried: each limit one larger, whether it can be exhausted soon, and nothing that was asked for is lost.
+#[test]
+fn larger_limits_are_suggested() {
+    let json = coalmine("check counter --nodes 2 --suggest --format json").exits(0).json();
+    let tried = json["tried"].as_array().expect("a list");
+    let of = |more: &str| {
+        let is_it = |one: &&Value| one["check"].as_str().is_some_and(|check| check.ends_with(more));
+        tried.iter().find(is_it).unwrap_or_else(|| panic!("{more}: {json}"))
+    };
+    for more in ["--crashes 2", "--retries 1", "--dups 1", "--cuts 1", "--disk async"] {
+        let one = of(more);
+        assert!(one["check"].as_str().is_some_and(|check| check.starts_with("counter --nodes 2")), "{one}");
+        assert!(one["fits"] == true && is_positive(&one["states"]), "{one}");
+    }
+    // A lost disk breaks the counter's promise: that is no limit to go on with.
+    let wiped = of("--wipes 1");
+    assert!(
+        wiped["fits"] == false && wiped["verdict"].as_str().is_some_and(|told| told.contains("is violated"))
+    );
+    let text = coalmine("check counter --nodes 2 --suggest").exits(0).stdout();
+    assert!(text.contains("✓ counter --nodes 2 --crashes 2: exhausted, all hold, "), "{text}");
+    let refused = coalmine("check all --suggest").exits(2).stderr();
+    assert!(refused.contains("--suggest is about one model"), "{refused}");
+}
+
 #[test]
 fn a_check_ends_with_its_verdict_as_json() {
     let line = "check twophase --resource-managers 3 --threads 1 --format json";

@@ -32,4 +32,30 @@ fn a_history_from_outside_is_judged() {
     let why = coalmine(&format!("linearize {0} --model register --svg {0}", path("stale"))).exits(2).stderr();
     assert!(why.contains("--svg names the history itself"), "{why}");
     assert_eq!(std::fs::read_to_string(path("stale")).expect("it is there"), stale);
+
+    // What is weaker may hold.
+    let line = format!("linearize {} --model register --consistency", path("stale"));
+    let text = coalmine(&format!("{line} sequential")).exits(0).stdout();
+    assert!(text.contains("keep the promise sequential"), "{text}");
+    let text = coalmine(&format!("{line} acknowledged-is-never-lost")).exits(1).stdout();
+    assert!(text.contains("is not what had been acknowledged") && text.contains("2 read   → null"), "{text}");
+    let json = coalmine(&format!("{line} session --format json")).exits(0).json();
+    assert_eq!((&json["verdict"], &json["consistency"]), (&"session".into(), &"session".into()));
+    // A search that needs too much memory ends, and says so.
+    let mut many = String::new();
+    for client in 0..64 {
+        let value = client % 32;
+        many += &format!(
+            "{{\"client\": {client}, \"op\": \"cas\", \"input\": [{value}, {}], \"output\": true, \"call\": 0, \"return\": 9}}\n",
+            (value * 7 + 1) % 32
+        );
+    }
+    many += "{\"client\": 99, \"op\": \"write\", \"input\": 0, \"call\": 0, \"return\": 9}\n";
+    write("many", &many);
+    let line = format!("linearize {} --model register --max-states 1000", path("many"));
+    let text = coalmine(&line).exits(6).stdout();
+    assert!(
+        text.contains("not known") && text.contains("more than 1,000 states were to be remembered"),
+        "{text}"
+    );
 }

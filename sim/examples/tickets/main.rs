@@ -6,6 +6,7 @@ mod service;
 mod system;
 #[cfg(test)]
 mod tests;
+mod told;
 
 use std::process::ExitCode;
 
@@ -15,6 +16,7 @@ fn suite() -> Suite {
     Suite::default()
         .scenario(system::scenario())
         .model(system::model())
+        .model(told::model())
         .service::<node::Office>()
         .job(Job::Sweep("tickets", 200))
         .job(Job::Check("tickets", ModelArgs::default()))

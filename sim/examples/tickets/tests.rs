@@ -14,3 +14,8 @@ fn what_was_found_does_not_come_back() {
 fn no_number_is_given_twice_in_any_order_of_things() {
     testing::check(&super::suite(), "tickets");
 }
+
+#[test]
+fn no_client_is_told_the_number_of_another() {
+    testing::check(&super::suite(), "told");
+}

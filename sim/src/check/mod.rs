@@ -131,7 +131,7 @@ pub struct CheckReport {
     /// Whether hosts ever let out early what waits in the safe order, if they keep a [wrong one](coalmine_core::order).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub let_out_early: Option<bool>,
-    /// The option for which nobody asked whether states [settle](SETTLES); `None` if it was asked.
+    /// The option, or the reason, for which nobody asked whether states [settle](SETTLES); `None` if it was asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub settling_unasked: Option<&'static str>,
     /// What was lost in turn of what was under way, where it was asked whether states settle.
@@ -429,6 +429,8 @@ pub fn check<S: System>(
     if let Err(why) = Rules::fits(&rules.system) {
         return conclude(&rules, Found::nothing(why));
     }
+    let settle = options.settle && rules.system.never_rests().is_none();
+    let options = &CheckOptions { settle, ..options.clone() };
     match options.explorer {
         Explorer::Own => conclude(
             &rules,
@@ -482,6 +484,7 @@ fn conclude<S: System>(
     let unsettled = matches!(found.broken, Some((Broken::Settling, _)));
     let settling_unasked = match options.explorer {
         Explorer::Stateright => Some("--engine stateright"),
+        Explorer::Own if rules.system.never_rests().is_some() => rules.system.never_rests(),
         Explorer::Own if !options.settle => Some("--no-settle"),
         Explorer::Own if reductions.symmetry => Some("--symmetry"),
         Explorer::Own => None,

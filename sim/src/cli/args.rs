@@ -12,6 +12,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use super::budgets::BudgetArgs;
 use crate::check::{CheckOptions, Explorer, Reductions, SETTLE_ROUNDS};
 use crate::histories::models::NAMES;
+use crate::histories::promises::NAMES as PROMISES;
 use crate::spec::budget::Budget;
 use crate::spec::limits::Disk;
 use crate::spec::limits::ModelArgs;
@@ -135,10 +136,16 @@ Models: register (read, write, cas: the input is [old, new], the output true or 
 beside the input, or [k, input] as the input), counter (read, add, inc), set (read: a list, add), queue (enqueue, dequeue: \
 null of an empty one).
 
-Exit codes: 0 linearizable, 1 not, 2 the file cannot be read, 6 not known within about so many --max-steps, 7 linearizable but not all could be printed, 130 after Ctrl-C, 143 after \
+What is asked is --consistency: linearizable; or what is weaker, sequential (one order of all calls that respects that of \
+each client's own), acknowledged-is-never-lost (who reads sees all that had returned before), session (each client sees one \
+copy that goes forward), and for register and kv monotonic-reads and read-your-writes.
+
+Exit codes: 0 it holds, 1 it does not, 2 the file cannot be read, 6 not known within about so many --max-steps or --max-states, 7 it holds but not all could be printed, 130 after Ctrl-C, 143 after \
 SIGTERM. What is not linearizable is shown by the shortest beginning that no order explains.
 
-Example: linearize history.jsonl --model kv")]
+Examples:
+  linearize history.jsonl --model kv
+  linearize history.edn --model register --consistency sequential")]
     Linearize(LinearizeArgs),
     /// Print the plan that a seed draws: who asks what, what breaks, when. It can be edited and replayed.
     #[command(after_help = "Example: plan SCENARIO --seed 7 > mine.toml, then replay mine.toml")]
@@ -279,6 +286,9 @@ impl From<EnginesArg> for Engines {
 pub struct MutantsArgs {
     /// Which mistakes; all, if none is named.
     pub names: Vec<String>,
+    /// List them, and look for none.
+    #[arg(long)]
+    pub list: bool,
     /// For how many seconds each detector may look for each mistake, and make small what it found.
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub cell_seconds: u64,
@@ -349,9 +359,16 @@ pub struct LinearizeArgs {
     /// What one copy of the service does.
     #[arg(long, value_name = "MODEL", value_parser = clap::builder::PossibleValuesParser::new(NAMES))]
     pub model: String,
+    /// What is promised to clients.
+    #[arg(long, value_name = "PROMISE", default_value = PROMISES[0])]
+    #[arg(value_parser = clap::builder::PossibleValuesParser::new(PROMISES))]
+    pub consistency: String,
     /// Give up after so many steps of the search. Default: never.
     #[arg(long, value_name = "STEPS")]
     pub max_steps: Option<u64>,
+    /// Give up when so many states would have to be remembered, some hundred bytes each.
+    #[arg(long, value_name = "STATES", default_value_t = 4_000_000)]
+    pub max_states: usize,
     /// Also draw what cannot be explained, as overlapping bars.
     #[arg(long, value_name = "FILE")]
     pub svg: Option<PathBuf>,
@@ -442,6 +459,9 @@ pub struct CheckArgs {
     /// Climb the model's ladder instead: ever larger spaces, which take minutes and hours, in one table.
     #[arg(long, conflicts_with = "walk")]
     pub deep: bool,
+    /// Try each limit one larger instead, for at most 15 s, and tell which of these spaces can be exhausted in that time.
+    #[arg(long, conflicts_with_all = ["deep", "walk", "checkpoint", "capsule", "max_steps", "depth", "symmetry"])]
+    pub suggest: bool,
     #[command(flatten)]
     pub space: SpaceArgs,
     /// What explores.

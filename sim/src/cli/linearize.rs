@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::args::{Format, LinearizeArgs};
 use super::signals::Signals;
 use super::{NO_PROOF, VIOLATED, beside, can_be_written, output, plans};
-use crate::histories::read::{Operation, read};
+use crate::histories::read::{Operation, goes_on, read};
 use crate::histories::{Judged, Verdict, Violation, judge};
 use crate::trace::text::thousands;
 
@@ -34,47 +34,68 @@ pub fn linearize(args: &LinearizeArgs, format: Format) -> Result<u8, String> {
     let named = |why: String| format!("{}: {why}", args.file.display());
     let text = files::read_text(&args.file, MOST_BYTES).map_err(|why| named(why.to_string()))?;
     let operations = read(&text).map_err(named)?;
+    if let Some(operation) = goes_on(&text, &operations) {
+        let Operation { client, line, .. } = operation;
+        output::note(&format!(
+            "line {line}: process {client} goes on, though nobody knows how its call before has ended; Jepsen gives such a \
+             process a new number"
+        ));
+    }
     let signals = Signals::catch()?;
     let (started, mut steps) = (Instant::now(), 0_u64);
     let spinner = output::spinner(&args.model);
-    let mut go_on = || {
+    let mut is_full = false;
+    let mut go_on = |states: usize| {
         steps += 1_024;
+        is_full |= states > args.max_states;
         spinner.set_message(format!("{} steps", thousands(steps)));
         spinner.tick();
-        !signals.stop.load(Ordering::Relaxed) && args.max_steps.is_none_or(|most| steps < most)
+        !signals.stop.load(Ordering::Relaxed) && !is_full && args.max_steps.is_none_or(|most| steps < most)
     };
-    let judged = judge(&args.model, &operations, &mut go_on);
+    let judged = judge(&args.model, &args.consistency, &operations, &mut go_on);
     spinner.finish_and_clear();
     let judged = judged.map_err(named)?;
     let seconds = started.elapsed().as_secs_f64();
     let code = match &judged.verdict {
-        Verdict::Linearizable => 0,
+        Verdict::Holds => 0,
         Verdict::Violated(_) => VIOLATED,
         Verdict::NotKnown if signals.stopped() => signals.exit_code(),
         Verdict::NotKnown => NO_PROOF,
     };
     match format {
-        Format::Text => print(args, &judged, seconds),
+        Format::Text => print(args, &judged, is_full, seconds),
         Format::Json => output::json(&as_json(args, &judged, seconds)),
     }
     let (Some(file), Verdict::Violated(violation)) = (&args.svg, &judged.verdict) else { return Ok(code) };
     Ok(beside(code, plans::write(file, picture(violation))))
 }
 
-fn print(args: &LinearizeArgs, judged: &Judged, seconds: f64) {
+fn print(args: &LinearizeArgs, judged: &Judged, is_full: bool, seconds: f64) {
     let Judged { operations, clients, objects, verdict } = judged;
     let about = if *objects > 1 { format!(" on {objects} keys") } else { String::new() };
     let operations = thousands(*operations as u64);
     let what = format!("{}: {operations} operations of {clients} clients{about}", args.model);
+    let (are, are_not) = match &*args.consistency {
+        "linearizable" => ("are linearizable".to_owned(), "are not linearizable".to_owned()),
+        promise => (format!("keep the promise {promise}"), format!("break the promise {promise}")),
+    };
     match verdict {
-        Verdict::Linearizable => output::judged(true, &format!("{what} are linearizable, {seconds:.1} s")),
+        Verdict::Holds => output::judged(true, &format!("{what} {are}, {seconds:.1} s")),
         Verdict::NotKnown => {
+            let full = if is_full {
+                format!(
+                    "; more than {} states were to be remembered (--max-states)",
+                    thousands(args.max_states as u64)
+                )
+            } else {
+                String::new()
+            };
             output::text(&format!(
-                "? {what}: not known after {seconds:.1} s; no order was found, nor that there is none"
+                "? {what}: not known after {seconds:.1} s; no order was found, nor that there is none{full}"
             ));
         }
         Verdict::Violated(violation) => {
-            output::judged(false, &format!("{what} are not linearizable, {seconds:.1} s"));
+            output::judged(false, &format!("{what} {are_not}, {seconds:.1} s"));
             output::text(explain(violation).trim_end());
         }
     }
@@ -93,13 +114,16 @@ fn shown(violation: &Violation) -> (Vec<&Operation>, usize) {
 }
 
 fn explain(violation: &Violation) -> String {
-    let Violation { object, explained, .. } = violation;
     let (some, left_out) = shown(violation);
-    let about = if object.is_empty() { String::new() } else { format!(" on {object}") };
-    let mut out = format!(
-        "The first {} answers{about} can be put in an order, with the next one they cannot:\n\n",
-        thousands(*explained as u64)
+    let about = if violation.object.is_empty() { String::new() } else { format!(" on {}", violation.object) };
+    let what = violation.explained.map_or_else(
+        || violation.what.clone(),
+        |explained| {
+            let first = thousands(explained as u64);
+            format!("The first {first} answers{about} can be put in an order, with the next one they cannot")
+        },
     );
+    let mut out = format!("{what}:\n\n");
     if left_out > 0 {
         let _ = writeln!(out, "  … {} operations before these", thousands(left_out as u64));
     }
@@ -157,7 +181,7 @@ fn scale(operations: &[&Operation], width: u64) -> impl Fn(u64) -> u64 {
 
 fn as_json(args: &LinearizeArgs, judged: &Judged, seconds: f64) -> Value {
     let (word, violation) = match &judged.verdict {
-        Verdict::Linearizable => ("linearizable", None),
+        Verdict::Holds => (&*args.consistency, None),
         Verdict::NotKnown => ("not_known", None),
         Verdict::Violated(violation) => ("violated", Some(violation)),
     };
@@ -176,12 +200,14 @@ fn as_json(args: &LinearizeArgs, judged: &Judged, seconds: f64) -> Value {
     json!({
         "file": args.file.display().to_string(),
         "model": args.model,
+        "consistency": args.consistency,
         "operations": judged.operations,
         "clients": judged.clients,
         "objects": judged.objects,
         "verdict": word,
         "violation": violation.map(|it| json!({
             "object": it.object,
+            "what": it.what,
             "explained_answers": it.explained,
             "operations": it.shown.iter().map(operation).collect::<Vec<_>>(),
         })),

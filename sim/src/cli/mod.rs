@@ -13,6 +13,7 @@ pub(crate) mod output;
 mod plans;
 mod signals;
 mod sizes;
+mod suggest;
 mod sweep;
 mod verify;
 
@@ -31,7 +32,7 @@ use serde_json::json;
 use self::args::{CheckArgs, Cli, Command, ExploreArgs, Format};
 use self::signals::Signals;
 use crate::check::{CheckOptions, CheckReport, End, Explorer, INTERRUPTED, Parted, Verdict as Property};
-use crate::files::capsule::File;
+use crate::files::capsule::{FOLDER, File};
 use crate::spec::limits::ModelArgs;
 use crate::spec::verdict::{NEVER_PANICS, SETTLES};
 use crate::suite::{AnyModel, AnyScenario, Explanation, Job, Suite};
@@ -107,13 +108,10 @@ fn can_be_written(option: &str, file: Option<&Path>) -> Result<(), String> {
 
 /// Says so if the place where capsules are kept if nobody says cannot be written to. That is no reason not to begin.
 fn warn_of_capsules(option: &str) {
-    if let Err(why) = files::try_to_write_into(Path::new(CAPSULES)) {
-        output::note(&format!("what is found cannot be kept in {CAPSULES}: {why}; {option}"));
+    if let Err(why) = files::try_to_write_into(Path::new(FOLDER)) {
+        output::note(&format!("what is found cannot be kept in {FOLDER}: {why}; {option}"));
     }
 }
-
-/// Where capsules are kept if nobody says.
-const CAPSULES: &str = "coalmine-out";
 
 fn obey(suite: &Suite, cli: &Cli) -> u8 {
     let planted;
@@ -195,8 +193,14 @@ fn list(suite: &Suite, format: Format) -> Result<u8, String> {
 }
 
 fn check(suite: &Suite, args: &CheckArgs, format: Format) -> Result<u8, String> {
+    if args.suggest && args.name == "all" {
+        return Err("--suggest is about one model: name it".into());
+    }
     if args.deep || args.name == "all" {
         return ladder::climb(suite, args, format);
+    }
+    if args.suggest {
+        return suggest::suggest(suite, args, format);
     }
     let model = find_model(suite, &args.name)?;
     let options = args.options();
@@ -300,7 +304,7 @@ fn save(
     let is_kept = !matches!(keep, Keep::Nowhere);
     let path = match keep {
         Keep::In(path) => path,
-        Keep::Usual => Path::new(CAPSULES).join(format!("{name}-{invariant}.toml")),
+        Keep::Usual => Path::new(FOLDER).join(format!("{name}-{invariant}.toml")),
         Keep::Nowhere => std::env::temp_dir().join(format!("coalmine-{}-{name}.toml", std::process::id())),
     };
     if let Err(why) = plans::write(&path, &explained.capsule) {

@@ -9,7 +9,7 @@ use super::args::{Format, MutantsArgs};
 use super::signals::Signals;
 use super::{VIOLATED, output};
 use crate::suite::{Suite, no_mistake};
-use crate::sweep::mutants::{Detection, MutantOptions, mistakes, row};
+use crate::sweep::mutants::{Detection, MutantOptions, Named, mistakes, row};
 
 /// Makes each mistake in turn.
 pub fn mutants(suite: &Suite, args: &MutantsArgs, format: Format) -> Result<u8, String> {
@@ -24,6 +24,14 @@ pub fn mutants(suite: &Suite, args: &MutantsArgs, format: Format) -> Result<u8, 
     });
     if all.is_empty() {
         return Err("no system here makes a mistake: nothing would be found".into());
+    }
+    if args.list {
+        let rows = all.iter().map(|(model, listed)| Named::of(model.name(), listed)).collect::<Vec<_>>();
+        match format {
+            Format::Text => rows.iter().for_each(output::mistake),
+            Format::Json => output::json(&json!({ "mistakes": rows })),
+        }
+        return Ok(0);
     }
     let cell = Duration::from_secs(args.cell_seconds);
     let options = MutantOptions { cell, seeds: args.cell_seeds, threads: args.jobs.jobs() };

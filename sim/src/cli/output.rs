@@ -23,7 +23,7 @@ use crate::spec::verdict::{Engine, Verdict};
 use crate::spec::verdict::{NEVER_PANICS, SETTLES};
 use crate::suite::{Job, Outcome, Shrunk};
 use crate::sweep::merge::ALL;
-use crate::sweep::mutants::{CHECKER, Detection, Row as Mutant};
+use crate::sweep::mutants::{CHECKER, Detection, Named, Row as Mutant};
 use crate::sweep::{Failure, SweepReport};
 use crate::trace::story::{Story, Tone};
 use crate::trace::text::thousands;
@@ -81,20 +81,10 @@ pub fn replay_line(program: &str, scenario: &str, seed: u64, engine: Engine) -> 
     format!("{program} replay {} --seed {seed}{engine}", paste::word(scenario))
 }
 
-/// The engine that shows a failure of a sweep.
-pub fn engine_of(report: &SweepReport, failure: &Failure) -> Engine {
-    let passed_madsim = matches!(
-        &failure.verdict,
-        Verdict::EnginesDiffer { madsim, .. } if **madsim == Verdict::Passed
-    );
-    let direct = passed_madsim || report.engine == Engine::Direct.to_string();
-    if direct { Engine::Direct } else { Engine::Madsim }
-}
-
 /// The line that runs a failure of a sweep again; none, if it depends on what ran before it.
 fn replay_failure(program: &str, report: &SweepReport, failure: &Failure) -> Option<String> {
     let is_alone = !matches!(failure.verdict, Verdict::NotDeterministic { .. });
-    is_alone.then(|| replay_line(program, &report.scenario, failure.seed, engine_of(report, failure)))
+    is_alone.then(|| replay_line(program, &report.scenario, failure.seed, report.engine_of(failure)))
 }
 
 /// How far a failing plan was made small.
@@ -144,7 +134,7 @@ pub fn list(heading: &str, entries: &[(&str, &str)]) {
     println!();
 }
 
-fn mark(good: bool) -> String {
+pub fn mark(good: bool) -> String {
     if good { format!("{GOOD}✓{GOOD:#}") } else { format!("{BAD}✗{BAD:#}") }
 }
 
@@ -221,14 +211,19 @@ pub fn converged_after(report: &SweepReport) {
 
 /// The kinds of faults that a sweep should have had and had not.
 pub fn never_exercised(report: &SweepReport) {
-    let never = report.effects.never();
-    if report.ran() > 0 && !never.is_empty() {
+    let never = report.never_exercised();
+    if !never.is_empty() {
         let names: Vec<_> = never.iter().map(Effect::name).collect();
         println!("    {DIM}never exercised: {}{DIM:#}", names.join(", "));
     }
-    let never = report.steps.never();
-    if !never.is_empty() {
-        println!("    {DIM}planned, but never carried out: {}{DIM:#}", never.join(", "));
+    not_carried_out(&report.steps.never());
+}
+
+/// What plans say and runs did not come to: kinds of steps in a sweep, single steps in a run.
+pub fn not_carried_out(steps: &[impl AsRef<str>]) {
+    if !steps.is_empty() {
+        let steps: Vec<_> = steps.iter().map(AsRef::as_ref).collect();
+        println!("    {DIM}planned, but not carried out: {}{DIM:#}", steps.join("; "));
     }
 }
 
@@ -292,6 +287,12 @@ fn print_story(story: &Story) {
     }
 }
 
+/// A mistake, and what is wrong with it.
+pub fn mistake(named: &Named) {
+    let Named { name, model, about, .. } = named;
+    println!("{BOLD}{name:<28}{BOLD:#}  {DIM}{model:<10}{DIM:#}  {about}");
+}
+
 /// The verdict of a check, and the story of a counterexample.
 pub fn check(report: &CheckReport, story: Option<&Story>) {
     if let Some(story) = story {
@@ -299,7 +300,8 @@ pub fn check(report: &CheckReport, story: Option<&Story>) {
         println!();
     }
     let (model, operations, limits) = (&report.model, report.operations, report.limits.describe());
-    println!("{BOLD}{model}{BOLD:#}  {DIM}{operations} requests, {limits}{DIM:#}");
+    let requests = if operations == 1 { "request" } else { "requests" };
+    println!("{BOLD}{model}{BOLD:#}  {DIM}{operations} {requests}, {limits}{DIM:#}");
     for (name, property) in &report.properties {
         let mark = match property {
             Property::NotSeenSoFar | Property::OutOfReach => "–".into(), // it may be seen yet, or elsewhere

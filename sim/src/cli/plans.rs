@@ -1,15 +1,15 @@
 //! Commands about single runs: replay one, print its plan, make it small.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use coalmine_real::{files, paste};
 use serde_json::json;
 
 use super::args::{Format, PlanArgs, ReplayArgs, ShrinkArgs};
 use super::signals::Signals;
-use super::{CAPSULES, NOT_DETERMINISTIC, VIOLATED, beside, can_be_written, find_scenario, output};
-use crate::files::capsule::File;
+use super::{NOT_DETERMINISTIC, VIOLATED, beside, can_be_written, find_scenario, output};
+use crate::files::capsule::{File, usual_path};
 use crate::spec::data::Piece;
 use crate::spec::verdict::Expected;
 use crate::spec::verdict::{Engine, Verdict};
@@ -29,20 +29,19 @@ pub fn replay(suite: &Suite, args: &ReplayArgs, format: Format) -> Result<u8, St
     }
     let is_file = is_file(suite, args);
     let named = args.name.to_string_lossy();
-    let (name, mut outcome, engine, seed, unused, expected) = match (is_file, args.seed) {
+    let (name, mut outcome, engine, seed, expected) = match (is_file, args.seed) {
         (true, Some(_)) => return Err("a file has its own seed: --seed is for a scenario".into()),
         (true, None) => {
             let file = File::read(Path::new(&args.name))?;
             let name = file.model().map_or_else(|| file.scenario(), Ok)?.to_owned();
-            let FileOutcome { outcome, engine, seed, unused, expected } =
-                suite.run_file(file, wanted, true)?;
-            (name, outcome, engine, seed, unused, Some(expected))
+            let FileOutcome { outcome, engine, seed, expected } = suite.run_file(file, wanted, true)?;
+            (name, outcome, engine, seed, Some(expected))
         }
         (false, Some(seed)) => {
             let scenario = find_scenario(suite, &named)?;
             let engine = wanted.unwrap_or_default();
             let outcome = scenario.run(engine, seed, true);
-            (named.to_string(), outcome, engine, Some(seed), Vec::new(), None)
+            (named.to_string(), outcome, engine, Some(seed), None)
         }
         (false, None) => {
             find_scenario(suite, &named)?;
@@ -54,20 +53,25 @@ pub fn replay(suite: &Suite, args: &ReplayArgs, format: Format) -> Result<u8, St
             "--record: a path through a model is walked without a clock, so it cannot be recorded".into()
         );
     }
-    let is_said = expected.is_some();
+    let is_said = expected.as_ref().map(Expected::is_said);
     let surprise = expected.filter(|expected| !expected.admits(&Expected::of(&outcome.verdict)));
     match format {
         Format::Text => {
             let story = if args.everything { &outcome.whole_story } else { &outcome.story };
             output::story(story.as_ref(), &outcome);
-            if is_said && surprise.is_none() && outcome.verdict != Verdict::Passed {
-                output::text("as the file says");
+            match is_said {
+                Some(true) if surprise.is_none() && outcome.verdict != Verdict::Passed => {
+                    output::text("as the file says");
+                }
+                Some(false) => output::text("the file names no verdict that it should come to"),
+                Some(true) | None => {}
             }
-            if !unused.is_empty() {
-                output::text(&format!("not carried out: {}", unused.join("; ")));
-            }
+            output::not_carried_out(&outcome.unused);
         }
-        Format::Json => output::json(&replayed(&name, engine, seed, &outcome, surprise.is_none())),
+        Format::Json => {
+            let as_expected = (is_said != Some(false)).then_some(surprise.is_none());
+            output::json(&replayed(&name, engine, seed, &outcome, as_expected));
+        }
     }
     let mut code = outcome.verdict.exit_code();
     if let Some(expected) = surprise {
@@ -134,7 +138,7 @@ fn replayed(
     engine: Engine,
     seed: Option<u64>,
     outcome: &Outcome,
-    as_expected: bool,
+    as_expected: Option<bool>,
 ) -> serde_json::Value {
     let mut told = json!({
         (if outcome.turns.is_some() { "model" } else { "scenario" }): name,
@@ -178,7 +182,7 @@ pub fn plan(suite: &Suite, args: &PlanArgs, format: Format) -> Result<u8, String
 /// Makes the plan of a failing seed small, and writes a capsule.
 pub fn shrink(suite: &Suite, args: &ShrinkArgs, format: Format) -> Result<u8, String> {
     let scenario = find_scenario(suite, &args.name)?;
-    let path = args.out.clone().unwrap_or_else(|| default_capsule(&args.name, args.seed));
+    let path = args.out.clone().unwrap_or_else(|| usual_path(&args.name, args.seed));
     can_be_written("--out", Some(&path))?;
     let signals = Signals::catch()?;
     let shrunk = shrink_seed(scenario, args.engine.into(), args.seed, args.runs, &signals);
@@ -250,11 +254,6 @@ pub fn replays(path: &Path) -> Result<(), String> {
             Err(why)
         }
     }
-}
-
-/// Where the capsule of a seed is kept if nobody says.
-pub fn default_capsule(scenario: &str, seed: u64) -> PathBuf {
-    Path::new(CAPSULES).join(format!("{scenario}-{seed}.toml"))
 }
 
 /// Writes a file, and the folders it is in.

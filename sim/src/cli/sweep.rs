@@ -11,6 +11,8 @@ use super::signals::Signals;
 use super::{
     UNHEARD, USAGE, VIOLATED, beside, can_be_written, find_scenario, output, plans, warn_of_capsules,
 };
+use crate::files::capsule::usual_path;
+use crate::shrink::RUNS as SHRINK_RUNS;
 use crate::spec::faults::Effect;
 use crate::suite::{AnyScenario, Suite};
 use crate::sweep::confirm::confirm;
@@ -19,8 +21,6 @@ use crate::sweep::second_process::Launch;
 use crate::sweep::{SweepOptions, SweepPart, SweepReport, sweep_part};
 use crate::trace::text::thousands;
 
-/// How many plans are run to make the first failure of a sweep small.
-const SHRINK_RUNS: u64 = 2_000;
 /// How much captured output a file may hold.
 const REPORTS_BYTES: u64 = 1 << 30;
 
@@ -103,8 +103,8 @@ fn shrink_first(
     format: Format,
 ) -> Option<String> {
     let failure = report.failures.iter().find(|failure| report.confirmed.contains(&failure.seed))?;
-    let engine = output::engine_of(report, failure);
-    let path = plans::default_capsule(scenario.name(), failure.seed);
+    let engine = report.engine_of(failure);
+    let path = usual_path(scenario.name(), failure.seed);
     let shrunk = plans::shrink_seed(scenario, engine, failure.seed, SHRINK_RUNS, signals)?;
     // What was found counts for more than where it is kept.
     let written = plans::write(&path, &shrunk.capsule).inspect_err(|why| output::error(why)).is_ok();

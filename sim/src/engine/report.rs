@@ -7,7 +7,7 @@ use coalmine_core::node::{Node, NodeId};
 
 use crate::fingerprint::fingerprint;
 use crate::panics::Panic;
-use crate::spec::faults::Effects;
+use crate::spec::faults::{Effects, Passed};
 use crate::spec::verdict::Verdict;
 use crate::trace::Entry;
 
@@ -21,6 +21,8 @@ pub struct RunOptions {
     /// Record each node, under this name of a scenario or a model, so that it can be
     /// [verified](crate::verify).
     pub record: Option<&'static str>,
+    /// Keep what becomes of each frame.
+    pub keep_frames: bool,
     /// A run that takes more events is stuck in a loop.
     pub max_events: u64,
 }
@@ -28,7 +30,7 @@ pub struct RunOptions {
 impl RunOptions {
     /// The options of an ordinary run of a seed.
     pub fn of(seed: u64) -> Self {
-        Self { seed, keep_trace: false, record: None, max_events: 2_000_000 }
+        Self { seed, keep_trace: false, record: None, keep_frames: false, max_events: 2_000_000 }
     }
 }
 
@@ -57,6 +59,8 @@ pub struct RunReport<N: Node> {
     pub unanswered: Vec<String>,
     /// The trace, if it was kept.
     pub trace: Option<Vec<Entry<N>>>,
+    /// What became of each frame, if that was kept.
+    pub passed: Vec<Passed>,
     /// The recordings, if they were asked for.
     pub recordings: BTreeMap<NodeId, Vec<u8>>,
 }
@@ -86,6 +90,7 @@ impl<N: Node> RunReport<N> {
             converged_after: None,
             unanswered: Vec::new(),
             trace: None,
+            passed: Vec::new(),
             recordings: BTreeMap::new(),
         }
     }

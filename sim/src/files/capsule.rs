@@ -14,15 +14,17 @@
 //! [plan]
 //! heal_at_ms = 15000
 //! converge_within_ms = 30000
-//!
-//! [[plan.steps]]
-//! at_ms = 500
-//! fault = { crash = { node = 3, down_ms = 4000 } }
+//! steps = [
+//!   { at_ms = 500, fault = { crash = { node = 3, down_ms = 4000 } } },
+//! ]
 //! ```
+//!
+//! A plan that names no verdict is run to see what comes of it.
 //!
 //! A file that names a `model` instead of a scenario holds a [path](crate::files::path): a counterexample of the checker.
 
-use std::path::Path;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
 
 use coalmine_core::node::Node;
 use coalmine_real::files;
@@ -30,9 +32,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::files::path::PathCapsule;
-use crate::spec::data::piece;
-use crate::spec::data::without_nulls;
-use crate::spec::plan::Plan;
+use crate::files::words;
+use crate::spec::data::{Piece, piece};
+use crate::spec::plan::{Links, Plan, PlanStep};
 use crate::spec::verdict::Engine;
 use crate::spec::verdict::Expected;
 
@@ -63,6 +65,14 @@ pub struct Capsule<N: Node> {
     pub plan: Plan<N>,
 }
 
+/// The folder that is written into where nobody says another.
+pub const FOLDER: &str = "coalmine-out";
+
+/// Where the capsule of a seed is kept if nobody says.
+pub fn usual_path(scenario: &str, seed: u64) -> PathBuf {
+    Path::new(FOLDER).join(format!("{scenario}-{seed}.toml"))
+}
+
 /// A file that was read, but whose scenario is not known yet.
 #[derive(Debug)]
 pub struct File {
@@ -76,14 +86,11 @@ impl File {
     pub fn read(path: &Path) -> Result<Self, String> {
         let name = path.display().to_string();
         let text = files::read_text(path, files::TEXT_BYTES).map_err(|why| format!("{name}: {why}"))?;
-        let json = || serde_json::from_str(&text).map_err(|why| format!("as JSON: {why}"));
-        let toml = || toml::from_str(&text).map_err(|why| format!("as TOML: {}", why.to_string().trim_end()));
         let value = if text.trim_start().starts_with('{') {
-            json().or_else(|first| toml().map_err(|other| (first, other)))
+            serde_json::from_str(&text).map_err(|why| format!("{name}: as JSON: {why}"))?
         } else {
-            toml().or_else(|first| json().map_err(|other| (first, other)))
+            toml::from_str(&text).map_err(|why| format!("{name}: as TOML: {}", why.to_string().trim_end()))?
         };
-        let value = value.map_err(|(first, other)| format!("{name}: {first}\n{name}: {other}"))?;
         Ok(Self { path: name, value })
     }
 
@@ -107,6 +114,13 @@ impl File {
 
     /// The path that it holds. Errors name the file and the step.
     pub fn parse_path<N: Node>(self) -> Result<PathCapsule<N>, String> {
+        if let (None, Ok(scenario)) = (self.model(), self.scenario()) {
+            return Err(format!(
+                "{}: it is a plan of the scenario {scenario:?}, which `replay` runs; this takes the path of a model, as \
+                 `check` writes it",
+                self.path
+            ));
+        }
         PathCapsule::parse(self.value).map_err(|why| format!("{}: {why}", self.path))
     }
 
@@ -153,11 +167,33 @@ impl File {
 }
 
 impl<N: Node> Capsule<N> {
-    /// As TOML, to be read and edited.
+    /// As TOML, to be read and edited: a line for each step, in order of time.
     pub fn to_toml(&self) -> String {
-        // By way of JSON, which knows no order of keys; TOML wants tables last, and sees to it itself.
-        let value = serde_json::to_value(self).expect("capsules are plain data and always serialise");
-        let value: toml::Value = toml::Value::try_from(without_nulls(value)).expect("no nulls are left");
-        toml::to_string(&value).expect("a value always prints")
+        let mut out = String::new();
+        words::key(&mut out, "about", &self.about);
+        words::key(&mut out, "scenario", &self.scenario);
+        words::key(&mut out, "engine", &self.engine.to_string());
+        let _ = writeln!(out, "seed = {}", words::inline(&Piece(self.seed)));
+        words::expected(&mut out, &self.expected);
+        let Plan { members, mistake, links, steps: _, heal_at_ms, converge_within_ms, steady_ms } =
+            &self.plan;
+        out += "\n[plan]\n";
+        if let Some(members) = members {
+            let _ = writeln!(out, "members = {members}");
+        }
+        words::key(&mut out, "mistake", mistake.as_ref().map_or("", |mistake| mistake.as_str()));
+        if *links != Links::default() {
+            let _ = writeln!(out, "links = {}", words::inline(links));
+        }
+        for (key, ms) in
+            [("heal_at_ms", heal_at_ms), ("converge_within_ms", converge_within_ms), ("steady_ms", steady_ms)]
+        {
+            let _ = writeln!(out, "{key} = {ms}");
+        }
+        out += "steps = [\n";
+        for PlanStep { when, what } in &self.plan.clone().in_order().steps {
+            let _ = writeln!(out, "  {{ {}, {} }},", words::entries(when), words::entries(what));
+        }
+        out + "]\n"
     }
 }

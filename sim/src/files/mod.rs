@@ -2,3 +2,4 @@
 
 pub mod capsule;
 pub mod path;
+mod words;

@@ -38,6 +38,7 @@ use coalmine_core::node::{Node, NodeId, RequestId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::files::words;
 use crate::spec::data::Piece;
 use crate::spec::limits::ModelArgs;
 use crate::spec::verdict::Expected;
@@ -217,34 +218,17 @@ impl<N: Node> PathCapsule<N> {
     /// As TOML, each step with a comment that tells it.
     pub fn to_toml(&self, told: &[String]) -> String {
         let mut out = String::new();
-        let Expected { verdict, invariant, message, place } = &self.expected;
-        let heads = [("about", &self.about), ("model", &self.model), ("verdict", verdict)];
-        let heads = heads.map(|(key, value)| (key, Some(value)));
-        let more = [("invariant", invariant), ("place", place), ("message", message)];
-        let more = more.map(|(key, value)| (key, value.as_ref()));
-        for (key, value) in heads.into_iter().chain(more) {
-            if let Some(value) = value.filter(|value| !value.is_empty()) {
-                let _ = writeln!(out, "{key} = {}", toml::Value::from(value.as_str()));
-            }
-        }
+        words::key(&mut out, "about", &self.about);
+        words::key(&mut out, "model", &self.model);
+        words::expected(&mut out, &self.expected);
         let lines = |of: Result<String, _>| of.expect("plain fields always print");
         let _ = write!(out, "\n[space]\n{}", lines(toml::to_string(&self.space)));
         for (place, step) in self.steps.iter().enumerate() {
             let told = told.get(place).map_or(String::new(), |told| told.replace(char::is_control, " "));
-            let what = inline(&step.what);
-            // The table of one key, without its brackets.
-            let what = what.strip_prefix('{').and_then(|what| what.strip_suffix('}')).unwrap_or(&what);
-            let _ = write!(out, "\n# {}. {told}\n[[steps]]\n{}\n", place + 1, what.trim());
+            let what = words::entries(&step.what);
+            let _ = write!(out, "\n# {}. {told}\n[[steps]]\n{what}\n", place + 1);
             out += &lines(toml::to_string(&step.how));
         }
         out
     }
-}
-
-/// Something as TOML on one line.
-fn inline(value: &impl Serialize) -> String {
-    let mut out = String::new();
-    let written = value.serialize(toml::ser::ValueSerializer::new(&mut out));
-    written.expect("pieces are put into words that TOML has");
-    out
 }

@@ -1,9 +1,9 @@
 //! What one copy of a service does, for the services that histories are usually about. Values are JSON, and any two are
 //! the same if they are written in the same way.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use coalmine_core::linearize::{Object, Specification};
+use coalmine_core::linearize::{Call, Object, Places, Specification};
 use serde_json::Value;
 
 use super::read::Operation;
@@ -25,6 +25,63 @@ pub trait Model: Specification {
 
     /// What was answered, by an operation that has returned.
     fn answer(call: &Self::Call, operation: &Operation) -> Result<Self::Answer, String>;
+}
+
+/// All things together that calls are about.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Whole<M>(BTreeMap<String, M>);
+
+impl<M> Default for Whole<M> {
+    fn default() -> Self {
+        Self(BTreeMap::new())
+    }
+}
+
+impl<M: Model> Whole<M> {
+    /// The same calls, of all things together.
+    pub fn all_of(calls: &[Call<M>]) -> Vec<Call<Self>> {
+        let same = |Call { began, id, call, returned }: Call<M>| Call { began, id, call, returned };
+        calls.iter().cloned().map(same).collect()
+    }
+
+    fn of(&self, about: &str) -> M {
+        self.0.get(about).cloned().unwrap_or_default()
+    }
+
+    fn with(&self, about: String, thing: M) -> Self {
+        let mut all = self.0.clone();
+        if thing == M::default() {
+            all.remove(&about);
+        } else {
+            all.insert(about, thing);
+        }
+        Self(all)
+    }
+}
+
+impl<M: Model> Specification for Whole<M> {
+    type Call = M::Call;
+    type Answer = M::Answer;
+
+    fn step(&self, call: &M::Call, answer: &M::Answer) -> Option<Self> {
+        let about = M::about(call);
+        let after = self.of(&about).step(call, answer)?;
+        Some(self.with(about, after))
+    }
+
+    fn maybe(&self, call: &M::Call) -> Vec<Self> {
+        let about = M::about(call);
+        let after = self.of(&about).maybe(call);
+        after.into_iter().map(|after| self.with(about.clone(), after)).collect()
+    }
+
+    fn only_reads(call: &M::Call) -> bool {
+        M::only_reads(call)
+    }
+
+    fn changed_nothing(call: &M::Call, answer: &M::Answer) -> bool {
+        M::changed_nothing(call, answer)
+    }
 }
 
 /// The models that there are.
@@ -126,6 +183,39 @@ impl Object for Register {
     fn only_reads(call: &Access) -> bool {
         *call == Access::Read
     }
+
+    fn changed_nothing(call: &Access, answer: &Held) -> bool {
+        match call {
+            Access::Read => true,
+            Access::Write(_) => false,
+            Access::Cas(from, to) => *answer == Held::Done(false) || from == to,
+        }
+    }
+
+    fn overwrites(call: &Access) -> bool {
+        matches!(call, Access::Write(_))
+    }
+}
+
+impl Places for Register {
+    type Place = ();
+    type Value = Text;
+
+    fn reads(call: &Access, answer: &Held) -> Option<((), Text)> {
+        match (call, answer) {
+            (Access::Read, Held::Value(value)) => Some(((), value.clone())),
+            (Access::Cas(from, _), Held::Done(true)) => Some(((), from.clone())),
+            (Access::Read | Access::Write(_) | Access::Cas(..), _) => None,
+        }
+    }
+
+    fn writes(call: &Access, answer: Option<&Held>) -> Option<((), Text)> {
+        match call {
+            Access::Read => None,
+            Access::Write(value) => Some(((), value.clone())),
+            Access::Cas(_, to) => (answer != Some(&Held::Done(false))).then(|| ((), to.clone())),
+        }
+    }
 }
 
 impl Register {
@@ -182,6 +272,27 @@ impl Object for Kv {
 
     fn only_reads((_, call): &(Text, Access)) -> bool {
         <Register as Object>::only_reads(call)
+    }
+
+    fn changed_nothing((_, call): &(Text, Access), answer: &Held) -> bool {
+        <Register as Object>::changed_nothing(call, answer)
+    }
+
+    fn overwrites((_, call): &(Text, Access)) -> bool {
+        <Register as Object>::overwrites(call)
+    }
+}
+
+impl Places for Kv {
+    type Place = Text;
+    type Value = Text;
+
+    fn reads((key, call): &(Text, Access), answer: &Held) -> Option<(Text, Text)> {
+        Register::reads(call, answer).map(|((), value)| (key.clone(), value))
+    }
+
+    fn writes((key, call): &(Text, Access), answer: Option<&Held>) -> Option<(Text, Text)> {
+        Register::writes(call, answer).map(|((), value)| (key.clone(), value))
     }
 }
 

@@ -8,10 +8,13 @@
 //!   out, of what is `:info` or goes on at the end nobody knows. Processes that are no numbers, such as `:nemesis`, are no
 //!   clients. Values keep their kind: a keyword is no string, a set has no order, a tagged value is no other.
 //!
-//! Which of the two is seen by the first line. Empty lines are left out, and those that begin with `;` or with `#` and a
+//! * **Rows** as Knossos keeps them in `history.txt`, and Jepsen writes them into its log: the same events, process, type,
+//!   function and value one after the other, `0 :invoke :write 3`, perhaps behind `INFO  jepsen.util - `.
+//!
+//! Which of these it is is seen by the first line. Empty lines are left out, and those that begin with `;` or with `#` and a
 //! space.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
@@ -51,7 +54,9 @@ pub fn read(text: &str) -> Result<Vec<Operation>, String> {
     let lines = (1..).zip(text.lines().map(str::trim)).filter(|(_, line)| is_said(line));
     let lines: Vec<(usize, &str)> = lines.collect();
     let Some((_, first)) = lines.first() else { return Err("it holds no operation".into()) };
-    let is_edn = first.starts_with('#') || first.trim_start_matches(['{', '[']).trim_start().starts_with(':');
+    let is_edn = first.starts_with('#')
+        || first.trim_start_matches(['{', '[']).trim_start().starts_with(':')
+        || row(first).is_some();
     let operations = if is_edn { from_events(&lines)? } else { from_json(&lines)? };
     if operations.is_empty() {
         return Err("it holds no operation that may have taken effect".into());
@@ -150,7 +155,7 @@ fn from_events(lines: &[(usize, &str)]) -> Result<Vec<Operation>, String> {
         // A whole history may be one vector.
         let text = if time == 0 { text.strip_prefix('[').unwrap_or(text) } else { text };
         let text = if time == last as u64 { text.strip_suffix(']').unwrap_or(text) } else { text };
-        let event = edn(text).map_err(wrong)?;
+        let event = row(text).unwrap_or_else(|| edn(text)).map_err(wrong)?;
         let Value::Object(event) = event else { return Err(wrong("it is no map".into())) };
         let field = |name: &str| event.get(name).cloned().ok_or_else(|| wrong(format!("it has no {name}")));
         let name = |value: &Value| plain(value).trim_start_matches(':').to_owned();
@@ -207,6 +212,49 @@ fn from_events(lines: &[(usize, &str)]) -> Result<Vec<Operation>, String> {
         }
     }
     Ok(operations.into_iter().flatten().collect())
+}
+
+/// An event as a row, if it is one: process, type, function, value.
+fn row(text: &str) -> Option<Result<Value, String>> {
+    let text = match text.split_once(" - ") {
+        Some((log, row)) if log.starts_with("INFO") => row,
+        Some(_) | None => text,
+    };
+    let mut rest = text.trim_start();
+    let mut word = || {
+        let (word, after) = rest.split_once(char::is_whitespace)?;
+        rest = after.trim_start();
+        Some(word)
+    };
+    let (process, kind, function) = (word()?, word()?, word()?);
+    let is_process = process.starts_with(':') || process.parse::<i64>().is_ok();
+    if !is_process || ![":invoke", ":ok", ":fail", ":info"].contains(&kind) || !function.starts_with(':') {
+        return None;
+    }
+    let all = |value: Value| {
+        let process = process.parse::<i64>().map_or_else(|_| process.into(), Value::from);
+        let fields =
+            [(":process", process), (":type", kind.into()), (":f", function.into()), (":value", value)];
+        Value::Object(fields.map(|(name, value)| (name.to_owned(), value)).into_iter().collect())
+    };
+    Some(edn(rest).map(all))
+}
+
+/// The first operation of a process that has called before, and of that call nobody knows how it ended. Jepsen gives such
+/// a process a new number: one that goes on with its old one may have been written down by something else.
+pub fn goes_on<'a>(text: &str, operations: &'a [Operation]) -> Option<&'a Operation> {
+    // In JSON that is how it is said that a client has given up.
+    let is_json = operations.first().is_none_or(|first| {
+        text.lines().nth(first.line - 1).is_some_and(|line| serde_json::from_str::<Value>(line).is_ok())
+    });
+    let mut given_up = BTreeSet::new();
+    operations.iter().filter(|_| !is_json).find(|operation| {
+        let goes_on = given_up.contains(&operation.client);
+        if operation.returned.is_none() {
+            given_up.insert(&operation.client);
+        }
+        goes_on
+    })
 }
 
 /// How deep maps and vectors may lie within each other.

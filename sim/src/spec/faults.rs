@@ -6,7 +6,8 @@
 //! **Network.** Messages are frames on links, one link for each ordered pair of nodes. A frame may be *lost*,
 //! *duplicated*, or *delayed*, so that later ones overtake it. A link may be *cut* (frames are lost, new
 //! connections time out), *clogged* (frames are held, and released when the clog ends), or *slow*. A
-//! connection may be *reset*: what was under way on it is lost. [`Shape`] names Jepsen's partitions.
+//! connection may be *reset*: what was under way on it is lost. [`Shape`] names Jepsen's partitions. What becomes of frames is
+//! drawn, by [`Links`](crate::spec::plan::Links), or said of single ones ([`FrameFate`]): of these nothing is drawn.
 //!
 //! **Process.** A *crash* is that of a machine, as when the power fails: it loses a node's memory, and what was not
 //! synced is at risk; the node starts again from its disk. A *kill* ends the process alone: what had left it is there
@@ -31,6 +32,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use coalmine_core::node::NodeId;
 use serde::{Deserialize, Serialize};
@@ -158,6 +160,17 @@ pub enum Fault {
         /// The other.
         b: NodeId,
     },
+    /// Something becomes of one frame.
+    Frame {
+        /// Its sender.
+        from: NodeId,
+        /// Its receiver.
+        to: NodeId,
+        /// Which: the first (1) that is sent from now on, or a later one.
+        nth: u32,
+        /// What becomes of it.
+        fate: FrameFate,
+    },
     /// Every sync of a node's disk takes longer.
     SlowSync {
         /// Whose.
@@ -186,6 +199,50 @@ pub enum Fault {
         /// Where: this many thousandths into what is durable.
         permille: u32,
     },
+}
+
+/// What becomes of one frame. Several may be said of one: it may arrive late and twice; one that is lost is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum FrameFate {
+    /// It never arrives.
+    Lost,
+    /// It is held back, so that later ones overtake it.
+    Late {
+        /// For how long.
+        by_ms: u64,
+    },
+    /// It arrives once more.
+    Twice {
+        /// How long the second is held back.
+        by_ms: u64,
+    },
+}
+
+impl FrameFate {
+    /// In words, of a frame.
+    fn describe(self) -> String {
+        let seconds = |ms: u64| ms as f64 / 1000.0;
+        match self {
+            Self::Lost => "is lost".into(),
+            Self::Late { by_ms } => format!("is held back for {} s", seconds(by_ms)),
+            Self::Twice { by_ms: 0 } => "arrives twice".into(),
+            Self::Twice { by_ms } => format!("arrives twice, the second time {} s late", seconds(by_ms)),
+        }
+    }
+}
+
+/// A frame that was sent, and what became of it there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Passed {
+    /// When it was sent.
+    pub at: Duration,
+    /// Its sender.
+    pub from: NodeId,
+    /// Its receiver.
+    pub to: NodeId,
+    /// What became of it and is not what becomes of every frame; the second is that of a copy.
+    pub fates: [Option<FrameFate>; 2],
 }
 
 /// How a cluster falls apart: the shapes that Jepsen uses.
@@ -341,6 +398,7 @@ impl Fault {
                 Shape::MajorityRing => Vec::new(),
             },
             Self::Reset { a, b } => vec![*a, *b],
+            Self::Frame { from, to, .. } => vec![*from, *to],
         }
     }
 
@@ -383,6 +441,18 @@ impl Fault {
                 in_range("for_ms", *for_ms, TIMES_MS)
             }
             Self::BitRot { permille, .. } => in_range("permille", *permille, PERMILLE),
+            Self::Frame { from, to, .. } if from == to => {
+                Err(format!("from, to: {from} sends itself no frames"))
+            }
+            Self::Frame { nth, fate, .. } => {
+                in_range("nth", *nth, 1..=u32::MAX)?;
+                match fate {
+                    FrameFate::Lost => Ok(()),
+                    FrameFate::Late { by_ms } | FrameFate::Twice { by_ms } => {
+                        in_range("by_ms", *by_ms, TIMES_MS)
+                    }
+                }
+            }
             Self::Reset { a, b } if a == b => Err(format!("a, b: {a} has no connection to itself")),
             Self::Reset { .. } | Self::FailSync { .. } => Ok(()),
         }
@@ -409,6 +479,7 @@ impl Fault {
             | Self::ClockJump { .. }
             | Self::Partition { .. }
             | Self::Reset { .. }
+            | Self::Frame { .. }
             | Self::SlowSync { .. }
             | Self::FailSync { .. }
             | Self::DiskFull { .. }
@@ -451,6 +522,12 @@ impl Fault {
                 format!("slow link {from} → {to}: {delay_ms} ms more, for {} s", seconds(for_ms))
             }
             Self::Reset { a, b } => format!("the connections between {a} and {b} are reset"),
+            Self::Frame { from, to, nth: 1, fate } => {
+                format!("the next frame {from} → {to} {}", fate.describe())
+            }
+            Self::Frame { from, to, nth, fate } => {
+                format!("of the next frames {from} → {to}, number {nth} {}", fate.describe())
+            }
             Self::SlowSync { node, delay_ms, for_ms } => {
                 format!("the disk of {node} syncs {delay_ms} ms slower for {} s", seconds(for_ms))
             }

@@ -67,9 +67,9 @@ impl Links {
 /// One step of a plan: one key says when, one says what.
 ///
 /// ```toml
-/// [[steps]]
-/// received = { node = 3, message = "PrepareReq", nth = 1 }
-/// fault = { crash = { node = 3, down_ms = 4000 } }
+/// steps = [
+///   { received = { node = 3, message = "PrepareReq", nth = 1 }, fault = { crash = { node = 3, down_ms = 4000 } } },
+/// ]
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(bound = "")]
@@ -154,6 +154,14 @@ impl<N: Node> What<N> {
 }
 
 impl<N: Node> PlanStep<N> {
+    /// At which time it happens, in milliseconds, if it is at a time.
+    pub fn time(&self) -> Option<u64> {
+        match self.when {
+            When::AtMs(at) => Some(at),
+            When::Received { .. } | When::Durable { .. } => None,
+        }
+    }
+
     /// In words.
     pub fn describe(&self) -> String {
         format!("{}: {}", self.when.describe(), self.what.describe())
@@ -173,6 +181,13 @@ impl<N: Node> Plan<N> {
             converge_within_ms: 30_000,
             steady_ms: STEADY_MS,
         }
+    }
+
+    /// The same plan with its steps in order of time, and last those that have none. What happens is the same: those of
+    /// one time stay in their order.
+    pub fn in_order(mut self) -> Self {
+        self.steps.sort_by_key(|step| (step.time().is_none(), step.time()));
+        self
     }
 
     /// The same plan for a system without this member: what concerns nobody else is left out.

@@ -28,9 +28,9 @@ pub struct Scenario<S: System> {
 }
 
 impl<S: System> Scenario<S> {
-    /// The plan of a seed.
+    /// The plan of a seed, in order of time.
     pub fn plan_of(&self, system: &S, seed: u64) -> Plan<NodeOf<S>> {
-        (self.plan)(system, &mut Stream::Plan.of(seed))
+        (self.plan)(system, &mut Stream::Plan.of(seed)).in_order()
     }
 
     /// The system that a plan is for, and the order of its hosts. `Err` says that it cannot have as many members as the

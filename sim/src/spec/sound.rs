@@ -10,6 +10,7 @@ use coalmine_core::codec::round_trip;
 use coalmine_core::form::Form;
 use coalmine_core::node::{Data, Node, NodeId, RequestId};
 
+use crate::spec::faults::names;
 use crate::spec::system::{NodeOf, Operation, System, invariants_of, member_ids};
 use crate::spec::verdict::{NEVER_PANICS, SETTLES};
 
@@ -87,12 +88,18 @@ pub fn operations<S: System>(system: &S, members: &[NodeId]) -> Result<(), Strin
     Ok(())
 }
 
+/// How many members an error names.
+const NAMED: usize = 16;
+
 /// Whether somebody is a member.
 pub fn is_member(node: NodeId, members: &[NodeId]) -> Result<(), String> {
     if members.contains(&node) {
         return Ok(());
     }
-    Err(format!("{node} is not a member of this system"))
+    let some = names(&members[..members.len().min(NAMED)]);
+    let more =
+        if members.len() > NAMED { format!(" and {} more", members.len() - NAMED) } else { String::new() };
+    Err(format!("{node} is not a member of this system; there are: {some}{more}"))
 }
 
 /// What was asked under which name: a name stands for one request, however often it is sent.

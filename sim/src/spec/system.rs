@@ -26,6 +26,15 @@ pub trait System: Debug + Send + Sync + 'static {
     /// What the invariants need to know of the past.
     type History: History<Self::Node>;
 
+    /// Whether clients are sessions. In a run, what a client is to ask while it waits for an answer is asked when that has
+    /// come, or when it has waited for so long that it gives up. In the checker they go where they are
+    /// [sent](Node::instead), and wait for their answers when it is asked whether the system settles; it must then know who
+    /// was answered, which tells more states apart.
+    const SESSIONS: bool = true;
+
+    /// Whether what a client asks may [follow](Self::follow_up) from what it was told before.
+    const FOLLOWS_UP: bool = false;
+
     /// The members, each with its configuration.
     fn members(&self) -> Vec<(NodeId, <Self::Node as Node>::Config)>;
 
@@ -57,9 +66,20 @@ pub trait System: Debug + Send + Sync + 'static {
         false
     }
 
-    /// What clients ask, each client in this order; the checker asks each once, at every possible moment,
-    /// and again if it has a budget for that.
+    /// What clients ask, each client in this order; the checker asks each once, at every possible moment after the one
+    /// before was answered or given up, and again if it has a budget for that.
     fn operations(&self) -> Vec<Operation<Self::Node>>;
+
+    /// What a client really asks by this operation, where that [follows](Self::FOLLOWS_UP) from what it was answered so
+    /// far: one answer for each of its earlier operations, none for those that it has given up. `None`: it asks nothing
+    /// more.
+    fn follow_up(
+        &self,
+        operation: &<Self::Node as Node>::Request,
+        _heard: &[Option<&<Self::Node as Node>::Reply>],
+    ) -> Option<<Self::Node as Node>::Request> {
+        Some(operation.clone())
+    }
 
     /// What tells a member something from outside, such as that the requests it served have failed. The checker has a
     /// budget for these: each is told at most once, at every possible moment and in any order.
@@ -142,6 +162,12 @@ pub trait System: Debug + Send + Sync + 'static {
             Some(node) => Err(format!("{} is down", node.id)),
             None => Ok(()),
         }
+    }
+
+    /// Why such a system never comes to rest, if it does not and need not: then the checker does not ask whether it
+    /// settles, and says why.
+    fn never_rests(&self) -> Option<&'static str> {
+        None
     }
 
     /// Whether this timer, which the member has had armed before, must be armed now that the system has come to rest:

@@ -154,7 +154,8 @@ impl Verdict {
 /// A verdict, as far as it must stay the same.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Expected {
-    /// The [name](Verdict::name) of the verdict.
+    /// The [name](Verdict::name) of the verdict; none if nobody says what a run must come to.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub verdict: String,
     /// The invariant that is violated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -177,6 +178,15 @@ impl Expected {
         if VERDICTS.contains(&self.verdict.as_str()) {
             return Ok(());
         }
+        if !self.is_said() {
+            let known = [("invariant", &self.invariant), ("message", &self.message), ("place", &self.place)];
+            return match known.into_iter().find(|(_, said)| said.is_some()) {
+                None => Ok(()),
+                Some((key, _)) => {
+                    Err(format!("verdict: is missing beside `{key}`; there are: {}", VERDICTS.join(", ")))
+                }
+            };
+        }
         Err(format!("verdict: there is no {:?}; there are: {}", self.verdict, VERDICTS.join(", ")))
     }
 
@@ -198,9 +208,15 @@ impl Expected {
         }
     }
 
-    /// Whether this is what came: the same verdict, and the [same panic](Panic), as far as one is expected.
+    /// Whether anybody says what a run must come to.
+    pub fn is_said(&self) -> bool {
+        !self.verdict.is_empty()
+    }
+
+    /// Whether this is what came, if it is said: the same verdict, and the [same panic](Panic), as far as one is expected.
     pub fn admits(&self, came: &Self) -> bool {
-        self.is_like(came)
+        let is_like = !self.is_said() || self.is_like(came);
+        is_like
             && match (&self.place, &self.message) {
                 (Some(place), _) => came.place.as_ref() == Some(place),
                 (None, Some(message)) => came.message.as_ref() == Some(message),

@@ -178,6 +178,7 @@ impl<S: System> ModelDef<S> {
             effects: report.effects.clone(),
             steps: StepCounts::default(),
             unused_steps: None,
+            unused: Vec::new(),
             converged_after: None,
             unanswered: Vec::new(),
             recordings: BTreeMap::new(),
@@ -349,18 +350,13 @@ impl<S: System> AnyModel for ModelDef<S> {
         let about = if capsule.about.is_empty() { self.about } else { &capsule.about };
         // A path is walked step by step, to its end or to a verdict.
         let unused = turn(report.simulated) as usize..way.actions.len();
+        let describe = |step| format!("steps[{step}] ({})", rules.describe(&way.actions[step]));
         let outcome = Outcome {
             unused_steps: Some(unused.clone().collect()),
+            unused: unused.map(describe).collect(),
             ..self.outcome(&rules, about, &report, &rounds)
         };
-        let unused = unused.map(|step| format!("steps[{step}] ({})", rules.describe(&way.actions[step])));
-        Ok(FileOutcome {
-            outcome,
-            engine: Engine::Direct,
-            seed: None,
-            unused: unused.collect(),
-            expected: capsule.expected,
-        })
+        Ok(FileOutcome { outcome, engine: Engine::Direct, seed: None, expected: capsule.expected })
     }
 
     fn verify(&self, files: &[PathBuf], page: bool) -> Result<Verified, String> {

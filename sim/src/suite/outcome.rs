@@ -35,6 +35,8 @@ pub struct Outcome {
     /// The steps of the plan or the path, counted from 0, that were not carried out: see
     /// [`RunReport::unused_steps`].
     pub unused_steps: Option<Vec<usize>>,
+    /// The same in words, if a story was asked for or a file was run.
+    pub unused: Vec<String>,
     /// How long after all was healed the system had converged, and stayed so; see [`RunReport::converged_after`].
     pub converged_after: Option<Duration>,
     /// The clients that were never answered, in words.
@@ -58,9 +60,7 @@ pub struct FileOutcome {
     pub engine: Engine,
     /// The seed that it was run under; a path needs none.
     pub seed: Option<u64>,
-    /// The steps that were not carried out, in words.
-    pub unused: Vec<String>,
-    /// The verdict it must give.
+    /// The verdict it must give, if it [says so](Expected::is_said).
     pub expected: Expected,
 }
 
@@ -72,6 +72,7 @@ pub(super) fn without_story<N: Node>(report: RunReport<N>, plan: Option<&Plan<N>
         story: None,
         whole_story: None,
         page: None,
+        unused: Vec::new(),
         verdict: report.verdict,
         digest: report.digest,
         events: report.events,

@@ -1,9 +1,10 @@
 //! Scenarios of any systems, side by side; also among nodes that make a mistake on purpose.
 
 use std::any::TypeId;
+use std::cell::Cell;
 use std::path::PathBuf;
 
-use coalmine_core::node::Event;
+use coalmine_core::node::{Event, Node};
 use coalmine_real::http_api::HttpApi;
 
 use super::outcome::{FileOutcome, Outcome, without_story};
@@ -98,10 +99,9 @@ where
         self.check(&capsule.plan).map_err(|why| format!("{path}: {why}"))?;
         let engine = engine.unwrap_or(capsule.engine);
         let outcome = run_plan(self, engine, &capsule.plan, capsule.seed, story);
-        let describe =
-            |&step: &usize| format!("plan.steps[{step}] ({})", capsule.plan.steps[step].describe());
-        let unused = outcome.unused_steps.iter().flatten().map(describe).collect();
-        Ok(FileOutcome { outcome, engine, seed: Some(capsule.seed), unused, expected: capsule.expected })
+        let unused = unused(&capsule.plan, outcome.unused_steps.as_deref());
+        let outcome = Outcome { unused, ..outcome };
+        Ok(FileOutcome { outcome, engine, seed: Some(capsule.seed), expected: capsule.expected })
     }
 
     fn shrink(&self, engine: Engine, seed: u64, go_on: &mut dyn FnMut(Shrinking) -> bool) -> Option<Shrunk> {
@@ -170,7 +170,8 @@ where
 
     fn plan(&self, engine: Engine, seed: u64) -> Result<String, String> {
         let plan = self.draw(seed)?;
-        let expected = Expected { verdict: "passed".into(), ..Expected::default() };
+        // Nobody has run it.
+        let expected = Expected::default();
         let (about, scenario) = (String::new(), self.scenario.name.into());
         Ok(Capsule { about, scenario, engine, seed, expected, plan }.to_toml())
     }
@@ -183,9 +184,37 @@ where
             return None;
         }
         let expected = Expected::of(&first.verdict);
+        // What sound nodes do not survive either is not what is wrong with those that make a mistake.
+        let passes = |plan: &Plan<_>, seed: u64| {
+            let plan = Plan { mistake: None, ..plan.clone() };
+            self.scenario.run_plan(engine, &plan, RunOptions::of(seed)).verdict == Verdict::Passed
+        };
+        let sound_passes = self.mistake.is_some() && passes(&plan, seed);
+        // What goes on much longer than the shortest that fails ends in another way; unless that it does not end is what
+        // is wrong.
+        let most = RunOptions::of(seed).max_events;
+        let bound = |events: u64| match first.verdict {
+            Verdict::NotConverged { .. } => most,
+            Verdict::Passed
+            | Verdict::Violated { .. }
+            | Verdict::Refused { .. }
+            | Verdict::Panicked(_)
+            | Verdict::EnginesDiffer { .. }
+            | Verdict::NotDeterministic { .. } => most.min(4 * events + 2_000),
+        };
+        let max_events = Cell::new(bound(first.events));
         let run = |plan: &Plan<_>, seed: u64| {
-            let options = RunOptions::of(seed);
-            Expected::of(&self.scenario.run_plan(engine, plan, options).verdict)
+            let options = RunOptions { max_events: max_events.get(), ..RunOptions::of(seed) };
+            let report = self.scenario.run_plan(engine, plan, options);
+            let came = Expected::of(&report.verdict);
+            if came != expected {
+                return came;
+            }
+            if sound_passes && !passes(plan, seed) {
+                return Expected { message: Some("so do sound nodes".into()), ..came };
+            }
+            max_events.set(max_events.get().min(bound(report.events)));
+            came
         };
         let system = (self.scenario.system)();
         let without_last = |plan: &Plan<_>| {
@@ -200,7 +229,12 @@ where
             plan.check(&members).is_ok().then_some(plan)
         };
         let simpler_requests = |request: &_| system.simpler_requests(request);
-        let ways = Ways { without_last: &without_last, simpler_requests: &simpler_requests };
+        let passed = |plan: &Plan<_>, seed: u64| {
+            let options =
+                RunOptions { keep_frames: true, max_events: max_events.get(), ..RunOptions::of(seed) };
+            self.scenario.run_plan(engine, plan, options).passed
+        };
+        let ways = Ways { without_last: &without_last, simpler_requests: &simpler_requests, passed: &passed };
         let ((plan, own), at) = shrink::shrink((plan, seed), &expected, &ways, run, go_on);
         let about =
             format!("Shrunk from seed {seed} of {}: {}", self.scenario.name, first.verdict.describe());
@@ -231,8 +265,15 @@ where
         story: told(Style::default()),
         whole_story: told(Style { everything: true, ..Style::default() }),
         page: story.then(|| page(scenario, engine, plan, seed, &report)),
+        unused: if story { unused(plan, report.unused_steps.as_deref()) } else { Vec::new() },
         ..without_story(report, Some(plan))
     }
+}
+
+/// The steps of a plan that were not carried out, in words.
+fn unused<N: Node>(plan: &Plan<N>, steps: Option<&[usize]>) -> Vec<String> {
+    let describe = |&step: &usize| format!("plan.steps[{step}] ({})", plan.steps[step].describe());
+    steps.unwrap_or_default().iter().map(describe).collect()
 }
 
 /// A run to be shown.

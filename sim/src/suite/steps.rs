@@ -55,6 +55,11 @@ impl StepCounts {
         other.0.iter().for_each(|(kind, count)| self.add(kind, *count));
     }
 
+    /// Whether any plan has a fault.
+    pub fn has_faults(&self) -> bool {
+        self.0.keys().any(|kind| kind != ASK)
+    }
+
     /// Whether no plan has a step.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -93,6 +98,7 @@ fn kind(fault: &Fault) -> &'static str {
         Fault::Clog { .. } => "clog",
         Fault::SlowLink { .. } => "slow_link",
         Fault::Reset { .. } => "reset",
+        Fault::Frame { .. } => "frame",
         Fault::SlowSync { .. } => "slow_sync",
         Fault::FailSync { .. } => "fail_sync",
         Fault::DiskFull { .. } => "disk_full",

@@ -31,7 +31,7 @@ use self::second_process::Launch;
 use self::seeds::SeedSet;
 use self::times::Times;
 use crate::spec::data::{piece, pieces};
-use crate::spec::faults::Effects;
+use crate::spec::faults::{Effect, Effects};
 use crate::spec::verdict::Expected;
 use crate::spec::verdict::{Engine, Verdict};
 use crate::suite::steps::StepCounts;
@@ -176,6 +176,23 @@ impl SweepReport {
     pub fn untested(&self) -> Option<&'static str> {
         let is_whole = self.failed.is_empty() && !self.interrupted && self.shard.is_none();
         self.steps.untested().filter(|_| is_whole)
+    }
+
+    /// The kinds of faults that should have taken effect and never did: none where nothing was to go wrong.
+    pub fn never_exercised(&self) -> Vec<Effect> {
+        let never = self.effects.never();
+        let was_calm = never.len() == Effect::ALL.len() && !self.steps.has_faults();
+        if was_calm || self.ran() == 0 { Vec::new() } else { never }
+    }
+
+    /// The engine that shows a failure.
+    pub fn engine_of(&self, failure: &Failure) -> Engine {
+        let passed_madsim = matches!(
+            &failure.verdict,
+            Verdict::EnginesDiffer { madsim, .. } if **madsim == Verdict::Passed
+        );
+        let direct = passed_madsim || self.engine == Engine::Direct.to_string();
+        if direct { Engine::Direct } else { Engine::Madsim }
     }
 
     /// The seeds of this part.

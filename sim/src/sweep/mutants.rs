@@ -62,6 +62,29 @@ pub enum Detection {
     Missed,
 }
 
+/// A mistake, without what comes of it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Named {
+    /// Its name.
+    pub name: &'static str,
+    /// Who makes it.
+    pub maker: Maker,
+    /// The model of the system that makes it, or whose hosts do.
+    pub model: String,
+    /// What is wrong.
+    pub about: &'static str,
+    /// Where it is known from.
+    pub source: &'static str,
+}
+
+impl Named {
+    /// One that is listed by this model.
+    pub fn of(model: &str, listed: &Listed) -> Self {
+        let Listed { mistake: Mistake { name, about, source, .. }, maker } = *listed;
+        Self { name, maker, model: model.into(), about, source }
+    }
+}
+
 /// What all detectors make of a mistake.
 #[derive(Clone, Debug, Serialize)]
 pub struct Row {

@@ -224,6 +224,12 @@ impl<N: Node> TraceEvent<N> {
         Self::Booted { node, records, torn, effects: effects.to_vec() }
     }
 
+    /// That a node boots without so many records that it has forgotten, if there are any.
+    pub fn forgotten(node: NodeId, records: u64) -> Option<Self> {
+        let note = format!("{node} has forgotten the records up to number {records}");
+        (records > 0).then_some(Self::Noted(note))
+    }
+
     /// Whether a node crashes or is killed in it, with whatever it would have done next.
     pub fn ends_a_life(&self) -> bool {
         matches!(self, Self::Crashed { .. } | Self::Killed { .. })

@@ -320,7 +320,7 @@ impl<'a, N: Node> Reader<'a, N> {
                     life.armed.remove(timer);
                     continue;
                 }
-                Effect::Publish(_) | Effect::WhenDurable(_) => continue,
+                Effect::Publish(_) | Effect::WhenDurable(_) | Effect::Forget(_) => continue,
             };
             learn::<N>(&mut self.words, word);
         }
@@ -408,7 +408,8 @@ impl<N: Node> Search<'_, '_, N> {
                 Effect::Publish(_)
                 | Effect::SetTimer { .. }
                 | Effect::CancelTimer(_)
-                | Effect::WhenDurable(_) => {}
+                | Effect::WhenDurable(_)
+                | Effect::Forget(_) => {}
             }
         }
         if let TraceEvent::Stepped { event, .. } = &entry.what {

@@ -233,10 +233,16 @@ pub fn describe_effect<N: Node>(effect: &Effect<N>) -> Option<String> {
         Effect::Send { to, message } => Some(format!("→ {to}: {}", describe::<N>(Word::Message(message)))),
         Effect::Reply { to, reply } => Some(format!("→ client {to}: {}", describe::<N>(Word::Reply(reply)))),
         Effect::Observe(fact) => Some(format!("* {}", describe::<N>(Word::Fact(fact)))),
+        Effect::Forget(before) => Some(describe_forget(*before)),
         Effect::Publish(_) | Effect::SetTimer { .. } | Effect::CancelTimer(_) | Effect::WhenDurable(_) => {
             None
         }
     }
+}
+
+/// What may vanish from a journal, in words.
+pub(crate) fn describe_forget(before: u64) -> String {
+    format!("journal: the records before number {before} may vanish")
 }
 
 /// The message in a frame, or the beginning of what makes no sense.

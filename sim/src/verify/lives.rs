@@ -3,11 +3,12 @@
 //! A crash keeps all that was durable, and a prefix of the rest. So a journal follows from a recorded life if it is
 //! a prefix of what that life is known to have written, and holds all that was durable. One that holds more was
 //! written in a gap. One that is empty is a new disk. And one that lacks something durable, or holds another record
-//! in its place, contradicts the recording, unless whole lives may be missing between.
+//! in its place, contradicts the recording, unless whole lives may be missing between. Of its beginning, what that life
+//! has forgotten may be gone, and no more.
 
 use std::collections::BTreeMap;
 
-use coalmine_core::codec::recording::{Did, Took};
+use coalmine_core::codec::recording::{Did, Left, Took};
 use coalmine_core::node::Node;
 
 use super::tapes::{Tape, What};
@@ -29,8 +30,13 @@ pub enum Heritage {
 struct Known<'a, R> {
     /// Whether there was a life.
     any: bool,
+    /// How many records are gone before those that it is known to have written.
+    gone: u64,
     written: Vec<&'a R>,
-    durable: usize,
+    /// The number of the last record that is durable.
+    durable: u64,
+    /// The records before this number are forgotten.
+    before: u64,
     /// Whether the life's end may be missing.
     gap: bool,
     /// Whether whole lives may be missing after it.
@@ -38,9 +44,9 @@ struct Known<'a, R> {
 }
 
 impl<R: PartialEq> Known<'_, R> {
-    fn of(&self, journal: &[R]) -> Heritage {
-        let Self { any, written, durable, gap, lives } = self;
-        let (boots_from, known) = (journal.len(), written.len());
+    fn of(&self, left: &Left<R>) -> Heritage {
+        let Self { any, gone, written, durable, before, gap, lives } = self;
+        let (boots_from, known) = (left.journal().last(), gone + written.len() as u64);
         if !any {
             return match boots_from {
                 0 => Heritage::Follows,
@@ -49,8 +55,15 @@ impl<R: PartialEq> Known<'_, R> {
                 )),
             };
         }
-        let differs = journal.iter().zip(written).position(|(now, then)| now != *then);
+        let number = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+        let skipped = number(left.forgotten.saturating_sub(*gone));
+        let known_again = left.records.iter().skip(number(gone.saturating_sub(left.forgotten)));
+        let differs = known_again.zip(written.iter().skip(skipped)).position(|(now, then)| now != *then);
         let why = match differs {
+            None if left.forgotten >= *before && boots_from > 0 => {
+                let why = format!("it boots without record {before}, which is not forgotten");
+                return if *gap { Heritage::Unknown(why) } else { Heritage::Impossible(why) };
+            }
             None if boots_from > known => {
                 let why = format!("it boots from {boots_from} records, and is known to have written {known}");
                 return if *gap { Heritage::Unknown(why) } else { Heritage::Impossible(why) };
@@ -58,7 +71,10 @@ impl<R: PartialEq> Known<'_, R> {
             None if boots_from >= *durable => return Heritage::Follows,
             None if boots_from == 0 => return Heritage::New,
             None => format!("it boots from {boots_from} records, and {durable} were durable"),
-            Some(place) => format!("it boots from a record {} that is not the one it wrote", place + 1),
+            Some(place) => {
+                let place = left.forgotten.max(*gone) + place as u64 + 1;
+                format!("it boots from a record {place} that is not the one it wrote")
+            }
         };
         if *lives { Heritage::Unknown(why) } else { Heritage::Impossible(why) }
     }
@@ -66,7 +82,8 @@ impl<R: PartialEq> Known<'_, R> {
 
 /// The heritage of each boot, by its piece.
 pub fn heritage<N: Node>(tape: &Tape<N>) -> BTreeMap<usize, Heritage> {
-    let mut known = Known { any: false, written: Vec::new(), durable: 0, gap: false, lives: false };
+    let mut known =
+        Known { any: false, gone: 0, written: Vec::new(), durable: 0, before: 1, gap: false, lives: false };
     let mut boots = BTreeMap::new();
     for (number, piece) in tape.pieces.iter().enumerate() {
         match &piece.what {
@@ -79,18 +96,29 @@ pub fn heritage<N: Node>(tape: &Tape<N>) -> BTreeMap<usize, Heritage> {
                 match &step.took {
                     Took::Boot { journal, .. } => {
                         boots.insert(number, known.of(journal));
-                        let (written, durable) = (journal.iter().collect(), journal.len());
-                        known = Known { any: true, written, durable, gap: false, lives: false };
+                        let (written, gone) = (journal.records.iter().collect(), journal.forgotten);
+                        // A journal that begins later may have been told to forget more than is gone.
+                        let before =
+                            if journal.journal().last() == 0 { 1 } else { known.before.max(gone + 1) };
+                        let durable = journal.journal().last();
+                        known = Known { any: true, gone, written, durable, before, gap: false, lives: false };
                     }
                     Took::Synced(upto) => {
-                        let upto = usize::try_from(*upto).unwrap_or(usize::MAX);
-                        known.durable = known.durable.max(upto.min(known.written.len()));
+                        known.durable =
+                            known.durable.max((*upto).min(known.gone + known.written.len() as u64));
                     }
                     Took::Event(_) => {}
                 }
                 for did in &step.did {
-                    if let Did::Append(record) = did {
-                        known.written.push(record);
+                    match did {
+                        Did::Append(record) => known.written.push(record),
+                        Did::Forget(before) => known.before = known.before.max(*before),
+                        Did::Send { .. }
+                        | Did::Reply { .. }
+                        | Did::Publish(_)
+                        | Did::Observe(_)
+                        | Did::SetTimer { .. }
+                        | Did::CancelTimer(_) => {}
                     }
                 }
             }

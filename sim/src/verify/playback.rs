@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use coalmine_core::codec::recording::{Did, Step, Took};
+use coalmine_core::disk::Journal;
 use coalmine_core::node::{Event, Node, NodeId, Word};
 use coalmine_core::order::Order as HostOrder;
 
@@ -167,7 +168,7 @@ impl<'a, S: System> Playback<'a, S> {
                 let here = format!("no crash of its life before leaves this: {why}");
                 return self.differs(place, piece, step, (describe_took(&step.took), here));
             }
-            self.ends(place, journal, *torn);
+            self.ends(place, journal.journal(), *torn);
             let track = &mut self.tracks[place.tape];
             track.player.config = track.part.map(|(config, _)| config.clone());
         }
@@ -183,7 +184,10 @@ impl<'a, S: System> Playback<'a, S> {
         };
         let (what, send) = match &step.took {
             Took::Boot { journal, torn, .. } => {
-                (TraceEvent::Booted { node, records: journal.len(), torn: *torn, effects }, None)
+                if let Some(note) = TraceEvent::forgotten(node, journal.forgotten) {
+                    self.describe(place.at, &note, None);
+                }
+                (TraceEvent::Booted { node, records: journal.records.len(), torn: *torn, effects }, None)
             }
             Took::Synced(upto) => (TraceEvent::Synced { node, upto: *upto, effects }, None),
             Took::Event(event) => {
@@ -219,18 +223,24 @@ impl<'a, S: System> Playback<'a, S> {
     }
 
     /// A node is about to boot: its life before has ended.
-    fn ends(&mut self, place: Place, journal: &[<NodeOf<S> as Node>::Record], torn: Option<(u64, u64)>) {
+    fn ends(
+        &mut self,
+        place: Place,
+        journal: Journal<'_, <NodeOf<S> as Node>::Record>,
+        torn: Option<(u64, u64)>,
+    ) {
         let Piece { file, line, .. } = &self.tapes[place.tape].pieces[place.piece];
         let player = &mut self.tracks[place.tape].player;
         let node = player.id;
-        if journal.is_empty() && player.durable > 0 {
+        if journal.last() == 0 && player.durable > 0 {
             let durable = player.durable;
             let note =
                 format!("{file}: line {line}: the disk of {node} is new: {durable} records were durable");
             self.verified.notes.push(note);
         }
-        let kept = journal.len().saturating_sub(player.durable);
-        let lost = player.journal.len().saturating_sub(journal.len());
+        let (durable, written) = (player.durable as u64, player.journal.len() as u64);
+        let kept = journal.last().saturating_sub(player.forgotten + durable) as usize;
+        let lost = (player.forgotten + written).saturating_sub(journal.last()) as usize;
         if player.host.take().is_some() {
             let torn_bytes = torn.map_or(0, |(_, bytes)| bytes as usize);
             let what = TraceEvent::Crashed { node, kept, lost, torn_bytes, prevented: Vec::new() };
@@ -336,7 +346,10 @@ impl<N: Node> Track<'_, N> {
 
 fn describe_took<N: Node>(took: &Took<N>) -> String {
     match took {
-        Took::Boot { journal, .. } => format!("boots from {} records", journal.len()),
+        Took::Boot { journal, .. } => match journal.forgotten {
+            0 => format!("boots from {} records", journal.records.len()),
+            some => format!("boots from the {} records after number {some}", journal.records.len()),
+        },
         Took::Synced(upto) => format!("disk: durable up to record {upto}"),
         Took::Event(event) => text::describe_event(event),
     }
@@ -367,5 +380,6 @@ fn describe_did<N: Node>(did: &Did<N>) -> String {
             format!("arms the timer {} for {min:?} to {max:?}", describe::<N>(Word::Timer(timer)))
         }
         Did::CancelTimer(timer) => format!("disarms the timer {}", describe::<N>(Word::Timer(timer))),
+        Did::Forget(before) => text::describe_forget(*before),
     }
 }

@@ -20,6 +20,8 @@ pub struct Player<N: Node> {
     pub config: Option<N::Config>,
     /// `None` before it boots.
     pub host: Option<Host<N>>,
+    /// How many records before these it has forgotten.
+    pub forgotten: u64,
     /// What its journal holds, as far as it is recorded.
     pub journal: Vec<N::Record>,
     /// How much of that is durable.
@@ -31,7 +33,8 @@ pub struct Player<N: Node> {
 impl<N: Node> Player<N> {
     /// A node that has not booted yet.
     pub fn new(id: NodeId, order: Order, config: Option<N::Config>) -> Self {
-        Self { id, order, config, host: None, journal: Vec::new(), durable: 0, early_output: None }
+        let (forgotten, journal) = (0, Vec::new());
+        Self { id, order, config, host: None, forgotten, journal, durable: 0, early_output: None }
     }
 
     /// What is to be seen of it.
@@ -45,6 +48,7 @@ impl<N: Node> Player<N> {
             config,
             state,
             durable,
+            forgotten: self.forgotten,
             timers,
             early_output,
         })
@@ -58,6 +62,7 @@ impl<N: Node> Player<N> {
         let host = &mut self.host;
         let done = catch(|| match (&step.took, host) {
             (Took::Boot { life, journal, .. }, host) => {
+                let journal = journal.journal();
                 *host = Some(Host::boot_in(self.order, config, journal, *life, &mut choose, &mut out));
                 Ok(())
             }
@@ -86,10 +91,13 @@ impl<N: Node> Player<N> {
         }
         match &step.took {
             Took::Boot { journal, .. } => {
-                self.journal.clone_from(journal);
-                self.durable = journal.len();
+                self.journal.clone_from(&journal.records);
+                (self.forgotten, self.durable) = (journal.forgotten, journal.records.len());
             }
-            Took::Synced(upto) => self.durable = self.durable.max(*upto as usize),
+            Took::Synced(upto) => {
+                let durable = upto.saturating_sub(self.forgotten) as usize;
+                self.durable = self.durable.max(durable.min(self.journal.len()));
+            }
             Took::Event(_) => {}
         }
         note_early_output(&mut self.early_output, config, &out, &self.journal[..self.durable]);

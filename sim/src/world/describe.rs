@@ -31,7 +31,14 @@ impl<S: System> fmt::Debug for World<S> {
             describe_node::<NodeOf<S>>(*id, slot, f)?;
         }
         writeln!(f, "\nwhat is remembered for the invariants")?;
-        compact(&format!("{:#?}", &*self.history)).iter().try_for_each(|line| writeln!(f, "    {line}"))
+        let history = format!("{:#?}", self.memory.history);
+        compact(&history).iter().try_for_each(|line| writeln!(f, "    {line}"))?;
+        if self.memory.clients.is_empty() {
+            return Ok(());
+        }
+        writeln!(f, "\nwhat clients know, by operation")?;
+        let clients = format!("{:#?}", self.memory.clients);
+        compact(&clients).iter().try_for_each(|line| writeln!(f, "    {line}"))
     }
 }
 
@@ -46,7 +53,10 @@ fn describe_node<N: Node>(id: NodeId, slot: &Slot<N>, f: &mut Formatter<'_>) -> 
     let durable = slot.disk.durable().len();
     for (place, record) in slot.disk.written().iter().enumerate() {
         let unsynced = if place < durable { "" } else { " (not durable yet)" };
-        writeln!(f, "    journal {}: {}{unsynced}", place + 1, describe::<N>(Word::Record(record)))?;
+        let number = slot.disk.forgotten() + place as u64 + 1;
+        let forgotten = if place < slot.disk.forgettable() { " (may vanish)" } else { "" };
+        let record = describe::<N>(Word::Record(record));
+        writeln!(f, "    journal {number}: {record}{unsynced}{forgotten}")?;
     }
     let Some(host) = &slot.host else { return Ok(()) };
     if host.held() > 0 {

@@ -5,10 +5,10 @@ use std::fmt::Write;
 
 use coalmine_core::node::{Node, NodeId};
 
-use super::{Action, CrashPoint, Kept, Packet, Rules, Step, Transition, World};
+use super::{Action, Ask, CrashPoint, Kept, Packet, Rules, Step, Transition, World};
 use crate::files::path::{HOW, Happens, How, PathStep};
 use crate::spec::data::Piece;
-use crate::spec::system::{NodeOf, System};
+use crate::spec::system::{NodeOf, Operation, System};
 
 /// How many of the things that were possible an error names.
 const TOLD: usize = 12;
@@ -49,9 +49,9 @@ fn step_of<S: System>(rules: &Rules<S>, action: &Action<NodeOf<S>>) -> PathStep<
                     Happens::Deliver { from: *from, to: *to, message, copy_stays: *again }
                 }
                 Step::Fire(timer) => Happens::Fire { node, timer: Piece(timer.clone()) },
-                Step::Ask(index) => {
-                    let asked = &rules.requests[*index];
-                    Happens::Ask { to: asked.to, id: Piece(asked.id), request: Piece(asked.request.clone()) }
+                Step::Ask(ask) => {
+                    let id = Piece(rules.requests[ask.index].id);
+                    Happens::Ask { to: ask.to, id, request: Piece(ask.request.clone()) }
                 }
                 Step::Flush => Happens::Flush { node },
             }
@@ -114,7 +114,12 @@ fn is_the_same<N: Node>(there: &Action<N>, wanted: &Action<N>) -> bool {
             Action::Step { place: p, step: s, choices: c, crash: x },
         ) => {
             let fits = c == choices || (c.is_empty() && choices.iter().all(|choice| *choice == 0));
-            fits && (place, step, crash) == (p, s, x)
+            let is_step = match (step, s) {
+                // Whether its client was sent there follows from what happened before.
+                (Step::Ask(ask), Step::Ask(wanted)) => Ask { sent_on: false, ..ask.clone() } == *wanted,
+                _ => step == s,
+            };
+            fits && is_step && (place, crash) == (p, x)
         }
         _ => there == wanted,
     }
@@ -152,12 +157,14 @@ fn action_of<S: System>(rules: &Rules<S>, step: &PathStep<NodeOf<S>>) -> Result<
             (member(to)?, Step::Deliver { packet, again: *copy_stays })
         }
         Happens::Ask { to, id: Piece(id), request } => {
-            let is_it = |it: &crate::spec::system::Operation<_>| {
-                (it.to, it.id, &it.request) == (*to, *id, &request.0)
+            let is_it = |it: &Operation<NodeOf<S>>| {
+                let is_plain = (it.to, &it.request) == (*to, &request.0);
+                it.id == *id && (is_plain || S::SESSIONS && (S::FOLLOWS_UP || it.request == request.0))
             };
             let index = rules.requests.iter().position(is_it);
             let index = index.ok_or_else(|| format!("no client of this model asks {to} this as {id}"))?;
-            (member(to)?, Step::Ask(index))
+            let ask = Ask { index, to: *to, request: request.0.clone(), sent_on: false };
+            (member(to)?, Step::Ask(ask))
         }
     };
     if how.crash_after.is_none() && (how.keeps > 0 || how.wiped) {

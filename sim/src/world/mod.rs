@@ -9,7 +9,8 @@
 //!   lost, which costs nothing.
 //! * An armed timer fires, at any moment (with budget, where one is set).
 //! * A disk makes the next unsynced record durable (in `Disk::Sync` it does so at once).
-//! * A client sends its next request; with budget it sends one again that it has sent, under the same name.
+//! * A client sends its next request, or the same one where it was sent instead; with budget it sends one again that it
+//!   has sent, under the same name (see [`clients`]).
 //! * With budget a member is told something from outside, at any moment.
 //! * A node crashes; that of a process and that of its machine are one, because a boot syncs what it has read (see
 //!   [`coalmine_core::disk`]). **The crash may fall between any two effects of a step**: any prefix of what the step
@@ -24,6 +25,7 @@
 //! A node that panics in a step has done nothing in it, and nothing happens after it: that a node [never
 //! panics](crate::spec::verdict::NEVER_PANICS) is something that must hold, like an invariant.
 
+pub mod clients;
 mod describe;
 pub mod find;
 pub mod rules;
@@ -41,6 +43,8 @@ use coalmine_core::disk::LossyDisk;
 use coalmine_core::host::Host;
 use coalmine_core::node::{Node, NodeId};
 
+pub use self::clients::Ask;
+use self::clients::MemoryOf;
 pub use self::rules::{Action, CrashPoint, Kept, Rules, Step, Transition};
 use self::shared::Shared;
 pub use self::spent::Spent;
@@ -57,7 +61,7 @@ pub struct World<S: System> {
     pub(crate) packets: Vec<Shared<Packet<NodeOf<S>>>>,
     /// The links that are cut now.
     pub(crate) cut: Directions,
-    pub(crate) history: Shared<S::History>,
+    pub(crate) memory: Shared<MemoryOf<S>>,
     pub(crate) spent: Spent,
     /// Which invariants are broken and which witnesses are seen here, a bit each: follows from the rest.
     pub(crate) verdict: u64,
@@ -141,7 +145,7 @@ impl<S: System> Clone for World<S> {
             slots: self.slots.clone(),
             packets: self.packets.clone(),
             cut: self.cut.clone(),
-            history: self.history.clone(),
+            memory: self.memory.clone(),
             spent: self.spent,
             verdict: self.verdict,
         }
@@ -154,7 +158,7 @@ impl<S: System> PartialEq for World<S> {
             && self.slots == other.slots
             && self.packets == other.packets
             && self.cut == other.cut
-            && self.history == other.history
+            && self.memory == other.memory
     }
 }
 impl<S: System> Eq for World<S> {}
@@ -164,7 +168,7 @@ impl<S: System> Hash for World<S> {
         self.slots.hash(state);
         self.packets.hash(state);
         self.cut.hash(state);
-        self.history.hash(state);
+        self.memory.hash(state);
         self.spent.hash(state);
     }
 }

@@ -168,7 +168,7 @@ fn a_request_is_sent_again_only_with_budget() {
     let longest = |limits| {
         let mut longest = Vec::new();
         explore(limits, |_, _, after| {
-            let taken = &after.history.0;
+            let taken = &after.memory.history.0;
             let again = taken.iter().enumerate().filter(|(i, request)| taken[..*i].contains(request)).count();
             assert!(again <= usize::from(limits.retries));
             if taken.len() > longest.len() {
@@ -187,7 +187,7 @@ fn clients_ask_in_their_order_and_health_turns_bad_within_its_budget() {
     let orders = |limits| {
         let mut orders = HashSet::new();
         explore(limits, |_, _, after| {
-            orders.insert(after.history.0.clone());
+            orders.insert(after.memory.history.0.clone());
         });
         orders
     };

@@ -12,13 +12,12 @@ use coalmine_core::node::{Effect, Event, Node, NodeId, Word};
 use coalmine_real::transport::Envelope;
 
 use super::rules::{PANICKED, tells_boots};
-use super::{Action, CrashPoint, Kept, Packet, Rules, Step, World};
+use super::{Action, Kept, Packet, Rules, Step, World};
 use crate::engine::report::{RunOptions, RunReport};
 use crate::engine::shared::recorder::Recorder;
 use crate::panics::catch;
 use crate::panics::describe;
 use crate::spec::faults::{CutKind, Effect as FaultEffect, Fault, directions};
-use crate::spec::limits::Disk;
 use crate::spec::limits::Network;
 use crate::spec::plan::Plan;
 use crate::spec::system::{NodeOf, System};
@@ -116,7 +115,9 @@ impl<S: System> Walker<'_, S> {
                         crash: None,
                     };
                     let (_, all) = self.rules.apply(&self.world, &whole);
-                    self.crash_within(*place, step, &effects, &all, *point);
+                    let at_risk =
+                        self.rules.at_risk(&self.world.slots[*place], *place, step, choices, *point);
+                    self.crash(*place, point.kept, at_risk, all[effects.len()..].to_vec());
                 }
                 self.set_out(*place, effects);
             }
@@ -154,21 +155,22 @@ impl<S: System> Walker<'_, S> {
         let effects_too = effects.to_vec();
         match step {
             Step::Boot => {
-                let records = slot.disk.written().len();
+                let gone = next.slots[place].disk.forgotten();
+                let records = slot.disk.written().len() - (gone - slot.disk.forgotten()) as usize;
+                TraceEvent::forgotten(me, gone).iter().for_each(|note| self.push(note));
                 self.recorder.on_boot(me);
                 self.push(&TraceEvent::Booted { node: me, records, torn: None, effects: effects_too });
             }
             Step::Flush => {
-                let upto = slot.disk.durable().len() as u64 + 1;
+                let upto = slot.disk.durable_upto() + 1;
                 self.push(&TraceEvent::Synced { node: me, upto, effects: effects_too });
             }
             Step::Fire(timer) => {
                 let event = Event::Timer(timer.clone());
                 self.push(&TraceEvent::Stepped { node: me, event, effects: effects_too });
             }
-            Step::Ask(index) => {
-                let asked = &self.rules.requests[*index];
-                let (id, request) = (asked.id, asked.request.clone());
+            Step::Ask(ask) => {
+                let (id, request) = (self.rules.requests[ask.index].id, ask.request.clone());
                 let call = Call { id, what: describe::<NodeOf<S>>(Word::Request(&request)) };
                 self.push(&TraceEvent::Asked { to: me, call });
                 self.recorder.on_call(me, id, &request);
@@ -205,24 +207,6 @@ impl<S: System> Walker<'_, S> {
         }
     }
 
-    /// A node crashes in the middle of a step, with some of its effects done and the rest not.
-    fn crash_within(
-        &mut self,
-        place: usize,
-        step: &Step<NodeOf<S>>,
-        done: &[Effect<NodeOf<S>>],
-        all: &[Effect<NodeOf<S>>],
-        point: CrashPoint,
-    ) {
-        let before = self.world.slots[place].disk.unsynced();
-        let written = done.iter().filter(|effect| matches!(effect, Effect::Append(_))).count();
-        let unsynced = match self.rules.limits.disk {
-            Disk::Sync => 0,
-            Disk::Async => before + written - usize::from(*step == Step::Flush),
-        };
-        self.crash(place, point.kept, unsynced, all[done.len()..].to_vec());
-    }
-
     fn crash(&mut self, place: usize, kept: Kept, unsynced: usize, prevented: Vec<Effect<NodeOf<S>>>) {
         let node = self.rules.members[place].0;
         let kept = match kept {
@@ -250,7 +234,8 @@ impl<S: System> Walker<'_, S> {
             | Effect::Observe(_)
             | Effect::SetTimer { .. }
             | Effect::CancelTimer(_)
-            | Effect::WhenDurable(_) => None,
+            | Effect::WhenDurable(_)
+            | Effect::Forget(_) => None,
         });
         let sends: Vec<_> = sends.collect();
         let first = self.recorder.trace.sends - sends.len() as u64;

@@ -42,7 +42,8 @@ fn journals_round_trip() {
         check(200, records(0..12), |records| {
             let bytes = journal(form, &records);
             let valid_bytes = bytes.len() as u64;
-            let expected = Recovered { records, valid_bytes, torn: None, unterminated: false };
+            let expected =
+                Recovered { forgotten: 0, records, valid_bytes, torn: None, unterminated: false, told_in: 1 };
             assert_eq!(recover(form, &bytes), Ok(expected));
         });
     }
@@ -174,7 +175,8 @@ fn a_mended_journal_goes_on() {
 /// a line that is there, or all that was synced.
 fn assert_no_silent_loss(form: Form, damaged: &[u8], synced: &[Record], about: &str) {
     match recover::<Record>(form, damaged) {
-        Err(Damage { line, offset, what }) => {
+        Err(Damage { segment, line, offset, what }) => {
+            assert_eq!(segment, 1);
             let start = usize::try_from(offset).expect("a small file");
             let feeds = damaged[..start].iter().filter(|&&byte| byte == b'\n').count() as u64;
             assert_eq!(feeds + 1, line, "{about}: line {line} does not start at byte {offset}");

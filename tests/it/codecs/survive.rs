@@ -54,11 +54,15 @@ impl Node for Teller {
 
     fn start(config: &Lossy, _: &[Self::Record], cx: &mut Context<'_, Self>) -> Self {
         match config {
-            Lossy::Record => cx.append(Some(None)),
+            Lossy::Record => {
+                cx.append(Some(None));
+            }
             Lossy::Message => cx.send(NodeId(1), Half { told: 1, kept: 2 }),
             Lossy::Fact => cx.observe(BTreeMap::from([((1, 2), 3)])),
             Lossy::Timer => cx.set_timer(Half { told: 1, kept: 2 }, std::time::Duration::from_secs(1)),
-            Lossy::Nothing => cx.append(Some(Some(1))),
+            Lossy::Nothing => {
+                cx.append(Some(Some(1)));
+            }
         }
         Self
     }

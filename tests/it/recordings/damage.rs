@@ -163,7 +163,7 @@ fn a_member_without_a_recording_is_missed() {
 fn a_journal_that_contradicts_a_recording_is_told() {
     let folder = folder("journal");
     let path = folder.join("n3.rec");
-    let is_boot = |line: &Line<Node>| matches!(line, Line::Step(Step { took: Took::Boot { journal, .. }, .. }) if journal.len() > 2);
+    let is_boot = |line: &Line<Node>| matches!(line, Line::Step(Step { took: Took::Boot { journal, .. }, .. }) if journal.records.len() > 2);
     let seed = (0..50).find(|&seed| {
         record(None, &folder, Engine::Direct, seed);
         read(&path).lines.iter().any(is_boot)
@@ -174,7 +174,7 @@ fn a_journal_that_contradicts_a_recording_is_told() {
     for (has_end, extra) in [(true, false), (false, false), (true, true), (false, true)] {
         let mut lines = whole.lines.clone();
         if let Line::Step(Step { took: Took::Boot { journal, .. }, .. }) = &mut lines[place] {
-            if extra { journal.push(journal[0].clone()) } else { journal.truncate(1) }
+            if extra { journal.records.push(journal.records[0].clone()) } else { journal.records.truncate(1) }
         }
         lines.truncate(place + 1);
         if !has_end {

@@ -102,7 +102,7 @@ impl<N: Node> Member<N> {
     fn boots(&mut self, id: NodeId, now: u64, network: &mut Network<N>) {
         self.life += 1;
         self.lives.push(Vec::new());
-        let took = Took::Boot { life: self.life, journal: self.disk.written().to_vec(), torn: None };
+        let took = Took::Boot { life: self.life, journal: self.disk.journal().into(), torn: None };
         self.takes(id, now, took, network);
     }
 
@@ -116,7 +116,7 @@ impl<N: Node> Member<N> {
         let (mut choose, mut out) = (|_: u32| 0, Vec::new());
         match (&took, &mut self.host) {
             (Took::Boot { life, journal, .. }, host) => {
-                *host = Some(Host::boot(&self.config, journal, *life, &mut choose, &mut out));
+                *host = Some(Host::boot(&self.config, journal.journal(), *life, &mut choose, &mut out));
             }
             (Took::Synced(upto), Some(host)) => {
                 host.synced(&self.config, self.life, *upto, &mut choose, &mut out);
@@ -133,6 +133,7 @@ impl<N: Node> Member<N> {
                 | Effect::Observe(_)
                 | Effect::SetTimer { .. }
                 | Effect::CancelTimer(_)
+                | Effect::Forget(_)
                 | Effect::WhenDurable(_) => {}
             }
         }

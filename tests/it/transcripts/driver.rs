@@ -325,6 +325,9 @@ impl<N: Node> Driver<N> {
                 self.write(&format!("{id} disarms {}", N::describe(Word::Timer(&timer))));
             }
             Effect::WhenDurable(_) => return Err("the host keeps tokens to itself".into()),
+            Effect::Forget(before) => {
+                return Err(format!("{id} forgets what is before {before}: no transcript does"));
+            }
         }
         Ok(())
     }

@@ -297,6 +297,7 @@ impl Scene {
             config: &member.config,
             state: member.host.as_ref().map(|host| host.node()),
             durable: Some(member.disk.durable()),
+            forgotten: 0,
             timers: member.host.as_ref().map_or(&[][..], |host| host.timers()),
             early_output: None,
         });

@@ -340,6 +340,8 @@ fn outline_of_world<const ORDERED: bool>(
         up: slot.host.as_ref().map(up),
         disk: slot.disk.written().to_vec(),
         durable: slot.disk.durable().len(),
+        forgettable: slot.disk.forgettable(),
+        gone: slot.disk.forgotten() as usize,
         lives: slot.lives,
         panicked: slot.panic.is_some(),
     };
@@ -396,7 +398,7 @@ fn plain_action(action: &world::Action<TableNode>) -> plain::Action {
                     plain::Step::Deliver { packet: plain_packet(packet), stays: *again }
                 }
                 world::Step::Fire(timer) => plain::Step::Fire(*timer),
-                world::Step::Ask(index) => plain::Step::Ask(*index),
+                world::Step::Ask(ask) => plain::Step::Ask(ask.index),
             };
             let crash = crash.map(|point| (point.after, plain_kept(point.kept)));
             plain::Action::Step { place: *place, step, answers: choices.clone(), crash }

@@ -14,6 +14,8 @@ use crate::{FACTS, Spec};
 /// One way in which a step may go, before anything crashes.
 pub(crate) struct Way {
     answers: Vec<u32>,
+    /// The place before the node did anything.
+    begun: Place,
     pub place: Place,
     pub effects: Vec<Did>,
 }
@@ -51,6 +53,19 @@ impl Run<'_> {
         }
     }
 
+    /// How much of what may vanish is gone, one thing more to try.
+    fn vanish(&mut self) {
+        let most = self.place.forgettable;
+        if most > 0 {
+            self.asked = 1;
+            let gone = self.answers.first().copied();
+            if gone.is_none() {
+                self.open = Some(most as u32 + 1);
+            }
+            self.place.vanish(gone.unwrap_or(0) as usize);
+        }
+    }
+
     fn up(&mut self) -> &mut Up {
         self.place.up.as_mut().expect("only who is up does anything")
     }
@@ -58,8 +73,8 @@ impl Run<'_> {
     /// Records go to the disk and timers into the table at once; the rest waits for all that was written before it, and
     /// for all that waits already.
     fn route(&mut self, did: Did, client: Option<usize>) {
-        let written = self.place.disk.len();
-        let waits = written > self.place.durable || !self.up().held.is_empty();
+        let written = self.place.gone + self.place.disk.len();
+        let waits = self.place.disk.len() > self.place.durable || !self.up().held.is_empty();
         match did {
             Did::Append(record) => self.place.disk.push(record),
             Did::Arm(timer) => drop(self.up().timers.insert(timer)),
@@ -67,8 +82,12 @@ impl Run<'_> {
             Did::Disarm(_) => return,
             Did::Panic => return self.panicked = true,
             Did::Send(..) | Did::Reply | Did::Publish(_) | Did::Observe(_) if !waits => {}
+            Did::Forget(before) if !waits => self.place.forget(before),
+            Did::SendAtOnce(to, message) => return self.out.push(Did::Send(to, message)),
+            Did::ReplyAtOnce => return self.out.push(Did::Reply),
+            Did::Write(_) | Did::Synced => unreachable!("no table says this"),
             Did::Reply => return self.up().held.push_back((written, did, client)),
-            Did::Send(..) | Did::Observe(_) | Did::WhenDurable(_) => {
+            Did::Send(..) | Did::Observe(_) | Did::WhenDurable(_) | Did::Forget(_) => {
                 return self.up().held.push_back((written, did, None));
             }
             // Two views that wait are the same: they only leave.
@@ -79,29 +98,49 @@ impl Run<'_> {
 
     /// What waits no longer leaves, in order.
     fn release(&mut self) {
-        let durable = self.place.durable;
+        let durable = self.place.gone + self.place.durable;
         while !self.panicked && self.up().held.front().is_some_and(|held| held.0 <= durable) {
             match self.up().held.pop_front() {
                 Some((_, Did::WhenDurable(token), _)) => self.take(On::Durable(token), None, None),
-                Some((_, did, _)) => self.out.push(did),
+                Some((_, did, _)) => {
+                    if let Did::Forget(before) = did {
+                        self.place.forget(before);
+                    }
+                    self.out.push(did);
+                }
                 None => {}
             }
         }
     }
 
-    /// A disk that is not late makes each record durable before anything that follows it.
+    /// A disk that is not late makes each record durable before anything that waits for it; but what does not wait leaves
+    /// first, and a crash may come between the two.
     fn sync_at_once(&mut self) {
         let is_write = |did: &Did| matches!(did, Did::Append(_));
-        let (writes, mut order): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.out).into_iter().partition(is_write);
-        let mut writes = VecDeque::from(writes);
-        while let Some(write) = writes.pop_front() {
-            order.push(write);
+        let leaves =
+            |did: &Did| matches!(did, Did::Send(..) | Did::Reply | Did::Publish(_) | Did::Observe(_));
+        let (mut order, mut writes, mut late) = (Vec::new(), VecDeque::new(), 0);
+        loop {
+            let out = std::mem::take(&mut self.out);
+            if out.iter().skip_while(|did| !is_write(did)).any(leaves) {
+                for did in writes.drain(..).chain(out) {
+                    late += usize::from(is_write(&did));
+                    order.push(if let Did::Append(record) = did { Did::Write(record) } else { did });
+                }
+            } else {
+                for did in out {
+                    if is_write(&did) { writes.push_back(did) } else { order.push(did) }
+                }
+            }
+            if late > 0 {
+                late -= 1;
+                order.push(Did::Synced);
+            } else {
+                let Some(write) = writes.pop_front() else { break };
+                order.push(write);
+            }
             self.place.durable += 1;
             self.release();
-            for did in std::mem::take(&mut self.out) {
-                if is_write(&did) { writes.push_back(did) } else { order.push(did) }
-            }
         }
         self.out = order;
     }
@@ -172,14 +211,20 @@ impl<'a> Plain<'a> {
                 panicked: false,
                 out: vec![],
             };
+            let mut begun = Place { up: None, ..before.clone() };
             match step {
                 Step::Boot => {
                     run.place.lives += 1;
-                    let (node, found) = TableNode::boot(&run.place.disk);
+                    run.vanish();
+                    begun = run.place.clone();
+                    let (node, found) = TableNode::boot(&begun.disk, begun.gone + begun.disk.len());
                     run.place.up = Some(Up { node, ..Up::default() });
                     run.take(found, None, None);
                 }
-                Step::Flush => run.place.durable += 1,
+                Step::Flush => {
+                    run.place.durable += 1;
+                    begun = run.place.clone();
+                }
                 Step::Deliver { packet: (from, _, message), .. } => {
                     run.take(On::Message(message), Some(from), None)
                 }
@@ -202,12 +247,10 @@ impl<'a> Plain<'a> {
             match run.open {
                 // Nothing comes of a step in which a node panics.
                 None if run.panicked => {
-                    let mut place = Place { up: None, panicked: true, ..before.clone() };
-                    place.lives += u64::from(step == Step::Boot);
-                    place.durable += usize::from(step == Step::Flush);
-                    ways.push(Way { place, effects: vec![], answers });
+                    let place = Place { up: None, panicked: true, ..begun.clone() };
+                    ways.push(Way { begun, place, effects: vec![], answers });
                 }
-                None => ways.push(Way { place: run.place, effects: run.out, answers }),
+                None => ways.push(Way { begun, place: run.place, effects: run.out, answers }),
                 Some(n) => {
                     scripts.extend((0..n).rev().map(|answer| [answers.as_slice(), &[answer]].concat()))
                 }
@@ -234,7 +277,8 @@ impl<'a> Plain<'a> {
                     }
                 }
                 Did::Send(..) | Did::Append(_) | Did::Reply | Did::Publish(_) => {}
-                Did::Arm(_) | Did::Disarm(_) | Did::WhenDurable(_) | Did::Panic => {}
+                Did::Arm(_) | Did::Disarm(_) | Did::WhenDurable(_) | Did::Forget(_) | Did::Panic => {}
+                Did::SendAtOnce(..) | Did::ReplyAtOnce | Did::Write(_) | Did::Synced => {}
             }
         }
         state.places[place] = after;
@@ -245,6 +289,9 @@ impl<'a> Plain<'a> {
         place.up = None;
         place.disk.truncate(keeps.map_or(0, |keeps| place.durable + keeps));
         place.durable = place.disk.len();
+        if keeps.is_none() {
+            (place.gone, place.forgettable) = (0, 0);
+        }
         place
     }
 
@@ -258,24 +305,32 @@ impl<'a> Plain<'a> {
     /// effect before it has done, so nothing comes between the two.
     fn step(&self, state: &State, begun: &State, place: usize, step: Step, out: &mut Vec<(Action, State)>) {
         let before = &state.places[place];
-        for Way { answers, place: after, effects } in self.ways(before, place, step) {
-            for at in (0..effects.len()).filter(|&at| at == 0 || !matches!(effects[at], Did::Observe(_))) {
-                let mut left = Place { lives: after.lives, ..before.clone() };
-                left.durable += usize::from(step == Step::Flush);
+        for Way { answers, begun: left, place: after, effects } in self.ways(before, place, step) {
+            // What a crash right before a record becomes durable may leave says all that one right after it may.
+            let follows_sync = |at: usize| effects[at - 1] == Did::Synced;
+            let is_moment =
+                |at: &usize| *at == 0 || !matches!(effects[*at], Did::Observe(_)) && !follows_sync(*at);
+            for at in (0..effects.len()).filter(is_moment) {
+                let mut left = left.clone();
                 for effect in &effects[..at] {
-                    if let Did::Append(record) = effect {
+                    if let Did::Append(record) | Did::Write(record) = effect {
                         left.disk.push(*record);
-                        left.durable += usize::from(!self.spec.budgets.late_disk);
+                    } else if let Did::Forget(before) = effect {
+                        left.forget(*before);
                     }
+                    let is_durable = match effect {
+                        Did::Append(_) => !self.spec.budgets.late_disk,
+                        effect => *effect == Did::Synced,
+                    };
+                    left.durable += usize::from(is_durable);
                 }
                 for (keeps, budget) in self.crashes(state, left.disk.len() - left.durable) {
                     let mut next = begun.clone();
                     self.happens(&mut next, place, Self::crashed(left.clone(), keeps), &effects[..at]);
                     self.pay(&mut next, budget);
-                    out.push((
-                        Action::Step { place, step, answers: answers.clone(), crash: Some((at, keeps)) },
-                        next,
-                    ));
+                    let seen = effects[..at].iter().filter(|did| **did != Did::Synced).count();
+                    let crash = Some((seen, keeps));
+                    out.push((Action::Step { place, step, answers: answers.clone(), crash }, next));
                 }
             }
             let mut next = begun.clone();

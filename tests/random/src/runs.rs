@@ -80,6 +80,7 @@ fn timed(spec: &Spec) -> Spec {
                 Op::Choose(ways.iter().map(|ops| ops.iter().map(without_beat).collect()).collect())
             }
             Op::Arm(_) | Op::Disarm(_) | Op::Goto(_) | Op::Append(_) | Op::Send(..) | Op::Reply => op.clone(),
+            Op::SendAtOnce(..) | Op::ReplyAtOnce | Op::Forget => op.clone(),
             Op::Publish | Op::Observe(_) | Op::WhenDurable(_) | Op::Panic => op.clone(),
         }
     }

@@ -16,15 +16,33 @@ pub struct Up {
     pub held: VecDeque<(usize, Did, Option<usize>)>,
 }
 
-/// A node and its disk, of which the first records are durable.
+/// A node and its disk, of which the first records are durable, and of these the first may vanish.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Place {
     pub up: Option<Up>,
     pub disk: Vec<Record>,
     pub durable: usize,
+    pub forgettable: usize,
+    /// How many have vanished before those on the disk.
+    pub gone: usize,
     pub lives: u64,
     /// Its node has panicked: nothing happens any more.
     pub panicked: bool,
+}
+
+impl Place {
+    /// The records before this number, counted from 1, may vanish, as far as they are durable.
+    pub fn forget(&mut self, before: u64) {
+        let may = (before as usize).saturating_sub(1 + self.gone).min(self.durable);
+        self.forgettable = self.forgettable.max(may);
+    }
+
+    /// So many do.
+    pub fn vanish(&mut self, count: usize) {
+        self.disk.drain(..count);
+        (self.gone, self.durable, self.forgettable) =
+            (self.gone + count, self.durable - count, self.forgettable - count);
+    }
 }
 
 /// What budgets are for; each has its number.

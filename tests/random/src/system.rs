@@ -70,6 +70,8 @@ fn has_come<const ORDERED: bool>(number: usize, now: &Now<'_, ORDERED>) -> bool 
 impl<const ORDERED: bool> System for Tables<ORDERED> {
     type Node = TableNode;
     type History = Told<ORDERED>;
+    /// The plain reference knows nothing of who was answered.
+    const SESSIONS: bool = false;
 
     fn members(&self) -> Vec<(NodeId, Config)> {
         let config = |me| Config { spec: Arc::clone(&self.spec), me, seen: self.seen.clone() };

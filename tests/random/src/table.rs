@@ -86,8 +86,12 @@ pub enum Op {
     Append(Record),
     /// Sends.
     Send(To, Message),
+    /// Sends without waiting for the disk.
+    SendAtOnce(To, Message),
     /// Answers the client that asks, or [`SOMEBODY`].
     Reply,
+    /// Answers without waiting for the disk.
+    ReplyAtOnce,
     /// Publishes the state.
     Publish,
     /// Observes.
@@ -101,6 +105,8 @@ pub enum Op {
     WhenDurable(u8),
     /// Does one of these.
     Choose(Vec<Vec<Op>>),
+    /// Lets all vanish that was written before the last record.
+    Forget,
     /// Finds an invariant broken.
     Panic,
 }
@@ -147,14 +153,22 @@ pub enum Did {
     Append(Record),
     /// To the member at this place, or to a stranger.
     Send(Option<usize>, Message),
+    SendAtOnce(Option<usize>, Message),
     Reply,
+    ReplyAtOnce,
     Publish(u8),
     Observe(Fact),
     Arm(Timer),
     Disarm(Timer),
     WhenDurable(u8),
+    /// The records before this number may vanish.
+    Forget(u64),
     /// It panics: the rest has not happened, and nothing comes of what has.
     Panic,
+    /// It writes this, and that is not durable yet although disks sync at once: something leaves meanwhile.
+    Write(Record),
+    /// The first record that is not durable becomes so.
+    Synced,
 }
 
 /// What a table says when something happens.
@@ -174,8 +188,8 @@ pub struct Reaction<'a> {
 }
 
 impl TableNode {
-    /// A node that boots, and what it finds.
-    pub fn boot(disk: &[Record]) -> (Self, On) {
+    /// A node that boots, and what it finds. So many records were written, of which some may have vanished.
+    pub fn boot(disk: &[Record], written: usize) -> (Self, On) {
         let found = match disk {
             [] => Found::Nothing,
             [Record::R] => Found::OneR,
@@ -183,7 +197,7 @@ impl TableNode {
             [.., Record::R] => Found::ManyR,
             [.., Record::S] => Found::ManyS,
         };
-        (Self { state: 0, room: JOURNAL.saturating_sub(disk.len()) as u8 }, On::Boot(found))
+        (Self { state: 0, room: JOURNAL.saturating_sub(written) as u8 }, On::Boot(found))
     }
 
     /// Does what the table says.
@@ -209,11 +223,17 @@ impl TableNode {
                     }
                     None => continue,
                 },
-                Op::Send(To::Member(to), it) => Did::Send(Some(usize::from(*to) % reaction.members), *it),
-                Op::Send(To::Sender, it) if reaction.sender.is_some() => Did::Send(reaction.sender, *it),
-                Op::Send(To::Sender, _) => continue,
-                Op::Send(To::Stranger, it) => Did::Send(None, *it),
+                Op::Send(to, it) | Op::SendAtOnce(to, it) => {
+                    let to = match to {
+                        To::Member(to) => Some(usize::from(*to) % reaction.members),
+                        To::Sender if reaction.sender.is_none() => continue,
+                        To::Sender => reaction.sender,
+                        To::Stranger => None,
+                    };
+                    if matches!(op, Op::Send(..)) { Did::Send(to, *it) } else { Did::SendAtOnce(to, *it) }
+                }
                 Op::Reply => Did::Reply,
+                Op::ReplyAtOnce => Did::ReplyAtOnce,
                 Op::Publish => Did::Publish(self.state),
                 Op::Observe(fact) => Did::Observe(*fact),
                 Op::Arm(timer) => Did::Arm(*timer),
@@ -237,6 +257,7 @@ impl TableNode {
                     self.carry_out(&ways[way], reaction, did);
                     continue;
                 }
+                Op::Forget => Did::Forget((JOURNAL - usize::from(self.room)) as u64),
                 Op::Panic => Did::Panic,
             });
         }
@@ -260,9 +281,14 @@ impl TableNode {
         };
         for did in self.react(reaction) {
             match did {
-                Did::Append(record) => cx.append(record),
+                Did::Append(record) => {
+                    cx.append(record);
+                }
+                Did::Forget(before) => cx.forget(before),
                 Did::Send(to, message) => cx.send(to.map_or(STRANGER, crate::name), message),
+                Did::SendAtOnce(to, message) => cx.send_at_once(to.map_or(STRANGER, crate::name), message),
                 Did::Reply => cx.reply(client, ()),
+                Did::ReplyAtOnce => cx.reply_at_once(client, ()),
                 Did::Publish(state) => cx.publish(state),
                 Did::Observe(fact) => cx.observe(fact),
                 Did::Arm(timer) => {
@@ -272,6 +298,7 @@ impl TableNode {
                 Did::Disarm(timer) => cx.cancel_timer(timer),
                 Did::WhenDurable(token) => cx.when_durable(u64::from(token)),
                 Did::Panic => panic!("a broken invariant"),
+                Did::Write(_) | Did::Synced => unreachable!("no table says this"),
             }
         }
     }
@@ -288,7 +315,7 @@ impl Node for TableNode {
     type Fact = Fact;
 
     fn start(config: &Config, disk: &[Record], cx: &mut Context<'_, Self>) -> Self {
-        let (mut node, found) = Self::boot(disk);
+        let (mut node, found) = Self::boot(disk, cx.last_record() as usize);
         node.take(config, found, None, SOMEBODY, cx);
         node
     }

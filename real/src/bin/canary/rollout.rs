@@ -165,7 +165,7 @@ fn print_step(step: &StepView, elapsed: Duration) {
         (StepOutcome::Committed | StepOutcome::Pending, _) => "committed".into(),
         (StepOutcome::Aborted, _) => "aborted".into(),
     };
-    output::line(format_args!("{percent:>8}  {outcome:<24}{:>9}", milliseconds(elapsed)));
+    output::line(format_args!("{percent:>8}  {outcome:<24}after {:>9}", milliseconds(elapsed)));
 }
 
 fn conclude(rollout: &RolloutView, elapsed: Duration, format: Format) -> Result<(), Failure> {

@@ -31,7 +31,7 @@ use super::space::Space;
 use super::table::{SHARDS, Shard, StateId};
 use crate::spec::faults::Directions;
 use crate::spec::system::{NodeOf, System};
-use crate::world::Spent;
+use crate::world::{Ask, Spent};
 
 /// What the file holds of a system's parts; a number names the part at this place of its list.
 #[derive(Serialize, Deserialize)]
@@ -41,6 +41,8 @@ struct Parts<N: Node> {
     packets: Vec<(NodeId, NodeId, N::Message)>,
     /// By place: packets.
     inboxes: Vec<Vec<Vec<u32>>>,
+    /// Which request, of whom, what, and whether its client was sent there.
+    asks: Vec<(usize, NodeId, N::Request, bool)>,
     facts: Vec<(NodeId, Vec<Heard<N>>)>,
     /// Fingerprint; the history before, and what was observed.
     histories: Vec<(u64, Option<(u32, u32)>)>,
@@ -79,7 +81,7 @@ struct Head {
     progress: Progress,
 }
 
-const FORMAT: u32 = 3;
+const FORMAT: u32 = 4;
 
 /// New numbers for old.
 struct Numbers {
@@ -182,8 +184,10 @@ impl<S: System> Space<'_, S> {
             let packet = &known.packet;
             (packet.from, packet.to, packet.message.clone())
         });
+        let asks = self.asks.all().map(|ask| (ask.index, ask.to, ask.request.clone(), ask.sent_on));
         Parts {
             packets: packets.collect(),
+            asks: asks.collect(),
             inboxes: inboxes.collect(),
             facts: self.facts.all().map(|known| (known.node, known.facts.clone())).collect(),
             histories: self.histories.all().map(|past| (past.hash, past.origin.get().copied())).collect(),
@@ -204,6 +208,13 @@ impl<S: System> Space<'_, S> {
             Ok(self.packet(crate::world::Packet { from, to, message }))
         });
         let packets: Vec<u32> = packets.collect::<Result<_, _>>()?;
+        let asks = parts.asks.into_iter().map(|(index, to, request, sent_on)| {
+            if !is_member(&to) || index >= self.rules.requests.len() {
+                return Err(unsound());
+            }
+            Ok(self.asked(Ask { index, to, request, sent_on }))
+        });
+        let asks: Vec<u32> = asks.collect::<Result<_, _>>()?;
         if parts.inboxes.len() != self.places.len() || parts.locals.len() != self.places.len() {
             return Err(unsound());
         }
@@ -240,7 +251,7 @@ impl<S: System> Space<'_, S> {
                     None => Some(first[place]),
                     Some(origin) => {
                         let origin = Origin { before: of(&here, origin.before)?, ..origin };
-                        self.again(place, origin, |packet| of(&packets, packet))?
+                        self.again(place, origin, |packet| of(&packets, packet), |ask| of(&asks, ask))?
                     }
                 };
                 let slot = slot.filter(|&slot| self.places[place].get(slot).hash == hash);

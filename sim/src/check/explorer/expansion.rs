@@ -142,20 +142,21 @@ impl<S: System, F: FnMut(u64, Successor, Asleep)> Expansion<'_, '_, S, F> {
                 }
             }
         }
-        for (index, request) in space.rules.requests.iter().enumerate() {
-            let place = space.rules.place(request.to);
+        for index in 0..space.rules.requests.len() {
+            let Some((place, ask, is_free)) = space.ask(&now.spent, self.row[2 * places], index) else {
+                continue;
+            };
             let slot = slots[place];
-            let is_asleep = sleep::is_asleep(self.asleep, place);
-            if !is_asleep && space.is_up(place, slot) && space.rules.may_ask(&now.spent, index) {
-                let key = [slot, index as u32, u32::MAX - place as u32];
+            if !sleep::is_asleep(self.asleep, place) && space.is_up(place, slot) {
+                let key = [slot, ask, u32::MAX - place as u32];
                 let is_repeated = now.spent.asked & (1 << index) != 0;
                 let opens = !is_repeated && space.rules.is_followed(index);
-                for choice in menus.get(key, |menu| space.answers(place, slot, index, menu)) {
+                for choice in menus.get(key, |menu| space.answers(place, slot, ask, menu)) {
                     if space.reductions.idle && is_repeated && choice.is_nothing(slot) {
                         continue;
                     }
                     if choice.costs.are_in(now.affordable) {
-                        let asked = space.pay(budget, Cost::Ask(index));
+                        let asked = if is_free { budget } else { space.pay(budget, Cost::Ask(index)) };
                         self.step(place, choice, space.pay_all(asked, choice.costs), false, opens);
                     }
                 }
@@ -210,7 +211,9 @@ impl<S: System, F: FnMut(u64, Successor, Asleep)> Expansion<'_, '_, S, F> {
         if only_takes_away && !opens && space.may_leave_out(choice) {
             return;
         }
-        let may_wait = may_wait && (choice.facts == NOTHING || !S::History::IS_ORDERED);
+        // What a client hears may let it go on elsewhere.
+        let goes_on = S::SESSIONS && space.facts.get(choice.facts).is_for_clients;
+        let may_wait = may_wait && !goes_on && (choice.facts == NOTHING || !S::History::IS_ORDERED);
         let asleep = if may_wait && space.reductions.sleep {
             let from = (choice.takes != NO_PACKET).then(|| space.sender_of(choice.takes));
             sleep::after(place, from, space.sent(sends))

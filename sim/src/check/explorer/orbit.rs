@@ -7,15 +7,15 @@
 
 use std::collections::HashMap;
 
-use coalmine_core::disk::LossyDisk;
 use coalmine_core::node::{Effect, Node, NodeId};
 use foldhash::fast::FixedState;
 
-use super::parts::{hash_of_history, hash_of_packet, hash_of_slot};
+use super::parts::{hash_of_memory, hash_of_packet, hash_of_slot};
 use super::space::Space;
 use crate::fingerprint::fingerprint;
 use crate::spec::symmetry::{Names, Symmetry};
 use crate::spec::system::{NodeOf, System};
+use crate::world::clients::Memory;
 use crate::world::{Packet, Slot};
 
 /// So many results are remembered; then all are forgotten.
@@ -139,7 +139,9 @@ impl<S: System> Orbits<S> {
                     let hash = |packet| hash_of_packet(&symmetry.packet(packet, &names));
                     packets.map(hash).fold(0, u64::wrapping_add)
                 } else {
-                    hash_of_history(&(symmetry.history)(&space.histories.get(id).history, &names))
+                    let Memory { history, clients } = &space.histories.get(id).memory;
+                    let history = (symmetry.history)(history, &names);
+                    hash_of_memory(&Memory { history, clients: clients.renamed(|id| names.of(id)) })
                 }
             });
             sum = sum.wrapping_add(hash);
@@ -151,9 +153,7 @@ impl<S: System> Orbits<S> {
 impl<N: Node, H> Symmetry<N, H> {
     /// A place with the new names.
     pub(crate) fn slot(&self, slot: &Slot<N>, names: &Names) -> Slot<N> {
-        let mut disk = LossyDisk::default();
-        slot.disk.written().iter().for_each(|record| disk.append((self.record)(record, names)));
-        disk.sync(slot.disk.durable().len());
+        let disk = slot.disk.map(|record| (self.record)(record, names));
         let host = slot.host.as_ref().map(|host| {
             let timer = |timer: &N::Timer| (self.timer)(timer, names);
             host.renamed((self.node)(host.node(), names), timer, |effect| self.effect(effect, names))
@@ -179,7 +179,9 @@ impl<N: Node, H> Symmetry<N, H> {
                 Effect::SetTimer { timer: (self.timer)(timer, names), delay: *delay }
             }
             Effect::CancelTimer(timer) => Effect::CancelTimer((self.timer)(timer, names)),
-            Effect::Reply { .. } | Effect::Publish(_) | Effect::WhenDurable(_) => effect.clone(),
+            Effect::Reply { .. } | Effect::Publish(_) | Effect::WhenDurable(_) | Effect::Forget(_) => {
+                effect.clone()
+            }
         }
     }
 }

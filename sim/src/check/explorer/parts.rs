@@ -11,6 +11,7 @@ use super::costs::Costs;
 use crate::fingerprint::fingerprint;
 use crate::spec::budget::Budget;
 use crate::spec::faults::Directions;
+use crate::world::clients::Memory;
 use crate::world::{Packet, Slot, Spent};
 
 /// The number of no packets, and of no facts.
@@ -48,7 +49,7 @@ pub struct Origin {
 pub enum OriginCause {
     /// The packet with this number.
     Packet(u32),
-    /// The request with this number.
+    /// What is asked under this number.
     Request(u32),
     /// The offer with this number.
     Offer(u32),
@@ -79,7 +80,7 @@ pub enum OfferKind {
 pub enum Cause {
     /// The packet with this number.
     Packet(u32),
-    /// The request with this number.
+    /// What is asked under this number.
     Request(u32),
 }
 
@@ -152,12 +153,14 @@ pub type Sent = Box<[(usize, u32)]>;
 pub struct Facts<N: Node> {
     pub node: NodeId,
     pub facts: Vec<Heard<N>>,
+    /// Whether a client learns something by which it may go on.
+    pub is_for_clients: bool,
 }
 
 /// All facts so far.
-pub struct Past<H> {
+pub struct Past<H, N: Node> {
     pub hash: u64,
-    pub history: H,
+    pub memory: Memory<H, N>,
     /// The history before, and what was observed. None: nothing was.
     pub origin: OnceLock<(u32, u32)>,
 }
@@ -194,9 +197,9 @@ pub fn hash_of_packet<N: Node>(packet: &Packet<N>) -> u64 {
     hash_of(Part::Packet, packet)
 }
 
-/// What a history adds to a fingerprint.
-pub fn hash_of_history(history: &impl Hash) -> u64 {
-    hash_of(Part::History, history)
+/// What a memory adds to a fingerprint.
+pub fn hash_of_memory(memory: &impl Hash) -> u64 {
+    hash_of(Part::History, memory)
 }
 
 /// What a part adds to a fingerprint.

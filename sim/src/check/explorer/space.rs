@@ -17,7 +17,7 @@ use super::arena::Interner;
 use super::costs::{Costs, KINDS_OF_COSTS, number};
 use super::parts::{
     Cause, Choice, Facts, KnownPacket, Local, NO_PACKET, NOTHING, Offer, OfferKind, Origin, OriginCause,
-    Outcome, Packets, Paid, Part, Past, Sent, hash_of, hash_of_history, hash_of_packet, hash_of_slot,
+    Outcome, Packets, Paid, Part, Past, Sent, hash_of, hash_of_memory, hash_of_packet, hash_of_slot,
 };
 use crate::check::Reductions;
 use crate::fingerprint::fingerprint;
@@ -25,7 +25,8 @@ use crate::panics::Panic;
 use crate::spec::budget::Budget;
 use crate::spec::faults::Directions;
 use crate::spec::limits::Network;
-use crate::spec::system::{NodeOf, System};
+use crate::spec::system::{NodeOf, Operation, System};
+use crate::world::clients::{Ask, MemoryOf};
 use crate::world::rules::{Cost, Crashes, Kept, Way, heard, kept};
 use crate::world::{Action, Packet, Rules, Slot, Spent, Step, World};
 
@@ -45,8 +46,10 @@ pub struct Space<'r, S: System> {
     /// By place: what may be under way to it.
     pub inboxes: Vec<Interner<Packets>>,
     sends: Interner<Sent>,
+    /// What clients ask; first what the system says that they do, of whom it says.
+    pub asks: Interner<Ask<NodeOf<S>>>,
     pub facts: Interner<Facts<NodeOf<S>>>,
-    pub histories: Interner<Past<S::History>>,
+    pub histories: Interner<Past<S::History, NodeOf<S>>>,
     /// What was spent, and which links are cut.
     pub budgets: Interner<Paid>,
     /// By place: the outcomes of a packet or a request in the hands of a local state.
@@ -71,6 +74,7 @@ impl<'r, S: System> Space<'r, S> {
             packets: Interner::default(),
             sends: Interner::default(),
             inboxes: (0..places).map(|_| Interner::default()).collect(),
+            asks: Interner::default(),
             facts: Interner::default(),
             histories: Interner::default(),
             budgets: Interner::default(),
@@ -82,7 +86,11 @@ impl<'r, S: System> Space<'r, S> {
             assert_eq!(inboxes.intern(0, |_| true, Packets::default), NOTHING);
         }
         assert_eq!(space.sends.intern(0, |_| true, Sent::default), NOTHING);
-        let nobody = Facts { node: NodeId(0), facts: Vec::new() };
+        for (index, Operation { to, request, .. }) in rules.requests.iter().enumerate() {
+            let ask = Ask { index, to: *to, request: request.clone(), sent_on: false };
+            assert_eq!(space.asked(ask), index as u32);
+        }
+        let nobody = Facts { node: NodeId(0), facts: Vec::new(), is_for_clients: false };
         assert_eq!(space.facts.intern(0, |_| true, || nobody), NOTHING);
         space
     }
@@ -103,7 +111,7 @@ impl<'r, S: System> Space<'r, S> {
         let mut row: Vec<_> = places.map(|(place, slot)| self.local(place, (**slot).clone()).0).collect();
         let packets: Vec<_> = world.packets.iter().map(|packet| self.packet((**packet).clone())).collect();
         row.extend((0..self.places.len()).map(|place| self.inbox(place, self.packets_for(place, &packets))));
-        row.push(self.past((*world.history).clone()));
+        row.push(self.past((*world.memory).clone()));
         row.push(self.budget(world.spent, world.cut.clone()));
         row
     }
@@ -128,7 +136,7 @@ impl<'r, S: System> Space<'r, S> {
     /// Which invariants are broken and which witnesses are seen, a bit each.
     pub fn judge(&self, row: &[u32]) -> u64 {
         let slots = self.places.iter().zip(row).map(|(locals, &slot)| &locals.get(slot).slot);
-        self.rules.judge(slots, &self.histories.get(row[2 * self.places.len()]).history)
+        self.rules.judge(slots, &self.histories.get(row[2 * self.places.len()]).memory.history)
     }
 
     /// Whether a step that only takes away may be left out.
@@ -187,10 +195,32 @@ impl<'r, S: System> Space<'r, S> {
         }
     }
 
-    /// All that may come of a request at a place.
-    pub fn answers(&self, place: usize, slot: u32, request: usize, menu: &mut Vec<Choice>) {
+    /// How the request of this number may be sent now: to which place, and as what; whether that is free.
+    pub fn ask(&self, spent: &Spent, past: u32, index: usize) -> Option<(usize, u32, bool)> {
+        let clients = &self.histories.get(past).memory.clients;
+        if !S::FOLLOWS_UP && clients.is_plain(index) {
+            let place = || self.rules.place(self.rules.requests[index].to);
+            return self.rules.may_ask(spent, index).then(|| (place(), index as u32, false));
+        }
+        let ask = self.rules.ask(spent, clients, index)?;
+        Some((self.rules.place(ask.to), self.asked(ask.clone()), ask.sent_on))
+    }
+
+    /// What the clients that wait ask again, and at which place.
+    pub fn waiting(&self, past: u32) -> Vec<(usize, u32)> {
+        let waiting = self.rules.waiting(&self.histories.get(past).memory.clients);
+        waiting.into_iter().map(|ask| (self.rules.place(ask.to), self.asked(ask))).collect()
+    }
+
+    /// The number of what a client asks.
+    pub fn asked(&self, ask: Ask<NodeOf<S>>) -> u32 {
+        self.asks.intern(fingerprint(&ask), |known| *known == ask, || ask.clone())
+    }
+
+    /// All that may come of what is asked at a place.
+    pub fn answers(&self, place: usize, slot: u32, ask: u32, menu: &mut Vec<Choice>) {
         let before = self.places[place].get(slot).hash;
-        let outcomes = self.outcomes(self.outcomes_of_cause(place, slot, Cause::Request(request as u32)));
+        let outcomes = self.outcomes(self.outcomes_of_cause(place, slot, Cause::Request(ask)));
         menu.clear();
         menu.extend(outcomes.iter().map(|outcome| Choice::of(outcome, before, NO_PACKET, Costs::NONE)));
     }
@@ -247,7 +277,7 @@ impl<'r, S: System> Space<'r, S> {
             Cause::Packet(packet) => {
                 Step::Deliver { packet: self.packets.get(packet).packet.clone(), again: false }
             }
-            Cause::Request(index) => Step::Ask(index as usize),
+            Cause::Request(ask) => Step::Ask(self.asks.get(ask).clone()),
         };
         let mut outcomes = self.run(place, &local.slot, &step);
         if local.slot.host.is_none() {
@@ -256,7 +286,7 @@ impl<'r, S: System> Space<'r, S> {
         }
         let origin = match cause {
             Cause::Packet(packet) => OriginCause::Packet(packet),
-            Cause::Request(index) => OriginCause::Request(index),
+            Cause::Request(ask) => OriginCause::Request(ask),
         };
         let id = self.keep(place, slot, origin, outcomes);
         handlers.write().unwrap_or_else(PoisonError::into_inner).insert(key, id);
@@ -320,8 +350,8 @@ impl<'r, S: System> Space<'r, S> {
 
     /// A history that has seen more, unless that makes it panic.
     pub fn observe(&self, past: u32, observed: u32) -> Result<u32, Panic> {
-        let Facts { node, facts } = self.facts.get(observed);
-        let after = self.past(Rules::<S>::hear_all(&self.histories.get(past).history, *node, facts)?);
+        let Facts { node, facts, .. } = self.facts.get(observed);
+        let after = self.past(self.rules.hear_all(&self.histories.get(past).memory, *node, facts)?);
         if past < after {
             let _ = self.histories.get(after).origin.set((past, observed)); // the first is as good as any
         }
@@ -456,21 +486,19 @@ impl<'r, S: System> Space<'r, S> {
         }
     }
 
-    /// The local state that comes from there; `new` tells the numbers of packets.
+    /// The local state that comes from there; `new` tells the numbers of packets, `ask` those of what is asked.
     pub fn again(
         &self,
         place: usize,
         origin: Origin,
         new: impl Fn(u32) -> Result<u32, String>,
+        ask: impl Fn(u32) -> Result<u32, String>,
     ) -> Result<Option<u32>, String> {
         let Origin { before, cause, outcome } = origin;
         let outcomes = match cause {
             OriginCause::Gone => return Ok(Some(self.crashed(place, before))),
             OriginCause::Packet(packet) => self.outcomes_of_cause(place, before, Cause::Packet(new(packet)?)),
-            OriginCause::Request(index) if (index as usize) < self.rules.requests.len() => {
-                self.outcomes_of_cause(place, before, Cause::Request(index))
-            }
-            OriginCause::Request(_) => return Ok(None),
+            OriginCause::Request(asked) => self.outcomes_of_cause(place, before, Cause::Request(ask(asked)?)),
             OriginCause::Offer(number) => {
                 let offers = self.offers(self.places[place].get(before));
                 let Some(offer) = offers.get(number as usize) else { return Ok(None) };
@@ -538,13 +566,14 @@ impl<'r, S: System> Space<'r, S> {
         }
         let hash = fingerprint(&(node, &facts));
         let is = |known: &Facts<_>| known.node == node && known.facts == facts;
-        self.facts.intern(hash, is, || Facts { node, facts: facts.clone() })
+        let is_for_clients = S::SESSIONS && facts.iter().any(|heard| !matches!(heard, Heard::Fact(_)));
+        self.facts.intern(hash, is, || Facts { node, facts: facts.clone(), is_for_clients })
     }
 
-    fn past(&self, history: S::History) -> u32 {
-        let hash = hash_of_history(&history);
-        let make = || Past { hash, history: history.clone(), origin: OnceLock::new() };
-        self.histories.intern(hash, |known| known.history == history, make)
+    fn past(&self, memory: MemoryOf<S>) -> u32 {
+        let hash = hash_of_memory(&memory);
+        let make = || Past { hash, memory: memory.clone(), origin: OnceLock::new() };
+        self.histories.intern(hash, |known| known.memory == memory, make)
     }
 
     /// The number of what was spent and cut.

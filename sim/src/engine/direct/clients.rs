@@ -1,11 +1,11 @@
-//! Clients: each asks one thing, again and again until it is answered.
+//! Clients: each asks one thing, again and again until it is answered or gives up, and then the next.
 
 use coalmine_core::node::{Event, Node, NodeId, RequestId, Word};
 
 use super::{Engine, Task};
 use crate::engine::shared::{CLIENT_PAUSE, CLIENT_TIMEOUT};
 use crate::panics::describe;
-use crate::spec::system::{NodeOf, System};
+use crate::spec::system::{NodeOf, Operation, System};
 
 /// Who asks something.
 pub struct Client<N: Node> {
@@ -24,7 +24,13 @@ impl<S: System> Engine<'_, S> {
     /// A client begins to ask.
     pub(super) fn ask(&mut self, to: NodeId, id: RequestId, request: <NodeOf<S> as Node>::Request) {
         let Self { recorder, agenda, system, .. } = self;
-        let number = recorder.asked(system, agenda.time(), (to, id), &request);
+        let begins = recorder.asked(system, agenda.time(), Operation { to, id, request });
+        self.begin(begins);
+    }
+
+    /// A client begins to ask, if there is something.
+    fn begin(&mut self, begins: Option<(usize, Operation<NodeOf<S>>)>) {
+        let Some((number, Operation { to, id, request })) = begins else { return };
         debug_assert_eq!(number, self.clients.len(), "both count the same clients");
         let to = self.place(to);
         self.clients.push(Client { to, id, request, attempt: 0, taken_by: None, answered: false });
@@ -41,10 +47,17 @@ impl<S: System> Engine<'_, S> {
 
     /// A client asks again, unless it was answered or has asked again meanwhile.
     pub(super) fn retry(&mut self, client: usize, attempt: u32) {
-        let it = &self.clients[client];
-        if !it.answered && it.attempt == attempt {
-            self.attempt(client);
+        let it = &mut self.clients[client];
+        if it.answered || it.attempt != attempt {
+            return;
         }
+        let now = self.agenda.time();
+        if self.recorder.gives_up(now, client) {
+            it.answered = true;
+            let begins = self.recorder.given_up(&self.system, now, client);
+            return self.begin(begins);
+        }
+        self.attempt(client);
     }
 
     /// A request arrives at its node. A node that is down refuses the connection.
@@ -87,7 +100,9 @@ impl<S: System> Engine<'_, S> {
         }
         if !std::mem::replace(&mut it.answered, true) {
             let what = describe::<NodeOf<S>>(Word::Reply(reply));
-            self.recorder.answered(self.agenda.time(), client, &what);
+            let now = self.agenda.time();
+            let begins = self.recorder.answered(&self.system, now, client, (&what, Some(reply)));
+            self.begin(begins);
         }
     }
 

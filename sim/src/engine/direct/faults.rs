@@ -11,7 +11,7 @@ use super::{Engine, Task};
 use crate::engine::shared::disk::{self, Crash, crash, kill};
 use crate::engine::shared::faults::{self, End, Lasting, Stage};
 use crate::engine::shared::network::LinkFault;
-use crate::spec::faults::{CrashKind, Directions, Effect as FaultEffect, Fault, SUPERVISOR_MS};
+use crate::spec::faults::{CrashKind, Directions, Effect as FaultEffect, Fault, FrameFate, SUPERVISOR_MS};
 use crate::spec::system::System;
 use crate::trace::TraceEvent;
 
@@ -79,6 +79,10 @@ impl<S: System> Stage for Engine<'_, S> {
         self.recorder.effects.add(FaultEffect::ConnectionReset, directions.len() as u64);
     }
 
+    fn say(&mut self, step: usize, direction: (NodeId, NodeId), nth: u32, fate: FrameFate) {
+        self.network_state.say(step, direction, nth, fate);
+    }
+
     fn crash(&mut self, node: NodeId, kind: CrashKind, down: Option<Duration>) {
         let place = self.place(node);
         if self.places[place].host.is_none() && kind == CrashKind::Wipe {
@@ -118,12 +122,12 @@ impl<S: System> Stage for Engine<'_, S> {
 }
 
 impl<S: System> Engine<'_, S> {
-    pub(super) fn fault(&mut self, fault: Fault) {
+    pub(super) fn fault(&mut self, step: usize, fault: Fault) {
         if self.healed {
             return;
         }
         self.push(&TraceEvent::Fault(fault.clone()));
-        faults::begin(self, fault);
+        faults::begin(self, step, fault);
     }
 
     /// A node that is down gets an empty disk.

@@ -55,7 +55,7 @@ pub(crate) fn run<S: System>(
         engine.recorder.panicked(now, panic.clone());
         Verdict::Panicked(panic)
     });
-    engine.recorder.effects.merge(&engine.network_state.effects);
+    engine.recorder.take_in(engine.network_state.remains());
     let mut report = engine.recorder.finish(verdict, now);
     report.wall = started.elapsed();
     report
@@ -144,7 +144,7 @@ impl<'a, S: System> Engine<'a, S> {
             places,
             paused: 0,
             lasting: Lasting::default(),
-            network_state: NetworkState::new(options.seed, plan.links),
+            network_state: NetworkState::new(options, plan.links),
             clients: Vec::new(),
             disk_draws: Stream::Disk.of(options.seed),
             timer_draws: Stream::Timers.of(options.seed),
@@ -283,7 +283,7 @@ impl<'a, S: System> Engine<'a, S> {
         disk.sync(upto);
         *syncing = false;
         let pulled = self.recorder.triggered_by_records(me, &disk.written()[before..upto]);
-        let upto = upto as u64;
+        let upto = disk.forgotten() + upto as u64;
         if crashes(&pulled, me) {
             self.push(&TraceEvent::Synced { node: me, upto, effects: Vec::new() });
         }
@@ -313,7 +313,7 @@ impl<'a, S: System> Engine<'a, S> {
     }
 
     fn boot(&mut self, place: usize, life: u64) {
-        let Self { places, timer_draws, recorder, agenda, order, .. } = self;
+        let Self { places, timer_draws, disk_draws, recorder, agenda, order, .. } = self;
         let it = &mut places[place];
         if life != it.life {
             return;
@@ -325,9 +325,13 @@ impl<'a, S: System> Engine<'a, S> {
             let why = format!("journal: line {} is damaged, so this node does not start", rotten + 1);
             return self.stop(place, why);
         }
+        if it.disk.forgettable() > 0 {
+            let gone = disk_draws.below(it.disk.forgettable() as u64 + 1);
+            it.disk.vanish(gone as usize);
+        }
         let (me, records, torn) = (it.id, it.disk.written().len(), it.torn.take());
         let mut effects = Vec::new();
-        let journal = it.disk.written();
+        let journal = it.disk.journal();
         it.host = Some(Host::boot_in(
             *order,
             &it.config,
@@ -336,9 +340,11 @@ impl<'a, S: System> Engine<'a, S> {
             &mut choices(timer_draws, recorder),
             &mut effects,
         ));
-        let took = || Took::Boot { life, journal: journal.to_vec(), torn };
+        let took = || Took::Boot { life, journal: journal.into(), torn };
         recorder.record(agenda.time(), me, took, &effects);
         recorder.on_boot(me);
+        let forgotten = TraceEvent::forgotten(me, journal.forgotten);
+        forgotten.iter().for_each(|note| recorder.push(agenda.time(), note, None));
         self.push_and_carry_out(place, TraceEvent::Booted { node: me, records, torn, effects });
     }
 
@@ -389,6 +395,7 @@ impl<'a, S: System> Engine<'a, S> {
                         self.places[place].disk.append(record);
                     }
                 }
+                Effect::Forget(before) => self.places[place].disk.forget(before),
                 Effect::Send { to, message } => {
                     self.send(place, to, message, number);
                     number += 1;
@@ -451,7 +458,7 @@ impl<'a, S: System> Engine<'a, S> {
         });
         match what {
             What::Ask { to, id, request } => self.ask(to, id, request),
-            What::Fault(fault) => self.fault(fault),
+            What::Fault(fault) => self.fault(step, fault),
         }
     }
 

@@ -103,7 +103,8 @@ impl<S: System> Engine<'_, S> {
 
     /// The same if frames do not always pass.
     fn send_over_faulty_link(&mut self, frame: Frame, to: NodeId, message: <NodeOf<S> as Node>::Message) {
-        let Passage { fate, copies: [first, second] } = self.network_state.passage(frame.from, to);
+        let now = self.agenda.time();
+        let Passage { fate, copies: [first, second] } = self.network_state.passage(now, frame.from, to);
         if fate != Fate::Passes {
             self.record_fate(frame, &message, fate);
         }

@@ -111,6 +111,7 @@ impl<N: Node> Place<N> {
         let state = self.host.as_ref().map(Host::node);
         let timers = self.host.as_ref().map_or(&[][..], Host::timers);
         let (durable, early_output) = (Some(self.disk.durable()), self.early_output.as_deref());
-        Observed { id: self.id, config: &self.config, state, durable, timers, early_output }
+        let forgotten = self.disk.forgotten();
+        Observed { id: self.id, config: &self.config, state, durable, forgotten, timers, early_output }
     }
 }

@@ -26,10 +26,10 @@ use crate::engine::shared::faults::{self, End, Lasting, Stage};
 use crate::engine::shared::network::LinkFault;
 use crate::engine::shared::{CLIENT_PAUSE, CLIENT_TIMEOUT, LOOK, disk};
 use crate::panics;
-use crate::spec::faults::{CrashKind, Directions, Effect, Fault, SUPERVISOR_MS};
+use crate::spec::faults::{CrashKind, Directions, Effect, Fault, FrameFate, SUPERVISOR_MS};
 use crate::spec::plan::{Plan, Stream, What, When};
 use crate::spec::scenario::{Expectation, Scenario};
-use crate::spec::system::{ConfigOf, NodeOf, Planted, System};
+use crate::spec::system::{ConfigOf, NodeOf, Operation, Planted, System};
 use crate::spec::verdict::Verdict;
 use crate::trace::TraceEvent;
 
@@ -102,7 +102,7 @@ where
     ) -> Self {
         let recorder = monitor.clone();
         let recorder = Arc::new(move |from, to, fate, frame: &Frame| recorder.frame(from, to, fate, frame));
-        let network = Network::new(options.seed, plan.links, recorder, monitor.numbers());
+        let network = Network::new(options, plan.links, recorder, monitor.numbers());
         let members = system.members();
         let address = |id: NodeId| SocketAddr::new(node_ip(id), CONTROL_PORT);
         let client_runtime = SimRuntime {
@@ -223,7 +223,7 @@ where
             What::Ask { to, id, request } => self.ask(to, id, request),
             What::Fault(fault) => {
                 self.monitor.note(&TraceEvent::Fault(fault.clone()));
-                faults::begin(self, fault);
+                faults::begin(self, step, fault);
             }
         }
     }
@@ -272,36 +272,40 @@ where
 
     /// What took effect, wherever it was counted.
     fn count_effects(&self) {
-        self.monitor.merge(&self.network.effects());
+        self.monitor.take_in(self.network.remains());
         self.monitor.merge(&Disks::current().effects());
     }
 
-    /// A client that asks until it is answered, and whom it is sent to.
+    /// A client that asks until it is answered, and whom it is sent to; then what it is to ask next.
     fn ask(&self, to: NodeId, id: RequestId, request: <NodeOf<S> as Node>::Request) {
         let (runtime, monitor) = (self.client_runtime.clone(), self.monitor.clone());
-        let (mut to, members) = (to, self.members());
-        let number = monitor.asked(to, id, &request);
+        let (mut next, members) = (monitor.asked(Operation { to, id, request }), self.members());
         let on_panic = monitor.on_panic();
         let asking = async move {
-            loop {
-                let request = NodeOf::<S>::to_http(id, &request);
-                let what = match http::request(&runtime, data_address(to), request, CLIENT_TIMEOUT).await {
-                    Ok(answer) if answer.status().is_server_error() => None,
-                    Ok(answer) => match NodeOf::<S>::from_http(&answer) {
-                        Ok(reply) => {
-                            let instead = NodeOf::<S>::instead(&reply).filter(|node| members.contains(node));
-                            to = instead.unwrap_or(to);
-                            let is_over = instead.is_none() && !NodeOf::<S>::is_not_yet(&reply);
-                            is_over.then(|| panics::describe::<NodeOf<S>>(Word::Reply(&reply)))
-                        }
-                        Err(why) => Some(why),
-                    },
-                    Err(_) => None,
+            while let Some((number, Operation { mut to, id, request })) = next {
+                next = loop {
+                    let request = NodeOf::<S>::to_http(id, &request);
+                    match http::request(&runtime, data_address(to), request, CLIENT_TIMEOUT).await {
+                        Ok(answer) if answer.status().is_server_error() => {}
+                        Ok(answer) => match NodeOf::<S>::from_http(&answer) {
+                            Ok(reply) => {
+                                let instead =
+                                    NodeOf::<S>::instead(&reply).filter(|node| members.contains(node));
+                                to = instead.unwrap_or(to);
+                                if instead.is_none() && !NodeOf::<S>::is_not_yet(&reply) {
+                                    let what = panics::describe::<NodeOf<S>>(Word::Reply(&reply));
+                                    break monitor.answered(number, (&what, Some(&reply)));
+                                }
+                            }
+                            Err(why) => break monitor.answered(number, (&why, None)),
+                        },
+                        Err(_) => {}
+                    }
+                    runtime.sleep(CLIENT_PAUSE).await;
+                    if let Some(next) = monitor.gives_up(number) {
+                        break next;
+                    }
                 };
-                if let Some(what) = what {
-                    return monitor.answered(number, &what);
-                }
-                runtime.sleep(CLIENT_PAUSE).await;
             }
         };
         self.client.spawn(reporting(asking, on_panic));
@@ -353,6 +357,10 @@ where
 
     fn reset(&mut self, directions: &Directions) {
         self.network.reset(directions);
+    }
+
+    fn say(&mut self, step: usize, direction: (NodeId, NodeId), nth: u32, fate: FrameFate) {
+        self.network.say(step, direction, nth, fate);
     }
 
     fn crash(&mut self, node: NodeId, kind: CrashKind, down: Option<Duration>) {

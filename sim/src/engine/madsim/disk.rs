@@ -1,7 +1,8 @@
-//! Disks, as a madsim plugin: one journal file a node, kept in a [`LossyDisk`]. madsim's own file system
+//! Disks, as a madsim plugin: one journal a node, kept in a [`LossyDisk`]. madsim's own file system
 //! forgets nothing in a crash.
 //!
-//! Each write of a line is one append. When a node is killed, or stops, a drawn prefix of the unsynced lines had left the
+//! Each write of a line is one append, and so is the beginning of another file. The files before one are deleted when the
+//! folder is synced; a crash before that may bring back the youngest of them. When a node is killed, or stops, a drawn prefix of the unsynced lines had left the
 //! process, and is there for its next life. When its machine crashes, that prefix is durable, and a drawn piece of the
 //! first lost line may be left behind, torn.
 
@@ -9,6 +10,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use coalmine_core::codec::journal::Segment;
 use coalmine_core::disk::LossyDisk;
 use coalmine_real::runtime::JournalFile;
 use madsim::plugin::Simulator;
@@ -30,9 +32,24 @@ struct State {
     effects: Effects,
 }
 
+/// What is written.
+enum Item {
+    /// A line, or a piece of one.
+    Line {
+        bytes: Vec<u8>,
+        /// The record that is whole with it, if it is the end of one.
+        ends: Option<u64>,
+    },
+    /// What follows is in another file, whose first record has this number.
+    Begin(u64),
+}
+
+/// From which size on a file is followed by another, in bytes: small, so that it happens.
+pub const SEGMENT_BYTES: u64 = 64;
+
 #[derive(Default)]
 struct File {
-    content: LossyDisk<Vec<u8>>,
+    content: LossyDisk<Item>,
     /// How many writes there were when it was opened, or when nobody had it open any more: others made them.
     opened: usize,
     /// What the next end of a life is, if it is not one of the process alone.
@@ -43,13 +60,13 @@ struct File {
     disk_fault: DiskFault,
 }
 
-/// How much a disk holds.
+/// How far the records on a disk go: the number of the last whole one, 0 if there never was one.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Content {
-    /// What no crash can take.
-    pub durable_bytes: u64,
-    /// What the running process would read.
-    pub written_bytes: u64,
+    /// Of those that no crash can take.
+    pub durable: u64,
+    /// Of those that the running process would read.
+    pub written: u64,
 }
 
 impl Simulator for Disks {
@@ -68,12 +85,19 @@ impl Simulator for Disks {
             let (crash, torn) = match file.next.take().unwrap_or(CrashKind::Kill) {
                 CrashKind::Kill => {
                     let at_hand = file.content.unsynced().min(file.content.written().len() - file.opened);
+                    file.content.vanish(file.content.forgettable());
                     (kill(&mut file.content, at_hand, rng, effects), Vec::new())
                 }
-                CrashKind::Power | CrashKind::Wipe => crash(&mut file.content, rng, effects, |line| line),
+                CrashKind::Power | CrashKind::Wipe => {
+                    file.lose_deleted(rng);
+                    crash(&mut file.content, rng, effects, |item| match item {
+                        Item::Line { bytes, .. } => bytes,
+                        Item::Begin(_) => Vec::new(),
+                    })
+                }
             };
             if !torn.is_empty() {
-                file.content.append(torn);
+                file.content.append(Item::Line { bytes: torn, ends: None });
                 file.content.sync(file.content.written().len());
             }
             file.opened = file.content.written().len();
@@ -130,7 +154,10 @@ impl Disks {
             let Some(file) = disks.get_mut(&id) else { return false };
             let records = file.content.durable_mut();
             let at = records.len() * permille.min(999) as usize / 1000;
-            let Some(record) = records.get_mut(at).filter(|record| !record.is_empty()) else { return false };
+            let Some(Item::Line { bytes: record, .. }) = records.get_mut(at) else { return false };
+            if record.is_empty() {
+                return false;
+            }
             let byte = rng.below(record.len() as u64) as usize;
             record[byte] ^= 1 << rng.below(7);
             effects.count(Effect::BitRot);
@@ -150,26 +177,85 @@ impl Disks {
 
     /// What a node's disk holds.
     pub fn content(&self, id: NodeId) -> Content {
-        let bytes = |writes: &[Vec<u8>]| writes.iter().map(|write| write.len() as u64).sum();
         self.with(|state| {
             let Some(File { content, .. }) = state.disks.get(&id) else { return Content::default() };
-            Content { durable_bytes: bytes(content.durable()), written_bytes: bytes(content.written()) }
+            Content { durable: last_record(content.durable()), written: last_record(content.written()) }
         })
     }
 
     /// Opens the journal of the node whose task this is.
-    pub fn open(self: &Arc<Self>) -> (Vec<u8>, SimJournal) {
+    pub fn open(self: &Arc<Self>) -> (Vec<Segment>, SimJournal) {
         let node = madsim::plugin::node();
-        let (bytes, crashes) = self.with(|state| {
+        let (segments, crashes) = self.with(|state| {
             let file = state.disks.entry(node).or_default();
             file.opened = file.content.written().len();
-            (file.content.written().concat(), file.crashes)
+            (file.segments(), file.crashes)
         });
-        (bytes, SimJournal { disks: Arc::clone(self), node, crashes })
+        (segments, SimJournal { disks: Arc::clone(self), node, crashes })
     }
 
     fn with<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
         work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// The number of the last record that is whole.
+fn last_record(items: &[Item]) -> u64 {
+    let last = items.iter().rev().find_map(|item| match item {
+        Item::Line { ends, .. } => *ends,
+        Item::Begin(first) => Some(first - 1),
+    });
+    last.unwrap_or(0)
+}
+
+impl File {
+    /// The files, one after the other.
+    fn segments(&self) -> Vec<Segment> {
+        let mut segments = Vec::new();
+        for item in self.content.written() {
+            match item {
+                Item::Begin(first) => segments.push(Segment { first: *first, bytes: Vec::new() }),
+                Item::Line { bytes, .. } => {
+                    if segments.is_empty() {
+                        segments.push(Segment { first: 1, bytes: Vec::new() });
+                    }
+                    segments.iter_mut().last().into_iter().for_each(|segment| segment.bytes.extend(bytes));
+                }
+            }
+        }
+        if segments.is_empty() {
+            segments.push(Segment { first: 1, bytes: Vec::new() });
+        }
+        segments
+    }
+
+    /// Writes a line, which may also be the end of one that a crash has left torn.
+    fn write(&mut self, line: &[u8]) {
+        let torn = match self.content.written().last() {
+            Some(Item::Line { bytes, .. }) if !bytes.ends_with(b"\n") => bytes.as_slice(),
+            Some(Item::Line { .. } | Item::Begin(_)) | None => &[],
+        };
+        let whole = [torn, line].concat();
+        let number = whole.split(|byte| *byte == b' ').next().and_then(|it| std::str::from_utf8(it).ok());
+        let ends = number.filter(|_| whole.ends_with(b"\n")).and_then(|number| number.parse().ok());
+        self.content.append(Item::Line { bytes: line.to_vec(), ends });
+    }
+
+    /// Where the last file begins among what is written.
+    fn last_segment(&self) -> usize {
+        let items = self.content.written();
+        items.iter().rposition(|item| matches!(item, Item::Begin(_))).map_or(0, |place| place + 1)
+    }
+
+    /// Of what is deleted and may come back, so much is gone: whole files.
+    fn lose_deleted(&mut self, rng: &mut ChaCha8Rng) {
+        let deleted = &self.content.written()[..self.content.forgettable()];
+        if deleted.is_empty() {
+            return;
+        }
+        let begins = |(place, item): (usize, &Item)| matches!(item, Item::Begin(_)).then_some(place);
+        let ends: Vec<_> = deleted.iter().enumerate().filter_map(begins).chain([deleted.len()]).collect();
+        self.content.vanish(ends[rng.below(ends.len() as u64) as usize]);
     }
 }
 
@@ -196,15 +282,15 @@ impl SimJournal {
 
 impl JournalFile for SimJournal {
     async fn truncate(&mut self, length: u64) -> io::Result<()> {
-        self.with(|File { content, opened, .. }, _, _| {
+        self.with(|file, _, _| {
             // Line by line, as it was written.
-            let bytes = content.written().concat();
-            content.wipe();
+            let bytes = file.segments().pop().map(|last| last.bytes).unwrap_or_default();
+            file.content.truncate(file.last_segment());
             for line in bytes[..length as usize].split_inclusive(|&byte| byte == b'\n') {
-                content.append(line.to_vec());
+                file.write(line);
             }
-            content.sync(content.written().len());
-            *opened = content.written().len();
+            file.content.sync(file.content.written().len());
+            file.opened = file.content.written().len();
         })
         .await;
         Ok(())
@@ -216,7 +302,7 @@ impl JournalFile for SimJournal {
                 effects.count(Effect::DiskFull);
                 return Err(io::ErrorKind::StorageFull.into());
             }
-            file.content.append(line.to_vec());
+            file.write(line);
             Ok(())
         })
         .await
@@ -232,6 +318,27 @@ impl JournalFile for SimJournal {
             .await?;
         madsim::time::sleep(takes).await;
         self.with(|file, _, _| file.content.sync(upto)).await;
+        Ok(())
+    }
+    async fn begin_segment(&mut self, first: u64) -> io::Result<()> {
+        self.with(|file, _, _| file.content.append(Item::Begin(first))).await;
+        self.sync().await
+    }
+
+    async fn remove_before(&mut self, first: u64) -> io::Result<()> {
+        self.with(|file, _, _| {
+            let items = file.content.written();
+            let begins = items.iter().position(|item| matches!(item, Item::Begin(it) if *it == first));
+            let before = file.content.forgotten() + begins.unwrap_or(0) as u64 + 1;
+            file.content.forget(before);
+        })
+        .await;
+        self.sync().await?;
+        self.with(|file, _, _| {
+            file.opened = file.opened.saturating_sub(file.content.forgettable());
+            file.content.vanish(file.content.forgettable());
+        })
+        .await;
         Ok(())
     }
 }

@@ -26,8 +26,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::alarm::Alarm;
 use super::numbers::Numbers;
 use super::wire::Wire;
-use crate::engine::shared::network::{Direction, LinkFault, NetworkState};
-use crate::spec::faults::{Directions, Effect, Effects};
+use crate::engine::report::RunOptions;
+use crate::engine::shared::network::{Direction, LinkFault, NetworkState, Remains};
+use crate::spec::faults::{Directions, Effect, FrameFate};
 use crate::spec::plan::{Links, Stream};
 use crate::trace::Fate;
 
@@ -72,10 +73,11 @@ struct Opened {
 
 impl Network {
     /// A network that draws from this seed.
-    pub fn new(seed: u64, links: Links, watch: OnFrame, numbers: Numbers) -> Self {
+    pub fn new(options: RunOptions, links: Links, watch: OnFrame, numbers: Numbers) -> Self {
         let (network_state, open, opened) =
-            (NetworkState::new(seed, links), BTreeMap::new(), BTreeMap::new());
-        let state = State { network_state, wires: Stream::Wire.of(seed), connections: 0, open, opened };
+            (NetworkState::new(options, links), BTreeMap::new(), BTreeMap::new());
+        let state =
+            State { network_state, wires: Stream::Wire.of(options.seed), connections: 0, open, opened };
         Self { state: Arc::new(Mutex::new(state)), watch, numbers }
     }
 
@@ -99,9 +101,14 @@ impl Network {
         self.with(|state| state.network_state.passes(from, to))
     }
 
-    /// What took effect so far.
-    pub fn effects(&self) -> Effects {
-        self.with(|state| state.network_state.effects.clone())
+    /// A step of the plan says what becomes of the `nth` frame of a direction from now on.
+    pub fn say(&self, step: usize, direction: (NodeId, NodeId), nth: u32, fate: FrameFate) {
+        self.with(|state| state.network_state.say(step, direction, nth, fate));
+    }
+
+    /// What is known at the end.
+    pub fn remains(&self) -> Remains {
+        self.with(|state| state.network_state.remains())
     }
 
     fn with<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
@@ -261,12 +268,13 @@ impl FrameWriter {
     /// Decides what becomes of a frame, and lets it go if nothing holds it back.
     fn send(&mut self, bytes: Vec<u8>) -> io::Result<()> {
         let (from, to) = (self.from, self.to);
+        let now = self.clock.elapsed();
         let decided = self.network.with(|State { network_state, .. }| {
             let direction = network_state.direction(from, to);
             if direction.resets != self.resets {
                 return None;
             }
-            let passage = network_state.passage(from, to);
+            let passage = network_state.passage(now, from, to);
             let at_once = passage.copies == [Some(Duration::ZERO), None];
             let passes = at_once && direction.clogs == 0 && !direction.cuts.any();
             Some((passage, direction, passes.then(|| network_state.latency())))

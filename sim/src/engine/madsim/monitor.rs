@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use coalmine_core::codec::frame;
-use coalmine_core::codec::journal::{Recovered, encode};
+use coalmine_core::codec::journal::Recovered;
 use coalmine_core::codec::recording::Took;
 use coalmine_core::host::Host;
-use coalmine_core::node::{Effect, Event, Node, NodeId, RequestId};
+use coalmine_core::node::{Effect, Event, Node, NodeId};
 use coalmine_core::observation::Observed;
 use coalmine_real::probe::Probe;
 use coalmine_real::transport::{Envelope, NONSENSE};
@@ -21,12 +21,13 @@ use super::numbers::Numbers;
 use super::survive::OnPanic;
 use crate::engine::report::{RunOptions, RunReport};
 use crate::engine::shared::disk::Crash;
+use crate::engine::shared::network::Remains;
 use crate::engine::shared::recorder::{Pulled, Recorder, crashes, note_early_output};
 use crate::panics::Panic;
 use crate::spec::faults::{CrashKind, Effect as FaultEffect, Effects};
 use crate::spec::plan::{Plan, What};
 use crate::spec::scenario::Expectation;
-use crate::spec::system::{ConfigOf, NodeOf, System};
+use crate::spec::system::{ConfigOf, NodeOf, Operation, System};
 use crate::spec::verdict::Verdict;
 use crate::trace::{Fate, TraceEvent};
 
@@ -62,13 +63,13 @@ struct Place<S: System> {
     id: NodeId,
     config: ConfigOf<S>,
     state: Option<NodeOf<S>>,
+    /// How many records before these it has forgotten.
+    forgotten: u64,
     /// What its journal holds, as far as it was written.
     journal: Vec<<NodeOf<S> as Node>::Record>,
     durable: usize,
     /// The timers that are armed, while it is up.
     timers: Vec<<NodeOf<S> as Node>::Timer>,
-    /// How many bytes of the file that is.
-    durable_bytes: u64,
     /// What it has told too early, if it ever did.
     early_output: Option<Box<str>>,
 }
@@ -78,23 +79,13 @@ impl<S: System> Place<S> {
         let durable = Some(&self.journal[..self.durable]);
         let (state, early_output) = (self.state.as_ref(), self.early_output.as_deref());
         let timers = if state.is_some() { &self.timers } else { &[][..] };
-        Observed { id: self.id, config: &self.config, state, durable, timers, early_output }
+        let forgotten = self.forgotten;
+        Observed { id: self.id, config: &self.config, state, durable, forgotten, timers, early_output }
     }
 
-    /// How many of its first `upto` records there are in a file of so many bytes that begins with those that are durable,
-    /// and how many bytes these are. Every record is a line of its own.
-    fn records_in(&self, file_bytes: u64, upto: usize) -> (usize, u64) {
-        let (mut records, mut bytes) = (self.durable, self.durable_bytes);
-        let mut line = Vec::new();
-        for record in &self.journal[self.durable..upto] {
-            line.clear();
-            encode(NodeOf::<S>::FORM, records as u64 + 1, record, &mut line);
-            if bytes + line.len() as u64 > file_bytes {
-                break;
-            }
-            (records, bytes) = (records + 1, bytes + line.len() as u64);
-        }
-        (records, bytes)
+    /// How many of these records there are up to the one of this number.
+    fn records_upto(&self, number: u64) -> usize {
+        usize::try_from(number.saturating_sub(self.forgotten)).unwrap_or(usize::MAX).min(self.journal.len())
     }
 }
 
@@ -120,10 +111,10 @@ impl<S: System> Monitor<S> {
             id,
             config,
             state: None,
+            forgotten: 0,
             journal: Vec::new(),
             durable: 0,
             timers: Vec::new(),
-            durable_bytes: 0,
             early_output: None,
         };
         let places = system.members().into_iter().map(place).collect();
@@ -170,10 +161,8 @@ impl<S: System> Monitor<S> {
             let place = state.place(node);
             place.state = None;
             // The disk may have synced what nobody has been told of yet.
-            let all = place.journal.len();
-            let (written, _) = place.records_in(content.written_bytes, all);
-            (place.durable, place.durable_bytes) = place.records_in(content.durable_bytes, all);
-            place.journal.truncate(written);
+            place.durable = place.records_upto(content.durable);
+            place.journal.truncate(place.records_upto(content.written));
             let Crash { kept, lost, torn_bytes } = crash;
             match kind {
                 CrashKind::Kill => {
@@ -194,7 +183,7 @@ impl<S: System> Monitor<S> {
         self.with(|state| {
             let place = state.place(node);
             place.journal.clear();
-            (place.durable, place.durable_bytes) = (0, 0);
+            (place.forgotten, place.durable) = (0, 0);
         });
     }
 
@@ -231,6 +220,11 @@ impl<S: System> Monitor<S> {
         self.with(|state| state.recorder.effects.count(effect));
     }
 
+    /// What the network leaves behind.
+    pub fn take_in(&self, network: Remains) {
+        self.with(|state| state.recorder.take_in(network));
+    }
+
     /// What took effect elsewhere.
     pub fn merge(&self, effects: &Effects) {
         self.with(|state| state.recorder.effects.merge(effects));
@@ -261,19 +255,30 @@ impl<S: System> Monitor<S> {
         self.with(|state| state.recorder.verdict().cloned())
     }
 
-    /// A client begins to ask. Returns its number.
-    pub fn asked(&self, to: NodeId, id: RequestId, request: &<NodeOf<S> as Node>::Request) -> usize {
-        self.with(|State { recorder, system, clock, .. }| {
-            recorder.asked(system, clock.elapsed(), (to, id), request)
+    /// A client is to ask. Returns what it asks now, if it waits for nothing else, and its number.
+    pub fn asked(&self, operation: Operation<NodeOf<S>>) -> Option<(usize, Operation<NodeOf<S>>)> {
+        self.with(|State { recorder, system, clock, .. }| recorder.asked(system, clock.elapsed(), operation))
+    }
+
+    /// The client of this number is answered. Returns what it asks next.
+    pub fn answered(
+        &self,
+        client: usize,
+        told: (&str, Option<&<NodeOf<S> as Node>::Reply>),
+    ) -> Option<(usize, Operation<NodeOf<S>>)> {
+        self.with(|state| {
+            let next = state.recorder.answered(&state.system, state.clock.elapsed(), client, told);
+            state.stop_if_decided();
+            next
         })
     }
 
-    /// The client of this number is answered.
-    pub fn answered(&self, client: usize, what: &str) {
-        self.with(|state| {
-            state.recorder.answered(state.clock.elapsed(), client, what);
-            state.stop_if_decided();
-        });
+    /// Whether the client of this number gives up; if it does, what it asks next.
+    pub fn gives_up(&self, client: usize) -> Option<Option<(usize, Operation<NodeOf<S>>)>> {
+        self.with(|State { recorder, system, clock, .. }| {
+            let now = clock.elapsed();
+            recorder.gives_up(now, client).then(|| recorder.given_up(system, now, client))
+        })
     }
 
     /// Looks whether the system has come to rest.
@@ -434,18 +439,18 @@ impl<S: System> Probe<NodeOf<S>> for NodeProbe<S> {
         self.monitor.with(|state| {
             let place = &mut state.places[self.place];
             place.journal.clone_from(&journal.records);
-            place.durable = journal.records.len();
-            place.durable_bytes = journal.valid_bytes + u64::from(journal.unterminated);
-            let relies_on = place.durable_bytes;
+            (place.forgotten, place.durable) = (journal.forgotten, journal.records.len());
+            let relies_on = journal.journal().last();
             state.recorder.on_boot(self.node);
             state.numbers.boots(self.node);
+            TraceEvent::forgotten(self.node, journal.forgotten).iter().for_each(|note| state.push(note));
             state.push(&TraceEvent::booted(self.node, journal.records.len(), journal.torn, effects));
             state.record(self.node, || Took::boot(host.incarnation(), journal), effects);
-            let synced = Disks::current().content(madsim::plugin::node()).durable_bytes;
+            let synced = Disks::current().content(madsim::plugin::node()).durable;
             if synced < relies_on {
                 let node = self.node;
                 state.lies(format!(
-                    "{node} starts from {relies_on} bytes, of which its disk has synced {synced}"
+                    "{node} starts from {relies_on} records, of which its disk has synced {synced}"
                 ));
             }
             state.took(self.place, host, effects);
@@ -488,18 +493,17 @@ impl<S: System> Probe<NodeOf<S>> for NodeProbe<S> {
         self.monitor.with(|state| {
             let State { recorder, places, .. } = state;
             let place = &mut places[self.place];
-            let synced = Disks::current().content(madsim::plugin::node()).durable_bytes;
-            let (records, bytes) = place.records_in(synced, upto as usize);
-            let pulled =
-                recorder.triggered_by_records(self.node, &place.journal[place.durable..upto as usize]);
-            if records < upto as usize {
+            let synced = Disks::current().content(madsim::plugin::node()).durable;
+            let durable = place.records_upto(upto);
+            let pulled = recorder.triggered_by_records(self.node, &place.journal[place.durable..durable]);
+            if synced < upto {
                 let node = self.node;
                 state.lies(format!(
-                    "the shell of {node} says record {upto} is durable, its disk has synced {records}"
+                    "the shell of {node} says record {upto} is durable, its disk has synced {synced}"
                 ));
                 return ControlFlow::Break(());
             }
-            (place.durable, place.durable_bytes) = (records, bytes);
+            place.durable = durable;
             let flow = state.pulled(self.node, pulled);
             let effects = if flow.is_break() { &[] } else { effects };
             state.push(&TraceEvent::Synced { node: self.node, upto, effects: effects.to_vec() });

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use coalmine_core::codec::journal::Segment;
 use coalmine_core::node::{Delay, NodeId};
 use coalmine_real::runtime::{Listener, Runtime};
 use madsim::net::{TcpListener, TcpStream};
@@ -19,7 +20,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 
 use super::alarm::Alarm;
-use super::disk::{Disks, SimJournal};
+use super::disk::{Disks, SEGMENT_BYTES, SimJournal};
 use super::link::{FlushOnce, FrameReader, FrameWriter, Network};
 use super::survive::{OnPanic, reporting};
 use crate::engine::shared::clock::ClockState;
@@ -167,8 +168,12 @@ impl Runtime for SimRuntime {
         Ok(SimListener { listener: TcpListener::bind(at).await?, network: self.network.clone() })
     }
 
-    async fn open_journal(&self) -> io::Result<(Vec<u8>, SimJournal)> {
+    async fn open_journal(&self) -> io::Result<(Vec<Segment>, SimJournal)> {
         Ok(Disks::current().open())
+    }
+
+    fn segment_bytes(&self) -> u64 {
+        SEGMENT_BYTES
     }
 }
 

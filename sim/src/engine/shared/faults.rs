@@ -12,7 +12,7 @@ use coalmine_core::node::NodeId;
 
 use super::disk::DiskFault;
 use super::network::LinkFault;
-use crate::spec::faults::{CrashKind, Directions, Effect, Fault, directions};
+use crate::spec::faults::{CrashKind, Directions, Effect, Fault, FrameFate, directions};
 
 /// Where faults take place.
 pub trait Stage {
@@ -36,6 +36,8 @@ pub trait Stage {
     fn change_link_fault(&mut self, directions: &Directions, fault: LinkFault, begin: bool);
     /// Breaks the connections that carry these directions.
     fn reset(&mut self, directions: &Directions);
+    /// Something becomes of the `nth` frame of a direction from now on, as this step of the plan says.
+    fn say(&mut self, step: usize, direction: (NodeId, NodeId), nth: u32, fate: FrameFate);
     /// Crashes a node that is up, or takes what is at risk on the disk of one that is down. It starts again after so
     /// long, if ever.
     fn crash(&mut self, node: NodeId, kind: CrashKind, down: Option<Duration>);
@@ -119,8 +121,8 @@ impl Lasting {
     }
 }
 
-/// Carries out a fault.
-pub fn begin(stage: &mut impl Stage, fault: Fault) {
+/// Carries out a fault: that of this step of the plan.
+pub fn begin(stage: &mut impl Stage, step: usize, fault: Fault) {
     let ms = Duration::from_millis;
     match fault {
         Fault::Crash { node, down_ms } => stage.crash(node, CrashKind::Power, down_ms.map(ms)),
@@ -147,6 +149,7 @@ pub fn begin(stage: &mut impl Stage, fault: Fault) {
             }
         }
         Fault::Reset { a, b } => stage.reset(&directions(&[a], &[b], true)),
+        Fault::Frame { from, to, nth, fate } => stage.say(step, (from, to), nth, fate),
         Fault::SlowSync { node, delay_ms, for_ms } => {
             lasts(stage, node, NodeFault::SlowSync { delay_ms }, ms(for_ms));
         }

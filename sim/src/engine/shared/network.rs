@@ -7,8 +7,9 @@ use std::time::Duration;
 use coalmine_core::node::NodeId;
 use rand_chacha::ChaCha8Rng;
 
+use crate::engine::report::RunOptions;
 use crate::engine::shared::LATENCY;
-use crate::spec::faults::{CutKind, Directions, Effect, Effects, Fault, directions};
+use crate::spec::faults::{CutKind, Directions, Effect, Effects, Fault, FrameFate, Passed, directions};
 use crate::spec::plan::{Draw, Links, Stream};
 use crate::trace::Fate;
 
@@ -23,6 +24,33 @@ pub struct NetworkState {
     fault_free: bool,
     /// Whether any connection ever broke.
     has_resets: bool,
+    /// What the plan says of frames that are still to be sent.
+    said: Vec<Said>,
+    /// The steps of the plan that have found their frames.
+    met: Vec<usize>,
+    /// What became of each frame, if that is kept.
+    passed: Option<Vec<Passed>>,
+}
+
+/// What a step of the plan says of a frame.
+#[derive(Clone, Copy, Debug)]
+struct Said {
+    step: usize,
+    direction: (NodeId, NodeId),
+    /// How many frames are sent until it is this one's turn.
+    nth: u32,
+    fate: FrameFate,
+}
+
+/// What a network leaves behind.
+#[derive(Debug, Default)]
+pub struct Remains {
+    /// What took effect.
+    pub effects: Effects,
+    /// The steps of the plan that have found their frames.
+    pub met: Vec<usize>,
+    /// What became of each frame, if that was kept.
+    pub passed: Vec<Passed>,
 }
 
 /// What the plan did to one direction; the same done twice must be undone twice.
@@ -83,6 +111,7 @@ impl LinkFault {
             | Fault::Clock { .. }
             | Fault::ClockJump { .. }
             | Fault::Reset { .. }
+            | Fault::Frame { .. }
             | Fault::SlowSync { .. }
             | Fault::FailSync { .. }
             | Fault::DiskFull { .. }
@@ -102,9 +131,33 @@ pub struct Passage {
 
 impl NetworkState {
     /// A network that draws from this seed.
-    pub fn new(seed: u64, links: Links) -> Self {
-        let (rng, effects, directions) = (Stream::Network.of(seed), Effects::default(), BTreeMap::new());
-        Self { rng, links, effects, directions, fault_free: links.are_fault_free(), has_resets: false }
+    pub fn new(options: RunOptions, links: Links) -> Self {
+        Self {
+            rng: Stream::Network.of(options.seed),
+            links,
+            effects: Effects::default(),
+            directions: BTreeMap::new(),
+            fault_free: links.are_fault_free() && !options.keep_frames,
+            has_resets: false,
+            said: Vec::new(),
+            met: Vec::new(),
+            passed: options.keep_frames.then(Vec::new),
+        }
+    }
+
+    /// A step of the plan says what becomes of the `nth` frame of a direction from now on.
+    pub fn say(&mut self, step: usize, direction: (NodeId, NodeId), nth: u32, fate: FrameFate) {
+        self.said.push(Said { step, direction, nth, fate });
+        self.recompute();
+    }
+
+    /// What is known at the end.
+    pub fn remains(&mut self) -> Remains {
+        Remains {
+            effects: std::mem::take(&mut self.effects),
+            met: std::mem::take(&mut self.met),
+            passed: self.passed.take().unwrap_or_default(),
+        }
     }
 
     /// Begins a fault of these directions, or ends it. Faults add up.
@@ -135,6 +188,7 @@ impl NetworkState {
     /// No faults from now on.
     pub fn heal(&mut self) {
         self.links = Links::default();
+        self.said.clear();
         for direction in self.directions.values_mut() {
             *direction = Direction { resets: direction.resets, ..Direction::default() };
         }
@@ -148,7 +202,9 @@ impl NetworkState {
 
     fn recompute(&mut self) {
         let untroubled = |it: &Direction| !it.cuts.any() && it.clogs == 0 && it.slower_ms == 0;
-        self.fault_free = self.links.are_fault_free() && self.directions.values().all(untroubled);
+        let untroubled = self.directions.values().all(untroubled);
+        let untouched = self.said.is_empty() && self.passed.is_none();
+        self.fault_free = self.links.are_fault_free() && untouched && untroubled;
     }
 
     /// Whether every frame passes untouched: its [passage](Self::passage) need not be asked for, it draws nothing.
@@ -185,22 +241,22 @@ impl NetworkState {
         LEAST + self.rng.below(SPREAD)
     }
 
-    /// Draws what becomes of a frame.
-    pub fn passage(&mut self, from: NodeId, to: NodeId) -> Passage {
+    /// Decides what becomes of a frame: what the plan says of it, or else what is drawn.
+    pub fn passage(&mut self, now: Duration, from: NodeId, to: NodeId) -> Passage {
         let direction = self.direction(from, to);
-        let Self { rng, links, effects, .. } = self;
-        if rng.permille(links.loss_permille) {
+        let delays = if self.said.is_empty() { None } else { self.said_of((from, to)) };
+        let delays = delays.unwrap_or_else(|| self.draw_delays());
+        if let Some(passed) = &mut self.passed {
+            passed.push(Passed { at: now, from, to, fates: fates(delays) });
+        }
+        let effects = &mut self.effects;
+        let [Some(first), second] = delays else {
             effects.count(Effect::FrameLost);
             return Passage { fate: Fate::Lost, copies: [None, None] };
-        }
-        let twice = rng.permille(links.duplicate_permille);
-        let slower = Duration::from_millis(direction.slower_ms);
-        let mut delay = || match rng.permille(links.delay_permille) {
-            true => slower + Duration::from_millis(rng.below(u64::from(links.delay_ms) + 1)),
-            false => slower,
         };
-        let copies = [Some(delay()), twice.then(&mut delay)];
-        effects.add(Effect::FrameDuplicated, twice.into());
+        let slower = Duration::from_millis(direction.slower_ms);
+        let copies = [Some(slower + first), second.map(|delay| slower + delay)];
+        effects.add(Effect::FrameDuplicated, second.is_some().into());
         effects.add(Effect::FrameDelayed, copies.iter().flatten().filter(|it| **it > slower).count() as u64);
         effects.add(Effect::FrameSlowed, (!slower.is_zero()).into());
         effects.add(Effect::FrameClogged, (direction.clogs > 0).into());
@@ -212,6 +268,57 @@ impl NetworkState {
         };
         Passage { fate, copies }
     }
+
+    /// After how long each copy sets out, if links are not slow: none if the frame is lost.
+    fn draw_delays(&mut self) -> [Option<Duration>; 2] {
+        let Self { rng, links, .. } = self;
+        if rng.permille(links.loss_permille) {
+            return [None, None];
+        }
+        let twice = rng.permille(links.duplicate_permille);
+        let mut delay = || match rng.permille(links.delay_permille) {
+            true => Duration::from_millis(rng.below(u64::from(links.delay_ms) + 1)),
+            false => Duration::ZERO,
+        };
+        [Some(delay()), twice.then(&mut delay)]
+    }
+
+    /// The same as the plan says it of the frame that is sent in this direction now, if it does.
+    fn said_of(&mut self, direction: (NodeId, NodeId)) -> Option<[Option<Duration>; 2]> {
+        let (mut fates, met) = (Vec::new(), &mut self.met);
+        self.said.retain_mut(|said| {
+            said.nth -= u32::from(said.direction == direction);
+            if said.nth == 0 {
+                fates.push(said.fate);
+                met.push(said.step);
+            }
+            said.nth > 0
+        });
+        if fates.is_empty() {
+            return None;
+        }
+        self.recompute();
+        let mut delays = [Some(Duration::ZERO), None];
+        for fate in &fates {
+            match fate {
+                FrameFate::Late { by_ms } => delays[0] = Some(Duration::from_millis(*by_ms)),
+                FrameFate::Twice { by_ms } => delays[1] = Some(Duration::from_millis(*by_ms)),
+                FrameFate::Lost => {}
+            }
+        }
+        Some(if fates.contains(&FrameFate::Lost) { [None, None] } else { delays })
+    }
+}
+
+/// What is said of a frame whose copies set out after so long, and not of every frame.
+fn fates([first, second]: [Option<Duration>; 2]) -> [Option<FrameFate>; 2] {
+    let ms = |delay: Duration| u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+    let first = match first {
+        None => Some(FrameFate::Lost),
+        Some(Duration::ZERO) => None,
+        Some(delay) => Some(FrameFate::Late { by_ms: ms(delay) }),
+    };
+    [first, second.map(|delay| FrameFate::Twice { by_ms: ms(delay) })]
 }
 
 #[cfg(test)]
@@ -222,7 +329,7 @@ mod tests {
     #[test]
     fn each_kind_of_cut_counts_by_itself() {
         let (a, b) = (NodeId(1), NodeId(2));
-        let mut network_state = NetworkState::new(1, Links::default());
+        let mut network_state = NetworkState::new(RunOptions::of(1), Links::default());
         let both = directions(&[a], &[b], true);
         let counted = |from: NodeId, to: NodeId, network_state: &mut NetworkState| {
             network_state.effects = Effects::default();

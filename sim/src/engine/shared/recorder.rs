@@ -12,14 +12,15 @@ use coalmine_core::write_ahead::early_output;
 
 use super::clients::Clients;
 use super::liveness::{Liveness, Rest};
+use super::network::Remains;
 use super::recording::Recordings;
 use crate::engine::report::{RunOptions, RunReport};
 use crate::panics::Panic;
 use crate::panics::describe;
-use crate::spec::faults::{Effect as FaultEffect, Effects, Fault};
+use crate::spec::faults::{Effect as FaultEffect, Effects, Fault, Passed};
 use crate::spec::plan::{Plan, What, When};
 use crate::spec::scenario::Expectation;
-use crate::spec::system::{Armed, NodeOf, System, invariants_of, timers_are_armed};
+use crate::spec::system::{Armed, NodeOf, Operation, System, invariants_of, timers_are_armed};
 use crate::spec::verdict::Verdict;
 use crate::trace::{Call, Trace, TraceEvent};
 
@@ -44,12 +45,14 @@ pub struct Recorder<S: System> {
     /// The steps of the plan that were not carried out so far.
     unused: BTreeSet<usize>,
     max_events: u64,
-    clients: Clients,
+    clients: Clients<S>,
     liveness: Liveness,
     /// How long after all was healed the rest began that has lasted.
     converged_after: Option<Duration>,
     verdict: Option<Verdict>,
     closed: bool,
+    /// What became of each frame, if that is kept.
+    passed: Vec<Passed>,
     /// The recordings, if the run is recorded.
     recordings: Option<Recordings<NodeOf<S>>>,
     /// What a node was told during the step that is under way.
@@ -94,6 +97,7 @@ impl<S: System> Recorder<S> {
             converged_after: None,
             verdict: None,
             closed: false,
+            passed: Vec::new(),
             recordings: options.record.map(|protocol| Recordings::new(protocol, system)),
             chosen: Vec::new(),
             asks_codec: options.seed.is_multiple_of(ASK_CODEC_EVERY),
@@ -230,23 +234,59 @@ impl<S: System> Recorder<S> {
         }
     }
 
-    /// A client begins to ask. Returns its number.
+    /// A client is to ask. Returns what it asks now, if it waits for nothing else, and its number.
     pub fn asked(
         &mut self,
         system: &S,
         at: Duration,
-        (to, id): (NodeId, RequestId),
-        request: &<NodeOf<S> as Node>::Request,
-    ) -> usize {
-        let call = Call { id, what: describe::<NodeOf<S>>(Word::Request(request)) };
-        self.push(at, &TraceEvent::Asked { to, call }, None);
-        self.clients.ask::<NodeOf<S>>(at, (to, id), request, system.owes_no_answer(request))
+        operation: Operation<NodeOf<S>>,
+    ) -> Option<(usize, Operation<NodeOf<S>>)> {
+        let begins = self.clients.ask(system, at, operation);
+        self.begins(at, begins)
     }
 
-    /// The client of this number is answered.
-    pub fn answered(&mut self, at: Duration, client: usize, what: &str) {
-        let (from, id) = self.clients.answered(client);
+    fn begins(
+        &mut self,
+        at: Duration,
+        begins: Option<(usize, Operation<NodeOf<S>>)>,
+    ) -> Option<(usize, Operation<NodeOf<S>>)> {
+        if let Some((_, Operation { to, id, request })) = &begins {
+            let call = Call { id: *id, what: describe::<NodeOf<S>>(Word::Request(request)) };
+            self.push(at, &TraceEvent::Asked { to: *to, call }, None);
+        }
+        begins
+    }
+
+    /// The client of this number is answered. Returns what it asks next.
+    pub fn answered(
+        &mut self,
+        system: &S,
+        at: Duration,
+        client: usize,
+        (what, reply): (&str, Option<&<NodeOf<S> as Node>::Reply>),
+    ) -> Option<(usize, Operation<NodeOf<S>>)> {
+        let (from, id) = self.clients.asked(client);
         self.push(at, &TraceEvent::Answered { from, call: Call { id, what: what.into() } }, None);
+        let begins = self.clients.goes_on(system, at, client, reply.cloned());
+        self.begins(at, begins)
+    }
+
+    /// Whether the client of this number gives up and goes on with something else.
+    pub fn gives_up(&self, at: Duration, client: usize) -> bool {
+        self.clients.gives_up(at, client)
+    }
+
+    /// The client of this number has given up. Returns what it asks next.
+    pub fn given_up(
+        &mut self,
+        system: &S,
+        at: Duration,
+        client: usize,
+    ) -> Option<(usize, Operation<NodeOf<S>>)> {
+        let (_, id) = self.clients.asked(client);
+        self.push(at, &TraceEvent::Noted(format!("client {id} gives up, and asks something else")), None);
+        let begins = self.clients.goes_on(system, at, client, None);
+        self.begins(at, begins)
     }
 
     /// Looks whether the system has come to rest, once all is healed. It decides the run when that has lasted, or is
@@ -347,8 +387,10 @@ impl<S: System> Recorder<S> {
 
     /// A step of the plan is carried out now, and so it is [used](RunReport::unused_steps), unless it does
     /// something to a node's life and there is none, nor anything that it [left at risk](crate::spec::faults::CrashKind).
+    /// What it says of a frame is carried out when there is [such a frame](Self::take_in).
     pub fn carries_out(&mut self, step: usize, what: &What<NodeOf<S>>, is_up: impl FnOnce(NodeId) -> bool) {
         let living = match what {
+            What::Fault(Fault::Frame { .. }) => return,
             What::Fault(Fault::Crash { node, .. } | Fault::Kill { node, .. } | Fault::Pause { node, .. }) => {
                 Some(*node)
             }
@@ -357,6 +399,13 @@ impl<S: System> Recorder<S> {
         if living.is_none_or(is_up) {
             self.unused.remove(&step);
         }
+    }
+
+    /// What the network leaves behind at the end.
+    pub fn take_in(&mut self, network: Remains) {
+        self.effects.merge(&network.effects);
+        self.unused.retain(|step| !network.met.contains(step));
+        self.passed = network.passed;
     }
 
     /// What the plan does when a node takes this event.
@@ -436,6 +485,7 @@ impl<S: System> Recorder<S> {
             simulated,
             wall: Duration::ZERO,
             trace: self.trace.entries.take(),
+            passed: std::mem::take(&mut self.passed),
             recordings: recordings.unwrap_or_default(),
             effects: std::mem::take(&mut self.effects),
             unused_steps: Some(self.unused.iter().copied().collect()),

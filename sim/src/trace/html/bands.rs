@@ -52,6 +52,7 @@ impl Bands {
             | Fault::Wipe { .. }
             | Fault::ClockJump { .. }
             | Fault::Reset { .. }
+            | Fault::Frame { .. }
             | Fault::FailSync { .. }
             | Fault::BitRot { .. } => return,
         };

@@ -341,6 +341,9 @@ impl<'a, N: Node> Reader<'a, N> {
                 }
                 Effect::CancelTimer(timer) => (ActKind::Disarm, describe::<N>(Word::Timer(timer)), None),
                 Effect::Publish(_) => (ActKind::Publish, "a new view".into(), None),
+                Effect::Forget(before) => {
+                    (ActKind::Append, format!("the records before number {before} may vanish"), None)
+                }
                 Effect::WhenDurable(_) => continue, // the host answers it, nothing leaves
             };
             acts.push(Act { kind, text, flight });
@@ -437,6 +440,7 @@ fn prevented_act<N: Node>(effect: &Effect<N>) -> Option<Act> {
         }
         Effect::Reply { reply, .. } => (ActKind::Reply, describe::<N>(Word::Reply(reply))),
         Effect::Observe(fact) => (ActKind::Fact, describe::<N>(Word::Fact(fact))),
+        Effect::Forget(before) => (ActKind::Append, format!("the records before number {before} may vanish")),
         Effect::Publish(_) | Effect::SetTimer { .. } | Effect::CancelTimer(_) | Effect::WhenDurable(_) => {
             return None;
         }

@@ -26,6 +26,7 @@ use super::{Action, MOST_WAYS, Rules, Step, Transition};
 use crate::fingerprint::fingerprint;
 use crate::spec::faults::Directions;
 use crate::spec::system::{ConfigOf, NodeOf, System};
+use crate::world::clients::{Clients, Memory};
 use crate::world::shared::Shared;
 use crate::world::{Slot, Spent, World};
 
@@ -56,7 +57,7 @@ impl<S: System> Rules<S> {
             slots: self.members.iter().map(|member| Shared::new(down(member))).collect(),
             packets: Vec::new(),
             cut: Directions::new(),
-            history: Shared::new(S::History::default()),
+            memory: Shared::new(Memory { history: S::History::default(), clients: Clients::default() }),
             spent: Spent::default(),
             verdict: 0,
         }

@@ -52,7 +52,7 @@ impl<S: System> Rules<S> {
             Step::Deliver { again: true, .. } => Some(Cost::One(Budget::Duplicates)),
             Step::Fire(timer) if self.system.is_periodic(timer) => Some(Cost::One(Budget::Periodic)),
             Step::Fire(_) => self.limits.timeouts.map(|_| Cost::One(Budget::Timeouts)),
-            Step::Ask(index) => Some(Cost::Ask(*index)),
+            Step::Ask(ask) => (!ask.sent_on).then_some(Cost::Ask(ask.index)),
         }
     }
 

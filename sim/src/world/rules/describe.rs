@@ -31,10 +31,7 @@ impl<S: System> Rules<S> {
                         format!("{} → {me}: {}{copy}", packet.from, describe(Word::Message(&packet.message)))
                     }
                     Step::Fire(timer) => format!("{me} timer: {}", describe(Word::Timer(timer))),
-                    Step::Ask(index) => {
-                        let request = &self.requests[*index].request;
-                        format!("client → {me}: {}", describe(Word::Request(request)))
-                    }
+                    Step::Ask(ask) => format!("client → {me}: {}", describe(Word::Request(&ask.request))),
                     Step::Flush => format!("{me} disk: the next record is durable"),
                 };
                 if !choices.is_empty() {

@@ -6,6 +6,7 @@ mod again;
 mod boots;
 mod costs;
 mod describe;
+mod sessions;
 mod steps;
 
 use std::collections::BTreeSet;
@@ -24,6 +25,7 @@ pub(crate) use self::boots::tells_boots;
 pub(crate) use self::costs::Cost;
 pub use self::steps::MOST_WAYS;
 pub(crate) use self::steps::{Crashes, Way, kept};
+use super::clients::{Ask, MemoryOf};
 use super::shared::Shared;
 use super::{Packet, Slot, World};
 use crate::panics::{Panic, catch};
@@ -127,8 +129,8 @@ pub enum Step<N: Node> {
     },
     /// A timer fires.
     Fire(N::Timer),
-    /// The request with this number in the list is sent, for the first time or again.
-    Ask(usize),
+    /// A client sends a request, for the first time or again.
+    Ask(Ask<N>),
     /// The next unsynced record becomes durable.
     Flush,
 }
@@ -167,6 +169,15 @@ impl<S: System> Rules<S> {
         let properties = invariants_of(system).len() + system.witnesses().len();
         if properties > MAX_PROPERTIES {
             return Err(format!("{properties} invariants and witnesses are more than {MAX_PROPERTIES}"));
+        }
+        if S::FOLLOWS_UP && !S::SESSIONS {
+            return Err("what clients ask can follow from what they heard only where SESSIONS".into());
+        }
+        if S::FOLLOWS_UP && system.symmetry().is_some() {
+            return Err(
+                "what clients heard has no other names, so FOLLOWS_UP and a symmetry exclude each other"
+                    .into(),
+            );
         }
         let (operations, inputs) = (system.operations().len(), system.inputs().len());
         if operations + inputs > MAX_REQUESTS {
@@ -252,10 +263,11 @@ impl<S: System> Rules<S> {
                 self.push(world, Action::Crash { place, kept }, out);
             });
         }
-        for (index, request) in self.requests.iter().enumerate() {
-            let place = self.place(request.to);
-            if self.may_ask(spent, index) && world.slots[place].host.is_some() {
-                self.step(world, place, Step::Ask(index), out);
+        for index in 0..self.requests.len() {
+            let Some(ask) = self.ask(spent, &world.memory.clients, index) else { continue };
+            let place = self.place(ask.to);
+            if world.slots[place].host.is_some() {
+                self.step(world, place, Step::Ask(ask), out);
             }
         }
         for &(from, to) in &world.cut {
@@ -367,8 +379,8 @@ impl<S: System> Rules<S> {
             }
         }
         if !facts.is_empty() {
-            match Self::hear_all(&next.history, me, &facts) {
-                Ok(history) => next.history = Shared::new(history),
+            match self.hear_all(&next.memory, me, &facts) {
+                Ok(memory) => next.memory = Shared::new(memory),
                 Err(panic) => slot.panicked(panic),
             }
         }
@@ -378,16 +390,27 @@ impl<S: System> Rules<S> {
         }
     }
 
-    /// A history that has seen more, unless that makes it panic.
+    /// A memory of more, unless that makes the history panic.
     pub(crate) fn hear_all(
-        before: &S::History,
+        &self,
+        before: &MemoryOf<S>,
         node: NodeId,
         facts: &[Heard<NodeOf<S>>],
-    ) -> Result<S::History, Panic> {
+    ) -> Result<MemoryOf<S>, Panic> {
         catch(|| {
-            let mut history = before.clone();
-            facts.iter().for_each(|fact| history.hear(node, fact));
-            history
+            let mut memory = before.clone();
+            for fact in facts {
+                self.tell(&mut memory.clients, fact);
+                let is_heard = match fact {
+                    Heard::Fact(_) => true,
+                    Heard::Call { .. } => S::History::HEARS_CALLS,
+                    Heard::Reply { .. } => S::History::HEARS_REPLIES,
+                };
+                if is_heard {
+                    memory.history.hear(node, fact);
+                }
+            }
+            memory
         })
     }
 
@@ -411,7 +434,7 @@ impl<S: System> Rules<S> {
 
     /// The world as invariants see it.
     pub fn observe<'a>(&'a self, world: &'a World<S>) -> Observation<'a, NodeOf<S>, S::History> {
-        self.observe_parts(world.slots.iter().map(|slot| &**slot), &world.history)
+        self.observe_parts(world.slots.iter().map(|slot| &**slot), &world.memory.history)
     }
 
     fn observe_parts<'a>(
@@ -424,6 +447,7 @@ impl<S: System> Rules<S> {
             config,
             state: slot.host.as_ref().map(Host::node),
             durable: Some(slot.disk.durable()),
+            forgotten: slot.disk.forgotten(),
             timers: slot.host.as_ref().map_or(&[][..], Host::timers),
             early_output: slot.early_output.as_deref(),
         });
@@ -454,7 +478,7 @@ impl<S: System> Rules<S> {
     }
 
     fn judge_world(&self, world: &World<S>) -> u64 {
-        self.judge(world.slots.iter().map(|slot| &**slot), &world.history)
+        self.judge(world.slots.iter().map(|slot| &**slot), &world.memory.history)
     }
 
     /// Which invariants are broken and which witnesses are seen, a bit each; and whether a node has panicked, or one of
@@ -495,15 +519,16 @@ impl<S: System> Rules<S> {
     pub(crate) fn converged<'a>(
         &'a self,
         slots: impl Iterator<Item = &'a Slot<NodeOf<S>>>,
-        history: &'a S::History,
+        memory: &'a MemoryOf<S>,
     ) -> Result<Result<(), String>, Panic> {
-        let now = self.observe_parts(slots, history);
+        let now = self.observe_parts(slots, &memory.history);
         catch(|| {
             match self.limits.without {
                 None => self.system.converged(&now)?,
                 Some(gone) => self.system.progress_without(gone, &now)?,
             }
-            timers_are_armed(&self.system, &now, self.armed_first.get_or_init(|| self.armed_at_first()))
+            timers_are_armed(&self.system, &now, self.armed_first.get_or_init(|| self.armed_at_first()))?;
+            self.are_answered(&memory.clients, &now)
         })
     }
 }
@@ -512,12 +537,15 @@ impl<S: System> Rules<S> {
 pub(crate) fn heard<S: System>(effect: Effect<NodeOf<S>>) -> Option<Heard<NodeOf<S>>> {
     match effect {
         Effect::Observe(fact) => Some(Heard::Fact(fact)),
-        Effect::Reply { to, reply } => S::History::HEARS_REPLIES.then_some(Heard::Reply { to, reply }),
+        Effect::Reply { to, reply } => {
+            (S::History::HEARS_REPLIES || S::SESSIONS).then_some(Heard::Reply { to, reply })
+        }
         Effect::Append(_)
         | Effect::Send { .. }
         | Effect::Publish(_)
         | Effect::SetTimer { .. }
-        | Effect::CancelTimer(_) => None,
+        | Effect::CancelTimer(_)
+        | Effect::Forget(_) => None,
         Effect::WhenDurable(_) => unreachable!("the host keeps tokens to itself"),
     }
 }

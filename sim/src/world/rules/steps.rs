@@ -1,20 +1,21 @@
 //! The ways a step of a node may go: what it chooses, and where in the step it crashes. They follow from the node's own
 //! place alone.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use coalmine_core::codec::survives;
 use coalmine_core::disk::LossyDisk;
 use coalmine_core::host::Host;
-use coalmine_core::node::{Effect, Event, Node};
+use coalmine_core::node::{Effect, Event, Node, Output};
 use coalmine_core::observation::{Heard, History};
 use coalmine_core::write_ahead::early_output;
 
 use super::{CrashPoint, Kept, Rules, Step};
 use crate::panics::{Panic, catch};
 use crate::spec::limits::Disk;
-use crate::spec::system::{ConfigOf, NodeOf, Operation, System};
+use crate::spec::system::{ConfigOf, NodeOf, System};
 use crate::world::{Packet, Slot};
 
 /// What one step of a node did.
@@ -23,14 +24,25 @@ pub(super) struct Ran<N: Node> {
     pub(super) slot: Slot<N>,
     /// The disk without what this step wrote: where a crash within the step begins to count.
     disk_before: LossyDisk<N::Record>,
-    /// All effects in program order; a record that the disk has made durable at once follows its write.
+    /// All effects, in the order in which they happen.
     pub(super) effects: Vec<Effect<N>>,
+    /// What is durable before each of them, and after the last.
+    durable: Vec<Durable>,
     /// For each question the node asked: how many answers there were.
     pub(super) asked: Vec<u32>,
     /// The first effect that tells too early, and what is wrong with it.
     early: Option<(usize, Box<str>)>,
     /// What a client asks in this step, if the history hears of that.
     called: Option<Heard<N>>,
+}
+
+/// How many records of a disk are durable at a moment.
+#[derive(Clone, Copy, PartialEq)]
+struct Durable {
+    /// So many, when what comes next happens.
+    now: usize,
+    /// A crash at this moment may find as few as these: what makes the others durable lies between two effects.
+    least: usize,
 }
 
 /// One of the ways in which a step of a node may go: what it chooses, whether it crashes. Follows from the
@@ -44,6 +56,8 @@ pub(crate) struct Way<N: Node> {
     pub effects: Vec<Effect<N>>,
     /// What the history hears before that.
     pub called: Option<Heard<N>>,
+    /// How many records a crash in it had to choose from.
+    pub at_risk: usize,
 }
 
 /// In how many ways a step may go: by what is chosen in it, and by where it crashes.
@@ -71,7 +85,7 @@ impl<S: System> Rules<S> {
     ) {
         let opens = match step {
             Step::Boot => slot.lives == 0,
-            Step::Ask(index) => self.is_followed(*index) || S::History::HEARS_CALLS,
+            Step::Ask(ask) => self.is_followed(ask.index) || S::History::HEARS_CALLS || S::SESSIONS,
             Step::Deliver { .. } | Step::Fire(_) | Step::Flush => false,
         };
         let (mut choices, mut asked) = (Vec::new(), Vec::new());
@@ -92,9 +106,7 @@ impl<S: System> Rules<S> {
                     each(self.finish(&ran, choices.clone(), crash));
                 }
             };
-            self.crash_points(crashes, ran.disk_before.unsynced(), &ran.effects, opens, |point| {
-                each(Some(point));
-            });
+            self.crash_points(crashes, &ran, opens, |point| each(Some(point)));
             each(None);
             if too_many {
                 return self.goes_too_many_ways(place, step);
@@ -120,11 +132,11 @@ impl<S: System> Rules<S> {
     fn crash_points(
         &self,
         crashes: Crashes,
-        mut unsynced: usize,
-        effects: &[Effect<NodeOf<S>>],
+        Ran { disk_before, effects, durable, .. }: &Ran<NodeOf<S>>,
         opens: bool,
         mut each: impl FnMut(CrashPoint),
     ) {
+        let mut written = disk_before.written().len();
         let is_fact = |effect: &Effect<_>| matches!(effect, Effect::Observe(_));
         let is_write = |effect: &Effect<_>| matches!(effect, Effect::Append(_));
         let every = self.every_crash_point || opens;
@@ -132,9 +144,11 @@ impl<S: System> Rules<S> {
         // Whether something has happened since the last point that outlives the node.
         let mut outlived = false;
         for (after, effect) in effects.iter().enumerate() {
+            let unsynced = written - durable[after].least;
             let mut point = |after| kept(crashes, unsynced, |kept| each(CrashPoint { after, kept }));
+            let syncs = durable[after].syncs();
             // A fact only tells what the effect before it has done: there is no moment between the two.
-            let is_told_of = after > 0 && is_fact(effect);
+            let is_told_of = after > 0 && is_fact(effect) && !syncs;
             if !is_told_of {
                 let makes_a_difference = every || is_visible(effect);
                 let first = makes_a_difference && std::mem::take(&mut is_first);
@@ -143,15 +157,16 @@ impl<S: System> Rules<S> {
                 }
                 let is_told = effects.get(after + 1).is_some_and(is_fact);
                 let stays = is_told || self.limits.disk == Disk::Sync && is_write(effect);
-                if makes_a_difference && !first || outlived && stays {
+                if makes_a_difference && !first || outlived && stays || syncs {
                     point(after);
                     outlived = false;
                 }
             }
             outlived |= is_visible(effect) || is_fact(effect);
-            if self.limits.disk == Disk::Async && is_write(effect) {
-                unsynced += 1;
-            }
+            written += usize::from(is_write(effect));
+        }
+        if let Some(last) = durable.last().filter(|last| last.syncs()) {
+            kept(crashes, written - last.least, |kept| each(CrashPoint { after: effects.len(), kept }));
         }
     }
 
@@ -168,31 +183,40 @@ impl<S: System> Rules<S> {
             return None;
         }
         let mut slot = slot.clone();
-        match step {
-            Step::Boot => slot.lives += 1,
-            Step::Flush => slot.disk.sync(slot.disk.durable().len() + 1),
-            Step::Deliver { .. } | Step::Fire(_) | Step::Ask(_) => {}
-        }
-        let disk_before = slot.disk.clone();
-        let (mut asked, mut effects) = (Vec::new(), Vec::new());
+        let (mut asked, mut effects, mut durable) = (Vec::new(), Vec::new(), Vec::new());
         let mut choose = |n| {
             asked.push(n);
             let chosen = choices.get(asked.len() - 1).copied().unwrap_or(0);
             // Whoever asks for it sees by what was asked that this is another question.
             if chosen < n { chosen } else { 0 }
         };
-        let reacted = catch(|| self.react(&mut slot, place, step, &mut choose, &mut effects));
+        match step {
+            Step::Boot => {
+                slot.lives += 1;
+                // Of what was forgotten as much is gone as it may be.
+                let gone = match slot.disk.forgettable() as u32 {
+                    0 => 0,
+                    most => choose(most + 1),
+                };
+                slot.disk.vanish(gone as usize);
+            }
+            Step::Flush => slot.disk.sync(slot.disk.durable().len() + 1),
+            Step::Deliver { .. } | Step::Fire(_) | Step::Ask(_) => {}
+        }
+        let disk_before = slot.disk.clone();
+        let reacted = catch(|| durable = self.react(&mut slot, place, step, &mut choose, &mut effects));
         if slot.host.as_ref().is_some_and(Host::has_let_out_early) {
             self.let_out_early.store(true, Ordering::Relaxed);
         }
         let judged = reacted.and_then(|()| {
             catch(|| {
                 effects.iter().try_for_each(survives).map_err(Panic::without_place)?;
-                Ok(self.first_early_output(&self.members[place].1, &disk_before, &effects))
+                Ok(first_early_output(&self.members[place].1, &disk_before, &effects, &durable))
             })?
         });
         let early = judged.unwrap_or_else(|panic| {
             effects.clear();
+            durable.truncate(1);
             slot.disk = disk_before.clone();
             slot.panicked(panic);
             None
@@ -200,10 +224,10 @@ impl<S: System> Rules<S> {
         if let Some((_, why)) = &early {
             slot.early_output.get_or_insert_with(|| why.clone());
         }
-        Some(Ran { slot, disk_before, effects, asked, early, called: self.called(step) })
+        Some(Ran { slot, disk_before, effects, durable, asked, early, called: self.called(step) })
     }
 
-    /// What a node does about a step.
+    /// What a node does about a step. Returns what is durable before each effect, and after the last.
     fn react(
         &self,
         slot: &mut Slot<NodeOf<S>>,
@@ -211,12 +235,12 @@ impl<S: System> Rules<S> {
         step: &Step<NodeOf<S>>,
         choose: &mut dyn FnMut(u32) -> u32,
         out: &mut Vec<Effect<NodeOf<S>>>,
-    ) {
-        let (config, lives, upto) = (&self.members[place].1, slot.lives, slot.disk.durable().len() as u64);
+    ) -> Vec<Durable> {
+        let (config, lives, upto) = (&self.members[place].1, slot.lives, slot.disk.durable_upto());
         let mut choose = |n| choose(n);
         match (step, &mut slot.host) {
             (Step::Boot, host) => {
-                *host = Some(Host::boot_in(self.order, config, slot.disk.written(), lives, &mut choose, out));
+                *host = Some(Host::boot_in(self.order, config, slot.disk.journal(), lives, &mut choose, out));
             }
             (Step::Flush, Some(host)) => host.synced(config, lives, upto, &mut choose, out),
             (Step::Deliver { .. } | Step::Fire(_) | Step::Ask(_), Some(host)) => {
@@ -224,40 +248,13 @@ impl<S: System> Rules<S> {
             }
             (Step::Flush | Step::Deliver { .. } | Step::Fire(_) | Step::Ask(_), None) => {}
         }
-        self.flush_at_once(slot, config, out, &mut choose);
-    }
-
-    /// The first effect that tells what rests on a record that is not durable when it leaves.
-    fn first_early_output(
-        &self,
-        config: &ConfigOf<S>,
-        before: &LossyDisk<<NodeOf<S> as Node>::Record>,
-        effects: &[Effect<NodeOf<S>>],
-    ) -> Option<(usize, Box<str>)> {
-        NodeOf::<S>::rests_on()?;
-        let mut durable = before.durable().to_vec();
-        effects.iter().enumerate().find_map(|(number, effect)| match effect {
-            Effect::Append(record) => {
-                if self.limits.disk == Disk::Sync {
-                    durable.push(record.clone());
-                }
-                None
-            }
-            Effect::Send { .. }
-            | Effect::Reply { .. }
-            | Effect::Publish(_)
-            | Effect::Observe(_)
-            | Effect::SetTimer { .. }
-            | Effect::CancelTimer(_)
-            | Effect::WhenDurable(_) => Some((number, early_output(config, effect, &durable)?)),
-        })
+        self.write(slot, config, out, &mut choose)
     }
 
     /// What the history hears of what is asked.
     fn called(&self, step: &Step<NodeOf<S>>) -> Option<Heard<NodeOf<S>>> {
-        let (true, Step::Ask(index)) = (S::History::HEARS_CALLS, step) else { return None };
-        let Operation { id, request, .. } = self.requests[*index].clone();
-        Some(Heard::Call { id, request })
+        let (true, Step::Ask(ask)) = (S::History::HEARS_CALLS || S::SESSIONS, step) else { return None };
+        Some(Heard::Call { id: self.requests[ask.index].id, request: ask.request.clone() })
     }
 
     fn event(&self, step: &Step<NodeOf<S>>) -> Event<NodeOf<S>> {
@@ -266,57 +263,56 @@ impl<S: System> Rules<S> {
                 Event::Message { from: *from, message: message.clone() }
             }
             Step::Fire(timer) => Event::Timer(timer.clone()),
-            Step::Ask(index) => {
-                let Operation { id, request, .. } = self.requests[*index].clone();
-                Event::Request { id, request }
+            Step::Ask(ask) => {
+                Event::Request { id: self.requests[ask.index].id, request: ask.request.clone() }
             }
             Step::Boot | Step::Flush => unreachable!("no event of the node"),
         }
     }
 
-    /// Writes the records among the effects to the disk. With [`Disk::Sync`] each becomes durable before
-    /// anything that follows it in the program, so the effects it releases are put right behind it.
-    fn flush_at_once(
+    /// Writes the records among the effects to the disk. With [`Disk::Sync`] each becomes durable at once, and what it
+    /// releases follows it. But what waits for no record may leave while one is being written: where something of the
+    /// kind follows a record, that is durable only after it. Returns what is durable before each effect, and after the
+    /// last.
+    fn write(
         &self,
         slot: &mut Slot<NodeOf<S>>,
         config: &ConfigOf<S>,
         effects: &mut Vec<Effect<NodeOf<S>>>,
         mut choose: &mut dyn FnMut(u32) -> u32,
-    ) {
+    ) -> Vec<Durable> {
+        let mut writing = Writing::new(slot.disk.durable().len());
         if self.limits.disk == Disk::Async {
-            for effect in effects.iter() {
-                if let Effect::Append(record) = effect {
-                    slot.disk.append(record.clone());
-                }
-            }
-            return;
-        }
-        let Some(host) = &mut slot.host else { return };
-        let is_write = |effect: &Effect<_>| matches!(effect, Effect::Append(_));
-        let (mut writes, mut ordered): (Vec<_>, Vec<_>) = effects.drain(..).partition(is_write);
-        for count in 0.. {
-            if writes.is_empty() {
-                break;
-            }
-            assert!(
-                count < MOST_WRITES,
-                "one step writes more than {MOST_WRITES} records, each because the one before it is durable: where a \
-                 disk syncs at once this has no end; check it with --disk async"
-            );
-            let write = writes.remove(0);
-            if let Effect::Append(record) = &write {
-                slot.disk.append(record.clone());
-            }
-            ordered.push(write);
-            let upto = slot.disk.written().len();
-            slot.disk.sync(upto);
-            let mut released = Vec::new();
-            host.synced(config, slot.lives, upto as u64, &mut choose, &mut released);
-            for effect in released {
-                if is_write(&effect) { writes.push(effect) } else { ordered.push(effect) }
+            effects.drain(..).for_each(|effect| writing.happens(effect, &mut slot.disk));
+        } else if let Some(host) = &mut slot.host {
+            writing.take_in(std::mem::take(effects), &mut slot.disk);
+            while writing.goes_on(&mut slot.disk) {
+                assert!(
+                    writing.syncs <= MOST_WRITES,
+                    "one step writes more than {MOST_WRITES} records, each because the one before it is durable: \
+                     where a disk syncs at once this has no end; check it with --disk async"
+                );
+                let (mut released, upto) = (Vec::new(), slot.disk.durable_upto());
+                host.synced(config, slot.lives, upto, &mut choose, &mut released);
+                writing.take_in(released, &mut slot.disk);
             }
         }
-        *effects = ordered;
+        let (happened, durable) = writing.end();
+        *effects = happened;
+        durable
+    }
+
+    /// How many records a crash at this point of a step has to choose from.
+    pub(crate) fn at_risk(
+        &self,
+        slot: &Slot<NodeOf<S>>,
+        place: usize,
+        step: &Step<NodeOf<S>>,
+        choices: &[u32],
+        point: CrashPoint,
+    ) -> usize {
+        let ran = self.run(slot, place, step, choices);
+        ran.map_or(0, |ran| self.finish(&ran, choices.to_vec(), Some(point)).at_risk)
     }
 
     /// What happens in a step: all of it, or what comes before a crash.
@@ -328,25 +324,107 @@ impl<S: System> Rules<S> {
     ) -> Way<NodeOf<S>> {
         let Some(point) = crash else {
             let (slot, effects, called) = (ran.slot.clone(), ran.effects.clone(), ran.called.clone());
-            return Way { choices, crash, slot, effects, called };
+            return Way { choices, crash, slot, effects, called, at_risk: 0 };
         };
         let effects = ran.effects[..point.after.min(ran.effects.len())].to_vec();
         let early = ran.early.as_ref().filter(|(number, _)| *number < effects.len());
         let early_output = early.map(|(_, why)| why.clone());
         let (disk, lives) = (ran.disk_before.clone(), ran.slot.lives);
         let mut slot = Slot { host: None, disk, lives, early_output, panic: None };
-        for effect in &effects {
-            if let Effect::Append(record) = effect {
-                slot.disk.append(record.clone());
-            }
+        for (effect, durable) in effects.iter().zip(&ran.durable) {
+            slot.disk.sync(durable.now);
+            put(effect, &mut slot.disk);
         }
-        if self.limits.disk == Disk::Sync {
-            let all = slot.disk.written().len();
-            slot.disk.sync(all);
-        }
+        // A step that has panicked has done nothing.
+        ran.durable.get(effects.len()).into_iter().for_each(|durable| slot.disk.sync(durable.least));
+        let at_risk = slot.disk.unsynced();
         slot.crash(point.kept);
-        Way { choices, crash, slot, effects, called: ran.called.clone() }
+        Way { choices, crash, slot, effects, called: ran.called.clone(), at_risk }
     }
+}
+
+/// What a step writes, as it gets onto a disk that syncs at once.
+struct Writing<N: Node> {
+    effects: Vec<Effect<N>>,
+    durable: Vec<Durable>,
+    now: Durable,
+    /// Records that are about to be written, and durable at once.
+    writes: VecDeque<Effect<N>>,
+    syncs: usize,
+}
+
+impl<N: Node> Writing<N> {
+    fn new(durable: usize) -> Self {
+        let now = Durable { now: durable, least: durable };
+        Self { effects: Vec::new(), durable: Vec::new(), now, writes: VecDeque::new(), syncs: 0 }
+    }
+
+    /// One more thing that happens; a record is written, and not durable yet.
+    fn happens(&mut self, effect: Effect<N>, disk: &mut LossyDisk<N::Record>) {
+        put(&effect, disk);
+        self.effects.push(effect);
+        self.durable.push(self.now);
+        self.now.least = self.now.now;
+    }
+
+    /// What the host lets out at once. If something leaves after a record is written it does not wait for that.
+    fn take_in(&mut self, out: Vec<Effect<N>>, disk: &mut LossyDisk<N::Record>) {
+        let is_write = |effect: &Effect<N>| matches!(effect, Effect::Append(_));
+        let mut follows = out.iter().skip_while(|effect| !is_write(effect));
+        if follows.any(leaves) {
+            let writes = std::mem::take(&mut self.writes);
+            writes.into_iter().chain(out).for_each(|effect| self.happens(effect, disk));
+            return;
+        }
+        for effect in out {
+            if is_write(&effect) { self.writes.push_back(effect) } else { self.happens(effect, disk) }
+        }
+    }
+
+    /// Makes the next record durable; `false` if all are.
+    fn goes_on(&mut self, disk: &mut LossyDisk<N::Record>) -> bool {
+        let is_late = disk.unsynced() > 0;
+        if !is_late {
+            let Some(write) = self.writes.pop_front() else { return false };
+            self.happens(write, disk);
+        }
+        self.syncs += 1;
+        self.now.now += 1;
+        disk.sync(self.now.now);
+        if !is_late {
+            self.now.least = self.now.now;
+        }
+        true
+    }
+
+    fn end(mut self) -> (Vec<Effect<N>>, Vec<Durable>) {
+        self.durable.push(self.now);
+        (self.effects, self.durable)
+    }
+}
+
+impl Durable {
+    /// Whether records become durable just before this moment, after something has left that does not wait for them.
+    fn syncs(self) -> bool {
+        self.least < self.now
+    }
+}
+
+/// The first effect that tells what rests on a record that is not durable when it leaves.
+fn first_early_output<N: Node>(
+    config: &N::Config,
+    before: &LossyDisk<N::Record>,
+    effects: &[Effect<N>],
+    durable: &[Durable],
+) -> Option<(usize, Box<str>)> {
+    N::rests_on()?;
+    let mut journal = before.written().to_vec();
+    effects.iter().zip(durable).enumerate().find_map(|(number, (effect, durable))| {
+        if let Effect::Append(record) = effect {
+            journal.push(record.clone());
+        }
+        Some((number, early_output(config, effect, &journal[..durable.now])?))
+    })
 }
 
 /// Everything that a crash may leave of a disk with so many unsynced records.
@@ -359,9 +437,29 @@ pub(crate) fn kept(crashes: Crashes, unsynced: usize, mut each: impl FnMut(Kept)
     }
 }
 
+/// What comes of an effect on the node's disk.
+fn put<N: Node>(effect: &Effect<N>, disk: &mut LossyDisk<N::Record>) {
+    match effect {
+        Effect::Append(record) => disk.append(record.clone()),
+        Effect::Forget(before) => disk.forget(*before),
+        Effect::Send { .. }
+        | Effect::Reply { .. }
+        | Effect::Publish(_)
+        | Effect::Observe(_)
+        | Effect::SetTimer { .. }
+        | Effect::CancelTimer(_)
+        | Effect::WhenDurable(_) => {}
+    }
+}
+
 /// Whether anybody can tell after a crash that it happened: it is on the disk, or on its way to somebody.
 fn is_visible<N: Node>(effect: &Effect<N>) -> bool {
-    matches!(effect, Effect::Append(_) | Effect::Send { .. } | Effect::Reply { .. })
+    matches!(effect, Effect::Append(_) | Effect::Forget(_) | Effect::Send { .. } | Effect::Reply { .. })
+}
+
+/// Whether it leaves the node.
+fn leaves<N: Node>(effect: &Effect<N>) -> bool {
+    Output::of(effect).is_some()
 }
 
 impl<N: Node> Slot<N> {

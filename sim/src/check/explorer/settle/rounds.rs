@@ -1,5 +1,5 @@
-//! A round: who is down restarts, and disks sync; then what is under way arrives, by receiver, sender and message;
-//! then every armed timer fires once, member by member. After each of these steps the disk of who took it syncs, and
+//! A round: who is down restarts, and disks sync; then every client that waits asks again; then what is under way arrives,
+//! by receiver, sender and message; then every armed timer fires once, member by member. After each of these steps the disk of who took it syncs, and
 //! no node crashes. Links are whole.
 //!
 //! A node that panics in a round does nothing any more; whoever asked for the round looks for it at its end.
@@ -66,6 +66,14 @@ impl<S: System> Settling<'_, '_, S> {
             self.idle(row, place, script, each);
         }
         let under_way = row[places..2 * places].to_vec();
+        for (place, ask) in space.waiting(row[2 * places]) {
+            if space.is_up(place, row[place]) {
+                let outcomes = space.outcomes_of_cause(place, row[place], Cause::Request(ask));
+                self.take(row, place, space.outcomes(outcomes), NO_PACKET, script);
+                each(row, place, &|| Step::Ask(space.asks.get(ask).clone()));
+                self.idle(row, place, script, each);
+            }
+        }
         for (place, inbox) in under_way.into_iter().enumerate() {
             for &packet in &space.inboxes[place].get(inbox).in_order {
                 let outcomes = space.outcomes_of_cause(place, row[place], Cause::Packet(packet));
@@ -140,7 +148,7 @@ impl<S: System> Space<'_, S> {
     /// Whether the system has come to rest, as far as this moment shows.
     pub(super) fn converged(&self, row: &[u32]) -> Result<(), Unsettled> {
         let slots = self.places.iter().zip(row).map(|(locals, &slot)| &locals.get(slot).slot);
-        let converged = self.rules.converged(slots, &self.histories.get(row[2 * self.places.len()]).history);
+        let converged = self.rules.converged(slots, &self.histories.get(row[2 * self.places.len()]).memory);
         let unsettled = |why| Unsettled::Never { why, rounds: Vec::new() };
         converged.map_err(Unsettled::Panicked)?.map_err(unsettled)
     }

@@ -1,0 +1,123 @@
+//! `check NAME --suggest`: which limits, one larger than those that were asked for, still end soon. A proof is of no more
+//! than its limits, and whoever reads "exhausted" wants to know what to try next.
+//!
+//! Each is tried, and given up when it has taken too long: that a space grows by this or that factor is known of no model
+//! before it was searched.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use serde_json::json;
+
+use super::args::{CheckArgs, Format};
+use super::signals::Signals;
+use super::{find_model, output};
+use crate::check::{CheckReport, End};
+use crate::spec::budget::Budget;
+use crate::spec::limits::{Disk, ModelArgs};
+use crate::suite::Suite;
+use crate::trace::text::thousands;
+
+/// How long each is tried.
+const EACH: Duration = Duration::from_secs(15);
+/// How often it is looked whether that is over.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// One that was tried.
+#[derive(Serialize)]
+struct Tried {
+    /// What the command line would say.
+    check: String,
+    /// Whether all of it was visited in time, and nothing found.
+    fits: bool,
+    /// How it came out.
+    verdict: String,
+    states: usize,
+    seconds: f64,
+}
+
+/// Tries each limit one larger, and tells how it came out.
+pub fn suggest(suite: &Suite, args: &CheckArgs, format: Format) -> Result<u8, String> {
+    let model = find_model(suite, &args.name)?;
+    let space = ModelArgs { without: args.without, ..args.space.model_args() };
+    model.check_args(space)?;
+    let signals = Signals::catch()?;
+    let check = |space: ModelArgs| {
+        let mut options = args.options();
+        let over: Arc<AtomicBool> = Arc::default();
+        options.stop = Arc::clone(&over);
+        let started = Instant::now();
+        let (done, over, stopped) = (&AtomicBool::new(false), &over, &signals);
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                while !done.load(Ordering::Relaxed) && started.elapsed() < EACH && !stopped.stopped() {
+                    std::thread::sleep(LOOK);
+                }
+                over.store(true, Ordering::Relaxed);
+            });
+            let (report, _) = model.check(space, options, &mut |_| {});
+            done.store(true, Ordering::Relaxed);
+            report
+        })
+    };
+    let asked = check(space);
+    if let Some(why) = asked.error.as_ref().filter(|_| asked.steps == 0) {
+        return Err(why.clone());
+    }
+    if format == Format::Text {
+        output::text(&format!("{}{space}: {}", model.name(), told(&asked)));
+        output::text(&format!("one larger, each for at most {} s:", EACH.as_secs()));
+    }
+    let mut tried = Vec::new();
+    for next in larger(space, &asked) {
+        if signals.stopped() || !output::is_heard() {
+            break;
+        }
+        let report = check(next);
+        let one = Tried {
+            check: format!("{}{next}", model.name()),
+            fits: report.is_proof(),
+            verdict: told(&report),
+            states: report.unique_states,
+            seconds: report.wall_s,
+        };
+        if format == Format::Text {
+            output::text(&format!("  {} {}: {}", output::mark(one.fits), one.check, one.verdict));
+        }
+        tried.push(one);
+    }
+    if format == Format::Json {
+        output::json(&json!({ "model": model.name(), "asked": told(&asked), "tried": tried }));
+    }
+    Ok(if signals.stopped() { signals.exit_code() } else { 0 })
+}
+
+/// These limits, each with one thing more.
+fn larger(space: ModelArgs, asked: &CheckReport) -> Vec<ModelArgs> {
+    let more = |budget: Budget| {
+        let limit = asked.limits.of(budget)?.checked_add(1)?;
+        let mut next = space;
+        next.set(budget, Some(limit));
+        Some(next)
+    };
+    let mut all: Vec<_> = Budget::spent().filter_map(more).collect();
+    if asked.limits.disk == Disk::Sync {
+        all.push(ModelArgs { disk: Some(Disk::Async), ..space });
+    }
+    all
+}
+
+/// How a check came out, in words.
+fn told(report: &CheckReport) -> String {
+    let states = thousands(report.unique_states as u64);
+    let how = match (report.end, &report.stopped_by) {
+        (End::Exhausted, _) if report.is_proof() => "exhausted, all hold".to_owned(),
+        (End::Exhausted, _) => "exhausted, and not all hold".into(),
+        (End::Interrupted, _) => "not exhausted in this time".into(),
+        (End::Broken | End::Capped | End::Walked | End::NotDeterministic, Some(why)) => why.clone(),
+        (End::Broken | End::Capped | End::Walked | End::NotDeterministic, None) => "not exhausted".into(),
+    };
+    format!("{how}, {states} distinct states, {:.1} s", report.wall_s)
+}
