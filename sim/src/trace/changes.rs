@@ -384,7 +384,7 @@ mod tests {
         let text = told(|it| it.text = it.text.replace(" end", " End of it"));
         assert_eq!(text, ["text: … long long  end\" → … long long  End of it\""]);
         let text = told(|it| it.text.insert(3, 'X'));
-        assert_eq!(text, ["text: \"long long lon… → \"lonXg long lon…"]);
+        assert_eq!(text, ["text: \"long long long … → \"lonXg long long …"]);
         let many = told(|it| it.store = (0..500).collect());
         assert!(many.iter().map(|line| line.chars().count()).sum::<usize>() < 600, "{many:?}");
         for (old, new) in [
