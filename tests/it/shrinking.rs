@@ -127,15 +127,6 @@ fn chance_on_links_shrinks_to_six_steps() {
     }
 }
 
-fn panics(call: impl FnOnce()) -> String {
-    let panic = catch_unwind(AssertUnwindSafe(call)).expect_err("it must fail");
-    *panic.downcast::<String>().expect("a message")
-}
-
-fn line_with<'a>(told: &'a str, words: &str) -> &'a str {
-    told.lines().find(|line| line.contains(words)).unwrap_or_else(|| panic!("{words:?} should be in {told}"))
-}
-
 /// A sweep in a test hands over what a person needs: the run, and what is left of it, told and drawn. Of a second process
 /// the same test is asked, so each has one sweep.
 fn says_how_to_see_what_it_found(seed: u64, engine: &str, sweep: impl FnOnce(&Suite)) {

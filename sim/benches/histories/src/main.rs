@@ -2,7 +2,7 @@
 //! `LinearizabilityTester`. All judge the same drawn histories of twenty clients, in turns, each in a process of its own
 //! that is ended when nobody waits any longer. See `docs/benchmarks.md`.
 //!
-//! `cargo run --release --manifest-path yardsticks/Cargo.toml -- [--patience SECONDS] [--sizes 1000,10000]`
+//! `cargo run --release --manifest-path sim/benches/histories/Cargo.toml -- [--patience SECONDS] [--sizes 1000,10000]`
 
 mod contenders;
 mod history;
