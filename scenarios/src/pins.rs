@@ -26,7 +26,7 @@ pub fn all() -> Vec<(&'static str, ModelArgs, usize)> {
         ("abd", usual, 940),
         ("paxos", usual, 396_090),
         ("chain", usual, 2_100_061),
-        ("tally", usual, 677_378),
+        ("tally", usual, 682_560),
     ];
     pins.extend(rollout::spaces().into_iter().zip(ROLLOUT).map(|(space, states)| ("rollout", space, states)));
     pins

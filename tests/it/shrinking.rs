@@ -101,10 +101,10 @@ fn what_is_said_of_a_frame_that_is_never_sent_is_not_carried_out() {
 #[test]
 fn chance_on_links_shrinks_to_six_steps() {
     let found: [(_, _, &[u64]); 4] = [
-        ("takes-old", Engine::Direct, &[0, 2]),
-        ("takes-old", Engine::Madsim, &[2]),
-        ("writes-again", Engine::Direct, &[195, 366]),
-        ("writes-again", Engine::Madsim, &[8, 195]),
+        ("takes-old", Engine::Direct, &[0, 3]),
+        ("takes-old", Engine::Madsim, &[3]),
+        ("writes-again", Engine::Direct, &[354, 802]),
+        ("writes-again", Engine::Madsim, &[85, 345]),
     ];
     for (mistake, engine, seeds) in found {
         let suite = coalmine::suite().with_mistake(mistake).expect("chains make it");
@@ -159,6 +159,6 @@ fn a_sweep_in_a_test_is_one_of_the_direct_engine() {
 
 #[test]
 fn a_sweep_in_a_test_may_be_one_under_madsim() {
-    let sweep = |suite: &Suite| testing::sweep_with(suite, "chain-chaos", 2..3, Engines::Madsim);
-    says_how_to_see_what_it_found(2, "", sweep);
+    let sweep = |suite: &Suite| testing::sweep_with(suite, "chain-chaos", 3..4, Engines::Madsim);
+    says_how_to_see_what_it_found(3, "", sweep);
 }

@@ -29,7 +29,7 @@ fn larger_limits_are_suggested() {
         let is_it = |one: &&Value| one["check"].as_str().is_some_and(|check| check.ends_with(more));
         tried.iter().find(is_it).unwrap_or_else(|| panic!("{more}: {json}"))
     };
-    for more in ["--crashes 2", "--retries 1", "--dups 1", "--cuts 1", "--disk async"] {
+    for more in ["--crashes 2", "--retries 1", "--dups 1", "--cuts 1"] {
         let one = of(more);
         assert!(one["check"].as_str().is_some_and(|check| check.starts_with("counter --nodes 2")), "{one}");
         assert!(one["fits"] == true && is_positive(&one["states"]), "{one}");
@@ -39,6 +39,9 @@ fn larger_limits_are_suggested() {
     assert!(
         wiped["fits"] == false && wiped["verdict"].as_str().is_some_and(|told| told.contains("is violated"))
     );
+    let json = coalmine("check twophase --nodes 3 --suggest --format json").exits(0).json();
+    let tried = json["tried"].as_array().expect("a list");
+    assert!(tried.iter().any(|one| one["check"] == "twophase --nodes 3 --disk async"), "{json}");
     let text = coalmine("check counter --nodes 2 --suggest").exits(0).stdout();
     assert!(text.contains("✓ counter --nodes 2 --crashes 2: exhausted, all hold, "), "{text}");
     let refused = coalmine("check all --suggest").exits(2).stderr();

@@ -42,17 +42,17 @@ fn a_history_from_outside_is_judged() {
     let json = coalmine(&format!("{line} session --format json")).exits(0).json();
     assert_eq!((&json["verdict"], &json["consistency"]), (&"session".into(), &"session".into()));
     // A search that needs too much memory ends, and says so.
-    let mut many = String::new();
-    for client in 0..64 {
-        let value = client % 32;
-        many += &format!(
-            "{{\"client\": {client}, \"op\": \"cas\", \"input\": [{value}, {}], \"output\": true, \"call\": 0, \"return\": 9}}\n",
-            (value * 7 + 1) % 32
-        );
-    }
-    many += "{\"client\": 99, \"op\": \"write\", \"input\": 0, \"call\": 0, \"return\": 9}\n";
+    let row = |client: u32, op: &str, value: u32, call: u32, back: u32| {
+        let key = if op == "enqueue" { "input" } else { "output" };
+        format!(
+            "{{\"client\": {client}, \"op\": \"{op}\", \"{key}\": {value}, \"call\": {call}, \"return\": {back}}}\n"
+        )
+    };
+    let put = (0..30).map(|n| row(n, "enqueue", n, 0, 9));
+    let taken = (0..30).map(|n| row(50 + n, "dequeue", n * 7 % 30, 10 + n * 2, 11 + n * 2));
+    let many: String = put.chain(taken).chain([row(99, "dequeue", 77, 100, 101)]).collect();
     write("many", &many);
-    let line = format!("linearize {} --model register --max-states 1000", path("many"));
+    let line = format!("linearize {} --model queue --max-states 1000", path("many"));
     let text = coalmine(&line).exits(6).stdout();
     assert!(
         text.contains("not known") && text.contains("more than 1,000 states were to be remembered"),

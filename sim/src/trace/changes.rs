@@ -2,7 +2,7 @@
 //! compared as the [structures](super::structure) that their `Debug` forms show, part by part; what is told of a part
 //! is short, and holds what differs.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::structure::{Bracket, Part, Value};
@@ -39,7 +39,7 @@ pub enum What {
 }
 
 /// How pieces of the vocabulary are told, by their `Debug` form in one line.
-pub type Words = HashMap<String, String>;
+pub type Words = BTreeMap<String, String>;
 
 /// All that differs between two values.
 pub fn between(old: &Value<'_>, new: &Value<'_>) -> Vec<Change> {
@@ -103,8 +103,8 @@ fn compare_by_key(
     out: &mut Vec<Change>,
 ) {
     let key_of = |part: &Part<'_>| part.key.as_ref().map(Value::in_one_line).unwrap_or_default();
-    let old_by_key: HashMap<_, _> = olds.iter().map(|part| (key_of(part), part)).collect();
-    let new_keys: std::collections::HashSet<_> = news.iter().map(key_of).collect();
+    let old_by_key: BTreeMap<_, _> = olds.iter().map(|part| (key_of(part), part)).collect();
+    let new_keys: std::collections::BTreeSet<_> = news.iter().map(key_of).collect();
     let told = |part: &Part<'_>| format!("{}: {}", key_of(part), part.value.in_one_line());
     for old in olds.iter().filter(|old| !new_keys.contains(&key_of(old))) {
         out.push(Change { path: path.into(), place: to_path(&key_of(old)), what: What::Removed(told(old)) });
@@ -123,7 +123,7 @@ fn compare_by_key(
 
 fn compare_sets(olds: &[Part<'_>], news: &[Part<'_>], path: &str, out: &mut Vec<Change>) {
     let lacks = |these: &[Part<'_>], those: &[Part<'_>]| -> Vec<String> {
-        let mut counts = HashMap::<&str, usize>::new();
+        let mut counts = BTreeMap::<&str, usize>::new();
         those.iter().for_each(|it| *counts.entry(it.value.text).or_default() += 1);
         let is_missing = |it: &&Part<'_>| match counts.get_mut(it.value.text) {
             Some(count) if *count > 0 => {

@@ -17,7 +17,7 @@
 //! little as possible.
 
 use std::cell::Cell;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::time::Duration;
 
 use coalmine_core::node::{Delay, Effect, Event, Node, NodeId, RequestId, Word, variant_name};
@@ -25,7 +25,7 @@ use coalmine_core::node::{Delay, Effect, Event, Node, NodeId, RequestId, Word, v
 use super::changes::{self, Change, What, Words, overlap};
 use super::structure::{Value, read};
 use super::{Entry, TraceEvent};
-use crate::panics::describe;
+use crate::panics::{catch, describe};
 use crate::spec::verdict::Verdict;
 
 /// The most steps of a slice: those that are nearest to its end.
@@ -124,9 +124,9 @@ struct Life<'a, N: Node> {
     ended: Option<usize>,
     /// Which entry wrote each record of its journal, if the trace shows it.
     writers: Vec<Option<usize>>,
-    armed: HashMap<&'a N::Timer, Armed>,
-    asked: HashMap<RequestId, usize>,
-    answered: HashMap<RequestId, usize>,
+    armed: BTreeMap<&'a N::Timer, Armed>,
+    asked: BTreeMap<RequestId, usize>,
+    answered: BTreeMap<RequestId, usize>,
 }
 
 impl<N: Node> Default for Life<'_, N> {
@@ -138,9 +138,9 @@ impl<N: Node> Default for Life<'_, N> {
             boot: None,
             ended: None,
             writers: Vec::new(),
-            armed: HashMap::new(),
-            asked: HashMap::new(),
-            answered: HashMap::new(),
+            armed: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            answered: BTreeMap::new(),
         }
     }
 }
@@ -151,13 +151,13 @@ struct Reader<'a, N: Node> {
     /// By entry: all that it changed.
     changes: Vec<Vec<Change>>,
     /// By entry: further entries that it follows from.
-    further: HashMap<usize, Vec<usize>>,
+    further: BTreeMap<usize, Vec<usize>>,
     /// By entry that a node took: what booted this life.
     boots: Vec<Option<usize>>,
     lives: BTreeMap<NodeId, Life<'a, N>>,
     /// The entry of each send, and of what the network did to it.
     sends: Vec<usize>,
-    touches: HashMap<u64, Vec<usize>>,
+    touches: BTreeMap<u64, Vec<usize>>,
     words: Words,
 }
 
@@ -166,11 +166,11 @@ impl<N: Node> Default for Reader<'_, N> {
         Self {
             told: Vec::new(),
             changes: Vec::new(),
-            further: HashMap::new(),
+            further: BTreeMap::new(),
             boots: Vec::new(),
             lives: BTreeMap::new(),
             sends: Vec::new(),
-            touches: HashMap::new(),
+            touches: BTreeMap::new(),
             words: Words::new(),
         }
     }
@@ -329,7 +329,8 @@ impl<'a, N: Node> Reader<'a, N> {
 
 /// Remembers how a piece of the vocabulary is told, unless its `Debug` form is as short as a number.
 fn learn<N: Node>(words: &mut Words, word: Word<'_, N>) {
-    let debug = word.debug();
+    // What cannot be shown is told by nobody.
+    let Ok(debug) = catch(|| word.debug()) else { return };
     if debug.contains(['{', '(']) && !words.contains_key(&debug) {
         let told = describe::<N>(word);
         if !told.is_empty() && told != debug && !told.contains('\n') {
