@@ -30,18 +30,41 @@ addEventListener('load', async () => {
   };
 
   try {
-    const { word, lane, name, large } = JSON.parse(document.getElementById('asked').textContent);
+    const { word, lane, name, large, layout } = JSON.parse(document.getElementById('asked').textContent);
     seen.banner = document.getElementById('banner').className;
     const wrong = document.querySelector('#rows .violation');
     seen.leftOut = (document.querySelector('#banner .leftout') || { textContent: '' }).textContent;
     seen.gaps = rows.filter(row => row.leftOut).length;
     seen.violation = wrong && [Number(wrong.dataset.step), wrong.querySelector('.chip.bad').textContent];
+    const meet = (a, b) => a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
+    const boxes = what => [...document.querySelectorAll(what)].map(it => [it.textContent || it.id || it.className, it.getBoundingClientRect()]);
+    const collide = all => all.flatMap(([text, box], i) =>
+      all.slice(i + 1).filter(([, other]) => meet(box, other)).map(([other]) => `${text} and ${other}`));
+    seen.width = innerWidth;
+    seen.tooWide = document.documentElement.scrollWidth - document.documentElement.clientWidth;
+    seen.headings = collide(boxes('#lanes span, #lanes i, #find, #filters').filter(([, box]) => box.width > 0));
+    // What is told of a step fits into its row.
+    seen.cutOff = [...document.querySelectorAll('#rows .told')].filter(it => it.scrollHeight > it.clientHeight + 2 || it.scrollWidth > it.clientWidth)
+      .map(it => it.textContent);
+    const number = (document.querySelector('#rows .chosen .at') || { title: '', textContent: '' });
+    const where = document.querySelector('#panel .where span') || { textContent: '' };
+    seen.numbers = [location.hash, where.textContent, number.title || number.textContent];
+    seen.led = [...document.querySelectorAll('#rows .led')].length;
     seen.arrows = document.querySelectorAll('#diagram path, #diagram line').length;
 
-    const words = [...document.querySelectorAll('#diagram .label')].map(word => [word.textContent, word.getBoundingClientRect()]);
-    const meet = (a, b) => a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
-    seen.collisions = words.flatMap(([text, box], i) =>
-      words.slice(i + 1).filter(([, other]) => meet(box, other)).map(([other]) => `${text} and ${other}`));
+    seen.collisions = collide(boxes('#diagram .label, #diagram .bandlabel'));
+    if (layout) {
+      // From end to end: the steps chosen one after the other, so that each is traced in turn.
+      for (let top = 0; top < scroller.scrollHeight; top += scroller.clientHeight) {
+        await scrollTo(top);
+        seen.collisions.push(...collide(boxes('#diagram .label, #diagram .bandlabel')));
+        seen.cutOff.push(...[...document.querySelectorAll('#rows .told')].filter(it => it.scrollHeight > it.clientHeight + 2).map(it => it.textContent));
+        seen.words = (seen.words || 0) + document.querySelectorAll('#diagram .label, #diagram .bandlabel').length;
+      }
+      press('?');
+      seen.tooWide = Math.max(seen.tooWide, document.documentElement.scrollWidth - document.documentElement.clientWidth);
+      throw null;
+    }
 
     seen.found = await find(word);
     document.getElementById('search').dispatchEvent(new KeyboardEvent('keydown', { key: 'Enter', bubbles: true }));
@@ -81,10 +104,12 @@ addEventListener('load', async () => {
       seen.back = chosen();
     }
   } catch (error) {
-    errors.push(String(error));
+    if (error) errors.push(String(error));
   }
   const out = document.createElement('pre');
   out.id = 'seen';
   out.textContent = JSON.stringify({ ...seen, errors });
   document.body.append(out);
+  // In a frame, whoever holds it leaves it in its own document.
+  if (parent !== window) parent.postMessage(out.textContent, '*');
 });

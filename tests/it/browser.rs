@@ -5,6 +5,7 @@ use std::io::Write;
 use std::process::Command;
 
 use coalmine_sim::files::capsule::File;
+use coalmine_sim::spec::verdict::Engine;
 use coalmine_sim::trace::html::{Kind, Page, Step, render};
 use serde::Deserialize;
 use serde_json::json;
@@ -20,6 +21,17 @@ addEventListener('error', event => errors.push(String(event.message)));
 addEventListener('unhandledrejection', event => errors.push(String(event.reason)));
 window.requestAnimationFrame = work => setTimeout(work, 16);</script>";
 
+/// No window is narrower.
+const NARROWEST: u32 = 600;
+
+/// A page in a frame that is as wide as a telephone.
+const FRAME: &str = "<!doctype html><body style=\"margin:0\"><script>addEventListener('message', event => {
+const out = document.createElement('pre');
+out.id = 'seen';
+out.textContent = event.data;
+document.body.append(out);
+});</script><iframe src=\"page.html\" style=\"border:0;width:{width}px;height:900px\"></iframe>";
+
 /// What `browser.js` saw.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
@@ -32,6 +44,19 @@ pub struct Seen {
     pub gaps: usize,
     pub violation: Option<(usize, String)>,
     arrows: usize,
+    /// How wide the window is, and by how much the document is wider.
+    width: u32,
+    too_wide: i32,
+    /// Headings that lie one over the other, or under the search.
+    headings: Vec<String>,
+    /// What is told in rows, and does not fit there.
+    cut_off: Vec<String>,
+    /// The number of the chosen step, in the address, in the panel and in its row.
+    numbers: (String, String, String),
+    /// How many steps in sight are marked as what led to the end.
+    led: usize,
+    /// How many words the diagram has, from end to end.
+    words: usize,
     /// Words of the diagram that are written one over the other.
     collisions: Vec<String>,
     found: String,
@@ -60,6 +85,11 @@ pub fn open(page: &Page, asked: &serde_json::Value) -> Option<Seen> {
 
 /// The same of a page that was written already.
 pub fn open_text(page: &str, asked: &serde_json::Value) -> Option<Seen> {
+    open_in(page, asked, 1_400, false)
+}
+
+/// The same in a window of this width, light or dark.
+fn open_in(page: &str, asked: &serde_json::Value, width: u32, dark: bool) -> Option<Seen> {
     let is_there = |name: &&&str| Command::new(name).arg("--version").output().is_ok();
     let Some(browser) = NAMES.iter().find(is_there) else {
         // Not by a macro, whose words are kept from whoever runs a test that passes.
@@ -75,6 +105,9 @@ pub fn open_text(page: &str, asked: &serde_json::Value) -> Option<Seen> {
     let (html, end) = html.rsplit_once("</body>").expect("a page has a body");
     let file = folder.path().join("page.html");
     std::fs::write(&file, format!("{html}{after}{end}")).expect("it can be written");
+    let frame = folder.path().join("frame.html");
+    std::fs::write(&frame, FRAME.replace("{width}", &width.to_string())).expect("it can be written");
+    let (file, window) = if width < NARROWEST { (frame, NARROWEST) } else { (file, width) };
     let output = Command::new("timeout")
         .args([
             "120",
@@ -86,12 +119,9 @@ pub fn open_text(page: &str, asked: &serde_json::Value) -> Option<Seen> {
             "--no-first-run",
         ])
         .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
-        .args([
-            "--disable-dev-shm-usage",
-            "--window-size=1400,1000",
-            "--virtual-time-budget=120000",
-            "--dump-dom",
-        ])
+        .args(["--disable-dev-shm-usage", "--virtual-time-budget=120000", "--dump-dom"])
+        .arg(format!("--window-size={window},1000"))
+        .arg(format!("--blink-settings=preferredColorScheme={}", u8::from(!dark)))
         .arg(format!("--user-data-dir={}", folder.path().join("profile").display()))
         .arg(format!("file://{}", file.display()))
         .output()
@@ -186,4 +216,44 @@ fn a_counterexample_can_be_read() {
     let Some(seen) = open(&page, &asked) else { return };
     assert_eq!((seen.errors.len(), &*seen.banner), (0, "bad"), "{:?}", seen.errors);
     assert_eq!(seen.collisions, [""; 0], "words lie one over the other");
+}
+
+/// Whatever the window: nothing lies over anything else, nothing is cut off, and the page is no wider than the window.
+#[test]
+fn a_page_is_laid_out_at_every_width() {
+    let suite = coalmine::suite();
+    let run = |name: &str, mistake: Option<&str>, seed| {
+        let scenario = suite.find_scenario(name).expect("it ships");
+        let planted = mistake.map(|mistake| scenario.with_mistake(mistake).expect("it is listed"));
+        planted
+            .as_deref()
+            .unwrap_or(scenario)
+            .run(Engine::Madsim, seed, true)
+            .page
+            .expect("a page was asked for")
+    };
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/capsules/guessing-resolver.toml");
+    let file = File::read(file.as_ref()).expect("it is ours");
+    let path = suite.run_file(file, None, true).expect("it can be walked").outcome.page.expect("a page");
+    let pages = [run("rollout-chaos", None, 33), run("chain-chaos", Some("reads-anywhere"), 2), path];
+    for (page, turns) in pages.iter().zip([false, false, true]) {
+        for (width, dark) in [(420, false), (900, true), (1_400, false)] {
+            let asked = json!({ "layout": true });
+            let Some(seen) = open_in(&render(page), &asked, width, dark) else { return };
+            let of = format!("{} at {width}", page.title);
+            assert_eq!((seen.width, seen.too_wide), (width, 0), "{of}");
+            assert_eq!(seen.headings, [""; 0], "{of}");
+            assert_eq!(seen.collisions, [""; 0], "{of}");
+            assert_eq!(seen.cut_off, [""; 0], "{of}");
+            assert!(width < 900 || seen.words > 10, "{of}: {} words", seen.words);
+            let Some(end) = page.ending.step else { continue };
+            assert!(seen.led > 1, "{of}");
+            let number =
+                if turns { page.steps[end].turn.expect("a turn") } else { end as u64 + 1 }.to_string();
+            let (hash, panel, row) = &seen.numbers;
+            assert_eq!(*hash, format!("#step-{number}"), "{of}");
+            assert!(panel.starts_with(&format!("step {number} of ")), "{of}: {panel}");
+            assert_eq!(row.trim_start_matches("step "), number, "{of}");
+        }
+    }
 }

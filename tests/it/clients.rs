@@ -11,6 +11,8 @@ use coalmine_sim::spec::plan::{Plan, What};
 use coalmine_sim::spec::scenario::Scenario;
 use coalmine_sim::spec::verdict::{Engine, Verdict};
 use coalmine_sim::suite::AnyModel;
+use coalmine_sim::trace::slice::Slice;
+use coalmine_sim::trace::text::{Style, story};
 use coalmine_sim::verify::verify;
 use tempfile::tempdir;
 
@@ -135,7 +137,7 @@ fn clients_go_where_they_are_sent() {
         let report = scenario().run_plan(engine, &plan, RunOptions { keep_trace: true, ..RunOptions::of(1) });
         assert_eq!((&report.verdict, report.unanswered.len()), (&Verdict::Passed, 0), "{engine}");
         let trace = report.trace.expect("it was kept");
-        let said = coalmine_sim::trace::text::story(&trace, |_| false, Default::default()).to_string();
+        let said = story(&trace, &Slice::of(&trace, None), |_| false, Style::default()).to_string();
         for words in ["client c1/1: ask n1", "client ← n3: c1/1 written", "client c1/2: ask n3", "it holds 7"]
         {
             assert!(said.contains(words), "{engine}: {words:?} is missing\n{said}");

@@ -197,7 +197,9 @@ fn journals_that_begin_later_are_met_recorded_and_verified() {
             let plan = scenario().draw(seed).expect("a sound plan");
             let report = scenario().run_plan(engine, &plan, options);
             assert_eq!(report.verdict, Verdict::Passed, "{engine} {seed}");
-            let story = text::story(&report.trace.expect("kept"), |_| false, Default::default()).to_string();
+            let trace = report.trace.expect("kept");
+            let slice = coalmine_sim::trace::slice::Slice::of(&trace, None);
+            let story = text::story(&trace, &slice, |_| false, Default::default()).to_string();
             let bytes = &report.recordings[&NodeId(1)];
             fs::write(&path, bytes).expect("there is room");
             let system = (scenario().system)();

@@ -15,6 +15,7 @@ use coalmine_real::shell::Handle;
 use coalmine_sim::engine::report::RunOptions;
 use coalmine_sim::prelude::*;
 use coalmine_sim::spec::verdict::{Engine, Verdict};
+use coalmine_sim::trace::slice::Slice;
 use coalmine_sim::trace::text::{Style, story};
 use serde::Deserialize;
 use serde_json::Value;
@@ -119,7 +120,8 @@ fn a_simulation_hosts_the_service_with_its_settings() {
     let options = RunOptions { keep_trace: true, ..RunOptions::of(1) };
     let report = scenario.run_plan(Engine::Madsim, &plan, options);
     assert_eq!(report.verdict, Verdict::Passed);
-    let told = story(report.trace.as_ref().expect("it was kept"), |_| false, Style::default());
+    let entries = report.trace.as_ref().expect("it was kept");
+    let told = story(entries, &Slice::of(entries, None), |_| false, Style::default());
     for said in [r#""motto":"as it ships""#, r#""n1 is at":"10.0.0.1:50051""#, r#""node":2,"ready":true"#] {
         assert!(told.contains(&said.replace('"', "\\\"")) || told.contains(said), "{said}: {told}");
     }

@@ -24,6 +24,7 @@
 //! * [`sweeps`]: parts of a sweep, in time and in space, add up to the whole.
 //! * [`pasts`]: what ran before a seed does not matter to it, and where it does, that is told.
 //! * [`sound`]: what makes no sense is refused everywhere alike; what tests nothing says so.
+//! * [`stories`]: a story shows what led to a violation, and folds nothing that matters.
 //! * [`conformance`]: the real, the simulated and the explored cluster write the same journals.
 //! * [`recordings`]: what was recorded does the same again, and what was changed is found.
 //! * [`settling`]: whether nodes come to rest is decided.
@@ -66,6 +67,7 @@ mod sessions;
 mod settling;
 mod shrinking;
 mod sound;
+mod stories;
 mod sweeps;
 mod thin;
 mod time;

@@ -22,6 +22,7 @@ use coalmine_sim::spec::verdict::{Engine, Verdict};
 use coalmine_sim::suite::{Explanation, FileOutcome, Suite};
 use coalmine_sim::testing;
 use coalmine_sim::trace::html::{BandKind, End, Kind, Page};
+use coalmine_sim::trace::slice::Slice;
 use coalmine_sim::trace::text::{Style, story};
 use coalmine_sim::world::find::{find, steps_of};
 use coalmine_sim::world::walk::walk;
@@ -302,7 +303,8 @@ fn cuts_losses_and_duplicates_are_told_and_drawn() {
     let cut_off = [Effect::FrameCutOneWay, Effect::FrameCutBothWays].map(|cut| told.effects.of(cut));
     assert_eq!(cut_off, [0, 1], "{:?}", told.effects);
     let entries = told.trace.expect("it was kept");
-    let text = story(&entries, |_| false, Style { everything: true, in_turns: true });
+    let style = Style { everything: true, in_turns: true, ..Style::default() };
+    let text = story(&entries, &Slice::of(&entries, None), |_| false, style);
     for words in [
         "   2.  —— cut n1 ↮ n2 ——\n       net  n1 → n2 is cut off",
         "   3.  net  n1 → n3 arrives twice",

@@ -17,6 +17,8 @@ use coalmine_sim::spec::plan::{Plan, What, When};
 use coalmine_sim::spec::scenario::{Scenario, nothing_more};
 use coalmine_sim::spec::system::{Operation, System};
 use coalmine_sim::spec::verdict::Engine;
+use coalmine_sim::trace::Entry;
+use coalmine_sim::trace::slice::Slice;
 use coalmine_sim::trace::story::Tone;
 use coalmine_sim::trace::text::{Style, story};
 use serde::{Deserialize, Serialize};
@@ -177,7 +179,8 @@ fn run(engine: Engine, system: fn() -> Toys, plan: &Plan<Toy>) -> RunReport<Toy>
 /// The story of a run, without ticks.
 fn told(report: &RunReport<Toy>) -> String {
     let entries = report.trace.as_ref().expect("the trace was kept");
-    story(entries, |event| matches!(event, Event::Timer(())), Style::default()).to_string()
+    let slice = Slice::of(entries, Some(&report.verdict));
+    story(entries, &slice, |event| matches!(event, Event::Timer(())), Style::default()).to_string()
 }
 
 /// What broke and what the plan does stand out by what they are, and whoever reads a story need not know its words.
@@ -187,8 +190,11 @@ fn a_line_of_a_story_has_the_tone_of_what_happened() {
     let plan = Plan::quiet([(100, ask(1))]).with(When::AtMs(1_000), crash);
     for engine in ENGINES {
         let report = run(engine, || toys(Habit::Plain), &plan);
-        let entries = report.trace.as_ref().expect("the trace was kept");
-        let story = story(entries, |event| matches!(event, Event::Timer(())), Style::default());
+        // Each tick is counted; where nobody says so, it is a quiet step.
+        let entries = report.trace.expect("the trace was kept").into_iter();
+        let entries: Vec<_> = entries.map(|entry| Entry { state: None, ..entry }).collect();
+        let slice = Slice::of(&entries, None);
+        let story = story(&entries, &slice, |event| matches!(event, Event::Timer(())), Style::default());
         assert_eq!(story.toned_lines().count(), story.lines().count());
         let of = |tone| {
             let lines = story.toned_lines().filter(move |(it, _)| *it == tone);

@@ -297,7 +297,9 @@ fn both_engines_follow_their_clients() {
         };
         for report in runs(Kind::Alone) {
             assert_eq!(report.verdict, Verdict::Passed, "{engine}");
-            let story = text::story(&report.trace.expect("kept"), |_| false, Default::default()).to_string();
+            let trace = report.trace.expect("kept");
+            let slice = coalmine_sim::trace::slice::Slice::of(&trace, None);
+            let story = text::story(&trace, &slice, |_| false, Default::default()).to_string();
             let at =
                 |words: &str| story.find(words).unwrap_or_else(|| panic!("{engine}: {words:?}\n{story}"));
             assert!(at("client c1/1: Ask(n1)") < at("Holds(0)"), "{story}");
@@ -322,7 +324,9 @@ fn clients_lose_their_patience_only_for_something_else() {
         let run = |kind, asks: Vec<_>| {
             let options = RunOptions { keep_trace: true, ..RunOptions::of(1) };
             let report = scenario(kind).run_plan(engine, &Plan::quiet(asks), options);
-            let story = text::story(&report.trace.expect("kept"), |_| false, Default::default()).to_string();
+            let trace = report.trace.expect("kept");
+            let slice = coalmine_sim::trace::slice::Slice::of(&trace, None);
+            let story = text::story(&trace, &slice, |_| false, Default::default()).to_string();
             (report.verdict, story)
         };
         let (verdict, story) = run(Kind::Mute, vec![ask(100, 1, 1), ask(200, 1, 2)]);

@@ -178,7 +178,7 @@ impl<M: Model> History<'_, M> {
     fn each(
         &self,
         go_on: &mut GoOn<'_>,
-        judge: fn(&str, &[Call<M>], &mut GoOn<'_>) -> Option<Option<Wrong>>,
+        judge: impl Fn(&str, &[Call<M>], &mut GoOn<'_>) -> Option<Option<Wrong>>,
     ) -> Verdict {
         for (object, places) in self.objects() {
             let calls: Vec<_> = places.iter().map(|place| self.calls[*place].clone()).collect();

@@ -23,6 +23,7 @@ use crate::spec::mistake::MistakeName;
 use crate::spec::system::{self, Listed, NodeOf, Planted, System, all_mistakes, member_ids};
 use crate::spec::verdict::{Engine, Expected, Verdict};
 use crate::trace::html;
+use crate::trace::slice::Slice;
 use crate::trace::story::{Story, Tone};
 use crate::trace::text::{self, Style};
 use crate::trace::turn;
@@ -140,8 +141,10 @@ impl<S: System> ModelDef<S> {
         let turns = turn(report.simulated);
         // What happened before the first step is part of every path.
         let first = entries.iter().position(|entry| turn(entry.at) > 0).unwrap_or(entries.len());
-        let told = |entries| {
-            let mut story = text::story(entries, |_| false, Style { everything: true, in_turns: true });
+        let slice = Slice::of(entries, Some(&report.verdict));
+        let told = |from| {
+            let style = Style { everything: true, in_turns: true, from };
+            let mut story = text::story(entries, &slice, |_| false, style);
             if !rounds.is_empty() {
                 story.line(Tone::Staged, "       —— all is healed");
             }
@@ -163,8 +166,8 @@ impl<S: System> ModelDef<S> {
             is_periodic: &|timer| rules.system.is_periodic(timer),
         };
         Outcome {
-            story: report.trace.is_some().then(|| told(&entries[first..])),
-            whole_story: report.trace.is_some().then(|| told(entries)),
+            story: report.trace.is_some().then(|| told(first)),
+            whole_story: report.trace.is_some().then(|| told(0)),
             page: report.trace.is_some().then(|| html::of_trace(page, entries)),
             verdict: report.verdict.clone(),
             digest: report.digest,

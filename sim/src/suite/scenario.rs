@@ -18,6 +18,7 @@ use crate::spec::scenario::Scenario;
 use crate::spec::system::{self, Listed, NodeOf, Planted, System, all_mistakes, member_ids};
 use crate::spec::verdict::{Engine, Expected, Verdict};
 use crate::trace::html::{self, Page};
+use crate::trace::slice::Slice;
 use crate::trace::text::{self, Style};
 use crate::verify::{self, Verified};
 
@@ -258,10 +259,11 @@ where
     let report = scenario.run_plan(engine, plan, options);
     // Messages and timers without consequence are what every run is full of.
     let boring = |event: &Event<NodeOf<S>>| matches!(event, Event::Timer(_) | Event::Message { .. });
-    let told = |style| report.trace.as_ref().map(|entries| text::story(entries, boring, style));
+    let slice = report.trace.as_ref().map(|entries| Slice::of(entries, Some(&report.verdict)));
+    let told = |style| Some(text::story(report.trace.as_ref()?, slice.as_ref()?, boring, style));
     Outcome {
         story: told(Style::default()),
-        whole_story: told(Style { everything: true, in_turns: false }),
+        whole_story: told(Style { everything: true, ..Style::default() }),
         page: story.then(|| page(scenario, engine, plan, seed, &report)),
         unused: if story { unused(plan, report.unused_steps.as_deref()) } else { Vec::new() },
         ..without_story(report, Some(plan))

@@ -1,8 +1,11 @@
 //! What happened in a run, step by step: kept for a story, and digested in any case.
 
+mod changes;
 pub mod digest;
 pub mod html;
+pub mod slice;
 pub mod story;
+mod structure;
 pub mod text;
 
 use std::fmt;

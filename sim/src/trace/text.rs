@@ -1,5 +1,6 @@
-//! A trace as a story for a terminal: one line an event, what it caused below it. What every run is full of
-//! (periodic timers, timers being armed, views being published) is folded away.
+//! A trace as a story for a terminal: one line an event, what it changed and caused below it. What every run is full of
+//! (periodic timers, timers being armed, views being published) is folded away; but never what changed a node's state,
+//! nor what is part of the [slice] that led to a violation, which is marked in the margin.
 
 use std::time::Duration;
 
@@ -7,12 +8,20 @@ use coalmine_core::form::Form;
 use coalmine_core::node::{Effect, Event, Node, NodeId, Word};
 use coalmine_real::transport::Envelope;
 
+use super::changes::clip;
+use super::slice::{Slice, Told, changes_in_lines, describe_armed};
 use super::story::{Story, Tone};
 use super::{Entry, Fate, TraceEvent, turn};
 use crate::panics::describe;
 
 /// What ends the safety phase.
 pub const HEALED: &str = "all faults are healed, every node is restarted";
+
+/// In the margin of what led to a violation.
+const LED: &str = "▸";
+
+/// What changed in a node is told in lines of so many signs.
+const CHANGES: usize = 96;
 
 /// How a story is told.
 #[derive(Clone, Copy, Debug, Default)]
@@ -21,23 +30,36 @@ pub struct Style {
     pub everything: bool,
     /// Number the steps of a path, instead of telling the time.
     pub in_turns: bool,
+    /// Begin with the entry of this number.
+    pub from: usize,
 }
 
-/// The whole story.
-pub fn story<N: Node>(entries: &[Entry<N>], boring: impl Fn(&Event<N>) -> bool, style: Style) -> Story {
+/// The whole story; the slice is that of these entries.
+pub fn story<N: Node>(
+    entries: &[Entry<N>],
+    slice: &Slice,
+    boring: impl Fn(&Event<N>) -> bool,
+    style: Style,
+) -> Story {
     let mut out = Story::default();
     let mut folded = 0;
     let mut last = None;
     let indent = if style.in_turns { 12 } else { 20 };
-    for (place, entry) in entries.iter().enumerate() {
+    for (place, (entry, told)) in entries.iter().zip(&slice.told).enumerate() {
+        if place < style.from {
+            continue;
+        }
         let effects = entry.what.effects();
-        let mut lines: Vec<_> = effects.iter().filter_map(describe_effect).collect();
+        let mut lines = changes_in_lines(&told.changes, CHANGES);
+        lines.iter_mut().for_each(|line| line.insert_str(0, "~ "));
+        lines.extend(effects.iter().filter_map(describe_effect));
         if let TraceEvent::Crashed { prevented, .. } = &entry.what {
             let told = prevented.iter().filter_map(describe_effect);
             lines.extend(told.map(|effect| format!("never comes to: {effect}")));
         }
         let crashes_now = matches!(entries.get(place + 1), Some(entry) if entry.what.ends_a_life());
-        if !style.everything && !crashes_now && is_boring(&entry.what, effects, &boring) {
+        let matters = told.in_slice || !told.changes.is_empty() || crashes_now;
+        if !style.everything && !matters && is_boring(&entry.what, effects, &boring) {
             folded += 1;
             continue;
         }
@@ -53,13 +75,22 @@ pub fn story<N: Node>(entries: &[Entry<N>], boring: impl Fn(&Event<N>) -> bool, 
             Some(turn) => format!("{turn:>4}."),
         };
         last = turn;
-        out.line(tone(&entry.what), format_args!("{time}  {}", describe_trace_event(&entry.what)));
+        let time =
+            if told.in_slice { format!("{LED}{}", time.strip_prefix(' ').unwrap_or(&time)) } else { time };
+        let what = describe_trace_event(&entry.what);
+        out.line(tone(&entry.what), format_args!("{time}  {what}{}", describe_timer(told, entry, style)));
         for line in lines {
             out.line(Tone::Plain, format_args!("{:indent$}{line}", ""));
         }
     }
     describe_folded(&mut out, folded);
     out
+}
+
+/// How long ago the timer was set that fires here.
+fn describe_timer<N: Node>(told: &Told, entry: &Entry<N>, style: Style) -> String {
+    let Some(armed) = told.timer else { return String::new() };
+    format!(" ({})", describe_armed(armed, entry.at, style.in_turns.then(|| turn(armed.at))))
 }
 
 fn describe_folded(out: &mut Story, folded: usize) {
@@ -214,18 +245,14 @@ pub(crate) fn describe_forget(before: u64) -> String {
     format!("journal: the records before number {before} may vanish")
 }
 
-/// The beginning of a frame, as JSON whatever its form.
+/// The message in a frame, or the beginning of what makes no sense.
 fn frame_text<N: Node>(bytes: &[u8]) -> String {
     let body = bytes.get(4..).unwrap_or_default();
-    let text = match N::FORM {
-        Form::Json => String::from_utf8_lossy(body),
-        form @ Form::MessagePack => match form.read::<Envelope<N::Message>>(body) {
-            Ok(frame) => serde_json::to_string(&frame).unwrap_or_default().into(),
-            Err(_) => format!("{} bytes", bytes.len()).into(),
-        },
-    };
-    let short: String = text.chars().take(70).collect();
-    if short.len() < text.len() { format!("{short}…") } else { short }
+    match N::FORM.read::<Envelope<N::Message>>(body) {
+        Ok(frame) => describe::<N>(Word::Message(&frame.message)),
+        Err(_) if N::FORM == Form::Json => clip(&String::from_utf8_lossy(body)),
+        Err(_) => format!("{} bytes", bytes.len()),
+    }
 }
 
 /// A number with commas.

@@ -22,6 +22,7 @@ use crate::spec::plan::Plan;
 use crate::spec::system::{NodeOf, System};
 use crate::spec::verdict::Verdict;
 use crate::trace::html::{self, Page};
+use crate::trace::slice::Slice;
 use crate::trace::text::{self, Style};
 use crate::trace::{Entry, Trace, TraceEvent};
 
@@ -271,8 +272,7 @@ impl<'a, S: System> Playback<'a, S> {
         }
         let event = if let TraceEvent::Stepped { event, .. } = what { Some(event) } else { None };
         self.judge.learn(node, event, what.effects());
-        if self.with_page
-            && self.is_history
+        if self.is_history
             && let Some(track) = self.tracks.iter().find(|track| track.player.id == node)
             && let Some(host) = &track.player.host
         {
@@ -297,7 +297,9 @@ impl<'a, S: System> Playback<'a, S> {
         self.verified.judged = self.judge.asked().map(judged).collect();
         let entries = self.trace.entries.take().unwrap_or_default();
         let boring = |event: &Event<_>| matches!(event, Event::Timer(_) | Event::Message { .. });
-        self.verified.story = text::story(&entries, boring, Style::default());
+        let verdict = self.judge.broken.clone().map(|(invariant, why)| Verdict::Violated { invariant, why });
+        let slice = Slice::of(&entries, verdict.as_ref());
+        self.verified.story = text::story(&entries, &slice, boring, Style::default());
         if self.with_page {
             self.verified.page = Some(self.page(title, about, &entries));
         }

@@ -14,6 +14,7 @@ use coalmine_sim::spec::scenario::{Scenario, nothing_more};
 use coalmine_sim::spec::system::{Operation, System};
 use coalmine_sim::spec::verdict::{Engine, NEVER_PANICS, Verdict};
 use coalmine_sim::suite::{AnyModel, ModelDef};
+use coalmine_sim::trace::slice::Slice;
 use coalmine_sim::trace::text::{Style, story};
 use coalmine_sim::verify::verify;
 use serde::{Deserialize, Serialize};
@@ -146,8 +147,8 @@ fn told<const PACKED: bool>(
     let report = run::<PACKED>(engine, 20, loss_permille, RunOptions { keep_trace: true, ..options });
     assert_eq!(report.verdict, Verdict::Passed);
     let entries = report.trace.as_deref().expect("it was kept");
-    let everything = Style { everything: true, in_turns: false };
-    (story(entries, |_| false, everything).to_string(), report)
+    let everything = Style { everything: true, ..Style::default() };
+    (story(entries, &Slice::of(entries, None), |_| false, everything).to_string(), report)
 }
 
 #[test]
@@ -156,8 +157,8 @@ fn the_form_changes_no_run() {
     for loss in [0, 500] {
         let packed = told::<true>(Engine::Direct, loss, options).0;
         assert_eq!(packed, told::<false>(Engine::Direct, loss, options).0);
-        // What became of a frame is told as JSON, whatever it holds.
-        let lost = "n1 → n2 is lost: {\"from\":1,\"message\":{\"Note\":{\"number\":";
+        // What became of a frame is told of its message, in whatever form it holds it.
+        let lost = "n1 → n2 is lost: Note { number: ";
         assert_eq!(packed.contains(lost), loss > 0, "{packed}");
         let there = told::<true>(Engine::Madsim, loss, options).0;
         assert_eq!(there.contains(lost), loss > 0, "{there}");

@@ -1,6 +1,7 @@
 // The space-time diagram: only what is in sight is drawn.
 
-const GUTTER = 108;
+/// Where the times end; less where there is little room.
+let GUTTER = 108, narrow = false;
 const scroller = document.getElementById('scroller'), canvas = document.getElementById('canvas');
 const diagram = document.getElementById('diagram'), rowsLayer = document.getElementById('rows');
 const overview = document.getElementById('overview');
@@ -29,33 +30,63 @@ const names = lanes => lanes.map(who).join(', ');
 function placeLanes() {
   const shown = run.lanes.map((lane, i) => i)
     .filter(i => !view.hiddenLanes.has(i) && (hasClients || !run.lanes[i].client));
-  const room = scroller.clientWidth * 0.54 - GUTTER;
-  const space = Math.max(46, Math.min(150, room / Math.max(1, shown.length)));
+  narrow = scroller.clientWidth < 600;
+  GUTTER = narrow ? 64 : 108;
+  document.body.classList.toggle('narrow', narrow);
+  const room = scroller.clientWidth * (narrow ? 0.48 : 0.54) - GUTTER;
+  const space = Math.max(narrow ? 14 : 46, Math.min(150, room / Math.max(1, shown.length)));
   laneX = [];
   shown.forEach((lane, place) => { laneX[lane] = GUTTER + space * (place + 0.5); });
   diagramWidth = GUTTER + space * shown.length;
   document.getElementById('lanes').innerHTML =
-    `<i style="right:calc(100% - 94px)">${run.steps.some(s => s.at_ns !== null) ? 'seconds' : 'step'}</i>`
-    + shown.map(i => `<span style="left:${laneX[i]}px;--c:${colour(i)}">${esc(nodeName(i))}</span>`).join('')
-    + `<i style="left:${diagramWidth + 14}px">what happened, and what came of it</i>`;
+    `<i style="right:calc(100% - ${GUTTER - 14}px)">${run.steps.some(s => s.at_ns !== null) ? (narrow ? 's' : 'seconds') : 'step'}</i>`
+    + shown.map(i => `<span style="left:${laneX[i]}px;--c:${colour(i)};max-width:${space - 2}px" title="${esc(nodeName(i))}">${esc(space < 60 && run.lanes[i].client ? 'cl' : nodeName(i))}</span>`).join('')
+    + `<i class="happened" style="left:${diagramWidth + 14}px">what happened, and what came of it</i>`;
 }
 
 const pen = document.createElement('canvas').getContext('2d'), widths = new Map();
 
-/// Packs chips into lines as the browser will.
-chipLines = texts => {
-  const room = scroller.clientWidth - diagramWidth - 14 - 12;
-  let lines = 0, left = 0;
-  for (const text of texts) {
-    if (!widths.has(text)) {
-      pen.font = `${text.startsWith('✗') ? '600 ' : ''}11.5px ${getComputedStyle(document.body).fontFamily}`;
-      widths.set(text, Math.ceil(pen.measureText(text).width) + 18);
-    }
-    const width = Math.min(widths.get(text), room);
-    if (left < width) { lines += 1; left = room; }
-    left -= width + 5;
+/// How wide a text is in such a font.
+function widthOf(text, font, family) {
+  const key = `${font}${family} ${text}`;
+  if (!widths.has(key)) {
+    pen.font = `${font} ${getComputedStyle(document.documentElement).getPropertyValue(family)}`;
+    widths.set(key, Math.ceil(pen.measureText(text).width));
   }
+  return widths.get(key);
+}
+
+/// How wide the words beside the diagram may be.
+const wordsRoom = () => scroller.clientWidth - diagramWidth - 14 - 12;
+
+/// Packs chips into lines as the browser will. What is longer than a line takes several.
+chipLines = (texts, changes) => {
+  const room = wordsRoom();
+  let lines = 0, left = 0;
+  const put = wide => {
+    if (wide > room) { lines += Math.min(4, Math.ceil(wide * 1.12 / room)); left = 0; return; }
+    if (left < wide) { lines += 1; left = room; }
+    left -= wide + 5;
+  };
+  const word = bold => text => put(widthOf(text, `${bold ? '600 ' : ''}11.5px`, '--sans') + 18);
+  texts.filter(text => text.startsWith('✗')).forEach(word(true));
+  changes.forEach(text => put(widthOf(text, '11px', '--mono') + 22));
+  texts.filter(text => !text.startsWith('✗')).forEach(word(false));
   return lines;
+};
+
+const told = document.createElement('template'), widthOfStep = [];
+
+/// How many lines a step's words take.
+wordLines = i => {
+  if (widthOfStep[i] === undefined) {
+    told.innerHTML = headline(i);
+    const fonts = { who: '650 14px', what: '500 14px', extra: '12px' };
+    const wide = node => widthOf(node.textContent, fonts[node.className] || '14px', '--sans');
+    widthOfStep[i] = [...told.content.childNodes].reduce((sum, node) => sum + wide(node), 4);
+  }
+  const wide = widthOfStep[i] * (narrow ? 13 / 14 : 1), room = wordsRoom();
+  return wide <= room ? 1 : Math.min(MOST_LINES, Math.ceil(wide * 1.12 / room));
 };
 
 let drawn = { top: -1, bottom: -1 };
@@ -96,27 +127,29 @@ function stepRow(row, r) {
   const classes = ['row'];
   if (i === view.chosen) classes.push('chosen');
   if (i === run.ending.step) classes.push('violation');
+  if (step.led) classes.push('led');
   if (step.kind === 'plan') classes.push(step.name === HEAL ? 'plan mends' : 'plan');
   if (['crash', 'stop', 'network'].includes(step.kind)) classes.push('fault');
   const chips = [];
   if (i === run.ending.step) chips.push(`<span class="chip bad">✗ ${esc(run.ending.headline)}</span>`);
+  changesOf(step).forEach(text => chips.push(`<span class="chip change" style="--c:${colour(step.lane)}" title="${esc(text)}">${marked(text)}</span>`));
   for (const act of acts(step)) if (LOUD_ACTS.has(act.kind)) chips.push(chip(act, step, step.kind === 'crash' ? ' never' : ''));
   return `<div class="${classes.join(' ')}" data-step="${i}" style="top:${row.y}px;height:${row.height}px">${time(i, r)}`
-    + `<div class="told" style="left:${diagramWidth + 14}px"><div class="one">${headline(i)}</div>`
+    + `<div class="told" style="left:${diagramWidth + 14}px"><div class="one" style="-webkit-line-clamp:${wordLines(i)}">${headline(i)}</div>`
     + (chips.length ? `<div class="two">${chips.join('')}</div>` : '') + '</div></div>';
 }
 
 function time(i, r) {
   const step = run.steps[i];
   if (step.turn !== null) {
-    const same = r > 0 && !rows[r - 1].gap && run.steps[rows[r - 1].step].turn === step.turn;
-    return `<span class="at${same ? ' same' : ''}">${same ? '' : step.turn || 'before'}</span>`;
+    const same = numbers[i].includes('.');
+    return `<span class="at${same ? ' same' : ''}">${numbers[i] === '0' ? 'before' : numbers[i]}</span>`;
   }
-  if (step.at_ns === null) return `<span class="at">${i + 1}</span>`;
+  if (step.at_ns === null) return `<span class="at">${numbers[i]}</span>`;
   const text = seconds(step.at_ns), before = r > 0 && !rows[r - 1].gap ? run.steps[rows[r - 1].step].at_ns : null;
   const cut = text.length - 3;
   const same = before !== null && seconds(before) === text;
-  return `<span class="at${same ? ' same' : ''}">${text.slice(0, cut)}<small>${text.slice(cut)}</small></span>`;
+  return `<span class="at${same ? ' same' : ''}" title="${stepName(i)}">${text.slice(0, cut)}<small>${narrow ? '' : text.slice(cut)}</small></span>`;
 }
 
 /// A step in one line.
@@ -133,7 +166,7 @@ function headline(i) {
       return `${me} ${verb(`gets${copy}`)} ${what} ${verb('from')} ${flight ? who(flight.from) : '?'}`
         + (took ? ` <span class="extra">after ${took}</span>` : '');
     }
-    case 'timer': return `${me} ${verb('timer fires:')} ${what}`;
+    case 'timer': return `${me} ${verb('timer fires:')} ${what}${step.timer ? ` <span class="extra">(${esc(step.timer)})</span>` : ''}`;
     case 'request': return `${me} ${verb('is asked:')} ${what}`;
     case 'durable': case 'synced': return `${me} ${verb('disk:')} <span class="verb">${marked(step.text)}</span>`;
     case 'crash': return `${me} ${verb('crashes:')} ${what}`;
@@ -177,14 +210,42 @@ function drawDiagram(traced) {
         + `<line x1="${GUTTER}" x2="${diagramWidth}" y1="${y}" y2="${y}" stroke="var(--faint)" stroke-width="1" stroke-dasharray="1 5"/>`);
     }
   }
-  for (const band of bands) parts.push(wall(band, top, bottom));
-  const flights = flightsBetween(top, bottom), labels = [];
-  labels.lost = new Map();
-  for (const place of flights) parts.push(arrow(place, traced, labels));
+  // Lines first, then what is marked on them, then words; and no word on a mark or on another.
+  const labels = { words: [], marks: [], lost: new Map(), taken: [] };
+  for (const band of bands) parts.push(wall(band, top, bottom, labels));
+  for (const place of flightsBetween(top, bottom)) parts.push(arrow(place, traced, labels));
   for (let r = rowAt(top); r < rows.length && rows[r].y < bottom; r++) {
-    if (!rows[r].gap) parts.push(glyph(rows[r].step));
+    if (rows[r].gap) continue;
+    const step = run.steps[rows[r].step], x = laneX[step.lane];
+    parts.push(glyph(rows[r].step));
+    if (x === undefined) continue;
+    const written = Math.min(4, step.acts.filter(act => act.kind === 'append').length), y = middle(rows[r].step);
+    labels.taken.push({ left: x - 8, right: x + 8 + 7 * written, top: y - 6, bottom: y + 6 });
   }
-  diagram.innerHTML = parts.join('') + labels.join('');
+  diagram.innerHTML = parts.join('') + labels.marks.join('') + placeWords(labels).join('');
+}
+
+/// Where a word can stand: by as much higher or lower.
+const SHIFTS = [0, 11, -11, 22, -22, 33];
+
+/// Words where there is room for them, what is traced first. One that has no room is left out: the row says it as well.
+function placeWords({ words, taken }) {
+  const meets = (a, b) => a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
+  const boxOf = (word, dy) => {
+    const wide = word.wide, y = word.y + dy;
+    if (word.turned) return { left: word.x - 8, right: word.x + 6, top: y - wide / 2, bottom: y + wide / 2 };
+    const left = { start: word.x, middle: word.x - wide / 2, end: word.x - wide }[word.anchor];
+    return { left: left - 1, right: left + wide + 1, top: y - 10, bottom: y + 3 };
+  };
+  const out = [];
+  for (const word of [...words].sort((a, b) => b.rank - a.rank)) {
+    const shifts = word.shifts || SHIFTS;
+    const shift = shifts.find(dy => { const box = boxOf(word, dy); return box.left >= 2 && box.right <= diagramWidth && !taken.some(other => meets(box, other)); });
+    if (shift === undefined) continue;
+    taken.push(boxOf(word, shift));
+    out.push(word.draw(shift));
+  }
+  return out;
 }
 
 function lifeline(lane, x, top, bottom) {
@@ -225,13 +286,17 @@ function arrow(place, traced, labels) {
   const side = Math.sign(x1 - x0) || 1;
   const middleX = between(x0, x1);
   const marks = [];
+  const markAt = (what, x, y) => {
+    marks.push(faultMark(what, x, y));
+    labels.taken.push({ left: x - 9, right: x + 9, top: y - 9, bottom: y + 9 });
+  };
   let out = '', from = place.orphan ? [(place.bends.length ? middleX : x1) - side * 40, y0] : [x0, y0];
   const arrives = place.ends.length > 0;
   for (const [y, what] of place.bends) {
     // Bends lean towards the receiver, so that a message that was held and then lost shows both.
     const bend = [middleX + side * 12 * marks.length, y];
     out += line(...from, ...bend, arrives ? '' : 'broken');
-    marks.push(faultMark(what, ...bend));
+    markAt(what, ...bend);
     from = bend;
   }
   if (!arrives) {
@@ -239,11 +304,12 @@ function arrow(place, traced, labels) {
     if (!place.bends.length || down) {
       const x = flight.fate === 'receiver_down' ? x1 - side * 15 : between(from[0], x1), y = from[1] + 24;
       out += line(...from, x, y, 'broken');
-      marks.push(down ? faultMark('down', x, y)
-        : `<circle cx="${x}" cy="${y}" r="4" fill="var(--paper)" stroke="${paint}" stroke-width="1.5"/>`);
+      if (down) markAt('down', x, y);
+      else marks.push(`<circle cx="${x}" cy="${y}" r="4" fill="var(--paper)" stroke="${paint}" stroke-width="1.5"/>`);
       tagLost(x - side * 8, y + 14, flight, side, isTraced || own, labels);
     }
-    return out + marks.join('');
+    labels.marks.push(...marks);
+    return out;
   }
   for (const y of place.ends) {
     const [tipX, tipY, dx, dy] = tip(from, [x1, y]);
@@ -251,9 +317,10 @@ function arrow(place, traced, labels) {
     // Below a flat line, beside a steep one; clear of the records that are written there.
     const flat = Math.abs(y - from[1]) < Math.abs(x1 - from[0]) / 2;
     const written = side < 0 ? run.steps[flight.received[0]].acts.filter(act => act.kind === 'append').length * 7 : 0;
-    labels.push(tag(x1 - side * 14 + written, y + (flat ? 14 : 4), flight, side, isTraced || own));
+    tag(x1 - side * 14 + written, y + (flat ? 14 : 4), flight, side, isTraced || own, labels);
   }
-  return out + marks.join('');
+  labels.marks.push(...marks);
+  return out;
 }
 
 /// About half way, but not on the line of a node that has nothing to do with it.
@@ -274,15 +341,19 @@ const head = (x, y, dx, dy, paint) =>
 /// One word for all of a kind that leaves at a step and never arrives, below its sender if there are several.
 function tagLost(x, y, flight, side, strong, labels) {
   const kind = `${flight.sent} ${label(flight)}`, known = labels.lost.get(kind);
-  if (known !== undefined) labels[known] = tag(laneX[flight.from], y, flight, 0, strong);
-  else labels.lost.set(kind, labels.push(tag(x, y, flight, side, strong)) - 1);
+  if (known) Object.assign(known, tag(laneX[flight.from], y, flight, 0, strong, { words: [] }));
+  else labels.lost.set(kind, tag(x, y, flight, side, strong, labels));
 }
 
 /// The message's word beside the arrow's tip, on the side it comes from.
-function tag(x, y, flight, side, strong) {
-  if (Math.abs(laneX[flight.from] - laneX[flight.to]) < 84) return '';
-  const text = run.lanes[flight.from].client || run.lanes[flight.to].client ? '' : label(flight);
-  return `<text class="label${strong ? ' traced' : ''}" x="${x}" y="${y}" text-anchor="${['start', 'middle', 'end'][side + 1]}">${esc(text)}</text>`;
+function tag(x, y, flight, side, strong, labels) {
+  if (Math.abs(laneX[flight.from] - laneX[flight.to]) < 84) return null;
+  if (run.lanes[flight.from].client || run.lanes[flight.to].client) return null;
+  const text = label(flight), anchor = ['start', 'middle', 'end'][side + 1];
+  const draw = dy => `<text class="label${strong ? ' traced' : ''}" x="${x}" y="${y + dy}" text-anchor="${anchor}">${esc(text)}</text>`;
+  const word = { x, y, anchor, wide: widthOf(text, `${strong ? '600 ' : ''}10.5px`, '--sans'), rank: strong ? 2 : 0, draw };
+  labels.words.push(word);
+  return word;
 }
 
 function faultMark(fate, x, y) {
@@ -366,15 +437,18 @@ function shade({ band, top, bottom, left, right, walls }) {
 }
 
 /// What stands in the way of messages, and the words beside it.
-function wall({ band, top, bottom, right, walls }, from, to) {
+function wall({ band, top, bottom, right, walls }, from, to, labels) {
   const [a, b] = [Math.max(top, from - 20), Math.min(bottom, to + 20)];
   let out = walls.map(({ x }) => `<line class="wall ${band.kind}" x1="${x}" x2="${x}" y1="${a}" y2="${b}"/>`).join('');
   const beside = walls.length ? walls[0].x + walls[0].side * 9 : right + 7, every = 420, words = bandLabel(band);
   const long = 6 * words.length + 40;
-  if (bottom - top < long) return out;
+  if (bottom - top < long || narrow) return out;
+  const wide = widthOf(words, '10.5px', '--sans') + 6;
   for (let y = top + long / 2 + 14; y < bottom - long / 2 + 20; y += Math.max(every, long)) {
     if (y < from - 200 || y > to + 200) continue;
-    out += `<text class="bandlabel" transform="translate(${beside} ${y}) rotate(-90)" text-anchor="middle" dy="3">${esc(words)}</text>`;
+    const draw = dy => `<text class="bandlabel" transform="translate(${beside} ${y + dy}) rotate(-90)" text-anchor="middle" dy="3">${esc(words)}</text>`;
+    const shifts = Array.from({ length: 12 }, (_, n) => n * 24).filter(dy => y + dy + wide / 2 < bottom);
+    labels.words.push({ x: beside, y, turned: true, wide, rank: 1, shifts, draw });
   }
   return out;
 }

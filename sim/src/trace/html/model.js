@@ -9,6 +9,7 @@ const view = {
   hiddenSorts: new Set(),   // 'timer', 'disk'
   hiddenBands: new Set(),   // kinds of what is broken for a while
   quiet: false,             // whether quiet steps are shown
+  ledOnly: false,           // whether only what led to the end is shown
   shown: new Set(),         // steps that are shown whatever the filters say
   chosen: null,
   query: '',
@@ -16,12 +17,12 @@ const view = {
 };
 
 const MESSAGE_KINDS = new Set(['message', 'network']);
-const ROW = 30, CHIPS = 22, MOST_CHIP_LINES = 4, GAP = 24, IDLE_NS = 2e8;
+const ROW = 9, LINE = 21, CHIPS = 22, MOST_LINES = 4, MOST_CHIP_LINES = 24, MOST_CHANGES = 4, GAP = 24, IDLE_NS = 2e8;
 
-/// The word that a message is known by: what it is told with, up to the first blank.
+/// The word that a message is known by: the name that it is told with, such as `PREPARE_REQ`, or that of its kind.
 function label(flight) {
-  const word = /^[\p{L}\p{N}_\-]+/u.exec(flight.text);
-  return word ? word[0] : flight.name;
+  const word = /^[\p{Lu}\p{N}][\p{Lu}\p{N}_\-]+(?![\p{L}\p{N}])/u.exec(flight.text);
+  return word ? word[0] : flight.name || flight.text.split(' ')[0];
 }
 
 const nodeName = lane => lane === null || lane === undefined ? '' : run.lanes[lane].name;
@@ -36,19 +37,32 @@ run.steps.forEach(step => {
   variants.set(step.name, known);
 });
 const quietCount = run.steps.filter(step => step.quiet).length;
+/// What led to how the run ended, if something went wrong.
+const led = run.steps.map((_, i) => i).filter(i => run.steps[i].led);
 const clientLane = run.lanes.findIndex(lane => lane.client);
 const hasClients = run.flights.some(f => f.from === clientLane || f.to === clientLane)
   || run.steps.some(step => step.lane === clientLane);
 
-/// A step's number: its own, or that of the step of the path that it belongs to.
-const stepName = i => {
-  const { turn } = run.steps[i];
-  return turn === null ? `step ${i + 1}` : turn === 0 ? 'before the first step' : `step ${turn}`;
-};
 /// How many steps are left out of the page right before each.
 const leftOutBefore = new Map(run.left_out ? run.left_out.gaps : []);
 
-const stepCount = run.steps.length ? run.steps[run.steps.length - 1].turn ?? run.steps.length : 0;
+/// The number of each step, in the address, in the panel and in its row: its own in the whole run; or that of the step
+/// of the path that it belongs to, with its place in that if it is not its first; `3.0` is a client's who asks in it.
+const numbers = (() => {
+  let out = 0, last = null, place = 0;
+  return run.steps.map(({ turn, kind }, i) => {
+    out += leftOutBefore.get(i) || 0;
+    if (turn === null) return String(i + 1 + out);
+    if (turn !== last) [last, place] = [turn, 0];
+    if (kind === 'asked' && place === 0) return `${turn}.0`;
+    place += 1;
+    return place === 1 ? String(turn) : `${turn}.${place}`;
+  });
+})();
+const stepOf = new Map(numbers.map((number, i) => [number, i]));
+const stepName = i => numbers[i] === '0' ? 'before the first step' : `step ${numbers[i]}`;
+
+const stepCount = run.left_out ? run.left_out.of : run.steps.length ? run.steps[run.steps.length - 1].turn ?? run.steps.length : 0;
 
 /// The step before this one at the same node that tells its state.
 const stateBefore = (() => {
@@ -74,6 +88,7 @@ const bandLabel = band => band.text.replace(/ for [\d.]+ s\b/, '').replace(/,$/,
 function passesFilters(i) {
   const step = run.steps[i];
   if (i === view.chosen || view.shown.has(i) || i === run.ending.step) return true;
+  if (view.ledOnly && !step.led) return false;
   if (step.quiet && !view.quiet) return false;
   if (step.lane !== null && view.hiddenLanes.has(step.lane)) return false;
   if (MESSAGE_KINDS.has(step.kind) && view.hiddenNames.has(step.name)) return false;
@@ -107,8 +122,15 @@ function chipTexts(step, i) {
   return texts;
 }
 
-// How many lines a step's chips take: set by whoever knows the fonts.
-let chipLines = texts => texts.length ? 1 : 0;
+/// What a step changed, as much of it as its row tells.
+function changesOf(step) {
+  const more = step.changes.length - MOST_CHANGES;
+  return more > 1 ? [...step.changes.slice(0, MOST_CHANGES), `${more} more changes`] : step.changes;
+}
+
+// How many lines a step's words and chips take: set by whoever knows the fonts.
+let chipLines = (texts, changes) => texts.length + changes.length ? 1 : 0;
+let wordLines = () => 1;
 
 /// The rows from top to bottom. A row is a step, or a gap where time passes or steps are folded away. Each
 /// knows the last step up to its end.
@@ -131,7 +153,7 @@ function layOut() {
     leftOut += leftOutBefore.get(i) || 0;
     if (!passesFilters(i)) { folded.push(i); return; }
     gap(i);
-    const tall = ROW + CHIPS * Math.min(MOST_CHIP_LINES, chipLines(chipTexts(step, i)));
+    const tall = ROW + LINE * wordLines(i) + CHIPS * Math.min(MOST_CHIP_LINES, chipLines(chipTexts(step, i), changesOf(step)));
     rowOf.set(i, rows.length);
     rows.push({ gap: false, step: i, y, height: tall, until: i });
     y += tall;
@@ -199,13 +221,15 @@ function flightsBetween(top, bottom) {
 
 /// The steps that led to this one, from the first: what was received was sent, what was synced was written.
 function chain(step) {
+  if (step === run.ending.step && led.length) return led;
   const steps = [step];
-  for (let at = step; steps.length < 40;) {
+  for (let at = step, again = 0; steps.length < 40;) {
     const now = run.steps[at], cause = now.cause;
     if (cause === null || cause >= at) break;
     const before = run.steps[cause];
     // A timer that arms itself for ever explains nothing.
-    if (now.kind === 'timer' && (before.quiet || (before.kind === 'timer' && before.name === now.name))) break;
+    again = now.kind === 'timer' && before.kind === 'timer' && before.name === now.name ? again + 1 : 0;
+    if (now.kind === 'timer' && (before.quiet || again > 2)) break;
     steps.unshift(cause);
     at = cause;
   }
@@ -268,7 +292,7 @@ function withEnclosing(ops) {
 let haystack = null;
 function textOf(i) {
   haystack = haystack || run.steps.map(step =>
-    [nodeName(step.lane), step.kind, step.name, step.text, ...step.acts.map(act => act.text)].join('\n').toLowerCase());
+    [nodeName(step.lane), step.kind, step.name, step.text, ...step.acts.map(act => act.text), ...step.changes].join('\n').toLowerCase());
   return haystack[i];
 }
 

@@ -14,6 +14,7 @@ use crate::panics::describe;
 use crate::spec::faults::Fault;
 use crate::spec::plan::Plan;
 use crate::spec::verdict::Verdict;
+use crate::trace::slice::{Slice, describe_armed};
 use crate::trace::text::{
     HEALED, describe_cut, describe_effect, describe_event, describe_fate, describe_killed,
 };
@@ -44,10 +45,15 @@ pub struct About<'a, N: Node> {
 pub fn of_trace<N: Node>(about: About<'_, N>, entries: &[Entry<N>]) -> Page {
     let mut reader = Reader::new(&about.members);
     reader.flights.outlive_nodes = about.plan.is_none();
-    for (place, entry) in entries.iter().enumerate() {
+    let slice = Slice::of(entries, Some(about.verdict));
+    for (place, (entry, told)) in entries.iter().zip(slice.told).enumerate() {
         let mut step = reader.read(entry, about.is_periodic);
-        // What a node did right before a crash is never quiet.
+        // What a node did right before a crash is never quiet, nor what changed it.
         step.quiet &= !matches!(entries.get(place + 1), Some(entry) if entry.what.ends_a_life());
+        step.quiet &= !told.in_slice && told.changes.is_empty();
+        let turn = |at| about.plan.is_none().then(|| turn(at));
+        step.timer = told.timer.map(|armed| describe_armed(armed, entry.at, turn(armed.at)));
+        (step.changes, step.led) = (told.changes, told.in_slice);
         reader.steps.push(step);
     }
     reader.wake_senders();
@@ -67,7 +73,7 @@ pub fn of_trace<N: Node>(about: About<'_, N>, entries: &[Entry<N>]) -> Page {
     Page {
         title: about.title,
         subtitle: about.subtitle,
-        ending: ending(about.verdict, &reader.steps),
+        ending: ending(about.verdict, slice.end),
         replay: about.replay,
         details: about.details,
         lanes: std::iter::once(client).chain(nodes).collect(),
@@ -82,7 +88,7 @@ pub fn of_trace<N: Node>(about: About<'_, N>, entries: &[Entry<N>]) -> Page {
     }
 }
 
-fn ending(verdict: &Verdict, steps: &[Step]) -> Ending {
+fn ending(verdict: &Verdict, step: Option<usize>) -> Ending {
     let (headline, why) = match verdict {
         Verdict::Passed => ("passed".into(), None),
         Verdict::Violated { invariant, why } => (format!("{invariant} is violated"), Some(why.clone())),
@@ -95,10 +101,6 @@ fn ending(verdict: &Verdict, steps: &[Step]) -> Ending {
         }
     };
     let passed = *verdict == Verdict::Passed;
-    // Invariants are checked when a node has taken a step or crashed; others may begin a step before the
-    // run stops.
-    let checked = steps.iter().rposition(|step| step.state.is_some() || step.kind == Kind::Crash);
-    let step = if passed { None } else { checked.or(steps.len().checked_sub(1)) };
     Ending { passed, headline, why, step }
 }
 
@@ -158,6 +160,9 @@ impl<'a, N: Node> Reader<'a, N> {
             text: String::new(),
             quiet: false,
             acts: Vec::new(),
+            changes: Vec::new(),
+            timer: None,
+            led: false,
             flight: None,
             cause: None,
             state: entry.state.as_deref().map(|text| self.states.intern(text)),

@@ -61,6 +61,7 @@ function showFilters() {
     + (broken ? `<div class="group"><span class="name">Broken</span>${broken}</div>` : '')
     + `<div class="group"><span class="name">Also</span>${toggle(!view.hiddenSorts.has('timer'), 'sort timer', `timers${count(timers)}`)}`
     + `${toggle(!view.hiddenSorts.has('disk'), 'sort disk', `disk${count(disk)}`)}`
+    + (led.length ? toggle(view.ledOnly, 'led', `only what led to it${count(led.length)}`, 'Only the steps that led to how the run ended') : '')
     + `${toggle(view.quiet, 'quiet', `quiet steps${count(quietCount)}`, 'Periodic timers and other things that every run is full of, where nothing comes of them')}</div>`;
   showHits();
 }
@@ -96,7 +97,7 @@ function choose(step, how) {
   drawOverview();
   showPanel();
   showHits();
-  const hash = `#step-${step + 1}`;
+  const hash = `#step-${numbers[step]}`;
   if (location.hash !== hash) history.replaceState(null, '', hash);
 }
 
@@ -135,7 +136,7 @@ function nextHit(by) {
 
 // The panel.
 
-const MOST_CAUSES = 9;
+const MOST_CAUSES = 12;
 const goto = (step, text) => `<button class="goto" data-go="${step}">${text || stepName(step)}</button>`;
 const icon = (kind, paint) => `<svg viewBox="-8 -8 16 16">${actMark(kind, paint)}</svg>`;
 
@@ -209,8 +210,9 @@ function showPanel() {
   else if (takes && step.kind !== 'synced') parts.push(`<p class="soft">${idleReason(i)}</p>`);
   const all = chain(i), causes = all.slice(-MOST_CAUSES), earlier = all.length - causes.length;
   if (causes.length > 1) {
-    parts.push(`<h3>What led to it</h3><ol class="chain">${earlier ? `<li><button class="soft" data-go="${all[0]}">… ${earlier} earlier ${earlier === 1 ? 'step' : 'steps'}</button></li>` : ''}${causes.map(c => `<li style="--c:${colour(run.steps[c].lane)}">`
-      + (run.steps[c].at_ns === null ? '' : `<span class="time">${seconds(run.steps[c].at_ns).slice(0, -3)}</span>`)
+    const more = all === led ? ` <button class="goto" data-toggle="led">${view.ledOnly ? 'show all steps' : `show only these ${led.length}`}</button>` : '';
+    parts.push(`<h3>What led to it${more}</h3><ol class="chain">${earlier ? `<li><button class="soft" data-go="${all[0]}">… ${earlier} earlier ${earlier === 1 ? 'step' : 'steps'}</button></li>` : ''}${causes.map(c => `<li style="--c:${colour(run.steps[c].lane)}">`
+      + (run.steps[c].at_ns === null ? `<span class="time">${numbers[c]}</span>` : `<span class="time">${seconds(run.steps[c].at_ns).slice(0, -3)}</span>`)
       + (c === i ? '<span class="here">this step</span>' : `<button data-go="${c}">${headline(c)}</button>`) + '</li>').join('')}</ol>`);
   }
   const broken = brokenAt(i);
@@ -300,6 +302,7 @@ function legend() {
     + item(mark('boot', 23, 11, c), 'it starts, from what its disk holds')
     + item('<line x1="2" x2="44" y1="11" y2="11" stroke="var(--fault)" stroke-width="1.5"/>', 'something happens to the whole system, such as a cut')
     + item(mark('message', 23, 11, c, true), 'here it went wrong')
+    + (led.length ? item('<rect x="8" y="0" width="4" height="22" fill="var(--bad)" opacity=".55"/>', 'at the left of a step: it is part of what led to that') : '')
     + bandLegend(item)
     + '</div>';
 }
@@ -350,9 +353,11 @@ document.addEventListener('click', event => {
     if (what === 'sort') flip(view.hiddenSorts, value);
     if (what === 'band') flip(view.hiddenBands, value);
     if (what === 'quiet') view.quiet = !view.quiet;
+    if (what === 'led') view.ledOnly = !view.ledOnly;
     view.shown.clear();
     showFilters();
     refresh();
+    if (what === 'led') showPanel();
   } else if (event.target === help) help.close();
 });
 
@@ -413,9 +418,8 @@ addEventListener('resize', refresh);
 matchMedia('(prefers-color-scheme: dark)').addEventListener('change', drawOverview);
 
 function fromHash() {
-  const found = /^#step-(\d+)$/.exec(location.hash);
-  const step = found ? Number(found[1]) - 1 : null;
-  return step !== null && run.steps[step] ? step : null;
+  const found = /^#step-([\d.]+)$/.exec(location.hash);
+  return found ? stepOf.get(found[1]) ?? null : null;
 }
 addEventListener('hashchange', () => choose(fromHash(), 'centre'));
 

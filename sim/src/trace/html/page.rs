@@ -93,6 +93,15 @@ pub struct Step {
     pub quiet: bool,
     /// What came of it, in order; what a crash prevented.
     pub acts: Vec<Act>,
+    /// What it changed in its node, in words.
+    #[serde(default)]
+    pub changes: Vec<String>,
+    /// How long ago the timer was set that fires in it, and for how long.
+    #[serde(default)]
+    pub timer: Option<String>,
+    /// It is part of what led to how the run ended.
+    #[serde(default)]
+    pub led: bool,
     /// What was taken, lost or held back here.
     pub flight: Option<usize>,
     /// The step that led to this one.

@@ -91,7 +91,8 @@ fn classes(page: &Page) -> Vec<Class> {
     must(page.steps.len() - 1);
     if let Some(wrong) = page.ending.step {
         (wrong.saturating_sub(STRETCH)..=wrong).for_each(&mut must);
-        reasons(page, wrong).into_iter().for_each(must);
+        reasons(page, wrong).into_iter().for_each(&mut must);
+        (0..page.steps.len()).filter(|&step| page.steps[step].led).for_each(must);
     }
     classes
 }

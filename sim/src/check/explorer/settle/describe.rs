@@ -1,8 +1,10 @@
-//! The rounds of a run that never comes to rest, step by step: what leads to those that repeat, and these once.
+//! The rounds of a run that never comes to rest, step by step: what leads to those that repeat, and these once, each
+//! step with what it changes.
 
 use super::rounds::Script;
 use super::{Passed, Settling};
 use crate::spec::system::System;
+use crate::trace::slice::difference;
 use crate::world::Action;
 
 /// So many steps that lead there are told, and so many of the rounds that repeat.
@@ -29,8 +31,9 @@ impl<S: System> Settling<'_, '_, S> {
             row = next;
         }
         shorten(&mut again);
+        told.push("from here on, the same again and again:".into());
         told.extend(again);
-        told.push("and so on, again and again".into());
+        told.push("and so on".into());
         told
     }
 
@@ -40,9 +43,17 @@ impl<S: System> Settling<'_, '_, S> {
         let mut script = Script::default();
         loop {
             let (mut told, mut next) = (Vec::new(), row.to_vec());
-            self.round(&mut next, &mut script, &mut |_, place, step| {
+            let (space, mut before) = (self.space, row.to_vec());
+            self.round(&mut next, &mut script, &mut |now, place, step| {
                 let (choices, crash) = (Vec::new(), None);
-                told.push(rules.describe(&Action::Step { place, step: step(), choices, crash }));
+                let action = rules.describe(&Action::Step { place, step: step(), choices, crash });
+                let [old, new] = [before[place], now[place]].map(|slot| space.places[place].get(slot));
+                let changes = match (&old.slot.host, &new.slot.host) {
+                    (Some(old), Some(new)) => difference(old.node(), new.node()),
+                    (None, _) | (_, None) => String::new(),
+                };
+                told.push(if changes.is_empty() { action } else { format!("{action}  ~ {changes}") });
+                before.copy_from_slice(now);
             });
             let state = self.state(&next);
             if to.is_none_or(|to| to == state) || !script.next() {
