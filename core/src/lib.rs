@@ -24,6 +24,7 @@ pub mod disk;
 pub mod form;
 mod ghost;
 pub mod host;
+pub mod lease;
 pub mod linearize;
 mod mistakes;
 pub mod node;

@@ -1,7 +1,7 @@
 //! How many distinct states the spaces of the main job, and of `check all`, have. Those of `twophase` are known from
-//! the specification, those of `counter` from SPIN; those of the rollout, of the chain, of the tally and of the registers are ours. (Where nobody asks
-//! whether states settle, and all members start first, the registers have the 544 and 16,668 states that stateright
-//! counts.) A count that changes says that a node has changed, or a rule of the world: see
+//! the specification, those of `counter` from SPIN; those of the rollout, the chain, the tally, the lease and the registers
+//! are ours. (Where nobody asks whether states settle, and all members start first, the registers have the 544 and 16,668
+//! states that stateright counts.) A count that changes says that a node has changed, or a rule of the world: see
 //! [`Suite::pin`](coalmine_sim::suite::Suite::pin).
 
 use coalmine_sim::spec::limits::ModelArgs;
@@ -27,6 +27,7 @@ pub fn all() -> Vec<(&'static str, ModelArgs, usize)> {
         ("paxos", usual, 396_090),
         ("chain", usual, 2_100_061),
         ("tally", usual, 682_560),
+        ("lease", usual, 256_997),
     ];
     pins.extend(rollout::spaces().into_iter().zip(ROLLOUT).map(|(space, states)| ("rollout", space, states)));
     pins

@@ -28,6 +28,7 @@
 //! * [`conformance`]: the real, the simulated and the explored cluster write the same journals.
 //! * [`recordings`]: what was recorded does the same again, and what was changed is found.
 //! * [`settling`]: whether nodes come to rest is decided.
+//! * [`time`]: what faults in time do to a lock that is lent, in each world.
 //! * [`mutants`]: every mistake is found by whom it must be: the one place that asks for them all.
 //! * [`toys`]: what takes a process, of toys that no system which ships is like.
 //! * [`words`]: the harness knows no word of a protocol.
@@ -69,6 +70,7 @@ mod sound;
 mod stories;
 mod sweeps;
 mod thin;
+mod time;
 mod toys;
 mod transcripts;
 mod two_phase_commit;

@@ -15,9 +15,11 @@ use coalmine_sim::suite::Suite;
 use coalmine_sim::sweep::mutants::{CHECKER, DIRECT, Detection, MADSIM, MutantOptions, mistakes, row};
 
 /// Mistakes that hosts make and nobody sees, and what is told of them instead.
-const UNSEEN: [(&str, &str, Detection); 1] = [
+const UNSEEN: [(&str, &str, Detection); 2] = [
     // It answers when it is told that its record is durable, and so has never an answer that waits.
     ("counter", "replies-early", Detection::NeverMade),
+    // Those who write records answer no client.
+    ("lease", "replies-early", Detection::NeverMade),
 ];
 
 /// Mistakes that the first seeds seldom meet: it takes two reads at the tail, with a crash between them.
@@ -67,6 +69,7 @@ fn every_mistake_is_found() {
         ("counter", 0, 3),
         ("chain", 5, 3),
         ("tally", 3, 3),
+        ("lease", 1, 3),
         ("twophase", 1, 0),
         ("abd", 1, 0),
         ("paxos", 1, 0),

@@ -1,8 +1,9 @@
-//! `docs/two-phase-commit.md` and `docs/contract.md` say what their commands print: each is run, and compared.
+//! `docs/two-phase-commit.md`, `docs/contract.md` and `docs/time.md` say what their commands print: each is run, and compared.
 //!
 //! In a `console` block `$ ` begins the command, and what it prints is below; `…` on a line stands for anything that
 //! is not shown. In the table a row names its command and how many states that counts.
 
+use std::path::Path;
 use std::process::Command;
 
 const PAGE: &str = include_str!("../../docs/two-phase-commit.md");
@@ -13,7 +14,11 @@ fn run(command: &str) -> (Option<i32>, String) {
         ["cargo coalmine ", "cargo toys "].into_iter().find_map(|program| command.strip_prefix(program));
     let args = args.unwrap_or_else(|| panic!("not known: {command}"));
     let mut program = Command::new(env!("CARGO_BIN_EXE_toys"));
-    let output = program.args(args.split(' ')).arg("--no-capsule").output().expect("the toys are built");
+    program.args(args.split(' ')).current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
+    if args.starts_with("check ") {
+        program.arg("--no-capsule");
+    }
+    let output = program.output().expect("the toys are built");
     let said =
         String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     (output.status.code(), said)
@@ -30,6 +35,14 @@ fn each_command_prints_what_the_page_shows() {
 fn the_contract_is_broken_as_its_page_shows() {
     let shown = compare(include_str!("../../docs/contract.md"));
     assert!(shown >= 6, "each way to break it that the page shows: {shown}");
+}
+
+/// And the page about time.
+#[test]
+fn a_lease_breaks_as_the_page_about_time_shows() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/time.md");
+    let shown = compare(&std::fs::read_to_string(page).expect("it ships"));
+    assert!(shown >= 4, "the checker's counterexample, a sweep that passes, and plans that do not: {shown}");
 }
 
 /// Runs what a page shows. Returns how many commands that are.
