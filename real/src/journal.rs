@@ -168,15 +168,24 @@ async fn write(
 #[cfg(test)]
 mod tests {
     use std::path::Path;
+    use std::time::Duration;
 
     use super::*;
     use crate::tokio_runtime::TokioRuntime;
 
     const FORM: Form = Form::Json;
+    const LOCKED: &str = "another process has it open";
 
     async fn opened(path: &Path) -> (Recovered<u64>, Opened<<TokioRuntime as Runtime>::Journal>) {
-        let (recovered, opened) = open(&TokioRuntime::new(path), FORM).await.expect("a sound journal");
-        (recovered, Opened { most_bytes: 200, ..opened })
+        // A process that another test is about to start has, for an instant, all files open that this one has.
+        for _ in 0..1_000 {
+            match open(&TokioRuntime::new(path), FORM).await {
+                Ok((recovered, opened)) => return (recovered, Opened { most_bytes: 200, ..opened }),
+                Err(why) if why.to_string() == LOCKED => tokio::time::sleep(Duration::from_millis(5)).await,
+                Err(why) => panic!("it should be a sound journal: {why}"),
+            }
+        }
+        panic!("{LOCKED}, for seconds");
     }
 
     fn files(folder: &Path) -> Vec<(String, u64)> {
@@ -285,6 +294,6 @@ mod tests {
         assert_eq!(files(folder.path())[0], ("journal".into(), 0));
         let refused = open::<_, u64>(&TokioRuntime::new(&path), FORM).await;
         let why = refused.err().map(|why| why.to_string()).unwrap_or_default();
-        assert_eq!(why, "another process has it open");
+        assert_eq!(why, LOCKED);
     }
 }

@@ -24,12 +24,12 @@ pub fn suite() -> Suite {
         suite = suite.scenario(scenario).job(Job::Sweep(name, 20));
     }
     suite = suite.scenario(rollout::chaos::scenario()).job(Job::Sweep("rollout-chaos", 500));
-    suite = suite.scenario(chain::scenario()).job(Job::Sweep("chain-chaos", 200));
     suite = suite.scenario(tally::scenario()).job(Job::Sweep("tally-chaos", 200));
     for scenario in lease::scenarios() {
         let name = scenario.name;
         suite = suite.scenario(scenario).job(Job::Sweep(name, 100));
     }
+    suite = suite.scenario(chain::scenario()).job(Job::Sweep("chain-chaos", 200));
     suite = suite.model(twophase::model()).model(counter::model());
     suite = suite.model(chain::model()).model(tally::model()).model(lease::model());
     suite = suite.model(register::single_copy()).model(register::abd()).model(register::paxos());

@@ -89,7 +89,10 @@ fn all_models_and_whole_ladders_are_checked_in_one_table() {
     assert_eq!(all["passed"], true);
     let names: Vec<_> =
         all["checks"].as_array().expect("checks").iter().map(|it| it["check"].clone()).collect();
-    assert_eq!(names, ["twophase", "counter", "chain", "single-copy", "abd", "paxos", "rollout"]);
+    assert_eq!(
+        names,
+        ["twophase", "counter", "chain", "tally", "lease", "single-copy", "abd", "paxos", "rollout"]
+    );
     let text = coalmine("check twophase --deep --max-steps 300000 --no-settle").exits(6).stdout();
     let line = |nodes: u32| {
         let mut lines = text.lines();
