@@ -181,7 +181,9 @@ mod tests {
         for _ in 0..1_000 {
             match open(&TokioRuntime::new(path), FORM).await {
                 Ok((recovered, opened)) => return (recovered, Opened { most_bytes: 200, ..opened }),
-                Err(why) if why.to_string() == LOCKED => tokio::time::sleep(Duration::from_millis(5)).await,
+                Err(why) if why.to_string() == LOCKED => {
+                    TokioRuntime::new(path).sleep(Duration::from_millis(5)).await;
+                }
                 Err(why) => panic!("it should be a sound journal: {why}"),
             }
         }

@@ -15,7 +15,9 @@ use coalmine_sim::suite::Suite;
 use coalmine_sim::sweep::mutants::{CHECKER, DIRECT, Detection, MADSIM, MutantOptions, mistakes, row};
 
 /// Mistakes that hosts make and nobody sees, and what is told of them instead.
-const UNSEEN: [(&str, &str, Detection); 2] = [
+const UNSEEN: [(&str, &str, Detection); 3] = [
+    // It is one node, and sends nothing.
+    ("tally", "sends-early", Detection::NeverMade),
     // It answers when it is told that its record is durable, and so has never an answer that waits.
     ("counter", "replies-early", Detection::NeverMade),
     // Those who write records answer no client.
