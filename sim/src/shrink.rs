@@ -151,6 +151,9 @@ fn quieten<N: Node>(search: &mut Search<N>, fails: &mut impl FnMut(&mut Search<N
     }
 }
 
+/// One way to make a plan smaller.
+type Reduce<'a, N, F> = fn(&mut Search<N>, &Ways<'a, N>, &mut F);
+
 /// Makes a plan smaller in all ways, until none helps any more.
 fn reduce<N: Node>(
     search: &mut Search<N>,
@@ -164,7 +167,7 @@ fn reduce<N: Node>(
         quieten(search, fails);
         simplify(search, ways, fails);
         pull_together(search, fails);
-        let harder: [fn(&mut Search<N>, &Ways<'_, N>, &mut _); 4] = [
+        let harder: [Reduce<'_, N, _>; 4] = [
             replace_faults,
             |search, _, fails| leave_out_some(search, fails),
             |search, _, fails| redraw(search, fails),

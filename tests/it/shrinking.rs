@@ -57,10 +57,12 @@ fn a_plan_says_what_becomes_of_a_frame() {
         assert_eq!((&outcome.verdict, &outcome.effects), (&Verdict::Passed, &only), "{engine}, {frame}");
         assert_eq!(outcome.unused, Vec::<String>::new(), "{engine}, {frame}");
         let story = outcome.story.expect("a story was asked for");
-        let (direction, became) = match effect {
-            Effect::FrameLost => ("n1 → n2", "is lost"),
-            Effect::FrameDelayed => ("n1 → n2", "is held back"),
-            _ => ("n3 → n2", "arrives twice"),
+        let (direction, became) = if effect == Effect::FrameLost {
+            ("n1 → n2", "is lost")
+        } else if effect == Effect::FrameDelayed {
+            ("n1 → n2", "is held back")
+        } else {
+            ("n3 → n2", "arrives twice")
         };
         for said in [planned, &format!("{direction} {became}: ")] {
             assert!(story.contains(said), "{engine}: {said:?} should be in\n{story}");

@@ -318,11 +318,8 @@ impl<'a> Plain<'a> {
                     } else if let Did::Forget(before) = effect {
                         left.forget(*before);
                     }
-                    let is_durable = match effect {
-                        Did::Append(_) => !self.spec.budgets.late_disk,
-                        effect => *effect == Did::Synced,
-                    };
-                    left.durable += usize::from(is_durable);
+                    let at_once = matches!(effect, Did::Append(_)) && !self.spec.budgets.late_disk;
+                    left.durable += usize::from(at_once || *effect == Did::Synced);
                 }
                 for (keeps, budget) in self.crashes(state, left.disk.len() - left.durable) {
                     let mut next = begun.clone();
