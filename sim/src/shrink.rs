@@ -6,8 +6,8 @@
 //! the system knows some.
 //!
 //! What hangs on chance resists that: whatever is left out, all that is drawn falls elsewhere. If it is the noise on
-//! links, then what became of each frame is [said as a step](fates), links draw nothing any more, and the steps are left
-//! out like others. Where still more is left than can be taken in at a glance, one [small fault](small) is tried in the
+//! links, then what became of each frame is said as a step (`fates`), links draw nothing any more, and the steps are left
+//! out like others. Where still more is left than can be taken in at a glance, one small fault (`small`) is tried in the
 //! place of all others, then other seeds, and faults are aimed, so that they fall at a message or a record and no longer at a time.
 //!
 //! A candidate that does not fail the same way is forgotten, so the search may be stopped at any moment with what it has.

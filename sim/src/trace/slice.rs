@@ -6,7 +6,7 @@
 //! - Something was under way: a message from the step that sent it, a timer from the step that armed it, a request from
 //!   who asked, a sync from the step that wrote, a boot from the crash before it.
 //! - The node was in some state: what a step changes was last changed by another, and what it says stands in its
-//!   state since another. States are compared as [structures](super::structure), place by place, so that this is
+//!   state since another. States are compared as structures, place by place, so that this is
 //!   known without knowing the node.
 //!
 //! A violation speaks of several things, which together are the contradiction: its words name nodes, requests, numbers.
