@@ -146,6 +146,10 @@ impl Run<'_> {
     }
 }
 
+/// So many questions of a node may wait for its disk. One sync answers all of them, and where each answer lets the node
+/// choose, the ways of that one step are too many to list.
+const MOST_QUESTIONS: usize = 4;
+
 /// The checker of one system.
 pub struct Plain<'a> {
     /// The system.
@@ -452,7 +456,7 @@ impl<'a> Plain<'a> {
     }
 
     /// All states within the budgets, each with its distance from where other things than first boots may begin; none
-    /// if there are more than so many.
+    /// if there are more than so many, or one step may go in more ways than can be listed.
     pub fn visit(&self, most: usize) -> Option<BTreeMap<State, usize>> {
         let mut known = BTreeMap::from([(self.before_boot(), 0)]);
         let mut queue = VecDeque::from([self.before_boot()]);
@@ -475,6 +479,14 @@ impl<'a> Plain<'a> {
         while let Some(state) = queue.pop_front() {
             let distance = known[&state] + 1;
             for (_, next) in self.successors(&state) {
+                if next
+                    .places
+                    .iter()
+                    .filter_map(|it| it.up.as_ref())
+                    .any(|up| up.questions() > MOST_QUESTIONS)
+                {
+                    return None;
+                }
                 if !known.contains_key(&next) {
                     known.insert(next.clone(), distance);
                     queue.push_back(next);

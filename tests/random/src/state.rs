@@ -16,6 +16,13 @@ pub struct Up {
     pub held: VecDeque<(usize, Did, Option<usize>)>,
 }
 
+impl Up {
+    /// How many questions wait for the disk.
+    pub fn questions(&self) -> usize {
+        self.held.iter().filter(|held| matches!(held.1, Did::WhenDurable(_))).count()
+    }
+}
+
 /// A node and its disk, of which the first records are durable, and of these the first may vanish.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Place {
