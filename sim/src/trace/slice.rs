@@ -82,12 +82,11 @@ impl Slice {
         for (told, changes) in told.iter_mut().zip(&reader.changes) {
             told.changes = changes::describe(changes, words);
         }
+        let why = verdict.and_then(words_of);
         // What the plan made go wrong led there as well, as far as anybody knows.
         for (told, entry) in told.iter_mut().zip(entries) {
-            told.in_slice |= verdict.is_some_and(|it| words_of(it).is_some())
-                && matches!(entry.what, TraceEvent::Fault(_));
+            told.in_slice |= why.is_some() && matches!(entry.what, TraceEvent::Fault(_));
         }
-        let why = verdict.and_then(words_of);
         let end = why.as_ref().and_then(|_| end_of(entries));
         if let (Some(why), Some(end)) = (why, end) {
             let looks = Cell::new(MOST_LOOKS);
