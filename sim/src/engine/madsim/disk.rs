@@ -212,20 +212,18 @@ impl File {
     /// The files, one after the other.
     fn segments(&self) -> Vec<Segment> {
         let mut segments = Vec::new();
-        for item in self.content.written() {
+        let mut last = Segment { first: 1, bytes: Vec::new() };
+        for (place, item) in self.content.written().iter().enumerate() {
             match item {
-                Item::Begin(first) => segments.push(Segment { first: *first, bytes: Vec::new() }),
-                Item::Line { bytes, .. } => {
-                    if segments.is_empty() {
-                        segments.push(Segment { first: 1, bytes: Vec::new() });
-                    }
-                    segments.iter_mut().last().into_iter().for_each(|segment| segment.bytes.extend(bytes));
+                Item::Begin(first) => {
+                    let before = std::mem::replace(&mut last, Segment { first: *first, bytes: Vec::new() });
+                    // Where the first of all is deleted another comes first.
+                    segments.extend((place > 0).then_some(before));
                 }
+                Item::Line { bytes, .. } => last.bytes.extend(bytes),
             }
         }
-        if segments.is_empty() {
-            segments.push(Segment { first: 1, bytes: Vec::new() });
-        }
+        segments.push(last);
         segments
     }
 
