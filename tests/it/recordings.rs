@@ -12,10 +12,10 @@ use std::process::Command;
 use std::sync::mpsc;
 
 use coalmine::rollout::{chaos, model};
-use coalmine_core::codec::journal::Recovered;
+use coalmine_core::codec::journal::recover;
 use coalmine_core::codec::recording::{self, Did, Header, Line, Part, Step, Took};
 use coalmine_core::host::Host;
-use coalmine_core::node::{Effect, Event, NodeId, RequestId};
+use coalmine_core::node::{Effect, Event, Node as _, NodeId, RequestId};
 use coalmine_core::rollout::RolloutNode;
 use coalmine_core::rollout::config::Config;
 use coalmine_core::rollout::health::Health;
@@ -418,14 +418,7 @@ fn live(path: &Path, limits: Limits, requests: u64) -> Vec<String> {
     let mut choose = |_: u32| 0;
     let mut out: Vec<Effect<Node>> = Vec::new();
     let mut host = Host::boot(&config, &[], 0, &mut choose, &mut out);
-    let nothing = Recovered {
-        forgotten: 0,
-        records: Vec::new(),
-        valid_bytes: 0,
-        torn: None,
-        unterminated: false,
-        told_in: 1,
-    };
+    let nothing = recover(Node::FORM, b"").expect("an empty journal is sound");
     assert!(recorder.on_boot(&nothing, &host, &out).is_continue());
     out.clear();
     host.synced(&config, 0, host.written(), &mut choose, &mut out);

@@ -274,10 +274,7 @@ fn parse_forget(next: u64, rest: &[u8]) -> Result<u64, String> {
     let Some((before, crc)) = read.filter(|(before, _)| rest.starts_with(&format!("{before} "))) else {
         return Err("it is not of the form `forget <number> <crc32>`".into());
     };
-    let computed = format!("{:08x}", checksum_of_forget(before, next));
-    if crc != computed {
-        return Err(format!("its checksum is {crc:?}, its content has {computed:?}"));
-    }
+    agrees(crc, checksum_of_forget(before, next))?;
     if before > next {
         return Err(format!("the records before {before} are forgotten, and the next is number {next}"));
     }
@@ -293,11 +290,22 @@ fn parse_record<R: DeserializeOwned>(form: Form, number: u64, line: &[u8]) -> Re
     if stated != number.to_string() {
         return Err(format!("it is numbered {stated:?} where {number} was expected"));
     }
-    let computed = format!("{:08x}", checksum(number, text.as_bytes()));
-    if crc != computed {
-        return Err(format!("its checksum is {crc:?}, its content has {computed:?}"));
-    }
+    agrees(crc, checksum(number, text.as_bytes()))?;
     form.read_text(text.as_bytes()).map_err(|e| format!("its checksum holds, but it is not a record: {e}"))
+}
+
+/// Whether a line states the checksum that its content has.
+fn agrees(stated: &str, computed: u32) -> Result<(), String> {
+    let computed = format!("{computed:08x}");
+    if stated == computed {
+        return Ok(());
+    }
+    Err(format!("its checksum is {stated:?}, its content has {computed:?}"))
+}
+
+/// Whether these bytes begin a checksum as it is written.
+fn begins_a_checksum(piece: &[u8]) -> bool {
+    piece.len() <= 8 && piece.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 /// Whether a line that its writer has begun may look like this. Where it cannot, what was there before may have been
@@ -316,9 +324,8 @@ fn begins_a_line(form: Form, number: u64, piece: &[u8]) -> Result<(), &'static s
     if !numbered {
         return Err("it is the last, has no line feed, and its number is another");
     }
-    let is_hex = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
     let crc = crc.unwrap_or_default();
-    if crc.len() > 8 || (text.is_some() && crc.len() < 8) || !crc.iter().all(is_hex) {
+    if (text.is_some() && crc.len() < 8) || !begins_a_checksum(crc) {
         return Err("it is the last, has no line feed, and no line begins with such a checksum");
     }
     if form.begins_a_text(text.unwrap_or_default()) {
@@ -334,7 +341,7 @@ fn begins_a_forget(piece: &[u8]) -> bool {
         None => (piece, &[][..]),
     };
     let is_number = before.iter().all(u8::is_ascii_digit) && before.len() <= 20;
-    is_number && crc.len() < 8 && crc.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    is_number && crc.len() < 8 && begins_a_checksum(crc)
 }
 
 /// Whether a line without its line feed begins with a whole record. No torn line does: the line feed of that

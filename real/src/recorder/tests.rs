@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::sync::mpsc;
 use std::time::Instant;
 
+use coalmine_core::codec::journal::recover;
 use coalmine_core::codec::recording::{self, Line};
-use coalmine_core::node::RequestId;
+use coalmine_core::node::{Node, RequestId};
 use coalmine_core::rollout::RolloutNode;
 use coalmine_core::rollout::config::Config;
 use coalmine_core::rollout::health::Health;
@@ -80,14 +81,7 @@ fn live(recorder: &Recorder<RolloutNode>, requests: u64) {
     let mut choose = |_: u32| 0;
     let mut out = Vec::new();
     let mut host = Host::<RolloutNode>::boot(&config, &[], 0, &mut choose, &mut out);
-    let nothing = Recovered {
-        forgotten: 0,
-        records: Vec::new(),
-        valid_bytes: 0,
-        torn: None,
-        unterminated: false,
-        told_in: 1,
-    };
+    let nothing = recover(RolloutNode::FORM, b"").expect("an empty journal is sound");
     assert!(recorder.on_boot(&nothing, &host, &out).is_continue());
     for sequence in 1..=requests {
         let health = Health { window_id: sequence, samples: 100, p95_ms: 10, error_bp: 0 };
