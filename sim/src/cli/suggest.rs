@@ -5,8 +5,7 @@
 //! before it was searched.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::json;
@@ -14,16 +13,15 @@ use serde_json::json;
 use super::args::{CheckArgs, Format};
 use super::signals::Signals;
 use super::{find_model, output};
-use crate::check::{CheckReport, End};
+use crate::check::{CheckOptions, CheckReport, End};
 use crate::spec::budget::Budget;
 use crate::spec::limits::{Disk, ModelArgs};
 use crate::suite::Suite;
+use crate::sweep::mutants::Deadline;
 use crate::trace::text::thousands;
 
 /// How long each is tried.
 const EACH: Duration = Duration::from_secs(15);
-/// How often it is looked whether that is over.
-const LOOK: Duration = Duration::from_millis(50);
 
 /// One that was tried.
 #[derive(Serialize)]
@@ -42,25 +40,16 @@ struct Tried {
 pub fn suggest(suite: &Suite, args: &CheckArgs, format: Format) -> Result<u8, String> {
     let model = find_model(suite, &args.name)?;
     let space = ModelArgs { without: args.without, ..args.space.model_args() };
+    args.are_for_the_engine()?;
     model.check_args(space)?;
     let signals = Signals::catch()?;
     let check = |space: ModelArgs| {
-        let mut options = args.options();
-        let over: Arc<AtomicBool> = Arc::default();
-        options.stop = Arc::clone(&over);
-        let started = Instant::now();
-        let (done, over, stopped) = (&AtomicBool::new(false), &over, &signals);
-        std::thread::scope(|scope| {
-            scope.spawn(move || {
-                while !done.load(Ordering::Relaxed) && started.elapsed() < EACH && !stopped.stopped() {
-                    std::thread::sleep(LOOK);
-                }
-                over.store(true, Ordering::Relaxed);
-            });
-            let (report, _) = model.check(space, options, &mut |_| {});
-            done.store(true, Ordering::Relaxed);
-            report
-        })
+        let deadline = Deadline::begin(EACH, &signals.stop);
+        let options = CheckOptions { stop: Arc::clone(&deadline.over), ..args.options() };
+        let (report, _) = model.check(space, options, &mut |_| {
+            deadline.look();
+        });
+        report
     };
     let asked = check(space);
     if let Some(why) = asked.error.as_ref().filter(|_| asked.steps == 0) {

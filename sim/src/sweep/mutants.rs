@@ -175,19 +175,19 @@ fn first_scenario<'a>(suite: &'a Suite, model: &dyn AnyModel) -> Option<&'a dyn 
 }
 
 /// A flag that is set once the time is over, or somebody wants to stop.
-struct Deadline<'a> {
+pub(crate) struct Deadline<'a> {
     started: Instant,
     cell: Duration,
     stop: &'a AtomicBool,
-    over: Arc<AtomicBool>,
+    pub(crate) over: Arc<AtomicBool>,
 }
 
 impl<'a> Deadline<'a> {
-    fn begin(options: &MutantOptions, stop: &'a AtomicBool) -> Self {
-        Self { started: Instant::now(), cell: options.cell, stop, over: Arc::default() }
+    pub(crate) fn begin(cell: Duration, stop: &'a AtomicBool) -> Self {
+        Self { started: Instant::now(), cell, stop, over: Arc::default() }
     }
 
-    fn look(&self) -> bool {
+    pub(crate) fn look(&self) -> bool {
         let is_over = self.started.elapsed() >= self.cell || self.stop.load(Ordering::Relaxed);
         self.over.fetch_or(is_over, Ordering::Relaxed) || is_over
     }
@@ -200,7 +200,7 @@ fn checked(
     options: &MutantOptions,
     stop: &AtomicBool,
 ) -> (Cell, bool) {
-    let deadline = Deadline::begin(options, stop);
+    let deadline = Deadline::begin(options.cell, stop);
     let stop = Arc::clone(&deadline.over);
     let how = CheckOptions { threads: options.threads, stop, ..CheckOptions::default() };
     let (report, found) = model.check(space, how, &mut |_| {
@@ -225,7 +225,7 @@ fn swept(scenario: &dyn AnyScenario, engine: Engine, options: &MutantOptions, st
         Engine::Direct => (DIRECT, Engines::Direct),
         Engine::Madsim => (MADSIM, Engines::Madsim),
     };
-    let deadline = Deadline::begin(options, stop);
+    let deadline = Deadline::begin(options.cell, stop);
     let how = SweepOptions { engines, jobs: options.threads, ..SweepOptions::of(0..options.seeds) };
     let part = SweepPart { stop: Arc::clone(&deadline.over), ..SweepPart::default() };
     let swept = sweep_part(scenario, &how, &part, &|_, _| {
@@ -235,7 +235,7 @@ fn swept(scenario: &dyn AnyScenario, engine: Engine, options: &MutantOptions, st
     let wall_s = deadline.started.elapsed().as_secs_f64();
     let failure = report.failures.first();
     let steps = failure.and_then(|failure| {
-        let deadline = Deadline::begin(options, stop);
+        let deadline = Deadline::begin(options.cell, stop);
         scenario.shrink(engine, failure.seed, &mut |_| !deadline.look()).map(|shrunk| shrunk.at.steps)
     });
     let found = failure.is_some_and(|failure| !matches!(failure.verdict, Verdict::Refused { .. }));
