@@ -82,9 +82,7 @@ impl<N: Node> Clients<N> {
         };
         Self(self.0.iter().map(|(index, it)| (*index, known(it))).collect())
     }
-}
 
-impl<N: Node> Clients<N> {
     /// A client goes on: what it asked before is over, and of matter only where something `follows` from it.
     pub(super) fn leaves(&mut self, index: usize, follows: bool) {
         if !follows {

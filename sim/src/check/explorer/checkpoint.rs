@@ -200,16 +200,15 @@ impl<S: System> Space<'_, S> {
     fn restore(&self, parts: Parts<NodeOf<S>>) -> Result<Numbers, String> {
         let unsound = || "not a sound checkpoint: a part is missing".to_owned();
         let of = |numbers: &[u32], old: u32| numbers.get(old as usize).copied().ok_or_else(unsound);
-        let is_member = |id: &NodeId| self.rules.members.iter().any(|(member, _)| member == id);
         let packets = parts.packets.into_iter().map(|(from, to, message)| {
-            if !is_member(&from) || !is_member(&to) {
+            if !self.rules.is_member(from) || !self.rules.is_member(to) {
                 return Err(unsound());
             }
             Ok(self.packet(crate::world::Packet { from, to, message }))
         });
         let packets: Vec<u32> = packets.collect::<Result<_, _>>()?;
         let asks = parts.asks.into_iter().map(|(index, to, request, sent_on)| {
-            if !is_member(&to) || index >= self.rules.requests.len() {
+            if !self.rules.is_member(to) || index >= self.rules.requests.len() {
                 return Err(unsound());
             }
             Ok(self.asked(Ask { index, to, request, sent_on }))

@@ -408,10 +408,6 @@ impl<'r, S: System> Space<'r, S> {
         })
     }
 
-    fn is_member(&self, id: NodeId) -> bool {
-        self.rules.members.iter().any(|(member, _)| *member == id)
-    }
-
     /// Whether a packet stays under way when it is delivered.
     pub fn is_persistent(&self) -> bool {
         self.rules.limits.network == Network::Persistent
@@ -456,7 +452,7 @@ impl<'r, S: System> Space<'r, S> {
         let (mut sends, mut facts) = (Vec::new(), Vec::from_iter(way.called));
         for effect in way.effects {
             if let Effect::Send { to, message } = effect {
-                if to != node && self.is_member(to) {
+                if to != node && self.rules.is_member(to) {
                     sends.push(self.packet(Packet { from: node, to, message })); // else it is lost
                 }
             } else {

@@ -426,6 +426,10 @@ impl<S: System> Rules<S> {
         }
     }
 
+    pub(crate) fn is_member(&self, id: NodeId) -> bool {
+        self.members.iter().any(|(member, _)| *member == id)
+    }
+
     pub(crate) fn place(&self, id: NodeId) -> usize {
         self.members.iter().position(|(member, _)| *member == id).unwrap_or_else(|| {
             panic!("{id} is not a member of the system, but is spoken of");

@@ -1,6 +1,6 @@
 //! What clients may ask, and what they take in: see [`clients`](crate::world::clients).
 
-use coalmine_core::node::{Node, NodeId, RequestId, Word};
+use coalmine_core::node::{Node, RequestId, Word};
 use coalmine_core::observation::{Heard, Observation};
 
 use super::Rules;
@@ -31,12 +31,11 @@ impl<S: System> Rules<S> {
             Heard::Call { id, .. } => {
                 let Some(index) = self.operation_of(*id) else { return };
                 match clients.0.get_mut(&index) {
-                    Some(known @ Known::SentOn(_)) => {
+                    Some(known) => {
                         if let Known::SentOn(to) = *known {
                             *known = Known::Waits(Some(to));
                         }
                     }
-                    Some(Known::Waits(_) | Known::Answered(_) | Known::GivenUp) => {}
                     None => {
                         self.before(index).for_each(|earlier| clients.leaves(earlier, S::FOLLOWS_UP));
                         if self.is_latest(clients, index) {
@@ -51,8 +50,7 @@ impl<S: System> Rules<S> {
                 if NodeOf::<S>::is_not_yet(reply) {
                     return; // it asks again, as one that hears nothing
                 }
-                let is_member = |id: &NodeId| self.members.iter().any(|(member, _)| member == id);
-                *known = match NodeOf::<S>::instead(reply).filter(is_member) {
+                *known = match NodeOf::<S>::instead(reply).filter(|id| self.is_member(*id)) {
                     Some(instead) => Known::SentOn(instead),
                     None => Known::Answered(S::FOLLOWS_UP.then(|| reply.clone())),
                 };
@@ -73,15 +71,19 @@ impl<S: System> Rules<S> {
         clients: &Clients<NodeOf<S>>,
         index: usize,
     ) -> Option<Ask<NodeOf<S>>> {
-        let Operation { to, .. } = self.requests[index];
+        let is_sent_on = matches!(clients.0.get(&index), Some(Known::SentOn(_)));
+        if is_sent_on || self.may_ask(spent, index) { self.as_known(clients, index) } else { None }
+    }
+
+    /// How a client would send a request now, as far as it knows.
+    fn as_known(&self, clients: &Clients<NodeOf<S>>, index: usize) -> Option<Ask<NodeOf<S>>> {
         let (to, sent_on) = match clients.0.get(&index) {
             Some(Known::SentOn(to)) => (*to, true),
             Some(Known::Waits(Some(at))) => (*at, false),
-            Some(Known::Waits(None) | Known::Answered(_) | Known::GivenUp) | None => (to, false),
+            Some(Known::Waits(None) | Known::Answered(_) | Known::GivenUp) | None => {
+                (self.requests[index].to, false)
+            }
         };
-        if !sent_on && !self.may_ask(spent, index) {
-            return None;
-        }
         Some(Ask { index, to, request: self.request(clients, index)?, sent_on })
     }
 
@@ -100,20 +102,12 @@ impl<S: System> Rules<S> {
 
     /// What clients ask again, who still wait for an answer that somebody owes them.
     pub(crate) fn waiting(&self, clients: &Clients<NodeOf<S>>) -> Vec<Ask<NodeOf<S>>> {
-        let mut waiting = Vec::new();
-        for (&index, known) in &clients.0 {
-            let (at, sent_on) = match known {
-                Known::Waits(at) => (*at, false),
-                Known::SentOn(to) => (Some(*to), true),
-                Known::Answered(_) | Known::GivenUp => continue,
-            };
-            let to = at.unwrap_or(self.requests[index].to);
-            let Some(request) = self.request(clients, index) else { continue };
-            if self.limits.without != Some(to) && self.system.owes_no_answer(&request).is_none() {
-                waiting.push(Ask { index, to, request, sent_on });
-            }
-        }
-        waiting
+        let waits = clients.0.iter().filter(|(_, known)| matches!(known, Known::Waits(_) | Known::SentOn(_)));
+        let asks = waits.filter_map(|(&index, _)| self.as_known(clients, index));
+        let is_owed = |ask: &Ask<NodeOf<S>>| {
+            self.limits.without != Some(ask.to) && self.system.owes_no_answer(&ask.request).is_none()
+        };
+        asks.filter(is_owed).collect()
     }
 
     /// Whether nobody waits for an answer that must have come by now.
