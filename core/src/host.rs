@@ -17,11 +17,11 @@
 //! A host may be told to keep another [order](crate::order), which is wrong, to see whether that is found.
 
 use std::cell::Cell;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use crate::disk::Journal;
 use crate::ghost::Ghost;
-use crate::node::{Choose, Context, Effect, Event, Node};
+use crate::node::{Choose, Context, Delay, Effect, Event, Node};
 use crate::order::{Kept, Order};
 
 /// A node, its timer table and its gate to the outside.
@@ -31,6 +31,8 @@ pub struct Host<N: Node> {
     incarnation: u64,
     /// The timers that are armed, in order.
     timers: Vec<N::Timer>,
+    /// For how long each of them was set.
+    delays: Vec<Delay>,
     held: VecDeque<Held<N>>,
     written: u64,
     durable: u64,
@@ -77,6 +79,7 @@ impl<N: Node> Host<N> {
             node,
             incarnation,
             timers: Vec::new(),
+            delays: Vec::new(),
             held: VecDeque::new(),
             written: on_disk,
             durable: on_disk,
@@ -98,7 +101,7 @@ impl<N: Node> Host<N> {
         out: &mut Vec<Effect<N>>,
     ) {
         if let Event::Timer(timer) = &event
-            && !disarm(&mut self.timers, timer)
+            && !disarm(&mut self.timers, &mut self.delays, timer)
         {
             return;
         }
@@ -136,11 +139,13 @@ impl<N: Node> Host<N> {
         effect: impl Fn(&Effect<N>) -> Effect<N>,
     ) -> Self {
         let held = self.held.iter().map(|held| Held { after: held.after, effect: effect(&held.effect) });
-        let timers: BTreeSet<_> = self.timers.iter().map(timer).collect();
+        let timers: BTreeMap<_, _> = self.timers.iter().map(timer).zip(self.delays.iter().copied()).collect();
+        let (timers, delays) = timers.into_iter().unzip();
         Self {
             node,
             incarnation: self.incarnation,
-            timers: timers.into_iter().collect(),
+            timers,
+            delays,
             held: held.collect(),
             written: self.written,
             durable: self.durable,
@@ -161,6 +166,11 @@ impl<N: Node> Host<N> {
     /// The timers that are armed.
     pub fn timers(&self) -> &[N::Timer] {
         &self.timers
+    }
+
+    /// For how long each of them was set.
+    pub fn delays(&self) -> &[Delay] {
+        &self.delays
     }
 
     /// How many records were handed to the disk, since the journal began.
@@ -203,7 +213,7 @@ impl<N: Node> Host<N> {
     /// Sends each effect from `before` on its way: what goes to the disk, into the timer table or out stays in
     /// `out`, the rest moves into the queue. Those at the places `at_once` do not wait.
     fn route(&mut self, before: usize, at_once: &[usize], out: &mut Vec<Effect<N>>) {
-        let Self { timers, held, written, durable, order: Ghost(order), .. } = self;
+        let Self { timers, delays, held, written, durable, order: Ghost(order), .. } = self;
         let mut shut = *written > *durable || !held.is_empty();
         let mut before = before;
         if !shut {
@@ -212,7 +222,7 @@ impl<N: Node> Host<N> {
                 match effect {
                     Effect::Send { .. } | Effect::Reply { .. } | Effect::Publish(_) => {}
                     Effect::Observe(_) | Effect::Forget(_) => {}
-                    Effect::SetTimer { timer, .. } => arm(timers, timer),
+                    Effect::SetTimer { timer, delay } => arm(timers, delays, timer, *delay),
                     Effect::Append(_) | Effect::CancelTimer(_) | Effect::WhenDurable(_) => break,
                 }
                 before += 1;
@@ -230,11 +240,11 @@ impl<N: Node> Host<N> {
                 shut = true;
                 false
             }
-            (_, Effect::SetTimer { timer, .. }) => {
-                arm(timers, timer);
+            (_, Effect::SetTimer { timer, delay }) => {
+                arm(timers, delays, timer, *delay);
                 false
             }
-            (_, Effect::CancelTimer(timer)) => !disarm(timers, timer),
+            (_, Effect::CancelTimer(timer)) => !disarm(timers, delays, timer),
             // A token always passes through the queue: its answer is a step of its own.
             (_, Effect::WhenDurable(_)) => {
                 order.asked(written.get() > *durable);
@@ -277,17 +287,22 @@ impl<N: Node> Host<N> {
     }
 }
 
-fn arm<T: Ord + Clone>(timers: &mut Vec<T>, timer: &T) {
-    if let Err(place) = timers.binary_search(timer) {
-        timers.insert(place, timer.clone());
+fn arm<T: Ord + Clone>(timers: &mut Vec<T>, delays: &mut Vec<Delay>, timer: &T, delay: Delay) {
+    match timers.binary_search(timer) {
+        Ok(place) => delays[place] = delay,
+        Err(place) => {
+            timers.insert(place, timer.clone());
+            delays.insert(place, delay);
+        }
     }
 }
 
 /// Whether it was armed.
-fn disarm<T: Ord>(timers: &mut Vec<T>, timer: &T) -> bool {
+fn disarm<T: Ord>(timers: &mut Vec<T>, delays: &mut Vec<Delay>, timer: &T) -> bool {
     let place = timers.binary_search(timer);
     if let Ok(place) = place {
         timers.remove(place);
+        delays.remove(place);
     }
     place.is_ok()
 }

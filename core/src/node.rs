@@ -266,6 +266,11 @@ pub struct Delay {
 }
 
 impl Delay {
+    /// The middle of the range.
+    pub fn middle(self) -> Duration {
+        self.min + (self.max - self.min) / 2
+    }
+
     /// One of the range: `below` gives a number below its argument.
     pub fn draw(self, below: impl FnOnce(u64) -> u64) -> Duration {
         // Drawn in nanoseconds, of which a word counts five centuries: a range that is longer ends there.

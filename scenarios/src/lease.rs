@@ -100,12 +100,6 @@ impl System for LeaseSystem {
         }
     }
 
-    /// Progress rests on durations. In a round every timer fires once, however long it takes, so that a lease is over before
-    /// anything is done under it.
-    fn never_rests(&self) -> Option<&'static str> {
-        Some("work ends before the lease does, and a check knows no durations; a sweep does")
-    }
-
     fn converged(&self, now: &Observation<'_, Lease, ()>) -> Result<(), String> {
         for node in &now.nodes {
             match node.state {

@@ -105,7 +105,7 @@ fn only_the_coordinator_can_block_the_others_and_only_all_of_them() {
         let (settles, story) = without(&rollout::model(), 1, nodes);
         assert_eq!(settles, Verdict::Violated);
         assert!(
-            story.contains("is in doubt about 1.1: after 3 rounds the same 2 rounds come again"),
+            story.contains("is in doubt about 1.1: after") && story.contains("rounds come again and again"),
             "{story}"
         );
         assert!(story.contains("but n1 is down"), "{story}");

@@ -247,11 +247,18 @@ pub const NEVER_PANICS: &str = "never-panics";
 /// so. All is healed: links are whole, and nothing crashes any more. Time goes in rounds. In each
 ///
 /// 1. who is down restarts, member by member, and unsynced records become durable;
-/// 2. what is under way then arrives, by receiver, sender and message;
-/// 3. every timer that is armed then fires once, member by member.
+/// 2. clients that wait ask, and again after a second each time;
+/// 3. what was under way when the round began arrives, by receiver, sender and message;
+/// 4. if nothing is under way then, time passes until something is due, and if that is a timer it fires; of those that are due together the
+///    first member's does, by the order of their names. (Where messages follow from messages for ever, time passes
+///    after every sixteenth round of them.)
 ///
-/// After each of these steps the disk of who took it syncs what it held then. So a round follows from the state, but for what nodes
-/// [choose](coalmine_core::node::Context::choose), and the states between rounds repeat, or go on changing for ever.
+/// After each of these steps the disk of who took it syncs what it held then.
+///
+/// A timer is due when the middle of its range has passed since it was armed, and after a millisecond at least; all that is
+/// armed in the state of which it is asked has just been armed. So short timers fire before long ones, as often as they would. A
+/// round follows from the state and from how long each timer has left, but for what nodes
+/// [choose](coalmine_core::node::Context::choose); and what there is between rounds repeats, or goes on changing for ever.
 /// The system settles if everything has [converged](crate::spec::system::System::converged) in all rounds that repeat: at
 /// every moment, between rounds and after each step of them. How long it takes to come there does not matter. A timer
 /// that changes something is no rest: only what it comes to at last is.
@@ -268,7 +275,8 @@ pub const NEVER_PANICS: &str = "never-panics";
 /// With a budget for losses the system must also settle if, once, before any one of the rounds, something is lost of
 /// what is under way: all of it, each single message, all of each kind (a message's variant), all on a link if links
 /// may be cut, as many together as `drops` allows (if these are no more than 1,000 sets); and of up to four messages
-/// every part. The budget bounds the search, not what is lost here.
+/// every part. The budget bounds the search, not what is lost here. (Where rounds come again because a much longer timer
+/// waits, it is asked of the first of them, and of the last.)
 ///
 /// Where a member is [gone](crate::spec::limits::Limits::without), it is down instead, and the others must
 /// [go on](crate::spec::system::System::progress_without).

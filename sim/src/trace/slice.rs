@@ -554,7 +554,7 @@ pub fn describe_armed(armed: Armed, now: Duration, turn: Option<u64>) -> String 
 }
 
 /// A duration with as many digits as anybody reads.
-fn span(it: Duration) -> String {
+pub fn span(it: Duration) -> String {
     let (number, unit) = match it.as_nanos() {
         0 => return "0 s".into(),
         1..1_000_000 => (it.as_secs_f64() * 1e6, "µs"),

@@ -4,21 +4,67 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::plain::Plain;
-use crate::state::{CUT, DROP, Packet, State, Step};
+use crate::state::{CUT, DROP, Packet, Place, State, Step};
+use crate::table::{Did, Timer};
 
-/// Whether states settle, as far as it is known.
-pub type Settled = BTreeMap<State, Option<bool>>;
+/// Whether moments settle, as far as it is known.
+pub type Settled = BTreeMap<Moment, Option<bool>>;
+
+/// A state, and when what is armed is due.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Moment {
+    state: State,
+    /// By place and timer: in how many milliseconds.
+    due: BTreeMap<(usize, Timer), u64>,
+    /// In how many rounds messages arrived since a timer fired.
+    trips: usize,
+}
+
+impl Moment {
+    /// The first: all that is armed has just been armed.
+    fn first(state: State) -> Self {
+        let armed = |(place, it): (usize, &Place)| {
+            let timers = it.up.iter().flat_map(|up| up.timers.iter());
+            timers.map(|timer| ((place, *timer), length(*timer))).collect::<Vec<_>>()
+        };
+        let due = state.places.iter().enumerate().flat_map(armed).collect();
+        Self { state, due, trips: 0 }
+    }
+
+    /// The same moment in another state, to which a place has come that did this.
+    fn after(&self, state: State, place: usize, did: &[Did]) -> Self {
+        let mut due = self.due.clone();
+        for did in did {
+            if let Did::Arm(timer) = did {
+                due.insert((place, *timer), length(*timer));
+            }
+        }
+        due.retain(|(at, timer), _| {
+            *at != place || state.places[place].up.as_ref().is_some_and(|up| up.timers.contains(timer))
+        });
+        Self { state, due, trips: self.trips }
+    }
+}
+
+/// The middle of its range.
+fn length(timer: Timer) -> u64 {
+    let [min, max] = timer.delay_ms();
+    (min + max) / 2
+}
 
 /// How many states rounds may lead to, before nobody knows.
 const MOST_ROUNDS: usize = 200;
 /// In how many ways a round may go, before nobody knows.
 const MOST_WAYS: usize = 500;
 
+/// In how many rounds messages may follow from messages before a timer fires all the same.
+const TRIPS: usize = 16;
+
 /// Where all may be within a round, each with whether all was at rest until then.
-type Ways = BTreeSet<(State, bool)>;
+type Ways = BTreeSet<(Moment, bool)>;
 
 /// Goes on from each of these. None: in too many ways.
-fn each(now: Ways, go: impl Fn(State, bool) -> Option<Ways>) -> Option<Ways> {
+fn each(now: Ways, go: impl Fn(Moment, bool) -> Option<Ways>) -> Option<Ways> {
     let mut all = Ways::new();
     for (state, calm) in now {
         all.extend(go(state, calm)?);
@@ -39,17 +85,19 @@ impl Plain<'_> {
             healed.places[gone] = Self::crashed(healed.places[gone].clone(), Some(0));
         }
         let lost_before = state.spent[DROP] + state.spent[CUT];
-        let (mut all, mut todo, mut seen) = (true, vec![healed.clone()], BTreeSet::from([healed]));
+        let first = Moment::first(healed);
+        let (mut all, mut todo, mut seen) = (true, vec![first.clone()], BTreeSet::from([first]));
         while let Some(now) = todo.pop() {
-            for lost in self.losses(&now, state.spent[DROP], lost_before) {
-                let packets = now.packets.difference(&lost).copied().collect();
-                all &= self.comes_to_rest(&State { packets, ..now.clone() }, known)?;
+            for lost in self.losses(&now.state, state.spent[DROP], lost_before) {
+                let packets = now.state.packets.difference(&lost).copied().collect();
+                let state = State { packets, ..now.state.clone() };
+                all &= self.comes_to_rest(&Moment { state, ..now.clone() }, known)?;
             }
             if self.spec.budgets.drops + self.spec.budgets.cuts > 0 && lost_before == 0 {
                 let next = self.round(&now)?.into_iter().map(|(next, _)| next);
                 todo.extend(next.filter(|next| seen.insert(next.clone())));
             }
-            if seen.len() > MOST_ROUNDS || todo.iter().any(State::is_over) {
+            if seen.len() > MOST_ROUNDS || todo.iter().any(|at| at.state.is_over()) {
                 return None;
             }
         }
@@ -86,31 +134,31 @@ impl Plain<'_> {
 
     /// Time goes in rounds, each of which may go in several ways if nodes choose. Where no way leads out of some states
     /// any more, all must be at rest, in each of them and after each step between.
-    fn comes_to_rest(&self, from: &State, known: &mut Settled) -> Option<bool> {
+    fn comes_to_rest(&self, from: &Moment, known: &mut Settled) -> Option<bool> {
         if let Some(known) = known.get(from) {
             return *known;
         }
-        let mut rounds: BTreeMap<State, BTreeSet<(State, bool)>> = BTreeMap::new();
+        let mut rounds: BTreeMap<Moment, Ways> = BTreeMap::new();
         let mut todo = vec![from.clone()];
-        while let Some(state) = todo.pop() {
-            if !rounds.contains_key(&state) && rounds.len() < MOST_ROUNDS {
-                let Some(next) = self.round(&state) else {
+        while let Some(at) = todo.pop() {
+            if !rounds.contains_key(&at) && rounds.len() < MOST_ROUNDS {
+                let Some(next) = self.round(&at) else {
                     known.insert(from.clone(), None);
                     return None;
                 };
-                if next.iter().any(|(next, _)| next.is_over()) {
+                if next.iter().any(|(next, _)| next.state.is_over()) {
                     known.insert(from.clone(), None);
                     return None;
                 }
                 todo.extend(next.iter().map(|(next, _)| next.clone()));
-                rounds.insert(state, next);
-            } else if !rounds.contains_key(&state) {
+                rounds.insert(at, next);
+            } else if !rounds.contains_key(&at) {
                 known.insert(from.clone(), None);
                 return None;
             }
         }
-        let leads_to = |state: &'_ State| {
-            let (mut seen, mut todo) = (BTreeSet::new(), vec![state.clone()]);
+        let leads_to = |from: &'_ Moment| {
+            let (mut seen, mut todo) = (BTreeSet::new(), vec![from.clone()]);
             while let Some(at) = todo.pop() {
                 todo.extend(
                     rounds[&at].iter().map(|it| it.0.clone()).filter(|next| seen.insert(next.clone())),
@@ -118,11 +166,10 @@ impl Plain<'_> {
             }
             seen
         };
-        let reach: BTreeMap<&State, BTreeSet<State>> =
-            rounds.keys().map(|state| (state, leads_to(state))).collect();
-        let never_leaves = |state: &State| reach[state].iter().all(|next| reach[next].contains(state));
-        let is_calm = |state: &State| self.is_at_rest(state) && rounds[state].iter().all(|(_, calm)| *calm);
-        let settles = rounds.keys().all(|state| !never_leaves(state) || is_calm(state));
+        let reach: BTreeMap<&Moment, BTreeSet<Moment>> = rounds.keys().map(|at| (at, leads_to(at))).collect();
+        let never_leaves = |at: &Moment| reach[at].iter().all(|next| reach[next].contains(at));
+        let is_calm = |at: &Moment| self.is_at_rest(&at.state) && rounds[at].iter().all(|(_, calm)| *calm);
+        let settles = rounds.keys().all(|at| !never_leaves(at) || is_calm(at));
         known.insert(from.clone(), Some(settles));
         Some(settles)
     }
@@ -131,83 +178,79 @@ impl Plain<'_> {
         self.spec.is_at_rest(&state.view())
     }
 
-    /// Who is down restarts and disks sync; what is under way arrives, by receiver, sender and message; timers fire.
-    /// Each end comes with whether all was at rest after each step.
-    fn round(&self, state: &State) -> Option<Ways> {
-        let places = 0..state.places.len();
-        let mut begun = Ways::from([(state.clone(), true)]);
-        for place in places.clone() {
-            begun = each(begun, |state, calm| self.quiet(state, calm, place))?;
+    /// Who is down restarts and disks sync; what is under way arrives, by receiver, sender and message; if nothing is then,
+    /// the timer that is due next fires. Each end comes with whether all was at rest after each step.
+    fn round(&self, at: &Moment) -> Option<Ways> {
+        let places = 0..at.state.places.len();
+        let mut begun = Ways::from([(at.clone(), true)]);
+        for place in places {
+            begun = each(begun, |at, calm| self.quiet(at, calm, place))?;
         }
-        each(begun, |state, calm| {
-            let mut under_way: Vec<_> = state.packets.iter().copied().collect();
+        each(begun, |at, calm| {
+            let mut under_way: Vec<_> = at.state.packets.iter().copied().collect();
             under_way.sort_by_key(|&(from, to, message)| (to, from, message));
-            let mut now = Ways::from([(state, calm)]);
+            let mut now = Ways::from([(at, calm)]);
             for packet in under_way {
-                now = each(now, |mut state, calm| {
+                now = each(now, |mut at, calm| {
                     if !self.spec.budgets.persistent {
-                        state.packets.remove(&packet);
+                        at.state.packets.remove(&packet);
                     }
-                    self.goes(state, calm, packet.1, Step::Deliver { packet, stays: false })
+                    self.goes(at, calm, packet.1, Step::Deliver { packet, stays: false })
                 })?;
             }
-            for place in places.clone() {
-                now = each(now, |state, calm| self.timers_fire(state, calm, place))?;
-            }
-            Some(now)
+            each(now, |at, calm| self.time_passes(at, calm))
         })
     }
 
-    fn timers_fire(&self, state: State, calm: bool, place: usize) -> Option<Ways> {
-        let armed =
-            |state: &State| state.places[place].up.as_ref().map(|up| up.timers.clone()).unwrap_or_default();
-        let timers = armed(&state);
-        let mut now = Ways::from([(state, calm)]);
-        for timer in timers {
-            now = each(now, |state, calm| match armed(&state).contains(&timer) {
-                true => self.goes(state, calm, place, Step::Fire(timer)),
-                false => Some(Ways::from([(state, calm)])),
-            })?;
+    /// Where no message is under way, or messages have followed from messages for long.
+    fn time_passes(&self, mut at: Moment, calm: bool) -> Option<Ways> {
+        if !at.state.packets.is_empty() && !self.spec.budgets.persistent && at.trips < TRIPS {
+            at.trips += 1;
+            return Some(Ways::from([(at, calm)]));
         }
-        Some(now)
+        at.trips = 0;
+        let next = at.due.iter().min_by_key(|(whose, left)| (**left, **whose));
+        let Some((&(place, timer), &left)) = next else { return Some(Ways::from([(at, calm)])) };
+        at.due.values_mut().for_each(|due| *due -= left);
+        self.goes(at, calm, place, Step::Fire(timer))
     }
 
     /// A whole step of a place, in all ways, and what happens by itself after it.
-    fn goes(&self, state: State, calm: bool, place: usize, step: Step) -> Option<Ways> {
-        if state.places[place].up.is_none() && step != Step::Boot {
-            let calm = calm && self.is_at_rest(&state);
-            return self.quiet(state, calm, place);
+    fn goes(&self, at: Moment, calm: bool, place: usize, step: Step) -> Option<Ways> {
+        if at.state.places[place].up.is_none() && step != Step::Boot {
+            let calm = calm && self.is_at_rest(&at.state);
+            return self.quiet(at, calm, place);
         }
-        each(self.takes(state, calm, place, step), |state, calm| self.quiet(state, calm, place))
+        each(self.takes(at, calm, place, step), |at, calm| self.quiet(at, calm, place))
     }
 
     /// A whole step of a place, in all ways.
-    fn takes(&self, state: State, calm: bool, place: usize, step: Step) -> Ways {
-        let ways = self.ways(&state.places[place], place, step).into_iter();
+    fn takes(&self, at: Moment, calm: bool, place: usize, step: Step) -> Ways {
+        let ways = self.ways(&at.state.places[place], place, step).into_iter();
         let ends = ways.map(|way| {
-            let mut next = state.clone();
+            let mut next = at.state.clone();
             self.happens(&mut next, place, way.place, &way.effects);
             let calm = calm && self.is_at_rest(&next);
-            (next, calm)
+            (at.after(next, place, &way.effects), calm)
         });
         ends.collect()
     }
 
     /// What happens by itself at a place: who is down starts, and a disk syncs what it held then.
-    fn quiet(&self, state: State, calm: bool, place: usize) -> Option<Ways> {
-        let it = &state.places[place];
+    fn quiet(&self, at: Moment, calm: bool, place: usize) -> Option<Ways> {
+        let it = &at.state.places[place];
         if self.spec.gone() == Some(place) || it.panicked {
-            return Some(Ways::from([(state, calm)]));
+            return Some(Ways::from([(at, calm)]));
         }
         if it.up.is_none() {
-            return self.goes(state, calm, place, Step::Boot);
+            return self.goes(at, calm, place, Step::Boot);
         }
         let syncs = it.disk.len() - it.durable;
-        let mut now = Ways::from([(state, calm)]);
+        let mut now = Ways::from([(at, calm)]);
         for _ in 0..syncs {
-            now = each(now, |state, calm| match state.places[place].up {
-                Some(_) => Some(self.takes(state, calm, place, Step::Flush)),
-                None => Some(Ways::from([(state, calm)])),
+            now = each(now, |at, calm| match at.state.places[place].up {
+                Some(_) => Some(self.takes(at, calm, place, Step::Flush)),
+                None => Some(Ways::from([(at, calm)])),
             })?;
         }
         Some(now)

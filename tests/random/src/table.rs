@@ -40,8 +40,17 @@ words! {
 /// How many records a node writes at most, so that spaces end.
 pub const JOURNAL: usize = 3;
 
-/// The delay of every timer, in milliseconds: the checker fires them whenever it likes.
-const DELAY_MS: [u64; 2] = [100, 3_000];
+impl Timer {
+    /// The range of its delay, in milliseconds. The checker fires timers whenever it likes, but where it is asked whether a
+    /// system settles.
+    pub fn delay_ms(self) -> [u64; 2] {
+        match self {
+            Self::Tick => [100, 500],
+            Self::Tock => [200, 3_000],
+            Self::Beat => [700, 700],
+        }
+    }
+}
 
 /// Who is answered outside of a request.
 pub const SOMEBODY: RequestId = RequestId { client: 9, sequence: 9 };
@@ -292,7 +301,7 @@ impl TableNode {
                 Did::Publish(state) => cx.publish(state),
                 Did::Observe(fact) => cx.observe(fact),
                 Did::Arm(timer) => {
-                    let [min, max] = DELAY_MS.map(std::time::Duration::from_millis);
+                    let [min, max] = timer.delay_ms().map(std::time::Duration::from_millis);
                     cx.set_timer(timer, min..=max);
                 }
                 Did::Disarm(timer) => cx.cancel_timer(timer),

@@ -94,6 +94,8 @@ pub struct Outcome {
     pub sends: u32,
     /// What is observed.
     pub facts: u32,
+    /// Which timers are armed, or armed anew, of those that are armed then.
+    pub arms: u32,
     /// Whether it crashes, and how: [`Budget::Crashes`] or [`Budget::Wipes`].
     pub crash: Option<Budget>,
 }
@@ -115,7 +117,7 @@ pub struct Choice {
 
 impl Choice {
     pub(super) fn of(outcome: &Outcome, before: u64, takes: u32, costs: Costs) -> Self {
-        let Outcome { slot, hash, sends, facts, crash } = *outcome;
+        let Outcome { slot, hash, sends, facts, crash, arms: _ } = *outcome;
         let costs = crash.map_or(costs, |crash| costs.and(Costs::of(crash)));
         Self { slot, hash: hash.wrapping_sub(before), sends, facts, takes, costs }
     }

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{OnceLock, PoisonError, RwLock};
 
+use coalmine_core::host::Host;
 use coalmine_core::node::{Effect, NodeId, variant_name};
 use coalmine_core::observation::Heard;
 use foldhash::fast::FixedState;
@@ -46,6 +47,8 @@ pub struct Space<'r, S: System> {
     /// By place: what may be under way to it.
     pub inboxes: Vec<Interner<Packets>>,
     sends: Interner<Sent>,
+    /// By their numbers among those that a host has armed: timers that a step arms.
+    arms: Interner<Box<[u32]>>,
     /// What clients ask; first what the system says that they do, of whom it says.
     pub asks: Interner<Ask<NodeOf<S>>>,
     pub facts: Interner<Facts<NodeOf<S>>>,
@@ -73,6 +76,7 @@ impl<'r, S: System> Space<'r, S> {
             places: (0..places).map(|_| Interner::default()).collect(),
             packets: Interner::default(),
             sends: Interner::default(),
+            arms: Interner::default(),
             inboxes: (0..places).map(|_| Interner::default()).collect(),
             asks: Interner::default(),
             facts: Interner::default(),
@@ -86,6 +90,7 @@ impl<'r, S: System> Space<'r, S> {
             assert_eq!(inboxes.intern(0, |_| true, Packets::default), NOTHING);
         }
         assert_eq!(space.sends.intern(0, |_| true, Sent::default), NOTHING);
+        assert_eq!(space.arms.intern(0, |_| true, Box::default), NOTHING);
         for (index, Operation { to, request, .. }) in rules.requests.iter().enumerate() {
             let ask = Ask { index, to: *to, request: request.clone(), sent_on: false };
             assert_eq!(space.asked(ask), index as u32);
@@ -167,7 +172,8 @@ impl<'r, S: System> Space<'r, S> {
             };
             menu.extend(choices.filter(|choice| !may_skip(choice)));
         };
-        let nothing = Outcome { slot, hash: local.hash, sends: NOTHING, facts: NOTHING, crash: None };
+        let nothing =
+            Outcome { slot, hash: local.hash, sends: NOTHING, facts: NOTHING, arms: NOTHING, crash: None };
         for &packet in &self.inboxes[place].get(inbox).packets {
             // What is sent to a member that has not booted yet waits.
             if local.slot.lives > 0 {
@@ -210,6 +216,11 @@ impl<'r, S: System> Space<'r, S> {
     pub fn waiting(&self, past: u32) -> Vec<(usize, u32)> {
         let waiting = self.rules.waiting(&self.histories.get(past).memory.clients);
         waiting.into_iter().map(|ask| (self.rules.place(ask.to), self.asked(ask))).collect()
+    }
+
+    /// Whether a client waits.
+    pub fn waits(&self, past: u32) -> bool {
+        !self.rules.waiting(&self.histories.get(past).memory.clients).is_empty()
     }
 
     /// The number of what a client asks.
@@ -281,7 +292,14 @@ impl<'r, S: System> Space<'r, S> {
         };
         let mut outcomes = self.run(place, &local.slot, &step);
         if local.slot.host.is_none() {
-            let same = Outcome { slot, hash: local.hash, sends: NOTHING, facts: NOTHING, crash: None };
+            let same = Outcome {
+                slot,
+                hash: local.hash,
+                sends: NOTHING,
+                facts: NOTHING,
+                arms: NOTHING,
+                crash: None,
+            };
             outcomes.push(same);
         }
         let origin = match cause {
@@ -316,6 +334,11 @@ impl<'r, S: System> Space<'r, S> {
     /// What a step sends, by place.
     pub fn sent(&self, sends: u32) -> &[(usize, u32)] {
         self.sends.get(sends)
+    }
+
+    /// Which timers a step arms, by their numbers among those that its host has armed then.
+    pub fn armed(&self, arms: u32) -> &[u32] {
+        self.arms.get(arms)
     }
 
     /// An inbox without one of its packets.
@@ -433,7 +456,14 @@ impl<'r, S: System> Space<'r, S> {
             let mut slot = slot.clone();
             slot.crash(kept);
             let (slot, hash) = self.local(place, slot);
-            outcomes.push(Outcome { slot, hash, sends: NOTHING, facts: NOTHING, crash: Some(kept.cost()) });
+            outcomes.push(Outcome {
+                slot,
+                hash,
+                sends: NOTHING,
+                facts: NOTHING,
+                arms: NOTHING,
+                crash: Some(kept.cost()),
+            });
         });
         outcomes
     }
@@ -450,20 +480,33 @@ impl<'r, S: System> Space<'r, S> {
     fn outcome(&self, place: usize, way: Way<NodeOf<S>>) -> Outcome {
         let node = self.rules.members[place].0;
         let (mut sends, mut facts) = (Vec::new(), Vec::from_iter(way.called));
+        let armed = way.slot.host.as_ref().map_or(&[][..], Host::timers);
+        let mut arms = Vec::new();
         for effect in way.effects {
             if let Effect::Send { to, message } = effect {
                 if to != node && self.rules.is_member(to) {
                     sends.push(self.packet(Packet { from: node, to, message })); // else it is lost
                 }
-            } else {
-                facts.extend(heard::<S>(effect));
+                continue;
             }
+            if let Effect::SetTimer { timer, .. } = &effect
+                && let Ok(number) = armed.binary_search(timer)
+            {
+                arms.push(number as u32);
+            }
+            facts.extend(heard::<S>(effect));
         }
+        arms.sort_unstable();
+        arms.dedup();
+        let arms = match arms.is_empty() {
+            true => NOTHING,
+            false => self.arms.intern(fingerprint(&arms), |known| **known == *arms, || arms.clone().into()),
+        };
         let to = |place| (place, self.inbox(place, self.packets_for(place, &sends)));
         let sends = self.send((0..self.places.len()).map(to).collect());
         let (slot, hash) = self.local(place, way.slot);
         let crash = way.crash.map(|point| point.kept.cost());
-        Outcome { slot, hash, sends, facts: self.told(node, facts), crash }
+        Outcome { slot, hash, sends, facts: self.told(node, facts), arms, crash }
     }
 
     fn keep(&self, place: usize, before: u32, cause: OriginCause, outcomes: Vec<Outcome>) -> u32 {

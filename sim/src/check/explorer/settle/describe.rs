@@ -1,10 +1,13 @@
 //! The rounds of a run that never comes to rest, step by step: what leads to those that repeat, and these once, each
 //! step with what it changes.
 
-use super::rounds::Script;
+use std::time::Duration;
+
+use super::clock::Moment;
+use super::rounds::{Script, Stepped};
 use super::{Passed, Settling};
 use crate::spec::system::System;
-use crate::trace::slice::difference;
+use crate::trace::slice::{difference, span};
 use crate::world::Action;
 
 /// So many steps that lead there are told, and so many of the rounds that repeat.
@@ -15,20 +18,20 @@ impl<S: System> Settling<'_, '_, S> {
     pub(super) fn describe(&mut self, passed: &[Passed], way: &[usize]) -> Vec<String> {
         let mut told = Vec::new();
         for (number, pair) in way.windows(2).enumerate() {
-            let steps = self.describe_round(&passed[pair[0]].row, Some(passed[pair[1]].state)).0;
+            let steps = self.describe_round(&passed[pair[0]].at, Some(&passed[pair[1]].at.row)).0;
             told.extend(steps.into_iter().map(|step| format!("round {}: {step}", number + 1)));
         }
         shorten(&mut told);
         let Some(&end) = way.last() else { return told };
         let mut again = Vec::new();
-        let mut row = passed[end].row.clone();
+        let mut at = passed[end].at.clone();
         for number in way.len().. {
-            let (steps, next, state) = self.describe_round(&row, None);
+            let (steps, next) = self.describe_round(&at, None);
             again.extend(steps.into_iter().map(|step| format!("round {number}: {step}")));
-            if state == passed[end].state || again.len() > STEPS || number > way.len() + STEPS {
+            if self.state(&next) == passed[end].state || again.len() > STEPS || number > way.len() + STEPS {
                 break;
             }
-            row = next;
+            at = next;
         }
         shorten(&mut again);
         told.push("from here on, the same again and again:".into());
@@ -37,27 +40,29 @@ impl<S: System> Settling<'_, '_, S> {
         told
     }
 
-    /// Tells a round: that which leads to this state, or the first of all.
-    fn describe_round(&mut self, row: &[u32], to: Option<u64>) -> (Vec<String>, Vec<u32>, u64) {
+    /// Tells a round: that which leads to this row, or the first of all.
+    fn describe_round(&mut self, at: &Moment, to: Option<&Vec<u32>>) -> (Vec<String>, Moment) {
         let rules = self.space.rules;
         let mut script = Script::default();
         loop {
-            let (mut told, mut next) = (Vec::new(), row.to_vec());
-            let (space, mut before) = (self.space, row.to_vec());
-            self.round(&mut next, &mut script, &mut |now, place, step| {
+            let (mut told, mut next) = (Vec::new(), at.clone());
+            let (space, mut before) = (self.space, at.row.clone());
+            self.round(&mut next, &mut script, &mut |Stepped { row: now, place, after, step }| {
                 let (choices, crash) = (Vec::new(), None);
-                let action = rules.describe(&Action::Step { place, step: step(), choices, crash });
+                let mut said = rules.describe(&Action::Step { place, step: step(), choices, crash });
+                if after > 0 {
+                    said += &format!(", {} later", span(Duration::from_nanos(after)));
+                }
                 let [old, new] = [before[place], now[place]].map(|slot| space.places[place].get(slot));
                 let changes = match (&old.slot.host, &new.slot.host) {
                     (Some(old), Some(new)) => difference(old.node(), new.node()),
                     (None, _) | (_, None) => String::new(),
                 };
-                told.push(if changes.is_empty() { action } else { format!("{action}  ~ {changes}") });
+                told.push(if changes.is_empty() { said } else { format!("{said}  ~ {changes}") });
                 before.copy_from_slice(now);
             });
-            let state = self.state(&next);
-            if to.is_none_or(|to| to == state) || !script.next() {
-                return (told, next, state);
+            if to.is_none_or(|to| *to == next.row) || !script.next() {
+                return (told, next);
             }
         }
     }

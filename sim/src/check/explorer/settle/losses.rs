@@ -6,6 +6,7 @@
 use coalmine_core::node::Word;
 
 use super::Settling;
+use super::clock::Moment;
 use crate::check::Unsettled;
 use crate::check::explorer::space::Space;
 use crate::panics::describe;
@@ -51,19 +52,19 @@ struct UnderWay<'a> {
 impl<S: System> Settling<'_, '_, S> {
     /// Whether the system settles from a state if more is lost, where something was lost before: that belongs to a set
     /// that was asked for where it was under way.
-    pub(super) fn after_further_losses(&mut self, row: &[u32], state: u64) -> Result<(), Unsettled> {
-        let space = self.space;
+    pub(super) fn after_further_losses(&mut self, at: &Moment, state: u64) -> Result<(), Unsettled> {
+        let (space, row) = (self.space, &at.row);
         let under_way = space.under_way(row);
         let left = space.rules.limits.drops - space.budgets.get(row[row.len() - 1]).spent[Budget::Drops];
-        space.together(under_way.len(), left, &mut |lost| self.lose(row, state, &under_way, lost, 0))
+        space.together(under_way.len(), left, &mut |lost| self.lose(at, state, &under_way, lost, 0))
     }
 
     /// Whether the system settles from a state whatever is lost after these rounds.
-    pub(super) fn after_losses(&mut self, row: &[u32], state: u64, rounds: usize) -> Result<(), Unsettled> {
+    pub(super) fn after_losses(&mut self, at: &Moment, state: u64, rounds: usize) -> Result<(), Unsettled> {
         let (space, limits) = (self.space, &self.space.rules.limits);
-        let under_way = space.under_way(row);
+        let under_way = space.under_way(&at.row);
         let count = under_way.len();
-        let mut lose = |lost: &[usize]| self.lose(row, state, &under_way, lost, rounds);
+        let mut lose = |lost: &[usize]| self.lose(at, state, &under_way, lost, rounds);
         let all: Vec<_> = (0..count).collect();
         if count == 0 {
             return Ok(());
@@ -93,23 +94,28 @@ impl<S: System> Settling<'_, '_, S> {
     /// Whether the system settles from a state if these are lost.
     fn lose(
         &mut self,
-        row: &[u32],
+        at: &Moment,
         state: u64,
         under_way: &[UnderWay<'_>],
         lost: &[usize],
         rounds: usize,
     ) -> Result<(), Unsettled> {
-        let state = lost.iter().fold(state, |state, &it| state.wrapping_sub(under_way[it].hash));
+        let mut state = lost.iter().fold(state, |state, &it| state.wrapping_sub(under_way[it].hash));
+        if lost.len() == under_way.len() && !lost.is_empty() {
+            let waits = self.space.waits(at.row[2 * self.space.places.len()]);
+            let [busy, quiet] = [false, true].map(|is_quiet| at.clock.key(waits, is_quiet));
+            state = state.wrapping_sub(busy).wrapping_add(quiet);
+        }
         if self.settled.rounds_of(state).is_some() {
             return Ok(());
         }
         let places = self.space.places.len();
-        let mut row = row.to_vec();
+        let mut at = at.clone();
         for &it in lost {
             let UnderWay { place, packet, .. } = under_way[it];
-            row[places + place] = self.caches.without(self.space, place, row[places + place], packet);
+            at.row[places + place] = self.caches.without(self.space, place, at.row[places + place], packet);
         }
-        self.decide(row, state).map_err(|why| {
+        self.decide(at, state).map_err(|why| {
             let when = match rounds {
                 0 => String::new(),
                 1 => " after a round".into(),

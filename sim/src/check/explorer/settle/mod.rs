@@ -1,7 +1,7 @@
 //! Whether a system comes to rest from a state, once all is healed: decided, not guessed.
 //!
-//! Time goes in [`rounds`]. What a round does follows from the state alone, but for what nodes choose; so the states
-//! between rounds are a graph, with an edge for every way to choose. Where nobody chooses it is a line, which ends in
+//! Time goes in [`rounds`], by a [`clock`]. What a round does follows from the moment alone (a state, and how much time
+//! each timer has left), but for what nodes choose; so the moments between rounds are a graph, with an edge for every way to choose. Where nobody chooses it is a line, which ends in
 //! a cycle or never. Whoever chooses by chance comes, sooner or later and almost surely, into a part of the graph that
 //! no choice leads out of, and there through every state again and again. So a system settles if and only if every
 //! such part (a strongly connected component without a way out: Tarjan, *Depth-first search and linear graph
@@ -13,17 +13,19 @@
 //!
 //! Where packets may be lost, it is asked again for [`losses`] of what is under way, before any of the rounds.
 
+mod clock;
 mod describe;
 mod losses;
 mod rounds;
 mod settled;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use foldhash::fast::FixedState;
 
+use self::clock::{Line, Moment};
 pub use self::losses::asked;
-use self::rounds::Script;
+use self::rounds::{Script, Stepped};
 pub use self::settled::{MOST_ROUNDS, Settled, Tried};
 use super::expansion::Caches;
 use super::space::Space;
@@ -56,12 +58,14 @@ pub struct Settling<'a, 's, S: System> {
     pub patience: usize,
 }
 
-/// A state between two rounds.
+/// A moment between two rounds.
 struct Passed {
-    row: Vec<u32>,
+    at: Moment,
     state: u64,
     /// What may follow, as far as nobody has looked yet.
-    todo: Vec<(u64, Vec<u32>)>,
+    todo: Vec<(u64, Moment)>,
+    /// Whether it is only one, since nobody chooses.
+    is_one: bool,
     /// The first state that is known to be in the same component.
     low: usize,
     /// Whether something outside its component may follow, and the most rounds from there until they repeat.
@@ -80,34 +84,39 @@ impl<S: System> Settling<'_, '_, S> {
         if let Some(gone) = space.gone {
             row[gone] = space.crashed(gone, row[gone]);
         }
-        let state = self.state(&row);
-        if self.settled.rounds_of(state).is_none() {
-            self.decide(row.clone(), state)?;
-        }
         let spent = space.budgets.get(row[row.len() - 1]).spent;
+        let at = Moment::first(space, row);
+        let state = self.state(&at);
+        if self.settled.rounds_of(state).is_none() {
+            self.decide(at.clone(), state)?;
+        }
         if limits.drops == 0 && limits.cuts == 0 {
             Ok(())
         } else if spent[Budget::Drops] == 0 && spent[Budget::Cuts] == 0 {
-            self.after_losses_at_any_time(row, state)
+            self.after_losses_at_any_time(at, state)
         } else {
-            self.after_further_losses(&row, state)
+            self.after_further_losses(&at, state)
         }
     }
 
     /// Whether the system settles if something is lost once, before any of the rounds.
-    fn after_losses_at_any_time(&mut self, row: Vec<u32>, state: u64) -> Result<(), Unsettled> {
-        let (mut todo, mut passed, mut before) = (vec![(state, row)], Vec::new(), 0);
-        while let Some((state, row)) = todo.pop() {
-            if self.tried.contains(state) || passed.contains(&state) {
+    fn after_losses_at_any_time(&mut self, at: Moment, state: u64) -> Result<(), Unsettled> {
+        let (mut todo, mut passed, mut before) =
+            (vec![(state, at)], HashSet::<u64, FixedState>::default(), 0);
+        let mut line = Line::default();
+        while let Some((state, at)) = todo.pop() {
+            if self.tried.contains(state) || !passed.insert(state) {
+                line.ends();
                 continue;
             }
-            passed.push(state);
-            self.after_losses(&row, state, before)?;
+            self.after_losses(&at, state, before)?;
             before += 1;
+            if before > self.patience {
+                return Err(self.not_known(&too_many(self.patience), None, &at.row));
+            }
             let mut script = Script::default();
             loop {
-                let mut next = row.clone();
-                self.round(&mut next, &mut script, &mut |_, _, _| {});
+                let next = self.follow(&at, &mut script, &mut line);
                 todo.push((self.state(&next), next));
                 if !script.next() {
                     break;
@@ -118,24 +127,44 @@ impl<S: System> Settling<'_, '_, S> {
         Ok(())
     }
 
-    /// What tells states apart: all but the budgets.
-    fn state(&self, row: &[u32]) -> u64 {
+    /// What tells moments apart: all but the budgets.
+    fn state(&self, at: &Moment) -> u64 {
+        let waits = self.space.waits(at.row[2 * self.space.places.len()]);
+        self.state_of(&at.row).wrapping_add(at.clock.key(waits, self.space.is_quiet(&at.row)))
+    }
+
+    /// What tells states apart.
+    fn state_of(&self, row: &[u32]) -> u64 {
         let budget = self.space.budgets.get(row[row.len() - 1]).hash;
         self.space.fingerprint(row).wrapping_sub(budget)
     }
 
+    /// A round after this moment of a line; what comes again and again is skipped.
+    fn follow(&mut self, at: &Moment, script: &mut Script, line: &mut Line) -> Moment {
+        let mut next = at.clone();
+        let is_first = script.is_empty();
+        self.round(&mut next, script, &mut |_| {});
+        if is_first && script.is_empty() {
+            line.passes(self.state_of(&at.row), at);
+            line.skip(self.state_of(&next.row), &mut next);
+        } else {
+            line.ends();
+        }
+        next
+    }
+
     /// Follows all that rounds may lead to, depth first, until each component is complete.
-    fn decide(&mut self, root: Vec<u32>, state: u64) -> Result<(), Unsettled> {
+    fn decide(&mut self, root: Moment, state: u64) -> Result<(), Unsettled> {
         if self.ends_at_once(&root, state) {
             return Ok(());
         }
         let mut budget = Patience { rounds: 0, most: self.patience, resident: 0 };
         let mut numbers = HashMap::<u64, usize, FixedState>::default();
-        let mut passed = Vec::new();
-        self.pass(root, state, &mut numbers, &mut passed, &mut budget)?;
+        let (mut passed, mut line) = (Vec::new(), Line::default());
+        self.pass(root, state, &mut numbers, &mut passed, &mut line, &mut budget)?;
         let (mut way, mut open) = (vec![0], vec![0]);
         while let Some(&now) = way.last() {
-            if let Some((state, row)) = passed[now].todo.pop() {
+            if let Some((state, at)) = passed[now].todo.pop() {
                 if let Some(rounds) = self.settled.rounds_of(state) {
                     passed[now].goes_beyond(rounds);
                 } else if let Some(&other) = numbers.get(&state) {
@@ -144,9 +173,12 @@ impl<S: System> Settling<'_, '_, S> {
                         rounds => passed[now].goes_beyond(rounds),
                     }
                 } else {
+                    if !passed[now].is_one {
+                        line.ends();
+                    }
                     way.push(passed.len());
                     open.push(passed.len());
-                    self.pass(row, state, &mut numbers, &mut passed, &mut budget)?;
+                    self.pass(at, state, &mut numbers, &mut passed, &mut line, &mut budget)?;
                 }
                 continue;
             }
@@ -170,37 +202,38 @@ impl<S: System> Settling<'_, '_, S> {
     }
 
     /// Whether a round leads to where it is known to settle, which most do.
-    fn ends_at_once(&mut self, row: &[u32], state: u64) -> bool {
-        let (mut next, mut script) = (row.to_vec(), Script::default());
-        self.round(&mut next, &mut script, &mut |_, _, _| {});
+    fn ends_at_once(&mut self, at: &Moment, state: u64) -> bool {
+        let (mut next, mut script) = (at.clone(), Script::default());
+        self.round(&mut next, &mut script, &mut |_| {});
         let rounds = if script.is_empty() { self.settled.rounds_of(self.state(&next)) } else { None };
         let Some(rounds) = rounds.filter(|rounds| rounds < &self.patience) else { return false };
         self.settled.add(state, rounds + 1);
         true
     }
 
-    /// Adds a state and what may follow it.
+    /// Adds a moment and what may follow it.
     fn pass(
         &mut self,
-        row: Vec<u32>,
+        at: Moment,
         state: u64,
         numbers: &mut HashMap<u64, usize, FixedState>,
         passed: &mut Vec<Passed>,
+        line: &mut Line,
         budget: &mut Patience,
     ) -> Result<(), Unsettled> {
-        let mut todo: Vec<(u64, Vec<u32>)> = Vec::new();
-        let mut script = Script::default();
+        let mut todo: Vec<(u64, Moment)> = Vec::new();
+        let (mut script, mut is_one) = (Script::default(), true);
         loop {
             if self.space.rules.is_in_doubt() {
-                return Err(self.not_known("a step cannot be relied upon, or has no end", None, &row));
+                return Err(self.not_known("a step cannot be relied upon, or has no end", None, &at.row));
             }
             if let Some(limit) = budget.ends() {
-                let before = passed.last().map(|before: &Passed| before.row.as_slice());
-                return Err(self.not_known(&limit, before, &row));
+                let before = passed.last().map(|before: &Passed| before.at.row.as_slice());
+                return Err(self.not_known(&limit, before, &at.row));
             }
-            let mut next = row.clone();
-            self.round(&mut next, &mut script, &mut |_, _, _| {});
-            if let Some(panic) = self.space.panic_in(&next) {
+            let next = self.follow(&at, &mut script, line);
+            is_one &= script.is_empty();
+            if let Some(panic) = self.space.panic_in(&next.row) {
                 return Err(Unsettled::Panicked(panic.clone()));
             }
             let after = self.state(&next);
@@ -213,7 +246,7 @@ impl<S: System> Settling<'_, '_, S> {
         }
         let number = passed.len();
         numbers.insert(state, number);
-        passed.push(Passed { row, state, todo, low: number, beyond: None, rounds: 0 });
+        passed.push(Passed { at, state, todo, is_one, low: number, beyond: None, rounds: 0 });
         Ok(())
     }
 
@@ -230,7 +263,7 @@ impl<S: System> Settling<'_, '_, S> {
         }
         let rounds = component.len() + beyond.unwrap_or(0);
         if rounds > self.patience {
-            let row = &passed[component[0]].row;
+            let row = &passed[component[0]].at.row;
             return Err(self.not_known(&too_many(self.patience), None, row));
         }
         for &number in component {
@@ -244,17 +277,17 @@ impl<S: System> Settling<'_, '_, S> {
     fn at_rest(&mut self, component: &[usize], passed: &[Passed], way: &[usize]) -> Result<(), Unsettled> {
         let (mut missing, mut restless) = (None, 0);
         for &number in component {
-            let row = &passed[number].row;
-            let mut why = self.space.converged(row).err();
+            let at = &passed[number].at;
+            let mut why = self.space.converged(&at.row).err();
             let mut script = Script::default();
             loop {
                 let space = self.space;
-                let mut judge = |row: &[u32], _: usize, _: &dyn Fn() -> _| {
+                let mut judge = |stepped: Stepped<'_, S>| {
                     if why.is_none() {
-                        why = space.converged(row).err();
+                        why = space.converged(stepped.row).err();
                     }
                 };
-                self.round(&mut row.clone(), &mut script, &mut judge);
+                self.round(&mut at.clone(), &mut script, &mut judge);
                 if !script.next() {
                     break;
                 }
@@ -273,8 +306,8 @@ impl<S: System> Settling<'_, '_, S> {
             if restless == len { String::new() } else { format!(", {restless} of them not at rest") };
         let rounds = self.describe(passed, way);
         let why = format!(
-            "{why}: after {} the same {} again and again{always}; in each round what is under way arrives and \
-             every timer fires; all is healed{}",
+            "{why}: after {} the same {} again and again{always}; in each round what is under way arrives, and \
+             where nothing is, the timer that is due next fires; all is healed{}",
             count(way.len() - 1, "round"),
             if len == 1 { "round comes".into() } else { format!("{len} rounds come") },
             self.but_gone(),
