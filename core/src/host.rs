@@ -18,10 +18,11 @@
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use crate::disk::Journal;
 use crate::ghost::Ghost;
-use crate::node::{Choose, Context, Delay, Effect, Event, Node};
+use crate::node::{Choose, Context, Delay, Effect, Event, Node, NodeId};
 use crate::order::{Kept, Order};
 
 /// A node, its timer table and its gate to the outside.
@@ -36,6 +37,7 @@ pub struct Host<N: Node> {
     held: VecDeque<Held<N>>,
     written: u64,
     durable: u64,
+    book: Book,
     order: Ghost<Kept>,
 }
 
@@ -83,10 +85,12 @@ impl<N: Node> Host<N> {
             held: VecDeque::new(),
             written: on_disk,
             durable: on_disk,
+            book: Book::new(N::knows(config)),
             order: Ghost(Kept::new(order)),
         };
         host.route(before, &at_once, out);
         host.release(config, choose, out);
+        host.book.read(&mut out[before..]);
         host
     }
 
@@ -106,10 +110,12 @@ impl<N: Node> Host<N> {
             return;
         }
         assert!(!matches!(event, Event::Durable(_)), "only the host itself tells a node what is durable");
+        let before = out.len();
         self.run(config, event, choose, out);
         if !self.held.is_empty() {
             self.release(config, choose, out);
         }
+        self.book.read(&mut out[before..]);
     }
 
     /// The first `upto` records of the journal are durable: releases what waited for them. An answer to a
@@ -127,16 +133,19 @@ impl<N: Node> Host<N> {
         }
         assert!(upto <= self.written, "{upto} records durable, only {} written", self.written);
         self.durable = self.durable.max(upto);
+        let before = out.len();
         self.release(config, choose, out);
+        self.book.read(&mut out[before..]);
     }
 
-    /// The same host of a node that calls others by other names: how these are exchanged in timers and in what
-    /// waits, the caller says.
+    /// The same host of a node that calls others by other names: how these are exchanged in timers, in what
+    /// waits and among whom it has met, the caller says.
     pub fn renamed(
         &self,
         node: N,
         timer: impl Fn(&N::Timer) -> N::Timer,
         effect: impl Fn(&Effect<N>) -> Effect<N>,
+        peer: impl Fn(NodeId) -> NodeId,
     ) -> Self {
         let held = self.held.iter().map(|held| Held { after: held.after, effect: effect(&held.effect) });
         let timers: BTreeMap<_, _> = self.timers.iter().map(timer).zip(self.delays.iter().copied()).collect();
@@ -149,8 +158,14 @@ impl<N: Node> Host<N> {
             held: held.collect(),
             written: self.written,
             durable: self.durable,
+            book: self.book.renamed(peer),
             order: self.order,
         }
+    }
+
+    /// Whether what it sends to this member leaves.
+    pub fn knows(&self, peer: NodeId) -> bool {
+        self.book.has(peer)
     }
 
     /// The node itself.
@@ -221,9 +236,14 @@ impl<N: Node> Host<N> {
             for effect in &out[before..] {
                 match effect {
                     Effect::Send { .. } | Effect::Reply { .. } | Effect::Publish(_) => {}
-                    Effect::Observe(_) | Effect::Forget(_) => {}
+                    Effect::Observe(_) | Effect::Forget(_) | Effect::Meet { .. } | Effect::Part(_) => {}
                     Effect::SetTimer { timer, delay } => arm(timers, delays, timer, *delay),
-                    Effect::Append(_) | Effect::CancelTimer(_) | Effect::WhenDurable(_) => break,
+                    Effect::Append(_)
+                    | Effect::CancelTimer(_)
+                    | Effect::WhenDurable(_)
+                    | Effect::Lost { .. } => {
+                        break;
+                    }
                 }
                 before += 1;
             }
@@ -257,6 +277,9 @@ impl<N: Node> Host<N> {
                 | Effect::Reply { .. }
                 | Effect::Publish(_)
                 | Effect::Observe(_)
+                | Effect::Meet { .. }
+                | Effect::Part(_)
+                | Effect::Lost { .. }
                 | Effect::Forget(_)),
             ) => !leaves_at_once && shut && !order.lets_out(effect),
         };
@@ -280,10 +303,62 @@ impl<N: Node> Host<N> {
                 | Effect::Publish(_)
                 | Effect::Observe(_)
                 | Effect::Forget(_)
+                | Effect::Meet { .. }
+                | Effect::Part(_)
+                | Effect::Lost { .. }
                 | Effect::SetTimer { .. }
                 | Effect::CancelTimer(_)) => out.push(effect),
             }
         }
+    }
+}
+
+/// Whom a node may send to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Book {
+    /// Whom it knew when it booted; `None`: everybody. It follows from the configuration.
+    first: Ghost<Option<Arc<[NodeId]>>>,
+    /// Whom it has met since, and from whom it has parted.
+    since: BTreeMap<NodeId, bool>,
+}
+
+impl Book {
+    fn new(first: Option<Vec<NodeId>>) -> Self {
+        Self { first: Ghost(first.map(Arc::from)), since: BTreeMap::new() }
+    }
+
+    fn has(&self, peer: NodeId) -> bool {
+        let knew = || self.first.0.as_ref().is_none_or(|first| first.contains(&peer));
+        self.since.get(&peer).copied().unwrap_or_else(knew)
+    }
+
+    /// Takes in, in order, whom a node meets and from whom it parts; what is for somebody else is lost.
+    fn read<N: Node>(&mut self, out: &mut [Effect<N>]) {
+        for effect in out {
+            match effect {
+                Effect::Meet { peer, .. } => drop(self.since.insert(*peer, true)),
+                Effect::Part(peer) => drop(self.since.insert(*peer, false)),
+                Effect::Send { to, message } if !self.has(*to) => {
+                    *effect = Effect::Lost { to: *to, message: message.clone() };
+                }
+                Effect::Append(_)
+                | Effect::Send { .. }
+                | Effect::Reply { .. }
+                | Effect::Publish(_)
+                | Effect::Observe(_)
+                | Effect::SetTimer { .. }
+                | Effect::CancelTimer(_)
+                | Effect::WhenDurable(_)
+                | Effect::Lost { .. }
+                | Effect::Forget(_) => {}
+            }
+        }
+    }
+
+    fn renamed(&self, peer: impl Fn(NodeId) -> NodeId) -> Self {
+        let first = self.first.0.as_ref().map(|first| first.iter().map(|&id| peer(id)).collect());
+        let since = self.since.iter().map(|(&id, &is_met)| (peer(id), is_met)).collect();
+        Self { first: Ghost(first), since }
     }
 }
 

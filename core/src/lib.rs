@@ -32,6 +32,7 @@ pub mod observation;
 pub mod order;
 pub mod register;
 pub mod rollout;
+pub mod roster;
 pub mod tally;
 pub mod twophase;
 pub mod write_ahead;

@@ -16,7 +16,11 @@
 //!    request.
 //! 7. A broken invariant panics. A peer's nonsense is a message to ignore and to report as a fact. A
 //!    client's error is a reply.
+//! 8. **A node knows whom it may send to**: whom its configuration [names](Node::knows), and whom it has
+//!    [met](Context::meet) in this life. What is for anybody else is lost, and counted. What arrives is taken, whoever
+//!    sends it.
 
+use core::net::SocketAddr;
 use std::fmt::{self, Debug, Display};
 use std::hash::Hash;
 use std::ops::RangeInclusive;
@@ -42,6 +46,22 @@ impl Display for NodeId {
 impl Debug for NodeId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         Display::fmt(self, f)
+    }
+}
+
+/// Where a member lives. A node hands it on as it was told, and looks into it no further.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Address {
+    /// Where it takes frames from its peers.
+    pub control: SocketAddr,
+    /// Where it takes HTTP from clients.
+    pub data: SocketAddr,
+}
+
+impl Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.control)
     }
 }
 
@@ -107,6 +127,13 @@ pub trait Node: Clone + Eq + Hash + Debug + Send + Sync + Sized + 'static {
 
     /// Takes one event.
     fn on(&mut self, config: &Self::Config, event: Event<Self>, cx: &mut Context<'_, Self>);
+
+    /// Whom a node of this configuration knows when it boots; `None`: all whom its configuration gives an address. Where members
+    /// come and go these are the first to be spoken to; of the others the journal tells, and [`start`](Self::start)
+    /// [meets](Context::meet) them.
+    fn knows(_config: &Self::Config) -> Option<Vec<NodeId>> {
+        None
+    }
 
     /// Whether this answer means "not yet": whoever gets it asks again later, as after HTTP's 503.
     fn is_not_yet(_reply: &Self::Reply) -> bool {
@@ -328,6 +355,22 @@ pub enum Effect<N: Node> {
     WhenDurable(u64),
     /// Let the records before this number vanish.
     Forget(u64),
+    /// From now on this member lives there.
+    Meet {
+        /// Who.
+        peer: NodeId,
+        /// Where.
+        address: Address,
+    },
+    /// From now on nothing is sent to this member.
+    Part(NodeId),
+    /// A message that was lost, since the node does not know whom it is for. Hosts make it of [`Self::Send`].
+    Lost {
+        /// For whom it was.
+        to: NodeId,
+        /// What it said.
+        message: N::Message,
+    },
 }
 
 /// A published view. Views only leave, so nobody compares them: any two are equal. A view that waits for the
@@ -428,6 +471,17 @@ impl<'a, N: Node> Context<'a, N> {
     pub fn send_at_once(&mut self, to: NodeId, message: N::Message) {
         self.at_once.push(self.effects.len());
         self.send(to, message);
+    }
+
+    /// Learns where a member lives, in place of what was known of it: from now on it may be sent to. Like a message it waits for
+    /// what was appended before it; and it is gone with this life, so that what is to last belongs in the journal.
+    pub fn meet(&mut self, peer: NodeId, address: Address) {
+        self.effects.push(Effect::Meet { peer, address });
+    }
+
+    /// Forgets where a member lives: what is sent to it from now on is lost. What was sent before is still under way.
+    pub fn part(&mut self, peer: NodeId) {
+        self.effects.push(Effect::Part(peer));
     }
 
     /// Answers a client.

@@ -63,7 +63,10 @@ pub trait History<N: Node>: Clone + Eq + Hash + Debug + Default + Send + Sync + 
                 | Effect::SetTimer { .. }
                 | Effect::CancelTimer(_)
                 | Effect::WhenDurable(_)
-                | Effect::Forget(_) => {}
+                | Effect::Forget(_)
+                | Effect::Meet { .. }
+                | Effect::Part(_)
+                | Effect::Lost { .. } => {}
             }
         }
     }

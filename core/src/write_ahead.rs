@@ -20,6 +20,7 @@ impl<'a, N: Node> Output<'a, N> {
             Effect::Observe(fact) => Some(Self::Fact(fact)),
             Effect::Append(_) | Effect::SetTimer { .. } | Effect::CancelTimer(_) => None,
             Effect::WhenDurable(_) | Effect::Forget(_) => None,
+            Effect::Meet { .. } | Effect::Part(_) | Effect::Lost { .. } => None,
         }
     }
 

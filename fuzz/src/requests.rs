@@ -74,6 +74,9 @@ fn ask(request: Request) {
             | Effect::SetTimer { .. }
             | Effect::CancelTimer(_)
             | Effect::Forget(_)
+            | Effect::Meet { .. }
+            | Effect::Part(_)
+            | Effect::Lost { .. }
             | Effect::WhenDurable(_) => None,
         }));
     }

@@ -165,6 +165,9 @@ impl Cluster {
                 | Effect::SetTimer { .. }
                 | Effect::CancelTimer(_)
                 | Effect::Forget(_)
+                | Effect::Meet { .. }
+                | Effect::Part(_)
+                | Effect::Lost { .. }
                 | Effect::WhenDurable(_) => {}
             }
         }

@@ -101,6 +101,9 @@ impl Life {
                 | Effect::SetTimer { .. }
                 | Effect::CancelTimer(_)
                 | Effect::Forget(_)
+                | Effect::Meet { .. }
+                | Effect::Part(_)
+                | Effect::Lost { .. }
                 | Effect::WhenDurable(_) => {}
             }
         }

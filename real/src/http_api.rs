@@ -51,6 +51,7 @@ pub trait HttpApi: Node {
 /// A protocol of the core without wishes of its own.
 impl HttpApi for coalmine_core::chain::Link {}
 impl HttpApi for coalmine_core::lease::Lease {}
+impl HttpApi for coalmine_core::roster::Roster {}
 impl HttpApi for coalmine_core::tally::Tally {}
 
 /// Answers in JSON also where there is no route.

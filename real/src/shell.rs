@@ -11,8 +11,8 @@ use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -73,7 +73,7 @@ pub enum ShellError {
 pub struct Handle<N: Node> {
     me: NodeId,
     /// Where the members take HTTP, as far as that is known.
-    addresses: Arc<BTreeMap<NodeId, SocketAddr>>,
+    addresses: Addresses,
     journal: Arc<Recovered>,
     requests: mpsc::Sender<Asked<N>>,
     view: watch::Receiver<Option<Arc<N::View>>>,
@@ -90,6 +90,9 @@ impl<N: Node> Clone for Handle<N> {
         }
     }
 }
+
+/// Where the members take HTTP. Whoever meets a member adds to it.
+type Addresses = Arc<Mutex<BTreeMap<NodeId, SocketAddr>>>;
 
 /// How many records of a journal are on disk, once that is known.
 #[derive(Debug)]
@@ -118,12 +121,17 @@ impl<N: Node> Handle<N> {
 
     /// The same way, which knows where the members take HTTP.
     pub fn with_addresses(self, addresses: BTreeMap<NodeId, SocketAddr>) -> Self {
-        Self { addresses: Arc::new(addresses), ..self }
+        let mut known = lock(&self.addresses);
+        for (member, address) in addresses {
+            known.entry(member).or_insert(address); // what the node itself has said is newer
+        }
+        drop(known);
+        self
     }
 
     /// Where a member takes HTTP, if that is known.
     pub fn address_of(&self, member: NodeId) -> Option<SocketAddr> {
-        self.addresses.get(&member).copied()
+        lock(&self.addresses).get(&member).copied()
     }
 
     /// Who the node is.
@@ -158,6 +166,9 @@ pub struct Shell<N: Node, R: Runtime, P: Probe<N>> {
     journal: Arc<Recovered>,
     requests: mpsc::Receiver<Asked<N>>,
     view: watch::Sender<Option<Arc<N::View>>>,
+    addresses: Addresses,
+    /// How many messages were for somebody who is not known.
+    lost: u64,
     order: Order,
 }
 
@@ -167,15 +178,19 @@ impl<N: Node, R: Runtime, P: Probe<N>> Shell<N, R, P> {
         let (requests_out, requests) = mpsc::channel(QUEUED_REQUESTS);
         let (view, view_out) = watch::channel(None);
         let journal = Arc::new(Recovered(AtomicU64::new(Recovered::NOT_YET)));
+        let addresses = Addresses::default();
         let handle = Handle {
             me: placement.me,
-            addresses: Arc::default(),
+            addresses: Arc::clone(&addresses),
             journal: Arc::clone(&journal),
             requests: requests_out,
             view: view_out,
         };
         let order = Order::Safe;
-        (Self { runtime, config, placement, probe, journal, requests, view, order }, handle)
+        (
+            Self { runtime, config, placement, probe, journal, requests, view, addresses, lost: 0, order },
+            handle,
+        )
     }
 
     /// The same node in a host that keeps another [order](coalmine_core::order): only a simulation has a reason to.
@@ -271,6 +286,7 @@ impl<N: Node, R: Runtime, P: Probe<N>> Shell<N, R, P> {
                     match drive.transport.send(to, message) {
                         Ok(()) => {}
                         Err(NotSent::Lost(why)) => self.probe.warn(format!("a message was lost: {why}")),
+                        Err(NotSent::Unknown) => self.count_lost(to),
                         // Lost in silence it would be lost for ever: sent again it is as large.
                         Err(NotSent::TooLarge(bytes)) => panic!("{}", too_large(to, bytes)),
                     }
@@ -287,6 +303,14 @@ impl<N: Node, R: Runtime, P: Probe<N>> Shell<N, R, P> {
                     drive.timers.arm(timer, self.runtime.now().saturating_add(delay));
                 }
                 Effect::CancelTimer(timer) => drive.timers.disarm(&timer),
+                Effect::Meet { peer, address } => {
+                    if peer != self.placement.me {
+                        drive.transport.meet(peer, address.control);
+                    }
+                    lock(&self.addresses).insert(peer, address.data);
+                }
+                Effect::Part(peer) => drive.transport.part(peer),
+                Effect::Lost { to, .. } => self.count_lost(to),
                 Effect::Observe(_) => {} // the probe has seen it
                 Effect::WhenDurable(_) => unreachable!("the host keeps tokens to itself"),
             }
@@ -295,6 +319,22 @@ impl<N: Node, R: Runtime, P: Probe<N>> Shell<N, R, P> {
             let _ = answer.send(reply); // the client may have gone
         }
     }
+}
+
+impl<N: Node, R: Runtime, P: Probe<N>> Shell<N, R, P> {
+    /// A message was for somebody who is not known. It says so the more seldom, the oftener that comes.
+    fn count_lost(&mut self, to: NodeId) {
+        self.lost += 1;
+        if self.lost.is_power_of_two() {
+            let lost = self.lost;
+            let all = if lost == 1 { String::new() } else { format!(" ({lost} for unknown members so far)") };
+            self.probe.warn(format!("a message was lost: {to} is not a peer{all}"));
+        }
+    }
+}
+
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What the loop drives beside the host.

@@ -10,6 +10,7 @@ mod mistakes;
 mod pins;
 pub mod register;
 pub mod rollout;
+pub mod roster;
 pub mod tally;
 pub mod twophase;
 
@@ -25,19 +26,20 @@ pub fn suite() -> Suite {
     }
     suite = suite.scenario(rollout::chaos::scenario()).job(Job::Sweep("rollout-chaos", 500));
     suite = suite.scenario(tally::scenario()).job(Job::Sweep("tally-chaos", 200));
+    suite = suite.scenario(roster::scenario()).job(Job::Sweep("roster-chaos", 200));
     for scenario in lease::scenarios() {
         let name = scenario.name;
         suite = suite.scenario(scenario).job(Job::Sweep(name, 100));
     }
     suite = suite.scenario(chain::scenario()).job(Job::Sweep("chain-chaos", 200));
     suite = suite.model(twophase::model()).model(counter::model());
-    suite = suite.model(chain::model()).model(tally::model()).model(lease::model());
+    suite = suite.model(chain::model()).model(tally::model()).model(roster::model()).model(lease::model());
     suite = suite.model(register::single_copy()).model(register::abd()).model(register::paxos());
     suite = suite.model(rollout::model());
     for nodes in [3, 5, 7] {
         suite = suite.job(Job::Check("twophase", ModelArgs { nodes: Some(nodes), ..ModelArgs::default() }));
     }
-    for model in ["counter", "single-copy", "abd", "paxos", "chain", "tally", "lease"] {
+    for model in ["counter", "single-copy", "abd", "paxos", "chain", "tally", "roster", "lease"] {
         suite = suite.job(Job::Check(model, ModelArgs::default()));
     }
     suite = rollout::spaces().into_iter().fold(suite, |suite, space| suite.job(Job::Check("rollout", space)));

@@ -27,6 +27,7 @@ pub fn all() -> Vec<(&'static str, ModelArgs, usize)> {
         ("paxos", usual, 396_090),
         ("chain", usual, 2_100_061),
         ("tally", usual, 682_560),
+        ("roster", usual, 160_983),
         ("lease", usual, 619_423),
     ];
     pins.extend(rollout::spaces().into_iter().zip(ROLLOUT).map(|(space, states)| ("rollout", space, states)));

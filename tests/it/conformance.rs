@@ -83,6 +83,9 @@ fn explored() -> Journals {
             | Effect::SetTimer { .. }
             | Effect::CancelTimer(_)
             | Effect::Forget(_)
+            | Effect::Meet { .. }
+            | Effect::Part(_)
+            | Effect::Lost { .. }
             | Effect::WhenDurable(_) => None,
         }));
     };

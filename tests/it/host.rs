@@ -137,6 +137,7 @@ impl Stage {
                 | Effect::Publish(Published(number))
                 | Effect::Observe(number) => self.speak(number),
                 Effect::SetTimer { .. } | Effect::CancelTimer(_) | Effect::Forget(_) => {}
+                Effect::Meet { .. } | Effect::Part(_) | Effect::Lost { .. } => {}
                 Effect::WhenDurable(_) => panic!("no driver sees a token"),
             }
         }
@@ -409,6 +410,7 @@ fn leaves(order: Order, script: &[Act]) -> [Vec<u64>; 2] {
             | Effect::Observe(number) => Some(number),
             Effect::Append(_) | Effect::SetTimer { .. } | Effect::CancelTimer(_) => None,
             Effect::WhenDurable(_) | Effect::Forget(_) => None,
+            Effect::Meet { .. } | Effect::Part(_) | Effect::Lost { .. } => None,
         };
         out.drain(..).filter_map(word).collect()
     };

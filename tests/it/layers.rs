@@ -27,7 +27,7 @@ const CRATES: [Layers; 3] = [
             &["observation", "codec", "order"],
             &["linearize"],
             &["host", "write_ahead"],
-            &["twophase", "counter", "register", "chain", "tally", "lease", "rollout"],
+            &["twophase", "counter", "register", "chain", "tally", "roster", "lease", "rollout"],
         ],
     },
     Layers {

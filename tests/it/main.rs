@@ -15,6 +15,7 @@
 //! * [`main_job`]: pinned spaces, every fault drawn, no witness excused wrongly, no healing hidden by another.
 //! * [`rules`]: rules of the rollout that nothing else would miss.
 //! * [`promises`]: words and the records that they rest on; what clients are told.
+//! * [`members`]: members that come and go, in every world.
 //! * [`models`]: the checker counts as many states as others do.
 //! * [`panics`]: a panic is a counterexample, with its path, its story and its file.
 //! * [`impure`]: nodes that are not deterministic are told as such, and nothing else is told of them.
@@ -51,6 +52,7 @@ mod impure;
 mod layers;
 mod lost;
 mod main_job;
+mod members;
 mod models;
 mod mutants;
 mod panics;

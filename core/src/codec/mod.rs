@@ -36,10 +36,12 @@ fn round_trip_in<T: Data>(form: Form, what: &str, value: &T) -> Result<usize, St
 pub fn survives<N: Node>(effect: &Effect<N>) -> Result<(), String> {
     match effect {
         Effect::Append(record) => round_trip(N::FORM, "the record", record).map(drop),
-        Effect::Send { to, message } => match round_trip(N::FORM, "the message", message)? {
-            bytes if bytes > MAX_MESSAGE_BYTES => Err(too_large(*to, bytes)),
-            _ => Ok(()),
-        },
+        Effect::Send { to, message } | Effect::Lost { to, message } => {
+            match round_trip(N::FORM, "the message", message)? {
+                bytes if bytes > MAX_MESSAGE_BYTES => Err(too_large(*to, bytes)),
+                _ => Ok(()),
+            }
+        }
         Effect::Reply { reply, .. } => round_trip(N::FORM, "the reply", reply).map(drop),
         Effect::Observe(fact) => round_trip(N::FORM, "the fact", fact).map(drop),
         Effect::SetTimer { timer, .. } => round_trip(N::FORM, "the timer", timer).map(drop),
@@ -48,6 +50,7 @@ pub fn survives<N: Node>(effect: &Effect<N>) -> Result<(), String> {
             Err(why) => Err(format!("the view {} cannot be written as JSON: {why}", shown(&view.0))),
         },
         Effect::CancelTimer(_) | Effect::WhenDurable(_) | Effect::Forget(_) => Ok(()),
+        Effect::Meet { .. } | Effect::Part(_) => Ok(()),
     }
 }
 

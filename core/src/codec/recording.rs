@@ -45,7 +45,7 @@ use thiserror::Error;
 use super::journal::{Recovered, Torn};
 use crate::disk::Journal;
 use crate::form::{Form, FormError};
-use crate::node::{Choose, Delay, Effect, Event, Node, NodeId, RequestId};
+use crate::node::{Address, Choose, Delay, Effect, Event, Node, NodeId, RequestId};
 
 /// The version of the form; a reader refuses any other.
 pub const FORMAT: u32 = 2;
@@ -272,6 +272,22 @@ pub enum Did<N: Node> {
     CancelTimer(N::Timer),
     /// See [`Effect::Forget`].
     Forget(u64),
+    /// See [`Effect::Meet`].
+    Meet {
+        /// Who.
+        peer: NodeId,
+        /// Where.
+        address: Address,
+    },
+    /// See [`Effect::Part`].
+    Part(NodeId),
+    /// See [`Effect::Lost`].
+    Lost {
+        /// For whom it was.
+        to: NodeId,
+        /// What it said.
+        message: N::Message,
+    },
 }
 
 impl<N: Node> Did<N> {
@@ -297,6 +313,9 @@ impl<N: Node> Did<N> {
             }
             Effect::CancelTimer(timer) => Self::CancelTimer(timer),
             Effect::Forget(before) => Self::Forget(before),
+            Effect::Meet { peer, address } => Self::Meet { peer, address },
+            Effect::Part(peer) => Self::Part(peer),
+            Effect::Lost { to, message } => Self::Lost { to, message },
             Effect::WhenDurable(_) => unreachable!("the host keeps tokens to itself"),
         }
     }

@@ -62,6 +62,8 @@ pub struct Envelope<M> {
 pub(crate) enum NotSent {
     /// It was lost at once, as any message may be.
     Lost(String),
+    /// Nobody knows where the peer lives.
+    Unknown,
     /// No frame takes so many bytes, and none ever will.
     TooLarge(usize),
 }
@@ -107,30 +109,48 @@ impl<N: Node, R: Runtime, P: Probe<N>> Transport<N, R, P> {
     ) -> Self {
         let wakes = WakeSet::new();
         let listener_waker = wakes.waker(Who::Listener);
-        let peer = |(&id, &address): (&NodeId, &SocketAddr)| {
-            (id, Outgoing::new(runtime.clone(), address, wakes.waker(Who::Peer(id))))
-        };
-        let peers = peers.iter().map(peer).collect();
         let listening = Some(Listening::after(None, listener, runtime.clone()));
-        Self {
+        let mut transport = Self {
             me,
             runtime,
             probe,
             wakes,
-            peers,
+            peers: BTreeMap::new(),
             listening,
             listener_waker,
             connections: Vec::new(),
             frame: Vec::new(),
             room: vec![0; ROOM_BYTES],
             node: PhantomData,
+        };
+        peers.iter().for_each(|(&id, &address)| transport.meet(id, address));
+        transport
+    }
+
+    /// From now on this peer takes frames there. What still waits for it elsewhere is lost.
+    pub(crate) fn meet(&mut self, peer: NodeId, address: SocketAddr) {
+        match self.peers.get_mut(&peer) {
+            Some(known) if known.address() == address => known.stay(),
+            Some(_) | None => {
+                let waker = self.wakes.waker(Who::Peer(peer));
+                self.peers.insert(peer, Outgoing::new(self.runtime.clone(), address, waker));
+            }
+        }
+    }
+
+    /// Nothing more is sent to this peer. What waits for it still goes, if it can be reached at once.
+    pub(crate) fn part(&mut self, peer: NodeId) {
+        if self.peers.get_mut(&peer).is_some_and(Outgoing::leave) {
+            self.peers.remove(&peer);
         }
     }
 
     /// Sends a datagram. `Err` says why not.
     pub(crate) fn send(&mut self, to: NodeId, message: N::Message) -> Result<(), NotSent> {
         let lost = |why| Err(NotSent::Lost(why));
-        let Some(peer) = self.peers.get_mut(&to) else { return lost(format!("{to} is not a peer")) };
+        let Some(peer) = self.peers.get_mut(&to).filter(|peer| !peer.is_leaving()) else {
+            return Err(NotSent::Unknown);
+        };
         match frame::encode_into(N::FORM, &Envelope { from: self.me, message }, &mut self.frame) {
             Ok(()) if peer.send(&self.frame) => Ok(()),
             Ok(()) => lost(format!("the queue to {to} is full")),
@@ -164,8 +184,12 @@ impl<N: Node, R: Runtime, P: Probe<N>> Transport<N, R, P> {
             match who {
                 Who::Listener => self.accept(),
                 Who::Peer(id) => {
-                    if let Some(peer) = self.peers.get_mut(&id) {
+                    let is_over = self.peers.get_mut(&id).is_some_and(|peer| {
                         peer.tend();
+                        peer.is_over()
+                    });
+                    if is_over {
+                        self.peers.remove(&id);
                     }
                 }
                 Who::Connection(place) => {

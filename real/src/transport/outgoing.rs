@@ -27,6 +27,8 @@ pub(super) struct Outgoing<R: Runtime> {
     link: Link<R::Stream>,
     /// How long to wait when it cannot be reached the next time.
     pause: Duration,
+    /// Nothing more will be sent.
+    is_leaving: bool,
 }
 
 enum Link<S> {
@@ -48,7 +50,34 @@ struct Open<S> {
 
 impl<R: Runtime> Outgoing<R> {
     pub(super) fn new(runtime: R, address: SocketAddr, waker: SlotWaker<Who>) -> Self {
-        Self { runtime, address, waker, queue: VecDeque::new(), link: Link::Closed, pause: RECONNECT.0 }
+        let (queue, link, pause) = (VecDeque::new(), Link::Closed, RECONNECT.0);
+        Self { runtime, address, waker, queue, link, pause, is_leaving: false }
+    }
+
+    /// Where it takes frames.
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Whether nothing more will be sent.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.is_leaving
+    }
+
+    /// Something will be sent after all.
+    pub(super) fn stay(&mut self) {
+        self.is_leaving = false;
+    }
+
+    /// Nothing more will be sent. Says whether it is over already.
+    pub(super) fn leave(&mut self) -> bool {
+        self.is_leaving = true;
+        self.is_over()
+    }
+
+    /// Whether nothing more will be sent, and nothing waits: a peer that has not been reached is not tried again.
+    pub(super) fn is_over(&self) -> bool {
+        self.is_leaving && (self.queue.is_empty() || matches!(self.link, Link::Closed | Link::Pausing(_)))
     }
 
     /// Sends a frame: at once, if the connection takes it. `false` if too many wait already.

@@ -220,3 +220,62 @@ async fn a_connection_that_ends_within_a_frame_is_complained_of() {
     assert!(complaint.ends_with("it ended within a frame"), "{complaint}");
     assert!(complaints.try_recv().is_err(), "one is enough");
 }
+
+/// A peer that is met is sent to; one that was parted from gets what was sent before, and nothing after; one that has moved is
+/// sent to where it lives now.
+#[tokio::test]
+async fn peers_come_and_go() {
+    let (mut transport, _, _) = transport(nowhere()).await;
+    let bind = async || {
+        let peer = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = peer.local_addr().expect("it has an address");
+        (peer, address)
+    };
+    let ((old, at), (new, moved_to)) = (bind().await, bind().await);
+    assert_eq!(transport.send(NodeId(3), "nobody".into()), Err(NotSent::Unknown));
+    transport.meet(NodeId(3), at);
+    transport.send(NodeId(3), "before".into()).expect("it is known");
+    transport.part(NodeId(3));
+    assert_eq!(transport.send(NodeId(3), "after".into()), Err(NotSent::Unknown));
+    let receive = async |transport: &mut Tested, peer: &TcpListener, message: &str| {
+        let wanted = frame(1, message);
+        let mut read = vec![0; wanted.len()];
+        let receive = async {
+            let (mut stream, _) = peer.accept().await.expect("it works");
+            stream.read_exact(&mut read).await.expect("it comes");
+            stream
+        };
+        let stream = tokio::select! {
+            biased;
+            (from, _) = transport.next() => panic!("{from} says nothing"),
+            stream = timeout(SOON, receive) => stream.expect("in time"),
+        };
+        assert_eq!(read, wanted);
+        stream
+    };
+    let _open = receive(&mut transport, &old, "before").await;
+    tokio::select! {
+        biased;
+        (from, _) = transport.next() => panic!("{from} says nothing"),
+        () = tokio::time::sleep(Duration::from_millis(50)) => {}
+    }
+    assert!(!transport.peers.contains_key(&NodeId(3)), "its place is given back");
+    transport.meet(NodeId(3), at);
+    transport.meet(NodeId(3), moved_to);
+    transport.send(NodeId(3), "moved".into()).expect("it is known");
+    let _open = receive(&mut transport, &new, "moved").await;
+    // Who cannot be reached is not waited for.
+    transport.send(NodeId(2), "nowhere".into()).expect("there is room");
+    transport.part(NodeId(2));
+    for _ in 0..500 {
+        tokio::select! {
+            biased;
+            (from, _) = transport.next() => panic!("{from} says nothing"),
+            () = tokio::time::sleep(Duration::from_millis(10)) => {}
+        }
+        if !transport.peers.contains_key(&NodeId(2)) {
+            return;
+        }
+    }
+    panic!("a peer that cannot be reached keeps its place");
+}

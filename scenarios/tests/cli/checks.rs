@@ -91,7 +91,18 @@ fn all_models_and_whole_ladders_are_checked_in_one_table() {
         all["checks"].as_array().expect("checks").iter().map(|it| it["check"].clone()).collect();
     assert_eq!(
         names,
-        ["twophase", "counter", "chain", "tally", "lease", "single-copy", "abd", "paxos", "rollout"]
+        [
+            "twophase",
+            "counter",
+            "chain",
+            "tally",
+            "roster",
+            "lease",
+            "single-copy",
+            "abd",
+            "paxos",
+            "rollout"
+        ]
     );
     let text = coalmine("check twophase --deep --max-steps 300000 --no-settle").exits(6).stdout();
     let line = |nodes: u32| {

@@ -4,8 +4,9 @@
 use std::any::TypeId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
+use std::net::SocketAddr;
 
-use coalmine_core::node::{Node, NodeId, RequestId, Word};
+use coalmine_core::node::{Address, Effect, Node, NodeId, RequestId, Word};
 use coalmine_core::observation::{History, Invariant, Observation, Witness};
 use coalmine_core::order::{Order, WrongOrder};
 use coalmine_core::write_ahead;
@@ -284,6 +285,25 @@ pub fn all_mistakes<S: System>(system: &S) -> Vec<Listed> {
 fn wrong_orders<S: System>() -> impl Iterator<Item = WrongOrder> {
     let has_records = TypeId::of::<<NodeOf<S> as Node>::Record>() != TypeId::of::<()>();
     WrongOrder::ALL.into_iter().filter(move |_| has_records)
+}
+
+/// Where a member lives in every simulation, as far as nodes are told.
+pub fn address_of(member: NodeId) -> Address {
+    let [.., high, low] = member.0.to_be_bytes();
+    let at = |port| SocketAddr::from(([10, 0, high, low], port));
+    Address { control: at(60_001), data: at(50_051) }
+}
+
+/// Whether who is met is met where it lives: in production all that is sent elsewhere would be lost, for good.
+pub fn meets_at_home<N: Node>(effect: &Effect<N>) -> Result<(), String> {
+    let Effect::Meet { peer, address } = effect else { return Ok(()) };
+    let home = address_of(*peer);
+    if *address == home {
+        return Ok(());
+    }
+    Err(format!(
+        "it meets {peer} at {address:?}, and {peer} lives at {home:?}: nothing sent there would arrive"
+    ))
 }
 
 /// Who the members are.

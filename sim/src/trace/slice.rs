@@ -325,7 +325,9 @@ impl<'a, N: Node> Reader<'a, N> {
                     life.armed.remove(timer);
                     continue;
                 }
+                Effect::Lost { message, .. } => Word::Message(message),
                 Effect::Publish(_) | Effect::WhenDurable(_) | Effect::Forget(_) => continue,
+                Effect::Meet { .. } | Effect::Part(_) => continue,
             };
             learn::<N>(&mut self.words, word);
         }
@@ -408,7 +410,13 @@ impl<N: Node> Search<'_, '_, N> {
         }
         for effect in entry.what.effects() {
             match effect {
-                Effect::Append(_) | Effect::Send { .. } | Effect::Reply { .. } | Effect::Observe(_) => {
+                Effect::Append(_)
+                | Effect::Send { .. }
+                | Effect::Reply { .. }
+                | Effect::Observe(_)
+                | Effect::Meet { .. }
+                | Effect::Part(_)
+                | Effect::Lost { .. } => {
                     words(&format!("{effect:?}"), &mut said);
                 }
                 Effect::Publish(_)

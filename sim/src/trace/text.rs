@@ -234,6 +234,11 @@ pub fn describe_effect<N: Node>(effect: &Effect<N>) -> Option<String> {
         Effect::Reply { to, reply } => Some(format!("→ client {to}: {}", describe::<N>(Word::Reply(reply)))),
         Effect::Observe(fact) => Some(format!("* {}", describe::<N>(Word::Fact(fact)))),
         Effect::Forget(before) => Some(describe_forget(*before)),
+        Effect::Meet { peer, address } => Some(format!("meets {peer} at {address}")),
+        Effect::Part(peer) => Some(format!("parts from {peer}")),
+        Effect::Lost { to, message } => {
+            Some(format!("lost, as it does not know {to}: {}", describe::<N>(Word::Message(message))))
+        }
         Effect::Publish(_) | Effect::SetTimer { .. } | Effect::CancelTimer(_) | Effect::WhenDurable(_) => {
             None
         }

@@ -118,6 +118,9 @@ pub fn heritage<N: Node>(tape: &Tape<N>) -> BTreeMap<usize, Heritage> {
                         | Did::Publish(_)
                         | Did::Observe(_)
                         | Did::SetTimer { .. }
+                        | Did::Meet { .. }
+                        | Did::Part(_)
+                        | Did::Lost { .. }
                         | Did::CancelTimer(_) => {}
                     }
                 }

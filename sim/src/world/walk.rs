@@ -235,6 +235,9 @@ impl<S: System> Walker<'_, S> {
             | Effect::SetTimer { .. }
             | Effect::CancelTimer(_)
             | Effect::WhenDurable(_)
+            | Effect::Meet { .. }
+            | Effect::Part(_)
+            | Effect::Lost { .. }
             | Effect::Forget(_) => None,
         });
         let sends: Vec<_> = sends.collect();

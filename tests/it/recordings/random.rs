@@ -134,6 +134,9 @@ impl<N: Node> Member<N> {
                 | Effect::SetTimer { .. }
                 | Effect::CancelTimer(_)
                 | Effect::Forget(_)
+                | Effect::Meet { .. }
+                | Effect::Part(_)
+                | Effect::Lost { .. }
                 | Effect::WhenDurable(_) => {}
             }
         }

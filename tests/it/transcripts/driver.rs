@@ -328,6 +328,9 @@ impl<N: Node> Driver<N> {
             Effect::Forget(before) => {
                 return Err(format!("{id} forgets what is before {before}: no transcript does"));
             }
+            Effect::Meet { peer, .. } | Effect::Part(peer) | Effect::Lost { to: peer, .. } => {
+                return Err(format!("{id} does not know {peer} all the time: no transcript does"));
+            }
         }
         Ok(())
     }

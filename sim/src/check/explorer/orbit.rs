@@ -156,7 +156,8 @@ impl<N: Node, H> Symmetry<N, H> {
         let disk = slot.disk.map(|record| (self.record)(record, names));
         let host = slot.host.as_ref().map(|host| {
             let timer = |timer: &N::Timer| (self.timer)(timer, names);
-            host.renamed((self.node)(host.node(), names), timer, |effect| self.effect(effect, names))
+            let effect = |effect: &Effect<N>| self.effect(effect, names);
+            host.renamed((self.node)(host.node(), names), timer, effect, |peer| names.of(peer))
         });
         let (early_output, panic) = (slot.early_output.clone(), slot.panic.clone());
         Slot { host, disk, lives: slot.lives, early_output, panic }
@@ -179,6 +180,11 @@ impl<N: Node, H> Symmetry<N, H> {
                 Effect::SetTimer { timer: (self.timer)(timer, names), delay: *delay }
             }
             Effect::CancelTimer(timer) => Effect::CancelTimer((self.timer)(timer, names)),
+            Effect::Meet { peer, address } => Effect::Meet { peer: names.of(*peer), address: *address },
+            Effect::Part(peer) => Effect::Part(names.of(*peer)),
+            Effect::Lost { to, message } => {
+                Effect::Lost { to: names.of(*to), message: (self.message)(message, names) }
+            }
             Effect::Reply { .. } | Effect::Publish(_) | Effect::WhenDurable(_) | Effect::Forget(_) => {
                 effect.clone()
             }

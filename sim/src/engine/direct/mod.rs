@@ -403,7 +403,8 @@ impl<'a, S: System> Engine<'a, S> {
                 Effect::Reply { to, reply } => self.reply(place, to, &reply),
                 Effect::SetTimer { timer, delay } => self.arm(place, timer, delay),
                 Effect::CancelTimer(timer) => self.places[place].disarm(&timer),
-                Effect::Observe(_) | Effect::Publish(_) => {}
+                Effect::Observe(_) | Effect::Publish(_) | Effect::Meet { .. } | Effect::Part(_) => {}
+                Effect::Lost { to, .. } => self.lose(place, to),
                 Effect::WhenDurable(_) => unreachable!("the host keeps tokens to itself"),
             }
         }

@@ -88,8 +88,7 @@ impl<S: System> Engine<'_, S> {
     ) {
         let from = self.places[place].id;
         let Some(receiver) = self.place_of(to).filter(|receiver| *receiver != place) else {
-            let what = format!("a message was lost: {to} is not a peer");
-            return self.push(&TraceEvent::Complained { node: from, what });
+            return self.lose(place, to);
         };
         let resets =
             if self.network_state.has_resets() { self.network_state.direction(from, to).resets } else { 0 };
@@ -99,6 +98,13 @@ impl<S: System> Engine<'_, S> {
             return self.set_out(place, receiver, frame);
         }
         self.send_over_faulty_link(frame, to, message);
+    }
+
+    /// A message was for somebody whom a node does not know.
+    #[cold]
+    pub(super) fn lose(&mut self, place: usize, to: NodeId) {
+        let (node, what) = (self.places[place].id, format!("a message was lost: {to} is not a peer"));
+        self.push(&TraceEvent::Complained { node, what });
     }
 
     /// The same if frames do not always pass.

@@ -29,12 +29,9 @@ use crate::panics;
 use crate::spec::faults::{CrashKind, Directions, Effect, Fault, FrameFate, SUPERVISOR_MS};
 use crate::spec::plan::{Plan, Stream, What, When};
 use crate::spec::scenario::{Expectation, Scenario};
-use crate::spec::system::{ConfigOf, NodeOf, Operation, Planted, System};
+use crate::spec::system::{ConfigOf, NodeOf, Operation, Planted, System, address_of};
 use crate::spec::verdict::Verdict;
 use crate::trace::TraceEvent;
-
-const CONTROL_PORT: u16 = 60_001;
-const DATA_PORT: u16 = 50_051;
 
 struct Cluster<S: System> {
     monitor: Monitor<S>,
@@ -104,7 +101,7 @@ where
         let recorder = Arc::new(move |from, to, fate, frame: &Frame| recorder.frame(from, to, fate, frame));
         let network = Network::new(options, plan.links, recorder, monitor.numbers());
         let members = system.members();
-        let address = |id: NodeId| SocketAddr::new(node_ip(id), CONTROL_PORT);
+        let address = |id: NodeId| address_of(id).control;
         let client_runtime = SimRuntime {
             me: None,
             network: network.clone(),
@@ -113,16 +110,16 @@ where
             clock: Clock::default(),
             on_panic: monitor.on_panic(),
         };
-        let data: BTreeMap<_, _> = members.iter().map(|(id, _)| (*id, data_address(*id))).collect();
         let handle = Handle::current();
         let mut nodes = BTreeMap::new();
         for (me, config) in &members {
-            let peers = members.iter().map(|(id, _)| *id).filter(|id| id != me);
-            let placement = Placement {
-                me: *me,
-                control: address(*me),
-                peers: peers.map(|id| (id, address(id))).collect(),
-            };
+            // Of the others it learns where they live, or never does.
+            let known = NodeOf::<S>::knows(config);
+            let knows = |id: &NodeId| id == me || known.as_ref().is_none_or(|known| known.contains(id));
+            let known: Vec<_> = members.iter().map(|(id, _)| *id).filter(knows).collect();
+            let peers = known.iter().filter(|id| *id != me).map(|id| (*id, address(*id))).collect();
+            let placement = Placement { me: *me, control: address(*me), peers };
+            let data: BTreeMap<_, _> = known.iter().map(|id| (*id, address_of(*id).data)).collect();
             let clock = Clock::default();
             let runtime = SimRuntime { me: Some(*me), clock: clock.clone(), ..client_runtime.clone() };
             let (config, monitor, me) = (config.clone(), monitor.clone(), *me);
@@ -132,7 +129,7 @@ where
                 let life = live(host, runtime.clone(), config.clone(), placement.clone(), monitor.clone());
                 reporting(life, monitor.on_panic())
             };
-            let node = handle.create_node().name(me.to_string()).ip(node_ip(me)).init(life).build();
+            let node = handle.create_node().name(me.to_string()).ip(address(me).ip()).init(life).build();
             nodes.insert(me, (node, clock));
         }
         let client = handle.create_node().name("client").ip(IpAddr::V4(Ipv4Addr::new(10, 1, 0, 1))).build();
@@ -285,7 +282,7 @@ where
             while let Some((number, Operation { mut to, id, request })) = next {
                 next = loop {
                     let request = NodeOf::<S>::to_http(id, &request);
-                    match http::request(&runtime, data_address(to), request, CLIENT_TIMEOUT).await {
+                    match http::request(&runtime, address_of(to).data, request, CLIENT_TIMEOUT).await {
                         Ok(answer) if answer.status().is_server_error() => {}
                         Ok(answer) => match NodeOf::<S>::from_http(&answer) {
                             Ok(reply) => {
@@ -391,15 +388,6 @@ where
     }
 }
 
-fn node_ip(id: NodeId) -> IpAddr {
-    let [.., high, low] = id.0.to_be_bytes();
-    IpAddr::V4(Ipv4Addr::new(10, 0, high, low))
-}
-
-fn data_address(id: NodeId) -> SocketAddr {
-    SocketAddr::new(node_ip(id), DATA_PORT)
-}
-
 /// One life of a node: the production shell, and its HTTP.
 async fn live<S: System>(
     (system, order, data): (Arc<S>, HostOrder, BTreeMap<NodeId, SocketAddr>),
@@ -414,7 +402,7 @@ async fn live<S: System>(
     let (shell, handle) = Shell::new(runtime.clone(), config.clone(), placement, monitor.eye(me));
     let shell = shell.in_order(order);
     let router = system.router(&runtime, &config, handle.with_addresses(data));
-    let data = data_address(me);
+    let data = address_of(me).data;
     let why = match runtime.listen(data).await {
         Ok(listener) => {
             runtime.spawn(http::serve(runtime.clone(), listener, router));

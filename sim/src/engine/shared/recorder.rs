@@ -20,7 +20,7 @@ use crate::panics::describe;
 use crate::spec::faults::{Effect as FaultEffect, Effects, Fault, Passed};
 use crate::spec::plan::{Plan, What, When};
 use crate::spec::scenario::Expectation;
-use crate::spec::system::{Armed, NodeOf, Operation, System, invariants_of, timers_are_armed};
+use crate::spec::system::{Armed, NodeOf, Operation, System, invariants_of, meets_at_home, timers_are_armed};
 use crate::spec::verdict::Verdict;
 use crate::trace::{Call, Trace, TraceEvent};
 
@@ -230,6 +230,8 @@ impl<S: System> Recorder<S> {
                 if !armed.contains(timer) {
                     armed.insert(timer.clone());
                 }
+            } else if let Err(why) = meets_at_home(effect) {
+                self.panicked(self.trace.last(), Panic::without_place(why));
             }
         }
     }

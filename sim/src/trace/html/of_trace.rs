@@ -344,6 +344,9 @@ impl<'a, N: Node> Reader<'a, N> {
                 Effect::Forget(before) => {
                     (ActKind::Append, format!("the records before number {before} may vanish"), None)
                 }
+                Effect::Meet { .. } | Effect::Part(_) | Effect::Lost { .. } => {
+                    (ActKind::Fact, describe_effect(effect).unwrap_or_default(), None)
+                }
                 Effect::WhenDurable(_) => continue, // the host answers it, nothing leaves
             };
             acts.push(Act { kind, text, flight });
@@ -444,6 +447,7 @@ fn prevented_act<N: Node>(effect: &Effect<N>) -> Option<Act> {
         Effect::Publish(_) | Effect::SetTimer { .. } | Effect::CancelTimer(_) | Effect::WhenDurable(_) => {
             return None;
         }
+        Effect::Meet { .. } | Effect::Part(_) | Effect::Lost { .. } => return None,
     };
     Some(Act { kind, text, flight: None })
 }

@@ -549,6 +549,9 @@ pub(crate) fn heard<S: System>(effect: Effect<NodeOf<S>>) -> Option<Heard<NodeOf
         | Effect::Publish(_)
         | Effect::SetTimer { .. }
         | Effect::CancelTimer(_)
+        | Effect::Meet { .. }
+        | Effect::Part(_)
+        | Effect::Lost { .. }
         | Effect::Forget(_) => None,
         Effect::WhenDurable(_) => unreachable!("the host keeps tokens to itself"),
     }

@@ -15,7 +15,7 @@ use coalmine_core::write_ahead::early_output;
 use super::{CrashPoint, Kept, Rules, Step};
 use crate::panics::{Panic, catch};
 use crate::spec::limits::Disk;
-use crate::spec::system::{ConfigOf, NodeOf, System};
+use crate::spec::system::{ConfigOf, NodeOf, System, meets_at_home};
 use crate::world::{Packet, Slot};
 
 /// What one step of a node did.
@@ -70,6 +70,11 @@ const MOST_WRITES: usize = 1_000;
 pub(crate) struct Crashes {
     pub crash: bool,
     pub wipe: bool,
+}
+
+impl Crashes {
+    /// None.
+    pub const NONE: Self = Self { crash: false, wipe: false };
 }
 
 impl<S: System> Rules<S> {
@@ -210,7 +215,8 @@ impl<S: System> Rules<S> {
         }
         let judged = reacted.and_then(|()| {
             catch(|| {
-                effects.iter().try_for_each(survives).map_err(Panic::without_place)?;
+                let is_sound = |effect: &_| survives(effect).and_then(|()| meets_at_home(effect));
+                effects.iter().try_for_each(is_sound).map_err(Panic::without_place)?;
                 Ok(first_early_output(&self.members[place].1, &disk_before, &effects, &durable))
             })?
         });
@@ -448,6 +454,9 @@ fn put<N: Node>(effect: &Effect<N>, disk: &mut LossyDisk<N::Record>) {
         | Effect::Observe(_)
         | Effect::SetTimer { .. }
         | Effect::CancelTimer(_)
+        | Effect::Meet { .. }
+        | Effect::Part(_)
+        | Effect::Lost { .. }
         | Effect::WhenDurable(_) => {}
     }
 }

@@ -3,12 +3,16 @@
 
 use std::time::Duration;
 
+use coalmine_core::node::Effect;
+
 use super::clock::Moment;
 use super::rounds::{Script, Stepped};
 use super::{Passed, Settling};
 use crate::spec::system::System;
 use crate::trace::slice::{difference, span};
+use crate::trace::text::describe_effect;
 use crate::world::Action;
+use crate::world::rules::Crashes;
 
 /// So many steps that lead there are told, and so many of the rounds that repeat.
 const STEPS: usize = 15;
@@ -49,7 +53,8 @@ impl<S: System> Settling<'_, '_, S> {
             let (space, mut before) = (self.space, at.row.clone());
             self.round(&mut next, &mut script, &mut |Stepped { row: now, place, after, step }| {
                 let (choices, crash) = (Vec::new(), None);
-                let mut said = rules.describe(&Action::Step { place, step: step(), choices, crash });
+                let step = step();
+                let mut said = rules.describe(&Action::Step { place, step: step.clone(), choices, crash });
                 if after > 0 {
                     said += &format!(", {} later", span(Duration::from_nanos(after)));
                 }
@@ -59,6 +64,13 @@ impl<S: System> Settling<'_, '_, S> {
                     (None, _) | (_, None) => String::new(),
                 };
                 told.push(if changes.is_empty() { said } else { format!("{said}  ~ {changes}") });
+                // What is lost arrives in no later round.
+                rules.ways(&old.slot, place, &step, Crashes::NONE, |way| {
+                    let lost = way.effects.iter().filter(|effect| matches!(effect, Effect::Lost { .. }));
+                    if way.slot == new.slot {
+                        told.extend(lost.filter_map(describe_effect));
+                    }
+                });
                 before.copy_from_slice(now);
             });
             if to.is_none_or(|to| *to == next.row) || !script.next() {
