@@ -76,6 +76,17 @@ impl System for RosterSystem {
     }
 
     fn converged(&self, now: &Observation<'_, Roster, ()>) -> Result<(), String> {
+        self.all_have_heard(None, now)
+    }
+
+    /// Without the keeper nobody hears of anything; without a member the others must.
+    fn progress_without(&self, gone: NodeId, now: &Observation<'_, Roster, ()>) -> Result<(), String> {
+        self.all_have_heard(Some(gone), now)
+    }
+}
+
+impl RosterSystem {
+    fn all_have_heard(&self, gone: Option<NodeId>, now: &Observation<'_, Roster, ()>) -> Result<(), String> {
         let state = |of: NodeId| {
             let node = now.nodes.iter().find(|node| node.id == of);
             node.and_then(|node| node.state).ok_or_else(|| format!("{of} is down"))
@@ -83,10 +94,12 @@ impl System for RosterSystem {
         let Roster::Keeper { entries, .. } = state(KEEPER)? else {
             return Err("nobody keeps the roster".into());
         };
-        if let Some((member, _)) = entries.iter().find(|(_, entry)| !entry.has_heard()) {
+        let waits =
+            |(member, entry): &(&NodeId, &roster::Entry)| Some(**member) != gone && !entry.has_heard();
+        if let Some((member, _)) = entries.iter().find(waits) {
             return Err(format!("{member} has not heard of its last change"));
         }
-        for (id, _) in self.members().into_iter().filter(|(id, _)| *id != KEEPER) {
+        for (id, _) in self.members().into_iter().filter(|(id, _)| *id != KEEPER && Some(*id) != gone) {
             let Roster::Member(told) = state(id)? else { continue };
             if told.is_some_and(|(_, is_in)| is_in) != entries.contains_key(&id) {
                 return Err(format!("{id} believes what is not so"));

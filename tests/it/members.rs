@@ -152,6 +152,27 @@ fn every_explorer_knows_who_is_known() {
     }
 }
 
+/// The others hear although a member never comes back; without the keeper nobody does.
+#[test]
+fn who_is_gone_keeps_only_a_keeper_from_telling() {
+    let settles = |mistake: Option<Mistake>, gone| {
+        let args = ModelArgs { without: Some(gone), ..ModelArgs::default() };
+        let model = model();
+        let planted = mistake.map(|mistake| model.with_mistake(mistake.name()).expect("it is listed"));
+        let (report, _) = match &planted {
+            Some(planted) => planted.check(args, CheckOptions::default(), &mut |_| {}),
+            None => model.check(args, CheckOptions::default(), &mut |_| {}),
+        };
+        report.properties[SETTLES]
+    };
+    assert_eq!(
+        [1, 2, 3].map(|gone| settles(None, gone)),
+        [Property::Violated, Property::Holds, Property::Holds]
+    );
+    let forgets = [1, 2, 3].map(|gone| settles(Some(Mistake::ForgetsAddresses), gone));
+    assert_eq!(forgets, [Property::Violated; 3]);
+}
+
 /// Both engines lose what is for somebody unknown, say so, and their recordings are executed again.
 #[test]
 fn both_engines_lose_what_is_for_strangers() {

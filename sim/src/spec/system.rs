@@ -189,16 +189,15 @@ pub trait System: Debug + Send + Sync + 'static {
     }
 
     /// Whether all others have come to rest, although this member never comes back; `Err` says who waits for
-    /// it. If nobody says, it is enough that the others are up.
+    /// it. If nobody says, it is asked what is asked of all: a system that needs everybody does not go on without one.
     fn progress_without(
         &self,
         gone: NodeId,
         now: &Observation<'_, Self::Node, Self::History>,
     ) -> Result<(), String> {
-        match now.nodes.iter().find(|node| node.id != gone && node.state.is_none()) {
-            Some(node) => Err(format!("{} is down", node.id)),
-            None => Ok(()),
-        }
+        let needs =
+            |why| format!("{why} (System::progress_without does not say what is owed without {gone})");
+        self.converged(now).map_err(needs)
     }
 }
 
