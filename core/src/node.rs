@@ -17,7 +17,7 @@
 //! 7. A broken invariant panics. A peer's nonsense is a message to ignore and to report as a fact. A
 //!    client's error is a reply.
 //! 8. **A node knows whom it may send to**: whom its configuration [names](Node::knows), and whom it has
-//!    [met](Context::meet) in this life. What is for anybody else is lost, and counted. What arrives is taken, whoever
+//!    [met](Context::meet) in this life. What is for anybody else is lost, and said to be. What arrives is taken, whoever
 //!    sends it.
 
 use core::net::SocketAddr;

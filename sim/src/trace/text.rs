@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use coalmine_core::form::Form;
-use coalmine_core::node::{Effect, Event, Node, NodeId, Word};
+use coalmine_core::node::{Address, Effect, Event, Node, NodeId, Word};
 use coalmine_real::transport::Envelope;
 
 use super::changes::clip;
@@ -234,15 +234,28 @@ pub fn describe_effect<N: Node>(effect: &Effect<N>) -> Option<String> {
         Effect::Reply { to, reply } => Some(format!("→ client {to}: {}", describe::<N>(Word::Reply(reply)))),
         Effect::Observe(fact) => Some(format!("* {}", describe::<N>(Word::Fact(fact)))),
         Effect::Forget(before) => Some(describe_forget(*before)),
-        Effect::Meet { peer, address } => Some(format!("meets {peer} at {address}")),
-        Effect::Part(peer) => Some(format!("parts from {peer}")),
-        Effect::Lost { to, message } => {
-            Some(format!("lost, as it does not know {to}: {}", describe::<N>(Word::Message(message))))
-        }
+        Effect::Meet { peer, address } => Some(describe_meeting(*peer, *address)),
+        Effect::Part(peer) => Some(describe_parting(*peer)),
+        Effect::Lost { to, message } => Some(describe_lost::<N>(*to, message)),
         Effect::Publish(_) | Effect::SetTimer { .. } | Effect::CancelTimer(_) | Effect::WhenDurable(_) => {
             None
         }
     }
+}
+
+/// That a node meets a member, in words.
+pub(crate) fn describe_meeting(peer: NodeId, address: Address) -> String {
+    format!("meets {peer} at {address}")
+}
+
+/// That it parts from one, in words.
+pub(crate) fn describe_parting(peer: NodeId) -> String {
+    format!("parts from {peer}")
+}
+
+/// A message for somebody whom a node does not know, in words.
+pub(crate) fn describe_lost<N: Node>(to: NodeId, message: &N::Message) -> String {
+    format!("lost, as it does not know {to}: {}", describe::<N>(Word::Message(message)))
 }
 
 /// What may vanish from a journal, in words.

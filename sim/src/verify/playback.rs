@@ -381,10 +381,8 @@ fn describe_did<N: Node>(did: &Did<N>) -> String {
         }
         Did::CancelTimer(timer) => format!("disarms the timer {}", describe::<N>(Word::Timer(timer))),
         Did::Forget(before) => text::describe_forget(*before),
-        Did::Meet { peer, address } => format!("meets {peer} at {address}"),
-        Did::Part(peer) => format!("parts from {peer}"),
-        Did::Lost { to, message } => {
-            format!("lost, as it does not know {to}: {}", describe::<N>(Word::Message(message)))
-        }
+        Did::Meet { peer, address } => text::describe_meeting(*peer, *address),
+        Did::Part(peer) => text::describe_parting(*peer),
+        Did::Lost { to, message } => text::describe_lost::<N>(*to, message),
     }
 }

@@ -116,8 +116,7 @@ impl<S: System> Settling<'_, '_, S> {
             }
             let mut script = Script::default();
             loop {
-                let next = self.follow(&at, &mut script, &mut line);
-                todo.push((self.state(&next), next));
+                todo.push(self.follow(&at, &mut script, &mut line));
                 if !script.next() {
                     break;
                 }
@@ -129,8 +128,13 @@ impl<S: System> Settling<'_, '_, S> {
 
     /// What tells moments apart: all but the budgets.
     fn state(&self, at: &Moment) -> u64 {
+        self.state_of(&at.row).wrapping_add(self.key(at))
+    }
+
+    /// What tells moments of one state apart.
+    fn key(&self, at: &Moment) -> u64 {
         let waits = self.space.waits(at.row[2 * self.space.places.len()]);
-        self.state_of(&at.row).wrapping_add(at.clock.key(waits, self.space.is_quiet(&at.row)))
+        at.clock.key(waits, self.space.is_quiet(&at.row))
     }
 
     /// What tells states apart.
@@ -139,18 +143,19 @@ impl<S: System> Settling<'_, '_, S> {
         self.space.fingerprint(row).wrapping_sub(budget)
     }
 
-    /// A round after this moment of a line; what comes again and again is skipped.
-    fn follow(&mut self, at: &Moment, script: &mut Script, line: &mut Line) -> Moment {
+    /// What a round comes to after this moment of a line; what comes again and again is skipped.
+    fn follow(&mut self, at: &Moment, script: &mut Script, line: &mut Line) -> (u64, Moment) {
         let mut next = at.clone();
         let is_first = script.is_empty();
         self.round(&mut next, script, &mut |_| {});
+        let of_row = self.state_of(&next.row);
         if is_first && script.is_empty() {
             line.passes(self.state_of(&at.row), at);
-            line.skip(self.state_of(&next.row), &mut next);
+            line.skip(of_row, &mut next);
         } else {
             line.ends();
         }
-        next
+        (of_row.wrapping_add(self.key(&next)), next)
     }
 
     /// Follows all that rounds may lead to, depth first, until each component is complete.
@@ -231,12 +236,11 @@ impl<S: System> Settling<'_, '_, S> {
                 let before = passed.last().map(|before: &Passed| before.at.row.as_slice());
                 return Err(self.not_known(&limit, before, &at.row));
             }
-            let next = self.follow(&at, &mut script, line);
+            let (after, next) = self.follow(&at, &mut script, line);
             is_one &= script.is_empty();
             if let Some(panic) = self.space.panic_in(&next.row) {
                 return Err(Unsettled::Panicked(panic.clone()));
             }
-            let after = self.state(&next);
             if todo.iter().all(|(there, _)| *there != after) {
                 todo.push((after, next));
             }
