@@ -8,6 +8,7 @@ mod edges;
 #[path = "cli/histories.rs"]
 mod histories;
 
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
@@ -17,9 +18,14 @@ const SCENARIOS: usize = 20;
 
 /// Runs the binary with the words of `line` as arguments.
 fn coalmine(line: &str) -> Ran {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_coalmine"));
     // The help names files as they are found from the root of the repository.
-    command.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+    coalmine_in(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/..")), line)
+}
+
+/// The same in this folder, where it may leave what it found.
+fn coalmine_in(folder: &Path, line: &str) -> Ran {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_coalmine"));
+    command.current_dir(folder);
     command.args(line.split_whitespace()).env_remove("CLICOLOR_FORCE");
     Ran { line: line.into(), output: command.output().expect("the binary runs") }
 }
@@ -238,7 +244,7 @@ fn a_seed_has_one_digest_in_every_process_and_format() {
 
 #[test]
 fn what_makes_no_sense_is_refused_by_name() {
-    let refused: [(&str, &[&str]); 41] = [
+    let refused: [(&str, &[&str]); 45] = [
         ("check twophase --engine stateright --walk 0..9", &["--walk", "stateright does not walk"]),
         ("check twophase --engine stateright --memory-limit 1GiB", &["--memory-limit", "own engine"]),
         ("check twophase --engine stateright --symmetry", &["--symmetry", "own engine"]),
@@ -252,7 +258,9 @@ fn what_makes_no_sense_is_refused_by_name() {
         ("check rollout --without 4", &["without n4", "3 members"]),
         ("check all --nodes 3", &["leave nodes and budgets out"]),
         ("check paxos --deep", &["no ladder for \"paxos\""]),
-        ("sim rollout-clam", &["no scenario \"rollout-clam\"", "rollout-calm"]),
+        ("sim rollout-clam", &["no scenario \"rollout-clam\"", "(did you mean rollout-calm?)"]),
+        ("check rooster", &["no model \"rooster\"", "(did you mean roster?)"]),
+        ("check rollout --crashes -1", &["--crashes", "-1 is not in 0..=255"]),
         ("replay rollout-clam --seed 1", &["no scenario \"rollout-clam\"", "rollout-calm"]),
         ("replay all --seed 1", &["no scenario \"all\""]),
         ("check threephase", &["no model \"threephase\"", "twophase"]),
@@ -264,13 +272,15 @@ fn what_makes_no_sense_is_refused_by_name() {
         ("replay rollout-calm --seed many", &["--seed", "many"]),
         ("sim all --sneeds 1", &["--sneeds", "--seeds"]),
         ("check twophase --resource-managers 0", &["0 is not in 1..=64"]),
-        ("check rollout --operations 64", &["64 requests", "3 inputs", "more than 64", "fewer"]),
-        ("check rollout --nodes 64", &["1 requests", "64 inputs", "more than 64", "fewer"]),
-        ("explore rollout --nodes 64", &["64 inputs", "more than 64"]),
+        ("check rollout --operations 64", &["requests of clients (64)", "inputs (3)", "more", "fewer"]),
+        ("check rollout --nodes 64", &["requests of clients (1)", "inputs (64)", "more than 64", "fewer"]),
+        ("explore rollout --nodes 64", &["inputs (64)", "more than 64"]),
         ("check rollout --crashes 300", &["--crashes", "300"]),
         ("check counter --rollouts 2", &["--rollouts", "counter"]),
         ("check rollout --mistake lazy-voter", &["no mistake \"lazy-voter\"", "any-vote"]),
-        ("check counter --mistake any-vote", &["counter", "rollout"]),
+        ("check counter --mistake any-vote", &["no model \"counter\" whose nodes make it", "rollout"]),
+        ("sim tally-chaos --mistake any-vote", &["\"tally-chaos\" whose nodes make it", "rollout-chaos"]),
+        ("mutants any-votes", &["(did you mean any-vote?)"]),
         ("sim rollout-chaos --mistake any-vote --checkpoint a", &["--mistake", "--checkpoint"]),
         ("sim rollout-chaos --mistake any-vote --shard 0/2", &["--mistake", "--shard"]),
         ("check rollout --mistake any-vote --checkpoint a", &["--mistake", "--checkpoint"]),
@@ -463,7 +473,7 @@ fn a_calm_sweep_names_no_faults_that_it_lacks() {
     let told = coalmine("sim rollout-chaos --seeds 0..2 --engine direct").exits(0).stdout();
     assert!(told.contains("never exercised"), "{told}");
     let told = coalmine("check rollout --nodes 1 --crashes 0 --timeouts 0").stdout();
-    assert!(told.contains("  1 request, "), "{told}");
+    assert!(told.contains("  1 node, 1 request, 1 drop, disk Sync"), "{told}");
 }
 
 #[test]

@@ -109,7 +109,7 @@ fn lines(
     let whole = format!("\n  {program} replay {name} --seed {seed}{option}");
     let shrunk = scenario.shrink(engine, seed, &mut |at| at.runs < shrink::RUNS);
     let Some((Shrunk { steps_before, at, .. }, path)) =
-        shrunk.and_then(|shrunk| kept(shrunk, usual_path(scenario.name(), seed), launch))
+        shrunk.and_then(|shrunk| kept(shrunk, usual_path(scenario.name(), None, &seed.to_string()), launch))
     else {
         return format!("{whole}\n  {program} shrink {name} --seed {seed}{option}");
     };

@@ -415,7 +415,7 @@ fn what_cannot_happen_is_refused_with_its_file_and_step() {
         ),
         (boot, "", "step 3: must say one thing that happens, such as `deliver`; it says none"),
         (boot, "boots = { node = 2 }", "step 3: unknown variant `boots`"),
-        (boot, "boot = { node = 2, when = 3 }", "step 3: unknown field `when`"),
+        (boot, "boot = { node = 2, when = 3 }", "step 3: boot.when: unknown field `when`"),
         ("sequence = 1", "sequence = 7", "step 1: no client of this model asks n1 this as c1/7"),
         ("txid = \"1.1\", type", "txid = \"one\", type", "step 2: "),
         // Files that make no sense.
@@ -429,7 +429,7 @@ fn what_cannot_happen_is_refused_with_its_file_and_step() {
         ("nodes = 3", "nodes = 0", "space: nodes: 0 is not in 1..=64"),
         ("nodes = 3", "nodes = 4000000000", "space: nodes: 4000000000 is not in 1..=64"),
         ("operations = 1", "operations = 100", "space: operations: 100 is not in 0..=64"),
-        ("operations = 1", "operations = 64", "space: 64 requests of clients and 3 inputs"),
+        ("operations = 1", "operations = 64", "space: requests of clients (64) and inputs (3)"),
         ("verdict = \"violated\"", "", "missing field `verdict`"),
         ("model = \"rollout\"", "model = \"nobody\"", "there is no model \"nobody\"; there are: "),
         ("model = \"rollout\"", "", "the key `scenario` is missing (or `model`, for a counterexample)"),
@@ -468,7 +468,7 @@ fn a_check_leaves_a_capsule_and_the_lines_that_show_it() {
         line[line.find(word).unwrap_or(0)..].trim().to_owned()
     };
     let mistake = "--mistake sends-early";
-    let file = "coalmine-out/rollout-write-ahead";
+    let file = "coalmine-out/rollout-sends-early-write-ahead";
     assert_eq!(paste(mistake), format!("{mistake} replay {file}.toml --html {file}.html"));
     assert_eq!(paste(" explore "), format!("explore rollout --at {file}.toml"));
     let (code, told, _) = toys(&folder, &paste(" replay "));

@@ -34,6 +34,8 @@ fn larger_limits_are_suggested() {
         assert!(one["check"].as_str().is_some_and(|check| check.starts_with("counter --nodes 2")), "{one}");
         assert!(one["fits"] == true && is_positive(&one["states"]), "{one}");
     }
+    assert!(["--crashes 2", "--retries 1"].iter().all(|more| of(more)["adds"] == true), "{json}");
+    assert!(["--inputs 1", "--periodic 1"].iter().all(|more| of(more)["adds"] == false), "{json}");
     // A lost disk breaks the counter's promise: that is no limit to go on with.
     let wiped = of("--wipes 1");
     assert!(
@@ -201,6 +203,31 @@ fn mistakes_are_made_on_purpose_and_found() {
     assert_eq!((&said["passed"], &rows[1]["cells"][0]["found"]), (&true.into(), &true.into()), "{said}");
     let told = coalmine("mutants hasty-manager").exits(0).stdout();
     assert!(told.contains("checker") && told.contains("found: consistent is violated"), "{told}");
+}
+
+/// What two mistakes break is kept in two files, each of which says what it is of and is run with nothing else.
+#[test]
+fn each_mistake_has_a_file_of_its_own() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let check = |mistake: &str| {
+        let line = format!("check roster --mistake {mistake} --format json");
+        let json = coalmine_in(folder.path(), &line).json();
+        json["capsule"].as_str().expect("a file").to_owned()
+    };
+    let (early, first) = (check("parts-early"), check("tells-first"));
+    assert_ne!(early, first);
+    for (file, other) in [(&early, "tells-first"), (&first, "parts-early")] {
+        let refused =
+            coalmine_in(folder.path(), &format!("replay {file} --mistake {other}")).exits(2).stderr();
+        assert!(refused.contains("the file says which mistake is made"), "{refused}");
+        let refused = coalmine_in(folder.path(), &format!("explore lease --at {file}")).exits(2).stderr();
+        assert!(refused.contains("it is a path of the model \"roster\""), "{refused}");
+    }
+    let text = std::fs::read_to_string(folder.path().join(&early)).expect("text");
+    let wrong = text.replacen("crashes = 1", "crashes = 70000", 1);
+    std::fs::write(folder.path().join("wrong.toml"), wrong).expect("written");
+    let refused = coalmine_in(folder.path(), "replay wrong.toml").exits(2).stderr();
+    assert!(refused.contains("space.crashes: "), "{refused}");
 }
 
 /// The counts of states are the same at any number of threads.

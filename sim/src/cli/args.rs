@@ -72,6 +72,11 @@ pub fn command(suite: &Suite) -> clap::Command {
             } else {
                 sub
             };
+            // A number below zero is a wrong number, and no option that nobody knows.
+            let sub = sub.mut_args(|arg| {
+                let takes_one = arg.get_action().takes_values() && !arg.is_positional();
+                arg.allow_negative_numbers(takes_one)
+            });
             let help = sub.get_after_help().map(|help| help.to_string());
             let help = help.map(|help| help.replace("SCENARIO", scenario).replace("MODEL", model));
             sub.after_help(help.unwrap_or_default())
@@ -408,7 +413,8 @@ pub struct ShrinkArgs {
     /// What runs the plans.
     #[arg(long, value_enum, default_value_t)]
     pub engine: EngineArg,
-    /// Where the capsule is written. Default: coalmine-out/NAME-SEED.toml.
+    /// Where the capsule is written. Default: coalmine-out/NAME-SEED.toml, or
+    /// NAME-MISTAKE-SEED.toml.
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
     /// How many plans to run at most.
@@ -459,7 +465,8 @@ pub struct CheckArgs {
     /// Climb the model's ladder instead: ever larger spaces, which take minutes and hours, in one table.
     #[arg(long, conflicts_with = "walk")]
     pub deep: bool,
-    /// Try each limit one larger instead, for at most 15 s, and tell which of these spaces can be exhausted in that time.
+    /// Try each limit one larger instead, for at most 15 s, and tell which of these spaces can be exhausted in that time (✓),
+    /// which cannot or show that something is wrong (✗), and which hold no state more (–).
     #[arg(long, conflicts_with_all = ["deep", "walk", "checkpoint", "capsule", "max_steps", "depth", "symmetry"])]
     pub suggest: bool,
     #[command(flatten)]
@@ -512,7 +519,8 @@ pub struct CheckArgs {
     /// Stop, unexhausted, once the process uses so much memory: 4GiB, 512MiB.
     #[arg(long, value_name = "SIZE", value_parser = bytes)]
     pub memory_limit: Option<u64>,
-    /// Where the path of a counterexample is saved. Default: coalmine-out/NAME-INVARIANT.toml.
+    /// Where the path of a counterexample is saved. Default: coalmine-out/NAME-INVARIANT.toml,
+    /// or NAME-MISTAKE-INVARIANT.toml.
     #[arg(long, value_name = "FILE", conflicts_with = "no_capsule")]
     pub capsule: Option<PathBuf>,
     /// Do not save the path of a counterexample.

@@ -78,7 +78,7 @@ pub fn climb(suite: &Suite, args: &CheckArgs, format: Format) -> Result<u8, Stri
         let model = find_model(suite, name)?;
         let (mut report, mut found) = run_check(suite, model, space, options.clone(), signals.as_ref());
         let keep = if args.no_capsule { Keep::Nowhere } else { Keep::Usual };
-        let capsule = save(model, &mut report, &mut found, keep);
+        let capsule = save(model, suite.mistake, &mut report, &mut found, keep);
         match exit_code(&report, signals.as_ref()) {
             0 => {}
             code @ NO_PROOF.. => {

@@ -32,10 +32,11 @@ use serde_json::json;
 use self::args::{CheckArgs, Cli, Command, ExploreArgs, Format};
 use self::signals::Signals;
 use crate::check::{CheckOptions, CheckReport, End, Explorer, INTERRUPTED, Parted, Verdict as Property};
-use crate::files::capsule::{FOLDER, File};
+use crate::files::capsule::{FOLDER, File, usual_path};
 use crate::spec::limits::ModelArgs;
+use crate::spec::mistake::MistakeName;
 use crate::spec::verdict::{NEVER_PANICS, SETTLES};
-use crate::suite::{AnyModel, AnyScenario, Explanation, Job, Suite};
+use crate::suite::{AnyModel, AnyScenario, Explanation, Job, Suite, unknown};
 use crate::sweep::{SweepOptions, SweepPart, second_process};
 use crate::trace::text::thousands;
 
@@ -224,7 +225,7 @@ fn check(suite: &Suite, args: &CheckArgs, format: Format) -> Result<u8, String> 
         true => Keep::Nowhere,
         false => args.capsule.clone().map_or(Keep::Usual, Keep::In),
     };
-    let capsule = save(model, &mut report, &mut found, capsule);
+    let capsule = save(model, suite.mistake, &mut report, &mut found, capsule);
     let story = found.as_ref().map(|found| &found.story);
     let code = exit_code(&report, signals.as_ref());
     match format {
@@ -295,6 +296,7 @@ enum Keep {
 /// where it is kept, so no error ends anything.
 fn save(
     model: &dyn AnyModel,
+    mistake: Option<MistakeName>,
     report: &mut CheckReport,
     found: &mut Option<Explanation>,
     keep: Keep,
@@ -304,7 +306,7 @@ fn save(
     let is_kept = !matches!(keep, Keep::Nowhere);
     let path = match keep {
         Keep::In(path) => path,
-        Keep::Usual => Path::new(FOLDER).join(format!("{name}-{invariant}.toml")),
+        Keep::Usual => usual_path(name, mistake, invariant),
         Keep::Nowhere => std::env::temp_dir().join(format!("coalmine-{}-{name}.toml", std::process::id())),
     };
     if let Err(why) = plans::write(&path, &explained.capsule) {
@@ -446,7 +448,7 @@ fn run_job(suite: &Suite, job: &Job, jobs: usize, signals: &Signals) -> Result<(
             let model = find_model(suite, name)?;
             model.check_args(*args)?;
             let (mut report, mut found) = run_check(suite, model, *args, options, Some(signals));
-            let capsule = save(model, &mut report, &mut found, Keep::Usual);
+            let capsule = save(model, suite.mistake, &mut report, &mut found, Keep::Usual);
             let story = found.map(|found| match capsule {
                 Some(path) => {
                     format!("{}{}", found.story, output::lines_to_paste(&suite.program(), name, &path))
@@ -461,20 +463,28 @@ fn run_job(suite: &Suite, job: &Job, jobs: usize, signals: &Signals) -> Result<(
 
 fn find_scenario<'a>(suite: &'a Suite, name: &str) -> Result<&'a dyn AnyScenario, String> {
     let known = suite.scenarios.iter().map(|scenario| scenario.name()).collect();
-    suite.find_scenario(name).ok_or_else(|| unknown("scenario", name, known))
+    suite.find_scenario(name).ok_or_else(|| missing(suite, "scenario", name, known))
 }
 
 fn find_model<'a>(suite: &'a Suite, name: &str) -> Result<&'a dyn AnyModel, String> {
     let known = suite.models.iter().map(|model| model.name()).collect();
-    suite.find_model(name).ok_or_else(|| unknown("model", name, known))
+    suite.find_model(name).ok_or_else(|| missing(suite, "model", name, known))
+}
+
+/// Says that nothing of a kind has this name; of nodes that make a mistake, that they may be unable to make it.
+fn missing(suite: &Suite, kind: &str, name: &str, known: Vec<&str>) -> String {
+    let Some(mistake) = suite.mistake else { return unknown(kind, name, known) };
+    match known.is_empty() {
+        true => format!("--mistake {mistake}: no {kind} has nodes that make it"),
+        false => format!(
+            "--mistake {mistake}: there is no {kind} {name:?} whose nodes make it; there are: {}",
+            known.join(", ")
+        ),
+    }
 }
 
 fn no_symmetry(model: &str) -> String {
     format!("--symmetry: no members of {model} are interchangeable")
-}
-
-fn unknown(kind: &str, name: &str, known: Vec<&str>) -> String {
-    format!("there is no {kind} {name:?}; there are: {}", known.join(", "))
 }
 
 fn cores() -> usize {

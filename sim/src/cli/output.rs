@@ -300,8 +300,9 @@ pub fn check(report: &CheckReport, story: Option<&Story>) {
         println!();
     }
     let (model, operations, limits) = (&report.model, report.operations, report.limits.describe());
+    let nodes = if report.nodes == 1 { "1 node".into() } else { format!("{} nodes", report.nodes) };
     let requests = if operations == 1 { "request" } else { "requests" };
-    println!("{BOLD}{model}{BOLD:#}  {DIM}{operations} {requests}, {limits}{DIM:#}");
+    println!("{BOLD}{model}{BOLD:#}  {DIM}{nodes}, {operations} {requests}, {limits}{DIM:#}");
     for (name, property) in &report.properties {
         let mark = match property {
             Property::NotSeenSoFar | Property::OutOfReach => "–".into(), // it may be seen yet, or elsewhere
@@ -348,15 +349,11 @@ pub fn check(report: &CheckReport, story: Option<&Story>) {
         println!("{DIM}not tried: {}{DIM:#}", report.not_tried.join(", "));
     }
     if !report.reductions.is_empty() {
-        let more =
-            if report.settling_losses.is_empty() { "" } else { "; of losses, settling asks for those below" };
-        println!(
-            "{DIM}left out, as no invariant depends on it: {}{more}{DIM:#}",
-            report.reductions.join(", ")
-        );
+        println!("{DIM}left out, as no invariant depends on it: {}{DIM:#}", report.reductions.join(", "));
     }
     if !report.settling_losses.is_empty() {
-        println!("{DIM}{SETTLES} was asked where {}{DIM:#}", report.settling_losses.join("; "));
+        let losses = report.settling_losses.join("; ");
+        println!("{DIM}of every state it was asked whether it {SETTLES} where {losses}{DIM:#}");
     }
     println!("{DIM}the odds that two states shared a fingerprint: {:.0e}{DIM:#}", report.collision_odds);
 }

@@ -182,7 +182,8 @@ pub fn plan(suite: &Suite, args: &PlanArgs, format: Format) -> Result<u8, String
 /// Makes the plan of a failing seed small, and writes a capsule.
 pub fn shrink(suite: &Suite, args: &ShrinkArgs, format: Format) -> Result<u8, String> {
     let scenario = find_scenario(suite, &args.name)?;
-    let path = args.out.clone().unwrap_or_else(|| usual_path(&args.name, args.seed));
+    let path =
+        args.out.clone().unwrap_or_else(|| usual_path(&args.name, suite.mistake, &args.seed.to_string()));
     can_be_written("--out", Some(&path))?;
     let signals = Signals::catch()?;
     let shrunk = shrink_seed(scenario, args.engine.into(), args.seed, args.runs, &signals);

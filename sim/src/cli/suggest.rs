@@ -30,6 +30,8 @@ struct Tried {
     check: String,
     /// Whether all of it was visited in time, and nothing found.
     fits: bool,
+    /// Whether there was more to visit, or to ask, than without it.
+    adds: bool,
     /// How it came out.
     verdict: String,
     states: usize,
@@ -68,12 +70,17 @@ pub fn suggest(suite: &Suite, args: &CheckArgs, format: Format) -> Result<u8, St
         let one = Tried {
             check: format!("{}{next}", model.name()),
             fits: report.is_proof(),
+            adds: adds(&asked, &report),
             verdict: told(&report),
             states: report.unique_states,
             seconds: report.wall_s,
         };
         if format == Format::Text {
-            output::text(&format!("  {} {}: {}", output::mark(one.fits), one.check, one.verdict));
+            let (mark, verdict) = match one.adds {
+                true => (output::mark(one.fits), one.verdict.as_str()),
+                false => ("–".into(), "adds nothing here: the same states are asked the same"),
+            };
+            output::text(&format!("  {mark} {}: {verdict}", one.check));
         }
         tried.push(one);
     }
@@ -81,6 +88,13 @@ pub fn suggest(suite: &Suite, args: &CheckArgs, format: Format) -> Result<u8, St
         output::json(&json!({ "model": model.name(), "asked": told(&asked), "tried": tried }));
     }
     Ok(if signals.stopped() { signals.exit_code() } else { 0 })
+}
+
+/// Whether there was more to visit, or to ask of what was visited, in the second search than in the first.
+fn adds(first: &CheckReport, second: &CheckReport) -> bool {
+    first.unique_states != second.unique_states
+        || first.settling_losses != second.settling_losses
+        || !second.is_proof()
 }
 
 /// These limits, each with one thing more.

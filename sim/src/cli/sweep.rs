@@ -104,7 +104,7 @@ fn shrink_first(
 ) -> Option<String> {
     let failure = report.failures.iter().find(|failure| report.confirmed.contains(&failure.seed))?;
     let engine = report.engine_of(failure);
-    let path = usual_path(scenario.name(), failure.seed);
+    let path = usual_path(scenario.name(), suite.mistake, &failure.seed.to_string());
     let shrunk = plans::shrink_seed(scenario, engine, failure.seed, SHRINK_RUNS, signals)?;
     // What was found counts for more than where it is kept.
     let written = plans::write(&path, &shrunk.capsule).inspect_err(|why| output::error(why)).is_ok();

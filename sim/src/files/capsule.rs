@@ -34,6 +34,7 @@ use serde_json::Value;
 use crate::files::path::PathCapsule;
 use crate::files::words;
 use crate::spec::data::{Piece, piece};
+use crate::spec::mistake::MistakeName;
 use crate::spec::plan::{Links, Plan, PlanStep};
 use crate::spec::verdict::Engine;
 use crate::spec::verdict::Expected;
@@ -68,9 +69,10 @@ pub struct Capsule<N: Node> {
 /// The folder that is written into where nobody says another.
 pub const FOLDER: &str = "coalmine-out";
 
-/// Where the capsule of a seed is kept if nobody says.
-pub fn usual_path(scenario: &str, seed: u64) -> PathBuf {
-    Path::new(FOLDER).join(format!("{scenario}-{seed}.toml"))
+/// Where a capsule is kept if nobody says: what it is of, the mistake that is made there, and what tells it from others.
+pub fn usual_path(name: &str, mistake: Option<MistakeName>, which: &str) -> PathBuf {
+    let mistake = mistake.map_or(String::new(), |mistake| format!("-{mistake}"));
+    Path::new(FOLDER).join(format!("{name}{mistake}-{which}.toml"))
 }
 
 /// A file that was read, but whose scenario is not known yet.
@@ -105,6 +107,12 @@ impl File {
         name.ok_or_else(|| {
             format!("{}: the key `scenario` is missing (or `model`, for a counterexample)", self.path)
         })
+    }
+
+    /// The mistake that its nodes are to make on purpose.
+    pub fn mistake(&self) -> Option<&str> {
+        let place = if self.model().is_some() { "/space/mistake" } else { "/plan/mistake" };
+        self.value.pointer(place).and_then(Value::as_str)
     }
 
     /// The model it names, if it holds a [path](crate::files::path) and not a plan.

@@ -35,6 +35,7 @@
 use std::fmt::Write;
 
 use coalmine_core::node::{Node, NodeId, RequestId};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -197,17 +198,24 @@ impl<N: Node> PathStep<N> {
                 if keys.is_empty() { "none".into() } else { keys.join(", ") }
             ));
         }
-        let what = serde_json::from_value(Value::Object(what)).map_err(|why| why.to_string())?;
-        let how = serde_json::from_value(Value::Object(how)).map_err(|why| why.to_string())?;
+        let what = at_place(Value::Object(what))?;
+        let how = at_place(Value::Object(how))?;
         Ok(Self { what, how })
     }
+}
+
+/// What a part of a file says. Errors name the place in it.
+fn at_place<T: DeserializeOwned>(value: Value) -> Result<T, String> {
+    serde_path_to_error::deserialize(value).map_err(|why| match why.path().iter().next() {
+        Some(_) => format!("{}: {}", why.path(), why.inner()),
+        None => why.inner().to_string(),
+    })
 }
 
 impl<N: Node> PathCapsule<N> {
     /// What a file holds. Errors name the step.
     pub fn parse(value: Value) -> Result<Self, String> {
-        let Head { about, model, verdict, invariant, message, place, space, steps } =
-            serde_json::from_value(value).map_err(|why| why.to_string())?;
+        let Head { about, model, verdict, invariant, message, place, space, steps } = at_place(value)?;
         let parse = |(place, step)| PathStep::parse(step).map_err(|why| format!("step {}: {why}", place + 1));
         let steps = steps.into_iter().enumerate().map(parse).collect::<Result<_, _>>()?;
         let expected = Expected { verdict, invariant, message, place };

@@ -9,7 +9,7 @@
 ///
 /// ```text
 /// /// The help of its flag, and the doc comment of its fields.
-/// Variant, field and key: type of the limit = limit if nothing goes wrong, flag "…", word "…", nature, was "…";
+/// Variant, field and key: type of the limit = limit if nothing goes wrong, flag "…", word "one" "many", nature, was "…";
 /// ```
 ///
 /// What a flag and a key once *was* is still understood, and shown nowhere.
@@ -17,26 +17,26 @@ macro_rules! for_budgets {
     ($make:ident) => {
         $make! {
             /// How many crashes there may be in one run, at any point of any step.
-            Crashes, crashes: u8 = 0, flag "crashes", word "crashes", Usual;
+            Crashes, crashes: u8 = 0, flag "crashes", word "crash" "crashes", Spent;
             /// How many crashes there may be besides after which the node starts again with an empty disk.
-            Wipes, wipes: u8 = 0, flag "wipes", word "wipes", Rare;
+            Wipes, wipes: u8 = 0, flag "wipes", word "wipe" "wipes", Spent;
             /// How many times the link between two nodes may be cut, one way or both ways. Healing is free.
-            Cuts, cuts: u8 = 0, flag "cuts", word "cuts", Rare;
+            Cuts, cuts: u8 = 0, flag "cuts", word "cut" "cuts", Spent;
             /// How many packets may be lost in one run.
-            Drops, drops: u8 = 0, flag "drops", word "drops", Usual;
+            Drops, drops: u8 = 0, flag "drops", word "drop" "drops", Spent;
             /// How many packets may be delivered a second time.
-            Duplicates, duplicates: u8 = 0, flag "dups", word "duplicates", Usual;
+            Duplicates, duplicates: u8 = 0, flag "dups", word "duplicate" "duplicates", Spent;
             /// How many timers may fire in one run.
-            Timeouts, timeouts: Option<u8> = Some(0), flag "timeouts", word "time-outs", Usual;
+            Timeouts, timeouts: Option<u8> = Some(0), flag "timeouts", word "time-out" "time-outs", Spent;
             /// How many periodic timers, those that are armed for ever, may fire besides.
-            Periodic, periodic: u8 = 0, flag "periodic", word "periodic timers", Usual, was "heartbeats";
+            Periodic, periodic: u8 = 0, flag "periodic", word "periodic timer" "periodic timers", Spent, was "heartbeats";
             /// How many requests a client may send again.
-            Retries, retries: u8 = 0, flag "retries", word "retries", Rare;
+            Retries, retries: u8 = 0, flag "retries", word "retry" "retries", Spent;
             /// How many inputs may tell a member something from outside, such as that it does badly, at any moment.
-            Inputs, inputs: u8 = 0, flag "inputs", word "inputs", Rare, was "unhealthy";
+            Inputs, inputs: u8 = 0, flag "inputs", word "input" "inputs", Spent, was "unhealthy";
             /// How many members may start for the first time when others have begun already; all, for most models. All
             /// others start before anything else happens, in any order.
-            LateBoots, late_boots: u8 = Limits::ANY, flag "late-boots", word "late boots", Beginning;
+            LateBoots, late_boots: u8 = Limits::ANY, flag "late-boots", word "late boot" "late boots", Beginning;
         }
     };
 }
@@ -45,10 +45,8 @@ pub(crate) use for_budgets;
 /// What a budget is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Nature {
-    /// Told of every check.
-    Usual,
-    /// Told where there is some of it.
-    Rare,
+    /// Something is spent of it.
+    Spent,
     /// How a world begins: nothing is spent of it, and it is told in words of its own.
     Beginning,
 }
@@ -58,6 +56,7 @@ struct Row {
     key: &'static str,
     flag: &'static str,
     help: &'static str,
+    one: &'static str,
     word: &'static str,
     nature: Nature,
     was: Option<&'static str>,
@@ -75,7 +74,7 @@ macro_rules! or_none {
 macro_rules! rows {
     ($(
         $(#[doc = $help:literal])+
-        $budget:ident, $key:ident: $type:ty = $none:expr, flag $flag:literal, word $word:literal, $nature:ident
+        $budget:ident, $key:ident: $type:ty = $none:expr, flag $flag:literal, word $one:literal $word:literal, $nature:ident
         $(, was $was:literal)?;
     )+) => {
         /// A budget of the checker.
@@ -93,6 +92,7 @@ macro_rules! rows {
             key: stringify!($key),
             flag: $flag,
             help: concat!($($help),+),
+            one: $one,
             word: $word,
             nature: Nature::$nature,
             was: or_none!($($was)?),
@@ -122,6 +122,11 @@ impl Budget {
     /// What the command line says of it.
     pub fn help(self) -> &'static str {
         self.row().help.trim().trim_end_matches('.')
+    }
+
+    /// What it allows, one of it.
+    pub fn one(self) -> &'static str {
+        self.row().one
     }
 
     /// What it allows, in the plural.

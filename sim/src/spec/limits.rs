@@ -5,7 +5,7 @@ use std::fmt::{self, Display};
 use coalmine_core::node::NodeId;
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::budget::{Budget, Nature, for_budgets};
+use super::budget::{Budget, for_budgets};
 use super::mistake::MistakeName;
 
 /// How disks behave.
@@ -31,7 +31,7 @@ pub enum Network {
 macro_rules! limits {
     ($(
         $(#[doc = $help:literal])+
-        $budget:ident, $key:ident: $type:ty = $none:expr, flag $flag:literal, word $word:literal, $nature:ident
+        $budget:ident, $key:ident: $type:ty = $none:expr, flag $flag:literal, word $one:literal $word:literal, $nature:ident
         $(, was $was:literal)?;
     )+) => {
         /// How much of everything may happen in one run: a field for each [`Budget`], and how the world is made.
@@ -122,16 +122,18 @@ impl Limits {
         self
     }
 
-    /// The budgets in words. Those that few checks have are told only where there are some.
+    /// What is allowed, in words. What is not is told as [not tried](crate::check::CheckReport::not_tried).
     pub fn describe(&self) -> String {
-        let of = |nature: Nature| Budget::ALL.into_iter().filter(move |budget| budget.nature() == nature);
-        let rare = of(Nature::Rare).filter(|&budget| self.of(budget) != Some(0));
         let mut told = String::new();
-        for budget in of(Nature::Usual).chain(rare) {
-            let times = self.of(budget).map_or("any number of".into(), |times| times.to_string());
-            told += &format!("{times} {}, ", budget.word());
+        for budget in Budget::spent() {
+            let times = match self.of(budget) {
+                Some(0) => continue,
+                Some(1) => format!("1 {}", budget.one()),
+                Some(times) => format!("{times} {}", budget.word()),
+                None => format!("any number of {}", budget.word()),
+            };
+            told += &format!("{times}, ");
         }
-        // What was not tried is said, too.
         let boots = match self.late_boots {
             0 => "; all members start first".into(),
             Self::ANY => String::new(),
@@ -223,6 +225,7 @@ impl Display for ModelArgs {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::spec::budget::Nature;
 
     /// What is said of a budget, in whatever form, is what is allowed; a new row of the table has all of them.
     #[test]
@@ -231,7 +234,7 @@ mod tests {
             let times = u8::try_from(number).expect("few") + 7;
             let mut said = ModelArgs::default();
             said.set(budget, Some(times));
-            let limits = Limits::NONE.with(&said);
+            let mut limits = Limits::NONE.with(&said);
             assert_eq!(
                 Budget::ALL.map(|it| limits.of(it) == Limits::NONE.of(it)),
                 Budget::ALL.map(|it| it != budget)
@@ -246,18 +249,25 @@ mod tests {
             if budget.nature() != Nature::Beginning {
                 let told = limits.describe();
                 assert!(told.contains(&format!("{times} {}", budget.word())), "{told}");
+                limits.set(budget, 1);
+                let told = limits.describe();
+                assert!(told.contains(&format!("1 {},", budget.one())), "{told}");
             }
         }
     }
 
     #[test]
-    fn limits_are_told_as_ever() {
-        let usual = "0 crashes, 0 drops, 0 duplicates, 0 time-outs, 0 periodic timers, disk Sync";
-        assert_eq!(Limits::NONE.describe(), usual);
-        let rare =
-            Limits { timeouts: None, cuts: 1, late_boots: 0, without: Some(NodeId(2)), ..Limits::NONE };
-        let told = "0 crashes, 0 drops, 0 duplicates, any number of time-outs, 0 periodic timers, 1 cuts, disk Sync; \
-                    all members start first; settles without n2";
-        assert_eq!(rare.describe(), told);
+    fn limits_are_told() {
+        assert_eq!(Limits::NONE.describe(), "disk Sync");
+        let some = Limits {
+            crashes: 2,
+            timeouts: None,
+            cuts: 1,
+            late_boots: 0,
+            without: Some(NodeId(2)),
+            ..Limits::NONE
+        };
+        let told = "2 crashes, 1 cut, any number of time-outs, disk Sync; all members start first; settles without n2";
+        assert_eq!(some.describe(), told);
     }
 }

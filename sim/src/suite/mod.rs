@@ -16,6 +16,7 @@ pub use self::outcome::{FileOutcome, Outcome};
 pub use self::scenario::{AnyScenario, Shrunk, Steps};
 use crate::files::capsule::File;
 use crate::spec::limits::ModelArgs;
+use crate::spec::mistake::MistakeName;
 use crate::spec::scenario::Scenario;
 use crate::spec::system::{NodeOf, System};
 use crate::spec::verdict::Engine;
@@ -25,6 +26,8 @@ use crate::spec::verdict::Engine;
 pub struct Suite {
     /// What a line to paste begins with, if that cannot be known from how the process was started.
     pub named: Option<String>,
+    /// The mistake that all its nodes make on purpose.
+    pub mistake: Option<MistakeName>,
     /// The scenarios, by name.
     pub scenarios: Vec<Box<dyn AnyScenario>>,
     /// The models, by name.
@@ -50,11 +53,22 @@ pub enum Job {
 
 /// Says that no mistake has this name, and which there are.
 pub(crate) fn no_mistake<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
-    let known = known.collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>();
+    let known: Vec<_> = known.collect::<BTreeSet<_>>().into_iter().collect();
     match known.is_empty() {
         true => format!("there is no mistake {name:?}: no system here makes any"),
-        false => format!("there is no mistake {name:?}; there are: {}", known.join(", ")),
+        false => unknown("mistake", name, known),
     }
+}
+
+/// Says that nothing of a kind has this name, what is nearly called so, and what there is.
+pub(crate) fn unknown(kind: &str, name: &str, known: Vec<&str>) -> String {
+    let likeness = |known: &&str| strsim::jaro_winkler(name, known);
+    let nearest = known.iter().copied().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
+    let meant = match nearest.filter(|nearest| likeness(nearest) > 0.8) {
+        Some(nearest) => format!(" (did you mean {nearest}?)"),
+        None => String::new(),
+    };
+    format!("there is no {kind} {name:?}{meant}; there are: {}", known.join(", "))
 }
 
 impl Suite {
@@ -123,6 +137,7 @@ impl Suite {
     pub fn with_mistake(&self, name: &str) -> Result<Self, String> {
         let suite = Self {
             named: Some(format!("{} --mistake {name}", self.program())),
+            mistake: name.try_into().ok(),
             scenarios: self.scenarios.iter().filter_map(|scenario| scenario.with_mistake(name)).collect(),
             models: self.models.iter().filter_map(|model| model.with_mistake(name)).collect(),
             ..Self::default()
@@ -148,9 +163,14 @@ impl Suite {
     /// Runs what a file holds: a plan or a capsule of a scenario, or a path of a model. `Err` names what is wrong
     /// with the file, and where.
     pub fn run_file(&self, file: File, engine: Option<Engine>, story: bool) -> Result<FileOutcome, String> {
-        let unknown = |kind, name: &str, known: Vec<&str>| {
-            format!("{}: there is no {kind} {name:?}; there are: {}", file.path(), known.join(", "))
-        };
+        if let Some(mistake) = self.mistake.filter(|mistake| file.mistake() != Some(mistake.as_str())) {
+            let says = file.mistake().map_or("none".into(), |other| format!("{other:?}"));
+            return Err(format!(
+                "{}: the file says which mistake is made: {says}, and not {mistake}; leave --mistake out",
+                file.path()
+            ));
+        }
+        let unknown = |kind, name: &str, known| format!("{}: {}", file.path(), unknown(kind, name, known));
         if let Some(name) = file.model() {
             let known = || self.models.iter().map(|model| model.name()).collect();
             let model = self.find_model(name).ok_or_else(|| unknown("model", name, known()))?;

@@ -66,12 +66,12 @@ impl<S: System> ModelDef<S> {
     /// The path that a file holds, and the rules that it goes by.
     fn find_path(&self, file: File) -> Result<FoundPath<S>, String> {
         let path = file.path().to_owned();
-        let capsule: PathCapsule<NodeOf<S>> = file.parse_path()?;
         let at = |why: String| format!("{path}: {why}");
-        self.check_args(capsule.space).map_err(|why| at(format!("space: {why}")))?;
-        if capsule.model != self.name {
-            return Err(at(format!("it is a path of the model {:?}, not of {:?}", capsule.model, self.name)));
+        if let Some(other) = file.model().filter(|model| *model != self.name) {
+            return Err(at(format!("it is a path of the model {other:?}, not of {:?}", self.name)));
         }
+        let capsule: PathCapsule<NodeOf<S>> = file.parse_path()?;
+        self.check_args(capsule.space).map_err(|why| at(format!("space: {why}")))?;
         let mut rules = self.rules(capsule.space);
         rules.every_crash_point = true; // whatever the search left out that has found it
         let way = find::find(&rules, &capsule.steps).map_err(at)?;

@@ -182,7 +182,7 @@ impl<S: System> Rules<S> {
         let (operations, inputs) = (system.operations().len(), system.inputs().len());
         if operations + inputs > MAX_REQUESTS {
             return Err(format!(
-                "{operations} requests of clients and {inputs} inputs are more \
+                "requests of clients ({operations}) and inputs ({inputs}) are more \
                  than {MAX_REQUESTS} together: take fewer operations or nodes"
             ));
         }
