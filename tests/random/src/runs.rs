@@ -9,7 +9,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use coalmine_core::node::{Event, RequestId};
 use coalmine_sim::engine::report::RunOptions;
@@ -111,7 +111,7 @@ fn run<const ORDERED: bool>(spec: &Arc<Spec>, engine: Engine, seed: u64) -> Resu
     let seen = Arc::new(Mutex::new(Seen::new()));
     let current = (Arc::clone(spec), Arc::clone(&seen));
     CURRENT.set(Some(current.clone()));
-    lock(&UNDER_MADSIM).insert(thread_name(seed), current);
+    let under_madsim = Place::of(thread_name(seed), current);
     let scenario = Scenario::<Tables<ORDERED>> {
         name: NAME,
         about: "A random system.",
@@ -122,7 +122,7 @@ fn run<const ORDERED: bool>(spec: &Arc<Spec>, engine: Engine, seed: u64) -> Resu
     let plan = plan(spec, seed);
     let options = RunOptions { keep_trace: true, ..RunOptions::of(seed) };
     let report = scenario.run_plan(engine, &plan, options);
-    lock(&UNDER_MADSIM).remove(&thread_name(seed));
+    drop(under_madsim);
     if !matches!(report.verdict, Verdict::Passed | Verdict::NotConverged { .. } | Verdict::Violated { .. }) {
         return Err(report.verdict.describe());
     }
@@ -207,6 +207,29 @@ thread_local! {
 
 /// By the name of the thread, of which every run under madsim has its own.
 static UNDER_MADSIM: Mutex<BTreeMap<String, Current>> = Mutex::new(BTreeMap::new());
+
+/// Told when a place there is free again.
+static FREED: Condvar = Condvar::new();
+
+/// A place in [`UNDER_MADSIM`]. Who runs the same seed meanwhile, of another system, waits until it is given back: the two
+/// threads would have one name.
+struct Place(String);
+
+impl Place {
+    fn of(name: String, current: Current) -> Self {
+        let taken = |map: &mut BTreeMap<String, Current>| map.contains_key(&name);
+        let places = FREED.wait_while(lock(&UNDER_MADSIM), taken);
+        places.unwrap_or_else(PoisonError::into_inner).insert(name.clone(), current);
+        Self(name)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        lock(&UNDER_MADSIM).remove(&self.0);
+        FREED.notify_all();
+    }
+}
 
 fn thread_name(seed: u64) -> String {
     format!("{NAME}-{seed}")
