@@ -12,6 +12,8 @@
 
 mod bare;
 mod chatter;
+#[path = "../shared/clock.rs"]
+mod clock;
 mod on_turmoil;
 mod traffic;
 
@@ -24,9 +26,9 @@ use coalmine_sim::engine::report::RunOptions;
 use coalmine_sim::spec::verdict::{Engine, Verdict};
 use coalmine_sim::trace::TraceEvent;
 use comfy_table::{CellAlignment, Table, presets};
-use nix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 
+use crate::clock::{median, timed};
 use crate::traffic::Traffic;
 
 /// The same as in the `coalmine` program; every contender has it.
@@ -278,19 +280,6 @@ fn chaos(engine: Engine, seeds: u64) -> Chaos {
         simulated_per_second: simulated.as_secs_f64() / took,
         messages_per_second: messages as f64 / took,
     }
-}
-
-/// How much processor time it takes.
-fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
-    let now = || clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).map(Duration::from);
-    let before = now().expect("the clock is there");
-    let done = work();
-    (done, now().expect("the clock is there").saturating_sub(before))
-}
-
-fn median(mut values: Vec<f64>) -> Option<f64> {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied()
 }
 
 fn print(size: Size, rows: &[Row]) {

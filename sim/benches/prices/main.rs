@@ -8,6 +8,9 @@
 //! with the invariant that asks. The engines run the same plans of `chain-chaos` in each way; the checker exhausts the
 //! same limits. The ways take turns; times are processor time, medians.
 
+#[path = "../shared/clock.rs"]
+mod clock;
+
 use std::array;
 use std::fmt::Debug;
 use std::marker::PhantomData;
@@ -29,8 +32,9 @@ use coalmine_sim::spec::system::{Operation, System};
 use coalmine_sim::spec::verdict::{Engine, Verdict};
 use coalmine_sim::world::Rules;
 use comfy_table::{CellAlignment, Table, presets};
-use nix::time::{ClockId, clock_gettime};
 use serde::Serialize;
+
+use crate::clock::{median, timed};
 
 /// The same as in the `coalmine` program.
 #[global_allocator]
@@ -206,42 +210,37 @@ fn measure(size: Size) -> [Row; 3] {
     let plans: Vec<_> = (0..size.seeds).map(|seed| chaos.plan_of(&system, seed)).collect();
     let direct = in_turns(size.rounds, ways, |way| (way.run)(Engine::Direct, &plans));
     let madsim = in_turns(size.rounds, ways, |way| (way.run)(Engine::Madsim, &plans));
-    let search = in_turns(size.rounds, ways, |way| (way.check)(size.limits, false).2);
-    let settling = in_turns(size.rounds, ways, |way| (way.check)(size.limits, true).2);
+    let search = in_turns(size.rounds, ways, |way| (way.check)(size.limits, false));
+    let settling = in_turns(size.rounds, ways, |way| (way.check)(size.limits, true));
+    let seeds = size.seeds as f64;
     array::from_fn(|at| {
-        let (states, steps, _) = (ways[at].check)(size.limits, false);
+        let (states, steps, _) = search[at][0];
         Row {
             way: ways[at].name,
-            direct_us_per_seed: direct[at] * 1e6 / size.seeds as f64,
-            madsim_us_per_seed: madsim[at] * 1e6 / size.seeds as f64,
+            direct_us_per_seed: seconds(direct[at].iter().copied()) * 1e6 / seeds,
+            madsim_us_per_seed: seconds(madsim[at].iter().copied()) * 1e6 / seeds,
             states,
             steps,
-            check_s: search[at],
-            settling_s: settling[at],
+            check_s: seconds(search[at].iter().map(|(.., took)| *took)),
+            settling_s: seconds(settling[at].iter().map(|(.., took)| *took)),
         }
     })
 }
 
-/// The median in seconds for each way. They take turns, so that a busy minute hits them all.
-fn in_turns(rounds: usize, ways: [Work; 3], measure: impl Fn(&Work) -> Duration) -> [f64; 3] {
+/// What each way comes to, round by round. They take turns, so that a busy minute hits them all.
+fn in_turns<T>(rounds: usize, ways: [Work; 3], measure: impl Fn(&Work) -> T) -> [Vec<T>; 3] {
     let mut measured = [const { Vec::new() }; 3];
     for _ in 0..rounds {
         for (way, measured) in ways.iter().zip(&mut measured) {
-            measured.push(measure(way).as_secs_f64());
+            measured.push(measure(way));
         }
     }
-    measured.map(|mut times| {
-        times.sort_by(f64::total_cmp);
-        times[times.len() / 2]
-    })
+    measured
 }
 
-/// How much processor time it takes.
-fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
-    let now = || clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).map(Duration::from);
-    let before = now().expect("the clock is there");
-    let done = work();
-    (done, now().expect("the clock is there").saturating_sub(before))
+/// The median in seconds.
+fn seconds(times: impl Iterator<Item = Duration>) -> f64 {
+    median(times.map(|time| time.as_secs_f64()).collect()).expect("there is a round at least")
 }
 
 fn print(size: Size, rows: &[Row; 3]) {
