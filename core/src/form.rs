@@ -27,6 +27,8 @@ pub enum Form {
     #[default]
     Json,
     /// Compact binary.
+    /// The fields of a struct are told apart by their order: a type that leaves some out (`skip_serializing_if`) cannot be
+    /// read back.
     MessagePack,
 }
 

@@ -7,12 +7,10 @@ use coalmine_core::host::Host;
 use coalmine_core::node::{Effect, Event, RequestId};
 use coalmine_core::rollout::RolloutNode;
 use coalmine_core::rollout::config::Config;
-use coalmine_core::rollout::gates::NoEvidence;
-use coalmine_core::rollout::health::Health;
 use coalmine_core::rollout::message::{Reply, Request};
 use coalmine_real::http_api::{HttpApi, parse_request_name, request_name};
 use coalmine_real::rollout::wire::{
-    HealthBody, PredictBody, RolloutView, StartBody, StatusView, bp_of_decimal, bp_of_percent,
+    HealthBody, PredictBody, RolloutView, StartBody, StatusView,
 };
 
 /// One input: the bytes of a body.
@@ -34,16 +32,14 @@ pub fn run(data: &[u8]) {
 
 /// `POST /rollouts`, as the route reads it.
 fn start(data: &[u8]) -> Option<Request> {
-    let StartBody { model, steps, pause_ms } = serde_json::from_slice(data).ok()?;
-    let steps_bp = steps.into_iter().map(|percent| bp_of_percent(percent).ok()).collect::<Option<_>>()?;
-    Some(Request::StartRollout { model, steps_bp, pause_ms })
+    let body: StartBody = serde_json::from_slice(data).ok()?;
+    body.plan().ok().map(Request::StartRollout)
 }
 
 /// `POST /health/report`, as the route reads it.
 fn report(data: &[u8]) -> Option<Request> {
-    let HealthBody { window_id, samples, p95_ms, error_rate } = serde_json::from_slice(data).ok()?;
-    let error_bp = bp_of_decimal(error_rate).ok()?;
-    Some(Request::ReportHealth(Health { window_id: window_id.unwrap_or(0), samples, p95_ms, error_bp }))
+    let body: HealthBody = serde_json::from_slice(data).ok()?;
+    body.health(|| 0).ok().map(Request::ReportHealth)
 }
 
 /// A cluster of one takes the request, a retry of it, and walks it to its end.
@@ -51,8 +47,7 @@ fn ask(request: Request) {
     // What goes out over HTTP is the same request: see `HttpApi::to_http`.
     let id = RequestId { client: 1, sequence: 1 };
     let _ = <RolloutNode as HttpApi>::to_http(id, &request);
-    let mut config = Config::cluster(1).remove(0);
-    config.gates.on_no_evidence = NoEvidence::Commit;
+    let config = Config::cluster(1).remove(0);
     let mut out = Vec::new();
     let mut host = Host::<RolloutNode>::boot(&config, &[], 1, &mut |_| 0, &mut out);
     let mut replies = Vec::new();

@@ -9,7 +9,6 @@ use coalmine_core::node::{Effect, Event, NodeId};
 use coalmine_core::observation::{History, Observation, Observed};
 use coalmine_core::rollout::RolloutNode;
 use coalmine_core::rollout::config::Config;
-use coalmine_core::rollout::gates::NoEvidence;
 use coalmine_core::rollout::invariants::{self, Ledger};
 use coalmine_core::rollout::message::{Message, Record};
 use coalmine_core::rollout::mistake::Mistake;
@@ -47,9 +46,7 @@ struct Cluster {
 
 fn live(mistake: Option<Mistake>, u: &mut Unstructured<'_>) -> Result<()> {
     let nodes = *pick(u, &[3, 3, 3, 1])?;
-    let no_evidence = *pick(u, &[NoEvidence::Commit, NoEvidence::Commit, NoEvidence::Abort])?;
     let slot = |mut config: Config| {
-        config.gates.on_no_evidence = no_evidence;
         config.mistake = mistake;
         Slot { config, host: None, disk: LossyDisk::default(), lives: 0 }
     };

@@ -12,7 +12,6 @@ use coalmine_core::observation::{History, Observation, Observed};
 use coalmine_core::rollout::RolloutNode;
 use coalmine_core::rollout::config::Config;
 use coalmine_core::rollout::durable::Durable;
-use coalmine_core::rollout::gates::NoEvidence;
 use coalmine_core::rollout::invariants::{Ledger, monotonic, promises};
 use coalmine_core::rollout::message::Record;
 
@@ -33,8 +32,7 @@ struct Life {
 }
 
 fn live(u: &mut Unstructured<'_>) -> Result<()> {
-    let mut config = Config::cluster(3).swap_remove(below(u, 3)?);
-    config.gates.on_no_evidence = *pick(u, &[NoEvidence::Commit, NoEvidence::Abort])?;
+    let config = Config::cluster(3).swap_remove(below(u, 3)?);
     let mut out = Vec::new();
     let host = Host::boot(&config, &[], 1, &mut |_| 0, &mut out);
     let mut life = Life { config, host, disk: LossyDisk::default(), ledger: Ledger::default() };

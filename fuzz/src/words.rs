@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 
 use arbitrary::{Result, Unstructured};
 use coalmine_core::node::{NodeId, RequestId};
-use coalmine_core::rollout::health::Health;
+use coalmine_core::rollout::gates::{Breach, Gate, Gates};
+use coalmine_core::rollout::health::{Health, Window};
 use coalmine_core::rollout::message::{
-    AbortReason, Answer, Message, Outcome, Record, Refusal, Request, Rollout, Step, StepResult, Vote,
+    AbortReason, Answer, Course, Guard, Message, OnFailure, Operator, Order, Outcome, Passed, Record, Refusal,
+    Request, Rollout, RolloutPlan, Step, StepResult, Vote, Why,
 };
 use coalmine_core::rollout::state::{ModelId, RoutingState, Status, Txid, WHOLE_BP, Weights};
 
@@ -38,7 +40,7 @@ fn txid(u: &mut Unstructured<'_>) -> Result<Txid> {
 }
 
 fn model(u: &mut Unstructured<'_>) -> Result<ModelId> {
-    let name = *pick(u, &["v1", "v2", "v3", "é \"2\"\\", "🚀 / {}:.", "1 00000000 {}"])?;
+    let name = *pick(u, &["v1", "v2", "v3", "a/b:c@d", "0._-+", "1-00000000"])?;
     Ok(ModelId::new(name).expect("a valid name"))
 }
 
@@ -63,15 +65,75 @@ fn state(u: &mut Unstructured<'_>, txid: Txid) -> Result<RoutingState> {
         canary_model_id: u.ratio(1, 2)?.then_some(canary),
         status: *pick(u, &[Status::Stable, Status::Canary])?,
         txid: u.ratio(1, 2)?.then_some(txid),
+        trial: u.ratio(1, 4)?.then_some(txid),
     })
 }
 
 pub fn health(u: &mut Unstructured<'_>) -> Result<Health> {
-    Ok(Health {
-        window_id: number(u, 8)?,
-        samples: small(u, 40)?,
-        p95_ms: small(u, 300)?,
-        error_bp: small(u, 1_000)?,
+    let window = |u: &mut Unstructured<'_>| -> Result<Window> {
+        Ok(Window { samples: small(u, 240)?, p95_ms: small(u, 300)?, error_bp: small(u, 1_000)? })
+    };
+    let models = (0..below(u, 3)?).map(|_| Ok((model(u)?, window(u)?))).collect::<Result<_>>()?;
+    Ok(Health { window_id: number(u, 8)?, version: number(u, 5)?, models })
+}
+
+fn gates(u: &mut Unstructured<'_>) -> Result<Option<Gates>> {
+    Ok(match below(u, 3)? {
+        0 => None,
+        1 => Some(Gates::default()),
+        _ => Some(Gates { max_p95_ms: small(u, 300)?, min_samples: small(u, 200)?, ..Gates::default() }),
+    })
+}
+
+fn request_id(u: &mut Unstructured<'_>) -> Result<RequestId> {
+    Ok(RequestId { client: number(u, 2)?, sequence: number(u, 4)? })
+}
+
+fn order(u: &mut Unstructured<'_>) -> Result<Order> {
+    pick(u, &Order::ALL).copied()
+}
+
+fn why(u: &mut Unstructured<'_>) -> Result<Why> {
+    Ok(match below(u, 3)? {
+        0 => Why::Ordered,
+        1 => Why::Judged { at: node_id(u)?, refusal: refusal(u)? },
+        _ => Why::Aborted(reason(u)?),
+    })
+}
+
+fn course(u: &mut Unstructured<'_>) -> Result<Course> {
+    Ok(match below(u, 8)? {
+        0 => Course::Going,
+        1 => Course::Paused(why(u)?),
+        2 => Course::Promoted,
+        3 => Course::Returning(why(u)?),
+        4 => Course::Returned(why(u)?),
+        5 => Course::Stopped(why(u)?),
+        6 => Course::Superseded { by: request_id(u)? },
+        _ => Course::Kept,
+    })
+}
+
+fn plan(u: &mut Unstructured<'_>) -> Result<RolloutPlan> {
+    let usual: [&[u32]; 4] = [&[WHOLE_BP], &[500, WHOLE_BP], &[500, 2_000, 5_000, WHOLE_BP], &[1_000]];
+    let mut steps_bp = pick(u, &usual)?.to_vec();
+    if u.ratio(1, 8)? {
+        steps_bp.push(share_bp(u)?);
+    }
+    let guard = match gates(u)? {
+        None => Guard::Off,
+        Some(gates) if gates == Gates::default() => Guard::Configured,
+        Some(gates) => Guard::These(gates),
+    };
+    let plan = RolloutPlan::unguarded(model(u)?, steps_bp, number(u, 2)?);
+    let holds_ms = if u.ratio(1, 8)? { vec![number(u, 3)?] } else { Vec::new() };
+    Ok(RolloutPlan {
+        holds_ms,
+        gates: guard,
+        on_failure: *pick(u, &[OnFailure::Stop, OnFailure::Return, OnFailure::Pause])?,
+        deadline_ms: number(u, 3)?,
+        supersede: u.ratio(1, 4)?,
+        ..plan
     })
 }
 
@@ -79,9 +141,12 @@ fn refusal(u: &mut Unstructured<'_>) -> Result<Refusal> {
     Ok(match below(u, 9)? {
         0 => Refusal::VersionNotNext { proposed: number(u, 4)?, committed: number(u, 4)? },
         1 => Refusal::Busy { txid: txid(u)? },
-        2 => Refusal::Latency { p95_ms: small(u, 300)?, limit_ms: 200 },
-        3 => Refusal::Errors { error_bp: small(u, 900)?, limit_bp: 500 },
-        4 => Refusal::NoEvidence { samples: small(u, 20)?, needed: 20 },
+        2 => {
+            let gate = *pick(u, &[Gate::P95, Gate::Errors, Gate::P95Rise, Gate::ErrorRise])?;
+            Refusal::Gate(Breach { gate, value: small(u, 900)?, limit: 200, samples: small(u, 200)? })
+        }
+        3 => Refusal::StaleEvidence { window_id: number(u, 8)? },
+        4 => Refusal::NoEvidence { samples: small(u, 100)?, needed: 100 },
         5 => Refusal::SplitBrain,
         6 => Refusal::Stale,
         7 => Refusal::Resolved { by: node_id(u)? },
@@ -90,10 +155,11 @@ fn refusal(u: &mut Unstructured<'_>) -> Result<Refusal> {
 }
 
 fn reason(u: &mut Unstructured<'_>) -> Result<AbortReason> {
-    Ok(match below(u, 4)? {
+    Ok(match below(u, 5)? {
         0 => AbortReason::Refused { by: node_id(u)?, refusal: refusal(u)? },
         1 => AbortReason::Timeout { missing: members(u)? },
         2 => AbortReason::CoordinatorRestarted,
+        3 => AbortReason::Ordered,
         _ => AbortReason::Resolved { by: node_id(u)? },
     })
 }
@@ -105,7 +171,7 @@ fn outcome(u: &mut Unstructured<'_>) -> Result<Outcome> {
 pub fn message(u: &mut Unstructured<'_>) -> Result<Message> {
     let txid = txid(u)?;
     Ok(match below(u, 9)? {
-        0 => Message::PrepareReq { txid, state: state(u, txid)?, members: members(u)? },
+        0 => Message::PrepareReq { txid, state: state(u, txid)?, members: members(u)?, gates: gates(u)? },
         1 => {
             let vote = if u.ratio(2, 3)? { Vote::Commit } else { Vote::Abort(refusal(u)?) };
             Message::PrepareResp { txid, vote }
@@ -129,18 +195,15 @@ pub fn message(u: &mut Unstructured<'_>) -> Result<Message> {
 
 /// A client's request; a few clients that count a little, so that names come twice.
 pub fn request(u: &mut Unstructured<'_>) -> Result<(RequestId, Request)> {
-    let id = RequestId { client: number(u, 2)?, sequence: number(u, 4)? };
-    let request = if u.ratio(1, 3)? {
-        Request::ReportHealth(health(u)?)
-    } else {
-        let usual: [&[u32]; 4] = [&[WHOLE_BP], &[500, WHOLE_BP], &[500, 2_000, 5_000, WHOLE_BP], &[1_000]];
-        let mut steps_bp = pick(u, &usual)?.to_vec();
-        if u.ratio(1, 8)? {
-            steps_bp.push(share_bp(u)?);
+    let request = match below(u, 6)? {
+        0 | 1 => Request::ReportHealth(health(u)?),
+        2 => {
+            let rollout = if u.ratio(1, 4)? { Some(request_id(u)?) } else { None };
+            Request::Steer { order: order(u)?, rollout }
         }
-        Request::StartRollout { model: model(u)?, steps_bp, pause_ms: number(u, 2)? }
+        _ => Request::StartRollout(plan(u)?),
     };
-    Ok((id, request))
+    Ok((request_id(u)?, request))
 }
 
 fn rollout(u: &mut Unstructured<'_>) -> Result<Rollout> {
@@ -150,22 +213,34 @@ fn rollout(u: &mut Unstructured<'_>) -> Result<Rollout> {
             1 => StepResult::Committed { version: number(u, 5)?, txid: txid(u)? },
             _ => StepResult::Aborted { txid: txid(u)?, reason: reason(u)? },
         };
-        Ok(Step { share_bp: share_bp(u)?, result })
+        Ok(Step { share_bp: share_bp(u)?, makes_stable: u.arbitrary()?, hold_ms: number(u, 3)?, result })
     };
     Ok(Rollout {
-        id: RequestId { client: number(u, 2)?, sequence: number(u, 4)? },
-        model: model(u)?,
-        pause_ms: number(u, 2)?,
+        id: request_id(u)?,
+        plan: plan(u)?,
         steps: (0..below(u, 4)?).map(|_| step(u)).collect::<Result<_>>()?,
+        gates: gates(u)?,
+        supersedes: if u.ratio(1, 4)? { Some(request_id(u)?) } else { None },
+        course: if u.ratio(1, 2)? { Course::Going } else { course(u)? },
     })
 }
 
 pub fn record(u: &mut Unstructured<'_>) -> Result<Record> {
     let txid = txid(u)?;
-    Ok(match below(u, 6)? {
+    Ok(match below(u, 7)? {
         0 => Record::Epoch { epoch: small(u, 4)? },
         1 => Record::Accepted(rollout(u)?),
-        2 => Record::Voted { txid, state: state(u, txid)?, members: members(u)? },
+        2 => {
+            let passed = match gates(u)? {
+                Some(gates) => Some(Passed { gates, health: health(u)? }),
+                None => None,
+            };
+            Record::Voted { txid, state: state(u, txid)?, members: members(u)?, passed }
+        }
+        5 => {
+            let by = Operator { id: request_id(u)?, order: order(u)?, rollout: None };
+            Record::Steered { by: u.ratio(1, 2)?.then_some(by), course: course(u)? }
+        }
         3 => Record::Refused { txid },
         4 => {
             let reason = if u.ratio(1, 2)? { Some(reason(u)?) } else { None };

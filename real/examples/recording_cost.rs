@@ -12,8 +12,7 @@ use std::time::{Duration, Instant};
 use coalmine_core::node::{NodeId, RequestId};
 use coalmine_core::rollout::RolloutNode;
 use coalmine_core::rollout::config::Config;
-use coalmine_core::rollout::gates::NoEvidence;
-use coalmine_core::rollout::health::Health;
+use coalmine_core::rollout::health::{Health, Window};
 use coalmine_core::rollout::message::{Reply, Request};
 use coalmine_core::rollout::state::{ModelId, WHOLE_BP};
 use coalmine_real::http;
@@ -44,13 +43,12 @@ fn free() -> SocketAddr {
 }
 
 async fn start(folder: &Path, recorded: bool) -> Cluster {
-    let mut configs = Config::cluster(3);
+    let configs = Config::cluster(3);
     let addresses: BTreeMap<NodeId, SocketAddr> = configs.iter().map(|it| (it.me, free())).collect();
     let http = free();
     let runtime = TokioRuntime::new("");
     let (mut handles, mut recorders) = (Vec::new(), Vec::new());
-    for config in &mut configs {
-        config.gates.on_no_evidence = NoEvidence::Commit;
+    for config in &configs {
         let me = config.me;
         let mut peers = addresses.clone();
         let control = peers.remove(&me).expect("every member has an address");
@@ -79,7 +77,9 @@ async fn start(folder: &Path, recorded: bool) -> Cluster {
 }
 
 fn report(sequence: u64) -> (RequestId, Request) {
-    let health = Health { window_id: sequence, samples: 100, p95_ms: 10, error_bp: 0 };
+    let v1 = ModelId::new("v1").expect("a valid name");
+    let window = Window { samples: 100, p95_ms: 10, error_bp: 0 };
+    let health = Health { window_id: sequence, version: 0, models: [(v1, window)].into() };
     (RequestId { client: 2, sequence }, Request::ReportHealth(health))
 }
 
@@ -98,7 +98,7 @@ async fn work(cluster: &Cluster, work: Work, sequence: u64) {
     match work {
         Work::Rollout => {
             let model = ModelId::new(&format!("v{}", sequence + 1)).expect("a valid name");
-            let request = Request::StartRollout { model, steps_bp: vec![WHOLE_BP], pause_ms: 0 };
+            let request = Request::unguarded(model, vec![WHOLE_BP], 0);
             let id = RequestId { client: 1, sequence };
             loop {
                 match cluster.handles[0].request(id, request.clone()).await.expect("it runs") {
@@ -107,6 +107,8 @@ async fn work(cluster: &Cluster, work: Work, sequence: u64) {
                         tokio::time::sleep(Duration::from_micros(100)).await;
                     }
                     other @ (Reply::Done
+                    | Reply::Ordered { .. }
+                    | Reply::Unfit { .. }
                     | Reply::NotCoordinator { .. }
                     | Reply::SplitBrain
                     | Reply::Invalid { .. }) => panic!("an unexpected answer: {other:?}"),

@@ -6,6 +6,8 @@
 
 #[path = "cluster/edges.rs"]
 mod edges;
+#[path = "cluster/steering.rs"]
+mod steering;
 mod support;
 
 use std::fs;
@@ -19,8 +21,9 @@ use axum::body::Bytes;
 use axum::http::Request;
 use coalmine_core::node::{NodeId, RequestId};
 use coalmine_core::rollout::RolloutNode;
-use coalmine_core::rollout::health::Health;
-use coalmine_core::rollout::message::{Reply, Request as NodeRequest};
+use coalmine_core::rollout::gates::Gates;
+use coalmine_core::rollout::health::{Health, Window};
+use coalmine_core::rollout::message::{Guard, Order, Reply, Request as NodeRequest, RolloutPlan};
 use coalmine_core::rollout::state::ModelId;
 use coalmine_real::http_api::{HttpApi, read_json};
 use coalmine_real::rollout::wire::{Progress, RolloutView, StepOutcome};
@@ -37,7 +40,7 @@ fn outcomes(rollout: &RolloutView) -> Vec<StepOutcome> {
 async fn a_rollout_completes_on_all_nodes() {
     let mut cluster = Cluster::start(3, "").await;
     let coordinator = cluster.data(1).to_string();
-    let output = canary(&["rollout", "v2", "--coordinator", &coordinator, "--format", "json"]);
+    let output = canary(&["rollout", "v2", "--no-gates", "--coordinator", &coordinator, "--format", "json"]);
     assert!(output.status.success(), "{}", stderr(&output));
     let printed: RolloutView = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!(outcomes(&printed), [StepOutcome::Committed; 4]);
@@ -67,7 +70,7 @@ async fn a_rollout_completes_on_all_nodes() {
 async fn a_rollout_can_be_asked_of_any_node() {
     let mut cluster = Cluster::start(2, "").await;
     let other = cluster.data(2).to_string();
-    let output = canary(&["rollout", "v2", "--coordinator", &other, "--format", "json"]);
+    let output = canary(&["rollout", "v2", "--no-gates", "--coordinator", &other, "--format", "json"]);
     assert!(output.status.success(), "{}", stderr(&output));
     let printed: RolloutView = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!(cluster.settle().await.0, printed);
@@ -100,7 +103,7 @@ async fn every_node_says_whether_it_is_ready() {
 #[tokio::test]
 async fn weights_are_met_and_keys_stick() {
     let mut cluster = Cluster::start(2, "").await;
-    cluster.roll_out(r#"{"model": "v2", "steps": [5, 20.5]}"#).await;
+    cluster.roll_out(r#"{"model": "v2", "steps": [5, 20.5], "gates": "off"}"#).await;
     cluster.settle().await;
     let data = cluster.data(2);
     let mut canaries = 0;
@@ -126,21 +129,23 @@ async fn weights_are_met_and_keys_stick() {
 #[tokio::test]
 async fn a_participant_killed_in_the_middle_loses_nothing() {
     let mut cluster = Cluster::start(3, "").await;
-    cluster.roll_out(r#"{"model": "v2", "steps": [5, 20, 50, 100], "pause_ms": 200}"#).await;
+    let body = r#"{"model": "v2", "steps": [5, 20, 50, 100], "pause_ms": 200, "gates": "off"}"#;
+    cluster.roll_out(body).await;
     for version in [1, 3] {
         cluster.reach(version).await;
         cluster.kill(3);
         cluster.restart(3).await;
     }
     let (rollout, status) = cluster.settle().await;
-    assert_eq!((rollout.state, status.routing.version), (Progress::Completed, 4));
+    // Four steps, and one that makes it the stable model after the last hold.
+    assert_eq!((rollout.course, status.routing.version), (Progress::Completed, 5));
     assert!(cluster.log(3).contains("records recovered"), "{}", cluster.log(3));
 }
 
 #[tokio::test]
 async fn a_coordinator_killed_in_the_middle_goes_on() {
     let mut cluster = Cluster::start(3, "").await;
-    let body = r#"{"model": "v2", "steps": [5, 20, 50, 100], "pause_ms": 300}"#;
+    let body = r#"{"model": "v2", "steps": [5, 20, 50, 100], "pause_ms": 300, "gates": "off"}"#;
     let start = || {
         let request = Request::post("/rollouts").header("idempotency-key", "7/1").body(Bytes::from(body));
         request.expect("valid")
@@ -158,7 +163,7 @@ async fn a_coordinator_killed_in_the_middle_goes_on() {
     assert_eq!((again.status(), again.body()), (accepted.status(), accepted.body()));
 
     let (rollout, status) = cluster.settle().await;
-    assert_eq!((rollout.state, status.routing.version), (Progress::Completed, 4));
+    assert_eq!((rollout.course, status.routing.version), (Progress::Completed, 5));
     for (step, was) in rollout.steps.iter().zip(&before.steps) {
         assert!(was.outcome == StepOutcome::Pending || was == step, "a committed step has changed: {step:?}");
     }
@@ -169,7 +174,7 @@ async fn a_coordinator_killed_in_the_middle_goes_on() {
 #[tokio::test]
 async fn nodes_with_new_disks_are_taken_in_again() {
     let mut cluster = Cluster::start(3, "").await;
-    cluster.roll_out(r#"{"model": "v2", "steps": [50]}"#).await;
+    cluster.roll_out(r#"{"model": "v2", "steps": [50], "gates": "off"}"#).await;
     cluster.settle().await;
     for id in [1, 3] {
         cluster.kill(id);
@@ -190,73 +195,10 @@ async fn nodes_with_new_disks_are_taken_in_again() {
         let serves = async || cluster.look(id).await.filter(|status| status.routing.version == 1);
         wait_for("it serves what was committed", serves).await;
     }
-    cluster.roll_out(r#"{"model": "v2", "steps": [100]}"#).await;
+    cluster.roll_out(r#"{"model": "v2", "steps": [100], "gates": "off"}"#).await;
     let (rollout, status) = cluster.settle().await;
-    assert_eq!((rollout.state, status.routing.version), (Progress::Completed, 2));
+    assert_eq!((rollout.course, status.routing.version), (Progress::Completed, 2));
     assert_eq!(rollout.steps[0].txid.expect("committed").generation, 2);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_slow_model_is_stopped_by_the_gate() {
-    let more = "[gates]\nmin_samples = 5\n[backends.v2]\nlatency_ms = 300\n";
-    let cluster = Cluster::prepare(3, more);
-    for id in 1..=3 {
-        // A window ends when the test has seen it, and not before: what was measured is not forgotten meanwhile.
-        let text = fs::read_to_string(cluster.config(id)).expect("a config");
-        let long = text.replace("health_window_ms = 500", "health_window_ms = 5_000");
-        assert_ne!(text, long);
-        fs::write(cluster.config(id), long).expect("written");
-    }
-    let mut cluster = cluster.started().await;
-    cluster.roll_out(r#"{"model": "v2", "steps": [50]}"#).await;
-    cluster.settle().await;
-    let data = cluster.data(2);
-    let traffic: Vec<_> = (0..12)
-        .map(|_| {
-            tokio::spawn(async move {
-                while send(data, "POST", "/predict", "{}").await.is_ok() {
-                    tokio::time::sleep(Duration::from_millis(20)).await;
-                }
-            })
-        })
-        .collect();
-    wait_for("n2 has measured how slow it is", async || {
-        let answer = send(data, "GET", "/health/snapshot", "").await.ok()?;
-        let snapshot = read_json::<Value>(&answer).ok()?;
-        (snapshot["samples"].as_u64()? >= 5 && snapshot["p95_ms"].as_u64()? >= 300).then_some(())
-    })
-    .await;
-    let coordinator = cluster.data(1).to_string();
-    let rollout = ["rollout", "v2", "--steps", "100", "--coordinator", &coordinator];
-    let output = tokio::task::block_in_place(|| canary(&rollout));
-    traffic.iter().for_each(tokio::task::JoinHandle::abort);
-    assert_eq!(output.status.code(), Some(1));
-    let why = stderr(&output);
-    assert!(why.contains("stopped at 100%: n2 refused: p95 ") && why.contains("above 200 ms"), "{why}");
-    assert!(why.contains("nothing has changed"), "{why}");
-    let (_, status) = cluster.settle().await;
-    assert_eq!(status.routing.version, 1);
-}
-
-#[tokio::test]
-async fn errors_measured_elsewhere_stop_a_rollout_too() {
-    let mut cluster = Cluster::start(3, "").await;
-    let body = r#"{"samples": 100, "p95_ms": 20, "error_rate": 0.5}"#;
-    let answer = send(cluster.data(3), "POST", "/health/report", body).await.expect("an answer");
-    assert_eq!(answer.status(), 200);
-    let snapshot = send(cluster.data(3), "GET", "/health/snapshot", "").await.expect("an answer");
-    let snapshot: Value = read_json(&snapshot).expect("JSON");
-    assert_eq!(
-        snapshot,
-        serde_json::json!({
-            "p95_ms": 20, "error_rate": 0.5, "samples": 100, "window_id": 1, "last_committed_version": 0
-        })
-    );
-    cluster.roll_out(r#"{"model": "v2", "steps": [5, 100]}"#).await;
-    let (rollout, status) = cluster.settle().await;
-    assert_eq!((rollout.state, status.routing.version), (Progress::Stopped, 0));
-    assert_eq!(outcomes(&rollout), [StepOutcome::Aborted, StepOutcome::Pending]);
-    assert_eq!(rollout.steps[0].reason.as_deref(), Some("n3 refused: 50% errors is above 5%"));
 }
 
 #[tokio::test]
@@ -272,7 +214,7 @@ async fn failing_backends_answer_502_and_are_counted() {
     assert!((9..=11).contains(&failed), "{failed} of 40 for a rate of 25 %");
     let rate = wait_for("a window with requests", async || {
         let answer = send(cluster.data(1), "GET", "/health/snapshot", "").await.ok()?;
-        read_json::<Value>(&answer).ok()?["error_rate"].as_f64()
+        read_json::<Value>(&answer).ok()?["models"]["v1"]["error_rate"].as_f64()
     })
     .await;
     assert!(rate > 0.0, "{rate}");
@@ -300,11 +242,40 @@ async fn bad_requests_are_answered_with_words() {
         (coordinator, "POST", "/rollouts", r#"{"model": "v2", "steps": [0.001]}"#, 422, "steps[0]: 0.001"),
         (coordinator, "POST", "/rollouts", r#"{"model": "v2", "steps": [50, 5]}"#, 422, "rise strictly"),
         (coordinator, "POST", "/rollouts", r#"{"model": "v1", "steps": [5]}"#, 422, "v1 is the stable model"),
+        (
+            coordinator,
+            "POST",
+            "/rollouts",
+            r#"{"model": "v2", "steps": [5], "gates": {"max_error_rate": 7}}"#,
+            422,
+            "gates.max_error_rate: 7",
+        ),
+        (
+            coordinator,
+            "POST",
+            "/rollouts",
+            r#"{"model": "v2", "steps": [5], "holds_ms": [1, 2]}"#,
+            422,
+            "2 holds",
+        ),
+        (coordinator, "POST", "/rollouts/abort", "", 409, "no rollout is under way"),
+        (coordinator, "POST", "/rollouts/abort", r#"{"rollout": "7"}"#, 422, "rollout: must be two numbers"),
+        (coordinator, "GET", "/rollouts/abort", "", 405, "GET is not possible at /rollouts/abort"),
+        (coordinator, "POST", "/rollouts/cancel", "", 404, "nothing at /rollouts/cancel"),
+        (other, "POST", "/rollouts/abort", "", 421, &ask_n1),
         (other, "POST", "/rollouts", r#"{"model": "v2", "steps": [5]}"#, 421, &ask_n1),
         (other, "GET", "/rollouts", "", 421, &ask_n1),
         (other, "POST", "/predict", &long, 413, "longer than 65536 bytes"),
         (other, "POST", "/predict", r#"{"key": 5}"#, 422, "key: invalid type"),
-        (other, "POST", "/health/report", r#"{"samples":1,"p95_ms":1,"error_rate":2}"#, 422, "error_rate: 2"),
+        (other, "POST", "/health/report", r#"{"samples": 1}"#, 422, "unknown field `samples`"),
+        (
+            other,
+            "POST",
+            "/health/report",
+            r#"{"version": 0, "models": {"v1": {"samples": 1, "p95_ms": 1, "error_rate": 2}}}"#,
+            422,
+            "models.v1.error_rate: 2",
+        ),
         (other, "DELETE", "/status", "", 405, "DELETE is not possible at /status"),
         (other, "GET", "/nowhere", "", 404, "nothing at /nowhere"),
     ];
@@ -319,7 +290,7 @@ async fn bad_requests_are_answered_with_words() {
         );
     }
 
-    cluster.roll_out(r#"{"model": "v2", "steps": [5, 100], "pause_ms": 60000}"#).await;
+    cluster.roll_out(r#"{"model": "v2", "steps": [5, 100], "pause_ms": 60000, "gates": "off"}"#).await;
     let busy =
         send(coordinator, "POST", "/rollouts", r#"{"model": "v3", "steps": [5]}"#).await.expect("an answer");
     let json: Value = serde_json::from_slice(busy.body()).expect("JSON");
@@ -353,9 +324,9 @@ async fn hostile_bytes_on_the_control_port_hurt_nobody() {
             assert!(hung_up && rest.is_empty(), "attack {i}: n{id} keeps the connection, or answers");
         }
     }
-    cluster.roll_out(r#"{"model": "v2", "steps": [100]}"#).await;
+    cluster.roll_out(r#"{"model": "v2", "steps": [100], "gates": "off"}"#).await;
     let (rollout, _) = cluster.settle().await;
-    assert_eq!(rollout.state, Progress::Completed);
+    assert_eq!(rollout.course, Progress::Completed);
     assert!(cluster.log(1).contains("the limit is 1048576"), "{}", cluster.log(1));
     assert!(cluster.log(1).contains("ignored a message from n9"), "{}", cluster.log(1));
 }
@@ -363,7 +334,7 @@ async fn hostile_bytes_on_the_control_port_hurt_nobody() {
 #[tokio::test]
 async fn a_node_that_cannot_start_says_why() {
     let mut cluster = Cluster::start(1, "").await;
-    cluster.roll_out(r#"{"model": "v2", "steps": [5, 100]}"#).await;
+    cluster.roll_out(r#"{"model": "v2", "steps": [5, 100], "gates": "off"}"#).await;
     cluster.settle().await;
     let config = cluster.config(1);
     let text = fs::read_to_string(&config).expect("a config");
@@ -401,7 +372,7 @@ async fn a_node_that_cannot_start_says_why() {
 #[tokio::test]
 async fn a_torn_tail_is_cut_and_reported() {
     let mut cluster = Cluster::start(2, "").await;
-    cluster.roll_out(r#"{"model": "v2", "steps": [5]}"#).await;
+    cluster.roll_out(r#"{"model": "v2", "steps": [5], "gates": "off"}"#).await;
     let (_, before) = cluster.settle().await;
     cluster.kill(2);
     let whole = fs::read(cluster.journal(2)).expect("a journal");
@@ -492,7 +463,14 @@ async fn up_starts_a_cluster_and_an_interrupt_stops_all_of_it() {
     let mut cluster = up(dir, port);
     assert_eq!(cluster.pids.len(), 3, "{}", cluster.introduction);
     assert!(cluster.pids.iter().all(|&pid| runs(pid)));
-    let output = canary(&["rollout", "v2", "--coordinator", &cluster.data[0]]);
+    for line in
+        cluster.introduction.lines().filter(|line| line.contains("--coordinator") || line.contains("--nodes"))
+    {
+        let help =
+            Command::new("sh").args(["-c", &format!("{line} --help")]).output().expect("there is a shell");
+        assert!(help.status.success(), "{line}: {help:?}");
+    }
+    let output = canary(&["rollout", "v2", "--no-gates", "--coordinator", &cluster.data[0]]);
     assert!(output.status.success(), "{}", stderr(&output));
 
     let second = canary(&["up", "--dir", dir]);
@@ -544,21 +522,30 @@ async fn up_reports_a_dead_node_and_its_nodes_do_not_outlive_it() {
 async fn every_reply_survives_http() {
     let cluster = Cluster::start(2, "").await;
     let v2 = ModelId::new("v2").expect("a name");
-    let start = |steps_bp: &[u32]| NodeRequest::StartRollout {
-        model: v2.clone(),
-        steps_bp: steps_bp.to_vec(),
-        pause_ms: 60_000,
-    };
-    let health = NodeRequest::ReportHealth(Health { window_id: 3, samples: 9, p95_ms: 7, error_bp: 1 });
-    let (first, second) = (RequestId { client: u64::MAX, sequence: 1 }, RequestId { client: 2, sequence: 2 });
+    let start = |steps_bp: &[u32]| NodeRequest::unguarded(v2.clone(), steps_bp.to_vec(), 60_000);
+    let window = Window { samples: 9, p95_ms: 7, error_bp: 1 };
+    let health = Health { window_id: 3, version: 0, models: [(v2.clone(), window)].into() };
+    let id = |client, sequence| RequestId { client, sequence };
+    let (first, second) = (id(u64::MAX, 1), id(2, 2));
+    let steer = |order, rollout| NodeRequest::Steer { order, rollout };
     let why = "a step of 200%: must be above 0 and at most 100".to_owned();
+    let unfit = format!("{second} is not under way: {first} is");
+    let elsewhere = || Reply::NotCoordinator { coordinator: NodeId(1) };
+    let mut other = RolloutPlan::guarded(v2.clone(), vec![700, 10_000], 1_000);
+    (other.gates, other.supersede) = (Guard::These(Gates::default()), true);
     let cases = [
+        (1, id(3, 1), steer(Order::Abort, None), Reply::Unfit { why: "no rollout is under way".into() }),
         (1, second, start(&[20_000]), Reply::Invalid { why }),
-        (2, first, start(&[1, 500]), Reply::NotCoordinator { coordinator: NodeId(1) }),
+        (2, first, start(&[1, 500]), elsewhere()),
         (1, first, start(&[1, 500]), Reply::Accepted { id: first }),
         (1, second, start(&[1, 500]), Reply::Busy { running: first }),
         (1, first, start(&[1, 500]), Reply::Accepted { id: first }),
-        (2, second, health, Reply::Done),
+        (2, second, NodeRequest::ReportHealth(health), Reply::Done),
+        (2, id(3, 2), steer(Order::Pause, Some(first)), elsewhere()),
+        (1, id(3, 2), steer(Order::Pause, Some(first)), Reply::Ordered { rollout: first }),
+        (1, id(3, 2), steer(Order::Pause, Some(first)), Reply::Ordered { rollout: first }),
+        (1, id(3, 3), steer(Order::Resume, Some(second)), Reply::Unfit { why: unfit }),
+        (1, id(3, 4), NodeRequest::StartRollout(other), Reply::Accepted { id: id(3, 4) }),
     ];
     for (node, id, request, expected) in cases {
         let http = <RolloutNode>::to_http(id, &request);

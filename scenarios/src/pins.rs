@@ -9,8 +9,11 @@ use coalmine_sim::spec::limits::ModelArgs;
 use crate::rollout;
 
 /// The counts of the rollout, in the order of [`rollout::spaces`].
-const ROLLOUT: [usize; 11] =
-    [679_351, 202_128, 58_741, 31_979, 298_232, 33_864, 16_125, 9_738, 6_965, 247_710, 112_194];
+const ROLLOUT: [usize; 10] =
+    [679_351, 202_128, 58_741, 31_979, 298_232, 33_864, 16_125, 6_965, 247_710, 112_194];
+
+/// The counts of guarded rollouts, in the order of [`rollout::canary::spaces`].
+const CANARY: [usize; 3] = [400_823, 470_971, 213_447];
 
 /// Model, space, distinct states.
 pub fn all() -> Vec<(&'static str, ModelArgs, usize)> {
@@ -29,7 +32,10 @@ pub fn all() -> Vec<(&'static str, ModelArgs, usize)> {
         ("tally", usual, 682_560),
         ("roster", usual, 160_983),
         ("lease", usual, 619_423),
+        ("canary", usual, 507_451),
     ];
     pins.extend(rollout::spaces().into_iter().zip(ROLLOUT).map(|(space, states)| ("rollout", space, states)));
+    let canary = rollout::canary::spaces().into_iter().zip(CANARY);
+    pins.extend(canary.map(|(space, states)| ("canary", space, states)));
     pins
 }

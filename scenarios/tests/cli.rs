@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-const SCENARIOS: usize = 20;
+const SCENARIOS: usize = 33;
 
 /// Runs the binary with the words of `line` as arguments.
 fn coalmine(line: &str) -> Ran {
@@ -272,9 +272,12 @@ fn what_makes_no_sense_is_refused_by_name() {
         ("replay rollout-calm --seed many", &["--seed", "many"]),
         ("sim all --sneeds 1", &["--sneeds", "--seeds"]),
         ("check twophase --resource-managers 0", &["0 is not in 1..=64"]),
-        ("check rollout --operations 64", &["requests of clients (64)", "inputs (3)", "more", "fewer"]),
-        ("check rollout --nodes 64", &["requests of clients (1)", "inputs (64)", "more than 64", "fewer"]),
-        ("explore rollout --nodes 64", &["inputs (64)", "more than 64"]),
+        (
+            "check canary --nodes 32 --requests 2",
+            &["requests of clients (2)", "inputs (64)", "more", "fewer"],
+        ),
+        ("check canary --nodes 64", &["requests of clients (1)", "inputs (128)", "more than 64", "fewer"]),
+        ("explore canary --nodes 64", &["inputs (128)", "more than 64"]),
         ("check rollout --crashes 300", &["--crashes", "300"]),
         ("check counter --rollouts 2", &["--rollouts", "counter"]),
         ("check rollout --mistake lazy-voter", &["no mistake \"lazy-voter\"", "any-vote"]),
@@ -314,8 +317,8 @@ fn help_is_there_for_every_subcommand() {
         ("verify", "verify recorded"),
         ("plan", "plan chain-chaos --seed"),
         ("shrink", "shrink chain-chaos --seed"),
-        ("check", "check rollout --nodes"),
-        ("explore", "explore rollout --nodes"),
+        ("check", "check canary --nodes"),
+        ("explore", "explore canary --nodes"),
         ("run", "run --jobs"),
     ] {
         assert!(help.lines().any(|line| line.trim_start().starts_with(command)), "{command}: {help}");

@@ -34,11 +34,11 @@ fn operation() -> Operation<Node> {
     Operation {
         to: NodeId(1),
         id: RequestId { client: 1, sequence: 1 },
-        request: Request::StartRollout {
-            model: ModelId::new("v2").expect("a valid name"),
-            steps_bp: vec![500, 2_000, 5_000, 10_000],
-            pause_ms: 1_000,
-        },
+        request: Request::unguarded(
+            ModelId::new("v2").expect("a valid name"),
+            vec![500, 2_000, 5_000, 10_000],
+            1_000,
+        ),
     }
 }
 
@@ -208,12 +208,12 @@ async fn run_for_real(path: &dyn Fn(NodeId) -> PathBuf) -> (Journals, Vec<Record
         handles.iter().all(serves)
     };
     for _ in 0..600 {
-        if all_serve(4) {
+        if all_serve(5) {
             break;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    assert!(all_serve(4), "the rollout should have reached every node within 30 s");
+    assert!(all_serve(5), "the rollout should have reached every node within 30 s");
     (addresses.keys().map(|&id| (id, read(&path(id)))).collect(), recorders)
 }
 
@@ -225,9 +225,9 @@ fn read(path: &Path) -> Vec<Record> {
 #[test]
 fn the_three_worlds_write_the_same_journals() {
     let simulated = simulated();
-    let n1 = "an admission, an epoch, the rollout, four votes, four decisions";
-    assert_eq!(simulated[&NodeId(1)].len(), 11, "{n1}");
-    assert_eq!(simulated[&NodeId(2)].len(), 10, "a grant, an admission, four votes, four decisions");
+    let n1 = "an admission, an epoch, the rollout, five votes, five decisions";
+    assert_eq!(simulated[&NodeId(1)].len(), 13, "{n1}");
+    assert_eq!(simulated[&NodeId(2)].len(), 12, "a grant, an admission, five votes, five decisions");
     assert_eq!(explored(), simulated, "the checker's world and the simulation");
     assert_eq!(real(), simulated, "the real cluster and the simulation");
 }

@@ -429,7 +429,6 @@ fn what_cannot_happen_is_refused_with_its_file_and_step() {
         ("nodes = 3", "nodes = 0", "space: nodes: 0 is not in 1..=64"),
         ("nodes = 3", "nodes = 4000000000", "space: nodes: 4000000000 is not in 1..=64"),
         ("operations = 1", "operations = 100", "space: operations: 100 is not in 0..=64"),
-        ("operations = 1", "operations = 64", "space: requests of clients (64) and inputs (3)"),
         ("verdict = \"violated\"", "", "missing field `verdict`"),
         ("model = \"rollout\"", "model = \"nobody\"", "there is no model \"nobody\"; there are: "),
         ("model = \"rollout\"", "", "the key `scenario` is missing (or `model`, for a counterexample)"),

@@ -359,6 +359,10 @@ fn shrinks(mistake: Mistake, engine: Engine, seed: u64) {
 fn whatever_seed_finds_a_mistake_shrinks_to_six_steps() {
     for mistake in Mistake::ALL {
         let is_rare = mistake == Mistake::JoinsUnasked;
+        // Nothing judges the rollouts of this scenario.
+        if mistake.is_about_gates() {
+            continue;
+        }
         let (seeds, least) = if is_rare { (15_000..16_000, 1) } else { (0..3_000, 3) };
         let chaos = chaos_of(mistake.name());
         let fails = |seed: &u64| chaos.run(Engine::Direct, *seed, false).verdict != Verdict::Passed;

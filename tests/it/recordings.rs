@@ -424,7 +424,7 @@ fn live(path: &Path, limits: Limits, requests: u64) -> Vec<String> {
     host.synced(&config, 0, host.written(), &mut choose, &mut out);
     assert!(recorder.on_sync(host.written(), &host, &out).is_continue());
     for sequence in 1..=requests {
-        let health = Health { window_id: sequence, samples: 100, p95_ms: 10, error_bp: 0 };
+        let health = Health { window_id: sequence, version: 0, models: std::collections::BTreeMap::new() };
         let id = RequestId { client: 1, sequence };
         let event = Event::Request { id, request: Request::ReportHealth(health) };
         out.clear();

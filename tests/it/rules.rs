@@ -58,7 +58,8 @@ fn version(versions: u64) -> RoutingState {
 
 /// The disk of a member that has voted for a version.
 fn voted(member: u32, versions: u64) -> Vec<Record> {
-    let vote = Record::Voted { txid: FIRST, state: version(versions), members: config(member).members };
+    let members = config(member).members;
+    let vote = Record::Voted { txid: FIRST, state: version(versions), members, passed: None };
     formed(member).into_iter().chain([vote]).collect()
 }
 

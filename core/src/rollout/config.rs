@@ -25,8 +25,10 @@ pub struct Config {
     pub coordinator: NodeId,
     /// What is served at version 0.
     pub initial_model: ModelId,
-    /// When this node is healthy enough to vote for a change.
+    /// What a canary must keep, where its rollout asks for no gates of its own.
     pub gates: Gates,
+    /// How often the data plane reports, in milliseconds. What is three times as old is stale.
+    pub window_ms: u64,
     /// How long to wait for what.
     pub timeouts: Timeouts,
     /// The rule that this node breaks; none, but in tests.
@@ -47,6 +49,7 @@ impl Config {
             coordinator: NodeId(1),
             initial_model: ModelId::new("v1").expect("a valid name"),
             gates: Gates::default(),
+            window_ms: 5_000,
             timeouts: Timeouts::default(),
             mistake: None,
             without: None,
@@ -98,8 +101,16 @@ impl Config {
         if let Some((field, ms)) = all.into_iter().find(|&(_, ms)| ms > LONGEST_MS) {
             return Err(ConfigError::TooLong { field, ms });
         }
-        if self.gates.max_error_bp > WHOLE_BP {
-            return Err(ConfigError::ErrorRate { bp: self.gates.max_error_bp });
+        if self.window_ms == 0 || self.window_ms > LONGEST_MS {
+            return Err(ConfigError::Window { ms: self.window_ms });
+        }
+        let gates = &self.gates;
+        for (field, bp) in
+            [("max_error_rate", gates.max_error_bp), ("max_error_rate_rise", gates.max_error_rise_bp)]
+        {
+            if bp > WHOLE_BP {
+                return Err(ConfigError::ErrorRate { field, bp });
+            }
         }
         Ok(())
     }
@@ -123,6 +134,12 @@ pub enum ConfigError {
         /// Which.
         field: &'static str,
     },
+    /// A window of nothing, or of more than a year.
+    #[error("health_window_ms: {ms}: must be from 1 to {LONGEST_MS} ms, a year")]
+    Window {
+        /// What was given.
+        ms: u64,
+    },
     /// A timeout that no cluster lives to see.
     #[error("timeouts.{field}: {ms} is more than a year, {LONGEST_MS} ms")]
     TooLong {
@@ -132,8 +149,10 @@ pub enum ConfigError {
         ms: u64,
     },
     /// An error rate above one.
-    #[error("gates.max_error_rate: {} is above 1", f64::from(*bp) / f64::from(WHOLE_BP))]
+    #[error("gates.{field}: {} is above 1", f64::from(*bp) / f64::from(WHOLE_BP))]
     ErrorRate {
+        /// Which.
+        field: &'static str,
         /// The rate in basis points.
         bp: u32,
     },

@@ -1,5 +1,5 @@
-//! The coordinator: proposes, counts votes, decides, announces until all have acknowledged (rules 1, 3, 4),
-//! and walks a rollout through its steps.
+//! The coordinator: proposes, counts votes, decides, announces until all have acknowledged (rules 1, 3, 4). What it
+//! proposes next, and when, is in [`course`](super::course).
 //!
 //! Its own vote is the proposal: one record. PREPARE leaves while that record is on its way to the disk; this
 //! is safe because the txid's epoch is durable already, and a coordinator that forgets a proposal presumes
@@ -9,25 +9,26 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::config::Config;
+use super::gates::Gates;
 use super::healing::Healing;
-use super::message::{
-    AbortReason, Fact, Message, Outcome, Record, Reply, Rollout, Step, StepResult, Timer, Vote,
-};
+use super::message::{AbortReason, Course, Fact, Message, Outcome, Record, Timer, Vote};
 use super::mistake::Mistake;
-use super::state::{ModelId, RoutingState, Txid};
+use super::participant::observe_vote;
+use super::state::{RoutingState, Txid};
 use super::{Cx, RolloutNode, ignore};
-use crate::node::{NodeId, RequestId};
-
-/// The most steps a rollout may have.
-pub const MAX_STEPS: usize = 100;
+use crate::node::NodeId;
 
 /// What the coordinator knows only while it lives.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Coordination {
     /// How many transactions this life has begun.
-    begun: u32,
+    pub(super) begun: u32,
+    /// Whether the hold of the last step is over, so that only evidence is waited for.
+    pub(super) hold_is_over: bool,
     /// Who has voted COMMIT for the transaction the coordinator is prepared for.
     votes: BTreeSet<NodeId>,
+    /// What the others are asked about it.
+    gates: Option<Gates>,
     /// The last decision, while somebody has not acknowledged it.
     announcement: Option<Announcement>,
 }
@@ -68,50 +69,8 @@ impl RolloutNode {
             if let Some(txid) = committed.txid.filter(|_| config.heals_by(Healing::Announcements)) {
                 self.announce(config, txid, committed.version, Outcome::Commit, cx);
             }
-            self.pause_or_begin(config, cx);
+            self.go_on(config, cx);
         }
-    }
-
-    pub(super) fn on_start_rollout(
-        &mut self,
-        config: &Config,
-        id: RequestId,
-        model: ModelId,
-        steps_bp: &[u32],
-        pause_ms: u64,
-        cx: &mut Cx<'_>,
-    ) {
-        if !config.is_coordinator() {
-            return cx.reply(id, Reply::NotCoordinator { coordinator: config.coordinator });
-        }
-        let known = self.durable.rollouts.iter().find(|rollout| rollout.id == id);
-        if let Some(known) = known.filter(|_| !config.makes(Mistake::ForgetsRequests)) {
-            let steps = known.steps.iter().map(|step| step.share_bp);
-            let same = known.model == model && known.pause_ms == pause_ms;
-            if same && steps.eq(steps_bp.iter().copied()) {
-                return cx.reply(id, Reply::Accepted { id }); // a retry
-            }
-            return cx.reply(id, Reply::Invalid { why: format!("{id} is the name of another rollout") });
-        }
-        if let Some(waiting) = self.waiting(config) {
-            return cx.reply(id, Reply::Joining(waiting));
-        }
-        if let Some(running) = self.durable.running() {
-            return cx.reply(id, Reply::Busy { running: running.id });
-        }
-        if self.split_brain {
-            return cx.reply(id, Reply::SplitBrain);
-        }
-        if let Err(why) = check_steps(&self.durable.committed, &model, steps_bp) {
-            return cx.reply(id, Reply::Invalid { why });
-        }
-        let step = |&share_bp| Step { share_bp, result: StepResult::Pending };
-        let rollout = Rollout { id, model, pause_ms, steps: steps_bp.iter().map(step).collect() };
-        self.append(Record::Accepted(rollout), cx);
-        cx.observe(Fact::Accepted { id });
-        self.publish(config, cx); // before the answer: who is answered reads its own write
-        cx.reply(id, Reply::Accepted { id });
-        self.begin(config, cx);
     }
 
     /// Before all transactions of this life, and after all of former lives.
@@ -124,28 +83,34 @@ impl RolloutNode {
         Txid { number: self.coordination.begun, ..self.beginning_of_this_life() }
     }
 
-    /// Begins the transaction of the next step, if there is one.
-    pub(super) fn begin(&mut self, config: &Config, cx: &mut Cx<'_>) {
-        let Some(rollout) = self.durable.running() else { return };
-        let Some(share_bp) = rollout.next_step().map(|step| step.share_bp) else { return };
-        let txid = Txid { number: self.coordination.begun + 1, ..self.last_begun() };
-        let state = self.durable.committed.next(&rollout.model, share_bp, txid);
-        let state = state.expect("the steps were checked when the rollout was accepted");
+    /// Begins a transaction.
+    pub(super) fn propose(
+        &mut self,
+        config: &Config,
+        state: RoutingState,
+        gates: Option<Gates>,
+        cx: &mut Cx<'_>,
+    ) {
+        let txid = state.txid.expect("it is proposed by a transaction");
         self.coordination.begun = txid.number;
-
-        if let Err(refusal) = self.judge(config, txid, &state, &config.members) {
-            let reason = AbortReason::Refused { by: config.me, refusal };
-            return self.decide(config, txid, state.version, Err(reason), cx);
-        }
+        let passed = match self.judge(config, txid, &state, &config.members, gates.as_ref()) {
+            Ok(passed) => passed,
+            Err(refusal) => {
+                let reason = AbortReason::Refused { by: config.me, refusal };
+                return self.decide(config, txid, state.version, Err(reason), cx);
+            }
+        };
         let version = state.version;
         for to in config.others() {
-            let (state, members) = (state.clone(), config.members.clone());
-            cx.send(to, Message::PrepareReq { txid, state, members });
+            let (state, members, gates) = (state.clone(), config.members.clone(), gates.clone());
+            cx.send(to, Message::PrepareReq { txid, state, members, gates });
         }
-        self.append(Record::Voted { txid, state, members: config.members.clone() }, cx);
-        cx.observe(Fact::Voted { txid, version });
+        let members = config.members.clone();
+        self.append(Record::Voted { txid, state, members, passed: passed.clone() }, cx);
+        observe_vote(txid, version, passed, cx);
         self.publish(config, cx);
         self.coordination.votes = [config.me].into();
+        self.coordination.gates = gates;
         cx.set_timer(Timer::Vote, Duration::from_millis(config.timeouts.vote_ms));
         cx.set_timer(Timer::Resend, Duration::from_millis(config.timeouts.resend_ms));
         self.decide_if_unanimous(config, cx);
@@ -215,7 +180,7 @@ impl RolloutNode {
     }
 
     /// Makes the decision durable, tells everybody, and goes on with the rollout.
-    fn decide(
+    pub(super) fn decide(
         &mut self,
         config: &Config,
         txid: Txid,
@@ -227,29 +192,32 @@ impl RolloutNode {
             Ok(()) => (Outcome::Commit, None),
             Err(reason) => (Outcome::Abort, Some(reason)),
         };
+        let is_ordered = reason == Some(AbortReason::Ordered);
+        let lacks_evidence = reason.as_ref().is_some_and(AbortReason::is_lack_of_evidence);
+        let was_returning = self.is_returning();
         self.append(Record::Decided { txid, outcome, reason: reason.clone() }, cx);
         match outcome {
             Outcome::Commit => self.observe_committed(txid, cx),
             Outcome::Abort => cx.observe(Fact::Aborted { txid, reason }),
         }
         self.coordination.votes.clear();
+        self.coordination.gates = None;
         cx.cancel_timer(Timer::Vote);
         self.publish(config, cx);
         self.announce(config, txid, version, outcome, cx);
-        self.pause_or_begin(config, cx);
+        if was_returning && outcome == Outcome::Abort && !is_ordered {
+            // The way back is tried until it is gone: at once would be without end.
+            cx.set_timer(Timer::Step, Duration::from_millis(config.timeouts.resend_ms));
+        } else if lacks_evidence {
+            self.hold_anew(config, cx);
+        } else {
+            self.go_on(config, cx);
+        }
     }
 
-    /// Goes on with the rollout under way: watches the last step for its pause, if there was one.
-    fn pause_or_begin(&mut self, config: &Config, cx: &mut Cx<'_>) {
-        let running = self.durable.running();
-        let watched = |rollout: &&Rollout| {
-            rollout.pause_ms > 0 && matches!(rollout.steps[0].result, StepResult::Committed { .. })
-        };
-        if let Some(rollout) = running.filter(watched) {
-            cx.set_timer(Timer::Step, Duration::from_millis(rollout.pause_ms));
-        } else {
-            self.begin(config, cx);
-        }
+    /// Whether the rollout under way is on its way back.
+    pub(super) fn is_returning(&self) -> bool {
+        self.durable.running().is_some_and(|running| matches!(running.course, Course::Returning(_)))
     }
 
     fn announce(&mut self, config: &Config, txid: Txid, version: u64, outcome: Outcome, cx: &mut Cx<'_>) {
@@ -293,25 +261,12 @@ impl RolloutNode {
         if let Some(prepared) = &self.durable.prepared {
             for &to in prepared.members.iter().filter(|to| !self.coordination.votes.contains(to)) {
                 let (state, members) = (prepared.state.clone(), prepared.members.clone());
-                cx.send(to, Message::PrepareReq { txid: prepared.txid, state, members });
+                let gates = self.coordination.gates.clone();
+                cx.send(to, Message::PrepareReq { txid: prepared.txid, state, members, gates });
             }
         }
         if self.coordination.announcement.is_some() || self.durable.prepared.is_some() {
             cx.set_timer(Timer::Resend, Duration::from_millis(config.timeouts.resend_ms));
         }
     }
-}
-
-/// Whether a rollout's steps can all be taken from the committed state; `Err` says why not.
-fn check_steps(committed: &RoutingState, model: &ModelId, steps_bp: &[u32]) -> Result<(), String> {
-    if steps_bp.is_empty() || steps_bp.len() > MAX_STEPS {
-        return Err(format!("{} steps: there must be 1 to {MAX_STEPS}", steps_bp.len()));
-    }
-    if !steps_bp.is_sorted_by(|a, b| a < b) {
-        return Err("steps must rise strictly".into());
-    }
-    // The whole share makes the model stable, so it is only possible as the last step; rising shares see to
-    // that. All others depend on nothing but the stable model.
-    let possible = |&share_bp: &u32| committed.next(model, share_bp, Txid::default()).map(|_| ());
-    steps_bp.iter().try_for_each(possible).map_err(|why| why.to_string())
 }

@@ -2,14 +2,15 @@
 
 use super::RolloutNode;
 use super::message::{
-    AbortReason, Answer, Fact, Message, Outcome, Record, Refusal, Reply, Request, Timer, Vote, Waiting,
+    AbortReason, Answer, Course, Fact, Guard, Message, Outcome, Record, Refusal, Reply, Request, Timer, Vote,
+    Waiting, Why,
 };
 use crate::node::Word;
 
 pub(super) fn describe(word: Word<'_, RolloutNode>) -> String {
     match word {
         Word::Message(message) => describe_message(message),
-        Word::Timer(timer) => describe_timer(timer).into(),
+        Word::Timer(timer) => describe_timer(timer),
         Word::Record(record) => describe_record(record),
         Word::Request(request) => describe_request(request),
         Word::Reply(reply) => describe_reply(reply),
@@ -57,21 +58,28 @@ fn describe_message(message: &Message) -> String {
     }
 }
 
-fn describe_timer(timer: &Timer) -> &'static str {
-    match timer {
+fn describe_timer(timer: &Timer) -> String {
+    let name = match timer {
+        Timer::Deadline => "deadline",
+        Timer::Stale(member) => return format!("evidence of {member} is stale"),
         Timer::Vote => "vote timeout",
         Timer::Resend => "resend",
         Timer::Step => "next step",
         Timer::Inquire => "inquire",
         Timer::Heartbeat => "heartbeat",
         Timer::Join => "join",
-    }
+    };
+    name.into()
 }
 
 fn describe_record(record: &Record) -> String {
     match record {
         Record::Epoch { epoch } => format!("EPOCH {epoch}"),
-        Record::Accepted(rollout) => format!("ACCEPTED {} of {}", rollout.id, rollout.model),
+        Record::Accepted(rollout) => format!("ACCEPTED {} of {}", rollout.id, rollout.model()),
+        Record::Steered { by, course } => {
+            let by = by.as_ref().map_or(String::new(), |by| format!(" (asked by {})", by.id));
+            format!("STEERED: {course}{by}")
+        }
         Record::Voted { txid, state, .. } => format!("VOTED COMMIT {txid}: {state}"),
         Record::Refused { txid } => format!("REFUSED up to {txid}"),
         Record::Decided { txid, outcome, .. } => format!("DECIDED {txid}: {}", describe_outcome(*outcome)),
@@ -83,9 +91,16 @@ fn describe_record(record: &Record) -> String {
 
 fn describe_request(request: &Request) -> String {
     match request {
-        Request::StartRollout { model, steps_bp, .. } => {
-            let steps: Vec<_> = steps_bp.iter().map(|&bp| format!("{}%", f64::from(bp) / 100.0)).collect();
-            format!("roll out {model}: {}", steps.join(", "))
+        Request::StartRollout(plan) => {
+            let steps: Vec<_> =
+                plan.steps_bp.iter().map(|&bp| format!("{}%", f64::from(bp) / 100.0)).collect();
+            let guarded = if plan.gates == Guard::Off { "" } else { ", guarded" };
+            let supersede = if plan.supersede { ", instead of what is under way" } else { "" };
+            format!("roll out {}: {}{guarded}{supersede}", plan.model, steps.join(", "))
+        }
+        Request::Steer { order, rollout } => {
+            let which = rollout.map_or(String::from("the rollout under way"), |id| id.to_string());
+            format!("{} {which}", order.name())
         }
         Request::ReportHealth(health) => format!("report health: {health}"),
     }
@@ -94,6 +109,8 @@ fn describe_request(request: &Request) -> String {
 fn describe_reply(reply: &Reply) -> String {
     match reply {
         Reply::Accepted { id } => format!("accepted {id}"),
+        Reply::Ordered { rollout } => format!("ordered, for {rollout}"),
+        Reply::Unfit { why } => format!("unfit: {why}"),
         Reply::Done => "done".into(),
         Reply::NotCoordinator { coordinator } => format!("ask {coordinator}, the coordinator"),
         Reply::Busy { running } => format!("busy with {running}"),
@@ -107,6 +124,8 @@ fn describe_fact(fact: &Fact) -> String {
     match fact {
         Fact::Accepted { id } => format!("accepted rollout {id}"),
         Fact::Voted { txid, version } => format!("voted COMMIT for {txid} (v{version})"),
+        Fact::Passed { txid, passed } => format!("its evidence passes for {txid}: {}", passed.health),
+        Fact::Steered { rollout, course } => format!("{rollout}: {course}"),
         Fact::Refused { txid, refusal } => format!("refused {txid}: {}", describe_refusal(refusal)),
         Fact::PresumedAborted { txid } => format!("no record of {txid}: presumed aborted"),
         Fact::Committed { txid, version, .. } => format!("committed v{version} by {txid}"),
@@ -139,12 +158,11 @@ fn describe_refusal(refusal: &Refusal) -> String {
             format!("v{proposed} is not the version after v{committed}")
         }
         Refusal::Busy { txid } => format!("prepared for {txid}"),
-        Refusal::Latency { p95_ms, limit_ms } => format!("p95 {p95_ms} ms is above {limit_ms} ms"),
-        Refusal::Errors { error_bp, limit_bp } => {
-            let percent = |bp: u32| f64::from(bp) / 100.0;
-            format!("{}% errors is above {}%", percent(*error_bp), percent(*limit_bp))
+        Refusal::Gate(breach) => format!("the canary failed: {breach}"),
+        Refusal::NoEvidence { samples, needed } => {
+            format!("no evidence: {samples} samples of the canary, {needed} needed")
         }
-        Refusal::NoEvidence { samples, needed } => format!("{samples} samples, {needed} needed"),
+        Refusal::StaleEvidence { window_id } => format!("stale evidence: window {window_id} was the last"),
         Refusal::SplitBrain => "split brain".into(),
         Refusal::Stale => "promised not to vote for it".into(),
         Refusal::Resolved { by } => format!("had not voted when {by} asked as the resolver"),
@@ -173,6 +191,38 @@ impl std::fmt::Display for AbortReason {
             }
             Self::CoordinatorRestarted => write!(f, "the coordinator restarted before it had decided"),
             Self::Resolved { by } => write!(f, "{by} resolved that it cannot commit"),
+            Self::Ordered => write!(f, "an operator's order ended the vote"),
+        }
+    }
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&describe_refusal(self))
+    }
+}
+
+impl std::fmt::Display for Why {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Ordered => write!(f, "an operator's order"),
+            Self::Judged { at, refusal } => write!(f, "{at}: {refusal}"),
+            Self::Aborted(reason) => write!(f, "a step was aborted: {reason}"),
+        }
+    }
+}
+
+impl std::fmt::Display for Course {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Going => write!(f, "goes on"),
+            Self::Paused(why) => write!(f, "is paused ({why})"),
+            Self::Promoted => write!(f, "goes on at once, by an operator's order"),
+            Self::Returning(why) => write!(f, "returns to the stable model ({why})"),
+            Self::Returned(why) => write!(f, "has returned to the stable model ({why})"),
+            Self::Stopped(why) => write!(f, "has stopped ({why})"),
+            Self::Superseded { by } => write!(f, "is superseded by {by}"),
+            Self::Kept => write!(f, "has passed its last gates"),
         }
     }
 }

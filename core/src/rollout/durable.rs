@@ -3,14 +3,25 @@
 //! A record is applied by the same function when it is written and when it is read back after a crash, so a
 //! recovered node equals the one that wrote.
 
-use super::config::Config;
-use super::message::{AbortReason, Outcome, Record, Rollout, StepResult};
-use super::state::{RoutingState, Txid};
-use crate::node::NodeId;
+use std::collections::VecDeque;
 
-/// How many rollouts the coordinator remembers. A client's retry that comes later than that many rollouts
-/// is a new request.
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::config::Config;
+use super::message::{
+    AbortReason, Course, OnFailure, Operator, Outcome, Passed, Record, Request, Rollout, StepResult, Why,
+};
+use super::state::{RoutingState, Status, Txid};
+use crate::node::{NodeId, RequestId};
+
+/// How many rollouts the coordinator can tell of.
 pub const REMEMBERED_ROLLOUTS: usize = 16;
+
+/// How many requests of operators the coordinator remembers, and answers again. A retry that comes later has expired.
+pub const REMEMBERED_REQUESTS: usize = 10_000;
+
+/// Of how many older ones it knows that it has taken them: a retry is refused, and not done again.
+pub const EXPIRED_REQUESTS: usize = 1_000_000;
 
 /// A transaction this node voted for and whose outcome it does not know.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -21,6 +32,19 @@ pub struct Prepared {
     pub state: RoutingState,
     /// Who votes.
     pub members: Vec<NodeId>,
+    /// By what evidence this node voted, if gates were asked.
+    pub passed: Option<Passed>,
+}
+
+/// A request that was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Asked {
+    /// Its name.
+    pub id: RequestId,
+    /// The digest of what was asked: a name is for one request.
+    pub digest: u64,
+    /// The rollout that it started, or steered.
+    pub rollout: RequestId,
 }
 
 /// The fold of the journal.
@@ -40,6 +64,10 @@ pub struct Durable {
     pub epoch: u32,
     /// Coordinator: the last rollouts, oldest first.
     pub rollouts: Vec<Rollout>,
+    /// Coordinator: the last requests of operators, oldest first.
+    pub asked: VecDeque<Asked>,
+    /// Coordinator: digests of the names of those before, oldest first.
+    pub expired: VecDeque<u64>,
 }
 
 impl Durable {
@@ -52,6 +80,8 @@ impl Durable {
             admitted: None,
             epoch: 0,
             rollouts: Vec::new(),
+            asked: VecDeque::new(),
+            expired: VecDeque::new(),
         };
         for record in journal {
             durable.apply(record);
@@ -64,34 +94,40 @@ impl Durable {
         match record {
             Record::Epoch { epoch } => self.epoch = *epoch,
             Record::Accepted(rollout) => {
+                let id = rollout.id;
+                if let Some(running) = self.running_mut() {
+                    running.course = Course::Superseded { by: id };
+                }
+                self.remember(id, &Request::StartRollout(rollout.plan.clone()), id);
                 self.rollouts.push(rollout.clone());
                 if self.rollouts.len() > REMEMBERED_ROLLOUTS {
                     self.rollouts.remove(0);
                 }
             }
-            Record::Voted { txid, state, members } => {
+            Record::Steered { by, course } => {
+                let Some(running) = self.running_mut() else { return };
+                let rollout = running.id;
+                running.take(course.clone());
+                if let Some(Operator { id, order, rollout: meant }) = by {
+                    self.remember(*id, &Request::Steer { order: *order, rollout: *meant }, rollout);
+                }
+            }
+            Record::Voted { txid, state, members, passed } => {
                 self.floor = self.floor.max(*txid);
-                let (state, members) = (state.clone(), members.clone());
-                self.prepared = Some(Prepared { txid: *txid, state, members });
+                let (state, members, passed) = (state.clone(), members.clone(), passed.clone());
+                self.prepared = Some(Prepared { txid: *txid, state, members, passed });
             }
             Record::Refused { txid } => self.floor = self.floor.max(*txid),
             Record::Decided { txid, outcome, reason } => {
                 self.floor = self.floor.max(*txid);
                 let prepared = self.prepared.take_if(|prepared| prepared.txid == *txid);
-                let result = match (outcome, prepared) {
+                match (outcome, prepared) {
                     (Outcome::Commit, Some(prepared)) => {
                         self.committed = prepared.state;
-                        Some(StepResult::Committed { version: self.committed.version, txid: *txid })
+                        self.step_committed(*txid);
                     }
-                    (Outcome::Commit, None) => None,
-                    // The step was interrupted, not judged: the new life tries it again.
-                    (Outcome::Abort, _) if *reason == Some(AbortReason::CoordinatorRestarted) => None,
-                    (Outcome::Abort, _) => {
-                        reason.clone().map(|reason| StepResult::Aborted { txid: *txid, reason })
-                    }
-                };
-                if let (Some(step), Some(result)) = (self.current_step(), result) {
-                    *step = result;
+                    (Outcome::Abort, _) => self.step_aborted(*txid, reason.as_ref()),
+                    (Outcome::Commit, None) => {}
                 }
             }
             Record::Installed { state } => {
@@ -128,8 +164,124 @@ impl Durable {
         self.prepared.as_ref().map(|prepared| prepared.txid)
     }
 
-    fn current_step(&mut self) -> Option<&mut StepResult> {
-        let rollout = self.rollouts.last_mut().filter(|rollout| !rollout.is_over())?;
-        rollout.steps.iter_mut().map(|step| &mut step.result).find(|result| **result == StepResult::Pending)
+    /// What is known of the request of this name.
+    pub fn asked(&self, id: RequestId) -> Option<&Asked> {
+        self.asked.iter().rev().find(|asked| asked.id == id)
+    }
+
+    fn remember(&mut self, id: RequestId, request: &Request, rollout: RequestId) {
+        self.asked.push_back(Asked { id, digest: request.digest(), rollout });
+        if self.asked.len() > REMEMBERED_REQUESTS {
+            self.expired.extend(self.asked.pop_front().map(|oldest| digest_of(oldest.id)));
+            if self.expired.len() > EXPIRED_REQUESTS {
+                self.expired.pop_front();
+            }
+        }
+    }
+
+    /// Whether a request of this name was taken so long ago that nothing else is known of it.
+    pub fn has_expired(&self, id: RequestId) -> bool {
+        let digest = digest_of(id);
+        self.asked(id).is_none() && self.expired.contains(&digest)
+    }
+
+    fn running_mut(&mut self) -> Option<&mut Rollout> {
+        self.rollouts.last_mut().filter(|rollout| !rollout.is_over())
+    }
+
+    fn step_committed(&mut self, txid: Txid) {
+        let version = self.committed.version;
+        let Some(rollout) = self.running_mut() else { return };
+        if let Course::Returning(why) = &rollout.course {
+            rollout.course = Course::Returned(why.clone());
+            return;
+        }
+        if rollout.course == Course::Promoted {
+            rollout.course = Course::Going;
+        }
+        if let Some(step) = rollout.pending_step() {
+            *step = StepResult::Committed { version, txid };
+        }
+    }
+
+    /// A step that was interrupted, or that had no evidence, was not judged, and is tried again; and so is the way back.
+    fn step_aborted(&mut self, txid: Txid, reason: Option<&AbortReason>) {
+        let serves_canary = self.committed.status == Status::Canary;
+        let Some(rollout) = self.running_mut() else { return };
+        let Some(reason) = reason else { return };
+        let is_tried_again = reason.is_interruption() || reason.is_lack_of_evidence();
+        if is_tried_again || matches!(rollout.course, Course::Returning(_)) {
+            return;
+        }
+        let why = || Why::Aborted(reason.clone());
+        let course = match rollout.plan.on_failure {
+            // Whoever paused it decides what comes of a vote that was under way, but for a canary that fails.
+            _ if rollout.is_paused() && !reason.is_failed_gate() => rollout.course.clone(),
+            OnFailure::Pause => Course::Paused(why()),
+            OnFailure::Return if serves_canary => Course::Returning(why()),
+            OnFailure::Return | OnFailure::Stop => Course::Going,
+        };
+        rollout.course = course;
+        if let Some(step) = rollout.pending_step() {
+            *step = StepResult::Aborted { txid, reason: reason.clone() };
+        }
+    }
+}
+
+fn digest_of(id: RequestId) -> u64 {
+    let [client, sequence] = [id.client, id.sequence].map(u64::to_le_bytes);
+    xxh3_64(&[client, sequence].concat())
+}
+
+impl Rollout {
+    fn pending_step(&mut self) -> Option<&mut StepResult> {
+        let mut results = self.steps.iter_mut().map(|step| &mut step.result);
+        results.find(|result| **result == StepResult::Pending)
+    }
+
+    /// Takes another course. Who goes on after a step that was aborted tries it again.
+    fn take(&mut self, course: Course) {
+        if matches!(course, Course::Going | Course::Promoted) {
+            for step in &mut self.steps {
+                if matches!(step.result, StepResult::Aborted { .. }) {
+                    step.result = StepResult::Pending;
+                }
+            }
+        }
+        self.course = course;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rollout::message::RolloutPlan;
+    use crate::rollout::state::ModelId;
+
+    fn accepted(sequence: u64) -> Record {
+        let id = RequestId { client: 1, sequence };
+        let plan = RolloutPlan::unguarded(ModelId::new("v2").expect("a name"), Vec::new(), 0);
+        Record::Accepted(Rollout {
+            id,
+            plan,
+            steps: Vec::new(),
+            gates: None,
+            supersedes: None,
+            course: Course::Going,
+        })
+    }
+
+    /// Ten thousand requests later a name is not known any more, and not new either.
+    #[test]
+    fn names_expire_and_are_never_new_again() {
+        let mut durable = Durable::recover(&Config::cluster(1)[0], &[]);
+        let last = REMEMBERED_REQUESTS as u64 + 5;
+        (1..=last).for_each(|sequence| durable.apply(&accepted(sequence)));
+        for sequence in [1, 2, 5, 6, last, last + 1] {
+            let id = RequestId { client: 1, sequence };
+            let found = (durable.asked(id).is_some(), durable.has_expired(id));
+            assert_eq!(found, (sequence > 5 && sequence <= last, sequence <= 5), "{id}");
+        }
+        assert_eq!((durable.rollouts.len(), durable.asked.len()), (REMEMBERED_ROLLOUTS, REMEMBERED_REQUESTS));
     }
 }

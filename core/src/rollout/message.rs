@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64;
 
-use super::health::Health;
+use super::gates::{Breach, Gates};
+use super::health::{Evidence, Health};
 use super::state::{ModelId, RoutingState, Txid};
 use crate::node::{NodeId, RequestId};
 
@@ -20,6 +22,9 @@ pub enum Message {
         state: RoutingState,
         /// Who votes.
         members: Vec<NodeId>,
+        /// What the canary must keep at the voter; none, where the change is asked about at no gate.
+        #[serde(default)]
+        gates: Option<Gates>,
     },
     /// Participant to coordinator: the vote, durable before it is sent.
     PrepareResp {
@@ -157,26 +162,19 @@ pub enum Refusal {
         /// Which.
         txid: Txid,
     },
-    /// The data plane is too slow.
-    Latency {
-        /// The measured 95th percentile.
-        p95_ms: u32,
-        /// The gate.
-        limit_ms: u32,
-    },
-    /// The data plane fails too often.
-    Errors {
-        /// The measured share, in basis points.
-        error_bp: u32,
-        /// The gate.
-        limit_bp: u32,
-    },
-    /// Too few samples, and the policy says abort.
+    /// The canary does not keep a limit here.
+    Gate(Breach),
+    /// The canary took too few requests here under the version that is served.
     NoEvidence {
         /// How many there are.
         samples: u32,
         /// How many are needed.
         needed: u32,
+    },
+    /// What was reported last of the data plane is too old.
+    StaleEvidence {
+        /// Which window it was about.
+        window_id: u64,
     },
     /// Two nodes hold different states for one version; a person must look.
     SplitBrain,
@@ -240,6 +238,26 @@ pub enum AbortReason {
         /// Who said so.
         by: NodeId,
     },
+    /// An operator's order ended the vote.
+    Ordered,
+}
+
+impl AbortReason {
+    /// Whether the transaction was ended before anybody had judged what it proposes. It is tried again.
+    pub fn is_interruption(&self) -> bool {
+        matches!(self, Self::CoordinatorRestarted | Self::Ordered)
+    }
+
+    /// Whether a voter had no evidence (any more). The hold begins anew.
+    pub fn is_lack_of_evidence(&self) -> bool {
+        use Refusal::{NoEvidence, StaleEvidence};
+        matches!(self, Self::Refused { refusal: NoEvidence { .. } | StaleEvidence { .. }, .. })
+    }
+
+    /// Whether the canary failed at a gate.
+    pub fn is_failed_gate(&self) -> bool {
+        matches!(self, Self::Refused { refusal: Refusal::Gate(_), .. })
+    }
 }
 
 /// What a node writes to its journal.
@@ -261,6 +279,16 @@ pub enum Record {
         state: RoutingState,
         /// Who votes.
         members: Vec<NodeId>,
+        /// By what evidence, where gates were asked.
+        #[serde(default)]
+        passed: Option<Passed>,
+    },
+    /// An operator's order, or what a gate or a deadline led to: the rollout under way takes another course.
+    Steered {
+        /// Who asked for it, and for what; none, if nobody had to.
+        by: Option<Operator>,
+        /// The course from here on.
+        course: Course,
     },
     /// This node will never vote for this transaction, nor for an earlier one.
     Refused {
@@ -296,42 +324,261 @@ pub enum Record {
     },
 }
 
+/// The evidence by which a node voted for a canary.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Passed {
+    /// What was asked.
+    pub gates: Gates,
+    /// What was measured.
+    pub health: Health,
+}
+
+/// Who gave an order, by the request's name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Operator {
+    /// The request.
+    pub id: RequestId,
+    /// What it asks for.
+    pub order: Order,
+    /// Of which rollout, if it says so.
+    pub rollout: Option<RequestId>,
+}
+
 /// A staged rollout: one transaction a step.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Rollout {
     /// The client's request, which names the rollout.
     pub id: RequestId,
-    /// The model to roll out.
-    pub model: ModelId,
-    /// How long to watch a step before the next, in milliseconds.
-    pub pause_ms: u64,
-    /// The steps, in order.
+    /// What was asked for.
+    pub plan: RolloutPlan,
+    /// The transactions that it takes, in order.
     pub steps: Vec<Step>,
+    /// What the canary must keep on every node before it gets more; none: nothing is asked.
+    #[serde(default)]
+    pub gates: Option<Gates>,
+    /// The rollout under way whose place it took.
+    #[serde(default)]
+    pub supersedes: Option<RequestId>,
+    /// Where it goes.
+    #[serde(default)]
+    pub course: Course,
 }
 
 impl Rollout {
+    /// The model that is rolled out.
+    pub fn model(&self) -> &ModelId {
+        &self.plan.model
+    }
+
     /// The step that is to be done next: the first pending one, unless an earlier one was aborted.
     pub fn next_step(&self) -> Option<&Step> {
         let first = self.steps.iter().find(|step| !matches!(step.result, StepResult::Committed { .. }));
         first.filter(|step| step.result == StepResult::Pending)
     }
 
-    /// Whether nothing more will happen.
-    pub fn is_over(&self) -> bool {
-        self.next_step().is_none()
+    /// The step that was committed last.
+    pub fn last_step(&self) -> Option<&Step> {
+        self.steps.iter().rfind(|step| matches!(step.result, StepResult::Committed { .. }))
     }
 
-    /// Whether all steps were committed.
+    /// Whether nothing more will happen.
+    pub fn is_over(&self) -> bool {
+        match self.course {
+            Course::Returned(_) | Course::Stopped(_) | Course::Superseded { .. } | Course::Kept => true,
+            Course::Returning(_) | Course::Paused(_) => false,
+            Course::Going | Course::Promoted => self.next_step().is_none() && !self.awaits_verdict(),
+        }
+    }
+
+    /// Whether it stays where it is until somebody gives an order.
+    pub fn is_paused(&self) -> bool {
+        matches!(self.course, Course::Paused(_))
+    }
+
+    /// Whether all steps were committed, and nothing was taken back.
     pub fn is_complete(&self) -> bool {
-        self.steps.iter().all(|step| matches!(step.result, StepResult::Committed { .. }))
+        let is_done = self.steps.iter().all(|step| matches!(step.result, StepResult::Committed { .. }));
+        is_done && self.is_over() && matches!(self.course, Course::Going | Course::Promoted | Course::Kept)
+    }
+
+    /// Whether all steps are done, and the last leaves a canary that has yet to pass its gates there.
+    fn awaits_verdict(&self) -> bool {
+        let is_done = self.steps.iter().all(|step| matches!(step.result, StepResult::Committed { .. }));
+        let stays = self.steps.last().is_some_and(|step| !step.makes_stable);
+        is_done && stays && self.gates.is_some()
+    }
+}
+
+/// What a client asks for when it starts a rollout.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RolloutPlan {
+    /// The model to roll out.
+    pub model: ModelId,
+    /// Its shares, in basis points, strictly rising.
+    pub steps_bp: Vec<u32>,
+    /// How long to hold each step before the next, in milliseconds; [`LONGEST_MS`](super::config::LONGEST_MS) at most.
+    #[serde(default)]
+    pub pause_ms: u64,
+    /// The hold of each step, where they differ; as many as there are steps, or none.
+    #[serde(default)]
+    pub holds_ms: Vec<u64>,
+    /// What judges it.
+    #[serde(default)]
+    pub gates: Guard,
+    /// What comes of a step that fails, or of a canary that does.
+    #[serde(default)]
+    pub on_failure: OnFailure,
+    /// How long after its hold a step waits for evidence before it pauses, in milliseconds.
+    #[serde(default = "RolloutPlan::deadline")]
+    pub deadline_ms: u64,
+    /// Whether it takes the place of a rollout that is under way.
+    #[serde(default)]
+    pub supersede: bool,
+}
+
+impl RolloutPlan {
+    /// Ten minutes.
+    pub const DEADLINE_MS: u64 = 600_000;
+
+    /// A rollout that nothing judges, and that stops where a step fails: what two-phase commit is tried with.
+    pub fn unguarded(model: ModelId, steps_bp: Vec<u32>, pause_ms: u64) -> Self {
+        Self {
+            model,
+            steps_bp,
+            pause_ms,
+            holds_ms: Vec::new(),
+            gates: Guard::Off,
+            on_failure: OnFailure::Stop,
+            deadline_ms: Self::DEADLINE_MS,
+            supersede: false,
+        }
+    }
+
+    /// A rollout that the configured gates judge, and that returns to the stable model if it fails.
+    pub fn guarded(model: ModelId, steps_bp: Vec<u32>, pause_ms: u64) -> Self {
+        let unguarded = Self::unguarded(model, steps_bp, pause_ms);
+        Self { gates: Guard::Configured, on_failure: OnFailure::Return, ..unguarded }
+    }
+
+    fn deadline() -> u64 {
+        Self::DEADLINE_MS
+    }
+}
+
+/// What judges a rollout.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Guard {
+    /// Nothing: each step follows when the hold of the one before is over.
+    #[default]
+    Off,
+    /// The gates of the coordinator's configuration.
+    Configured,
+    /// These.
+    These(Gates),
+}
+
+/// What comes of a failure.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnFailure {
+    /// It is over, and the weights stay where they are.
+    #[default]
+    Stop,
+    /// Every node returns to the stable model.
+    Return,
+    /// It stays where it is until somebody gives an order.
+    Pause,
+}
+
+/// Where a rollout goes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Course {
+    /// From step to step.
+    #[default]
+    Going,
+    /// It stays where it is until somebody gives an order.
+    Paused(Why),
+    /// To the next step, now, and without a question at the gates: an operator answers for it.
+    Promoted,
+    /// Back to the stable model, in one transaction, without a question at the gates.
+    Returning(Why),
+    /// It is over: every node serves the stable model alone.
+    Returned(Why),
+    /// It is over, and the weights stay where they are.
+    Stopped(Why),
+    /// It is over: another one took its place.
+    Superseded {
+        /// Which.
+        by: RequestId,
+    },
+    /// It is over: its last step left a canary, which has passed its gates there.
+    Kept,
+}
+
+/// Why a rollout left its course.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Why {
+    /// An operator wanted it.
+    Ordered,
+    /// What was measured at a node.
+    Judged {
+        /// Where.
+        at: NodeId,
+        /// What.
+        refusal: Refusal,
+    },
+    /// A step was aborted.
+    Aborted(AbortReason),
+}
+
+/// What an operator can ask of a rollout that is under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Order {
+    /// Stay where it is.
+    Pause,
+    /// Go on: the hold of the present step begins anew.
+    Resume,
+    /// End this hold, and take the next step, whatever the gates say.
+    Promote,
+    /// Return every node to the stable model.
+    Abort,
+}
+
+impl Order {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Pause, Self::Resume, Self::Promote, Self::Abort];
+
+    /// The word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pause => "pause",
+            Self::Resume => "resume",
+            Self::Promote => "promote",
+            Self::Abort => "abort",
+        }
     }
 }
 
 /// One step of a rollout.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Step {
     /// The model's share of the requests from here on, in basis points.
     pub share_bp: u32,
+    /// Whether the model is the stable one from here on, and no longer on trial.
+    #[serde(default)]
+    pub makes_stable: bool,
+    /// How long to hold it before the next, in milliseconds.
+    #[serde(default)]
+    pub hold_ms: u64,
     /// What came of it.
     pub result: StepResult,
 }
@@ -365,8 +612,12 @@ pub enum Timer {
     Vote,
     /// Coordinator: send again what was not answered.
     Resend,
-    /// Coordinator: the pause after a step is over.
+    /// Coordinator: the hold of a step is over; or it is time to try the way back again.
     Step,
+    /// Coordinator: a step has waited long enough for evidence.
+    Deadline,
+    /// What was reported last of this member's data plane is too old.
+    Stale(NodeId),
     /// Participant in doubt: ask.
     Inquire,
     /// Tell the others what is committed here.
@@ -380,17 +631,29 @@ pub enum Timer {
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Request {
     /// Roll a model out, step by step.
-    StartRollout {
-        /// Which.
-        model: ModelId,
-        /// Its shares, in basis points, strictly rising.
-        steps_bp: Vec<u32>,
-        /// How long to watch a step before the next, in milliseconds.
+    StartRollout(RolloutPlan),
+    /// Steer the rollout under way.
+    Steer {
+        /// How.
+        order: Order,
+        /// Which one is meant; none: whichever is under way.
         #[serde(default)]
-        pause_ms: u64,
+        rollout: Option<RequestId>,
     },
     /// The data plane, or whoever measures it, reports a window.
     ReportHealth(Health),
+}
+
+impl Request {
+    /// A rollout that nothing judges: see [`RolloutPlan::unguarded`].
+    pub fn unguarded(model: ModelId, steps_bp: Vec<u32>, pause_ms: u64) -> Self {
+        Self::StartRollout(RolloutPlan::unguarded(model, steps_bp, pause_ms))
+    }
+
+    /// Tells requests of one name apart: XXH3 of its JSON.
+    pub fn digest(&self) -> u64 {
+        xxh3_64(&serde_json::to_vec(self).expect("a request is plain data and always serialises"))
+    }
 }
 
 /// What clients are answered.
@@ -401,6 +664,16 @@ pub enum Reply {
     Accepted {
         /// Its name.
         id: RequestId,
+    },
+    /// The order is durable here and is being carried out (or was, if this is a retry).
+    Ordered {
+        /// Which rollout it is about.
+        rollout: RequestId,
+    },
+    /// The order fits nothing that is under way.
+    Unfit {
+        /// Why.
+        why: String,
     },
     /// Noted.
     Done,
@@ -448,6 +721,20 @@ pub enum Fact {
         txid: Txid,
         /// The version it proposes.
         version: u64,
+    },
+    /// By what evidence this node voted for it.
+    Passed {
+        /// The transaction.
+        txid: Txid,
+        /// What it saw.
+        passed: Passed,
+    },
+    /// The rollout under way takes another course.
+    Steered {
+        /// Which rollout.
+        rollout: RequestId,
+        /// The course from here on.
+        course: Course,
     },
     /// This node will not vote for a transaction: it cannot commit.
     Refused {
@@ -543,10 +830,8 @@ pub struct View {
     pub joining: Option<Waiting>,
     /// Whether a split brain was seen.
     pub split_brain: bool,
-    /// The last window of this node's data plane.
-    pub health: Option<Health>,
-    /// Coordinator: the last window of each other member.
-    pub member_health: BTreeMap<NodeId, Health>,
+    /// What this node knows of its data plane; the coordinator of every member's.
+    pub evidence: BTreeMap<NodeId, Evidence>,
     /// Coordinator: the last rollouts, oldest first.
     pub rollouts: Vec<Rollout>,
 }

@@ -58,8 +58,27 @@ macro_rules! for_rollout_mistakes {
             /// (It refuses what it voted for; as the coordinator it uses a txid again.)
             JoinsUnasked, "amnesiac",
                 source "rule 10 of core/src/rollout", space { wipes: 1, operations: 2 };
+            /// A canary is judged by all requests of a node.
+            /// (The stable model's hide what it does.)
+            JudgesTheMixture, "judged-mixture",
+                source "rule 11 of core/src/rollout", space { inputs: 2, timeouts: 1 };
+            /// No evidence is taken for health.
+            /// (A canary that nobody has asked for anything is promoted.)
+            PromotesInSilence, "silent-promotion",
+                source "rule 11 of core/src/rollout", space { timeouts: 1 };
+            /// The way back is asked about at the gates.
+            /// (They are what the bad model breaks.)
+            LocksTheExit, "locked-exit",
+                source "rule 12 of core/src/rollout", space { operations: 2 };
         }
     };
 }
 
 for_rollout_mistakes!(mistakes);
+
+impl Mistake {
+    /// Whether only a rollout that gates judge can show it.
+    pub fn is_about_gates(self) -> bool {
+        matches!(self, Self::JudgesTheMixture | Self::PromotesInSilence | Self::LocksTheExit)
+    }
+}

@@ -12,8 +12,8 @@
 //!    the coordinator's disk, its life, count), and generation and life are durable before anything is
 //!    proposed: no txid is ever used twice.
 //! 2. **Vote.** A member votes COMMIT if the version is its next one, it is not prepared for another
-//!    transaction, has not promised to refuse this one, sees no split brain, and its
-//!    [gates](gates::Gates) hold. The vote is durable before it is sent. From then on it is *in doubt*.
+//!    transaction, has not promised to refuse this one, sees no split brain, and its evidence passes the
+//!    [gates](gates::Gates) that are asked (rule 11). The vote is durable before it is sent. From then on it is *in doubt*.
 //! 3. **Decide.** All members voted COMMIT: COMMIT, durable before anybody hears it. One votes ABORT, or
 //!    [`vote_ms`](config::Timeouts::vote_ms) pass: ABORT. Decisions are sent again until acknowledged.
 //! 4. **Presume abort.** A coordinator that restarts and finds no decision for a transaction of a former
@@ -44,23 +44,33 @@
 //!     disk may have known. So what was committed outlives any lost disk, as long as one member that voted for
 //!     it keeps its own.
 //!
+//! 11. **Ask before giving more.** A canary gets a larger share, or is made stable, only after every member has voted by
+//!     evidence that keeps the rollout's [gates]: what the canary itself did there, under the version that is
+//!     served. No evidence, and evidence that is stale, are no pass: the rollout waits for its deadline, then it pauses.
+//!     Only an operator can promote without.
+//!
+//! 12. **The way back asks nothing.** An abort, and the return after a failure, is one transaction like any other, and
+//!     no gate is asked about it. It ends a vote that is under way, and is tried until it commits.
+//!
 //! A commit is an atomic *decision*, not simultaneous *visibility*: between the first and the last DECISION
 //! nodes differ for an instant. So every answer of the data plane names the version that served it.
 //!
 //! # Reading order
 //!
 //! [`state`] and [`message`] (the vocabulary), [`durable`] (what is never forgotten), [`participant`],
-//! [`coordinator`], [`resolver`], [`admission`], then [`invariants`].
+//! [`coordinator`], [`course`] with [`gates`], [`resolver`], [`admission`], then [`invariants`].
 
 pub mod admission;
 pub mod config;
 pub mod coordinator;
+pub mod course;
 mod describe;
 pub mod durable;
 pub mod gates;
 pub mod healing;
 pub mod health;
 pub mod invariants;
+mod judge;
 pub mod message;
 pub mod mistake;
 pub mod participant;
@@ -69,15 +79,17 @@ mod rests;
 pub mod state;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use self::admission::Joining;
 use self::config::{Config, jittered};
 use self::coordinator::Coordination;
 use self::durable::Durable;
 use self::healing::Healing;
-use self::health::Health;
-use self::message::{Fact, Message, Record, Reply, Request, Timer, View};
+use self::health::{Evidence, Health};
+use self::message::{Fact, Message, Record, Reply, Request, Rollout, Timer, View};
 use self::mistake::Mistake;
+use self::participant::observe_vote;
 use self::resolver::Inquiry;
 use self::state::{RoutingState, Txid};
 use crate::node::RestsOn;
@@ -87,10 +99,8 @@ use crate::node::{Context, Event, Node, NodeId, RequestId, Word};
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RolloutNode {
     durable: Durable,
-    /// The last window of this node's data plane.
-    health: Option<Health>,
-    /// The last window of the others', at the coordinator.
-    member_health: BTreeMap<NodeId, Health>,
+    /// What this node knows of its data plane; the coordinator of every member's.
+    evidence: BTreeMap<NodeId, Evidence>,
     split_brain: bool,
     coordination: Coordination,
     inquiry: Option<Inquiry>,
@@ -115,8 +125,7 @@ impl Node for RolloutNode {
     fn start(config: &Config, disk: &[Record], cx: &mut Cx<'_>) -> Self {
         let mut node = Self {
             durable: Durable::recover(config, disk),
-            health: None,
-            member_health: BTreeMap::new(),
+            evidence: BTreeMap::new(),
             split_brain: false,
             coordination: Coordination::default(),
             inquiry: None,
@@ -142,15 +151,16 @@ impl Node for RolloutNode {
             Event::Timer(timer) => match timer {
                 Timer::Vote => self.on_vote_timeout(config, cx),
                 Timer::Resend => self.on_resend(config, cx),
-                Timer::Step => self.begin(config, cx),
+                Timer::Step => self.on_step_timer(config, cx),
+                Timer::Deadline => self.on_deadline(config, cx),
+                Timer::Stale(member) => self.on_stale(config, member, cx),
                 Timer::Inquire => self.on_inquire(config, cx),
                 Timer::Heartbeat => self.on_heartbeat_timer(config, cx),
                 Timer::Join => self.ask_to_join(config, cx),
             },
             Event::Request { id, request } => match request {
-                Request::StartRollout { model, steps_bp, pause_ms } => {
-                    self.on_start_rollout(config, id, model, &steps_bp, pause_ms, cx);
-                }
+                Request::StartRollout(plan) => self.on_start_rollout(config, id, plan, cx),
+                Request::Steer { order, rollout } => self.on_steer(config, id, order, rollout, cx),
                 Request::ReportHealth(health) => self.on_report_health(config, id, health, cx),
             },
             Event::Durable(_) => {} // no rule needs it: the order of effects says it all
@@ -165,6 +175,8 @@ impl Node for RolloutNode {
         match reply {
             Reply::NotCoordinator { coordinator } => Some(*coordinator),
             Reply::Accepted { .. }
+            | Reply::Ordered { .. }
+            | Reply::Unfit { .. }
             | Reply::Busy { .. }
             | Reply::Done
             | Reply::Invalid { .. }
@@ -203,10 +215,11 @@ impl RolloutNode {
         self.joining.is_some()
     }
 
-    /// Whether this node has nothing left to do: no doubt, nothing to announce, no rollout under way.
+    /// Whether this node has nothing left to do: no doubt, nothing to announce, no rollout that goes on without an order.
     pub fn is_at_rest(&self, config: &Config) -> bool {
         let announces = config.heals_by(Healing::Resends) && !self.coordination.is_acknowledged();
-        self.durable.prepared.is_none() && self.durable.running().is_none() && !announces
+        let waits = self.durable.running().is_none_or(Rollout::is_paused);
+        self.durable.prepared.is_none() && waits && !announces
     }
 
     /// A member begins its life.
@@ -227,8 +240,8 @@ impl RolloutNode {
             return; // who is not a member has nothing to say to that (rule 10)
         }
         match message {
-            Message::PrepareReq { txid, state, members } => {
-                self.on_prepare_req(config, from, txid, state, members, cx);
+            Message::PrepareReq { txid, state, members, gates } => {
+                self.on_prepare_req(config, from, txid, state, members, gates.as_ref(), cx);
             }
             Message::PrepareResp { txid, vote } => self.on_prepare_resp(config, from, txid, vote, cx),
             Message::Decision { txid, version, outcome } => {
@@ -328,14 +341,28 @@ impl RolloutNode {
         if !config.is_coordinator() {
             cx.send(config.coordinator, Message::HealthSnapshot { health: health.clone() });
         }
-        self.health = Some(health);
-        self.publish(config, cx);
+        self.learn(config, config.me, health, cx);
         cx.reply(id, Reply::Done);
+        self.weigh_evidence(config, cx);
     }
 
     fn on_health_snapshot(&mut self, config: &Config, from: NodeId, health: Health, cx: &mut Cx<'_>) {
         if config.is_coordinator() {
-            self.member_health.insert(from, health);
+            self.learn(config, from, health, cx);
+            self.weigh_evidence(config, cx);
+        }
+    }
+
+    /// Takes in what a data plane reports, and notices when it has been silent for three windows.
+    fn learn(&mut self, config: &Config, member: NodeId, health: Health, cx: &mut Cx<'_>) {
+        self.evidence.insert(member, Evidence { health, is_stale: false });
+        cx.set_timer(Timer::Stale(member), Duration::from_millis(config.window_ms.saturating_mul(3)));
+        self.publish(config, cx);
+    }
+
+    fn on_stale(&mut self, config: &Config, member: NodeId, cx: &mut Cx<'_>) {
+        if let Some(evidence) = self.evidence.get_mut(&member) {
+            evidence.is_stale = true;
             self.publish(config, cx);
         }
     }
@@ -358,7 +385,7 @@ impl RolloutNode {
             self.observe_committed(txid, cx);
         }
         if let Some(prepared) = &self.durable.prepared {
-            cx.observe(Fact::Voted { txid: prepared.txid, version: prepared.state.version });
+            observe_vote(prepared.txid, prepared.state.version, prepared.passed.clone(), cx);
         }
     }
 
@@ -376,8 +403,7 @@ impl RolloutNode {
             in_doubt: self.durable.prepared_txid(),
             joining: self.waiting(config),
             split_brain: self.split_brain,
-            health: self.health.clone(),
-            member_health: self.member_health.clone(),
+            evidence: self.evidence.clone(),
             rollouts: self.durable.rollouts.clone(),
         });
     }

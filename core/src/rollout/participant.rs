@@ -2,14 +2,18 @@
 
 use super::config::{Config, jittered};
 use super::durable::Prepared;
+use super::gates::Gates;
 use super::healing::Healing;
-use super::message::{Fact, Message, Outcome, Record, Refusal, Timer, Vote};
+use super::health::Evidence;
+use super::judge::verdict;
+use super::message::{Fact, Message, Outcome, Passed, Record, Refusal, Timer, Vote};
 use super::mistake::Mistake;
 use super::state::{RoutingState, Txid};
 use super::{Cx, RolloutNode, ignore};
 use crate::node::NodeId;
 
 impl RolloutNode {
+    #[expect(clippy::too_many_arguments, reason = "the parts of a message")]
     pub(super) fn on_prepare_req(
         &mut self,
         config: &Config,
@@ -17,6 +21,7 @@ impl RolloutNode {
         txid: Txid,
         state: RoutingState,
         members: Vec<NodeId>,
+        gates: Option<&Gates>,
         cx: &mut Cx<'_>,
     ) {
         if from != config.coordinator {
@@ -32,8 +37,10 @@ impl RolloutNode {
             return ignore(from, "its proposal contradicts itself", cx);
         }
         self.learn_from_proposal(config, txid, state.version, cx);
-        match self.judge(config, txid, &state, &members) {
-            Ok(()) => self.vote_commit(config, from, txid, state, members, cx),
+        match self.judge(config, txid, &state, &members, gates) {
+            Ok(passed) => {
+                self.vote_commit(config, Prepared { txid, state, members, passed }, cx);
+            }
             Err(refusal) => {
                 self.refuse(txid, refusal.clone(), cx);
                 cx.send(from, Message::PrepareResp { txid, vote: Vote::Abort(refusal) });
@@ -55,14 +62,15 @@ impl RolloutNode {
         }
     }
 
-    /// Whether this node may vote COMMIT (rule 2).
+    /// Whether this node may vote COMMIT (rule 2), and by what evidence, if gates are asked.
     pub(super) fn judge(
         &self,
         config: &Config,
         txid: Txid,
         state: &RoutingState,
         members: &[NodeId],
-    ) -> Result<(), Refusal> {
+        gates: Option<&Gates>,
+    ) -> Result<Option<Passed>, Refusal> {
         let durable = &self.durable;
         if durable.has_forgotten(txid) {
             return Err(Refusal::Rejoined);
@@ -84,28 +92,24 @@ impl RolloutNode {
         if Some(proposed) != committed.checked_add(1) {
             return Err(Refusal::VersionNotNext { proposed, committed });
         }
-        config.gates.judge(self.health.as_ref())
+        let Some(gates) = gates else { return Ok(None) };
+        let evidence = self.evidence.get(&config.me);
+        verdict(config, gates, &durable.committed, evidence).refusal().map_or(Ok(()), Err)?;
+        let passed = |evidence: &Evidence| Passed { gates: gates.clone(), health: evidence.health.clone() };
+        Ok(evidence.map(passed))
     }
 
-    fn vote_commit(
-        &mut self,
-        config: &Config,
-        coordinator: NodeId,
-        txid: Txid,
-        state: RoutingState,
-        members: Vec<NodeId>,
-        cx: &mut Cx<'_>,
-    ) {
+    fn vote_commit(&mut self, config: &Config, vote: Prepared, cx: &mut Cx<'_>) {
+        let Prepared { txid, state, members, passed } = vote;
         let version = state.version;
-        let record = Record::Voted { txid, state, members };
-        let vote = Message::PrepareResp { txid, vote: Vote::Commit };
+        let record = Record::Voted { txid, state, members, passed: passed.clone() };
         if config.makes(Mistake::ForgetsVote) {
             self.durable.apply(&record);
         } else {
             self.append(record, cx);
         }
-        cx.observe(Fact::Voted { txid, version });
-        cx.send(coordinator, vote);
+        observe_vote(txid, version, passed, cx);
+        cx.send(config.coordinator, Message::PrepareResp { txid, vote: Vote::Commit });
         cx.set_timer(Timer::Inquire, jittered(config.timeouts.inquire_ms));
         self.publish(config, cx);
     }
@@ -175,5 +179,13 @@ impl RolloutNode {
             self.inquiry = None;
             cx.cancel_timer(Timer::Inquire);
         }
+    }
+}
+
+/// Says that this node has voted, and by what evidence.
+pub(super) fn observe_vote(txid: Txid, version: u64, passed: Option<Passed>, cx: &mut Cx<'_>) {
+    cx.observe(Fact::Voted { txid, version });
+    if let Some(passed) = passed {
+        cx.observe(Fact::Passed { txid, passed });
     }
 }

@@ -6,7 +6,7 @@
 
 use super::RolloutNode;
 use super::config::Config;
-use super::message::{Answer, Fact, Known, Message, Outcome, Record, Reply, View, Vote};
+use super::message::{Answer, Course, Fact, Known, Message, Outcome, Record, Reply, View, Vote};
 use super::state::{RoutingState, Txid};
 use crate::node::Output;
 use crate::node::RequestId;
@@ -21,6 +21,7 @@ pub(super) fn rests_on(
     match *told {
         Output::Message { message, .. } => journal.backs_message(config, message),
         Output::Reply { reply: Reply::Accepted { id }, .. } => journal.has_accepted(*id),
+        Output::Reply { to, reply: Reply::Ordered { .. } } => journal.has_steered(to),
         Output::Reply { .. } => Ok(()), // refusals, and answers about what a crash may take away
         Output::View(view) => journal.backs_view(view),
         Output::Fact(fact) => journal.backs_fact(fact),
@@ -87,6 +88,8 @@ impl<'a> Journal<'a> {
     fn backs_fact(self, fact: &Fact) -> Result<(), String> {
         match fact {
             Fact::Accepted { id } => self.has_accepted(*id),
+            Fact::Steered { course, .. } => self.has_course(course),
+            Fact::Passed { txid, .. } => self.has_voted(*txid),
             // The coordinator's COMMIT holds its vote.
             Fact::Voted { txid, .. } => {
                 self.has_voted(*txid).or_else(|why| self.has_committed(*txid).map_err(|_| why))
@@ -110,6 +113,17 @@ impl<'a> Journal<'a> {
         need(self.0.iter().any(is_there), || format!("ACCEPTED {id}"))
     }
 
+    fn has_steered(self, id: RequestId) -> Result<(), String> {
+        let is_there =
+            |record: &Record| matches!(record, Record::Steered { by: Some(by), .. } if by.id == id);
+        need(self.0.iter().any(is_there), || format!("STEERED by {id}"))
+    }
+
+    fn has_course(self, of: &Course) -> Result<(), String> {
+        let is_there = |record: &Record| matches!(record, Record::Steered { course, .. } if course == of);
+        need(self.0.iter().any(is_there), || format!("STEERED: {of}"))
+    }
+
     fn has_voted(self, of: Txid) -> Result<(), String> {
         let is_there = |record: &Record| matches!(record, Record::Voted { txid, .. } if *txid == of);
         need(self.0.iter().any(is_there), || format!("VOTED {of}"))
@@ -129,6 +143,7 @@ impl<'a> Journal<'a> {
             Record::Decided { .. }
             | Record::Epoch { .. }
             | Record::Accepted(_)
+            | Record::Steered { .. }
             | Record::Voted { .. }
             | Record::Refused { .. }
             | Record::Granted { .. } => false,
@@ -179,7 +194,7 @@ impl<'a> Journal<'a> {
             Record::Installed { state } => state.txid.unwrap_or_default(),
             Record::Granted { generation } => Txid::before(*generation),
             Record::Admitted { begun, .. } => *begun,
-            Record::Epoch { .. } | Record::Accepted(_) => Txid::default(),
+            Record::Epoch { .. } | Record::Accepted(_) | Record::Steered { .. } => Txid::default(),
         };
         self.0.iter().map(promised).max().unwrap_or_default()
     }
@@ -194,6 +209,7 @@ impl<'a> Journal<'a> {
                 Record::Installed { state } => in_doubt.filter(|(_, version)| *version > state.version),
                 Record::Epoch { .. }
                 | Record::Accepted(_)
+                | Record::Steered { .. }
                 | Record::Refused { .. }
                 | Record::Granted { .. }
                 | Record::Admitted { .. } => in_doubt,
@@ -210,6 +226,7 @@ impl<'a> Journal<'a> {
                 Record::Voted { .. }
                 | Record::Epoch { .. }
                 | Record::Accepted(_)
+                | Record::Steered { .. }
                 | Record::Refused { .. }
                 | Record::Decided { .. }
                 | Record::Installed { .. }
@@ -223,6 +240,7 @@ impl<'a> Journal<'a> {
             Record::Decided { outcome: Outcome::Abort, .. }
             | Record::Epoch { .. }
             | Record::Accepted(_)
+            | Record::Steered { .. }
             | Record::Voted { .. }
             | Record::Refused { .. }
             | Record::Granted { .. } => None,

@@ -20,9 +20,12 @@ pub const MAX_MODEL_BYTES: usize = 128;
 pub struct ModelId(Arc<str>);
 
 impl ModelId {
-    /// A model's name; `Err` says what is wrong with it.
+    /// A model's name; `Err` says what is wrong with it. Two names that look alike are alike: letters, digits and what
+    /// names of images are made of, and nothing that cannot be seen.
     pub fn new(name: &str) -> Result<Self, StateError> {
-        if name.is_empty() || name.len() > MAX_MODEL_BYTES || name.chars().any(char::is_control) {
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-+:/@".contains(c);
+        let begins_well = name.starts_with(|c: char| c.is_ascii_alphanumeric());
+        if !begins_well || name.len() > MAX_MODEL_BYTES || !name.chars().all(is_plain) {
             return Err(StateError::ModelName { name: name.chars().take(40).collect() });
         }
         Ok(Self(name.into()))
@@ -122,16 +125,9 @@ impl Weights {
         self.0.iter().map(|(model, &bp)| (model, bp))
     }
 
-    /// The model that serves `point`, a number below [`WHOLE_BP`].
-    pub fn pick(&self, point: u32) -> &ModelId {
-        let mut upto = 0;
-        self.iter()
-            .find(|&(_, bp)| {
-                upto += bp;
-                point < upto
-            })
-            .map(|(model, _)| model)
-            .expect("weights sum to the whole, and the point lies below it")
+    /// The share of a model, in basis points.
+    pub fn of(&self, model: &ModelId) -> u32 {
+        self.0.get(model).copied().unwrap_or(0)
     }
 }
 
@@ -193,6 +189,10 @@ pub struct RoutingState {
     pub status: Status,
     /// The transaction that committed this version; none for version 0.
     pub txid: Option<Txid>,
+    /// The transaction that put the canary on trial. It decides which requests are the canary's: see
+    /// [`bucket`](Self::bucket).
+    #[serde(default)]
+    pub trial: Option<Txid>,
 }
 
 impl RoutingState {
@@ -205,6 +205,7 @@ impl RoutingState {
             weights: Weights([(model.clone(), WHOLE_BP)].into()),
             status: Status::Stable,
             txid: None,
+            trial: None,
         }
     }
 
@@ -213,41 +214,66 @@ impl RoutingState {
     ///
     /// The stable model itself can only be given the whole: that ends a canary (a rollback).
     pub fn next(&self, model: &ModelId, share_bp: u32, txid: Txid) -> Result<Self, StateError> {
+        if share_bp == WHOLE_BP {
+            let version = self.version.checked_add(1).ok_or(StateError::LastVersion)?;
+            return Ok(Self { version, txid: Some(txid), ..Self::initial(model) });
+        }
+        self.next_canary(model, share_bp, txid)
+    }
+
+    /// The next version, in which `model` is on trial with `share_bp` of the requests, all of them at most, and the
+    /// stable model serves the rest.
+    pub fn next_canary(&self, model: &ModelId, share_bp: u32, txid: Txid) -> Result<Self, StateError> {
         if share_bp == 0 || share_bp > WHOLE_BP {
             return Err(StateError::Share { share_bp });
         }
         let version = self.version.checked_add(1).ok_or(StateError::LastVersion)?;
-        if share_bp == WHOLE_BP {
-            return Ok(Self { version, txid: Some(txid), ..Self::initial(model) });
-        }
         if *model == self.stable_model_id {
             return Err(StateError::StableModel { model: model.clone() });
         }
         let stable = self.stable_model_id.clone();
         let shares = [(stable.clone(), WHOLE_BP - share_bp), (model.clone(), share_bp)];
+        let shares = shares.into_iter().filter(|(_, bp)| *bp > 0);
         Ok(Self {
             version,
             stable_model_id: stable,
             canary_model_id: Some(model.clone()),
-            weights: Weights::new(shares.into())?,
+            weights: Weights::new(shares.collect())?,
             status: Status::Canary,
             txid: Some(txid),
+            trial: if self.canary_model_id.as_ref() == Some(model) { self.trial } else { Some(txid) },
         })
+    }
+
+    /// The bucket of a key: a number below [`WHOLE_BP`], the same on all nodes for as long as a trial lasts. Every trial
+    /// deals the keys anew, so that not the same users try every model first.
+    pub fn bucket(&self, key: &[u8]) -> u32 {
+        let salt = self.trial.map(String::from).unwrap_or_default();
+        let salted = [&[salt.len() as u8], salt.as_bytes(), key].concat();
+        (xxh3_64(&salted) % u64::from(WHOLE_BP)) as u32
+    }
+
+    /// Who serves a bucket. The canary has the low ones, as many as its share: whoever it serves it serves still when it
+    /// gets more.
+    pub fn serves(&self, bucket: u32) -> &ModelId {
+        let canary = self.canary_model_id.as_ref();
+        canary.filter(|canary| bucket < self.weights.of(canary)).unwrap_or(&self.stable_model_id)
     }
 
     /// Whether version and transaction, and status, models and weights, say the same.
     pub fn is_consistent(&self) -> bool {
-        if self.txid.is_none() != (self.version == 0) {
+        let is_on_trial = self.canary_model_id.is_some();
+        if self.txid.is_none() != (self.version == 0) || (self.trial.is_some() && !is_on_trial) {
             return false;
         }
         let models: Vec<_> = self.weights.iter().filter(|&(_, bp)| bp > 0).map(|(model, _)| model).collect();
         match (self.status, &self.canary_model_id) {
             (Status::Stable, None) => models == [&self.stable_model_id],
             (Status::Canary, Some(canary)) => {
+                // A canary that serves everything is on trial until it is made stable.
                 *canary != self.stable_model_id
-                    && models.len() == 2
                     && models.contains(&canary)
-                    && models.contains(&&self.stable_model_id)
+                    && models.iter().all(|model| [canary, &self.stable_model_id].contains(model))
             }
             (Status::Stable, Some(_)) | (Status::Canary, None) => false,
         }
@@ -268,8 +294,10 @@ impl Display for RoutingState {
 /// Why a value is not a state, a weight, a name.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum StateError {
-    /// A model's name is empty, too long, or unprintable.
-    #[error("model name {name:?}: must be 1 to {MAX_MODEL_BYTES} bytes without control characters")]
+    /// A model's name is empty, too long, or has other characters.
+    #[error(
+        "model name {name:?}: must be 1 to {MAX_MODEL_BYTES} of A-Z a-z 0-9 . _ - + : / @, a letter or digit first"
+    )]
     ModelName {
         /// Its beginning.
         name: String,
@@ -309,4 +337,72 @@ pub enum StateError {
         /// Which.
         model: ModelId,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(state: &RoutingState, model: &str, share_bp: u32, number: u32) -> RoutingState {
+        let model = ModelId::new(model).expect("a name");
+        let txid = Txid { generation: 1, epoch: 1, number };
+        state.next_canary(&model, share_bp, txid).expect("a step")
+    }
+
+    /// Raising a weight takes nobody off the canary, and the canary has exactly its share of the buckets.
+    #[test]
+    fn whom_the_canary_serves_it_serves_still_when_it_gets_more() {
+        let first = at(&RoutingState::initial(&ModelId::new("v1").expect("a name")), "a", 500, 1);
+        let more = at(&first, "a", 2_000, 2);
+        let served = |state: &RoutingState| -> Vec<u32> {
+            (0..WHOLE_BP).filter(|&bucket| state.serves(bucket).as_str() == "a").collect()
+        };
+        assert_eq!(served(&first), (0..500).collect::<Vec<_>>());
+        assert_eq!(served(&more), (0..2_000).collect::<Vec<_>>());
+        for user in 0..1_000_u32 {
+            let key = user.to_string();
+            assert_eq!(first.bucket(key.as_bytes()), more.bucket(key.as_bytes()), "a step moves nobody");
+        }
+    }
+
+    /// Each trial has users of its own, about as many as it is to have.
+    #[test]
+    fn each_trial_deals_anew() {
+        let initial = RoutingState::initial(&ModelId::new("v1").expect("a name"));
+        let [one, other] = [at(&initial, "v2", 1_000, 1), at(&initial, "v2", 1_000, 2)];
+        let tries = |state: &RoutingState, user: u32| {
+            state.serves(state.bucket(user.to_string().as_bytes())).as_str() == "v2"
+        };
+        let count = |of: &dyn Fn(u32) -> bool| (0..10_000).filter(|&user| of(user)).count();
+        assert!((900..1_100).contains(&count(&|user| tries(&one, user))));
+        assert!(
+            (50..150).contains(&count(&|user| tries(&one, user) && tries(&other, user))),
+            "a tenth of a tenth"
+        );
+    }
+
+    #[test]
+    fn names_that_look_alike_are_alike() {
+        for name in ["v2", "0.1", "registry/team/model:2026-11@sha256", "A_b-c+d"] {
+            assert_eq!(ModelId::new(name).expect(name).as_str(), name);
+        }
+        let zero_width = "v\u{200b}2";
+        let backwards = "\u{202e}2v";
+        for name in [
+            "",
+            " v2",
+            "v2 ",
+            "v 2",
+            "v2\n",
+            zero_width,
+            backwards,
+            "v２",
+            "ѵ2",
+            "-v2",
+            "/v2",
+            &"x".repeat(129),
+        ] {
+            assert!(ModelId::new(name).is_err(), "{name:?}");
+        }
+    }
 }

@@ -84,7 +84,7 @@ fn live(recorder: &Recorder<RolloutNode>, requests: u64) {
     let nothing = recover(RolloutNode::FORM, b"").expect("an empty journal is sound");
     assert!(recorder.on_boot(&nothing, &host, &out).is_continue());
     for sequence in 1..=requests {
-        let health = Health { window_id: sequence, samples: 100, p95_ms: 10, error_bp: 0 };
+        let health = Health { window_id: sequence, version: 0, models: [].into() };
         let id = RequestId { client: 1, sequence };
         let event = Event::Request { id, request: Request::ReportHealth(health) };
         out.clear();

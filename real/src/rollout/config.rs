@@ -2,7 +2,9 @@
 //!
 //! ```toml
 //! role = "coordinator"
-//! on_no_evidence = "commit"
+//!
+//! [gates]
+//! max_error_rate = 0.01
 //!
 //! [[peers]]
 //! id = 2
@@ -22,12 +24,12 @@ use std::time::Duration;
 
 use coalmine_core::node::NodeId;
 use coalmine_core::rollout::config::{Config, LONGEST_MS, Timeouts};
-use coalmine_core::rollout::gates::{Gates, NoEvidence};
+use coalmine_core::rollout::gates::Gates;
 use coalmine_core::rollout::state::ModelId;
 use serde::{Deserialize, Serialize};
 
 use super::data_plane::{Backend, DataPlane};
-use super::wire::{Role, bp_of_decimal, decimal_of_bp};
+use super::wire::{GatesFile, Role, bp_of_decimal};
 use crate::shell::Placement;
 
 /// What a node's file says about the rollout.
@@ -39,13 +41,11 @@ pub struct Settings {
     /// What is served at version 0. Default `v1`.
     #[serde(default = "default_model")]
     pub initial_model: ModelId,
-    /// How to vote when there were too few requests to judge by: `commit` or `abort`. Default `abort`.
-    #[serde(default = "default_no_evidence")]
-    pub on_no_evidence: NoEvidence,
-    /// How long one window of the data plane's measurements is, in milliseconds. Default 5,000.
+    /// How long one window of the data plane's measurements is, in milliseconds. Default 5,000. A step that gates judge
+    /// is held for as long at least, and evidence is stale when three windows have brought none.
     #[serde(default = "default_window_ms")]
     pub health_window_ms: u64,
-    /// When the node is healthy enough to vote for a change.
+    /// What a canary must keep on each node before it gets more, where its rollout brings no gates of its own.
     #[serde(default)]
     pub gates: GatesFile,
     /// How long to wait for what, in milliseconds.
@@ -73,25 +73,6 @@ pub struct PeerFile {
     pub data: SocketAddr,
 }
 
-/// The gates that a window must pass.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct GatesFile {
-    /// The highest 95th percentile of latency, in milliseconds. Default 200.
-    pub max_p95_ms: u32,
-    /// The highest share of requests that fail, 0 to 1. Default 0.05.
-    pub max_error_rate: f64,
-    /// How many requests a window must hold to be evidence. Default 20.
-    pub min_samples: u32,
-}
-
-impl Default for GatesFile {
-    fn default() -> Self {
-        let Gates { max_p95_ms, max_error_bp, min_samples, on_no_evidence: _ } = Gates::default();
-        Self { max_p95_ms, max_error_rate: decimal_of_bp(max_error_bp), min_samples }
-    }
-}
-
 /// What a simulated backend does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -106,10 +87,6 @@ fn default_model() -> ModelId {
     ModelId::new("v1").expect("a valid name")
 }
 
-fn default_no_evidence() -> NoEvidence {
-    Gates::default().on_no_evidence
-}
-
 fn default_window_ms() -> u64 {
     5_000
 }
@@ -120,7 +97,6 @@ impl Settings {
         Self {
             role: Role::Coordinator,
             initial_model: default_model(),
-            on_no_evidence: NoEvidence::Commit,
             health_window_ms: default_window_ms(),
             gates: GatesFile::default(),
             timeouts: Timeouts::default(),
@@ -129,14 +105,9 @@ impl Settings {
         }
     }
 
-    /// When the node votes for a change.
+    /// What a canary must keep. Limits that make no sense, which no node starts with, are the default ones here.
     pub fn gates(&self) -> Gates {
-        Gates {
-            max_p95_ms: self.gates.max_p95_ms,
-            max_error_bp: bp_of_decimal(self.gates.max_error_rate).unwrap_or(0),
-            min_samples: self.gates.min_samples,
-            on_no_evidence: self.on_no_evidence,
-        }
+        self.gates.gates().unwrap_or_default()
     }
 
     /// What the node is told; `Err` names the key that makes no sense.
@@ -148,6 +119,7 @@ impl Settings {
             coordinator: self.coordinator(placement.me)?,
             initial_model: self.initial_model.clone(),
             gates: self.gates(),
+            window_ms: self.health_window_ms,
             timeouts: self.timeouts.clone(),
             mistake: None,
             without: None,
@@ -195,14 +167,11 @@ impl Settings {
                 return Err(format!("{key}: {ms} is more than a year, {LONGEST_MS} ms"));
             }
         }
-        let rates = self
-            .backends
-            .iter()
-            .map(|(model, backend)| (format!("backends.{model}.error_rate"), backend.error_rate));
-        for (key, rate) in rates.chain([("gates.max_error_rate".to_owned(), self.gates.max_error_rate)]) {
-            bp_of_decimal(rate).map_err(|what| format!("{key}: {what}"))?;
+        for (model, backend) in &self.backends {
+            let rate = bp_of_decimal(backend.error_rate);
+            rate.map_err(|what| format!("backends.{model}.error_rate: {what}"))?;
         }
-        Ok(())
+        self.gates.gates().map(|_| ()).map_err(|what| format!("gates.{what}"))
     }
 }
 
@@ -256,6 +225,7 @@ data = "127.0.0.1:50051"
         assert_eq!(node.config.members, [NodeId(1), NodeId(2)]);
         assert_eq!(node.config.coordinator, NodeId(1));
         assert_eq!(node.config.gates, Gates { max_error_bp: 100, ..Gates::default() });
+        assert_eq!(node.config.window_ms, 5_000);
         assert_eq!(node.config.timeouts, Timeouts { vote_ms: 700, ..Timeouts::default() });
         let v2 = ModelId::new("v2").expect("valid");
         let data_plane = node.settings.data_plane();
@@ -315,6 +285,15 @@ data = "127.0.0.1:50051"
             ),
             ("error_rate = 0.5", "error_rate = 1.5", "backends.v2.error_rate: 1.5: must lie in 0..=1"),
             ("max_error_rate = 0.01", "max_error_rate = -1", "gates.max_error_rate: -1: must lie in 0..=1"),
+            (
+                "max_error_rate = 0.01",
+                "max_error_rate_rise = 1.01",
+                "gates.max_error_rate_rise: 1.01: must lie in 0..=1",
+            ),
+            ("max_error_rate = 0.01", "max_error_rate = nan", "gates.max_error_rate: NaN: must lie in 0..=1"),
+            ("max_error_rate = 0.01", "max_p95_rise_ms = -1", "line 8: invalid value: integer `-1`"),
+            ("max_error_rate = 0.01", "max_p95_rise = 9", "line 8: unknown field `max_p95_rise`"),
+            ("journal\"", "journal\"\non_no_evidence = \"commit\"", "line 7: unknown field `on_no_evidence`"),
             ("journal\"", "journal\"\nhealth_window_ms = 0", "health_window_ms: must be above 0"),
         ];
         for (right, wrong, expected) in mistakes {

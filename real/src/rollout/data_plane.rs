@@ -3,24 +3,29 @@
 //! What serves a model is *simulated*: a latency and an error rate, both configured, so that a bad model can
 //! be tried. What is measured is real: the latency of a request as this node saw it, and whether it failed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use axum::http::header::COOKIE;
+use axum::http::{HeaderMap, HeaderValue};
 use coalmine_core::node::RequestId;
 use coalmine_core::rollout::RolloutNode;
-use coalmine_core::rollout::health::Health;
+use coalmine_core::rollout::health::{Health, Window};
 use coalmine_core::rollout::message::Request;
 use coalmine_core::rollout::state::{ModelId, WHOLE_BP};
 use hdrhistogram::Histogram;
-use xxhash_rust::xxh3::xxh3_64;
 
 use crate::runtime::Runtime;
 use crate::shell::Handle;
 
 /// The client that the data plane's own reports come from.
 const REPORTER: u64 = u64::MAX;
+
+/// Where a request may say what it is routed by.
+const KEY_HEADER: &str = "x-routing-key";
+const KEY_COOKIE: &str = "routing_key";
 
 /// The longest latency that is told apart, in microseconds: an hour.
 const MAX_LATENCY_US: u64 = 3_600_000_000;
@@ -49,31 +54,110 @@ pub struct Backend {
     pub error_bp: u32,
 }
 
-/// The measurements of a running node.
+/// Over how many windows evidence is gathered while one version is served.
+const GATHERED_WINDOWS: usize = 12;
+
+/// How many models one window tells apart. A version serves two at most.
+const MOST_MODELS: usize = 16;
+
+/// The measurements of a running node: of each model by itself, under the version that is served.
+///
+/// A request counts for the version that routed it. Evidence gathers over the last windows for as long as a version is
+/// served, so that a small share of few requests becomes enough to judge by; another version starts anew.
 #[derive(Debug)]
 pub(super) struct Meter {
-    open: Mutex<OpenWindow>,
+    measured: Mutex<Measured>,
     windows: AtomicU64,
 }
 
+/// What was measured under one version.
 #[derive(Debug)]
-struct OpenWindow {
+struct Measured {
+    version: u64,
+    /// Oldest first; the last one is open.
+    windows: VecDeque<BTreeMap<ModelId, Counts>>,
+}
+
+/// What one model did.
+#[derive(Debug)]
+struct Counts {
     latencies_us: Histogram<u32>,
     errors: u64,
 }
 
-impl Meter {
-    pub(super) fn new() -> Self {
+impl Default for Counts {
+    fn default() -> Self {
         let latencies_us = Histogram::new_with_bounds(1, MAX_LATENCY_US, 3).expect("the bounds are valid");
-        Self { open: Mutex::new(OpenWindow { latencies_us, errors: 0 }), windows: AtomicU64::new(0) }
+        Self { latencies_us, errors: 0 }
+    }
+}
+
+impl Counts {
+    fn add(&mut self, more: &Self) {
+        self.latencies_us.add(&more.latencies_us).expect("the bounds are the same");
+        self.errors += more.errors;
     }
 
-    /// Counts one request.
-    pub(super) fn record(&self, latency: Duration, failed: bool) {
+    /// Latency and errors are rounded up, so that a gate is never passed by rounding.
+    fn window(&self) -> Window {
+        let samples = self.latencies_us.len();
+        let p95_us = self.latencies_us.value_at_quantile(0.95);
+        let error_bp = (self.errors * u64::from(WHOLE_BP)).div_ceil(samples.max(1));
+        let narrow = |wide: u64| u32::try_from(wide).unwrap_or(u32::MAX);
+        Window {
+            samples: narrow(samples),
+            p95_ms: narrow(p95_us.div_ceil(1_000)),
+            error_bp: narrow(error_bp),
+        }
+    }
+}
+
+impl Measured {
+    fn under(version: u64) -> Self {
+        Self { version, windows: [BTreeMap::new()].into() }
+    }
+
+    /// Versions only rise. What was measured under an earlier one says nothing about this one.
+    fn move_to(&mut self, version: u64) {
+        if version > self.version {
+            *self = Self::under(version);
+        }
+    }
+
+    fn open_window(&mut self) -> &mut BTreeMap<ModelId, Counts> {
+        self.windows.back_mut().expect("one is always open")
+    }
+
+    fn merged(&self) -> BTreeMap<ModelId, Window> {
+        let mut sums: BTreeMap<&ModelId, Counts> = BTreeMap::new();
+        for (model, counts) in self.windows.iter().flatten() {
+            sums.entry(model).or_default().add(counts);
+        }
+        sums.into_iter().map(|(model, counts)| (model.clone(), counts.window())).collect()
+    }
+}
+
+impl Meter {
+    pub(super) fn new() -> Self {
+        Self { measured: Mutex::new(Measured::under(0)), windows: AtomicU64::new(0) }
+    }
+
+    /// Counts one request that `model` has answered, and that was routed under `version`. An answer that comes after
+    /// another version has begun to be measured is dropped.
+    pub(super) fn record(&self, version: u64, model: &ModelId, latency: Duration, failed: bool) {
         let us = u64::try_from(latency.as_micros()).unwrap_or(MAX_LATENCY_US);
-        let mut open = self.lock();
-        open.latencies_us.saturating_record(us);
-        open.errors += u64::from(failed);
+        let mut measured = self.lock();
+        measured.move_to(version);
+        if version < measured.version {
+            return;
+        }
+        let open = measured.open_window();
+        if open.len() >= MOST_MODELS && !open.contains_key(model) {
+            return;
+        }
+        let counts = open.entry(model.clone()).or_default();
+        counts.latencies_us.saturating_record(us);
+        counts.errors += u64::from(failed);
     }
 
     /// The name of the next window to be reported.
@@ -81,32 +165,27 @@ impl Meter {
         self.windows.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// Closes the window and opens the next. Latency and errors are rounded up, so that a gate is never
-    /// passed by rounding.
-    fn close(&self) -> Health {
-        let mut open = self.lock();
-        let samples = open.latencies_us.len();
-        let p95_us = open.latencies_us.value_at_quantile(0.95);
-        let error_bp = (open.errors * u64::from(WHOLE_BP)).div_ceil(samples.max(1));
-        open.latencies_us.reset();
-        open.errors = 0;
-        let narrow = |wide: u64| u32::try_from(wide).unwrap_or(u32::MAX);
-        Health {
-            window_id: 0, // named when it is reported
-            samples: narrow(samples),
-            p95_ms: narrow(p95_us.div_ceil(1_000)),
-            error_bp: narrow(error_bp),
+    /// Closes the window and opens the next, while this version is served. Tells what each model that was asked for
+    /// anything did in the last windows of that version.
+    fn close(&self, served: u64) -> Health {
+        let mut measured = self.lock();
+        measured.move_to(served);
+        let models = measured.merged();
+        measured.windows.push_back(BTreeMap::new());
+        if measured.windows.len() > GATHERED_WINDOWS {
+            measured.windows.pop_front();
         }
+        Health { window_id: 0, version: measured.version, models } // named when it is reported
     }
 
-    fn lock(&self) -> MutexGuard<'_, OpenWindow> {
+    fn lock(&self) -> MutexGuard<'_, Measured> {
         // Counters stay counters, whatever happened to the one who held them.
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+        self.measured.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Closes a window after another and reports each to the node, until the node stops. A silent data plane
-/// reports its first empty window only: that the evidence has gone is news, that it is still gone is not.
+/// Closes a window after another and reports the evidence so far to the node, until the node stops. Once there is none
+/// any more, that is reported once: that the evidence has gone is news, that it is still gone is not.
 pub(super) async fn report_windows<R: Runtime>(
     runtime: R,
     handle: Handle<RolloutNode>,
@@ -116,11 +195,13 @@ pub(super) async fn report_windows<R: Runtime>(
     let mut silent = true;
     loop {
         runtime.sleep(window).await;
-        let health = meter.close();
-        if health.samples == 0 && silent {
+        let Some(view) = handle.view() else { continue };
+        let health = meter.close(view.routing.version);
+        let is_empty = health.models.is_empty();
+        if is_empty && silent {
             continue;
         }
-        silent = health.samples == 0;
+        silent = is_empty;
         let window_id = meter.next_window();
         let id = RequestId { client: REPORTER, sequence: window_id };
         if handle.request(id, Request::ReportHealth(Health { window_id, ..health })).await.is_err() {
@@ -129,9 +210,14 @@ pub(super) async fn report_windows<R: Runtime>(
     }
 }
 
-/// A number below [`WHOLE_BP`] that is the same whenever the key is.
-pub(super) fn sticky_point(key: &str) -> u32 {
-    (xxh3_64(key.as_bytes()) % u64::from(WHOLE_BP)) as u32
+/// What a request is routed by: who sends the same is served by the same model, on every node, for as long as it is on
+/// trial. The header comes before the cookie, and both before the body's `key`.
+pub(super) fn routing_key<'a>(headers: &'a HeaderMap, in_body: Option<&'a str>) -> Option<&'a [u8]> {
+    let cookies = headers.get_all(COOKIE).iter().filter_map(|it| it.to_str().ok());
+    let mut pairs = cookies.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    let in_cookie = || pairs.find(|(name, _)| *name == KEY_COOKIE).map(|(_, value)| value.as_bytes());
+    let in_header = headers.get(KEY_HEADER).map(HeaderValue::as_bytes);
+    in_header.or_else(in_cookie).or(in_body.map(str::as_bytes))
 }
 
 /// The `n`-th of an equidistributed sequence below [`WHOLE_BP`]: the step is prime to the whole, so any
@@ -156,6 +242,22 @@ mod tests {
     }
 
     #[test]
+    fn a_key_is_looked_for_in_the_header_the_cookies_and_the_body() {
+        let of = |pairs: &[(&'static str, &'static str)], body| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in pairs {
+                headers.append(*name, HeaderValue::from_static(value));
+            }
+            routing_key(&headers, body).map(<[u8]>::to_vec)
+        };
+        let cookie = ("cookie", "a=1; routing_key=of-cookie; b=2");
+        assert_eq!(of(&[(KEY_HEADER, "of-header"), cookie], Some("of-body")), Some(b"of-header".to_vec()));
+        assert_eq!(of(&[("cookie", "x=y"), cookie], Some("of-body")), Some(b"of-cookie".to_vec()));
+        assert_eq!(of(&[("cookie", "not_routing_key=3")], Some("of-body")), Some(b"of-body".to_vec()));
+        assert_eq!(of(&[], None), None);
+    }
+
+    #[test]
     fn few_spread_points_are_fair() {
         for start in [0, 1_234, u64::MAX - 200] {
             let hits = (start..start + 100).filter(|&n| spread_point(n) < 500).count();
@@ -163,16 +265,76 @@ mod tests {
         }
     }
 
+    fn model(name: &str) -> ModelId {
+        ModelId::new(name).expect("a name")
+    }
+
+    fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
     #[test]
-    fn a_window_rounds_up_and_starts_anew() {
-        let meter = Meter::new();
-        for n in 0..100 {
-            meter.record(Duration::from_micros(if n < 90 { 300 } else { 250_400 }), n == 0);
+    fn a_window_rounds_up() {
+        let (meter, v1) = (Meter::new(), model("v1"));
+        for n in 0..300 {
+            meter.record(0, &v1, Duration::from_micros(if n < 270 { 300 } else { 250_400 }), n == 0);
         }
-        let health = meter.close();
-        assert_eq!((health.samples, health.error_bp), (100, 100));
-        assert!((251..=252).contains(&health.p95_ms), "{}", health.p95_ms);
-        let empty = meter.close();
-        assert_eq!((empty.samples, empty.error_bp, empty.p95_ms), (0, 0, 0));
+        let window = meter.close(0).of(&v1);
+        assert_eq!((window.samples, window.error_bp), (300, 34), "1 of 300 is 33.3 basis points");
+        assert!((251..=252).contains(&window.p95_ms), "{}", window.p95_ms);
+    }
+
+    #[test]
+    fn what_one_model_does_is_not_hidden_by_another() {
+        let (meter, v1, v2) = (Meter::new(), model("v1"), model("v2"));
+        for n in 0..2_000 {
+            meter.record(3, if n % 20 == 0 { &v2 } else { &v1 }, ms(1), n % 20 == 0);
+        }
+        let health = meter.close(3);
+        assert_eq!((health.version, health.models.len()), (3, 2));
+        assert_eq!((health.of(&v1).samples, health.of(&v1).error_bp), (1_900, 0));
+        assert_eq!((health.of(&v2).samples, health.of(&v2).error_bp), (100, WHOLE_BP));
+        assert!(!health.models.contains_key(&model("v3")), "it was not asked for anything");
+    }
+
+    #[test]
+    fn each_version_starts_anew_and_late_answers_count_for_their_own() {
+        let (meter, v1) = (Meter::new(), model("v1"));
+        meter.record(4, &v1, ms(1), true);
+        let health = meter.close(4);
+        assert_eq!((health.version, health.of(&v1).samples), (4, 1));
+        // The next version is known by its first request, or when a window ends.
+        meter.record(5, &v1, ms(1), false);
+        meter.record(4, &v1, ms(1), true);
+        let health = meter.close(5);
+        assert_eq!((health.version, health.of(&v1).samples, health.of(&v1).error_bp), (5, 1, 0));
+        let health = meter.close(6);
+        assert_eq!((health.version, health.models.len()), (6, 0));
+        meter.record(5, &v1, ms(1), true);
+        assert!(meter.close(6).models.is_empty(), "a late answer counts for another version");
+    }
+
+    #[test]
+    fn evidence_gathers_over_twelve_windows_and_then_drops_out() {
+        let (meter, v1) = (Meter::new(), model("v1"));
+        let mut samples = Vec::new();
+        for window in 0..26 {
+            if window < 13 {
+                meter.record(1, &v1, ms(1), window == 0);
+            }
+            samples.push(meter.close(1).of(&v1).samples);
+        }
+        let rising = 1..=12;
+        let falling = (0..=12).rev();
+        assert_eq!(samples, rising.chain(falling).chain([0]).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn models_without_end_do_not_fill_the_memory() {
+        let meter = Meter::new();
+        for n in 0..1_000 {
+            meter.record(1, &model(&format!("m{n}")), ms(1), false);
+        }
+        assert_eq!(meter.close(1).models.len(), MOST_MODELS);
     }
 }

@@ -3,12 +3,13 @@
 //! | route | answers |
 //! | --- | --- |
 //! | `GET /routing/state` | what is served: version, models, weights |
-//! | `GET /health/snapshot` | the last window of the data plane |
+//! | `GET /health/snapshot` | the evidence of the node's own data plane: each model by itself |
 //! | `POST /predict` | which model served, under which version |
 //! | `GET /status` | all that the node shows |
-//! | `POST /rollouts` | 202 and the rollout's name; only at the coordinator |
+//! | `POST /rollouts` | 202, the rollout's name and its holds; only at the coordinator |
 //! | `GET /rollouts` | the last rollouts, newest last; only at the coordinator |
-//! | `POST /health/report` | takes a window that was measured elsewhere |
+//! | `POST /rollouts/pause`, `/resume`, `/promote`, `/abort` | 202 and the rollout's name; only at the coordinator |
+//! | `POST /health/report` | takes evidence that was measured elsewhere |
 //!
 //! Every error is `{"error": why}`, and where it is the node's own answer, that answer as `reply`.
 //!
@@ -20,42 +21,36 @@ mod routes;
 mod service;
 pub mod wire;
 
+use std::time::Duration;
+
 use axum::Router;
 use axum::body::Bytes;
 use axum::http::{Request as HttpRequest, Response};
 use coalmine_core::node::RequestId;
 use coalmine_core::rollout::RolloutNode;
 use coalmine_core::rollout::config::Config;
-use coalmine_core::rollout::message::{Reply, Request};
+use coalmine_core::rollout::message::{Order, Reply, Request};
 use serde_json::Value;
 
 pub use self::data_plane::{Backend, DataPlane};
-use self::wire::{HealthBody, StartBody, decimal_of_bp, percent_of_bp};
+use self::wire::{HealthBody, StartBody, SteerBody};
 use crate::http_api::{HttpApi, parse_request_name, post_json, read_json};
 use crate::runtime::Runtime;
 use crate::shell::Handle;
 
 impl HttpApi for RolloutNode {
-    fn router<R: Runtime>(runtime: &R, _config: &Config, handle: Handle<Self>) -> Router {
-        routes::router(runtime, handle, DataPlane::default())
+    fn router<R: Runtime>(runtime: &R, config: &Config, handle: Handle<Self>) -> Router {
+        let window = Duration::from_millis(config.window_ms);
+        routes::router(runtime, config, handle, DataPlane { window, ..DataPlane::default() })
     }
 
     fn to_http(id: RequestId, request: &Request) -> HttpRequest<Bytes> {
         match request {
-            Request::StartRollout { model, steps_bp, pause_ms } => {
-                let steps = steps_bp.iter().map(|&bp| percent_of_bp(bp)).collect();
-                let body = StartBody { model: model.clone(), steps, pause_ms: *pause_ms };
-                post_json("/rollouts", Some(id), &body)
+            Request::StartRollout(plan) => post_json("/rollouts", Some(id), &StartBody::from(plan)),
+            Request::Steer { order, rollout } => {
+                post_json(&path_of(*order), Some(id), &SteerBody::from(*rollout))
             }
-            Request::ReportHealth(health) => {
-                let body = HealthBody {
-                    window_id: Some(health.window_id),
-                    samples: health.samples,
-                    p95_ms: health.p95_ms,
-                    error_rate: decimal_of_bp(health.error_bp),
-                };
-                post_json("/health/report", Some(id), &body)
-            }
+            Request::ReportHealth(health) => post_json("/health/report", Some(id), &HealthBody::from(health)),
         }
     }
 
@@ -66,8 +61,19 @@ impl HttpApi for RolloutNode {
                 .map_err(|error| format!("the answer makes no sense: {error}"));
         }
         let json: Value = read_json(answer)?;
-        let id = json["id"].as_str().and_then(parse_request_name);
-        let id = id.ok_or_else(|| format!("the answer makes no sense: it names no rollout: {json}"))?;
-        Ok(Reply::Accepted { id })
+        let name = |key: &str| json[key].as_str().and_then(parse_request_name);
+        match (name("id"), name("rollout")) {
+            (Some(id), _) => Ok(Reply::Accepted { id }),
+            (None, Some(rollout)) => Ok(Reply::Ordered { rollout }),
+            (None, None) => Err(format!("the answer makes no sense: it names no rollout: {json}")),
+        }
     }
 }
+
+/// Where an order is given.
+fn path_of(order: Order) -> String {
+    format!("/rollouts/{}", order.name())
+}
+
+#[cfg(test)]
+mod tests;

@@ -5,8 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -14,26 +12,27 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use coalmine_core::node::{Node, NodeId, RequestId, Word};
 use coalmine_core::rollout::RolloutNode;
-use coalmine_core::rollout::health::Health;
-use coalmine_core::rollout::message::{Reply, Request, View};
+use coalmine_core::rollout::config::Config;
+use coalmine_core::rollout::message::{Order, Reply, Request, Rollout, View};
 use coalmine_core::rollout::state::{ModelId, RoutingState};
 use serde_json::json;
 
-use super::data_plane::{Backend, DataPlane, Meter, report_windows, spread_point, sticky_point};
+use super::data_plane::{Backend, DataPlane, Meter, report_windows, routing_key, spread_point};
+use super::path_of;
 use super::wire::{
-    HealthBody, HealthSnapshot, MAX_BODY_BYTES, PredictBody, Prediction, RolloutView, StartBody, StatusView,
-    bp_of_decimal, bp_of_percent, read_body,
+    HealthBody, HealthSnapshot, MAX_BODY_BYTES, PredictBody, Prediction, RawBody, RolloutView, StartBody,
+    Started, StatusView, SteerBody, Steered, or_nothing, read_body,
 };
 use crate::http_api::{ApiError, ask, direction, idempotency_key, request_name, send_on, with_words};
 use crate::runtime::Runtime;
 use crate::shell::Handle;
 
-type Body = Result<Bytes, BytesRejection>;
-
 /// What every route can reach.
 struct App<R> {
     runtime: R,
     handle: Handle<RolloutNode>,
+    /// All nodes of the cluster.
+    members: Vec<NodeId>,
     data_plane: DataPlane,
     meter: Arc<Meter>,
     /// How many requests without a key were routed.
@@ -46,26 +45,36 @@ struct App<R> {
 
 type Shared<R> = State<Arc<App<R>>>;
 
-pub(super) fn router<R: Runtime>(runtime: &R, handle: Handle<RolloutNode>, data_plane: DataPlane) -> Router {
+pub(super) fn router<R: Runtime>(
+    runtime: &R,
+    config: &Config,
+    handle: Handle<RolloutNode>,
+    data_plane: DataPlane,
+) -> Router {
     let meter = Arc::new(Meter::new());
     let reports = report_windows(runtime.clone(), handle.clone(), Arc::clone(&meter), data_plane.window);
     runtime.spawn(reports);
     let app = App {
         runtime: runtime.clone(),
         handle,
+        members: config.members.clone(),
         taken: data_plane.backends.keys().map(|model| (model.clone(), AtomicU64::new(0))).collect(),
         data_plane,
         meter,
         routed: AtomicU64::new(0),
         named: AtomicU64::new(0),
     };
-    let routes = Router::new()
+    let mut routes = Router::new()
         .route("/routing/state", get(routing_state::<R>))
         .route("/health/snapshot", get(health_snapshot::<R>))
         .route("/health/report", post(report_health::<R>))
         .route("/predict", post(predict::<R>))
         .route("/rollouts", get(list_rollouts::<R>).post(start_rollout::<R>))
         .route("/status", get(status::<R>));
+    for order in Order::ALL {
+        let steer = move |app: Shared<R>, headers: HeaderMap, body: RawBody| steer(order, app, headers, body);
+        routes = routes.route(&path_of(order), post(steer));
+    }
     with_words(routes).layer(DefaultBodyLimit::max(MAX_BODY_BYTES)).with_state(Arc::new(app))
 }
 
@@ -74,13 +83,11 @@ async fn routing_state<R: Runtime>(State(app): Shared<R>) -> Result<Json<Routing
 }
 
 async fn health_snapshot<R: Runtime>(State(app): Shared<R>) -> Result<Json<HealthSnapshot>, ApiError> {
-    let view = app.view()?;
-    let window = view.health.as_ref().into();
-    Ok(Json(HealthSnapshot { window, last_committed_version: view.routing.version }))
+    Ok(Json(HealthSnapshot::from(&*app.view()?)))
 }
 
 async fn status<R: Runtime>(State(app): Shared<R>) -> Result<Json<StatusView>, ApiError> {
-    Ok(Json(StatusView::from(&*app.view()?)))
+    Ok(Json(StatusView::new(&*app.view()?, &app.members)))
 }
 
 async fn list_rollouts<R: Runtime>(State(app): Shared<R>) -> Result<Response, ApiError> {
@@ -97,52 +104,59 @@ async fn list_rollouts<R: Runtime>(State(app): Shared<R>) -> Result<Response, Ap
 async fn start_rollout<R: Runtime>(
     State(app): Shared<R>,
     headers: HeaderMap,
-    body: Body,
+    body: RawBody,
 ) -> Result<Response, ApiError> {
     let id = app.name(&headers)?;
-    let StartBody { model, steps, pause_ms } = read_body(body)?;
-    let to_bp = |(i, &percent): (usize, &f64)| {
-        bp_of_percent(percent).map_err(|why| unprocessable(format!("body: steps[{i}]: {why}")))
-    };
-    let steps_bp = steps.iter().enumerate().map(to_bp).collect::<Result<_, _>>()?;
-    let request = Request::StartRollout { model, steps_bp, pause_ms };
-    let reply = ask(&app.runtime, &app.handle, id, request).await?;
-    Ok(app.answer(&reply))
+    let plan = read_body::<StartBody>(body)?.plan().map_err(unprocessable)?;
+    let reply = ask(&app.runtime, &app.handle, id, Request::StartRollout(plan)).await?;
+    Ok(app.answer("/rollouts", &reply))
+}
+
+async fn steer<R: Runtime>(
+    order: Order,
+    State(app): Shared<R>,
+    headers: HeaderMap,
+    body: RawBody,
+) -> Result<Response, ApiError> {
+    let id = app.name(&headers)?;
+    let rollout = read_body::<SteerBody>(or_nothing(body))?.meant().map_err(unprocessable)?;
+    let reply = ask(&app.runtime, &app.handle, id, Request::Steer { order, rollout }).await?;
+    Ok(app.answer(&path_of(order), &reply))
 }
 
 async fn report_health<R: Runtime>(
     State(app): Shared<R>,
     headers: HeaderMap,
-    body: Body,
+    body: RawBody,
 ) -> Result<Response, ApiError> {
     let id = app.name(&headers)?;
-    let HealthBody { window_id, samples, p95_ms, error_rate } = read_body(body)?;
-    let error_bp =
-        bp_of_decimal(error_rate).map_err(|why| unprocessable(format!("body: error_rate: {why}")))?;
-    let window_id = window_id.unwrap_or_else(|| app.meter.next_window());
-    let request = Request::ReportHealth(Health { window_id, samples, p95_ms, error_bp });
-    let reply = ask(&app.runtime, &app.handle, id, request).await?;
-    Ok(app.answer(&reply))
+    let body: HealthBody = read_body(body)?;
+    let health = body.health(|| app.meter.next_window()).map_err(unprocessable)?;
+    let reply = ask(&app.runtime, &app.handle, id, Request::ReportHealth(health)).await?;
+    Ok(app.answer("/health/report", &reply))
 }
 
 async fn predict<R: Runtime>(
     State(app): Shared<R>,
-    body: Body,
+    headers: HeaderMap,
+    body: RawBody,
 ) -> Result<(StatusCode, Json<Prediction>), ApiError> {
     let PredictBody { key } = read_body(body)?;
     let view = app.member_view()?;
-    let point = match &key {
-        Some(key) => sticky_point(key),
+    let bucket = match routing_key(&headers, key.as_deref()) {
+        Some(key) => view.routing.bucket(key),
         None => spread_point(app.routed.fetch_add(1, Ordering::Relaxed)),
     };
-    let model = view.routing.weights.pick(point).clone();
+    let model = view.routing.serves(bucket).clone();
 
     let began = app.runtime.now();
     let served = app.serve(&model).await;
-    app.meter.record(app.runtime.now().saturating_sub(began), served.is_err());
+    let (routing_version, node) = (view.routing.version, view.node);
+    let latency = app.runtime.now().saturating_sub(began);
+    app.meter.record(routing_version, &model, latency, served.is_err());
 
     let status = if served.is_ok() { StatusCode::OK } else { StatusCode::BAD_GATEWAY };
-    let (routing_version, node, error) = (view.routing.version, view.node, served.err());
+    let error = served.err();
     Ok((status, Json(Prediction { model, routing_version, node, error })))
 }
 
@@ -190,18 +204,34 @@ impl<R: Runtime> App<R> {
         Ok(())
     }
 
-    /// The node's answer as HTTP. What is not a success also carries the answer itself.
-    fn answer(&self, reply: &Reply) -> Response {
+    /// The rollout that was accepted, and its holds as they are published: gates may have lengthened them.
+    fn started(&self, id: RequestId) -> Started {
+        let view = self.handle.view();
+        let published = view.as_ref().and_then(|view| view.rollouts.iter().find(|rollout| rollout.id == id));
+        let holds = |rollout: &Rollout| {
+            let asked = rollout.plan.steps_bp.len();
+            rollout.steps.iter().take(asked).map(|step| step.hold_ms).collect()
+        };
+        Started { id: request_name(id), holds_ms: published.map(holds).unwrap_or_default() }
+    }
+
+    /// The node's answer to what was asked at `path`, as HTTP. What is not a success also carries the answer itself.
+    fn answer(&self, path: &str, reply: &Reply) -> Response {
         let words = || RolloutNode::describe(Word::Reply(reply));
         let (status, error) = match reply {
             Reply::Accepted { id } => {
-                return (StatusCode::ACCEPTED, Json(json!({ "id": request_name(*id) }))).into_response();
+                return (StatusCode::ACCEPTED, Json(self.started(*id))).into_response();
+            }
+            Reply::Ordered { rollout } => {
+                let steered = Steered { rollout: request_name(*rollout) };
+                return (StatusCode::ACCEPTED, Json(steered)).into_response();
             }
             Reply::Done => return Json(json!({ "reply": reply })).into_response(),
             Reply::NotCoordinator { coordinator } => {
                 let why = json!({ "error": self.misdirected(*coordinator), "reply": reply });
-                return send_on(&self.handle, *coordinator, "/rollouts", &why);
+                return send_on(&self.handle, *coordinator, path, &why);
             }
+            Reply::Unfit { why } => (StatusCode::CONFLICT, why.clone()),
             Reply::Busy { running } => {
                 (StatusCode::CONFLICT, format!("rollout {} is still running", request_name(*running)))
             }
@@ -218,6 +248,7 @@ impl<R: Runtime> App<R> {
     }
 }
 
+/// A body that can be read and makes no sense.
 fn unprocessable(why: String) -> ApiError {
-    ApiError(StatusCode::UNPROCESSABLE_ENTITY, why)
+    ApiError(StatusCode::UNPROCESSABLE_ENTITY, format!("body: {why}"))
 }

@@ -21,14 +21,14 @@ impl Service for RolloutNode {
     const VERSION: &'static str = env!("CARGO_PKG_VERSION");
     const ALIAS: Option<&'static str> = Some("cargo canary");
     type Settings = Settings;
-    const STARTER: Starter = Starter { member, keys: KEYS, tables: TABLES };
+    const STARTER: Starter = Starter { member, keys: "", tables: TABLES };
 
     fn config(placement: &Placement, settings: &Settings) -> Result<Config, String> {
         settings.config(placement)
     }
 
-    fn routes<R: Runtime>(runtime: &R, _: &Config, settings: &Settings, handle: Handle<Self>) -> Router {
-        routes::router(runtime, handle, settings.data_plane())
+    fn routes<R: Runtime>(runtime: &R, config: &Config, settings: &Settings, handle: Handle<Self>) -> Router {
+        routes::router(runtime, config, handle, settings.data_plane())
     }
 
     fn ready(view: Option<&View>) -> Result<(), String> {
@@ -51,11 +51,10 @@ impl Service for RolloutNode {
         let coordinator = coordinator.map_or(default[0].clone(), |(_, data)| data.to_string());
         let to_coordinator = unless(coordinator == default[0], format!(" --coordinator {coordinator}"));
         let to_all = unless(data == default, format!(" --nodes {}", data.join(",")));
-        let to_one = unless(data[0] == default[0], format!(" --node {}", data[0]));
         vec![
-            format!("rollout v2 --pause-ms 1000{to_coordinator}"),
+            format!("predict --seconds 60{to_all}"),
+            format!("rollout v2{to_coordinator}"),
             format!("status{to_all}"),
-            format!("predict --count 100{to_one}"),
         ]
     }
 }
@@ -68,20 +67,18 @@ fn member(id: coalmine_core::node::NodeId) -> &'static str {
     if id.0 == 1 { "role = \"coordinator\"\n" } else { "role = \"participant\"\n" }
 }
 
-const KEYS: &str = "\
-# How to vote when there was too little traffic to judge by. A real cluster says \"abort\".
-on_no_evidence = \"commit\"
-";
-
 const TABLES: &str = "\
-# When this node votes for a change: the limits of one window of its data plane.
+# What a canary must keep on every node before it gets more: by itself, and beside the stable model. A canary that
+# was asked too seldom to be judged gets no more either: there must be traffic, or an operator's word.
 [gates]
 max_p95_ms = 200
 max_error_rate = 0.05
-min_samples = 20
+max_p95_rise_ms = 100
+max_error_rate_rise = 0.02
+min_samples = 100
 
-# A bad model, to see the gates stop a rollout: uncomment it at every node, start again, send
-# traffic with `canary predict --count 1000`, and roll v2 out with `--pause-ms 6000`.
+# A bad model, to see the gates take a rollout back: uncomment it at every node, start again, send traffic with
+# `canary predict --seconds 60`, and roll v2 out with `canary rollout v2` meanwhile.
 # [backends.v2]
 # latency_ms = 400
 # error_rate = 0.5

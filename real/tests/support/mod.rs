@@ -23,6 +23,9 @@ pub const CANARY: &str = env!("CARGO_BIN_EXE_canary");
 /// After so long a test hangs. Nothing else depends on it: all waiting is for facts.
 pub const PATIENCE: Duration = Duration::from_secs(600);
 
+/// How long a window is unless a test says otherwise.
+const SHORT_WINDOW: &str = "health_window_ms = 200";
+
 /// A run of `count` free ports. Below the ports that the system gives to outgoing connections: there, a peer
 /// that knocks at a dead node's port could be given that very port.
 pub fn free_ports(count: u16) -> u16 {
@@ -131,6 +134,17 @@ impl Cluster {
         cluster
     }
 
+    /// The same with longer windows, where something must be measured in time whatever else the machine does.
+    pub fn with_window_ms(self, ms: u64) -> Self {
+        for id in 1..=self.nodes.len() {
+            let text = fs::read_to_string(self.config(id)).expect("a config");
+            let longer = text.replace(SHORT_WINDOW, &format!("health_window_ms = {ms}"));
+            assert_ne!(text, longer);
+            fs::write(self.config(id), longer).expect("written");
+        }
+        self
+    }
+
     fn config_text(&self, id: usize, more: &str) -> String {
         let node = |id: usize| {
             let role = if id == 1 { "coordinator" } else { "participant" };
@@ -142,11 +156,7 @@ impl Cluster {
         // Short intervals, and all the time to vote in: however long a restart takes, no vote comes too late.
         let timeouts =
             "[timeouts]\nvote_ms = 600_000\nresend_ms = 100\ninquire_ms = 300\nheartbeat_ms = 200\n";
-        format!(
-            "{}journal_dir = \"journal\"\non_no_evidence = \"commit\"\nhealth_window_ms = 500\n\
-             {timeouts}{peers}{more}",
-            node(id)
-        )
+        format!("{}journal_dir = \"journal\"\n{SHORT_WINDOW}\n{timeouts}{peers}{more}", node(id))
     }
 
     pub fn dir(&self) -> &Path {
@@ -243,6 +253,14 @@ impl Cluster {
         .await;
     }
 
+    /// Waits until the last rollout has come there.
+    pub async fn until(&mut self, course: Progress) -> RolloutView {
+        wait_for(&format!("it is {}", course.name()), async || {
+            self.rollout().await.filter(|rollout| rollout.course == course)
+        })
+        .await
+    }
+
     /// Waits until the last rollout is over and all nodes hold one state, in doubt about nothing.
     pub async fn settle(&mut self) -> (RolloutView, StatusView) {
         wait_for("the rollout is over and all nodes agree", async || {
@@ -252,7 +270,7 @@ impl Cluster {
             }
             let first = &all[0];
             let agree = all.iter().all(|one| one.routing == first.routing && one.in_doubt.is_none());
-            let rollout = first.rollout.clone().filter(|rollout| rollout.state != Progress::Running)?;
+            let rollout = first.rollout.clone().filter(|rollout| rollout.course.is_over())?;
             agree.then(|| (rollout, first.clone()))
         })
         .await

@@ -9,10 +9,12 @@ use coalmine_sim::spec::scenario::{Scenario, nothing_more};
 use rand_chacha::ChaCha8Rng;
 
 use super::{RolloutSystem, report_health, roll_out};
+use coalmine_core::rollout::health::Window;
 
 /// At whose arrival, and at whose becoming durable, crashes are aimed.
-const MESSAGES: [&str; 5] = ["PrepareReq", "PrepareResp", "Decision", "DecisionAck", "DecisionReq"];
-const RECORDS: [&str; 8] =
+pub(super) const MESSAGES: [&str; 5] =
+    ["PrepareReq", "PrepareResp", "Decision", "DecisionAck", "DecisionReq"];
+pub(super) const RECORDS: [&str; 8] =
     ["Epoch", "Accepted", "Voted", "Refused", "Decided", "Installed", "Granted", "Admitted"];
 
 /// The scenario.
@@ -51,7 +53,8 @@ fn operations(nodes: u32, until_ms: u64, rng: &mut ChaCha8Rng) -> Vec<PlanStep<R
         for sequence in 1..=1 + rng.below(3) {
             let (p95_ms, error_bp) = *rng.pick(&[(50, 0), (50, 100), (900, 0), (50, 5_000)]);
             let (to, at) = (1 + rng.below(u64::from(nodes)) as u32, rng.below(until_ms));
-            push(at, report_health(to, 100 + sequence, p95_ms, error_bp));
+            let did = Window { samples: 100, p95_ms, error_bp };
+            push(at, report_health(to, 100 + sequence, 1, "v2", did));
         }
     }
     steps

@@ -1,6 +1,8 @@
-//! The canary rollout as a system, its scenarios and its model.
+//! The canary rollout as a system, its scenarios and its models.
 
+pub mod canary;
 pub mod chaos;
+pub mod guarded;
 pub mod mistakes;
 pub mod scripted;
 
@@ -9,9 +11,9 @@ use coalmine_core::observation::{Invariant, Observation, Witness};
 use coalmine_core::rollout::RolloutNode;
 use coalmine_core::rollout::config::Config;
 use coalmine_core::rollout::healing::Healing;
-use coalmine_core::rollout::health::Health;
+use coalmine_core::rollout::health::{Health, Window};
 use coalmine_core::rollout::invariants::{self, Ledger};
-use coalmine_core::rollout::message::{Record, Request, Timer};
+use coalmine_core::rollout::message::{Guard, Order, Record, Request, RolloutPlan, Timer};
 use coalmine_core::rollout::mistake::Mistake;
 use coalmine_core::rollout::state::{ModelId, RoutingState, Txid, WHOLE_BP};
 use coalmine_real::rollout::config::Settings;
@@ -32,6 +34,8 @@ pub struct RolloutSystem {
     pub nodes: u32,
     /// How many rollouts of one step each the checker's client asks for.
     pub rollouts: u32,
+    /// Whether the client asks for [one that gates judge](canary) instead.
+    pub is_guarded: bool,
     /// The rule that its nodes break; none, but in tests.
     pub mistake: Option<Mistake>,
     /// The way of healing that its nodes lack; none, but in tests.
@@ -41,7 +45,7 @@ pub struct RolloutSystem {
 impl RolloutSystem {
     /// A cluster of so many nodes.
     pub fn new(nodes: u32, rollouts: u32) -> Self {
-        Self { nodes, rollouts, mistake: None, without: None }
+        Self { nodes, rollouts, is_guarded: false, mistake: None, without: None }
     }
 
     /// The same cluster of nodes that make a mistake.
@@ -92,34 +96,27 @@ impl System for RolloutSystem {
     }
 
     fn operations(&self) -> Vec<Operation<RolloutNode>> {
-        let rollout = |sequence: u32| Operation {
-            to: NodeId(1),
-            id: RequestId { client: 1, sequence: sequence.into() },
-            request: Request::StartRollout {
-                model: ModelId::new(&format!("v{}", sequence + 1)).expect("a valid name"),
-                steps_bp: vec![WHOLE_BP],
-                pause_ms: 0,
-            },
+        if self.is_guarded {
+            return canary::operations(self.rollouts);
+        }
+        let rollout = |sequence: u32| {
+            let model = ModelId::new(&format!("v{}", sequence + 1)).expect("a valid name");
+            operator(sequence, Request::unguarded(model, vec![WHOLE_BP], 0))
         };
         (1..=self.rollouts).map(rollout).collect()
     }
 
     fn size_flags(&self) -> SizeFlags {
-        SizeFlags { operations: Some("rollouts"), ..SizeFlags::default() }
+        let operations = if self.is_guarded { "requests" } else { "rollouts" };
+        SizeFlags { operations: Some(operations), ..SizeFlags::default() }
     }
 
     fn inputs(&self) -> Vec<Operation<RolloutNode>> {
-        let slow = Health { window_id: 1, samples: 100, p95_ms: 1_000, error_bp: 0 };
-        let report = |member: u32| Operation {
-            to: NodeId(member),
-            id: RequestId { client: 2, sequence: member.into() },
-            request: Request::ReportHealth(slow.clone()),
-        };
-        (1..=self.nodes).map(report).collect()
+        if self.is_guarded { canary::reports(self.nodes) } else { Vec::new() }
     }
 
     fn mistakes(&self) -> Vec<system::Mistake> {
-        mistakes::all()
+        mistakes::all(self.is_guarded)
     }
 
     fn with_mistake(&self, name: &str) -> Option<Self> {
@@ -132,17 +129,14 @@ impl System for RolloutSystem {
 
     fn simpler_requests(&self, request: &Request) -> Vec<Request> {
         match request {
-            Request::StartRollout { model, steps_bp, pause_ms }
-                if steps_bp.as_slice() != [WHOLE_BP] || *pause_ms > 0 =>
-            {
-                let at_once = |steps_bp: Vec<u32>| Request::StartRollout {
-                    model: model.clone(),
-                    steps_bp,
-                    pause_ms: 0,
-                };
-                vec![at_once(vec![WHOLE_BP]), at_once(steps_bp.clone())]
+            Request::StartRollout(plan) => {
+                let whole = |plan: RolloutPlan| RolloutPlan { steps_bp: vec![WHOLE_BP], ..plan };
+                let at_once = |plan: RolloutPlan| RolloutPlan { pause_ms: 0, holds_ms: Vec::new(), ..plan };
+                let simpler = [whole(at_once(plan.clone())), at_once(plan.clone())];
+                let is_simpler = |it: &RolloutPlan| it != plan;
+                simpler.into_iter().filter(is_simpler).map(Request::StartRollout).collect()
             }
-            Request::StartRollout { .. } | Request::ReportHealth(_) => Vec::new(),
+            Request::Steer { .. } | Request::ReportHealth(_) => Vec::new(),
         }
     }
 
@@ -153,18 +147,24 @@ impl System for RolloutSystem {
     /// These compare what was told with what was told, or look at one node and its journal alone. The others ask what
     /// was *not* told.
     fn holds_in_parts(&self, invariant: &str) -> bool {
-        matches!(invariant, "one-outcome" | "one-state-per-version" | "no-split-brain" | "once-per-request")
+        matches!(
+            invariant,
+            "one-outcome" | "one-state-per-version" | "no-split-brain" | "once-per-request" | "exit-is-open"
+        )
     }
 
     fn witnesses(&self) -> Vec<Witness<RolloutNode, Ledger>> {
-        invariants::witnesses()
+        if self.is_guarded { invariants::guarded_witnesses() } else { invariants::witnesses() }
     }
 
     fn lacks(&self, witness: &str, limits: &Limits) -> Option<Lack> {
         if self.rollouts == 0 {
             return None; // where nobody asks for anything nothing is excused
         }
-        let Limits { crashes, wipes, periodic, inputs, timeouts, .. } = *limits;
+        if self.is_guarded {
+            return canary::lacks(self, witness, limits);
+        }
+        let Limits { crashes, wipes, periodic, timeouts, .. } = *limits;
         let budget = |budget, times| Some(Lack::Budget(budget, times));
         let fires = |times: u8| timeouts.is_none_or(|timeouts| timeouts >= times);
         // Who is alone needs nobody's vote, and nobody to learn from.
@@ -173,7 +173,7 @@ impl System for RolloutSystem {
             "decided-while-in-doubt" | "blocks" | "recovers" | "catches-up" | "excluded" if is_alone => {
                 Some(Lack::Nodes(2))
             }
-            "aborts" if !goes_down && inputs == 0 && (is_alone || !fires(1)) => budget(Budget::Crashes, 1),
+            "aborts" if !goes_down && (is_alone || !fires(1)) => budget(Budget::Crashes, 1),
             "blocks" if !goes_down => budget(Budget::Crashes, 1),
             "recovers" if crashes == 0 => budget(Budget::Crashes, 1),
             "excluded" if wipes == 0 => budget(Budget::Wipes, 1),
@@ -196,7 +196,12 @@ impl System for RolloutSystem {
         match timer {
             Timer::Heartbeat => !state.is_joining(),
             Timer::Join => state.is_joining(),
-            Timer::Vote | Timer::Resend | Timer::Step | Timer::Inquire => false,
+            Timer::Vote
+            | Timer::Resend
+            | Timer::Step
+            | Timer::Deadline
+            | Timer::Stale(_)
+            | Timer::Inquire => false,
         }
     }
 
@@ -242,7 +247,6 @@ pub fn spaces() -> Vec<ModelArgs> {
         ModelArgs { crashes: one, periodic: one, ..none },
         ModelArgs { crashes: one, disk: Some(Disk::Async), ..none },
         ModelArgs { crashes: one, retries: one, ..none },
-        ModelArgs { inputs: one, timeouts: one, ..none },
         ModelArgs { duplicates: one, timeouts: one, ..none },
         ModelArgs { wipes: one, timeouts: one, ..none },
         ModelArgs { wipes: one, operations: Some(2), ..none },
@@ -262,8 +266,7 @@ pub fn ladder() -> Vec<ModelArgs> {
         ModelArgs { operations: Some(2), drops: one, ..quiet },
         // Heartbeats: who is behind catches up.
         ModelArgs { periodic: one, ..quiet },
-        // Members that turn unhealthy refuse.
-        ModelArgs { inputs: one, retries: one, ..quiet },
+        ModelArgs { retries: one, ..quiet },
         ModelArgs { drops: one, ..four },
         ModelArgs { drops: one, cuts: one, timeouts: one, ..quiet },
         // A coordinator and a participant crash, or one of them twice.
@@ -280,19 +283,59 @@ pub fn ladder() -> Vec<ModelArgs> {
     ]
 }
 
-/// The client asks the coordinator for a rollout.
-pub fn roll_out(sequence: u64, model: &str, percents: &[u64], pause_ms: u64) -> What<RolloutNode> {
-    let request = Request::StartRollout {
-        model: ModelId::new(model).expect("a valid name"),
-        steps_bp: percents.iter().map(|&percent| percent as u32 * 100).collect(),
-        pause_ms,
-    };
+/// What the operator asks of the coordinator.
+fn operator(sequence: u32, request: Request) -> Operation<RolloutNode> {
+    Operation { to: NodeId(1), id: RequestId { client: 1, sequence: sequence.into() }, request }
+}
+
+fn ask(sequence: u64, request: Request) -> What<RolloutNode> {
     What::Ask { to: NodeId(1), id: RequestId { client: 1, sequence }, request }
 }
 
-/// A node's data plane reports a window of a hundred requests.
-pub fn report_health(to: u32, sequence: u64, p95_ms: u32, error_bp: u32) -> What<RolloutNode> {
-    let health = Health { window_id: sequence, samples: 100, p95_ms, error_bp };
-    let id = RequestId { client: 2, sequence };
-    What::Ask { to: NodeId(to), id, request: Request::ReportHealth(health) }
+/// The client asks the coordinator for a rollout that nothing judges.
+pub fn roll_out(sequence: u64, model: &str, percents: &[u64], pause_ms: u64) -> What<RolloutNode> {
+    ask(sequence, Request::StartRollout(RolloutPlan { gates: Guard::Off, ..plan(model, percents, pause_ms) }))
 }
+
+/// The client asks the coordinator for a rollout that gates judge, and that waits ten seconds for evidence.
+pub fn roll_out_guarded(sequence: u64, model: &str, percents: &[u64], pause_ms: u64) -> What<RolloutNode> {
+    let configured = RolloutPlan::guarded(model_id(model), basis_points(percents), pause_ms);
+    ask(sequence, Request::StartRollout(RolloutPlan { deadline_ms: 10_000, ..configured }))
+}
+
+fn plan(model: &str, percents: &[u64], pause_ms: u64) -> RolloutPlan {
+    RolloutPlan::unguarded(model_id(model), basis_points(percents), pause_ms)
+}
+
+fn model_id(name: &str) -> ModelId {
+    ModelId::new(name).expect("a valid name")
+}
+
+fn basis_points(percents: &[u64]) -> Vec<u32> {
+    percents.iter().map(|&percent| percent as u32 * 100).collect()
+}
+
+/// The operator gives an order.
+pub fn steer(sequence: u64, order: Order) -> What<RolloutNode> {
+    ask(sequence, Request::Steer { order, rollout: None })
+}
+
+/// A node's data plane reports what a model did under a version, beside a stable `v1` that is well.
+pub fn report_health(to: u32, sequence: u64, version: u64, model: &str, did: Window) -> What<RolloutNode> {
+    let id = RequestId { client: 2, sequence };
+    let request = Request::ReportHealth(health(sequence, version, model, did));
+    What::Ask { to: NodeId(to), id, request }
+}
+
+/// What a data plane measured: a canary, and ten thousand requests of a stable `v1` that is well.
+fn health(window_id: u64, version: u64, model: &str, did: Window) -> Health {
+    let stable = Window { samples: 10_000, p95_ms: 40, error_bp: 0 };
+    Health { window_id, version, models: [(model_id("v1"), stable), (model_id(model), did)].into() }
+}
+
+/// A canary that is well.
+pub const WELL: Window = Window { samples: 200, p95_ms: 50, error_bp: 0 };
+/// A canary of which half of the requests fail.
+pub const HALF_FAILS: Window = Window { samples: 200, p95_ms: 50, error_bp: 5_000 };
+/// A canary of which every request fails.
+pub const ALL_FAIL: Window = Window { samples: 200, p95_ms: 50, error_bp: 10_000 };

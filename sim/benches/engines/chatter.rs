@@ -143,7 +143,8 @@ fn chatter<const NODES: u32>(engine: Engine, seconds: u64) -> u64 {
         plan: |_, _| Plan::quiet([]),
         expect: count,
     };
-    let end = Duration::from_secs(seconds) + LAST_WORDS;
+    // An engine looks how all has ended up to another 50 ms later: before anybody speaks again.
+    let end = Duration::from_secs(seconds) + LAST_WORDS / 2;
     let plan = Plan { heal_at_ms: end.as_millis() as u64, steady_ms: 0, ..Plan::quiet([]) };
     let options = RunOptions { max_events: u64::MAX, ..RunOptions::of(1) };
     let report = scenario.run_plan(engine, &plan, options);

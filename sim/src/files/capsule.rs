@@ -141,7 +141,7 @@ impl File {
         if let Some(key) =
             self.value.as_object().and_then(|it| it.keys().find(|key| !known.contains(&key.as_str())))
         {
-            return Err(at(String::new(), format!("unknown key `{key}`")));
+            return Err(at(String::new(), format!("unknown key `{key}`; known are {}", known.join(", "))));
         }
         let steps = self.value.pointer("/plan/steps").and_then(Value::as_array);
         for (place, step) in steps.into_iter().flatten().enumerate() {

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use coalmine_core::node::{NodeId, RequestId};
-use coalmine_core::rollout::health::Health;
+use coalmine_core::rollout::gates::{Breach, Gate, Gates};
+use coalmine_core::rollout::health::{Health, Window};
 use coalmine_core::rollout::message::{
-    AbortReason, Answer, Known, Message, Outcome, Record, Refusal, Rollout, Step, StepResult, Vote,
+    AbortReason, Answer, Course, Guard, Known, Message, OnFailure, Operator, Order, Outcome, Passed, Record,
+    Refusal, Rollout, RolloutPlan, Step, StepResult, Vote, Why,
 };
 use coalmine_core::rollout::state::{ModelId, RoutingState, Status, Txid, WHOLE_BP, Weights};
 use proptest::prelude::*;
@@ -18,9 +20,9 @@ pub(super) fn txid() -> impl Strategy<Value = Txid> {
     any::<(u32, u32, u32)>().prop_map(|(generation, epoch, number)| Txid { generation, epoch, number })
 }
 
-/// Names with everything that JSON has to escape, or that takes several bytes.
+/// Names of models, with everything that may be in one.
 pub(super) fn model() -> impl Strategy<Value = ModelId> {
-    "[a-z0-9 \"\\\\/.{}:é漢🚀]{1,12}".prop_map(|name| ModelId::new(&name).expect("a valid name"))
+    "[a-zA-Z0-9][a-zA-Z0-9._:/@+-]{0,11}".prop_map(|name| ModelId::new(&name).expect("a valid name"))
 }
 
 pub(super) fn weights() -> impl Strategy<Value = Weights> {
@@ -39,14 +41,16 @@ pub(super) fn weights() -> impl Strategy<Value = Weights> {
 
 pub(super) fn state() -> impl Strategy<Value = RoutingState> {
     let status = prop_oneof![Just(Status::Stable), Just(Status::Canary)];
-    (any::<u64>(), model(), prop::option::of(model()), weights(), status, prop::option::of(txid())).prop_map(
-        |(version, stable_model_id, canary_model_id, weights, status, txid)| RoutingState {
+    let txids = (prop::option::of(txid()), prop::option::of(txid()));
+    (any::<u64>(), model(), prop::option::of(model()), weights(), status, txids).prop_map(
+        |(version, stable_model_id, canary_model_id, weights, status, (txid, trial))| RoutingState {
             version,
             stable_model_id,
             canary_model_id,
             weights,
             status,
             txid,
+            trial,
         },
     )
 }
@@ -55,8 +59,8 @@ fn refusal() -> impl Strategy<Value = Refusal> {
     prop_oneof![
         any::<(u64, u64)>().prop_map(|(proposed, committed)| Refusal::VersionNotNext { proposed, committed }),
         txid().prop_map(|txid| Refusal::Busy { txid }),
-        any::<(u32, u32)>().prop_map(|(p95_ms, limit_ms)| Refusal::Latency { p95_ms, limit_ms }),
-        any::<(u32, u32)>().prop_map(|(error_bp, limit_bp)| Refusal::Errors { error_bp, limit_bp }),
+        breach().prop_map(Refusal::Gate),
+        any::<u64>().prop_map(|window_id| Refusal::StaleEvidence { window_id }),
         any::<(u32, u32)>().prop_map(|(samples, needed)| Refusal::NoEvidence { samples, needed }),
         Just(Refusal::SplitBrain),
         Just(Refusal::Stale),
@@ -66,13 +70,104 @@ fn refusal() -> impl Strategy<Value = Refusal> {
     ]
 }
 
+fn breach() -> impl Strategy<Value = Breach> {
+    let gate = prop_oneof![Just(Gate::P95), Just(Gate::Errors), Just(Gate::P95Rise), Just(Gate::ErrorRise),];
+    (gate, any::<(u32, u32, u32)>()).prop_map(|(gate, (value, limit, samples))| Breach {
+        gate,
+        value,
+        limit,
+        samples,
+    })
+}
+
+fn gates() -> impl Strategy<Value = Gates> {
+    any::<(u32, u32, u32, u32, u32)>().prop_map(
+        |(max_p95_ms, max_error_bp, max_p95_rise_ms, max_error_rise_bp, min_samples)| Gates {
+            max_p95_ms,
+            max_error_bp,
+            max_p95_rise_ms,
+            max_error_rise_bp,
+            min_samples,
+        },
+    )
+}
+
+fn health() -> impl Strategy<Value = Health> {
+    let window =
+        any::<(u32, u32, u32)>().prop_map(|(samples, p95_ms, error_bp)| Window { samples, p95_ms, error_bp });
+    (any::<(u64, u64)>(), prop::collection::btree_map(model(), window, 0..3))
+        .prop_map(|((window_id, version), models)| Health { window_id, version, models })
+}
+
+fn passed() -> impl Strategy<Value = Passed> {
+    (gates(), health()).prop_map(|(gates, health)| Passed { gates, health })
+}
+
+fn request_id() -> impl Strategy<Value = RequestId> {
+    any::<(u64, u64)>().prop_map(|(client, sequence)| RequestId { client, sequence })
+}
+
+fn why() -> impl Strategy<Value = Why> {
+    prop_oneof![
+        Just(Why::Ordered),
+        (node_id(), refusal()).prop_map(|(at, refusal)| Why::Judged { at, refusal }),
+        reason().prop_map(Why::Aborted),
+    ]
+    .boxed()
+}
+
+fn course() -> impl Strategy<Value = Course> {
+    prop_oneof![
+        Just(Course::Going),
+        why().prop_map(Course::Paused),
+        Just(Course::Promoted),
+        why().prop_map(Course::Returning),
+        why().prop_map(Course::Returned),
+        why().prop_map(Course::Stopped),
+        request_id().prop_map(|by| Course::Superseded { by }),
+        Just(Course::Kept),
+    ]
+    .boxed()
+}
+
+fn operator() -> impl Strategy<Value = Operator> {
+    let order = prop::sample::select(Order::ALL.to_vec());
+    (request_id(), order, prop::option::of(request_id())).prop_map(|(id, order, rollout)| Operator {
+        id,
+        order,
+        rollout,
+    })
+}
+
+fn plan() -> impl Strategy<Value = RolloutPlan> {
+    let guard =
+        prop_oneof![Just(Guard::Off), Just(Guard::Configured), gates().prop_map(Guard::These)].boxed();
+    let on_failure = prop::sample::select(vec![OnFailure::Stop, OnFailure::Return, OnFailure::Pause]);
+    let steps = prop::collection::vec(any::<u32>(), 0..4);
+    let holds = prop::collection::vec(any::<u64>(), 0..4);
+    (model(), steps, holds, guard, on_failure, any::<(u64, u64, bool)>()).prop_map(
+        |(model, steps_bp, holds_ms, gates, on_failure, (pause_ms, deadline_ms, supersede))| RolloutPlan {
+            model,
+            steps_bp,
+            pause_ms,
+            holds_ms,
+            gates,
+            on_failure,
+            deadline_ms,
+            supersede,
+        },
+    )
+}
+
 fn reason() -> impl Strategy<Value = AbortReason> {
     prop_oneof![
         (node_id(), refusal()).prop_map(|(by, refusal)| AbortReason::Refused { by, refusal }),
         prop::collection::vec(node_id(), 0..4).prop_map(|missing| AbortReason::Timeout { missing }),
         Just(AbortReason::CoordinatorRestarted),
         node_id().prop_map(|by| AbortReason::Resolved { by }),
+        Just(AbortReason::Ordered),
     ]
+    .boxed()
 }
 
 fn outcome() -> impl Strategy<Value = Outcome> {
@@ -90,18 +185,10 @@ fn answer() -> impl Strategy<Value = Answer> {
 
 pub(super) fn message() -> impl Strategy<Value = Message> {
     let members = prop::collection::vec(node_id(), 0..5);
-    let health = any::<(u64, u32, u32, u32)>().prop_map(|(window_id, samples, p95_ms, error_bp)| Health {
-        window_id,
-        samples,
-        p95_ms,
-        error_bp,
-    });
     let vote = prop_oneof![Just(Vote::Commit), refusal().prop_map(Vote::Abort)];
     prop_oneof![
-        (txid(), state(), members).prop_map(|(txid, state, members)| Message::PrepareReq {
-            txid,
-            state,
-            members
+        (txid(), state(), members, prop::option::of(gates())).prop_map(|(txid, state, members, gates)| {
+            Message::PrepareReq { txid, state, members, gates }
         }),
         (txid(), vote).prop_map(|(txid, vote)| Message::PrepareResp { txid, vote }),
         (txid(), any::<u64>(), outcome()).prop_map(|(txid, version, outcome)| Message::Decision {
@@ -119,7 +206,7 @@ pub(super) fn message() -> impl Strategy<Value = Message> {
         (node_id(), any::<(u64, u64)>()).prop_map(|(node_id, (last_committed_version, digest))| {
             Message::Heartbeat { node_id, last_committed_version, digest }
         }),
-        health.prop_map(|health| Message::HealthSnapshot { health }),
+        health().prop_map(|health| Message::HealthSnapshot { health }),
         state().prop_map(|state| Message::StateSync { state }),
         any::<u64>().prop_map(|life| Message::JoinReq { life }),
         (any::<u64>(), state(), txid()).prop_map(|(life, state, begun)| Message::JoinResp {
@@ -144,14 +231,13 @@ fn rollout() -> impl Strategy<Value = Rollout> {
         (any::<u64>(), txid()).prop_map(|(version, txid)| StepResult::Committed { version, txid }),
         (txid(), reason()).prop_map(|(txid, reason)| StepResult::Aborted { txid, reason }),
     ];
-    let step = (any::<u32>(), result).prop_map(|(share_bp, result)| Step { share_bp, result });
-    (any::<(u64, u64, u64)>(), model(), prop::collection::vec(step, 0..5)).prop_map(
-        |((client, sequence, pause_ms), model, steps)| Rollout {
-            id: RequestId { client, sequence },
-            model,
-            pause_ms,
-            steps,
-        },
+    let step = (any::<(u32, bool, u64)>(), result).prop_map(|((share_bp, makes_stable, hold_ms), result)| {
+        Step { share_bp, makes_stable, hold_ms, result }
+    });
+    let steps = prop::collection::vec(step, 0..5).boxed();
+    let gates = prop::option::of(gates());
+    (request_id(), plan().boxed(), steps, gates, prop::option::of(request_id()), course()).prop_map(
+        |(id, plan, steps, gates, supersedes, course)| Rollout { id, plan, steps, gates, supersedes, course },
     )
 }
 
@@ -159,8 +245,10 @@ pub(super) fn record() -> impl Strategy<Value = Record> {
     let members = prop::collection::vec(node_id(), 0..5);
     prop_oneof![
         any::<u32>().prop_map(|epoch| Record::Epoch { epoch }),
-        rollout().prop_map(Record::Accepted),
-        (txid(), state(), members).prop_map(|(txid, state, members)| Record::Voted { txid, state, members }),
+        rollout().boxed().prop_map(Record::Accepted),
+        (prop::option::of(operator()), course()).prop_map(|(by, course)| Record::Steered { by, course }),
+        (txid(), state(), members, prop::option::of(passed()))
+            .prop_map(|(txid, state, members, passed)| Record::Voted { txid, state, members, passed }),
         txid().prop_map(|txid| Record::Refused { txid }),
         (txid(), outcome(), prop::option::of(reason())).prop_map(|(txid, outcome, reason)| Record::Decided {
             txid,

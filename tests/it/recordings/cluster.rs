@@ -98,7 +98,7 @@ impl Cluster {
             // However long a restart takes, no vote comes too late.
             let timeouts = "vote_ms = 600_000\nresend_ms = 100\ninquire_ms = 300\nheartbeat_ms = 200\n";
             let text = format!(
-                "{}journal_dir = \"journal\"\non_no_evidence = \"commit\"\n[timeouts]\n{timeouts}{}",
+                "{}journal_dir = \"journal\"\n[timeouts]\n{timeouts}{}",
                 node(id),
                 peers.collect::<String>()
             );
@@ -195,7 +195,7 @@ impl Cluster {
     /// Begins a rollout. Whether it goes on is seen at the nodes, so nobody waits for the client's patience.
     fn roll_out(&self) -> Client {
         let coordinator = self.data[0];
-        let rollout = format!("rollout v2 --pause-ms 300 --coordinator 127.0.0.1:{coordinator}");
+        let rollout = format!("rollout v2 --pause-ms 300 --no-gates --coordinator 127.0.0.1:{coordinator}");
         let started = self.canary(&rollout).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         Client(started.expect("the program runs"))
     }

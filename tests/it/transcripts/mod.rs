@@ -9,9 +9,10 @@
 //!
 //! | command | what it does |
 //! | --- | --- |
-//! | `cluster 3 [on_no_evidence=commit\|abort] [aloud]` | boots that many nodes; `n1` coordinates |
-//! | `rollout n1 c1/1 v2 5,100 [pause=500]` | client `c1` asks `n1` to roll `v2` out, in percent |
-//! | `health n2 p95=300 errors=0 samples=100` | the data plane of `n2` reports a window; errors in percent |
+//! | `cluster 3 [unformed] [aloud]` | boots that many nodes; `n1` coordinates |
+//! | `rollout n1 c1/1 v2 5,100 [pause=500] [gates] [deadline=900] [on_failure=pause] [supersede]` | client `c1` asks `n1` to roll `v2` out, in percent |
+//! | `steer n1 c1/2 abort [c1/1]` | client `c1` asks `n1` to pause, resume, promote or abort |
+//! | `health n2 model=v2 version=1 p95=300 errors=0 samples=100 [stable=9000]` | the data plane of `n2` reports what `v2` did, and that `v1` took so many; errors in percent |
 //! | `deliver all` | delivers until nothing is in flight |
 //! | `deliver <which>` | delivers what is in flight now: `n1->n2`, `*->n2`, `PREPARE_REQ`, `n1->n2 DECISION` |
 //! | `drop <which>`, `dup <which>` | loses it; puts a copy of it in flight |
@@ -81,7 +82,7 @@ fn nonsense_in_a_script_is_refused() {
     let booted = "cluster 2";
     insta::assert_snapshot!(refused(&["dance"]), @"no such command");
     insta::assert_snapshot!(refused(&["cluster 0"]), @"one cluster of at least one node");
-    insta::assert_snapshot!(refused(&["cluster 2 on_no_evidence=maybe"]), @"no such option: on_no_evidence=maybe");
+    insta::assert_snapshot!(refused(&["cluster 2 quickly"]), @"no such option: quickly");
     insta::assert_snapshot!(refused(&[booted, "restart n1"]), @"n1 is up");
     insta::assert_snapshot!(refused(&[booted, "crash n7"]), @"there is no n7");
     insta::assert_snapshot!(refused(&[booted, "crash n2 keep=1"]), @"n2 has only 0 unsynced writes");

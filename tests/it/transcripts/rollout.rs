@@ -15,10 +15,11 @@ use coalmine_core::observation::{History, Observation, Observed};
 use coalmine_core::rollout::RolloutNode;
 use coalmine_core::rollout::config::Config;
 use coalmine_core::rollout::durable::Durable;
-use coalmine_core::rollout::gates::NoEvidence;
-use coalmine_core::rollout::health::Health;
+use coalmine_core::rollout::health::{Health, Window};
 use coalmine_core::rollout::invariants::{self, Ledger};
-use coalmine_core::rollout::message::{Answer, Message, Outcome, Record, Request, View, Vote};
+use coalmine_core::rollout::message::{
+    Answer, Course, Guard, Message, OnFailure, Order, Outcome, Record, Request, RolloutPlan, View, Vote,
+};
 use coalmine_core::rollout::state::ModelId;
 
 use super::driver::{Act, Driver, Member, Sent, Which, node, number};
@@ -55,6 +56,7 @@ impl Scene {
             ("rollout", [id, request, model, steps, rest @ ..]) => {
                 self.rollout(node(id)?, request, model, steps, rest)
             }
+            ("steer", [id, request, order, rest @ ..]) => self.steer(node(id)?, request, order, rest),
             ("health", [id, window @ ..]) => self.health(node(id)?, window),
             ("deliver", ["all"]) => self.driver()?.deliver_all(),
             ("deliver", [_, ..]) => self.driver()?.deliver(&Which::parse(args)?),
@@ -86,23 +88,14 @@ impl Scene {
         if size == 0 || self.driver.is_some() {
             return Err("one cluster of at least one node".into());
         }
-        let mut configs = Config::cluster(size);
+        let configs = Config::cluster(size);
         let (mut aloud, mut formed) = (false, true);
         for option in options {
-            let on_no_evidence = match *option {
-                "aloud" => {
-                    aloud = true;
-                    continue;
-                }
-                "unformed" => {
-                    formed = false;
-                    continue;
-                }
-                "on_no_evidence=commit" => NoEvidence::Commit,
-                "on_no_evidence=abort" => NoEvidence::Abort,
+            match *option {
+                "aloud" => aloud = true,
+                "unformed" => formed = false,
                 _ => return Err(format!("no such option: {option}")),
-            };
-            configs.iter_mut().for_each(|config| config.gates.on_no_evidence = on_no_evidence);
+            }
         }
         let configs = configs.into_iter().map(|config| (config.me, config)).collect::<BTreeMap<_, _>>();
         let ids: Vec<_> = configs.keys().copied().collect();
@@ -120,29 +113,57 @@ impl Scene {
     }
 
     fn rollout(&mut self, to: NodeId, id: &str, model: &str, steps: &str, rest: &[&str]) -> Act {
-        let pause_ms = match rest {
-            [] => 0,
-            [pause] => number(pause.strip_prefix("pause=").ok_or("pause=<ms>?")?)?,
-            _ => return Err("too many words".into()),
-        };
         let id = request_id(id)?;
         let model = ModelId::new(model).map_err(|error| error.to_string())?;
         let steps_bp = steps.split(',').map(basis_points).collect::<Act<_>>()?;
-        let request = Request::StartRollout { model, steps_bp, pause_ms };
-        self.request(to, id, request)
+        let mut plan = RolloutPlan::unguarded(model, steps_bp, 0);
+        for option in rest {
+            match option.split_once('=') {
+                None if *option == "gates" => {
+                    (plan.gates, plan.on_failure) = (Guard::Configured, OnFailure::Return);
+                }
+                None if *option == "supersede" => plan.supersede = true,
+                Some(("pause", ms)) => plan.pause_ms = number(ms)?,
+                Some(("deadline", ms)) => plan.deadline_ms = number(ms)?,
+                Some(("on_failure", "stop")) => plan.on_failure = OnFailure::Stop,
+                Some(("on_failure", "pause")) => plan.on_failure = OnFailure::Pause,
+                Some(_) | None => return Err(format!("no such option: {option}")),
+            }
+        }
+        self.request(to, id, Request::StartRollout(plan))
+    }
+
+    fn steer(&mut self, to: NodeId, id: &str, order: &str, rest: &[&str]) -> Act {
+        let named = Order::ALL.into_iter().find(|named| named.name() == order);
+        let order = named.ok_or_else(|| format!("no such order: {order}"))?;
+        let rollout = match rest {
+            [] => None,
+            [id] => Some(request_id(id)?),
+            _ => return Err("too many words".into()),
+        };
+        self.request(to, request_id(id)?, Request::Steer { order, rollout })
     }
 
     fn health(&mut self, of: NodeId, window: &[&str]) -> Act {
         self.reports += 1;
-        let mut health = Health { window_id: self.reports, samples: 0, p95_ms: 0, error_bp: 0 };
+        let (mut did, mut stable, mut version, mut model) = (Window::default(), 0, 0, "v1");
         for field in window {
             match field.split_once('=') {
-                Some(("p95", ms)) => health.p95_ms = number(ms)?,
-                Some(("errors", percent)) => health.error_bp = basis_points(percent)?,
-                Some(("samples", count)) => health.samples = number(count)?,
+                Some(("model", name)) => model = name,
+                Some(("version", of)) => version = number(of)?,
+                Some(("stable", samples)) => stable = number(samples)?,
+                Some(("p95", ms)) => did.p95_ms = number(ms)?,
+                Some(("errors", percent)) => did.error_bp = basis_points(percent)?,
+                Some(("samples", count)) => did.samples = number(count)?,
                 Some(_) | None => return Err(format!("no such measure: {field}")),
             }
         }
+        let named = |name| ModelId::new(name).map_err(|error| error.to_string());
+        let mut models = BTreeMap::from([(named(model)?, did)]);
+        if stable > 0 {
+            models.insert(named("v1")?, Window { samples: stable, ..Window::default() });
+        }
+        let health = Health { window_id: self.reports, version, models };
         let id = RequestId { client: 0, sequence: self.reports };
         self.request(of, id, Request::ReportHealth(health))
     }
@@ -382,8 +403,10 @@ fn describe_member(id: NodeId, member: &Member<RolloutNode>) -> String {
     let doubt = durable.prepared_txid().map_or(String::new(), |txid| format!(", in doubt about {txid}"));
     let alarm = if node.split_brain() { ", SPLIT BRAIN" } else { "" };
     let joining = if node.is_joining() { ", joining" } else { "" };
+    let course = durable.rollouts.last().filter(|rollout| rollout.course != Course::Going);
+    let course = course.map_or(String::new(), |rollout| format!(", {} {}", rollout.id, rollout.course));
     format!(
-        "{id}: {}{doubt}{alarm}{joining}, floor {}, {} records{unsynced}, timers: {}",
+        "{id}: {}{doubt}{alarm}{joining}{course}, floor {}, {} records{unsynced}, timers: {}",
         node.committed(),
         durable.floor,
         disk.0,

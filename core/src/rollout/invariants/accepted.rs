@@ -30,5 +30,17 @@ pub fn invariant() -> Invariant<RolloutNode, Ledger> {
 fn holds(node: &Observed<'_, RolloutNode>, id: RequestId) -> bool {
     let Some(durable) = node.durable else { return true };
     let is_lost = node.state.is_none() && durable.is_empty();
-    is_lost || durable.iter().any(|record| matches!(record, Record::Accepted(rollout) if rollout.id == id))
+    is_lost
+        || durable.iter().any(|record| match record {
+            Record::Accepted(rollout) => rollout.id == id,
+            Record::Steered { by: Some(by), .. } => by.id == id,
+            Record::Steered { by: None, .. }
+            | Record::Epoch { .. }
+            | Record::Voted { .. }
+            | Record::Refused { .. }
+            | Record::Decided { .. }
+            | Record::Installed { .. }
+            | Record::Granted { .. }
+            | Record::Admitted { .. } => false,
+        })
 }

@@ -13,6 +13,8 @@
 //! | [`own_writes`] | `reads-own-writes` | an answered client finds its rollout in the view | session guarantees |
 //! | [`next_version`] | `votes-for-the-next` | who is in doubt is in doubt about its next version | rules 2, 8 and 9 of [`rollout`](super) |
 //! | [`proposals`] | `proposals-tell` | nobody refuses a proposal that tells how its doubt ended | rule 9 of [`rollout`](super) |
+//! | [`gates_kept`] | `gates-kept` | a canary gets more only by every member's evidence | rule 11 of [`rollout`](super) |
+//! | [`open_exit`] | `exit-is-open` | no gate refuses a way back | rule 12 of [`rollout`](super) |
 //! | [`timers`] | `timers-fit` | who waits has the timer armed that ends its waiting | rules 3 to 5, 8 and 10 of [`rollout`](super) |
 //!
 //! Beside them stands `write-ahead`, as for every node: see [`told`](crate::write_ahead), and `rests.rs` for what rests on
@@ -22,12 +24,14 @@
 //! (1987), §7.3. R\*: Mohan, Lindsay, Obermarck, TODS 11(4), 1986.
 
 pub mod accepted;
+pub mod gates_kept;
 pub mod monotonic;
 pub mod next_version;
 pub mod no_alarm;
 pub mod once;
 pub mod one_outcome;
 pub mod one_state;
+pub mod open_exit;
 pub mod own_writes;
 pub mod promises;
 pub mod proposals;
@@ -37,7 +41,9 @@ pub mod unanimous;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::RolloutNode;
-use super::message::{AbortReason, Fact, Outcome, Record, Refusal, Reply, View};
+use super::message::{
+    AbortReason, Course, Fact, Outcome, Passed, Record, Refusal, Reply, Rollout, Step, StepResult, View, Why,
+};
 use super::state::Txid;
 use crate::node::{NodeId, RequestId};
 use crate::observation::{History, Invariant, Observation, Observed, Witness};
@@ -66,6 +72,8 @@ pub struct Ledger {
     pub shows: BTreeMap<NodeId, u64>,
     /// Who refused which proposal because of its doubt about which other transaction.
     pub busy: BTreeSet<(NodeId, Txid, Txid)>,
+    /// The evidence by which each node voted for a canary.
+    pub passed: BTreeMap<(Txid, NodeId), Passed>,
 }
 
 impl History<RolloutNode> for Ledger {
@@ -103,7 +111,11 @@ impl History<RolloutNode> for Ledger {
             Fact::PresumedAborted { txid } | Fact::Aborted { txid, .. } => {
                 self.outcome(*txid, Outcome::Abort);
             }
+            Fact::Passed { txid, passed } => {
+                self.passed.insert((*txid, node), passed.clone());
+            }
             Fact::Accepted { .. }
+            | Fact::Steered { .. }
             | Fact::InDoubt { .. }
             | Fact::KeptOut { .. }
             | Fact::SplitBrain { .. }
@@ -111,8 +123,11 @@ impl History<RolloutNode> for Ledger {
         }
     }
 
-    fn replied(&mut self, node: NodeId, _: RequestId, reply: &Reply) {
+    fn replied(&mut self, node: NodeId, to: RequestId, reply: &Reply) {
         match reply {
+            Reply::Ordered { .. } => {
+                self.accepted.entry(node).or_default().insert(to);
+            }
             Reply::Accepted { id } => {
                 self.accepted.entry(node).or_default().insert(*id);
                 if self.shown.get(&node).is_some_and(|shown| !shown.contains(id)) {
@@ -121,6 +136,7 @@ impl History<RolloutNode> for Ledger {
             }
             Reply::Done
             | Reply::NotCoordinator { .. }
+            | Reply::Unfit { .. }
             | Reply::Busy { .. }
             | Reply::SplitBrain
             | Reply::Joining(_)
@@ -178,6 +194,8 @@ pub fn all() -> Vec<Invariant<RolloutNode, Ledger>> {
         own_writes::invariant(),
         next_version::invariant(),
         proposals::invariant(),
+        gates_kept::invariant(),
+        open_exit::invariant(),
         timers::invariant(),
     ]
 }
@@ -248,6 +266,42 @@ pub fn witnesses() -> Vec<Witness<RolloutNode, Ledger>> {
             seen: |now| {
                 let is_resolved = |reason: &AbortReason| matches!(reason, AbortReason::Resolved { .. });
                 coordinator_aborted(now, is_resolved).next().is_some()
+            },
+        },
+    ]
+}
+
+/// What must be seen of rollouts that gates judge.
+pub fn guarded_witnesses() -> Vec<Witness<RolloutNode, Ledger>> {
+    fn any_course(now: &Observation<'_, RolloutNode, Ledger>, is_this: impl Fn(&Rollout) -> bool) -> bool {
+        now.up().flat_map(|(_, state)| &state.durable().rollouts).any(is_this)
+    }
+    vec![
+        Witness {
+            name: "returns",
+            about: "a rollout ends with every node's return to the stable model",
+            seen: |now| {
+                any_course(now, |rollout| {
+                    matches!(rollout.course, Course::Returned(_)) && rollout.last_step().is_some()
+                })
+            },
+        },
+        Witness {
+            name: "gets-more",
+            about: "a canary gets more by the evidence of every member",
+            seen: |now| {
+                let steps = |rollout: &Rollout| {
+                    let is_done = |step: &&Step| matches!(step.result, StepResult::Committed { .. });
+                    rollout.steps.iter().filter(is_done).count()
+                };
+                any_course(now, |rollout| rollout.gates.is_some() && steps(rollout) > 1)
+            },
+        },
+        Witness {
+            name: "pauses",
+            about: "a rollout without evidence pauses",
+            seen: |now| {
+                any_course(now, |rollout| matches!(rollout.course, Course::Paused(Why::Judged { .. })))
             },
         },
     ]
@@ -360,7 +414,7 @@ pub fn goes_on(gone: NodeId, now: &Observation<'_, RolloutNode, Ledger>) -> Resu
         if let Some(txid) = state.durable().prepared_txid() {
             return Err(format!("{} is in doubt about {txid}", node.id));
         }
-        if state.durable().running().is_some() {
+        if state.durable().running().is_some_and(|running| !running.is_paused()) {
             return Err(format!("{} still has something to roll out", node.id));
         }
     }

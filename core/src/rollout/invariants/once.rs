@@ -5,10 +5,11 @@
 //! The journal is read here without the node's own fold of it, which is part of what may be wrong.
 
 use super::Ledger;
+use crate::node::RequestId;
 use crate::observation::Invariant;
 use crate::rollout::RolloutNode;
-use crate::rollout::durable::REMEMBERED_ROLLOUTS;
-use crate::rollout::message::{AbortReason, Outcome, Record, Rollout};
+use crate::rollout::durable::REMEMBERED_REQUESTS;
+use crate::rollout::message::{AbortReason, Course, OnFailure, Outcome, Record, Rollout};
 use crate::rollout::state::{RoutingState, Txid};
 
 /// See the module.
@@ -32,10 +33,16 @@ pub fn invariant() -> Invariant<RolloutNode, Ledger> {
 /// How far a journal was read.
 #[derive(Default)]
 struct Reading<'a> {
-    accepted: Vec<&'a Rollout>,
+    /// The requests that were taken, oldest first.
+    named: Vec<RequestId>,
+    rollout: Option<&'a Rollout>,
     /// How many steps of the last rollout are committed; `None` if it has ended.
     done: Option<usize>,
-    version: u64,
+    /// Whether it is on its way back to the stable model, which this is.
+    returning: bool,
+    /// Whether somebody has to give an order before it goes on.
+    paused: bool,
+    served: Option<&'a RoutingState>,
     proposed: Option<(Txid, &'a RoutingState)>,
 }
 
@@ -43,22 +50,31 @@ impl<'a> Reading<'a> {
     fn takes(&mut self, record: &'a Record) -> Result<(), String> {
         match record {
             Record::Accepted(rollout) => {
-                let remembered = self.accepted.iter().rev().take(REMEMBERED_ROLLOUTS);
-                if remembered.clone().any(|known| known.id == rollout.id) {
-                    return Err(format!("{} is accepted twice", rollout.id));
+                self.names(rollout.id)?;
+                let running = self.done.and(self.rollout).map(|running| running.id);
+                if let Some(running) = running.filter(|running| rollout.supersedes != Some(*running)) {
+                    return Err(format!("{} is accepted while {running} is under way", rollout.id));
                 }
-                if let (Some(_), Some(running)) = (self.done, self.accepted.last()) {
-                    return Err(format!("{} is accepted while {} is under way", rollout.id, running.id));
+                self.rollout = Some(rollout);
+                (self.done, self.returning, self.paused) = (Some(0), false, false);
+            }
+            Record::Steered { by, course } => {
+                if let Some(by) = by {
+                    self.names(by.id)?;
                 }
-                self.accepted.push(rollout);
-                self.done = Some(0);
+                self.paused = matches!(course, Course::Paused(_));
+                match course {
+                    Course::Going | Course::Paused(_) | Course::Promoted => {}
+                    Course::Returning(_) => self.returning = true,
+                    Course::Returned(_) | Course::Stopped(_) | Course::Superseded { .. } | Course::Kept => {
+                        self.done = None;
+                    }
+                }
             }
             Record::Voted { txid, state, .. } => self.proposed = Some((*txid, state)),
             Record::Decided { txid, outcome: Outcome::Commit, .. } => return self.commits(*txid),
-            // An interrupted step is tried again.
-            Record::Decided { reason: Some(AbortReason::CoordinatorRestarted), .. } => {}
-            Record::Decided { reason: Some(_), .. } => self.done = None,
-            Record::Installed { state } | Record::Admitted { state, .. } => self.version = state.version,
+            Record::Decided { reason: Some(reason), .. } => self.fails(reason),
+            Record::Installed { state } | Record::Admitted { state, .. } => self.served = Some(state),
             Record::Decided { reason: None, .. }
             | Record::Epoch { .. }
             | Record::Refused { .. }
@@ -67,26 +83,67 @@ impl<'a> Reading<'a> {
         Ok(())
     }
 
+    /// A request that is remembered is not taken again.
+    fn names(&mut self, id: RequestId) -> Result<(), String> {
+        if self.named.iter().rev().take(REMEMBERED_REQUESTS).any(|known| *known == id) {
+            return Err(format!("{id} is accepted twice"));
+        }
+        self.named.push(id);
+        Ok(())
+    }
+
+    /// A step is aborted: what comes of it was asked for with the rollout.
+    fn fails(&mut self, reason: &AbortReason) {
+        // A step that nobody has judged is tried again, and so is the way back.
+        let is_judged = !reason.is_interruption() && !reason.is_lack_of_evidence();
+        let is_its_own = is_judged && (!self.paused || reason.is_failed_gate());
+        let Some(rollout) = self.rollout.filter(|_| !self.returning && is_its_own) else { return };
+        let serves_canary = self.served.is_some_and(|served| served.canary_model_id.is_some());
+        match rollout.plan.on_failure {
+            OnFailure::Pause => self.paused = true,
+            OnFailure::Return if serves_canary => self.returning = true,
+            OnFailure::Return | OnFailure::Stop => self.done = None,
+        }
+    }
+
     fn commits(&mut self, of: Txid) -> Result<(), String> {
         let Some((_, state)) = self.proposed.take_if(|(txid, _)| *txid == of) else {
             return Err(format!("{of} commits, and was not proposed"));
         };
-        let rollout = self.done.zip(self.accepted.last().copied());
+        let rollout = self.done.zip(self.rollout);
+        let served = self.served;
+        let (version, stable) = (served.map_or(0, |it| it.version), served.map(|it| &it.stable_model_id));
+        let is_next = state.version == version + 1 && state.txid == Some(of);
+        if let Some((_, rollout)) = rollout.filter(|_| self.returning) {
+            let is_back = state.canary_model_id.is_none() && stable == Some(&state.stable_model_id);
+            if !is_back || !is_next {
+                return Err(format!("{of} commits {state}, and {} is on its way back", rollout.id));
+            }
+            self.served = Some(state);
+            (self.done, self.returning) = (None, false);
+            return Ok(());
+        }
         let step = rollout.and_then(|(done, rollout)| Some((rollout, rollout.steps.get(done)?)));
         let Some((rollout, step)) = step else {
             return Err(format!("{of} commits {state}, and no client asks for a step"));
         };
-        let share_bp = state.weights.iter().find(|(model, _)| **model == rollout.model);
-        let is_asked = share_bp.is_some_and(|(_, share_bp)| share_bp == step.share_bp);
-        if !is_asked || state.version != self.version + 1 || state.txid != Some(of) {
-            let (id, share) = (rollout.id, f64::from(step.share_bp) / 100.0);
-            let (model, next) = (&rollout.model, self.version + 1);
+        let (model, plan) = (rollout.model(), &rollout.plan);
+        let is_stable = state.stable_model_id == *model && state.canary_model_id.is_none();
+        let is_asked = state.weights.of(model) == step.share_bp
+            && is_stable == step.makes_stable
+            && (step.makes_stable || stable.is_none_or(|stable| *stable == state.stable_model_id));
+        let shares = rollout.steps.iter().map(|step| step.share_bp);
+        let is_planned = shares.filter(|share| plan.steps_bp.contains(share)).count() == rollout.steps.len();
+        if !is_asked || !is_planned || !is_next {
+            let (id, share, next) = (rollout.id, f64::from(step.share_bp) / 100.0, version + 1);
             return Err(format!(
                 "{of} commits {state}, and the next step of {id} is v{next} ({model} {share}%)"
             ));
         }
-        self.version = state.version;
-        self.done = self.done.map(|done| done + 1).filter(|done| *done < rollout.steps.len());
+        self.served = Some(state);
+        let is_last = |done: &usize| *done == rollout.steps.len();
+        let stays_on_trial = rollout.gates.is_some() && !step.makes_stable;
+        self.done = self.done.map(|done| done + 1).filter(|done| !is_last(done) || stays_on_trial);
         Ok(())
     }
 }
@@ -94,16 +151,17 @@ impl<'a> Reading<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::node::RequestId;
     use crate::rollout::config::Config;
-    use crate::rollout::message::{Step, StepResult};
+    use crate::rollout::message::{RolloutPlan, Step, StepResult};
     use crate::rollout::state::ModelId;
 
     fn rollout(sequence: u64, steps_bp: &[u32]) -> Record {
-        let step = |&share_bp: &u32| Step { share_bp, result: StepResult::Pending };
+        let result = || StepResult::Pending;
+        let step = |&share_bp: &u32| Step { share_bp, makes_stable: false, hold_ms: 0, result: result() };
         let steps = steps_bp.iter().map(step).collect();
         let (id, model) = (RequestId { client: 1, sequence }, ModelId::new("v2").expect("a name"));
-        Record::Accepted(Rollout { id, model, pause_ms: 0, steps })
+        let plan = RolloutPlan::unguarded(model, steps_bp.to_vec(), 0);
+        Record::Accepted(Rollout { id, plan, steps, gates: None, supersedes: None, course: Course::Going })
     }
 
     /// The proposals of these shares, one after the other, all committed.
@@ -114,7 +172,7 @@ mod tests {
         let commit = |(number, &share_bp): (u32, &u32)| {
             let txid = Txid { generation: 1, epoch: 1, number };
             state = state.next(&model, share_bp, txid).expect("a step");
-            let voted = Record::Voted { txid, state: state.clone(), members: Vec::new() };
+            let voted = Record::Voted { txid, state: state.clone(), members: Vec::new(), passed: None };
             [voted, Record::Decided { txid, outcome: Outcome::Commit, reason: None }]
         };
         (1..).zip(shares_bp).flat_map(commit).collect()

@@ -19,13 +19,14 @@ pub fn invariant() -> Invariant<RolloutNode, Ledger> {
     }
 }
 
-const ALL: [Timer; 6] =
-    [Timer::Vote, Timer::Resend, Timer::Step, Timer::Inquire, Timer::Heartbeat, Timer::Join];
+const OF_ALL: [Timer; 7] =
+    [Timer::Vote, Timer::Resend, Timer::Step, Timer::Deadline, Timer::Inquire, Timer::Heartbeat, Timer::Join];
 
 fn fits(node: &Observed<'_, RolloutNode>) -> Result<(), String> {
     // Who makes a mistake is to show what it leads to, not that a timer is wrong on the way.
     let Some(state) = node.state.filter(|_| node.config.mistake.is_none()) else { return Ok(()) };
-    for timer in &ALL {
+    let stale: Vec<_> = node.config.members.iter().copied().map(Timer::Stale).collect();
+    for timer in OF_ALL.iter().chain(&stale) {
         let (must, may) = wanted(node, state, timer);
         let is_armed = node.timers.contains(timer);
         if must && !is_armed {
@@ -59,9 +60,18 @@ fn wanted(node: &Observed<'_, RolloutNode>, state: &RolloutNode, timer: &Timer) 
             let is_answered = state.coordination.is_acknowledged() && !is_in_doubt;
             (is_coordinator && !is_answered && config.heals_by(Healing::Resends), is_coordinator)
         }
-        // Between two steps.
-        Timer::Step => {
-            (is_coordinator && is_member && !is_in_doubt && durable.running().is_some(), is_coordinator)
+        // Between two steps: for the hold, for the evidence after it, or until the way back is tried again.
+        Timer::Step | Timer::Deadline => {
+            let waits = durable.running().is_some_and(|running| !running.is_paused());
+            let must = is_coordinator && is_member && !is_in_doubt && waits;
+            let is_this = (*timer == Timer::Deadline) == state.coordination.hold_is_over;
+            (must && is_this, must && is_this)
+        }
+        // Who has evidence notices when it is stale.
+        Timer::Stale(member) => {
+            let evidence = state.evidence.get(member);
+            let is_fresh = evidence.is_some_and(|evidence| !evidence.is_stale);
+            (is_fresh, is_fresh)
         }
         Timer::Inquire => {
             let asks = !is_coordinator && is_in_doubt;

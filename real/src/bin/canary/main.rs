@@ -3,9 +3,12 @@
 // Whatever is printed goes through one layer, where it may fail: `println!` panics when nobody takes it.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
+mod ask;
 mod predict;
 mod rollout;
 mod status;
+mod steer;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -15,12 +18,15 @@ use coalmine_real::serve::Program;
 const ABOUT: &str = "\
 A cluster that serves model versions by weight and changes the weights on all nodes or on none.
 
-Start one, then roll a model out from another terminal:
+Start one, send it requests from another terminal, and roll a model out from a third:
 
   canary up
+  canary predict --seconds 60
   canary rollout v2
   canary status
-  canary predict --count 100
+
+A canary gets more only by its own requests' evidence on every node. `canary pause`, `resume`, `promote` and `abort`
+steer the rollout under way.
 
 Exit codes: 0 done; 1 it failed, the answer is bad news, or it could not be printed; 2 usage or configuration.";
 
@@ -30,7 +36,13 @@ role = \"coordinator\"            # exactly one node; the others are \"participa
 control = \"127.0.0.1:60001\"     # frames from the other nodes
 data = \"127.0.0.1:50051\"        # HTTP
 journal_dir = \"journal\"         # relative to the file
-on_no_evidence = \"commit\"       # how to vote without traffic; default \"abort\"
+
+[gates]                         # what a canary must keep; these are the defaults
+max_p95_ms = 200
+max_error_rate = 0.05
+max_p95_rise_ms = 100           # above the stable model
+max_error_rate_rise = 0.02      # above the stable model
+min_samples = 100               # fewer requests are no evidence
 
 [[peers]]                       # each other node
 id = 2
@@ -43,6 +55,10 @@ fn main() -> ExitCode {
         .up::<RolloutNode>("Node 1 is the coordinator. ")
         .node::<RolloutNode>(CONFIG, "coalmine verify")
         .command("rollout", rollout::run)
+        .command("pause", steer::pause)
+        .command("resume", steer::resume)
+        .command("promote", steer::promote)
+        .command("abort", steer::abort)
         .command("status", status::run)
         .command("predict", predict::run)
         .main()

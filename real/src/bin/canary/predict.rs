@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 use coalmine_real::http_api::{post_json, read_json};
 use coalmine_real::rollout::wire::{PredictBody, Prediction};
@@ -9,14 +10,22 @@ use coalmine_real::serve::Failure;
 use coalmine_real::serve::client::{Client, explain};
 use coalmine_real::serve::local::{FIRST, local_address};
 use coalmine_real::serve::output::{self, Format};
+use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
 
-/// Ask for predictions, to see which model serves.
+/// How many requests to a node may be under way at a time, while they are sent for some time.
+const SENDERS: u32 = 8;
+/// How often each of them sends one: 200 a second to each node. A share of 5 % is judged after some ten seconds.
+const PACE: Duration = Duration::from_millis(40);
+
+/// Ask for predictions, to see which model serves, or to give a rollout something to be judged by.
 ///
 /// Examples:
 ///
 ///   canary predict                       # which model serves this request
 ///   canary predict --count 1000          # and how often each of them
-///   canary predict --key alice           # always the same one, for as long as the weights stay
+///   canary predict --seconds 60          # 200 requests a second to each of the three nodes of `canary up`
+///   canary predict --key alice           # always the same model, for as long as the weights stay
 ///
 /// Exits with 1 if a request was not served.
 #[derive(Debug, clap::Args)]
@@ -25,15 +34,29 @@ pub(crate) struct Args {
     /// How many requests to send, one after another.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     count: u64,
+    /// Send 200 requests a second to each node for so long.
+    #[arg(long, conflicts_with = "count", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    seconds: Option<u64>,
     /// Who asks: requests with the same key are served by the same model.
     #[arg(long)]
     key: Option<String>,
-    /// The data address of a node.
-    #[arg(long, value_name = "ADDR", default_value_t = local_address(FIRST.data, 1))]
-    node: SocketAddr,
+    /// The data addresses of nodes, which are asked by turns. Default the first node of `canary up`; with --seconds
+    /// all three.
+    #[arg(long, visible_alias = "node", value_delimiter = ',', value_name = "ADDR,...")]
+    nodes: Vec<SocketAddr>,
     /// How to print the outcome.
     #[arg(long, value_enum, default_value_t)]
     format: Format,
+}
+
+/// What became of the requests.
+#[derive(Default)]
+struct Tallies {
+    /// By model and version.
+    answered: BTreeMap<(String, u64), Tally>,
+    /// How many got no answer, and why the last of them did not.
+    unanswered: u64,
+    why: String,
 }
 
 #[derive(Default)]
@@ -43,32 +66,149 @@ struct Tally {
 }
 
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
+    let Args { count, seconds, key, nodes, format } = args;
+    let body = PredictBody { key };
+    let default = |nodes| (1..=nodes).map(|id| local_address(FIRST.data, id)).collect();
+    let or_default = |of: u16| if nodes.is_empty() { default(of) } else { nodes };
+    let tallies = match seconds {
+        None => send_count(count, &or_default(1), &body, format).await?,
+        Some(seconds) => send_for(Duration::from_secs(seconds), &or_default(3), &body).await?,
+    };
+    if count > 1 || seconds.is_some() {
+        tallies.print(format);
+    }
+    tallies.conclude()
+}
+
+/// Sends so many requests, one after another, to each node by turns.
+async fn send_count(
+    count: u64,
+    nodes: &[SocketAddr],
+    body: &PredictBody,
+    format: Format,
+) -> Result<Tallies, Failure> {
     let client = Client::default();
-    let body = PredictBody { key: args.key };
-    let mut tallies: BTreeMap<(String, u64), Tally> = BTreeMap::new();
-    for _ in 0..args.count {
-        let answer = client.send(args.node, post_json("/predict", None, &body)).await;
-        let answer = answer.map_err(|error| Failure::failed(explain("canary", &error)))?;
-        // A model that failed is named in the answer too.
-        let Ok(prediction) = serde_json::from_slice::<Prediction>(answer.body()) else {
-            let why =
-                read_json::<Prediction>(&answer).map_or_else(|why| why, |_| answer.status().to_string());
-            return Err(Failure::failed(format!("{}/predict: {why}", args.node)));
-        };
-        if args.count == 1 {
-            print_one(&prediction, args.format);
+    let mut tallies = Tallies::default();
+    let mut turns = nodes.iter().cycle();
+    for _ in 0..count {
+        let node = *turns.next().expect("there is a node");
+        let prediction = predict(&client, node, body).await.map_err(Failure::failed)?;
+        if count == 1 {
+            print_one(&prediction, format);
         }
-        let tally = tallies.entry((prediction.model.to_string(), prediction.routing_version)).or_default();
+        tallies.count(&prediction);
+    }
+    Ok(tallies)
+}
+
+/// Sends requests to all nodes for so long. A node that never answers ends it; one that falls silent may come back.
+async fn send_for(lasts: Duration, nodes: &[SocketAddr], body: &PredictBody) -> Result<Tallies, Failure> {
+    let until = Instant::now() + lasts;
+    let mut senders = JoinSet::new();
+    for &node in nodes {
+        for nth in 0..SENDERS {
+            let (body, delay) = (body.clone(), PACE / SENDERS * nth);
+            senders.spawn(async move {
+                tokio::time::sleep(delay).await;
+                keep_sending(node, &body, until).await
+            });
+        }
+    }
+    let mut all = Tallies::default();
+    while let Some(sent) = senders.join_next().await {
+        let sent = sent.map_err(|error| Failure::failed(error.to_string()))?;
+        all.add(sent.map_err(Failure::failed)?);
+    }
+    Ok(all)
+}
+
+async fn keep_sending(node: SocketAddr, body: &PredictBody, until: Instant) -> Result<Tallies, String> {
+    let client = Client::default();
+    let mut tallies = Tallies::default();
+    let mut pace = tokio::time::interval(PACE);
+    pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    while Instant::now() < until {
+        pace.tick().await;
+        match predict(&client, node, body).await {
+            Ok(prediction) => tallies.count(&prediction),
+            Err(why) if tallies.answered.is_empty() => return Err(why),
+            Err(why) => tallies.miss(1, why),
+        }
+    }
+    Ok(tallies)
+}
+
+async fn predict(client: &Client, node: SocketAddr, body: &PredictBody) -> Result<Prediction, String> {
+    let answer = client.send(node, post_json("/predict", None, body)).await;
+    let answer = answer.map_err(|error| explain("canary", &error))?;
+    // A model that failed is named in the answer too.
+    serde_json::from_slice(answer.body()).map_err(|_| {
+        let why = read_json::<Prediction>(&answer).map_or_else(|why| why, |_| answer.status().to_string());
+        format!("{node}/predict: {why}")
+    })
+}
+
+impl Tallies {
+    fn count(&mut self, prediction: &Prediction) {
+        let key = (prediction.model.to_string(), prediction.routing_version);
+        let tally = self.answered.entry(key).or_default();
         if prediction.error.is_none() { tally.served += 1 } else { tally.failed += 1 }
     }
-    if args.count > 1 {
-        print_tallies(&tallies, args.count, args.format);
+
+    fn miss(&mut self, count: u64, why: String) {
+        self.unanswered += count;
+        self.why = why;
     }
-    let failed: u64 = tallies.values().map(|tally| tally.failed).sum();
-    if failed == 0 {
-        Ok(())
-    } else {
-        Err(Failure::failed(format!("{failed} of {} requests failed", args.count)))
+
+    fn add(&mut self, more: Self) {
+        for (key, Tally { served, failed }) in more.answered {
+            let tally = self.answered.entry(key).or_default();
+            tally.served += served;
+            tally.failed += failed;
+        }
+        if more.unanswered > 0 {
+            self.miss(more.unanswered, more.why);
+        }
+    }
+
+    fn answers(&self) -> u64 {
+        self.answered.values().map(|tally| tally.served + tally.failed).sum()
+    }
+
+    fn print(&self, format: Format) {
+        if format == Format::Json {
+            let entry = |((model, version), tally): (&(String, u64), &Tally)| {
+                let Tally { served, failed } = tally;
+                serde_json::json!({ "model": model, "routing_version": version, "served": served, "failed": failed })
+            };
+            return output::json(&self.answered.iter().map(entry).collect::<Vec<_>>());
+        }
+        let all = self.answers().max(1) as f64;
+        let mut table = output::table(&["model", "routing version", "served", "failed", "share"]);
+        for ((model, version), Tally { served, failed }) in &self.answered {
+            let share = (served + failed) as f64 * 100.0 / all;
+            table.add_row([
+                model.clone(),
+                version.to_string(),
+                served.to_string(),
+                failed.to_string(),
+                format!("{share:.1}%"),
+            ]);
+        }
+        output::print(&table);
+    }
+
+    fn conclude(&self) -> Result<(), Failure> {
+        let failed: u64 = self.answered.values().map(|tally| tally.failed).sum();
+        let sent = self.answers() + self.unanswered;
+        let mut news = Vec::new();
+        if failed > 0 {
+            news.push(format!("{failed} of {sent} requests failed"));
+        }
+        if self.unanswered > 0 {
+            news.push(format!("{} of {sent} got no answer, the last because: {}", self.unanswered, self.why));
+        }
+        if news.is_empty() { Ok(()) } else { Err(Failure::failed(news.join("; "))) }
     }
 }
 
@@ -81,26 +221,4 @@ fn print_one(prediction: &Prediction, format: Format) {
             output::line(format_args!("{outcome} {model}  (routing version {routing_version}, node {node})"));
         }
     }
-}
-
-fn print_tallies(tallies: &BTreeMap<(String, u64), Tally>, count: u64, format: Format) {
-    if format == Format::Json {
-        let entry = |((model, version), tally): (&(String, u64), &Tally)| {
-            let Tally { served, failed } = tally;
-            serde_json::json!({ "model": model, "routing_version": version, "served": served, "failed": failed })
-        };
-        return output::json(&tallies.iter().map(entry).collect::<Vec<_>>());
-    }
-    let mut table = output::table(&["model", "routing version", "served", "failed", "share"]);
-    for ((model, version), Tally { served, failed }) in tallies {
-        let share = (served + failed) as f64 * 100.0 / count as f64;
-        table.add_row([
-            model.clone(),
-            version.to_string(),
-            served.to_string(),
-            failed.to_string(),
-            format!("{share:.1}%"),
-        ]);
-    }
-    output::print(&table);
 }

@@ -1,40 +1,37 @@
-//! `canary rollout`: starts a rollout and watches it.
+//! `canary rollout`: starts a rollout.
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use clap::ValueEnum;
 use coalmine_core::node::RequestId;
-use coalmine_core::rollout::RolloutNode;
-use coalmine_core::rollout::message::{Reply, Request};
+use coalmine_core::rollout::message::{Guard, OnFailure, Reply, Request, RolloutPlan};
 use coalmine_core::rollout::state::ModelId;
-use coalmine_real::http_api::{HttpApi, request_name};
-use coalmine_real::rollout::wire::{Progress, RolloutView, StepOutcome, StepView, bp_of_percent};
+use coalmine_real::http_api::{read_json, request_name};
+use coalmine_real::rollout::wire::{Started, bp_of_percent};
 use coalmine_real::serve::Failure;
-use coalmine_real::serve::client::{Client, explain, new_name};
-use coalmine_real::serve::local::{FIRST, local_address};
+use coalmine_real::serve::client::{Client, new_name};
 use coalmine_real::serve::output::{self, Format};
 
-/// How often to look how far it is. In the first second more often: a rollout without pauses takes less than
-/// one look.
-const POLL: Duration = Duration::from_millis(50);
-const EARLY_POLL: Duration = Duration::from_millis(5);
-/// How long a coordinator may be silent (it may be starting again) before it is given up.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-type Node = RolloutNode;
+use crate::ask::{ask, default_coordinator};
+use crate::watch::Watch;
 
 /// Roll a model out, step by step, and wait for the end.
 ///
-/// Each step is one transaction: all nodes serve it, or none does. The first step that is aborted, by a
-/// gate or by a node that does not answer, stops the rollout; the weights stay where they are.
+/// Each step is one transaction: all nodes serve it, or none does. A step is held, and the next one follows when the
+/// canary's own requests have passed the gates on every node; at 100% the model is on trial for one more hold
+/// before it becomes the stable one. So there must be traffic meanwhile: `canary predict --seconds 60`. A canary
+/// that fails is taken back. One that too few ask is paused, and `canary promote` goes on whatever the gates say.
 ///
 /// Examples:
 ///
 ///   canary rollout v2
-///   canary rollout v2 --steps 1,10,50,100 --pause-ms 30000   # watch each step for half a minute
+///   canary rollout v2 --steps 1,10,50,100 --pause-ms 30000   # hold each step for half a minute
+///   canary rollout v2 --no-gates                             # no evidence is asked for
+///   canary rollout v3 --supersede                            # instead of what is under way
 ///   canary rollout v1 --steps 100                            # roll back: v1 serves everything
 ///
-/// Exits with 1 if it was stopped.
+/// Exits with 1 if it was paused, taken back, stopped or superseded.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Args {
@@ -43,11 +40,27 @@ pub(crate) struct Args {
     /// Its shares in percent, rising, in steps of 0.01.
     #[arg(long, value_delimiter = ',', default_value = "5,20,50,100", value_name = "PERCENT,...")]
     steps: Vec<f64>,
-    /// How long to watch each step before the next, in milliseconds.
+    /// How long to hold each step before the next, in milliseconds. Where gates judge, at least one window of the
+    /// nodes' measurements, which is 5 s unless their files say otherwise.
     #[arg(long, default_value_t = 0, value_name = "MS")]
     pause_ms: u64,
+    /// The hold of each step, where they differ.
+    #[arg(long, value_delimiter = ',', value_name = "MS,...", conflicts_with = "pause_ms")]
+    holds_ms: Vec<u64>,
+    /// Take each step when the hold of the one before is over, whatever the canary does.
+    #[arg(long)]
+    no_gates: bool,
+    /// What comes of a canary that fails, or of a step that is aborted.
+    #[arg(long, value_enum, default_value = "return")]
+    on_failure: Failing,
+    /// How long after its hold a step waits for evidence before it pauses, in milliseconds.
+    #[arg(long, default_value_t = RolloutPlan::DEADLINE_MS, value_name = "MS")]
+    deadline_ms: u64,
+    /// Take the place of a rollout that is under way.
+    #[arg(long)]
+    supersede: bool,
     /// The coordinator's data address.
-    #[arg(long, value_name = "ADDR", default_value_t = local_address(FIRST.data, 1))]
+    #[arg(long, value_name = "ADDR", default_value_t = default_coordinator())]
     coordinator: SocketAddr,
     /// Print the rollout's name and do not wait for it.
     #[arg(long)]
@@ -57,133 +70,100 @@ pub(crate) struct Args {
     format: Format,
 }
 
+/// What comes of a failure.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Failing {
+    /// Every node returns to the stable model.
+    Return,
+    /// It is over, and the weights stay where they are.
+    Stop,
+    /// It stays where it is until somebody gives an order.
+    Pause,
+}
+
+impl From<Failing> for OnFailure {
+    fn from(failing: Failing) -> Self {
+        match failing {
+            Failing::Return => Self::Return,
+            Failing::Stop => Self::Stop,
+            Failing::Pause => Self::Pause,
+        }
+    }
+}
+
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let client = Client::default();
-    let request = request(&args)?;
-    let id = new_name();
+    let request = Request::StartRollout(plan(&args)?);
     let began = Instant::now();
-    let (coordinator, name) = start(&client, args.coordinator, id, &request).await?;
-    let args = Args { coordinator, ..args };
+    let (coordinator, started) = start(&client, args.coordinator, new_name(), &request).await?;
+    if args.format == Format::Text {
+        introduce(&args, &started);
+    }
     if args.no_wait {
-        match args.format {
-            Format::Text => output::line(format_args!("accepted as {name}")),
-            Format::Json => output::json(&serde_json::json!({ "id": name })),
+        if args.format == Format::Json {
+            output::json(&started);
         }
         return Ok(());
     }
-    if args.format == Format::Text {
-        let steps: Vec<_> = args.steps.iter().map(|percent| format!("{percent}%")).collect();
-        output::line(format_args!("rolling out {}: {}", args.model, steps.join(", ")));
-    }
-    let rollout = watch(&client, &args, &name, began).await?;
+    let watch = Watch { client, coordinator, name: started.id, began, format: args.format };
+    let rollout = watch.to_its_end().await?;
     if args.format == Format::Json {
         output::json(&rollout);
     }
-    conclude(&rollout, began.elapsed(), args.format)
+    watch.conclude(&rollout).await
 }
 
-fn request(args: &Args) -> Result<Request, Failure> {
-    let model = ModelId::new(&args.model).map_err(|error| Failure::usage(error.to_string()))?;
+fn plan(args: &Args) -> Result<RolloutPlan, Failure> {
     let to_bp =
         |&percent: &f64| bp_of_percent(percent).map_err(|why| Failure::usage(format!("--steps {why}")));
-    let steps_bp = args.steps.iter().map(to_bp).collect::<Result<_, _>>()?;
-    Ok(Request::StartRollout { model, steps_bp, pause_ms: args.pause_ms })
+    Ok(RolloutPlan {
+        model: ModelId::new(&args.model).map_err(|error| Failure::usage(error.to_string()))?,
+        steps_bp: args.steps.iter().map(to_bp).collect::<Result<_, _>>()?,
+        pause_ms: args.pause_ms,
+        holds_ms: args.holds_ms.clone(),
+        gates: if args.no_gates { Guard::Off } else { Guard::Configured },
+        on_failure: args.on_failure.into(),
+        deadline_ms: args.deadline_ms,
+        supersede: args.supersede,
+    })
 }
 
-/// The coordinator that has accepted it, and its name.
+/// The coordinator that has accepted it, and what it says of it.
 async fn start(
     client: &Client,
     node: SocketAddr,
     id: RequestId,
     request: &Request,
-) -> Result<(SocketAddr, String), Failure> {
-    let asked = client.ask::<Node>(&[node], id, request).await;
-    let (coordinator, answer) = asked.map_err(|error| Failure::failed(explain("canary", &error)))?;
-    let complaint = || {
-        let json: Option<serde_json::Value> = serde_json::from_slice(answer.body()).ok();
-        let why = json.as_ref().and_then(|json| json["error"].as_str()).unwrap_or("it gives no reason");
-        format!("{coordinator} refuses: {why}")
-    };
-    match Node::from_http(&answer) {
-        Ok(Reply::Accepted { id }) => Ok((coordinator, request_name(id))),
-        Ok(Reply::Invalid { .. }) => Err(Failure::usage(complaint())),
-        Ok(
-            Reply::Busy { .. }
-            | Reply::SplitBrain
-            | Reply::Joining(_)
-            | Reply::NotCoordinator { .. }
-            | Reply::Done,
-        ) => Err(Failure::failed(complaint())),
-        Err(why) => Err(Failure::failed(format!("{coordinator}: {why}"))),
+) -> Result<(SocketAddr, Started), Failure> {
+    let answered = ask(client, node, id, request).await?;
+    let Reply::Accepted { id } = answered.reply else { return Err(answered.refusal()) };
+    let unsaid = |_| Started { id: request_name(id), holds_ms: Vec::new() };
+    Ok((answered.by, read_json(&answered.http).unwrap_or_else(unsaid)))
+}
+
+fn introduce(args: &Args, started: &Started) {
+    let steps: Vec<_> = args.steps.iter().map(|percent| format!("{percent}%")).collect();
+    let steps = steps.join(", ");
+    if args.no_wait {
+        output::line(format_args!("accepted as {}", started.id));
+    } else {
+        output::line(format_args!("rolling out {}: {steps}  (rollout {})", args.model, started.id));
+    }
+    if let Some(longer) = longer_holds(args, started) {
+        output::line(longer);
     }
 }
 
-/// Looks until the rollout is over, and prints each step that is.
-async fn watch(client: &Client, args: &Args, name: &str, began: Instant) -> Result<RolloutView, Failure> {
-    let client = client.clone().within(Duration::from_secs(2));
-    let mut printed = 0;
-    let mut silent_since = None;
-    loop {
-        match client.get::<Vec<RolloutView>>(args.coordinator, "/rollouts").await {
-            Ok(rollouts) => {
-                silent_since = None;
-                let rollout = rollouts.into_iter().find(|rollout| rollout.id == name);
-                let rollout = rollout.ok_or_else(|| {
-                    Failure::failed(format!("{} no longer knows of rollout {name}", args.coordinator))
-                })?;
-                let done = rollout.steps.iter().filter(|step| step.outcome != StepOutcome::Pending);
-                for step in done.skip(printed) {
-                    printed += 1;
-                    if args.format == Format::Text {
-                        print_step(step, began.elapsed());
-                    }
-                }
-                if rollout.state != Progress::Running {
-                    return Ok(rollout);
-                }
-            }
-            Err(why) => {
-                let since = *silent_since.get_or_insert_with(|| {
-                    output::note(format_args!("waiting for the coordinator: {why}"));
-                    Instant::now()
-                });
-                if since.elapsed() > PATIENCE {
-                    let why = format!("the coordinator does not come back: {why}; rollout {name} may go on");
-                    return Err(Failure::failed(why));
-                }
-            }
+/// What to say of holds that are longer than was asked for.
+fn longer_holds(args: &Args, started: &Started) -> Option<String> {
+    let asked = |i: usize| args.holds_ms.get(i).copied().unwrap_or(args.pause_ms);
+    let is_longer = started.holds_ms.iter().enumerate().any(|(i, &ms)| ms > asked(i));
+    let holds: Vec<_> = started.holds_ms.iter().map(|ms| format!("{ms} ms")).collect();
+    let why = "gates need a whole window";
+    is_longer.then(|| match &started.holds_ms[..] {
+        [first, rest @ ..] if rest.iter().all(|ms| ms == first) => {
+            format!("each step is held for {first} ms: {why}")
         }
-        let early = began.elapsed() < Duration::from_secs(1);
-        tokio::time::sleep(if early { EARLY_POLL } else { POLL }).await;
-    }
-}
-
-fn print_step(step: &StepView, elapsed: Duration) {
-    let percent = format!("{}%", step.percent);
-    let outcome = match (step.outcome, step.version) {
-        (StepOutcome::Committed, Some(version)) => format!("committed as version {version}"),
-        (StepOutcome::Committed | StepOutcome::Pending, _) => "committed".into(),
-        (StepOutcome::Aborted, _) => "aborted".into(),
-    };
-    output::line(format_args!("{percent:>8}  {outcome:<24}after {:>9}", milliseconds(elapsed)));
-}
-
-fn conclude(rollout: &RolloutView, elapsed: Duration, format: Format) -> Result<(), Failure> {
-    let model = &rollout.model;
-    let committed = rollout.steps.iter().rfind(|step| step.outcome == StepOutcome::Committed);
-    let now_serves = |step: &StepView| format!("{model} serves {}%", step.percent);
-    let Some(aborted) = rollout.steps.iter().find(|step| step.outcome == StepOutcome::Aborted) else {
-        if format == Format::Text {
-            let serves = committed.map_or(String::new(), |step| format!(": {}", now_serves(step)));
-            output::line(format_args!("completed in {}{serves}", milliseconds(elapsed)));
-        }
-        return Ok(());
-    };
-    let stays = committed.map_or("nothing has changed".into(), |step| format!("{} still", now_serves(step)));
-    let why = aborted.reason.as_deref().unwrap_or("no reason is known");
-    Err(Failure::failed(format!("stopped at {}%: {why}; {stays}", aborted.percent)))
-}
-
-fn milliseconds(time: Duration) -> String {
-    format!("{} ms", time.as_millis())
+        _ => format!("the steps are held for {}: {why}", holds.join(", ")),
+    })
 }

@@ -2,15 +2,18 @@
 
 use std::net::SocketAddr;
 
+use coalmine_core::rollout::state::ModelId;
 use coalmine_real::http_api::read_json;
-use coalmine_real::rollout::wire::{Progress, RolloutView, StatusView, StepOutcome, Window};
+use coalmine_real::rollout::wire::{
+    EvidenceView, ModelWindow, RolloutView, StatusView, StepOutcome, VerdictView,
+};
 use coalmine_real::serve::Failure;
 use coalmine_real::serve::local::{FIRST, local_address};
 use coalmine_real::serve::output::{self, Format};
 use coalmine_real::serve::status::{Answer, ask_all, print_warnings, unreachable};
 use comfy_table::Cell;
 
-/// Show what each node serves.
+/// Show what each node serves, how each model does there, and where the last rollout stands.
 ///
 /// Examples:
 ///
@@ -56,38 +59,53 @@ fn print(answers: &[Answer<StatusView>], warnings: &[String]) {
             status.routing.version.to_string(),
             if status.joining.is_some() { "joining".into() } else { status.routing.weights.to_string() },
             status.digest.clone(),
-            describe_window(&status.health),
+            describe_data_plane(status),
         ]);
     }
     output::print(&table);
-    let rollout = answers.iter().filter_map(|answer| answer.status.as_ref()?.rollout.as_ref()).next();
-    if let Some(rollout) = rollout {
+    let coordinator = answers.iter().filter_map(|answer| answer.status.as_ref());
+    if let Some((rollout, verdicts)) =
+        coordinator.filter_map(|status| Some((status.rollout.as_ref()?, &status.verdicts))).next()
+    {
         output::line(format_args!("\nlast rollout: {}", describe_rollout(rollout)));
+        for verdict in verdicts {
+            output::line(describe_verdict(verdict));
+        }
     }
     print_warnings(warnings);
 }
 
-fn describe_window(window: &Window) -> String {
-    match (window.p95_ms, window.error_rate) {
-        (Some(p95), Some(rate)) => {
-            let percent = (rate * 10_000.0).round() / 100.0;
-            format!("p95 {p95} ms, {percent}% errors, {} samples", window.samples)
-        }
-        _ => "no requests in the last window".into(),
+/// What a node's own data plane did: a line for each model.
+fn describe_data_plane(status: &StatusView) -> String {
+    let Some(EvidenceView { version, is_stale, models, .. }) = status.evidence.get(&status.node) else {
+        return "no requests yet".into();
+    };
+    let age = if *is_stale { ", stale" } else { "" };
+    if models.is_empty() {
+        return format!("no requests (version {version}{age})");
     }
+    let describe = |(model, window): (&ModelId, &ModelWindow)| {
+        let ModelWindow { samples, p95_ms, error_rate } = window;
+        let percent = (error_rate * 10_000.0).round() / 100.0;
+        format!("{model}: p95 {p95_ms} ms, {percent}% errors, {samples} samples (version {version}{age})")
+    };
+    models.iter().map(describe).collect::<Vec<_>>().join("\n")
 }
 
 fn describe_rollout(rollout: &RolloutView) -> String {
     let committed = rollout.steps.iter().filter(|step| step.outcome == StepOutcome::Committed).count();
-    let state = match rollout.state {
-        Progress::Running => "running",
-        Progress::Completed => "completed",
-        Progress::Stopped => "stopped",
-    };
-    let reason = rollout.steps.iter().find_map(|step| step.reason.as_deref());
-    let reason = reason.map_or(String::new(), |reason| format!(" ({reason})"));
-    let steps = rollout.steps.len();
-    format!("{} {state}, {committed} of {steps} steps committed{reason}", rollout.model)
+    let why = rollout.why.as_ref().map_or(String::new(), |why| format!(" ({why})"));
+    let RolloutView { id, model, course, steps, .. } = rollout;
+    let (course, steps) = (course.name(), steps.len());
+    format!("{model} {course}, {committed} of {steps} steps committed{why}, named {id}")
+}
+
+fn describe_verdict(verdict: &VerdictView) -> String {
+    let VerdictView { node, verdict, why, samples } = verdict;
+    match why {
+        Some(why) => format!("  {node}  {why}"),
+        None => format!("  {node}  {}: {samples} samples of the canary", verdict.name()),
+    }
 }
 
 /// What is not as it should be, in words.

@@ -1,0 +1,55 @@
+//! The fire exit has no lock: no way back to the stable model is refused by a gate (rule 12). What made it necessary is
+//! what breaks the gates.
+
+use super::Ledger;
+use crate::observation::Invariant;
+use crate::rollout::RolloutNode;
+use crate::rollout::message::{AbortReason, Course, OnFailure, Outcome, Record, Refusal};
+
+/// See the module.
+pub fn invariant() -> Invariant<RolloutNode, Ledger> {
+    Invariant {
+        name: "exit-is-open",
+        about: "no gate refuses a way back to the stable model",
+        source: "rule 12 of the rollout",
+        check: |now| {
+            for node in now.nodes.iter().filter(|node| node.id == node.config.coordinator) {
+                let (mut is_returning, mut is_paused, mut returns) = (false, false, false);
+                for record in node.durable.unwrap_or_default() {
+                    match record {
+                        Record::Steered { course, .. } => {
+                            is_returning = matches!(course, Course::Returning(_));
+                            is_paused = matches!(course, Course::Paused(_));
+                        }
+                        Record::Accepted(rollout) => {
+                            (is_returning, is_paused) = (false, false);
+                            returns = rollout.plan.on_failure == OnFailure::Return;
+                        }
+                        Record::Decided { outcome: Outcome::Commit, .. } => is_returning = false,
+                        Record::Decided {
+                            txid, reason: Some(AbortReason::Refused { by, refusal }), ..
+                        } if is_returning && is_of_gates(refusal) => {
+                            return Err(format!("{by} refused the way back by {txid}: {refusal}"));
+                        }
+                        Record::Decided { reason: Some(reason), .. } => {
+                            let is_judged = !reason.is_interruption() && !reason.is_lack_of_evidence();
+                            is_returning |= returns && is_judged && (!is_paused || reason.is_failed_gate());
+                        }
+                        Record::Decided { reason: None, .. }
+                        | Record::Epoch { .. }
+                        | Record::Voted { .. }
+                        | Record::Refused { .. }
+                        | Record::Installed { .. }
+                        | Record::Granted { .. }
+                        | Record::Admitted { .. } => {}
+                    }
+                }
+            }
+            Ok(())
+        },
+    }
+}
+
+fn is_of_gates(refusal: &Refusal) -> bool {
+    matches!(refusal, Refusal::Gate(_) | Refusal::NoEvidence { .. } | Refusal::StaleEvidence { .. })
+}
