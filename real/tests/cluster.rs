@@ -6,6 +6,8 @@
 
 #[path = "cluster/edges.rs"]
 mod edges;
+#[path = "cluster/forwarding.rs"]
+mod forwarding;
 #[path = "cluster/steering.rs"]
 mod steering;
 mod support;

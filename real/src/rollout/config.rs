@@ -13,6 +13,9 @@
 //! data = "127.0.0.1:50052"
 //!
 //! [backends.v2]
+//! url = "http://127.0.0.1:9000/v2/infer"
+//!
+//! [backends.v3]
 //! latency_ms = 400
 //! ```
 //!
@@ -23,13 +26,14 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use coalmine_core::node::NodeId;
-use coalmine_core::rollout::config::{Config, LONGEST_MS, Timeouts};
+use coalmine_core::rollout::config::{Config, Timeouts};
 use coalmine_core::rollout::gates::Gates;
 use coalmine_core::rollout::state::ModelId;
 use serde::{Deserialize, Serialize};
 
-use super::data_plane::{Backend, DataPlane};
-use super::wire::{GatesFile, Role, bp_of_decimal};
+use super::backend::{BackendFile, Forwarding, check_ms};
+use super::data_plane::DataPlane;
+use super::wire::{GatesFile, Role};
 use crate::shell::Placement;
 
 /// What a node's file says about the rollout.
@@ -51,9 +55,12 @@ pub struct Settings {
     /// How long to wait for what, in milliseconds.
     #[serde(default)]
     pub timeouts: Timeouts,
-    /// Simulated backends by model. A model without one answers at once and never fails.
+    /// What serves each model: a server, or a simulated backend. A model without one answers at once and never fails.
     #[serde(default)]
     pub backends: BTreeMap<ModelId, BackendFile>,
+    /// What requests that are forwarded to servers may use of this node.
+    #[serde(default)]
+    pub forwarding: Forwarding,
     /// The other nodes, each with its role.
     #[serde(default)]
     pub peers: Vec<PeerFile>,
@@ -71,16 +78,6 @@ pub struct PeerFile {
     pub control: SocketAddr,
     /// Where it takes HTTP, `address:port`; named to clients that must go there.
     pub data: SocketAddr,
-}
-
-/// What a simulated backend does.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct BackendFile {
-    /// How long each answer takes, in milliseconds. Default 0.
-    pub latency_ms: u64,
-    /// The share of requests that fail, 0 to 1. Default 0.
-    pub error_rate: f64,
 }
 
 fn default_model() -> ModelId {
@@ -101,6 +98,7 @@ impl Settings {
             gates: GatesFile::default(),
             timeouts: Timeouts::default(),
             backends: BTreeMap::new(),
+            forwarding: Forwarding::default(),
             peers: Vec::new(),
         }
     }
@@ -128,14 +126,13 @@ impl Settings {
         Ok(config)
     }
 
-    /// How the data plane behaves.
+    /// How the data plane behaves. A backend that makes no sense, which no node starts with, is left out here.
     pub fn data_plane(&self) -> DataPlane {
-        let backend = |(model, backend): (&ModelId, &BackendFile)| {
-            let error_bp = bp_of_decimal(backend.error_rate).unwrap_or(0);
-            (model.clone(), Backend { latency_ms: backend.latency_ms, error_bp })
-        };
+        let read =
+            |(model, backend): (&ModelId, &BackendFile)| Some((model.clone(), backend.backend().ok()?));
         DataPlane {
-            backends: self.backends.iter().map(backend).collect(),
+            backends: self.backends.iter().filter_map(read).collect(),
+            forwarding: self.forwarding.clone(),
             window: Duration::from_millis(self.health_window_ms),
         }
     }
@@ -158,19 +155,11 @@ impl Settings {
         if self.health_window_ms == 0 {
             return Err("health_window_ms: must be above 0".into());
         }
-        let latencies = self
-            .backends
-            .iter()
-            .map(|(model, backend)| (format!("backends.{model}.latency_ms"), backend.latency_ms));
-        for (key, ms) in latencies.chain([("health_window_ms".to_owned(), self.health_window_ms)]) {
-            if ms > LONGEST_MS {
-                return Err(format!("{key}: {ms} is more than a year, {LONGEST_MS} ms"));
-            }
-        }
+        check_ms("health_window_ms", self.health_window_ms)?;
         for (model, backend) in &self.backends {
-            let rate = bp_of_decimal(backend.error_rate);
-            rate.map_err(|what| format!("backends.{model}.error_rate: {what}"))?;
+            backend.backend().map_err(|what| format!("backends.{model}.{what}"))?;
         }
+        self.forwarding.check().map_err(|what| format!("forwarding.{what}"))?;
         self.gates.gates().map(|_| ()).map_err(|what| format!("gates.{what}"))
     }
 }
@@ -182,6 +171,7 @@ mod tests {
     use coalmine_core::rollout::RolloutNode;
 
     use super::*;
+    use crate::rollout::{Backend, Simulated, Upstream};
     use crate::serve::config::{FileError, NodeFile, Syntax};
 
     const FILE: &str = r#"
@@ -197,6 +187,11 @@ vote_ms = 700
 [backends.v2]
 latency_ms = 400
 error_rate = 0.5
+[backends.v3]
+url = "http://127.0.0.1:9000/v3/infer"
+timeout_ms = 700
+[forwarding]
+max_in_flight = 3
 [[peers]]
 id = 1
 role = "coordinator"
@@ -227,9 +222,14 @@ data = "127.0.0.1:50051"
         assert_eq!(node.config.gates, Gates { max_error_bp: 100, ..Gates::default() });
         assert_eq!(node.config.window_ms, 5_000);
         assert_eq!(node.config.timeouts, Timeouts { vote_ms: 700, ..Timeouts::default() });
-        let v2 = ModelId::new("v2").expect("valid");
+        let [v2, v3] = ["v2", "v3"].map(|name| ModelId::new(name).expect("valid"));
         let data_plane = node.settings.data_plane();
-        assert_eq!(data_plane.backends[&v2], Backend { latency_ms: 400, error_bp: 5_000 });
+        let simulated = Simulated { latency_ms: 400, error_bp: 5_000 };
+        assert_eq!(data_plane.backends[&v2], Backend::Simulated(simulated));
+        let url = "http://127.0.0.1:9000/v3/infer".parse().expect("a URL");
+        let upstream = Upstream { url, timeout: Duration::from_millis(700) };
+        assert_eq!(data_plane.backends[&v3], Backend::Upstream(upstream));
+        assert_eq!(data_plane.forwarding, Forwarding { max_in_flight: 3, max_body_bytes: 16 << 20 });
         assert_eq!(data_plane.window, DataPlane::default().window);
     }
 
@@ -243,7 +243,7 @@ data = "127.0.0.1:50051"
         assert_eq!(from_toml.config, from_json.config);
         let json = json.replace("\"vote_ms\"", "\"vote\"");
         let said = parse(&json, Syntax::Json).expect_err("an unknown key").to_string();
-        assert!(said.starts_with("some/node-2.toml: line 25: timeouts.vote: unknown field `vote`"), "{said}");
+        assert!(said.starts_with("some/node-2.toml: line 32: timeouts.vote: unknown field `vote`"), "{said}");
     }
 
     #[test]
@@ -284,6 +284,29 @@ data = "127.0.0.1:50051"
                 "health_window_ms: 31536000001 is more",
             ),
             ("error_rate = 0.5", "error_rate = 1.5", "backends.v2.error_rate: 1.5: must lie in 0..=1"),
+            (
+                "http:",
+                "https:",
+                "backends.v3.url: \"https://127.0.0.1:9000/v3/infer\": https is not supported",
+            ),
+            ("http:", "udp:", "backends.v3.url: \"udp://127.0.0.1:9000/v3/infer\": must begin with http://"),
+            (
+                "timeout_ms = 700",
+                "timeout_ms = 700\nlatency_ms = 1",
+                "backends.v3.latency_ms: not possible beside url",
+            ),
+            (
+                "timeout_ms = 700",
+                "timeout_ms = 700\nerror_rate = 0.0",
+                "backends.v3.error_rate: not possible beside url",
+            ),
+            ("latency_ms = 400", "timeout_ms = 400", "backends.v2.timeout_ms: only possible beside url"),
+            ("timeout_ms = 700", "timeout_ms = 0", "backends.v3.timeout_ms: must be above 0"),
+            ("timeout_ms = 700", "timeout_ms = 31536000001", "backends.v3.timeout_ms: 31536000001 is more"),
+            ("timeout_ms = 700", "time_ms = 1", "unknown field `time_ms`"),
+            ("max_in_flight = 3", "max_in_flight = 0", "forwarding.max_in_flight: 0: must lie in 1..="),
+            ("max_in_flight = 3", "max_in_flight = 70000", "forwarding.max_in_flight: 70000: must"),
+            ("max_in_flight = 3", "max_body_bytes = 0", "forwarding.max_body_bytes: must be above 0"),
             ("max_error_rate = 0.01", "max_error_rate = -1", "gates.max_error_rate: -1: must lie in 0..=1"),
             (
                 "max_error_rate = 0.01",

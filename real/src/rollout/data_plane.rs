@@ -1,11 +1,12 @@
 //! The data plane: routes predictions by weight and measures how they go.
 //!
-//! What serves a model is *simulated*: a latency and an error rate, both configured, so that a bad model can
-//! be tried. What is measured is real: the latency of a request as this node saw it, and whether it failed.
+//! What serves a model is a server that requests are [forwarded](super::forward) to, or it is *simulated*: a
+//! latency and an error rate, both configured, so that a bad model can be tried. What is measured is real either
+//! way: the latency of a request as this node saw it, and whether it failed.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::http::header::COOKIE;
@@ -17,6 +18,7 @@ use coalmine_core::rollout::message::Request;
 use coalmine_core::rollout::state::{ModelId, WHOLE_BP};
 use hdrhistogram::Histogram;
 
+use super::backend::{Backend, Forwarding};
 use crate::runtime::Runtime;
 use crate::shell::Handle;
 
@@ -24,8 +26,8 @@ use crate::shell::Handle;
 const REPORTER: u64 = u64::MAX;
 
 /// Where a request may say what it is routed by.
-const KEY_HEADER: &str = "x-routing-key";
-const KEY_COOKIE: &str = "routing_key";
+pub(super) const KEY_HEADER: &str = "x-routing-key";
+pub(super) const KEY_COOKIE: &str = "routing_key";
 
 /// The longest latency that is told apart, in microseconds: an hour.
 const MAX_LATENCY_US: u64 = 3_600_000_000;
@@ -35,23 +37,16 @@ const MAX_LATENCY_US: u64 = 3_600_000_000;
 pub struct DataPlane {
     /// What serves each model. A model that is not named answers at once and never fails.
     pub backends: BTreeMap<ModelId, Backend>,
+    /// What forwarding may use.
+    pub forwarding: Forwarding,
     /// How long one window of measurements is. Default 5 s.
     pub window: Duration,
 }
 
 impl Default for DataPlane {
     fn default() -> Self {
-        Self { backends: BTreeMap::new(), window: Duration::from_secs(5) }
+        Self { backends: BTreeMap::new(), forwarding: Forwarding::default(), window: Duration::from_secs(5) }
     }
-}
-
-/// A simulated backend of a model.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Backend {
-    /// How long it takes for each answer, in milliseconds.
-    pub latency_ms: u64,
-    /// The share of requests that fail, in basis points.
-    pub error_bp: u32,
 }
 
 /// Over how many windows evidence is gathered while one version is served.
@@ -184,12 +179,37 @@ impl Meter {
     }
 }
 
+/// One request that a model has answered, or failed to: it counts when this is dropped. That a body breaks off is known
+/// only when it is over.
+#[derive(Debug)]
+pub(super) struct Measurement {
+    pub(super) meter: Arc<Meter>,
+    /// Under which version it was routed, and to whom.
+    pub(super) version: u64,
+    pub(super) model: ModelId,
+    pub(super) latency: Duration,
+    pub(super) failed: bool,
+}
+
+impl Measurement {
+    /// The model has failed after all.
+    pub(super) fn fail(&mut self) {
+        self.failed = true;
+    }
+}
+
+impl Drop for Measurement {
+    fn drop(&mut self) {
+        self.meter.record(self.version, &self.model, self.latency, self.failed);
+    }
+}
+
 /// Closes a window after another and reports the evidence so far to the node, until the node stops. Once there is none
 /// any more, that is reported once: that the evidence has gone is news, that it is still gone is not.
 pub(super) async fn report_windows<R: Runtime>(
     runtime: R,
     handle: Handle<RolloutNode>,
-    meter: std::sync::Arc<Meter>,
+    meter: Arc<Meter>,
     window: Duration,
 ) {
     let mut silent = true;
@@ -211,13 +231,12 @@ pub(super) async fn report_windows<R: Runtime>(
 }
 
 /// What a request is routed by: who sends the same is served by the same model, on every node, for as long as it is on
-/// trial. The header comes before the cookie, and both before the body's `key`.
-pub(super) fn routing_key<'a>(headers: &'a HeaderMap, in_body: Option<&'a str>) -> Option<&'a [u8]> {
+/// trial. The header comes before the cookie; where neither is there, the body may have a `key`.
+pub(super) fn routing_key(headers: &HeaderMap) -> Option<&[u8]> {
     let cookies = headers.get_all(COOKIE).iter().filter_map(|it| it.to_str().ok());
     let mut pairs = cookies.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
     let in_cookie = || pairs.find(|(name, _)| *name == KEY_COOKIE).map(|(_, value)| value.as_bytes());
-    let in_header = headers.get(KEY_HEADER).map(HeaderValue::as_bytes);
-    in_header.or_else(in_cookie).or(in_body.map(str::as_bytes))
+    headers.get(KEY_HEADER).map(HeaderValue::as_bytes).or_else(in_cookie)
 }
 
 /// The `n`-th of an equidistributed sequence below [`WHOLE_BP`]: the step is prime to the whole, so any
@@ -242,19 +261,19 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_looked_for_in_the_header_the_cookies_and_the_body() {
-        let of = |pairs: &[(&'static str, &'static str)], body| {
+    fn a_key_is_looked_for_in_the_header_and_the_cookies() {
+        let of = |pairs: &[(&'static str, &'static str)]| {
             let mut headers = HeaderMap::new();
             for (name, value) in pairs {
                 headers.append(*name, HeaderValue::from_static(value));
             }
-            routing_key(&headers, body).map(<[u8]>::to_vec)
+            routing_key(&headers).map(<[u8]>::to_vec)
         };
         let cookie = ("cookie", "a=1; routing_key=of-cookie; b=2");
-        assert_eq!(of(&[(KEY_HEADER, "of-header"), cookie], Some("of-body")), Some(b"of-header".to_vec()));
-        assert_eq!(of(&[("cookie", "x=y"), cookie], Some("of-body")), Some(b"of-cookie".to_vec()));
-        assert_eq!(of(&[("cookie", "not_routing_key=3")], Some("of-body")), Some(b"of-body".to_vec()));
-        assert_eq!(of(&[], None), None);
+        assert_eq!(of(&[(KEY_HEADER, "of-header"), cookie]), Some(b"of-header".to_vec()));
+        assert_eq!(of(&[("cookie", "x=y"), cookie]), Some(b"of-cookie".to_vec()));
+        assert_eq!(of(&[("cookie", "not_routing_key=3")]), None);
+        assert_eq!(of(&[]), None);
     }
 
     #[test]

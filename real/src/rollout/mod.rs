@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | `GET /routing/state` | what is served: version, models, weights |
 //! | `GET /health/snapshot` | the evidence of the node's own data plane: each model by itself |
-//! | `POST /predict` | which model served, under which version |
+//! | `POST /predict` | what the model's server answers, or which model served, under which version |
 //! | `GET /status` | all that the node shows |
 //! | `POST /rollouts` | 202, the rollout's name and its holds; only at the coordinator |
 //! | `GET /rollouts` | the last rollouts, newest last; only at the coordinator |
@@ -15,8 +15,10 @@
 //!
 //! Nothing here asks the node for what it has published: reads come from the view and never wait for a write.
 
+mod backend;
 pub mod config;
 mod data_plane;
+mod forward;
 mod routes;
 mod service;
 pub mod wire;
@@ -32,7 +34,8 @@ use coalmine_core::rollout::config::Config;
 use coalmine_core::rollout::message::{Order, Reply, Request};
 use serde_json::Value;
 
-pub use self::data_plane::{Backend, DataPlane};
+pub use self::backend::{Backend, BackendFile, Forwarding, Simulated, Upstream};
+pub use self::data_plane::DataPlane;
 use self::wire::{HealthBody, StartBody, SteerBody};
 use crate::http_api::{HttpApi, parse_request_name, post_json, read_json};
 use crate::runtime::Runtime;

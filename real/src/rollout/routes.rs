@@ -1,9 +1,10 @@
 //! The routes: each reads the published view or asks the node, and answers in JSON.
 
+mod predict;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderMap, StatusCode};
@@ -17,11 +18,13 @@ use coalmine_core::rollout::message::{Order, Reply, Request, Rollout, View};
 use coalmine_core::rollout::state::{ModelId, RoutingState};
 use serde_json::json;
 
-use super::data_plane::{Backend, DataPlane, Meter, report_windows, routing_key, spread_point};
+use self::predict::predict;
+use super::data_plane::{DataPlane, Meter, report_windows};
+use super::forward::Forwarder;
 use super::path_of;
 use super::wire::{
-    HealthBody, HealthSnapshot, MAX_BODY_BYTES, PredictBody, Prediction, RawBody, RolloutView, StartBody,
-    Started, StatusView, SteerBody, Steered, or_nothing, read_body,
+    HealthBody, HealthSnapshot, MAX_BODY_BYTES, RawBody, RolloutView, StartBody, Started, StatusView,
+    SteerBody, Steered, or_nothing, read_body,
 };
 use crate::http_api::{ApiError, ask, direction, idempotency_key, request_name, send_on, with_words};
 use crate::runtime::Runtime;
@@ -35,6 +38,7 @@ struct App<R> {
     members: Vec<NodeId>,
     data_plane: DataPlane,
     meter: Arc<Meter>,
+    forwarder: Forwarder,
     /// How many requests without a key were routed.
     routed: AtomicU64,
     /// How many requests each simulated backend has taken.
@@ -59,6 +63,7 @@ pub(super) fn router<R: Runtime>(
         handle,
         members: config.members.clone(),
         taken: data_plane.backends.keys().map(|model| (model.clone(), AtomicU64::new(0))).collect(),
+        forwarder: Forwarder::new(data_plane.forwarding.clone()),
         data_plane,
         meter,
         routed: AtomicU64::new(0),
@@ -136,30 +141,6 @@ async fn report_health<R: Runtime>(
     Ok(app.answer("/health/report", &reply))
 }
 
-async fn predict<R: Runtime>(
-    State(app): Shared<R>,
-    headers: HeaderMap,
-    body: RawBody,
-) -> Result<(StatusCode, Json<Prediction>), ApiError> {
-    let PredictBody { key } = read_body(body)?;
-    let view = app.member_view()?;
-    let bucket = match routing_key(&headers, key.as_deref()) {
-        Some(key) => view.routing.bucket(key),
-        None => spread_point(app.routed.fetch_add(1, Ordering::Relaxed)),
-    };
-    let model = view.routing.serves(bucket).clone();
-
-    let began = app.runtime.now();
-    let served = app.serve(&model).await;
-    let (routing_version, node) = (view.routing.version, view.node);
-    let latency = app.runtime.now().saturating_sub(began);
-    app.meter.record(routing_version, &model, latency, served.is_err());
-
-    let status = if served.is_ok() { StatusCode::OK } else { StatusCode::BAD_GATEWAY };
-    let error = served.err();
-    Ok((status, Json(Prediction { model, routing_version, node, error })))
-}
-
 impl<R: Runtime> App<R> {
     fn view(&self) -> Result<Arc<View>, ApiError> {
         self.handle
@@ -187,21 +168,6 @@ impl<R: Runtime> App<R> {
         let half = || u64::from(self.runtime.choose(u32::MAX));
         let client = half() << 32 | half();
         Ok(RequestId { client, sequence: self.named.fetch_add(1, Ordering::Relaxed) + 1 })
-    }
-
-    /// What the model's simulated backend does with one request.
-    async fn serve(&self, model: &ModelId) -> Result<(), String> {
-        let Some(&Backend { latency_ms, error_bp }) = self.data_plane.backends.get(model) else {
-            return Ok(());
-        };
-        if latency_ms > 0 {
-            self.runtime.sleep(Duration::from_millis(latency_ms)).await;
-        }
-        let nth = self.taken.get(model).map_or(0, |taken| taken.fetch_add(1, Ordering::Relaxed) + 1);
-        if spread_point(nth) < error_bp {
-            return Err(format!("model {model} failed (its simulated backend is configured to)"));
-        }
-        Ok(())
     }
 
     /// The rollout that was accepted, and its holds as they are published: gates may have lengthened them.

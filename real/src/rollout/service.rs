@@ -82,4 +82,8 @@ min_samples = 100
 # [backends.v2]
 # latency_ms = 400
 # error_rate = 0.5
+
+# A real model: requests that it serves are forwarded there.
+# [backends.v3]
+# url = \"http://127.0.0.1:9000/v3/infer\"
 ";

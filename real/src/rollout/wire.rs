@@ -2,14 +2,16 @@
 //! write them and decimals in states; a rollout's name is `<client>/<sequence>`.
 
 mod body;
+mod prediction;
 mod units;
 mod view;
 
 pub use self::body::{
-    GatesFile, GuardBody, HealthBody, MAX_BODY_BYTES, MAX_MODELS, ModelWindow, PredictBody, Prediction,
-    StartBody, Started, SteerBody, Steered,
+    GatesFile, GuardBody, HealthBody, MAX_BODY_BYTES, MAX_MODELS, ModelWindow, StartBody, Started, SteerBody,
+    Steered,
 };
 pub(super) use self::body::{RawBody, or_nothing, read_body};
+pub use self::prediction::{MODEL, NODE, PredictBody, Prediction, ROUTING_VERSION};
 pub use self::units::{bp_of_decimal, bp_of_percent, decimal_of_bp, percent_of_bp};
 pub use self::view::{
     EvidenceView, HealthSnapshot, Progress, Role, RolloutView, StatusView, StepOutcome, StepView,

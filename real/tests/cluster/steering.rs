@@ -12,13 +12,13 @@ use super::outcomes;
 use super::support::{Cluster, canary, send, stderr, wait_for};
 
 /// Little is enough to judge by.
-const FEW: &str = "[gates]\nmin_samples = 5\n";
+pub(super) const FEW: &str = "[gates]\nmin_samples = 5\n";
 
 /// Requests to all nodes for as long as it is held.
-struct Traffic(Vec<JoinHandle<()>>);
+pub(super) struct Traffic(Vec<JoinHandle<()>>);
 
 impl Traffic {
-    fn at(cluster: &Cluster, nodes: usize) -> Self {
+    pub(super) fn at(cluster: &Cluster, nodes: usize) -> Self {
         let senders = (1..=nodes).flat_map(|id| [cluster.data(id); 4]);
         Self(senders.map(|node| tokio::spawn(keep_asking(node))).collect())
     }
@@ -38,19 +38,19 @@ async fn keep_asking(node: SocketAddr) {
 }
 
 /// Runs the program while the test's own tasks go on.
-fn run(args: &[&str]) -> std::process::Output {
+pub(super) fn run(args: &[&str]) -> std::process::Output {
     tokio::task::block_in_place(|| canary(args))
 }
 
 /// A command to the coordinator, whoever is asked.
-fn order(cluster: &Cluster, command: &str, asked: usize) -> String {
+pub(super) fn order(cluster: &Cluster, command: &str, asked: usize) -> String {
     let output = run(&[command, "--coordinator", &cluster.data(asked).to_string()]);
     assert!(output.status.success(), "{command}: {}", stderr(&output));
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 /// All nodes serve v1 alone, as this version.
-async fn all_serve_v1(cluster: &mut Cluster, version: u64) {
+pub(super) async fn all_serve_v1(cluster: &mut Cluster, version: u64) {
     let (_, status) = cluster.settle().await;
     let v1 = json!({ "v1": 1.0 });
     assert_eq!(serde_json::to_value(&status.routing.weights).expect("plain data"), v1);

@@ -1,5 +1,7 @@
 //! Real nodes as child processes, on free ports, in a folder that goes away.
 
+pub mod upstream;
+
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::net::{SocketAddr, TcpListener};

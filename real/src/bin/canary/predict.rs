@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use axum::http::StatusCode;
 use coalmine_real::http_api::{post_json, read_json};
 use coalmine_real::rollout::wire::{PredictBody, Prediction};
 use coalmine_real::serve::Failure;
 use coalmine_real::serve::client::{Client, explain};
 use coalmine_real::serve::local::{FIRST, local_address};
 use coalmine_real::serve::output::{self, Format};
+use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
@@ -26,6 +28,8 @@ const PACE: Duration = Duration::from_millis(40);
 ///   canary predict --count 1000          # and how often each of them
 ///   canary predict --seconds 60          # 200 requests a second to each of the three nodes of `canary up`
 ///   canary predict --key alice           # always the same model, for as long as the weights stay
+///
+/// A model's server gets the JSON object {} from here, or {"key": ...}; what it answers is not shown, but who did.
 ///
 /// Exits with 1 if a request was not served.
 #[derive(Debug, clap::Args)]
@@ -54,6 +58,8 @@ pub(crate) struct Args {
 struct Tallies {
     /// By model and version.
     answered: BTreeMap<(String, u64), Tally>,
+    /// What went wrong with the last that a model failed.
+    why_failed: Option<String>,
     /// How many got no answer, and why the last of them did not.
     unanswered: u64,
     why: String,
@@ -62,7 +68,21 @@ struct Tallies {
 #[derive(Default)]
 struct Tally {
     served: u64,
+    /// By the model's server, as the client's mistake (status 4xx): that is no failure of the model.
+    refused: u64,
     failed: u64,
+}
+
+impl Tally {
+    fn all(&self) -> u64 {
+        self.served + self.refused + self.failed
+    }
+}
+
+/// What became of one request that was routed to a model.
+struct Outcome {
+    prediction: Prediction,
+    status: StatusCode,
 }
 
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
@@ -92,11 +112,11 @@ async fn send_count(
     let mut turns = nodes.iter().cycle();
     for _ in 0..count {
         let node = *turns.next().expect("there is a node");
-        let prediction = predict(&client, node, body).await.map_err(Failure::failed)?;
+        let outcome = predict(&client, node, body).await.map_err(Failure::failed)?;
         if count == 1 {
-            print_one(&prediction, format);
+            outcome.print(format);
         }
-        tallies.count(&prediction);
+        tallies.count(&outcome);
     }
     Ok(tallies)
 }
@@ -130,7 +150,7 @@ async fn keep_sending(node: SocketAddr, body: &PredictBody, until: Instant) -> R
     while Instant::now() < until {
         pace.tick().await;
         match predict(&client, node, body).await {
-            Ok(prediction) => tallies.count(&prediction),
+            Ok(outcome) => tallies.count(&outcome),
             Err(why) if tallies.answered.is_empty() => return Err(why),
             Err(why) => tallies.miss(1, why),
         }
@@ -138,21 +158,30 @@ async fn keep_sending(node: SocketAddr, body: &PredictBody, until: Instant) -> R
     Ok(tallies)
 }
 
-async fn predict(client: &Client, node: SocketAddr, body: &PredictBody) -> Result<Prediction, String> {
+async fn predict(client: &Client, node: SocketAddr, body: &PredictBody) -> Result<Outcome, String> {
     let answer = client.send(node, post_json("/predict", None, body)).await;
     let answer = answer.map_err(|error| explain("canary", &error))?;
     // A model that failed is named in the answer too.
-    serde_json::from_slice(answer.body()).map_err(|_| {
-        let why = read_json::<Prediction>(&answer).map_or_else(|why| why, |_| answer.status().to_string());
+    let prediction = Prediction::of(&answer).ok_or_else(|| {
+        let why = read_json::<Value>(&answer).map_or_else(|why| why, |_| "the answer names no model".into());
         format!("{node}/predict: {why}")
-    })
+    })?;
+    Ok(Outcome { prediction, status: answer.status() })
 }
 
 impl Tallies {
-    fn count(&mut self, prediction: &Prediction) {
+    fn count(&mut self, outcome: &Outcome) {
+        let Outcome { prediction, status } = outcome;
         let key = (prediction.model.to_string(), prediction.routing_version);
         let tally = self.answered.entry(key).or_default();
-        if prediction.error.is_none() { tally.served += 1 } else { tally.failed += 1 }
+        if status.is_server_error() {
+            tally.failed += 1;
+            self.why_failed.clone_from(&prediction.error);
+        } else if status.is_client_error() {
+            tally.refused += 1;
+        } else {
+            tally.served += 1;
+        }
     }
 
     fn miss(&mut self, count: u64, why: String) {
@@ -161,37 +190,43 @@ impl Tallies {
     }
 
     fn add(&mut self, more: Self) {
-        for (key, Tally { served, failed }) in more.answered {
+        for (key, Tally { served, refused, failed }) in more.answered {
             let tally = self.answered.entry(key).or_default();
             tally.served += served;
+            tally.refused += refused;
             tally.failed += failed;
         }
+        self.why_failed = more.why_failed.or(self.why_failed.take());
         if more.unanswered > 0 {
             self.miss(more.unanswered, more.why);
         }
     }
 
     fn answers(&self) -> u64 {
-        self.answered.values().map(|tally| tally.served + tally.failed).sum()
+        self.answered.values().map(Tally::all).sum()
     }
 
     fn print(&self, format: Format) {
         if format == Format::Json {
             let entry = |((model, version), tally): (&(String, u64), &Tally)| {
-                let Tally { served, failed } = tally;
-                serde_json::json!({ "model": model, "routing_version": version, "served": served, "failed": failed })
+                let Tally { served, refused, failed } = tally;
+                json!({
+                    "model": model, "routing_version": version,
+                    "served": served, "refused": refused, "failed": failed,
+                })
             };
             return output::json(&self.answered.iter().map(entry).collect::<Vec<_>>());
         }
         let all = self.answers().max(1) as f64;
-        let mut table = output::table(&["model", "routing version", "served", "failed", "share"]);
-        for ((model, version), Tally { served, failed }) in &self.answered {
-            let share = (served + failed) as f64 * 100.0 / all;
+        let mut table = output::table(&["model", "routing version", "served", "refused", "failed", "share"]);
+        for ((model, version), tally) in &self.answered {
+            let share = tally.all() as f64 * 100.0 / all;
             table.add_row([
                 model.clone(),
                 version.to_string(),
-                served.to_string(),
-                failed.to_string(),
+                tally.served.to_string(),
+                tally.refused.to_string(),
+                tally.failed.to_string(),
                 format!("{share:.1}%"),
             ]);
         }
@@ -199,11 +234,16 @@ impl Tallies {
     }
 
     fn conclude(&self) -> Result<(), Failure> {
-        let failed: u64 = self.answered.values().map(|tally| tally.failed).sum();
+        let sum = |of: fn(&Tally) -> u64| self.answered.values().map(of).sum::<u64>();
+        let (failed, refused) = (sum(|tally| tally.failed), sum(|tally| tally.refused));
         let sent = self.answers() + self.unanswered;
         let mut news = Vec::new();
         if failed > 0 {
-            news.push(format!("{failed} of {sent} requests failed"));
+            let why = self.why_failed.as_deref().unwrap_or("it did not say why");
+            news.push(format!("{failed} of {sent} requests failed, the last because: {why}"));
+        }
+        if refused > 0 {
+            news.push(format!("{refused} of {sent} requests were refused (status 4xx)"));
         }
         if self.unanswered > 0 {
             news.push(format!("{} of {sent} got no answer, the last because: {}", self.unanswered, self.why));
@@ -212,13 +252,24 @@ impl Tallies {
     }
 }
 
-fn print_one(prediction: &Prediction, format: Format) {
-    match format {
-        Format::Json => output::json(prediction),
-        Format::Text => {
-            let Prediction { model, routing_version, node, error } = prediction;
-            let outcome = if error.is_none() { "served by" } else { "failed at" };
-            output::line(format_args!("{outcome} {model}  (routing version {routing_version}, node {node})"));
+impl Outcome {
+    fn print(&self, format: Format) {
+        let Self { prediction, status } = self;
+        let Prediction { model, routing_version, node, .. } = prediction;
+        let outcome = if status.is_server_error() {
+            "failed at"
+        } else if status.is_client_error() {
+            "refused by"
+        } else {
+            "served by"
+        };
+        match format {
+            Format::Json => output::json(prediction),
+            Format::Text => {
+                output::line(format_args!(
+                    "{outcome} {model}  (routing version {routing_version}, node {node})"
+                ));
+            }
         }
     }
 }

@@ -6,7 +6,7 @@ use std::fmt;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::http::StatusCode;
-use coalmine_core::node::{NodeId, RequestId};
+use coalmine_core::node::RequestId;
 use coalmine_core::rollout::gates::Gates;
 use coalmine_core::rollout::health::{Health, Window};
 use coalmine_core::rollout::message::{Guard, OnFailure, RolloutPlan};
@@ -323,28 +323,6 @@ impl ModelWindow {
 /// What each model did.
 pub(super) fn models_of(health: &Health) -> BTreeMap<ModelId, ModelWindow> {
     health.models.iter().map(|(model, window)| (model.clone(), window.into())).collect()
-}
-
-/// `POST /predict`: the model's input, which may be any object, and who asks.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct PredictBody {
-    /// Requests with the same key are served by the same model for as long as the weights stay.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub key: Option<String>,
-}
-
-/// What `POST /predict` answers, also where the model failed.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Prediction {
-    /// Which model served.
-    pub model: ModelId,
-    /// Under which version of the routing state.
-    pub routing_version: u64,
-    /// On which node.
-    pub node: NodeId,
-    /// What went wrong.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub error: Option<String>,
 }
 
 /// A request's body, or that there is none.
