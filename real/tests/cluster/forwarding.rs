@@ -205,9 +205,14 @@ async fn a_body_that_breaks_off_or_stalls_is_a_failure() {
         let cluster = node(&upstream, "timeout_ms = 300\n").await;
         let (_connection, mut client) = connect(cluster.data(1)).await;
         let request = Request::post("/predict").header("host", "node").body(Body::from("{}"));
-        let answer = client.send_request(request.expect("valid")).await.expect("an answer");
-        assert_eq!(answer.status(), 200);
-        assert_eq!(rest_of(answer).await, (b"half".to_vec(), false));
+        match client.send_request(request.expect("valid")).await {
+            Ok(answer) => {
+                assert_eq!(answer.status(), 200);
+                assert_eq!(rest_of(answer).await, (b"half".to_vec(), false));
+            }
+            // What breaks off at once may do so before the head is on its way.
+            Err(error) => assert!(hangs_up && error.is_incomplete_message(), "{error}"),
+        }
         assert_eq!(failed_of(&cluster, 1).await, 1.0);
     }
 }
