@@ -40,7 +40,6 @@ pub mod service;
 pub mod status;
 #[cfg(test)]
 mod tests;
-mod unique;
 pub mod up;
 
 use std::process::ExitCode;
