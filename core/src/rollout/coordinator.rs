@@ -27,8 +27,6 @@ pub struct Coordination {
     pub(super) hold_is_over: bool,
     /// Who has voted COMMIT for the transaction the coordinator is prepared for.
     votes: BTreeSet<NodeId>,
-    /// What the others are asked about it.
-    gates: Option<Gates>,
     /// The last decision, while somebody has not acknowledged it.
     announcement: Option<Announcement>,
 }
@@ -110,7 +108,6 @@ impl RolloutNode {
         observe_vote(txid, version, passed, cx);
         self.publish(config, cx);
         self.coordination.votes = [config.me].into();
-        self.coordination.gates = gates;
         cx.set_timer(Timer::Vote, Duration::from_millis(config.timeouts.vote_ms));
         cx.set_timer(Timer::Resend, Duration::from_millis(config.timeouts.resend_ms));
         self.decide_if_unanimous(config, cx);
@@ -201,7 +198,6 @@ impl RolloutNode {
             Outcome::Abort => cx.observe(Fact::Aborted { txid, reason }),
         }
         self.coordination.votes.clear();
-        self.coordination.gates = None;
         cx.cancel_timer(Timer::Vote);
         self.publish(config, cx);
         self.announce(config, txid, version, outcome, cx);
@@ -261,7 +257,7 @@ impl RolloutNode {
         if let Some(prepared) = &self.durable.prepared {
             for &to in prepared.members.iter().filter(|to| !self.coordination.votes.contains(to)) {
                 let (state, members) = (prepared.state.clone(), prepared.members.clone());
-                let gates = self.coordination.gates.clone();
+                let gates = prepared.passed.as_ref().map(|passed| passed.gates.clone());
                 cx.send(to, Message::PrepareReq { txid: prepared.txid, state, members, gates });
             }
         }

@@ -40,15 +40,8 @@ impl RolloutNode {
         plan: RolloutPlan,
         cx: &mut Cx<'_>,
     ) {
-        if !config.is_coordinator() {
-            return cx.reply(id, Reply::NotCoordinator { coordinator: config.coordinator });
-        }
-        let request = Request::StartRollout(plan.clone());
-        if let Some(known) = self.known(config, id, &request) {
-            return cx.reply(id, known);
-        }
-        if let Some(waiting) = self.waiting(config) {
-            return cx.reply(id, Reply::Joining(waiting));
+        if let Some(answer) = self.answer_at_once(config, id, &Request::StartRollout(plan.clone())) {
+            return cx.reply(id, answer);
         }
         let running = self.durable.running().map(|running| running.id);
         if let Some(running) = running.filter(|_| !plan.supersede) {
@@ -81,14 +74,8 @@ impl RolloutNode {
         meant: Option<RequestId>,
         cx: &mut Cx<'_>,
     ) {
-        if !config.is_coordinator() {
-            return cx.reply(id, Reply::NotCoordinator { coordinator: config.coordinator });
-        }
-        if let Some(known) = self.known(config, id, &Request::Steer { order, rollout: meant }) {
-            return cx.reply(id, known);
-        }
-        if let Some(waiting) = self.waiting(config) {
-            return cx.reply(id, Reply::Joining(waiting));
+        if let Some(answer) = self.answer_at_once(config, id, &Request::Steer { order, rollout: meant }) {
+            return cx.reply(id, answer);
         }
         let (rollout, course) = match self.steered(order, meant) {
             Ok(steered) => steered,
@@ -102,6 +89,14 @@ impl RolloutNode {
         } else if self.durable.prepared.is_none() {
             self.go_on(config, cx);
         }
+    }
+
+    /// The answer to what an operator asks, if it does not hang on what is under way.
+    fn answer_at_once(&self, config: &Config, id: RequestId, request: &Request) -> Option<Reply> {
+        if !config.is_coordinator() {
+            return Some(Reply::NotCoordinator { coordinator: config.coordinator });
+        }
+        self.known(config, id, request).or_else(|| self.waiting(config).map(Reply::Joining))
     }
 
     /// The answer to a request whose name is known: the one it had, if it is the same request.
@@ -172,10 +167,7 @@ impl RolloutNode {
         let held = running.last_step().filter(|step| step.hold_ms > 0);
         match (&running.course, held) {
             (Course::Paused(_), _) => {}
-            (Course::Going, Some(step)) => {
-                self.coordination.hold_is_over = false;
-                cx.set_timer(Timer::Step, Duration::from_millis(step.hold_ms));
-            }
+            (Course::Going, Some(step)) => self.hold(step.hold_ms, cx),
             _ => self.begin(config, cx),
         }
     }
@@ -186,6 +178,10 @@ impl RolloutNode {
             return self.go_on(config, cx);
         };
         let hold_ms = running.last_step().map_or(0, |step| step.hold_ms).max(config.window_ms);
+        self.hold(hold_ms, cx);
+    }
+
+    fn hold(&mut self, hold_ms: u64, cx: &mut Cx<'_>) {
         self.coordination.hold_is_over = false;
         cx.set_timer(Timer::Step, Duration::from_millis(hold_ms));
     }

@@ -375,13 +375,13 @@ impl Rollout {
 
     /// The step that is to be done next: the first pending one, unless an earlier one was aborted.
     pub fn next_step(&self) -> Option<&Step> {
-        let first = self.steps.iter().find(|step| !matches!(step.result, StepResult::Committed { .. }));
+        let first = self.steps.iter().find(|step| !step.is_committed());
         first.filter(|step| step.result == StepResult::Pending)
     }
 
     /// The step that was committed last.
     pub fn last_step(&self) -> Option<&Step> {
-        self.steps.iter().rfind(|step| matches!(step.result, StepResult::Committed { .. }))
+        self.steps.iter().rfind(|step| step.is_committed())
     }
 
     /// Whether nothing more will happen.
@@ -400,15 +400,19 @@ impl Rollout {
 
     /// Whether all steps were committed, and nothing was taken back.
     pub fn is_complete(&self) -> bool {
-        let is_done = self.steps.iter().all(|step| matches!(step.result, StepResult::Committed { .. }));
-        is_done && self.is_over() && matches!(self.course, Course::Going | Course::Promoted | Course::Kept)
+        self.is_done()
+            && self.is_over()
+            && matches!(self.course, Course::Going | Course::Promoted | Course::Kept)
     }
 
     /// Whether all steps are done, and the last leaves a canary that has yet to pass its gates there.
     fn awaits_verdict(&self) -> bool {
-        let is_done = self.steps.iter().all(|step| matches!(step.result, StepResult::Committed { .. }));
         let stays = self.steps.last().is_some_and(|step| !step.makes_stable);
-        is_done && stays && self.gates.is_some()
+        self.is_done() && stays && self.gates.is_some()
+    }
+
+    fn is_done(&self) -> bool {
+        self.steps.iter().all(Step::is_committed)
     }
 }
 
@@ -581,6 +585,13 @@ pub struct Step {
     pub hold_ms: u64,
     /// What came of it.
     pub result: StepResult,
+}
+
+impl Step {
+    /// Whether all nodes serve it.
+    pub fn is_committed(&self) -> bool {
+        matches!(self.result, StepResult::Committed { .. })
+    }
 }
 
 /// What came of a step.

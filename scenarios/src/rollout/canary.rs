@@ -6,7 +6,6 @@ use coalmine_core::node::{NodeId, RequestId};
 use coalmine_core::rollout::RolloutNode;
 use coalmine_core::rollout::message::{OnFailure, Order, Request, RolloutPlan};
 use coalmine_sim::spec::budget::Budget;
-use coalmine_sim::spec::chaos::Chaos;
 use coalmine_sim::spec::limits::{Lack, Limits, ModelArgs};
 use coalmine_sim::spec::plan::{Draw, Plan, PlanStep, What, When};
 use coalmine_sim::spec::scenario::{Scenario, nothing_more};
@@ -14,7 +13,7 @@ use coalmine_sim::spec::system::Operation;
 use coalmine_sim::suite::ModelDef;
 use rand_chacha::ChaCha8Rng;
 
-use super::chaos::{MESSAGES, RECORDS};
+use super::chaos::under_every_fault;
 use super::{
     ALL_FAIL, HALF_FAILS, LIMITS, RolloutSystem, WELL, ask, basis_points, health, model_id, operator,
     report_health, steer,
@@ -94,10 +93,7 @@ pub fn scenario() -> Scenario<RolloutSystem> {
 }
 
 fn plan(system: &RolloutSystem, rng: &mut ChaCha8Rng) -> Plan<RolloutNode> {
-    let everybody = Chaos::of(system).nodes;
-    let chaos = Chaos::of(system).aimed_at(&MESSAGES, &RECORDS).wipes(everybody);
-    let operations = requests(system.nodes, chaos.heal_at_ms, rng);
-    Plan { converge_within_ms: 60_000, ..chaos.plan(operations, rng) }
+    Plan { converge_within_ms: 60_000, ..under_every_fault(system, rng, requests) }
 }
 
 /// One or two guarded rollouts, up to three orders, and what the data planes report, every second or so.

@@ -12,9 +12,8 @@ use super::{RolloutSystem, report_health, roll_out};
 use coalmine_core::rollout::health::Window;
 
 /// At whose arrival, and at whose becoming durable, crashes are aimed.
-pub(super) const MESSAGES: [&str; 5] =
-    ["PrepareReq", "PrepareResp", "Decision", "DecisionAck", "DecisionReq"];
-pub(super) const RECORDS: [&str; 8] =
+const MESSAGES: [&str; 5] = ["PrepareReq", "PrepareResp", "Decision", "DecisionAck", "DecisionReq"];
+const RECORDS: [&str; 8] =
     ["Epoch", "Accepted", "Voted", "Refused", "Decided", "Installed", "Granted", "Admitted"];
 
 /// The scenario.
@@ -29,6 +28,15 @@ pub fn scenario() -> Scenario<RolloutSystem> {
 }
 
 fn plan(system: &RolloutSystem, rng: &mut ChaCha8Rng) -> Plan<RolloutNode> {
+    under_every_fault(system, rng, operations)
+}
+
+/// What clients ask, of so many nodes and until that moment, and beside it whatever can be healed.
+pub(super) fn under_every_fault(
+    system: &RolloutSystem,
+    rng: &mut ChaCha8Rng,
+    operations: impl Fn(u32, u64, &mut ChaCha8Rng) -> Vec<PlanStep<RolloutNode>>,
+) -> Plan<RolloutNode> {
     let everybody = Chaos::of(system).nodes;
     let chaos = Chaos::of(system).aimed_at(&MESSAGES, &RECORDS).wipes(everybody);
     let operations = operations(system.nodes, chaos.heal_at_ms, rng);

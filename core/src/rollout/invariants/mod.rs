@@ -42,7 +42,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::RolloutNode;
 use super::message::{
-    AbortReason, Course, Fact, Outcome, Passed, Record, Refusal, Reply, Rollout, Step, StepResult, View, Why,
+    AbortReason, Course, Fact, Outcome, Passed, Record, Refusal, Reply, Rollout, View, Why,
 };
 use super::state::Txid;
 use crate::node::{NodeId, RequestId};
@@ -290,10 +290,8 @@ pub fn guarded_witnesses() -> Vec<Witness<RolloutNode, Ledger>> {
             name: "gets-more",
             about: "a canary gets more by the evidence of every member",
             seen: |now| {
-                let steps = |rollout: &Rollout| {
-                    let is_done = |step: &&Step| matches!(step.result, StepResult::Committed { .. });
-                    rollout.steps.iter().filter(is_done).count()
-                };
+                let steps =
+                    |rollout: &Rollout| rollout.steps.iter().filter(|step| step.is_committed()).count();
                 any_course(now, |rollout| rollout.gates.is_some() && steps(rollout) > 1)
             },
         },
