@@ -137,11 +137,15 @@ pub fn post_json(path: &str, id: Option<RequestId>, body: &impl Serialize) -> Re
 pub fn read_json<T: DeserializeOwned>(answer: &Response<Bytes>) -> Result<T, String> {
     let status = answer.status();
     if !status.is_success() {
-        let json: Option<serde_json::Value> = serde_json::from_slice(answer.body()).ok();
-        let why = json.as_ref().and_then(|json| json["error"].as_str());
-        return Err(why.map_or_else(|| format!("HTTP status {status}"), str::to_owned));
+        return Err(complaint(answer).unwrap_or_else(|| format!("HTTP status {status}")));
     }
     serde_json::from_slice(answer.body()).map_err(|error| makes_no_sense(&error))
+}
+
+/// What an answer's JSON complains about, in its own words.
+pub fn complaint(answer: &Response<Bytes>) -> Option<String> {
+    let json: serde_json::Value = serde_json::from_slice(answer.body()).ok()?;
+    json["error"].as_str().map(str::to_owned)
 }
 
 /// A request's name as clients write it: `<client>/<sequence>`.

@@ -7,7 +7,7 @@ use axum::http::Response;
 use coalmine_core::node::RequestId;
 use coalmine_core::rollout::RolloutNode;
 use coalmine_core::rollout::message::{Reply, Request};
-use coalmine_real::http_api::HttpApi;
+use coalmine_real::http_api::{HttpApi, complaint};
 use coalmine_real::serve::Failure;
 use coalmine_real::serve::client::{Client, explain};
 use coalmine_real::serve::local::{FIRST, local_address};
@@ -50,8 +50,7 @@ pub(crate) async fn ask(
 impl Answered {
     /// It refuses, and says why.
     pub(crate) fn refusal(&self) -> Failure {
-        let json: Option<serde_json::Value> = serde_json::from_slice(self.http.body()).ok();
-        let why = json.as_ref().and_then(|json| json["error"].as_str()).unwrap_or("it gives no reason");
+        let why = complaint(&self.http).unwrap_or_else(|| "it gives no reason".into());
         let why = format!("{} refuses: {why}", self.by);
         match self.reply {
             Reply::Invalid { .. } => Failure::usage(why),

@@ -6,6 +6,8 @@ use coalmine_core::node::NodeId;
 use coalmine_core::rollout::state::ModelId;
 use serde::{Deserialize, Serialize};
 
+use crate::http_api::complaint;
+
 /// The header of an answer that names the model.
 pub const MODEL: HeaderName = HeaderName::from_static("x-coalmine-model");
 /// The header of an answer that says under which version of the routing state the model was chosen.
@@ -62,9 +64,7 @@ fn error_of(answer: &Response<Bytes>) -> Option<String> {
     if !status.is_client_error() && !status.is_server_error() {
         return None;
     }
-    let json: Option<serde_json::Value> = serde_json::from_slice(answer.body()).ok();
-    let words = json.as_ref().and_then(|json| json["error"].as_str());
-    Some(words.map_or_else(|| format!("HTTP status {status}"), str::to_owned))
+    Some(complaint(answer).unwrap_or_else(|| format!("HTTP status {status}")))
 }
 
 #[cfg(test)]
