@@ -1,60 +1,26 @@
-//! HTTP/1.1 over any [`Runtime`]: a server for a router, a client for one request.
+//! HTTP/1.1 over any [`Runtime`]: a [server](serve) for a router, a client for one [`request`].
+
+mod patience;
+mod places;
+mod server;
+mod signs;
+#[cfg(test)]
+mod tests;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Bytes;
 use axum::http::{Request, Response, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::rt::TokioIo;
-use hyper_util::service::TowerToHyperService;
 use thiserror::Error;
-use tokio::sync::Semaphore;
 
-use crate::runtime::{Listener, Runtime};
+pub use self::server::serve;
+use crate::runtime::Runtime;
 
-/// How many connections are served at a time.
-const MAX_CONNECTIONS: usize = 1024;
-/// A connection that lives longer is closed after its current request.
-const MAX_CONNECTION_LIFE: Duration = Duration::from_secs(600);
-/// How long it may take to end that request, or to begin one: then it is cut off.
-const MAX_GOODBYE: Duration = Duration::from_secs(30);
 /// The longest answer a client takes, in bytes.
 const MAX_ANSWER_BYTES: usize = 4 << 20;
-
-/// Serves a router for as long as the node lives.
-pub async fn serve<R: Runtime>(runtime: R, mut listener: R::Listener, router: Router) {
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
-        let Ok((stream, _)) = listener.accept().await else {
-            runtime.sleep(Duration::from_secs(1)).await; // such as too many open files: it may pass
-            continue;
-        };
-        let (router, clock) = (router.clone(), runtime.clone());
-        runtime.spawn(async move {
-            let service = TowerToHyperService::new(router);
-            let connection =
-                hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
-            let mut connection = std::pin::pin!(connection);
-            tokio::select! {
-                biased;
-                _ = connection.as_mut() => {} // a client's error is the client's
-                () = clock.sleep(MAX_CONNECTION_LIFE) => {
-                    connection.as_mut().graceful_shutdown();
-                    tokio::select! {
-                        biased;
-                        _ = connection => {}
-                        () = clock.sleep(MAX_GOODBYE) => {}
-                    }
-                }
-            }
-            drop(place);
-        });
-    }
-}
 
 /// Why a request got no answer.
 #[derive(Debug, Error)]
@@ -121,6 +87,3 @@ async fn exchange<R: Runtime>(
         Limited::new(body, MAX_ANSWER_BYTES).collect().await.map_err(|error| broken(error.to_string()))?;
     Ok(Response::from_parts(head, body.to_bytes()))
 }
-
-#[cfg(test)]
-mod tests;

@@ -29,6 +29,7 @@ use thiserror::Error;
 
 use super::own::OwnPart;
 use super::service::Service;
+use super::unique::UniqueKeys;
 use crate::files::{TEXT_BYTES, read_text};
 use crate::shell::Placement;
 
@@ -154,7 +155,7 @@ impl<S: Service> NodeFile<S> {
         Self::parse(&text, syntax, file)
     }
 
-    /// The same for a text. `file` is where it came from.
+    /// The same for a text, which may begin with a byte order mark. `file` is where it came from.
     pub fn parse(text: &str, syntax: Syntax, file: &Path) -> Result<Self, FileError> {
         let parsed = parse_both::<S::Settings>(text, syntax);
         let (common, settings) =
@@ -184,6 +185,10 @@ impl<S: Service> NodeFile<S> {
 
 /// The common part and the service's own; `Err` holds the line and what is wrong there.
 fn parse_both<T: DeserializeOwned>(text: &str, syntax: Syntax) -> Result<(Common, T), (usize, String)> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text); // a byte order mark, as some editors write it
+    if syntax == Syntax::Json {
+        read(text, syntax, UniqueKeys)?; // TOML has no others
+    }
     let common = read(text, syntax, PhantomData::<Common>)?;
     let (settings, fields) = read(text, syntax, OwnPart { others: COMMON, what: PhantomData })?;
     // A service that says more of each node has a field `peers` of its own, and checks it.

@@ -40,6 +40,7 @@ pub mod service;
 pub mod status;
 #[cfg(test)]
 mod tests;
+mod unique;
 pub mod up;
 
 use std::process::ExitCode;

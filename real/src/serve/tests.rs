@@ -172,6 +172,43 @@ fn each_mistake_is_named_with_its_file_and_its_key_or_line() {
     assert!(said.to_string().starts_with("node.json: line 1: speed: unknown field `speed`"), "{said}");
 }
 
+/// Who gives a key twice means one of the two, and nobody knows which. The service's own keys are no exception, nor are those
+/// in its tables, which may be maps that would take either.
+#[test]
+fn a_key_that_is_there_twice_is_named() {
+    let file = |more: &str| {
+        format!(
+            "{{\n\"id\": 1, \"control\": \"127.0.0.1:1\", \"data\": \"127.0.0.1:2\", \"journal_dir\": \"\",\n{more}\n}}"
+        )
+    };
+    let parse = |text: &str| {
+        let parsed = NodeFile::<Greeter>::parse(text, Syntax::Json, Path::new("node.json"));
+        parsed.map(|_| ()).map_err(|why| why.to_string())
+    };
+    let peer = r#""peers": [{"id": 2, "control": "127.0.0.1:3", "data": "127.0.0.1:4"ID}]"#;
+    let mistakes = [
+        (r#""id": 2"#.to_owned(), "the key `id` is there already"),
+        (r#""word": "hi", "word": "ho""#.to_owned(), "the key `word` is there already"),
+        (r#""tables": {"legs": 1, "legs": 2}"#.to_owned(), "tables: the key `legs` is there already"),
+        (r#""tables": {}, "tables": {}"#.to_owned(), "the key `tables` is there already"),
+        (peer.replace("ID", r#", "i\u0064": 3"#), "peers[0]: the key `id` is there already"),
+    ];
+    for (more, expected) in mistakes {
+        let said = parse(&file(&more)).expect_err(&more);
+        assert!(said.starts_with("node.json: line 3: ") && said.contains(expected), "{more}: {said}");
+        assert!(!said.contains('\n'), "not one line: {said}");
+    }
+    assert_eq!(parse(&file(&peer.replace("ID", ""))), Ok(()));
+}
+
+#[test]
+fn a_byte_order_mark_is_no_part_of_a_text() {
+    assert!(parse(&format!("\u{feff}{FILE}")).is_ok());
+    let value: serde_json::Value = toml::from_str(FILE).expect("valid");
+    let json = format!("\u{feff}{value}");
+    assert!(NodeFile::<Greeter>::parse(&json, Syntax::Json, Path::new("node.json")).is_ok());
+}
+
 #[test]
 fn what_up_writes_can_be_read() {
     let node = NodeFile::<Greeter>::starter(2, 3);

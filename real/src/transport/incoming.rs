@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use coalmine_core::codec::frame::{Decoder, FrameError};
 use coalmine_core::form::Form;
+use coalmine_core::node::NodeId;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, ReadBuf};
 
@@ -18,29 +19,19 @@ use crate::runtime::{Listener, Runtime};
 /// What a listener has taken, and the listener.
 pub(super) type Accepted<L> = (L, io::Result<(<L as Listener>::Stream, SocketAddr)>);
 
-/// Who listens.
-pub(super) enum Listening<L: Listener> {
-    /// It waits for the next connection.
-    Waiting(Later<Accepted<L>>),
-    /// All places are taken; until one is free, nobody is let in.
-    Full(L),
-}
-
-impl<L: Listener> Listening<L> {
-    /// Waits for the next connection, after a while.
-    pub(super) fn after<R: Runtime<Listener = L, Stream = L::Stream>>(
-        pause: Option<Duration>,
-        mut listener: L,
-        runtime: R,
-    ) -> Self {
-        Self::Waiting(Box::pin(async move {
-            if let Some(pause) = pause {
-                runtime.sleep(pause).await;
-            }
-            let accepted = listener.accept().await;
-            (listener, accepted)
-        }))
-    }
+/// Waits for the next connection, after a while.
+pub(super) fn accept<R: Runtime>(
+    pause: Option<Duration>,
+    mut listener: R::Listener,
+    runtime: R,
+) -> Later<Accepted<R::Listener>> {
+    Box::pin(async move {
+        if let Some(pause) = pause {
+            runtime.sleep(pause).await;
+        }
+        let accepted = listener.accept().await;
+        (listener, accepted)
+    })
 }
 
 /// A connection that a peer has opened.
@@ -51,11 +42,29 @@ pub(super) struct Incoming<S> {
     decoder: Decoder,
     /// Nothing more will be read.
     ended: bool,
+    /// Whose it is, once a frame has said it.
+    pub(super) whose: Option<NodeId>,
+    /// When it was opened.
+    pub(super) since: Duration,
+    /// The turn of its last frame, or of its beginning.
+    pub(super) heard: u64,
+    /// It is closed if there is nothing to read.
+    pub(super) is_overdue: bool,
 }
 
 impl<S: AsyncRead + Unpin> Incoming<S> {
     pub(super) fn new(stream: S, from: SocketAddr, waker: SlotWaker<Who>, form: Form) -> Self {
-        Self { stream, from, waker, decoder: Decoder::new(form), ended: false }
+        Self {
+            stream,
+            from,
+            waker,
+            decoder: Decoder::new(form),
+            ended: false,
+            whose: None,
+            since: Duration::ZERO,
+            heard: 0,
+            is_overdue: false,
+        }
     }
 
     pub(super) fn waker(&self) -> &SlotWaker<Who> {

@@ -3,7 +3,11 @@
 //!
 //! Nothing is promised: while a peer cannot be reached, what is sent to it is lost, and so is what was under
 //! way when a connection broke. Protocols send again what matters. In return nothing waits without bound:
-//! queues, frames and connections are limited, and a write that hangs ends its connection.
+//! queues, frames and connections are limited, and a write that hangs ends its connection. Connections of strangers, however
+//! many, take no places from those of [members](places); nobody is authenticated, so who says that he is a member is one.
+//!
+//! A connection that has long been quiet is closed by its receiver, whose sender sees that and opens another for its next
+//! frame. A frame that sets out in just that moment is lost.
 //!
 //! **All of it is done by the node's own task.** A frame is written where it is sent, if its connection takes
 //! it; only what it does not take is queued. A message is read when the node has time for it: what it has no
@@ -11,7 +15,10 @@
 //! task on its way, and costs one wake-up.
 
 mod incoming;
+#[cfg(test)]
+pub(crate) mod memory;
 mod outgoing;
+mod places;
 #[cfg(test)]
 mod tests;
 mod wake_set;
@@ -25,19 +32,19 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use coalmine_core::codec::frame::{self, FrameError};
-use coalmine_core::form::Form;
 use coalmine_core::node::{Node, NodeId};
 use serde::{Deserialize, Serialize};
-use tokio::io::AsyncRead;
 
-use self::incoming::{Incoming, Listening};
+use self::incoming::Accepted;
 use self::outgoing::Outgoing;
+use self::places::Places;
 use self::wake_set::{SlotWaker, WakeSet};
 use crate::probe::Probe;
 use crate::runtime::Runtime;
 
-/// How many connections are taken at a time.
-const MAX_CONNECTIONS: usize = 256;
+/// How many connections are taken in one round. The others are looked at before there are more, so nobody who comes with a
+/// frame loses his place before it was read.
+const ACCEPTS: usize = 32;
 /// How long to wait before connecting again: doubled from the first to the last.
 const RECONNECT: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
 /// How many bytes are read at a time.
@@ -86,10 +93,10 @@ pub(crate) struct Transport<N, R: Runtime, P> {
     probe: P,
     wakes: WakeSet<Who>,
     peers: BTreeMap<NodeId, Outgoing<R>>,
-    listening: Option<Listening<R::Listener>>,
+    /// Waits for the next connection.
+    accepted: Later<Accepted<R::Listener>>,
     listener_waker: SlotWaker<Who>,
-    /// The connections that peers have opened, each at its place. A place is used again.
-    connections: Vec<Option<Incoming<R::Stream>>>,
+    places: Places<R::Stream>,
     /// The frame that is being sent.
     frame: Vec<u8>,
     /// What is read, on its way to a connection's decoder.
@@ -109,16 +116,17 @@ impl<N: Node, R: Runtime, P: Probe<N>> Transport<N, R, P> {
     ) -> Self {
         let wakes = WakeSet::new();
         let listener_waker = wakes.waker(Who::Listener);
-        let listening = Some(Listening::after(None, listener, runtime.clone()));
+        let accepted = incoming::accept(None, listener, runtime.clone());
+        let places = Places::new(runtime.now());
         let mut transport = Self {
             me,
             runtime,
             probe,
             wakes,
             peers: BTreeMap::new(),
-            listening,
+            accepted,
             listener_waker,
-            connections: Vec::new(),
+            places,
             frame: Vec::new(),
             room: vec![0; ROOM_BYTES],
             node: PhantomData,
@@ -171,6 +179,7 @@ impl<N: Node, R: Runtime, P: Probe<N>> Transport<N, R, P> {
         if let Some(Envelope { from, message }) = self.answer_all() {
             return Poll::Ready((from, message));
         }
+        self.places.begin_round(|| self.runtime.now());
         self.wakes.next_round(cx);
         match self.answer_all() {
             Some(Envelope { from, message }) => Poll::Ready((from, message)),
@@ -202,63 +211,48 @@ impl<N: Node, R: Runtime, P: Probe<N>> Transport<N, R, P> {
         None
     }
 
-    /// Takes connections while there are any, and places for them.
+    /// Takes connections while there are any, but not too many at once.
     fn accept(&mut self) {
         let cx = &mut Context::from_waker(self.listener_waker.answer());
-        while let Some(Listening::Waiting(accepted)) = &mut self.listening {
-            let Poll::Ready((listener, accepted)) = accepted.as_mut().poll(cx) else { return };
+        for _ in 0..ACCEPTS {
+            let Poll::Ready((listener, accepted)) = self.accepted.as_mut().poll(cx) else { return };
             let pause = match accepted {
-                Ok((stream, from)) => {
-                    place(&self.wakes, &mut self.connections, stream, from, N::FORM);
+                Ok(connection) => {
+                    let now = self.runtime.now();
+                    self.places.look(now);
+                    self.places.add(&self.wakes, connection, N::FORM, now);
                     None
                 }
                 Err(error) => {
                     self.probe.warn(format!("cannot accept a connection: {error}"));
+                    self.places.close_a_silent_one(); // what it gives back may be all that is missing
                     Some(RECONNECT.1) // such as too many open files: it may pass
                 }
             };
-            let is_full = self.connections.iter().flatten().count() >= MAX_CONNECTIONS;
-            self.listening = Some(match is_full {
-                true => Listening::Full(listener),
-                false => Listening::after(pause, listener, self.runtime.clone()),
-            });
+            self.accepted = incoming::accept(pause, listener, self.runtime.clone());
         }
+        self.listener_waker.waker().wake_by_ref();
     }
 
     /// Reads the next message of a connection, if there is one.
     fn read(&mut self, place: usize) -> Option<Envelope<N::Message>> {
-        let connection = self.connections[place].as_mut()?;
-        let Poll::Ready(read) = connection.next(&mut self.room) else { return None };
+        let connection = self.places.get(place)?;
+        let read = match connection.next(&mut self.room) {
+            Poll::Ready(read) => read,
+            Poll::Pending if connection.is_overdue => Ok(None),
+            Poll::Pending => return None,
+        };
         if let Ok(Some(envelope)) = read {
             if !connection.is_quiet(&mut self.room) {
                 self.wakes.again(connection.waker());
             }
+            self.places.hear(place, envelope.from, |id| self.peers.contains_key(&id));
             return Some(envelope);
         }
-        self.connections[place] = None;
+        self.places.clear(place);
         if let Err(why) = read {
             self.probe.warn(why);
         }
-        if let Some(Listening::Full(listener)) = self.listening.take_if(|it| matches!(it, Listening::Full(_)))
-        {
-            self.listening = Some(Listening::after(None, listener, self.runtime.clone()));
-            self.listener_waker.waker().wake_by_ref();
-        }
         None
     }
-}
-
-/// Gives a connection a place, and a waker that says which.
-fn place<S: AsyncRead + Unpin>(
-    wakes: &WakeSet<Who>,
-    connections: &mut Vec<Option<Incoming<S>>>,
-    stream: S,
-    from: SocketAddr,
-    form: Form,
-) {
-    let place = connections.iter().position(Option::is_none).unwrap_or_else(|| {
-        connections.push(None);
-        connections.len() - 1
-    });
-    connections[place] = Some(Incoming::new(stream, from, wakes.waker(Who::Connection(place)), form));
 }

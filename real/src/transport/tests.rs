@@ -6,11 +6,14 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use coalmine_core::codec::journal::Segment;
+use coalmine_core::form::Form;
 use coalmine_core::node::{Context, Delay, Event};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
+use super::memory::{Memory, at};
+use super::places::{MAX_GUESTS, MAX_OF_ONE, MAX_SILENT, QUIET, SILENCE};
 use super::*;
 use crate::tokio_runtime::{TokioJournal, TokioRuntime};
 
@@ -183,25 +186,164 @@ async fn a_flood_does_not_keep_others_from_being_heard() {
     assert!(before < 1000, "{before} messages of the flood came first");
 }
 
-#[tokio::test]
-async fn whoever_comes_too_many_waits_for_a_place() {
-    let (mut transport, address, _) = transport(nowhere()).await;
-    let mut connections = Vec::new();
-    for _ in 0..=MAX_CONNECTIONS {
-        // The system keeps only so many until they are accepted.
-        connections.push(tokio::select! {
-            biased;
-            (from, _) = transport.next() => panic!("{from} says nothing"),
-            connected = TcpStream::connect(address) => connected.expect("it listens"),
-        });
+/// The transport of node 1 in memory, where it listens, beside node 2.
+async fn in_memory() -> (Transport<Wordy, Memory, Complaints>, Memory, mpsc::Receiver<String>) {
+    let memory = Memory::new();
+    let listener = memory.listen(at(1)).await.expect("nobody else listens");
+    let (warn, complaints) = mpsc::channel();
+    let peers = BTreeMap::from([(NodeId(2), at(2))]);
+    (Transport::new(memory.clone(), listener, NodeId(1), &peers, Complaints(warn)), memory, complaints)
+}
+
+/// A connection that has said this to node 1.
+async fn connected(memory: &Memory, says: &[u8]) -> DuplexStream {
+    let mut stream = memory.connect(at(1)).await.expect("it listens");
+    stream.write_all(says).await.expect("it is open");
+    stream
+}
+
+/// All that comes before this time has passed.
+async fn heard(transport: &mut Transport<Wordy, Memory, Complaints>, within: Duration) -> Vec<(u32, String)> {
+    let mut all = Vec::new();
+    let end = Instant::now() + within;
+    while let Ok((from, message)) = tokio::time::timeout_at(end, transport.next()).await {
+        all.push((from.0, message));
     }
-    let mut last = connections.pop().expect("there are many");
-    last.write_all(&frame(9, "hello")).await.expect("the system takes it");
-    let heard = timeout(Duration::from_millis(300), transport.next()).await;
-    assert!(heard.is_err(), "there is no place for it");
-    connections.pop();
-    let (from, _) = timeout(SOON, transport.next()).await.expect("now there is one");
-    assert_eq!(from, NodeId(9));
+    all
+}
+
+const MOMENT: Duration = Duration::from_millis(1);
+
+/// Whether the other end has gone.
+async fn is_closed(stream: &mut DuplexStream) -> bool {
+    matches!(timeout(MOMENT, stream.read(&mut [0])).await, Ok(Ok(0)))
+}
+
+async fn open_ones(streams: &mut [DuplexStream]) -> usize {
+    let mut open = 0;
+    for stream in streams {
+        open += usize::from(!is_closed(stream).await);
+    }
+    open
+}
+
+fn said(from: u32, message: &str) -> (u32, String) {
+    (from, message.into())
+}
+
+#[tokio::test(start_paused = true)]
+async fn silent_strangers_do_not_keep_a_member_out() {
+    let (mut transport, memory, complaints) = in_memory().await;
+    let mut member = connected(&memory, &frame(2, "before")).await;
+    assert_eq!(heard(&mut transport, MOMENT).await, [said(2, "before")]);
+    let mut strangers = Vec::new();
+    for n in 0..2_000 {
+        strangers.push(connected(&memory, if n % 2 == 0 { b"" } else { b"\0" }).await);
+    }
+    let _again = connected(&memory, &frame(2, "again")).await;
+    assert_eq!(heard(&mut transport, MOMENT).await, [said(2, "again")]);
+    // So many come that they are not taken in one round, and the member among them.
+    for _ in 0..1_000 {
+        strangers.push(connected(&memory, b"").await);
+    }
+    member.write_all(&frame(2, "still here")).await.expect("it is open");
+    let _third = connected(&memory, &frame(3, "hello")).await;
+    for _ in 0..1_000 {
+        strangers.push(connected(&memory, b"").await);
+    }
+    assert_eq!(heard(&mut transport, MOMENT).await, [said(2, "still here"), said(3, "hello")]);
+    assert_eq!(open_ones(&mut strangers).await, MAX_SILENT);
+    assert!(complaints.try_recv().is_err(), "nobody has said anything wrong");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_does_not_say_who_it_is_is_closed() {
+    let (mut transport, memory, _) = in_memory().await;
+    let mut strangers = [connected(&memory, b"").await, connected(&memory, &frame(2, "torn")[..9]).await];
+    let mut member = connected(&memory, b"").await;
+    assert_eq!(heard(&mut transport, SILENCE - 2 * MOMENT).await, []);
+    assert_eq!(open_ones(&mut strangers).await, 2);
+    // It is late, but it has come before anybody has looked.
+    sleep(SILENCE).await;
+    member.write_all(&frame(2, "late")).await.expect("it is open");
+    assert_eq!(heard(&mut transport, MOMENT).await, [said(2, "late")]);
+    assert_eq!(open_ones(&mut strangers).await, 0);
+    assert!(!is_closed(&mut member).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_connects_again_takes_the_place_of_its_oldest_connection() {
+    let (mut transport, memory, _) = in_memory().await;
+    let mut others = [connected(&memory, b"").await, connected(&memory, &frame(3, "other")).await];
+    assert_eq!(heard(&mut transport, MOMENT).await, [said(3, "other")]);
+    let mut mine = Vec::new();
+    for n in 0..500 {
+        mine.push(connected(&memory, &frame(2, &n.to_string())).await);
+        assert_eq!(heard(&mut transport, MOMENT).await, [said(2, &n.to_string())]);
+    }
+    assert_eq!(open_ones(&mut mine[498..]).await, MAX_OF_ONE);
+    assert_eq!(open_ones(&mut mine).await, MAX_OF_ONE);
+    assert_eq!(open_ones(&mut others).await, 2, "it took nobody else's");
+    // The oldest is the one that was not heard for longest.
+    mine[498].write_all(&frame(2, "I am")).await.expect("it is open");
+    assert_eq!(heard(&mut transport, MOMENT).await, [said(2, "I am")]);
+    mine.push(connected(&memory, &frame(2, "and again")).await);
+    assert_eq!(heard(&mut transport, MOMENT).await, [said(2, "and again")]);
+    assert!(!is_closed(&mut mine[498]).await && is_closed(&mut mine[499]).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nodes_that_are_no_members_are_bounded_as_a_whole() {
+    let (mut transport, memory, _) = in_memory().await;
+    let mut member = connected(&memory, &frame(2, "first")).await;
+    let mut guests = Vec::new();
+    for n in 0..300 {
+        guests.push(connected(&memory, &frame(10 + n, "may I?")).await);
+    }
+    assert_eq!(heard(&mut transport, MOMENT).await.len(), 301, "all of them are heard");
+    assert_eq!(open_ones(&mut guests).await, MAX_GUESTS);
+    assert!(!is_closed(&mut member).await);
+    // Whoever is met has a place of its own from then on.
+    let mut met = guests.pop().expect("there are many");
+    transport.meet(NodeId(309), at(309));
+    for n in 0..300 {
+        guests.push(connected(&memory, &frame(1_000 + n, "may I?")).await);
+    }
+    assert_eq!(heard(&mut transport, MOMENT).await.len(), 300);
+    assert_eq!((open_ones(&mut guests).await, is_closed(&mut met).await), (MAX_GUESTS, false));
+}
+
+/// What a machine leaves behind that vanished without a word. Its node keeps its place for as long as it says something.
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_has_long_been_quiet_is_closed_and_the_next_frame_opens_another() {
+    let (mut receiver, memory, _) = in_memory().await;
+    let peers = BTreeMap::from([(NodeId(1), at(1))]);
+    let (warn, _complaints) = mpsc::channel();
+    let listener = memory.listen(at(2)).await.expect("nobody else listens");
+    let mut sender: Transport<Wordy, _, _> =
+        Transport::new(memory.clone(), listener, NodeId(2), &peers, Complaints(warn));
+    let mut vanished = connected(&memory, &frame(3, "hello")).await;
+    let mut busy = connected(&memory, &frame(4, "hello")).await;
+    sender.send(NodeId(1), "hello".into()).expect("there is room");
+    let hello = async |sender: &mut Transport<Wordy, Memory, Complaints>, receiver: &mut _| {
+        tokio::select! {
+            biased;
+            (from, _) = sender.next() => panic!("{from} says nothing"),
+            heard = heard(receiver, MOMENT) => heard,
+        }
+    };
+    assert_eq!(hello(&mut sender, &mut receiver).await.len(), 3);
+    for _ in 0..3 * QUIET.as_secs() {
+        sleep(Duration::from_secs(1)).await;
+        busy.write_all(&frame(4, "still here")).await.expect("it is open");
+        assert_eq!(heard(&mut receiver, MOMENT).await, [said(4, "still here")]);
+    }
+    assert!(is_closed(&mut vanished).await && !is_closed(&mut busy).await);
+    assert_eq!(receiver.places.count(), 1, "the sender's is closed as well");
+    // The sender has seen it meanwhile, and loses nothing.
+    assert_eq!(hello(&mut sender, &mut receiver).await, []);
+    sender.send(NodeId(1), "again".into()).expect("there is room");
+    assert_eq!(hello(&mut sender, &mut receiver).await, [said(2, "again")]);
 }
 
 #[tokio::test]

@@ -84,6 +84,11 @@ impl<T> SlotWaker<T> {
         &self.waker
     }
 
+    /// Whether it has woken the task, and nobody has looked since.
+    pub(super) fn has_woken(&self) -> bool {
+        self.slot.is_woken.load(Ordering::Acquire)
+    }
+
     /// The waker to poll with.
     pub(super) fn waker(&self) -> &Waker {
         &self.waker

@@ -4,16 +4,18 @@
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
+use std::net::TcpStream;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::support::{CANARY, Cluster, canary, free_ports, stderr};
+use super::support::{CANARY, Cluster, canary, free_ports, send, stderr, wait_for};
 use super::up_in;
 
 #[track_caller]
@@ -135,4 +137,44 @@ async fn the_line_that_starts_a_node_again_can_be_pasted() {
     let _ = again.kill();
     let _ = again.wait();
     assert!(read.is_ok() && said.starts_with("n2 participant"), "{pasted}: {said}");
+}
+
+/// More than a control port has places for strangers. The member that comes back finds its own.
+#[tokio::test]
+async fn strangers_that_hold_connections_do_not_keep_a_member_out() {
+    let mut cluster = Cluster::start(2, "").await;
+    cluster.kill(2);
+    let control = cluster.control(1);
+    let connect = |_| TcpStream::connect(control).expect("it listens");
+    let strangers: Vec<_> = (0..300).map(connect).collect();
+    cluster.restart(2).await;
+    cluster.roll_out(r#"{"model": "v2", "steps": [100], "gates": "off"}"#).await;
+    assert_eq!(cluster.settle().await.1.routing.stable_model_id.as_str(), "v2");
+    drop(strangers);
+}
+
+/// A process that may open few files gives back what nobody uses.
+#[tokio::test]
+async fn a_node_out_of_files_still_answers() {
+    let cluster = Cluster::prepare(1, "");
+    let mut node = Command::new("sh")
+        .args(["-c", "ulimit -n 128 && exec \"$0\" node --stop-with-parent --config \"$1\"", CANARY])
+        .arg(cluster.config(1))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("there is a shell");
+    let data = cluster.data(1);
+    let up = async || send(data, "GET", "/health/live", "").await.ok();
+    wait_for("it is up", up).await;
+    let began = Instant::now();
+    let strangers: Vec<_> = (0..300).map(|_| TcpStream::connect(data).expect("it listens")).collect();
+    let live = send(data, "GET", "/health/live", "").await;
+    let took = began.elapsed();
+    let _ = node.kill();
+    let _ = node.wait();
+    assert!(live.is_ok_and(|answer| answer.status() == 200));
+    assert!(took < Duration::from_secs(8), "it has waited until they were cut off: {took:?}");
+    drop(strangers);
 }
