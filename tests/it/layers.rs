@@ -77,7 +77,7 @@ impl Layers {
         let root = self.root();
         let mut files = sources(&root);
         // What only tests need is not part of a layer.
-        files.retain(|path| !path.ends_with("tests.rs"));
+        files.retain(|path| !path.ends_with("tests.rs") && !is_for_tests(path));
         let module = |path: PathBuf| {
             let within = path.strip_prefix(&root).expect("it is below").with_extension("");
             let mut names: Vec<_> = within.iter().map(|name| name.to_string_lossy().into_owned()).collect();
@@ -108,6 +108,11 @@ impl Layers {
         }
         arrows
     }
+}
+
+/// Whether a file is compiled for tests only.
+fn is_for_tests(path: &Path) -> bool {
+    fs::read_to_string(path).is_ok_and(|text| text.contains("\n#![cfg(test)]\n"))
 }
 
 /// All paths of this crate that a file names, in `use` lines and elsewhere, each as it is seen from the crate's root.

@@ -1,6 +1,8 @@
 //! A world for tests that is all in memory, so that its time can stand still: it passes as soon as nobody does anything, and
 //! not while bytes are on their way through the system.
 
+#![cfg(test)]
+
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
