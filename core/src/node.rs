@@ -135,6 +135,12 @@ pub trait Node: Clone + Eq + Hash + Debug + Send + Sync + Sized + 'static {
         None
     }
 
+    /// Why a node of this configuration must not start from this journal: it is another one's. Asked in production before
+    /// [`start`](Self::start); simulated disks are not exchanged. Default never.
+    fn refuses(_config: &Self::Config, _disk: &[Self::Record]) -> Option<String> {
+        None
+    }
+
     /// Whether this answer means "not yet": whoever gets it asks again later, as after HTTP's 503.
     fn is_not_yet(_reply: &Self::Reply) -> bool {
         false

@@ -4,7 +4,7 @@
 use arbitrary::{Result, Unstructured};
 use coalmine_core::codec::frame::{Decoder, encode};
 use coalmine_core::form::Form;
-use coalmine_core::rollout::message::Message;
+use coalmine_core::rollout::message::Envelope;
 
 use crate::{below, words};
 
@@ -46,7 +46,7 @@ fn decode(
     form: Form,
     mut stream: &[u8],
     pieces: &[usize],
-) -> (Vec<Message>, std::result::Result<bool, String>) {
+) -> (Vec<Envelope>, std::result::Result<bool, String>) {
     let (mut decoder, mut messages) = (Decoder::new(form), Vec::new());
     for &size in pieces.iter().cycle() {
         if stream.is_empty() {
@@ -61,7 +61,7 @@ fn decode(
                 Ok(None) => break,
                 Err(error) => {
                     decoder.feed(b"\0\0\0\x02{}");
-                    let again = decoder.next_frame::<Message>().expect_err("an error is final");
+                    let again = decoder.next_frame::<Envelope>().expect_err("an error is final");
                     assert_eq!(again.to_string(), error.to_string());
                     return (messages, Err(error.to_string()));
                 }

@@ -10,7 +10,7 @@ use coalmine_core::observation::{History, Observation, Observed};
 use coalmine_core::rollout::RolloutNode;
 use coalmine_core::rollout::config::Config;
 use coalmine_core::rollout::invariants::{self, Ledger};
-use coalmine_core::rollout::message::{Message, Record};
+use coalmine_core::rollout::message::{Envelope, Record};
 use coalmine_core::rollout::mistake::Mistake;
 
 use crate::{below, pick, words};
@@ -40,7 +40,7 @@ struct Slot {
 
 struct Cluster {
     slots: Vec<Slot>,
-    packets: Vec<(NodeId, NodeId, Message)>,
+    packets: Vec<(NodeId, NodeId, Envelope)>,
     ledger: Ledger,
 }
 

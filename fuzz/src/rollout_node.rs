@@ -14,6 +14,7 @@ use coalmine_core::rollout::config::Config;
 use coalmine_core::rollout::durable::Durable;
 use coalmine_core::rollout::invariants::{Ledger, monotonic, promises};
 use coalmine_core::rollout::message::Record;
+use coalmine_core::rollout::state::{ClusterId, RoutingState, Txid};
 
 use crate::{below, pick, words};
 
@@ -34,8 +35,16 @@ struct Life {
 fn live(u: &mut Unstructured<'_>) -> Result<()> {
     let config = Config::cluster(3).swap_remove(below(u, 3)?);
     let mut out = Vec::new();
-    let host = Host::boot(&config, &[], 1, &mut |_| 0, &mut out);
-    let mut life = Life { config, host, disk: LossyDisk::default(), ledger: Ledger::default() };
+    let mut disk = LossyDisk::default();
+    if u.ratio(3, 4)? {
+        // A member; otherwise a node that has yet to be admitted.
+        let state = RoutingState::initial(&config.initial_model, &config.members);
+        let (node, cluster, coordinator) = (config.me, ClusterId(1), config.coordinator);
+        disk.append(Record::Admitted { node, cluster, coordinator, state, begun: Txid::before(1) });
+        disk.sync(1);
+    }
+    let host = Host::boot(&config, disk.durable(), 1, &mut |_| 0, &mut out);
+    let mut life = Life { config, host, disk, ledger: Ledger::default() };
     life.carry_out(out);
     // A node whose words run out ends its life there: that is no failure.
     let mut steps = || -> Result<()> {
@@ -57,7 +66,7 @@ impl Life {
             0..8 => Event::Message { from: words::node_id(u)?, message: words::message(u)? },
             8..10 => {
                 let armed: Vec<_> = self.host.timers().iter().cloned().collect();
-                Event::Timer(pick(u, &armed)?.clone()) // the heartbeat is always armed
+                Event::Timer(pick(u, &armed)?.clone()) // a member's heartbeat, or the question of who is none
             }
             10..12 => {
                 let (id, request) = words::request(u)?;

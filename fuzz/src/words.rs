@@ -2,16 +2,20 @@
 //! transactions and versions, and now and then anything.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use arbitrary::{Result, Unstructured};
-use coalmine_core::node::{NodeId, RequestId};
+use coalmine_core::node::{Address, NodeId, RequestId};
+use coalmine_core::rollout::config::{Config, Told};
 use coalmine_core::rollout::gates::{Breach, Gate, Gates};
 use coalmine_core::rollout::health::{Health, Window};
 use coalmine_core::rollout::message::{
-    AbortReason, Answer, Course, Guard, Message, OnFailure, Operator, Order, Outcome, Passed, Record, Refusal,
+    AbortReason, Answer, Course, Envelope, Guard, Known, Message, OnFailure, Operator, Order, Outcome, Passed, Record, Refusal,
     Request, Rollout, RolloutPlan, Step, StepResult, Vote, Why,
 };
-use coalmine_core::rollout::state::{ModelId, RoutingState, Status, Txid, WHOLE_BP, Weights};
+use coalmine_core::rollout::state::{
+    Change, ClusterId, ModelId, RoutingState, Status, Txid, WHOLE_BP, Weights,
+};
 
 use crate::{below, pick};
 
@@ -44,6 +48,41 @@ fn model(u: &mut Unstructured<'_>) -> Result<ModelId> {
     Ok(ModelId::new(name).expect("a valid name"))
 }
 
+fn cluster(u: &mut Unstructured<'_>) -> Result<ClusterId> {
+    Ok(ClusterId(number(u, 3)?))
+}
+
+fn change(u: &mut Unstructured<'_>) -> Result<Change> {
+    let id = node_id(u)?;
+    Ok(match below(u, 3)? {
+        0 => Change::Dismiss { member: id, is_gone: u.arbitrary()? },
+        1 => Change::Admit { member: id, address: None },
+        _ => {
+            let at = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
+            let address = Address { control: at(u.arbitrary()?), data: at(u.arbitrary()?) };
+            Change::Admit { member: id, address: Some(address) }
+        }
+    })
+}
+
+fn told(u: &mut Unstructured<'_>) -> Result<Told> {
+    let told = Config::cluster(3).swap_remove(0).told();
+    if u.ratio(7, 8)? {
+        return Ok(told);
+    }
+    Ok(Told { members: members(u)?, initial_model: model(u)?, window_ms: number(u, 3)?, ..told })
+}
+
+fn known(u: &mut Unstructured<'_>) -> Result<Known> {
+    let txid = txid(u)?;
+    Ok(Known {
+        state: state(u, txid)?,
+        in_doubt: if u.ratio(1, 4)? { Some(state(u, txid)?) } else { None },
+        joining: if u.ratio(1, 4)? { Some(number(u, 3)?) } else { None },
+        cluster: if u.ratio(1, 2)? { Some(cluster(u)?) } else { None },
+    })
+}
+
 fn share_bp(u: &mut Unstructured<'_>) -> Result<u32> {
     if u.ratio(1, 8)? { u.arbitrary() } else { Ok(*pick(u, &[0, 1, 500, 2_000, 5_000, 9_999, WHOLE_BP])?) }
 }
@@ -51,7 +90,11 @@ fn share_bp(u: &mut Unstructured<'_>) -> Result<u32> {
 /// Mostly a state as the protocol makes them, now and then one that contradicts itself.
 fn state(u: &mut Unstructured<'_>, txid: Txid) -> Result<RoutingState> {
     let version = number(u, 5)?;
-    let before = RoutingState { version: version.saturating_sub(1), ..RoutingState::initial(&model(u)?) };
+    let first = RoutingState::initial(&model(u)?, &members(u)?);
+    let before = RoutingState { version: version.saturating_sub(1), ..first };
+    if u.ratio(1, 4)? {
+        return Ok(before.next_members(&change(u)?, &BTreeMap::new(), txid).unwrap_or(before));
+    }
     let (canary, share) = (model(u)?, share_bp(u)?);
     if u.ratio(7, 8)? {
         return Ok(before.next(&canary, share, txid).unwrap_or(before));
@@ -66,6 +109,7 @@ fn state(u: &mut Unstructured<'_>, txid: Txid) -> Result<RoutingState> {
         status: *pick(u, &[Status::Stable, Status::Canary])?,
         txid: u.ratio(1, 2)?.then_some(txid),
         trial: u.ratio(1, 4)?.then_some(txid),
+        members: before.members,
     })
 }
 
@@ -148,14 +192,15 @@ fn refusal(u: &mut Unstructured<'_>) -> Result<Refusal> {
         3 => Refusal::StaleEvidence { window_id: number(u, 8)? },
         4 => Refusal::NoEvidence { samples: small(u, 100)?, needed: 100 },
         5 => Refusal::SplitBrain,
-        6 => Refusal::Stale,
+        6 => Refusal::Stale { floor: txid(u)? },
         7 => Refusal::Resolved { by: node_id(u)? },
         _ => Refusal::Members,
     })
 }
 
 fn reason(u: &mut Unstructured<'_>) -> Result<AbortReason> {
-    Ok(match below(u, 5)? {
+    Ok(match below(u, 6)? {
+        4 => AbortReason::Outrun { by: node_id(u)?, floor: txid(u)? },
         0 => AbortReason::Refused { by: node_id(u)?, refusal: refusal(u)? },
         1 => AbortReason::Timeout { missing: members(u)? },
         2 => AbortReason::CoordinatorRestarted,
@@ -168,9 +213,30 @@ fn outcome(u: &mut Unstructured<'_>) -> Result<Outcome> {
     pick(u, &[Outcome::Commit, Outcome::Abort]).copied()
 }
 
-pub fn message(u: &mut Unstructured<'_>) -> Result<Message> {
+pub fn message(u: &mut Unstructured<'_>) -> Result<Envelope> {
+    let cluster = if u.ratio(7, 8)? { None } else { Some(cluster(u)?) };
+    Ok(Envelope { message: said(u)?, cluster })
+}
+
+fn said(u: &mut Unstructured<'_>) -> Result<Message> {
     let txid = txid(u)?;
-    Ok(match below(u, 9)? {
+    Ok(match below(u, 14)? {
+        9 => Message::JoinReq { life: number(u, 3)?, told: told(u)? },
+        10 => Message::JoinResp {
+            life: number(u, 3)?,
+            member_of: cluster(u)?,
+            state: state(u, txid)?,
+            begun: txid,
+        },
+        11 => Message::Unlike { life: number(u, 3)?, told: told(u)? },
+        12 => {
+            let (life, generation, takes_over) = (number(u, 3)?, small(u, 4)?, u.arbitrary()?);
+            Message::AdmitReq { life, generation, takes_over, told: told(u)? }
+        }
+        13 => {
+            let known = if u.ratio(3, 4)? { Some(known(u)?) } else { None };
+            Message::AdmitResp { life: number(u, 3)?, generation: small(u, 4)?, known }
+        }
         0 => Message::PrepareReq { txid, state: state(u, txid)?, members: members(u)?, gates: gates(u)? },
         1 => {
             let vote = if u.ratio(2, 3)? { Vote::Commit } else { Vote::Abort(refusal(u)?) };
@@ -195,7 +261,10 @@ pub fn message(u: &mut Unstructured<'_>) -> Result<Message> {
 
 /// A client's request; a few clients that count a little, so that names come twice.
 pub fn request(u: &mut Unstructured<'_>) -> Result<(RequestId, Request)> {
-    let request = match below(u, 6)? {
+    let request = match below(u, 9)? {
+        3 => Request::Change(change(u)?),
+        4 => Request::TakeOver { from: node_id(u)? },
+        5 => Request::Resolve { txid: txid(u)?, outcome: outcome(u)? },
         0 | 1 => Request::ReportHealth(health(u)?),
         2 => {
             let rollout = if u.ratio(1, 4)? { Some(request_id(u)?) } else { None };
@@ -227,7 +296,18 @@ fn rollout(u: &mut Unstructured<'_>) -> Result<Rollout> {
 
 pub fn record(u: &mut Unstructured<'_>) -> Result<Record> {
     let txid = txid(u)?;
-    Ok(match below(u, 7)? {
+    Ok(match below(u, 12)? {
+        7 => Record::Granted { generation: small(u, 4)?, coordinator: node_id(u)? },
+        8 => Record::Changing { id: request_id(u)?, change: change(u)? },
+        9 => Record::TakingOver { id: request_id(u)?, generation: small(u, 4)? },
+        10 => Record::Resolved { id: request_id(u)?, txid, outcome: outcome(u)? },
+        11 => Record::Admitted {
+            node: node_id(u)?,
+            cluster: cluster(u)?,
+            coordinator: node_id(u)?,
+            state: state(u, txid)?,
+            begun: txid,
+        },
         0 => Record::Epoch { epoch: small(u, 4)? },
         1 => Record::Accepted(rollout(u)?),
         2 => {

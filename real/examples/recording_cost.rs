@@ -59,7 +59,7 @@ async fn start(folder: &Path, recorded: bool) -> Cluster {
             Recorder::start(&path, who, config, Limits::default(), warn).expect("a writable folder")
         });
         recorders.extend(recorder.clone());
-        let placement = Placement { me, control, peers };
+        let placement = Placement { me, control, data: control, peers };
         let journal = TokioRuntime::new(folder.join(format!("{me}.journal")));
         let (shell, handle) = Shell::new(journal, config.clone(), placement, (Unwatched, recorder));
         tokio::spawn(async move { panic!("{me} stopped: {}", shell.run().await.unwrap_err()) });
@@ -108,6 +108,9 @@ async fn work(cluster: &Cluster, work: Work, sequence: u64) {
                     }
                     other @ (Reply::Done
                     | Reply::Ordered { .. }
+                    | Reply::Changing { .. }
+                    | Reply::TakingOver
+                    | Reply::Resolved { .. }
                     | Reply::Unfit { .. }
                     | Reply::NotCoordinator { .. }
                     | Reply::SplitBrain

@@ -39,6 +39,8 @@ pub struct Placement {
     pub me: NodeId,
     /// Where it takes frames from its peers.
     pub control: SocketAddr,
+    /// Where it takes HTTP from clients.
+    pub data: SocketAddr,
     /// Where the others take frames.
     pub peers: BTreeMap<NodeId, SocketAddr>,
 }
@@ -55,6 +57,9 @@ impl Placement {
 /// Why a node stopped.
 #[derive(Debug, Error)]
 pub enum ShellError {
+    /// The journal that is there is not its own.
+    #[error("journal: {0}")]
+    Foreign(String),
     /// Its journal cannot be read, or no longer written.
     #[error("journal: {0}")]
     Journal(#[from] JournalError),
@@ -203,6 +208,9 @@ impl<N: Node, R: Runtime, P: Probe<N>> Shell<N, R, P> {
         let runtime = self.runtime.clone();
         let (recovered, file) = journal::open(&runtime, N::FORM).await?;
         let on_disk = recovered.journal().last();
+        if let Some(why) = N::refuses(&self.config, recovered.journal().records) {
+            return Err(ShellError::Foreign(why));
+        }
 
         let address = self.placement.control;
         let listener =

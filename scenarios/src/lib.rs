@@ -20,12 +20,15 @@ use coalmine_sim::suite::{Job, Suite};
 /// Everything, and the main job over it.
 pub fn suite() -> Suite {
     let mut suite = Suite::default().named("cargo coalmine");
-    for scenario in rollout::scripted::all().into_iter().chain(rollout::guarded::all()) {
+    for scenario in
+        rollout::scripted::all().into_iter().chain(rollout::guarded::all()).chain(rollout::growth::all())
+    {
         let name = scenario.name;
         suite = suite.scenario(scenario).job(Job::Sweep(name, 20));
     }
     suite = suite.scenario(rollout::chaos::scenario()).job(Job::Sweep("rollout-chaos", 500));
     suite = suite.scenario(rollout::canary::scenario()).job(Job::Sweep("canary-chaos", 300));
+    suite = suite.scenario(rollout::growth::scenario()).job(Job::Sweep("growth-chaos", 300));
     suite = suite.scenario(tally::scenario()).job(Job::Sweep("tally-chaos", 200));
     suite = suite.scenario(roster::scenario()).job(Job::Sweep("roster-chaos", 200));
     for scenario in lease::scenarios() {
@@ -36,7 +39,9 @@ pub fn suite() -> Suite {
     suite = suite.model(twophase::model()).model(counter::model());
     suite = suite.model(chain::model()).model(tally::model()).model(roster::model()).model(lease::model());
     suite = suite.model(register::single_copy()).model(register::abd()).model(register::paxos());
-    suite = suite.model(rollout::model()).model(rollout::canary::model());
+    suite = suite.model(rollout::model());
+    suite = suite.model(rollout::growth::growth_model()).model(rollout::growth::succession_model());
+    suite = suite.model(rollout::canary::model());
     for nodes in [3, 5, 7] {
         suite = suite.job(Job::Check("twophase", ModelArgs { nodes: Some(nodes), ..ModelArgs::default() }));
     }
@@ -44,6 +49,9 @@ pub fn suite() -> Suite {
         suite = suite.job(Job::Check(model, ModelArgs::default()));
     }
     suite = rollout::spaces().into_iter().fold(suite, |suite, space| suite.job(Job::Check("rollout", space)));
+    let growth = rollout::growth::growth_spaces().into_iter().map(|space| ("growth", space));
+    let succession = rollout::growth::succession_spaces().into_iter().map(|space| ("succession", space));
+    suite = growth.chain(succession).fold(suite, |suite, (model, space)| suite.job(Job::Check(model, space)));
     suite = rollout::canary::spaces()
         .into_iter()
         .fold(suite, |suite, space| suite.job(Job::Check("canary", space)));

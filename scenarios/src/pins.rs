@@ -15,6 +15,12 @@ const ROLLOUT: [usize; 10] =
 /// The counts of guarded rollouts, in the order of [`rollout::canary::spaces`].
 const CANARY: [usize; 3] = [400_823, 470_971, 213_447];
 
+/// The counts of members that come and go, in the order of [`rollout::growth::growth_spaces`].
+const GROWTH: [usize; 2] = [127_138, 1_134];
+
+/// The counts of a coordinator that is succeeded, in the order of [`rollout::growth::succession_spaces`].
+const SUCCESSION: [usize; 3] = [5_293, 152_880, 363_301];
+
 /// Model, space, distinct states.
 pub fn all() -> Vec<(&'static str, ModelArgs, usize)> {
     let usual = ModelArgs::default();
@@ -35,6 +41,10 @@ pub fn all() -> Vec<(&'static str, ModelArgs, usize)> {
         ("canary", usual, 507_451),
     ];
     pins.extend(rollout::spaces().into_iter().zip(ROLLOUT).map(|(space, states)| ("rollout", space, states)));
+    let growth = rollout::growth::growth_spaces().into_iter().zip(GROWTH);
+    pins.extend(growth.map(|(space, states)| ("growth", space, states)));
+    let succession = rollout::growth::succession_spaces().into_iter().zip(SUCCESSION);
+    pins.extend(succession.map(|(space, states)| ("succession", space, states)));
     let canary = rollout::canary::spaces().into_iter().zip(CANARY);
     pins.extend(canary.map(|(space, states)| ("canary", space, states)));
     pins

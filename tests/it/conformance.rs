@@ -185,7 +185,7 @@ async fn run_for_real(path: &dyn Fn(NodeId) -> PathBuf) -> (Journals, Vec<Record
     for (me, config) in members {
         let mut peers = addresses.clone();
         let control = peers.remove(&me).expect("every member has an address");
-        let placement = Placement { me, control, peers };
+        let placement = Placement { me, control, data: control, peers };
         let tape = path(me).with_extension("rec");
         let warn = Box::new(|what| panic!("{what}"));
         let who = Who { program: "test", protocol: "rollout", node: me };

@@ -170,7 +170,7 @@ fn a_timer_of_the_longest_duration_never_fires_for_real() {
     let ended = tokio.block_on(async {
         let runtime = TokioRuntime::new(folder.path().join("journal"));
         let control = SocketAddr::from(([127, 0, 0, 1], 0));
-        let placement = Placement { me: NodeId(1), control, peers: [].into() };
+        let placement = Placement { me: NodeId(1), control, data: control, peers: [].into() };
         let (shell, _handle) = Shell::<Sleeper, _, _>::new(runtime, (), placement, ear.clone());
         tokio::time::timeout(Duration::from_millis(300), shell.run()).await
     });

@@ -270,7 +270,7 @@ impl Real {
         let config = Config { me, mistake: None };
         let known = Roster::knows(&config).expect("the roster says");
         let peers = known.into_iter().map(|id| (id, addresses[&id].control)).collect();
-        let placement = Placement { me, control: addresses[&me].control, peers };
+        let placement = Placement { me, control: addresses[&me].control, data: addresses[&me].data, peers };
         let warn = Box::new(|what| panic!("{what}"));
         let who = Who { program: "test", protocol: "roster", node: me };
         let tape = folder.join(format!("{me}.rec"));

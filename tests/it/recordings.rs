@@ -19,7 +19,7 @@ use coalmine_core::node::{Effect, Event, Node as _, NodeId, RequestId};
 use coalmine_core::rollout::RolloutNode;
 use coalmine_core::rollout::config::Config;
 use coalmine_core::rollout::health::Health;
-use coalmine_core::rollout::message::{Message, Record, Request, Timer};
+use coalmine_core::rollout::message::{Envelope, Message, Record, Request, Timer};
 use coalmine_real::probe::Probe;
 use coalmine_real::recorder::parts::parts;
 use coalmine_real::recorder::{Limits, Recorder, Who};
@@ -211,7 +211,10 @@ fn a_changed_event_is_named_with_its_line() {
     let folder = folder("event");
     let path = folder.join("n2.rec");
     let is_prepare = |step: &Step<Node>| {
-        matches!(&step.took, Took::Event(Event::Message { message: Message::PrepareReq { .. }, .. }))
+        matches!(
+            &step.took,
+            Took::Event(Event::Message { message: Envelope { message: Message::PrepareReq { .. }, .. }, .. })
+        )
     };
     let other: Took<Node> = Took::Event(Event::Timer(Timer::Heartbeat));
     for (took, chose, here) in [

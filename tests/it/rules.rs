@@ -14,7 +14,7 @@ use coalmine_core::rollout::RolloutNode;
 use coalmine_core::rollout::config::Config;
 use coalmine_core::rollout::healing::Healing;
 use coalmine_core::rollout::invariants::{self, Ledger};
-use coalmine_core::rollout::message::{Answer, Fact, Message, Record, Refusal, Timer};
+use coalmine_core::rollout::message::{Answer, Envelope, Fact, Message, Record, Refusal, Timer};
 use coalmine_core::rollout::state::{ModelId, RoutingState, Txid, WHOLE_BP};
 use coalmine_sim::engine::report::RunOptions;
 use coalmine_sim::spec::faults::Effect;
@@ -51,7 +51,7 @@ fn broken(invariant: &str, node: Observed<'_, RolloutNode>, history: &Ledger) ->
 
 /// A state so many versions after the first.
 fn version(versions: u64) -> RoutingState {
-    let first = RoutingState::initial(&config(1).initial_model);
+    let first = RoutingState::initial(&config(1).initial_model, &config(1).members);
     let model = ModelId::new("v2").expect("a name");
     (0..versions).fold(first, |state, _| state.next(&model, WHOLE_BP, FIRST).expect("a step"))
 }
@@ -166,7 +166,8 @@ fn what_is_shown_at_rest_is_what_is_served() {
 #[test]
 fn a_coordinator_is_never_in_doubt() {
     let rests_on = RolloutNode::rests_on().expect("the rollout says");
-    let message = &Message::DecisionResp { txid: FIRST, answer: Answer::Uncertain };
+    let message = Message::DecisionResp { txid: FIRST, answer: Answer::Uncertain };
+    let message = &Envelope { message, cluster: None };
     for (member, is_fine) in [(1, false), (2, true)] {
         let told = Output::Message { to: NodeId(3), message };
         assert_eq!(rests_on(&config(member), &told, &voted(member, 1)).is_ok(), is_fine, "n{member}");

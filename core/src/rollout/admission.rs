@@ -16,12 +16,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::config::Config;
-use super::message::{Fact, Known, Message, Record, Timer, Waiting};
+use super::config::{Config, Told};
+use super::coordinator::Coordination;
+use super::durable::Prepared;
+use super::message::{AbortReason, Fact, Known, Message, Outcome, Record, Reply, Request, Timer, Waiting};
 use super::mistake::Mistake;
-use super::state::{RoutingState, Txid};
+use super::state::{ClusterId, LOST_DISKS, RoutingState, Txid};
 use super::{Cx, RolloutNode, ignore};
-use crate::node::NodeId;
+use crate::node::{NodeId, RequestId};
 
 /// What a node knows while it is not a member.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -34,53 +36,200 @@ pub struct Joining {
     excluded: Option<(NodeId, Txid)>,
 }
 
+impl Joining {
+    fn of(generation: u32) -> Self {
+        Self { generation, grants: BTreeMap::new(), excluded: None }
+    }
+}
+
 impl RolloutNode {
     /// Begins to ask.
     pub(super) fn join(&mut self, config: &Config, cx: &mut Cx<'_>) {
         if config.makes(Mistake::JoinsUnasked) {
-            return self.admit(config, self.durable.committed.clone(), Txid::before(1), cx);
+            let (cluster, state) = (ClusterId(1), self.durable.committed.clone());
+            return self.admit(config, (cluster, state, Txid::before(1)), self.coordinator(), cx);
         }
-        self.joining = Some(Joining { generation: 1, grants: BTreeMap::new(), excluded: None });
+        self.joining = Some(Joining::of(1));
         self.publish(config, cx);
         self.ask_to_join(config, cx);
-        if config.others().next().is_none() {
+        if self.others().next().is_none() {
             self.admit_if_granted(config, cx);
         }
     }
 
-    pub(super) fn ask_to_join(&mut self, config: &Config, cx: &mut Cx<'_>) {
-        let Some(joining) = &self.joining else { return };
-        let life = cx.life();
-        if config.is_coordinator() {
-            // Who is in doubt may have learned the outcome since.
-            let settled = |to: &NodeId| joining.grants.get(to).is_some_and(|grant| grant.in_doubt.is_none());
-            for to in config.others().filter(|to| !settled(to)) {
-                cx.send(to, Message::AdmitReq { life, generation: joining.generation });
-            }
+    /// What it takes to coordinate, if this node is to.
+    fn candidacy(&self) -> Option<&Joining> {
+        self.takeover.as_ref().or_else(|| self.joining.as_ref().filter(|_| self.is_coordinator()))
+    }
+
+    fn candidacy_mut(&mut self) -> Option<&mut Joining> {
+        let is_coordinator = self.is_coordinator();
+        self.takeover.as_mut().or_else(|| self.joining.as_mut().filter(|_| is_coordinator))
+    }
+
+    /// The newest state that is known to whoever is to coordinate, and who must grant that: those who serve it; but not the
+    /// one that is gone.
+    fn electorate(&self, candidacy: &Joining) -> (RoutingState, Vec<NodeId>) {
+        let states = candidacy.grants.values().map(|grant| &grant.state).chain([&self.durable.committed]);
+        let newest = states.max_by_key(|state| state.version).unwrap_or(&self.durable.committed).clone();
+        let gone = self.takeover.as_ref().map(|_| self.coordinator());
+        let voters = newest.ids().filter(|id| *id != self.durable.me() && Some(*id) != gone).collect();
+        (newest, voters)
+    }
+
+    /// An operator wants this node to coordinate, since whoever does is gone.
+    pub(super) fn on_take_over(&mut self, config: &Config, id: RequestId, from: NodeId, cx: &mut Cx<'_>) {
+        let known = self.known(config, id, &Request::TakeOver { from });
+        if let Some(answer) = known.or_else(|| self.answer_of_none()) {
+            return cx.reply(id, answer);
+        }
+        let coordinator = self.coordinator();
+        let why = if self.is_coordinator() {
+            Some(format!("{} coordinates already", config.me))
+        } else if from != coordinator {
+            Some(format!("{coordinator} coordinates, not {from}"))
+        } else if self.takeover.is_some() {
+            Some("this node takes over already".into())
         } else {
-            cx.send(config.coordinator, Message::JoinReq { life });
+            self.why_not_gone()
+        };
+        let (generation, None) = (self.durable.generation().saturating_add(1), &why) else {
+            return cx.reply(id, Reply::Unfit { why: why.unwrap_or_default() });
+        };
+        if self.split_brain {
+            return cx.reply(id, Reply::SplitBrain);
+        }
+        self.append(Record::TakingOver { id, generation }, cx);
+        cx.observe(Fact::TakingOver { generation });
+        cx.reply(id, Reply::TakingOver);
+        self.take_over(config, cx);
+    }
+
+    /// Goes on to take over, if that is wanted.
+    pub(super) fn take_over(&mut self, config: &Config, cx: &mut Cx<'_>) {
+        if self.durable.taking_over.is_some() {
+            self.takeover = Some(Joining::of(self.durable.generation()));
+            self.publish(config, cx);
+            self.ask_to_join(config, cx);
+        }
+    }
+
+    pub(super) fn ask_to_join(&mut self, config: &Config, cx: &mut Cx<'_>) {
+        let life = cx.life();
+        if let Some(candidacy) = self.candidacy() {
+            // Who is in doubt may have learned the outcome since.
+            let settled =
+                |to: &NodeId| candidacy.grants.get(to).is_some_and(|grant| grant.in_doubt.is_none());
+            let (generation, takes_over) = (candidacy.generation, self.takeover.is_some());
+            for to in self.electorate(candidacy).1.into_iter().filter(|to| !settled(to)) {
+                let told = self.told(config);
+                self.tell(cx, to, Message::AdmitReq { life, generation, takes_over, told });
+            }
+        } else if self.joining.is_none() {
+            return;
+        } else {
+            self.tell(cx, self.coordinator(), Message::JoinReq { life, told: self.told(config) });
         }
         cx.set_timer(Timer::Join, Duration::from_millis(config.timeouts.resend_ms));
+        if self.takeover.is_some() {
+            self.admit_if_granted(config, cx);
+        }
     }
 
     /// A participant asks to be admitted.
-    pub(super) fn on_join_req(&mut self, config: &Config, from: NodeId, life: u64, cx: &mut Cx<'_>) {
-        if !config.is_coordinator() {
+    pub(super) fn on_join_req(
+        &mut self,
+        config: &Config,
+        from: NodeId,
+        life: u64,
+        told: &Told,
+        cx: &mut Cx<'_>,
+    ) {
+        if !self.is_coordinator() {
             return ignore(from, "only the coordinator takes participants in", cx);
         }
+        if !self.was_told_alike(config, from, told, cx) {
+            return self.tell(cx, from, Message::Unlike { life, told: self.told(config) });
+        }
         let Some(joining) = &mut self.joining else {
-            return cx.send(from, self.welcome(life));
+            return self.tell(cx, from, self.welcome(life));
         };
         // Its grant may be gone with its disk.
         joining.grants.remove(&from);
-        let generation = joining.generation;
-        cx.send(from, Message::AdmitReq { life: cx.life(), generation });
+        let (generation, told) = (joining.generation, self.told(config));
+        let life = cx.life();
+        self.tell(cx, from, Message::AdmitReq { life, generation, takes_over: false, told });
+    }
+
+    /// What this node was told of the cluster, or has learned since.
+    fn told(&self, config: &Config) -> Told {
+        Told { coordinator: self.coordinator(), ..config.told() }
+    }
+
+    /// Whether another node was told the same of the cluster. If not, this one says once what differs. Who coordinates a
+    /// member has learned since, and may know better.
+    fn was_told_alike(&mut self, config: &Config, with: NodeId, told: &Told, cx: &mut Cx<'_>) -> bool {
+        let mut here = self.told(config);
+        if self.joining.is_none() {
+            here.coordinator = told.coordinator;
+        }
+        let what = told.unlike(&here);
+        let known = self.unlike.get(&with).map_or("", |known| known);
+        if known != what {
+            if what.is_empty() {
+                self.unlike.remove(&with);
+            } else {
+                self.unlike.insert(with, what.clone());
+                cx.observe(Fact::Unlike { with, what: what.clone() });
+            }
+            self.publish(config, cx);
+        }
+        what.is_empty()
+    }
+
+    /// This node was told something else than the one it asked, which does not take it in.
+    pub(super) fn on_unlike(
+        &mut self,
+        config: &Config,
+        from: NodeId,
+        life: u64,
+        told: &Told,
+        cx: &mut Cx<'_>,
+    ) {
+        if self.joining.is_none() || life != cx.life() {
+            return;
+        }
+        let coordinator = told.coordinator;
+        if self.durable.cluster.is_some() && coordinator != self.coordinator() && coordinator != config.me {
+            // It was a member once, and another one has taken over since.
+            let generation = self.durable.generation();
+            self.append(Record::Granted { generation, coordinator }, cx);
+            return self.ask_to_join(config, cx);
+        }
+        self.was_told_alike(config, from, told, cx);
+    }
+
+    /// Another node coordinates, whether this one knew that or not: what it has not decided it never will.
+    fn step_down(&mut self, config: &Config, cx: &mut Cx<'_>) {
+        if let Some(Prepared { txid, state, members, .. }) = self.durable.prepared.clone() {
+            let (outcome, reason) = (Outcome::Abort, Some(AbortReason::Ordered));
+            self.append(Record::Decided { txid, outcome, reason: reason.clone() }, cx);
+            cx.observe(Fact::Aborted { txid, reason });
+            for to in members.into_iter().filter(|to| *to != config.me) {
+                self.tell(cx, to, Message::Decision { txid, version: state.version, outcome });
+            }
+        }
+        self.coordination = Coordination::default();
+        self.forget_hold(cx);
+        cx.cancel_timer(Timer::Vote);
+        cx.cancel_timer(Timer::Resend);
     }
 
     /// All that a participant needs to know. It comes after the question: a transaction that has not begun by
     /// now cannot have met the asker's former life.
     fn welcome(&self, life: u64) -> Message {
-        Message::JoinResp { life, state: self.durable.committed.clone(), begun: self.last_begun() }
+        let member_of = self.durable.cluster.expect("who admits others is a member");
+        Message::JoinResp { life, member_of, state: self.durable.committed.clone(), begun: self.last_begun() }
     }
 
     pub(super) fn on_join_resp(
@@ -88,11 +237,10 @@ impl RolloutNode {
         config: &Config,
         from: NodeId,
         life: u64,
-        state: RoutingState,
-        begun: Txid,
+        (cluster, state, begun): (ClusterId, RoutingState, Txid),
         cx: &mut Cx<'_>,
     ) {
-        if from != config.coordinator {
+        if from != self.coordinator() {
             return ignore(from, "only the coordinator takes participants in", cx);
         }
         if self.joining.is_none() || life != cx.life() {
@@ -101,7 +249,7 @@ impl RolloutNode {
         if !state.is_consistent() {
             return ignore(from, "its state contradicts itself", cx);
         }
-        self.admit(config, state, begun, cx);
+        self.admit(config, (cluster, state, begun), from, cx);
     }
 
     /// The coordinator asks to be admitted: to be asked is a write, as with a resolver's question. From here
@@ -111,25 +259,38 @@ impl RolloutNode {
         config: &Config,
         from: NodeId,
         life: u64,
-        generation: u32,
+        (generation, takes_over): (u32, bool),
+        told: &Told,
         cx: &mut Cx<'_>,
     ) {
-        if from != config.coordinator {
-            return ignore(from, "only the coordinator has generations", cx);
+        if !self.was_told_alike(config, from, told, cx) {
+            return self.tell(cx, from, Message::Unlike { life, told: self.told(config) });
+        }
+        if from != self.coordinator() && !takes_over {
+            // It coordinated once, and does not know that it has a successor.
+            return self.tell(cx, from, Message::Unlike { life, told: self.told(config) });
+        }
+        if generation > self.durable.generation().saturating_add(LOST_DISKS) {
+            return ignore(from, "no history leads to its generation", cx);
         }
         if generation > self.durable.generation() {
-            self.append(Record::Granted { generation }, cx);
+            if self.is_coordinator() && from != config.me {
+                self.step_down(config, cx);
+            }
+            self.append(Record::Granted { generation, coordinator: from }, cx);
             cx.observe(Fact::Granted { generation });
             self.granted = Some((generation, life));
+            self.takeover = None; // another one was later
         }
         let generation = self.durable.generation();
         let known = Known {
             state: self.durable.committed.clone(),
             in_doubt: self.durable.prepared.as_ref().map(|prepared| prepared.state.clone()),
             joining: self.joining.as_ref().map(|_| cx.life()),
+            cluster: self.durable.cluster,
         };
         let known = (self.granted == Some((generation, life))).then_some(known);
-        cx.send(from, Message::AdmitResp { life, generation, known });
+        self.tell(cx, from, Message::AdmitResp { life, generation, known });
     }
 
     pub(super) fn on_admit_resp(
@@ -141,8 +302,8 @@ impl RolloutNode {
         known: Option<Known>,
         cx: &mut Cx<'_>,
     ) {
-        let Some(joining) = self.joining.as_mut().filter(|_| config.is_coordinator() && life == cx.life())
-        else {
+        let taking_over = self.durable.taking_over;
+        let Some(joining) = self.candidacy_mut().filter(|_| life == cx.life()) else {
             return; // a late copy, or of a former life
         };
         if known.as_ref().is_some_and(|known| !known.state.is_consistent()) {
@@ -150,15 +311,23 @@ impl RolloutNode {
         }
         match known {
             Some(known) if generation == joining.generation => {
+                let state = known.state.clone();
                 joining.grants.insert(from, known);
+                self.meet_members(config, &state, cx);
                 self.admit_if_granted(config, cx);
             }
             // It has granted that one, or a later one, to a former life.
             None if generation >= joining.generation => {
-                let Some(next) = generation.checked_add(1) else {
-                    return ignore(from, "there is no generation after its last", cx);
+                let next = generation.checked_add(1);
+                let Some(next) = next.filter(|next| *next <= joining.generation.saturating_add(LOST_DISKS))
+                else {
+                    return ignore(from, "no history leads to its generation", cx);
                 };
-                *joining = Joining { generation: next, grants: BTreeMap::new(), excluded: None };
+                *joining = Joining::of(next);
+                if let Some(id) = taking_over {
+                    self.append(Record::TakingOver { id, generation: next }, cx);
+                    cx.observe(Fact::TakingOver { generation: next });
+                }
                 self.ask_to_join(config, cx);
             }
             Some(_) | None => {} // about a generation that is no longer asked for
@@ -167,57 +336,99 @@ impl RolloutNode {
 
     /// The coordinator is admitted once all have granted it a generation and none is in doubt: its former
     /// disk may have decided what they are in doubt about, either way, and told a client.
-    fn admit_if_granted(&mut self, config: &Config, cx: &mut Cx<'_>) {
-        let Some(joining) = self.joining.as_ref().filter(|_| config.is_coordinator()) else { return };
-        let grants = &joining.grants;
-        if config.others().any(|member| !grants.contains_key(&member)) {
+    pub(super) fn admit_if_granted(&mut self, config: &Config, cx: &mut Cx<'_>) {
+        let Some(candidacy) = self.candidacy() else { return };
+        let (grants, generation) = (&candidacy.grants, candidacy.generation);
+        let (newest, voters) = self.electorate(candidacy);
+        if voters.iter().any(|member| !grants.contains_key(member)) || !newest.has(config.me) {
             return self.publish(config, cx);
         }
-        let states = grants.values().map(|grant| &grant.state);
-        let newest = states.max_by_key(|state| state.version).unwrap_or(&self.durable.committed).clone();
-        let unknown = |(&member, grant): (&NodeId, &Known)| {
-            let in_doubt = grant.in_doubt.as_ref().filter(|state| state.version > newest.version)?;
-            Some((member, in_doubt.txid?))
-        };
-        let excluded = grants.iter().find_map(unknown);
+        let grants: BTreeMap<_, _> = grants
+            .iter()
+            .filter(|(member, _)| voters.contains(member))
+            .map(|(&id, grant)| (id, grant))
+            .collect();
+        let clusters = grants.iter().filter_map(|(&member, grant)| Some((grant.cluster?, member)));
+        let clusters: BTreeMap<ClusterId, NodeId> =
+            clusters.chain(self.durable.cluster.map(|mine| (mine, config.me))).collect();
+        if clusters.len() > 1 {
+            // Members of different clusters: which one is this? A person must look.
+            let foreign = clusters.into_iter().map(|(cluster, member)| (member, cluster)).collect();
+            if self.foreign != foreign {
+                self.foreign = foreign;
+                self.publish(config, cx);
+            }
+            return;
+        }
+        let own = self.durable.prepared.as_ref().map(|prepared| (config.me, &prepared.state));
+        let doubts = grants.iter().filter_map(|(&member, grant)| Some((member, grant.in_doubt.as_ref()?)));
+        let excluded = doubts.chain(own).find(|(_, state)| state.version > newest.version);
+        let excluded = excluded.and_then(|(member, state)| Some((member, state.txid?)));
+        let is_hasty = self.takeover.is_some() && config.makes(Mistake::TakesOverInDoubt);
+        let excluded = excluded.filter(|_| !is_hasty);
         if let Some((by, txid)) = excluded {
-            if joining.excluded != excluded {
+            if candidacy.excluded != excluded {
                 cx.observe(Fact::KeptOut { by, txid });
             }
-            self.joining = self.joining.take().map(|joining| Joining { excluded, ..joining });
+            if let Some(candidacy) = self.candidacy_mut() {
+                candidacy.excluded = excluded;
+            }
             return self.publish(config, cx);
         }
         let asked: Vec<_> = grants.iter().filter_map(|(&to, grant)| Some((to, grant.joining?))).collect();
-        self.admit(config, newest, Txid::before(joining.generation), cx);
+        // A cluster that nobody knows forms now, and takes the name of this life.
+        let cluster = clusters.into_keys().next().unwrap_or(ClusterId(cx.life()));
+        self.admit(config, (cluster, newest, Txid::before(generation)), config.me, cx);
         for (to, life) in asked {
-            cx.send(to, self.welcome(life));
+            self.tell(cx, to, self.welcome(life));
         }
     }
 
     /// Is a member from here on, with no past before `begun`.
-    fn admit(&mut self, config: &Config, state: RoutingState, begun: Txid, cx: &mut Cx<'_>) {
+    fn admit(
+        &mut self,
+        config: &Config,
+        (cluster, state, begun): (ClusterId, RoutingState, Txid),
+        coordinator: NodeId,
+        cx: &mut Cx<'_>,
+    ) {
         let (version, digest) = (state.version, state.digest());
-        self.joining = None;
+        (self.joining, self.takeover) = (None, None);
         cx.cancel_timer(Timer::Join);
-        self.append(Record::Admitted { state, begun }, cx);
+        self.append(Record::Admitted { node: config.me, cluster, coordinator, state, begun }, cx);
+        self.leave_doubt(cx);
         cx.observe(Fact::Admitted { version, digest });
         self.publish(config, cx);
         self.take_part(config, cx);
     }
 
-    /// Who keeps this coordinator, which has lost its disk, out, and by its doubt about what.
+    /// Who keeps this node, which is to coordinate, out, and by its doubt about what.
     pub fn excluded(&self) -> Option<(NodeId, Txid)> {
-        self.joining.as_ref().and_then(|joining| joining.excluded)
+        self.takeover.as_ref().or(self.joining.as_ref()).and_then(|candidacy| candidacy.excluded)
+    }
+
+    /// What a node answers that is not a member: to ask again, if it is to become one by itself.
+    pub(super) fn answer_of_none(&self) -> Option<Reply> {
+        let waiting = self.waiting()?;
+        let is_expected = self.durable.committed.has(self.durable.me());
+        let why = || format!("{} is not a member of the cluster", self.durable.me());
+        Some(if is_expected { Reply::Joining(waiting) } else { Reply::Unfit { why: why() } })
     }
 
     /// For whom this node waits before it is a member.
-    pub(super) fn waiting(&self, config: &Config) -> Option<Waiting> {
-        let joining = self.joining.as_ref()?;
-        let members = if config.is_coordinator() {
-            config.others().filter(|member| !joining.grants.contains_key(member)).collect()
+    pub(super) fn waiting(&self) -> Option<Waiting> {
+        self.joining.as_ref().map(|joining| self.waits(joining))
+    }
+
+    /// For whom this node waits.
+    pub(super) fn waits(&self, candidacy: &Joining) -> Waiting {
+        let members = if self.candidacy().is_some() {
+            let (_, voters) = self.electorate(candidacy);
+            voters.into_iter().filter(|member| !candidacy.grants.contains_key(member)).collect()
         } else {
-            vec![config.coordinator]
+            vec![self.coordinator()]
         };
-        Some(Waiting { members, excluded: joining.excluded })
+        let unlike = self.unlike.iter().map(|(&with, what)| (with, what.clone())).collect();
+        Waiting { members, excluded: candidacy.excluded, unlike }
     }
 }

@@ -1,5 +1,6 @@
 //! What a rollout node is told about itself and its cluster.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -9,7 +10,7 @@ use super::gates::Gates;
 use super::healing::Healing;
 use super::mistake::Mistake;
 use super::state::{ModelId, WHOLE_BP};
-use crate::node::NodeId;
+use crate::node::{Address, NodeId};
 
 /// The longest that anything may take, in milliseconds: a year.
 pub const LONGEST_MS: u64 = 365 * 24 * 60 * 60 * 1_000;
@@ -19,10 +20,13 @@ pub const LONGEST_MS: u64 = 365 * 24 * 60 * 60 * 1_000;
 pub struct Config {
     /// This node.
     pub me: NodeId,
-    /// All nodes, in ascending order; `me` is among them.
+    /// The nodes that form the cluster, in ascending order. One that is not among them comes later.
     pub members: Vec<NodeId>,
-    /// The node that runs the transactions. It votes too.
+    /// The node that runs the transactions, unless another one has taken over since. It votes too.
     pub coordinator: NodeId,
+    /// Where nodes live that configurations name, this one among them: what a node is told that comes later.
+    #[serde(default)]
+    pub addresses: BTreeMap<NodeId, Address>,
     /// What is served at version 0.
     pub initial_model: ModelId,
     /// What a canary must keep, where its rollout asks for no gates of its own.
@@ -47,6 +51,7 @@ impl Config {
             me,
             members: members.clone(),
             coordinator: NodeId(1),
+            addresses: BTreeMap::new(),
             initial_model: ModelId::new("v1").expect("a valid name"),
             gates: Gates::default(),
             window_ms: 5_000,
@@ -57,9 +62,16 @@ impl Config {
         members.iter().map(config).collect()
     }
 
-    /// All members but this one.
-    pub fn others(&self) -> impl Iterator<Item = NodeId> {
-        self.members.iter().copied().filter(|&id| id != self.me)
+    /// What must be alike everywhere.
+    pub fn told(&self) -> Told {
+        Told {
+            members: self.members.clone(),
+            coordinator: self.coordinator,
+            initial_model: self.initial_model.clone(),
+            gates: self.gates.clone(),
+            window_ms: self.window_ms,
+            timeouts: self.timeouts.clone(),
+        }
     }
 
     /// Whether this node makes this mistake.
@@ -72,7 +84,7 @@ impl Config {
         self.without != Some(healing)
     }
 
-    /// Whether this node runs the transactions.
+    /// Whether this node runs the transactions when the cluster forms.
     pub fn is_coordinator(&self) -> bool {
         self.me == self.coordinator
     }
@@ -82,10 +94,8 @@ impl Config {
         if !self.members.is_sorted_by(|a, b| a < b) {
             return Err(ConfigError::MembersOrder);
         }
-        for id in [self.me, self.coordinator] {
-            if !self.members.contains(&id) {
-                return Err(ConfigError::NotAMember { id });
-            }
+        if self.members.contains(&self.me) && !self.members.contains(&self.coordinator) {
+            return Err(ConfigError::NotAMember { id: self.coordinator });
         }
         let timeouts = &self.timeouts;
         let all = [
@@ -113,6 +123,61 @@ impl Config {
             }
         }
         Ok(())
+    }
+}
+
+/// What a node was told of its cluster: all that every member's configuration must say alike.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Told {
+    /// All nodes that form the cluster.
+    pub members: Vec<NodeId>,
+    /// The node that runs the transactions.
+    pub coordinator: NodeId,
+    /// What is served at version 0.
+    pub initial_model: ModelId,
+    /// What a canary must keep.
+    pub gates: Gates,
+    /// How often the data plane reports, in milliseconds.
+    pub window_ms: u64,
+    /// How long to wait for what.
+    pub timeouts: Timeouts,
+}
+
+impl Told {
+    /// What differs, by field: what is said here, and what there. Empty if nothing does.
+    pub fn unlike(&self, here: &Self) -> String {
+        let ids = |ids: &[NodeId]| ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+        let share = |bp: u32| (f64::from(bp) / f64::from(WHOLE_BP)).to_string();
+        let (mine, theirs) = (&here.timeouts, &self.timeouts);
+        let (mine_at, theirs_at) = (&here.gates, &self.gates);
+        let plain = |value: u64| value.to_string();
+        let fields = [
+            ("members", ids(&here.members), ids(&self.members)),
+            ("coordinator", here.coordinator.to_string(), self.coordinator.to_string()),
+            ("initial_model", here.initial_model.to_string(), self.initial_model.to_string()),
+            ("gates.max_p95_ms", plain(mine_at.max_p95_ms.into()), plain(theirs_at.max_p95_ms.into())),
+            ("gates.max_error_rate", share(mine_at.max_error_bp), share(theirs_at.max_error_bp)),
+            (
+                "gates.max_p95_rise_ms",
+                plain(mine_at.max_p95_rise_ms.into()),
+                plain(theirs_at.max_p95_rise_ms.into()),
+            ),
+            (
+                "gates.max_error_rate_rise",
+                share(mine_at.max_error_rise_bp),
+                share(theirs_at.max_error_rise_bp),
+            ),
+            ("gates.min_samples", plain(mine_at.min_samples.into()), plain(theirs_at.min_samples.into())),
+            ("health_window_ms", plain(here.window_ms), plain(self.window_ms)),
+            ("timeouts.vote_ms", plain(mine.vote_ms), plain(theirs.vote_ms)),
+            ("timeouts.resend_ms", plain(mine.resend_ms), plain(theirs.resend_ms)),
+            ("timeouts.inquire_ms", plain(mine.inquire_ms), plain(theirs.inquire_ms)),
+            ("timeouts.heartbeat_ms", plain(mine.heartbeat_ms), plain(theirs.heartbeat_ms)),
+        ];
+        let differ = fields.into_iter().filter(|(_, here, there)| here != there);
+        let said = |(field, here, there)| format!("{field} is {here} here and {there} there");
+        differ.map(said).collect::<Vec<_>>().join("; ")
     }
 }
 
@@ -159,7 +224,7 @@ pub enum ConfigError {
 }
 
 /// How long to wait for what, in milliseconds. Liveness only: safety rests on none of them.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Timeouts {
     /// How long the coordinator collects votes before it aborts. Default 2,000.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::config::Config;
 use super::gates::Gates;
 use super::healing::Healing;
-use super::message::{AbortReason, Course, Fact, Message, Outcome, Record, Timer, Vote};
+use super::message::{AbortReason, Course, Fact, Message, Outcome, Record, Refusal, Timer, Vote};
 use super::mistake::Mistake;
 use super::participant::observe_vote;
 use super::state::{RoutingState, Txid};
@@ -65,7 +65,8 @@ impl RolloutNode {
         } else {
             let committed = &self.durable.committed;
             if let Some(txid) = committed.txid.filter(|_| config.heals_by(Healing::Announcements)) {
-                self.announce(config, txid, committed.version, Outcome::Commit, cx);
+                let everybody = self.others().collect();
+                self.announce(config, (txid, committed.version, Outcome::Commit), everybody, cx);
             }
             self.go_on(config, cx);
         }
@@ -86,12 +87,13 @@ impl RolloutNode {
         &mut self,
         config: &Config,
         state: RoutingState,
+        members: Vec<NodeId>,
         gates: Option<Gates>,
         cx: &mut Cx<'_>,
     ) {
         let txid = state.txid.expect("it is proposed by a transaction");
         self.coordination.begun = txid.number;
-        let passed = match self.judge(config, txid, &state, &config.members, gates.as_ref()) {
+        let passed = match self.judge(config, txid, &state, &members, gates.as_ref()) {
             Ok(passed) => passed,
             Err(refusal) => {
                 let reason = AbortReason::Refused { by: config.me, refusal };
@@ -99,11 +101,10 @@ impl RolloutNode {
             }
         };
         let version = state.version;
-        for to in config.others() {
-            let (state, members, gates) = (state.clone(), config.members.clone(), gates.clone());
-            cx.send(to, Message::PrepareReq { txid, state, members, gates });
+        for &to in members.iter().filter(|to| **to != config.me) {
+            let (state, members, gates) = (state.clone(), members.clone(), gates.clone());
+            self.tell(cx, to, Message::PrepareReq { txid, state, members, gates });
         }
-        let members = config.members.clone();
         self.append(Record::Voted { txid, state, members, passed: passed.clone() }, cx);
         observe_vote(txid, version, passed, cx);
         self.publish(config, cx);
@@ -126,7 +127,7 @@ impl RolloutNode {
         let Some(prepared) = prepared else {
             return; // a late copy, or of a former life
         };
-        if !config.is_coordinator() {
+        if !self.is_coordinator() {
             return ignore(from, "votes go to the coordinator", cx);
         }
         match vote {
@@ -136,9 +137,22 @@ impl RolloutNode {
             }
             Vote::Abort(refusal) => {
                 let version = prepared.state.version;
-                self.decide(config, txid, version, Err(AbortReason::Refused { by: from, refusal }), cx);
+                self.decide(config, txid, version, Err(self.reason_of(from, txid, refusal)), cx);
             }
         }
+    }
+
+    /// Why a refusal aborts. Who refuses because of a later transaction than this coordinator has begun may be brought to vote
+    /// again: by one that is later still.
+    fn reason_of(&self, by: NodeId, txid: Txid, refusal: Refusal) -> AbortReason {
+        if let Refusal::Stale { floor } = refusal
+            && floor > txid
+            && txid.may_hear_of(floor)
+            && floor.epoch < u32::MAX
+        {
+            return AbortReason::Outrun { by, floor };
+        }
+        AbortReason::Refused { by, refusal }
     }
 
     fn decide_if_unanimous(&mut self, config: &Config, cx: &mut Cx<'_>) {
@@ -189,20 +203,30 @@ impl RolloutNode {
             Ok(()) => (Outcome::Commit, None),
             Err(reason) => (Outcome::Abort, Some(reason)),
         };
+        if let Some(AbortReason::Outrun { floor, .. }) = reason {
+            self.append(Record::Epoch { epoch: floor.epoch + 1 }, cx);
+            self.coordination.begun = 0;
+        }
         let is_ordered = reason == Some(AbortReason::Ordered);
         let lacks_evidence = reason.as_ref().is_some_and(AbortReason::is_lack_of_evidence);
         let was_returning = self.is_returning();
+        let voters = self.durable.prepared.as_ref().map(|prepared| prepared.members.clone());
+        let told = voters.map_or_else(|| self.others().collect(), BTreeSet::from_iter);
         self.append(Record::Decided { txid, outcome, reason: reason.clone() }, cx);
         match outcome {
-            Outcome::Commit => self.observe_committed(txid, cx),
+            Outcome::Commit => {
+                self.meet_members(config, &self.durable.committed, cx);
+                self.observe_committed(txid, cx);
+            }
             Outcome::Abort => cx.observe(Fact::Aborted { txid, reason }),
         }
         self.coordination.votes.clear();
         cx.cancel_timer(Timer::Vote);
         self.publish(config, cx);
-        self.announce(config, txid, version, outcome, cx);
-        if was_returning && outcome == Outcome::Abort && !is_ordered {
-            // The way back is tried until it is gone: at once would be without end.
+        self.announce(config, (txid, version, outcome), told, cx);
+        let insists = self.durable.changing().is_some_and(|changing| changing.is_insisted_on);
+        if (was_returning || insists) && outcome == Outcome::Abort && !is_ordered {
+            // This is tried until it is done: at once would be without end.
             cx.set_timer(Timer::Step, Duration::from_millis(config.timeouts.resend_ms));
         } else if lacks_evidence {
             self.hold_anew(config, cx);
@@ -216,13 +240,22 @@ impl RolloutNode {
         self.durable.running().is_some_and(|running| matches!(running.course, Course::Returning(_)))
     }
 
-    fn announce(&mut self, config: &Config, txid: Txid, version: u64, outcome: Outcome, cx: &mut Cx<'_>) {
-        let waiting_for: BTreeSet<_> = config.others().collect();
-        if waiting_for.is_empty() {
-            return;
-        }
+    fn announce(
+        &mut self,
+        config: &Config,
+        (txid, version, outcome): (Txid, u64, Outcome),
+        mut waiting_for: BTreeSet<NodeId>,
+        cx: &mut Cx<'_>,
+    ) {
+        waiting_for.remove(&config.me);
         for &to in &waiting_for {
-            cx.send(to, Message::Decision { txid, version, outcome });
+            self.tell(cx, to, Message::Decision { txid, version, outcome });
+        }
+        // Who is dismissed by it may have left before it hears of it, and owes no answer.
+        waiting_for.retain(|member| self.durable.committed.has(*member));
+        if waiting_for.is_empty() {
+            self.coordination.announcement = None;
+            return;
         }
         self.coordination.announcement = Some(Announcement { txid, version, outcome, waiting_for });
         cx.set_timer(Timer::Resend, Duration::from_millis(config.timeouts.resend_ms));
@@ -251,14 +284,14 @@ impl RolloutNode {
         if let Some(announced) = &self.coordination.announcement {
             let Announcement { txid, version, outcome, .. } = *announced;
             for &to in &announced.waiting_for {
-                cx.send(to, Message::Decision { txid, version, outcome });
+                self.tell(cx, to, Message::Decision { txid, version, outcome });
             }
         }
         if let Some(prepared) = &self.durable.prepared {
             for &to in prepared.members.iter().filter(|to| !self.coordination.votes.contains(to)) {
                 let (state, members) = (prepared.state.clone(), prepared.members.clone());
                 let gates = prepared.passed.as_ref().map(|passed| passed.gates.clone());
-                cx.send(to, Message::PrepareReq { txid: prepared.txid, state, members, gates });
+                self.tell(cx, to, Message::PrepareReq { txid: prepared.txid, state, members, gates });
             }
         }
         if self.coordination.announcement.is_some() || self.durable.prepared.is_some() {

@@ -25,7 +25,7 @@ use super::message::{
     RolloutPlan, Step, StepResult, Timer, Why,
 };
 use super::mistake::Mistake;
-use super::state::{ModelId, RoutingState, StateError, Status, Txid, WHOLE_BP};
+use super::state::{Change, ModelId, RoutingState, StateError, Status, Txid, WHOLE_BP};
 use super::{Cx, RolloutNode};
 use crate::node::{NodeId, RequestId};
 
@@ -62,8 +62,10 @@ impl RolloutNode {
         cx.reply(id, Reply::Accepted { id });
         if running.is_some() {
             self.forget_hold(cx);
+            self.interrupt(config, cx);
+        } else if self.durable.prepared.is_none() {
+            self.go_on(config, cx); // else the members change first
         }
-        self.interrupt(config, cx);
     }
 
     pub(super) fn on_steer(
@@ -91,16 +93,57 @@ impl RolloutNode {
         }
     }
 
+    /// A client wants the cluster itself changed: a transaction like any other, with other voters.
+    pub(super) fn on_change(&mut self, config: &Config, id: RequestId, change: Change, cx: &mut Cx<'_>) {
+        if let Some(answer) = self.answer_at_once(config, id, &Request::Change(change)) {
+            return cx.reply(id, answer);
+        }
+        if self.split_brain {
+            return cx.reply(id, Reply::SplitBrain);
+        }
+        if let Some(running) = self.durable.changing() {
+            let why = format!("{} is under way: {}", running.id, running.change);
+            return cx.reply(id, Reply::Unfit { why });
+        }
+        let dismissed = matches!(change, Change::Dismiss { member, .. } if member == config.me);
+        let served = &self.durable.committed;
+        let why = match served.next_members(&change, &config.addresses, Txid::default()) {
+            Err(why) => Some(why.to_string()),
+            Ok(_) if dismissed => {
+                Some(format!("{} coordinates: let another member take over first", config.me))
+            }
+            Ok(_) => None,
+        };
+        if let Some(why) = why {
+            return cx.reply(id, Reply::Invalid { why });
+        }
+        self.append(Record::Changing { id, change }, cx);
+        cx.observe(Fact::Changing { change });
+        self.publish(config, cx);
+        cx.reply(id, Reply::Changing { id });
+        if self.durable.prepared.is_none() {
+            self.go_on(config, cx);
+        }
+    }
+
+    /// The change of the cluster that is to be voted on next. Whoever is gone is dismissed before all else, since without
+    /// its vote nothing else can be; all other changes come after a return to the stable model.
+    fn next_change(&self) -> Option<Change> {
+        let change = self.durable.changing()?.change;
+        let comes_first = matches!(change, Change::Dismiss { is_gone: true, .. });
+        (comes_first || !self.is_returning()).then_some(change)
+    }
+
     /// The answer to what an operator asks, if it does not hang on what is under way.
     fn answer_at_once(&self, config: &Config, id: RequestId, request: &Request) -> Option<Reply> {
-        if !config.is_coordinator() {
-            return Some(Reply::NotCoordinator { coordinator: config.coordinator });
+        if !self.is_coordinator() {
+            return Some(Reply::NotCoordinator { coordinator: self.coordinator() });
         }
-        self.known(config, id, request).or_else(|| self.waiting(config).map(Reply::Joining))
+        self.known(config, id, request).or_else(|| self.answer_of_none())
     }
 
     /// The answer to a request whose name is known: the one it had, if it is the same request.
-    fn known(&self, config: &Config, id: RequestId, request: &Request) -> Option<Reply> {
+    pub(super) fn known(&self, config: &Config, id: RequestId, request: &Request) -> Option<Reply> {
         if self.durable.has_expired(id) {
             let why = format!("{id} has expired: more than {REMEMBERED_REQUESTS} requests were taken since");
             return Some(Reply::Unfit { why });
@@ -112,6 +155,9 @@ impl RolloutNode {
                 Reply::Invalid { why: format!("{id} is the name of another request") }
             }
             Request::StartRollout(_) => Reply::Accepted { id: rollout },
+            Request::Change(_) => Reply::Changing { id },
+            Request::TakeOver { .. } => Reply::TakingOver,
+            Request::Resolve { txid, .. } => Reply::Resolved { txid: *txid },
             Request::Steer { .. } | Request::ReportHealth(_) => Reply::Ordered { rollout },
         })
     }
@@ -148,7 +194,7 @@ impl RolloutNode {
         self.publish(config, cx);
     }
 
-    fn forget_hold(&mut self, cx: &mut Cx<'_>) {
+    pub(super) fn forget_hold(&mut self, cx: &mut Cx<'_>) {
         self.coordination.hold_is_over = false;
         cx.cancel_timer(Timer::Step);
         cx.cancel_timer(Timer::Deadline);
@@ -163,6 +209,9 @@ impl RolloutNode {
 
     /// Goes on with the rollout under way: holds the last step, or begins what comes next.
     pub(super) fn go_on(&mut self, config: &Config, cx: &mut Cx<'_>) {
+        if let Some(change) = self.next_change() {
+            return self.begin_change(config, &change, cx);
+        }
         let Some(running) = self.durable.running() else { return };
         let held = running.last_step().filter(|step| step.hold_ms > 0);
         match (&running.course, held) {
@@ -187,6 +236,9 @@ impl RolloutNode {
     }
 
     pub(super) fn on_step_timer(&mut self, config: &Config, cx: &mut Cx<'_>) {
+        if let Some(change) = self.next_change() {
+            return self.begin_change(config, &change, cx);
+        }
         let Some(running) = self.durable.running() else { return };
         if running.gates.is_none() || running.course != Course::Going {
             return self.begin(config, cx);
@@ -202,7 +254,7 @@ impl RolloutNode {
     /// What is known of the data planes has changed, or may count from now on: a failure ends the rollout at any time, a
     /// pass of every node goes on once the hold is over.
     pub(super) fn weigh_evidence(&mut self, config: &Config, cx: &mut Cx<'_>) {
-        let Some(running) = self.durable.running().filter(|_| config.is_coordinator()) else { return };
+        let Some(running) = self.durable.running().filter(|_| self.is_coordinator()) else { return };
         let is_held = matches!(running.course, Course::Going | Course::Paused(_));
         let is_on_trial = self.durable.committed.canary_model_id.as_ref() == Some(running.model());
         let (Some(gates), true) = (&running.gates, is_held && is_on_trial && self.durable.prepared.is_none())
@@ -236,7 +288,7 @@ impl RolloutNode {
         gates: &'a Gates,
     ) -> impl Iterator<Item = (NodeId, Verdict)> + 'a {
         let of = |member| verdict(config, gates, &self.durable.committed, self.evidence.get(&member));
-        config.members.iter().map(move |&member| (member, of(member)))
+        self.durable.committed.ids().map(move |member| (member, of(member)))
     }
 
     /// No evidence promotes nothing: the rollout stays where it is, and says why.
@@ -249,8 +301,26 @@ impl RolloutNode {
         self.steer(config, None, Course::Paused(why), cx);
     }
 
+    /// Begins the transaction of a change of the cluster.
+    fn begin_change(&mut self, config: &Config, change: &Change, cx: &mut Cx<'_>) {
+        self.forget_hold(cx);
+        let txid = Txid { number: self.coordination.begun + 1, ..self.last_begun() };
+        let served = &self.durable.committed;
+        let is_asked = |member: &NodeId| match change {
+            Change::Dismiss { member: gone, is_gone: true } => member != gone,
+            Change::Dismiss { .. } | Change::Admit { .. } => true,
+        };
+        let voters = served.ids().filter(is_asked).collect();
+        let state = served.next_members(change, &config.addresses, txid);
+        let state = state.expect("the change was checked when it was accepted, and only one is under way");
+        self.propose(config, state, voters, None, cx);
+    }
+
     /// Begins the transaction that comes next, if there is one.
     fn begin(&mut self, config: &Config, cx: &mut Cx<'_>) {
+        if let Some(change) = self.next_change() {
+            return self.begin_change(config, &change, cx);
+        }
         let Some(running) = self.durable.running() else { return };
         let txid = Txid { number: self.coordination.begun + 1, ..self.last_begun() };
         let served = &self.durable.committed;
@@ -272,7 +342,8 @@ impl RolloutNode {
             (state, running.gates.clone().filter(|_| is_asked))
         };
         let state = state.expect("the steps were checked when the rollout was accepted");
-        self.propose(config, state, gates, cx);
+        let voters = served.ids().collect();
+        self.propose(config, state, voters, gates, cx);
     }
 }
 

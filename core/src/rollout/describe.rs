@@ -9,7 +9,7 @@ use crate::node::Word;
 
 pub(super) fn describe(word: Word<'_, RolloutNode>) -> String {
     match word {
-        Word::Message(message) => describe_message(message),
+        Word::Message(envelope) => describe_message(&envelope.message),
         Word::Timer(timer) => describe_timer(timer),
         Word::Record(record) => describe_record(record),
         Word::Request(request) => describe_request(request),
@@ -44,8 +44,14 @@ fn describe_message(message: &Message) -> String {
         Message::HealthSnapshot { health } => format!("HEALTH_SNAPSHOT {health}"),
         Message::StateSync { state } => format!("STATE_SYNC {state}"),
         Message::JoinReq { .. } => "JOIN_REQ".into(),
+        Message::Unlike { .. } => "UNLIKE".into(),
         Message::JoinResp { state, begun, .. } => format!("JOIN_RESP {state}, {begun} has begun"),
-        Message::AdmitReq { generation, .. } => format!("ADMIT_REQ generation {generation}"),
+        Message::AdmitReq { generation, takes_over: false, .. } => {
+            format!("ADMIT_REQ generation {generation}")
+        }
+        Message::AdmitReq { generation, takes_over: true, .. } => {
+            format!("ADMIT_REQ generation {generation}, takes over")
+        }
         Message::AdmitResp { generation, known: None, .. } => {
             format!("ADMIT_RESP generation {generation} is taken")
         }
@@ -84,8 +90,17 @@ fn describe_record(record: &Record) -> String {
         Record::Refused { txid } => format!("REFUSED up to {txid}"),
         Record::Decided { txid, outcome, .. } => format!("DECIDED {txid}: {}", describe_outcome(*outcome)),
         Record::Installed { state } => format!("INSTALLED {state}"),
-        Record::Granted { generation } => format!("GRANTED generation {generation}"),
-        Record::Admitted { state, begun } => format!("ADMITTED {state}, {begun} had begun"),
+        Record::Granted { generation, coordinator } => {
+            format!("GRANTED generation {generation} to {coordinator}")
+        }
+        Record::Changing { id, change } => format!("CHANGING {id}: {change}"),
+        Record::TakingOver { id, generation } => {
+            format!("TAKING OVER as generation {generation} (asked by {id})")
+        }
+        Record::Resolved { id, txid, outcome } => {
+            format!("RESOLVED {txid}: {} (asked by {id})", describe_outcome(*outcome))
+        }
+        Record::Admitted { state, begun, .. } => format!("ADMITTED {state}, {begun} had begun"),
     }
 }
 
@@ -103,6 +118,9 @@ fn describe_request(request: &Request) -> String {
             format!("{} {which}", order.name())
         }
         Request::ReportHealth(health) => format!("report health: {health}"),
+        Request::Change(change) => format!("change the cluster: {change}"),
+        Request::TakeOver { from } => format!("take over from {from}"),
+        Request::Resolve { txid, outcome } => format!("resolve {txid}: {}", describe_outcome(*outcome)),
     }
 }
 
@@ -110,6 +128,9 @@ fn describe_reply(reply: &Reply) -> String {
     match reply {
         Reply::Accepted { id } => format!("accepted {id}"),
         Reply::Ordered { rollout } => format!("ordered, for {rollout}"),
+        Reply::Changing { id } => format!("the change is accepted, {id}"),
+        Reply::TakingOver => "takes over".into(),
+        Reply::Resolved { txid } => format!("resolved {txid}"),
         Reply::Unfit { why } => format!("unfit: {why}"),
         Reply::Done => "done".into(),
         Reply::NotCoordinator { coordinator } => format!("ask {coordinator}, the coordinator"),
@@ -141,6 +162,16 @@ fn describe_fact(fact: &Fact) -> String {
         Fact::InDoubt { txid, resolver: false } => format!("in doubt about {txid}"),
         Fact::InDoubt { txid, resolver: true } => format!("in doubt about {txid}, acts as the resolver"),
         Fact::SplitBrain { with, version } => format!("SPLIT BRAIN: {with} holds another v{version}"),
+        Fact::Changing { change } => format!("the cluster is to change: {change}"),
+        Fact::TakingOver { generation } => format!("takes over, as generation {generation}"),
+        Fact::Resolved { txid, outcome, by } => {
+            format!("AN OPERATOR RESOLVED {txid}: {}, by {by}", describe_outcome(*outcome))
+        }
+        Fact::Dismissed { version } => format!("is a member no longer, since v{version}"),
+        Fact::Unlike { with, what } => format!("{with} was told something else of the cluster: {what}"),
+        Fact::Foreign { from, theirs, mine } => {
+            format!("{from} speaks for another cluster, {theirs}: this is {mine}")
+        }
         Fact::Ignored { from, why } => format!("ignored a message from {from}: {why}"),
     }
 }
@@ -164,9 +195,9 @@ fn describe_refusal(refusal: &Refusal) -> String {
         }
         Refusal::StaleEvidence { window_id } => format!("stale evidence: window {window_id} was the last"),
         Refusal::SplitBrain => "split brain".into(),
-        Refusal::Stale => "promised not to vote for it".into(),
+        Refusal::Stale { floor } => format!("promised not to vote for {floor} or what is before it"),
         Refusal::Resolved { by } => format!("had not voted when {by} asked as the resolver"),
-        Refusal::Members => "its members are not those of the configuration".into(),
+        Refusal::Members => "not all members are asked, or more than one changes".into(),
         Refusal::Rejoined => "it had begun when this node was admitted".into(),
     }
 }
@@ -175,6 +206,9 @@ impl std::fmt::Display for Waiting {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         if let Some((by, txid)) = self.excluded {
             return write!(f, "{by} is in doubt about {txid}, and only the lost disk may have known");
+        }
+        if let Some((with, what)) = self.unlike.first() {
+            return write!(f, "{with} was told something else of the cluster: {what}");
         }
         let names: Vec<_> = self.members.iter().map(ToString::to_string).collect();
         write!(f, "waiting to be admitted by {}", names.join(", "))
@@ -192,6 +226,9 @@ impl std::fmt::Display for AbortReason {
             Self::CoordinatorRestarted => write!(f, "the coordinator restarted before it had decided"),
             Self::Resolved { by } => write!(f, "{by} resolved that it cannot commit"),
             Self::Ordered => write!(f, "an operator's order ended the vote"),
+            Self::Outrun { by, floor } => {
+                write!(f, "{by} has promised something about {floor}, which this coordinator has not begun")
+            }
         }
     }
 }
@@ -208,6 +245,7 @@ impl std::fmt::Display for Why {
             Self::Ordered => write!(f, "an operator's order"),
             Self::Judged { at, refusal } => write!(f, "{at}: {refusal}"),
             Self::Aborted(reason) => write!(f, "a step was aborted: {reason}"),
+            Self::Succeeded { by } => write!(f, "{by} coordinates now"),
         }
     }
 }

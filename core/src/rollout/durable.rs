@@ -9,9 +9,10 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::config::Config;
 use super::message::{
-    AbortReason, Course, OnFailure, Operator, Outcome, Passed, Record, Request, Rollout, StepResult, Why,
+    AbortReason, Changed, Course, OnFailure, Operator, Outcome, Passed, Record, Request, Rollout, StepResult,
+    Why,
 };
-use super::state::{RoutingState, Status, Txid};
+use super::state::{Change, ClusterId, RoutingState, Status, Txid};
 use crate::node::{NodeId, RequestId};
 
 /// How many rollouts the coordinator can tell of.
@@ -50,6 +51,12 @@ pub struct Asked {
 /// The fold of the journal.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Durable {
+    /// Whose journal it is.
+    me: NodeId,
+    /// Who coordinates.
+    pub coordinator: NodeId,
+    /// This node is to coordinate: by which request.
+    pub taking_over: Option<RequestId>,
     /// What this node serves.
     pub committed: RoutingState,
     /// What it voted for and is in doubt about.
@@ -60,10 +67,14 @@ pub struct Durable {
     /// The last transaction that had begun when this node was admitted: it makes no statement about it, nor
     /// about earlier ones (other than by what is committed). None: it is not a member (yet).
     pub admitted: Option<Txid>,
+    /// Of which cluster it is a member. None: of none, yet.
+    pub cluster: Option<ClusterId>,
     /// Coordinator: the number of its lives.
     pub epoch: u32,
     /// Coordinator: the last rollouts, oldest first.
     pub rollouts: Vec<Rollout>,
+    /// Coordinator: the last changes of the cluster, oldest first. The last one may be under way.
+    pub changes: Vec<Changed>,
     /// Coordinator: the last requests of operators, oldest first.
     pub asked: VecDeque<Asked>,
     /// Coordinator: digests of the names of those before, oldest first.
@@ -74,12 +85,17 @@ impl Durable {
     /// The state that a journal leaves.
     pub fn recover(config: &Config, journal: &[Record]) -> Self {
         let mut durable = Self {
-            committed: RoutingState::initial(&config.initial_model),
+            me: config.me,
+            coordinator: config.coordinator,
+            taking_over: None,
+            committed: RoutingState::initial(&config.initial_model, &config.members),
             prepared: None,
             floor: Txid::default(),
             admitted: None,
+            cluster: None,
             epoch: 0,
             rollouts: Vec::new(),
+            changes: Vec::new(),
             asked: VecDeque::new(),
             expired: VecDeque::new(),
         };
@@ -118,30 +134,125 @@ impl Durable {
                 self.prepared = Some(Prepared { txid: *txid, state, members, passed });
             }
             Record::Refused { txid } => self.floor = self.floor.max(*txid),
-            Record::Decided { txid, outcome, reason } => {
-                self.floor = self.floor.max(*txid);
-                let prepared = self.prepared.take_if(|prepared| prepared.txid == *txid);
-                match (outcome, prepared) {
-                    (Outcome::Commit, Some(prepared)) => {
-                        self.committed = prepared.state;
-                        self.step_committed(*txid);
-                    }
-                    (Outcome::Abort, _) => self.step_aborted(*txid, reason.as_ref()),
-                    (Outcome::Commit, None) => {}
-                }
+            Record::Decided { txid, outcome, reason } => self.decide(*txid, *outcome, reason.as_ref()),
+            Record::Resolved { id, txid, outcome } => {
+                self.remember(*id, &Request::Resolve { txid: *txid, outcome: *outcome }, *id);
+                self.decide(*txid, *outcome, None);
             }
             Record::Installed { state } => {
                 self.prepared.take_if(|prepared| prepared.state.version <= state.version);
                 self.floor = self.floor.max(state.txid.unwrap_or_default());
-                self.committed = state.clone();
+                self.serve(state.clone());
             }
-            Record::Granted { generation } => self.floor = self.floor.max(Txid::before(*generation)),
-            Record::Admitted { state, begun } => {
+            Record::Granted { generation, coordinator } => {
+                self.floor = self.floor.max(Txid::before(*generation));
+                self.coordinator = *coordinator;
+                self.taking_over = None;
+                if !self.is_coordinator() {
+                    self.give_up(*coordinator);
+                }
+            }
+            Record::Changing { id, change } => {
+                self.remember(*id, &Request::Change(*change), *id);
+                self.change(*id, *change, false);
+            }
+            Record::TakingOver { id, generation } => {
+                self.remember(*id, &Request::TakeOver { from: self.coordinator }, *id);
+                self.floor = self.floor.max(Txid::before(*generation));
+                self.taking_over = Some(*id);
+            }
+            Record::Admitted { node: _, cluster, coordinator, state, begun } => {
+                self.cluster = Some(*cluster);
                 self.floor = self.floor.max(*begun);
                 self.admitted = Some(*begun);
+                self.prepared.take_if(|prepared| prepared.state.version <= state.version);
                 self.committed = state.clone();
+                let former = std::mem::replace(&mut self.coordinator, *coordinator);
+                if !self.is_coordinator() {
+                    self.give_up(*coordinator);
+                }
+                if let Some(id) = self.taking_over.take().filter(|_| self.committed.has(former)) {
+                    self.change(id, Change::Dismiss { member: former, is_gone: true }, true);
+                }
             }
         }
+    }
+
+    /// Another node coordinates: what was under way here is not any more.
+    fn give_up(&mut self, to: NodeId) {
+        if let Some(running) = self.running_mut() {
+            running.course = Course::Stopped(Why::Succeeded { by: to });
+        }
+        let (txid, reason) = (self.floor, AbortReason::Ordered);
+        self.changed(StepResult::Aborted { txid, reason });
+    }
+
+    fn decide(&mut self, txid: Txid, outcome: Outcome, reason: Option<&AbortReason>) {
+        self.floor = self.floor.max(txid);
+        let prepared = self.prepared.take_if(|prepared| prepared.txid == txid);
+        let changes = |prepared: &Prepared| prepared.state.members != self.committed.members;
+        let is_change = prepared.as_ref().map_or_else(|| self.changing().is_some(), changes);
+        match (outcome, prepared) {
+            (Outcome::Commit, Some(prepared)) => {
+                let version = prepared.state.version;
+                self.serve(prepared.state);
+                if is_change {
+                    self.changed(StepResult::Committed { version, txid });
+                } else {
+                    self.step_committed(txid);
+                }
+            }
+            (Outcome::Abort, _) if is_change => {
+                let is_tried_again = self.changing().is_some_and(|changing| changing.is_insisted_on);
+                let ends = |reason: &&AbortReason| !is_tried_again && !reason.is_interruption();
+                if let Some(reason) = reason.filter(ends) {
+                    self.changed(StepResult::Aborted { txid, reason: reason.clone() });
+                }
+            }
+            (Outcome::Abort, _) => self.step_aborted(txid, reason),
+            (Outcome::Commit, None) => {}
+        }
+    }
+
+    /// Serves a state. Who is not among its members is none any more, and has to be admitted anew.
+    fn serve(&mut self, state: RoutingState) {
+        if !self.committed.is_followed_by(&state, self.me) {
+            self.admitted = None;
+        }
+        self.committed = state;
+    }
+
+    fn change(&mut self, id: RequestId, change: Change, is_insisted_on: bool) {
+        self.changes.push(Changed { id, change, is_insisted_on, result: StepResult::Pending });
+        if self.changes.len() > REMEMBERED_ROLLOUTS {
+            self.changes.remove(0);
+        }
+    }
+
+    fn changed(&mut self, result: StepResult) {
+        if let Some(last) = self.changes.last_mut().filter(|last| last.result == StepResult::Pending) {
+            last.result = result;
+        }
+    }
+
+    /// Whether this node runs the transactions.
+    pub fn is_coordinator(&self) -> bool {
+        self.coordinator == self.me
+    }
+
+    /// Whose journal it is.
+    pub fn me(&self) -> NodeId {
+        self.me
+    }
+
+    /// All members but this node.
+    pub fn others(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.committed.ids().filter(|member| *member != self.me)
+    }
+
+    /// The change of the cluster that is under way, if there is one.
+    pub fn changing(&self) -> Option<&Changed> {
+        self.changes.last().filter(|last| last.result == StepResult::Pending)
     }
 
     /// The generation of the coordinator that this node has granted last.

@@ -179,7 +179,9 @@ mod tests {
     }
 
     fn served() -> RoutingState {
-        RoutingState::initial(&model("v1")).next_canary(&model("v2"), 500, Txid::default()).expect("a step")
+        RoutingState::initial(&model("v1"), &[])
+            .next_canary(&model("v2"), 500, Txid::default())
+            .expect("a step")
     }
 
     fn window(samples: u32, p95_ms: u32, error_bp: u32) -> Window {
@@ -228,7 +230,7 @@ mod tests {
 
     #[test]
     fn more_for_the_canary_is_asked_about_and_no_way_back_is() {
-        let v1 = RoutingState::initial(&model("v1"));
+        let v1 = RoutingState::initial(&model("v1"), &[]);
         let at = |share| v1.next_canary(&model("v2"), share, Txid::default()).expect("a step");
         assert!(!asks_gates(&v1, &at(500)), "the first step has no evidence");
         assert!(asks_gates(&at(500), &at(501)));

@@ -1,14 +1,33 @@
 //! The vocabulary of the rollout: what nodes say, write, are asked and answer.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::config::Told;
 use super::gates::{Breach, Gates};
 use super::health::{Evidence, Health};
-use super::state::{ModelId, RoutingState, Txid};
+use super::state::{Change, ClusterId, ModelId, RoutingState, Txid};
 use crate::node::{NodeId, RequestId};
+
+/// What travels: a message, and of which cluster it speaks. What another cluster says is not for this one.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Envelope {
+    /// What is said.
+    #[serde(flatten)]
+    pub message: Message,
+    /// The sender's cluster; none as long as it is not a member of one.
+    pub cluster: Option<ClusterId>,
+}
+
+/// As the message inside it, by whose name checkers and tests call it.
+impl fmt::Debug for Envelope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.message.fmt(f)
+    }
+}
 
 /// What nodes tell each other. The `type` on the wire is the name in capitals: `PREPARE_REQ`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -86,15 +105,26 @@ pub enum Message {
     JoinReq {
         /// The asker's life, to be named in the answer.
         life: u64,
+        /// What the asker was told of the cluster.
+        told: Told,
     },
     /// Coordinator to participant: you are a member.
     JoinResp {
         /// Which life asked.
         life: u64,
+        /// Of which cluster.
+        member_of: ClusterId,
         /// What is committed.
         state: RoutingState,
         /// The last transaction that has begun: the asker may have voted for it, or refused it, and knows no more.
         begun: Txid,
+    },
+    /// To whoever asks to be taken in: you were told something else of the cluster than I.
+    Unlike {
+        /// Which life asked.
+        life: u64,
+        /// What the answering node was told.
+        told: Told,
     },
     /// Coordinator to everybody: I have no past; take me in as this generation.
     AdmitReq {
@@ -102,6 +132,10 @@ pub enum Message {
         life: u64,
         /// The generation.
         generation: u32,
+        /// It was not the coordinator, and takes over.
+        takes_over: bool,
+        /// What the asker was told of the cluster.
+        told: Told,
     },
     /// Member to coordinator: the highest generation it has granted, durably.
     AdmitResp {
@@ -119,7 +153,11 @@ impl Message {
     pub fn is_about_joining(&self) -> bool {
         matches!(
             self,
-            Self::JoinReq { .. } | Self::JoinResp { .. } | Self::AdmitReq { .. } | Self::AdmitResp { .. }
+            Self::JoinReq { .. }
+                | Self::JoinResp { .. }
+                | Self::Unlike { .. }
+                | Self::AdmitReq { .. }
+                | Self::AdmitResp { .. }
         )
     }
 }
@@ -134,6 +172,8 @@ pub struct Known {
     pub in_doubt: Option<RoutingState>,
     /// Its own life, if it is joining, too.
     pub joining: Option<u64>,
+    /// Of which cluster it is a member, if it ever was one.
+    pub cluster: Option<ClusterId>,
 }
 
 /// A vote.
@@ -179,13 +219,16 @@ pub enum Refusal {
     /// Two nodes hold different states for one version; a person must look.
     SplitBrain,
     /// The node has promised not to vote for this transaction: it, or a later one, was refused or aborted.
-    Stale,
+    Stale {
+        /// The last one that it has promised not to vote for.
+        floor: Txid,
+    },
     /// A resolver asked, and this node had not voted.
     Resolved {
         /// Who asked.
         by: NodeId,
     },
-    /// The proposal's members are not those of the configuration.
+    /// Those who are asked are not all members, or more than one member changes.
     Members,
     /// The transaction had begun when the node was admitted. Its former disk may have known more.
     Rejoined,
@@ -240,12 +283,20 @@ pub enum AbortReason {
     },
     /// An operator's order ended the vote.
     Ordered,
+    /// A member had promised something about a later transaction, which this coordinator has not begun. It goes on
+    /// beyond that.
+    Outrun {
+        /// Which member.
+        by: NodeId,
+        /// The transaction.
+        floor: Txid,
+    },
 }
 
 impl AbortReason {
     /// Whether the transaction was ended before anybody had judged what it proposes. It is tried again.
     pub fn is_interruption(&self) -> bool {
-        matches!(self, Self::CoordinatorRestarted | Self::Ordered)
+        matches!(self, Self::CoordinatorRestarted | Self::Ordered | Self::Outrun { .. })
     }
 
     /// Whether a voter had no evidence (any more). The hold begins anew.
@@ -314,9 +365,40 @@ pub enum Record {
     Granted {
         /// The generation.
         generation: u32,
+        /// Which node coordinates.
+        coordinator: NodeId,
+    },
+    /// A client wants the cluster itself changed.
+    Changing {
+        /// The client's request, which names the change.
+        id: RequestId,
+        /// The change.
+        change: Change,
+    },
+    /// An operator wants this node to coordinate, as this generation: it votes for nothing that an earlier one proposed.
+    TakingOver {
+        /// The request.
+        id: RequestId,
+        /// The generation.
+        generation: u32,
+    },
+    /// An operator, who knows how it ended, has told this node, which was in doubt.
+    Resolved {
+        /// The request.
+        id: RequestId,
+        /// The transaction.
+        txid: Txid,
+        /// How it ended.
+        outcome: Outcome,
     },
     /// This node was admitted.
     Admitted {
+        /// Which node this is: a journal says whose it is.
+        node: NodeId,
+        /// As a member of which cluster.
+        cluster: ClusterId,
+        /// Which node coordinates.
+        coordinator: NodeId,
         /// What was committed.
         state: RoutingState,
         /// The last transaction that had begun; about it, and earlier ones, the node makes no statement.
@@ -540,6 +622,11 @@ pub enum Why {
     },
     /// A step was aborted.
     Aborted(AbortReason),
+    /// Another node coordinates.
+    Succeeded {
+        /// Which.
+        by: NodeId,
+    },
 }
 
 /// What an operator can ask of a rollout that is under way.
@@ -653,6 +740,34 @@ pub enum Request {
     },
     /// The data plane, or whoever measures it, reports a window.
     ReportHealth(Health),
+    /// Change the cluster itself.
+    Change(Change),
+    /// Coordinate from now on: the coordinator is gone for good, and is dismissed.
+    TakeOver {
+        /// Who that is.
+        from: NodeId,
+    },
+    /// To a node in doubt: this is how it ended. Whoever says so answers for it.
+    Resolve {
+        /// The transaction.
+        txid: Txid,
+        /// How it ended.
+        outcome: Outcome,
+    },
+}
+
+/// A change of the cluster that was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Changed {
+    /// The client's request, which names it.
+    pub id: RequestId,
+    /// The change.
+    pub change: Change,
+    /// It is tried until it is done: who takes over dismisses whom it succeeds.
+    pub is_insisted_on: bool,
+    /// What came of it.
+    pub result: StepResult,
 }
 
 impl Request {
@@ -680,6 +795,18 @@ pub enum Reply {
     Ordered {
         /// Which rollout it is about.
         rollout: RequestId,
+    },
+    /// The change is durable here and under way (or was, if this is a retry).
+    Changing {
+        /// Its name.
+        id: RequestId,
+    },
+    /// It is durable here that this node takes over (or was, if this is a retry).
+    TakingOver,
+    /// What the operator said is durable here.
+    Resolved {
+        /// The transaction.
+        txid: Txid,
     },
     /// The order fits nothing that is under way.
     Unfit {
@@ -716,6 +843,9 @@ pub struct Waiting {
     pub members: Vec<NodeId>,
     /// Coordinator: who is in doubt about what. Only the lost disk may have known the outcome.
     pub excluded: Option<(NodeId, Txid)>,
+    /// Whose configuration says something else than this node's, and what.
+    #[serde(default)]
+    pub unlike: Vec<(NodeId, String)>,
 }
 
 /// What checkers and logs learn.
@@ -767,6 +897,32 @@ pub enum Fact {
         version: u64,
         /// The state's digest.
         digest: u64,
+        /// Who serves it.
+        members: Vec<NodeId>,
+    },
+    /// The cluster itself is to be changed.
+    Changing {
+        /// How.
+        change: Change,
+    },
+    /// This node is to coordinate, as this generation.
+    TakingOver {
+        /// The generation.
+        generation: u32,
+    },
+    /// An operator has told this node how a transaction ended.
+    Resolved {
+        /// The transaction.
+        txid: Txid,
+        /// How.
+        outcome: Outcome,
+        /// By which request.
+        by: RequestId,
+    },
+    /// This node is no longer a member.
+    Dismissed {
+        /// Since this version.
+        version: u64,
     },
     /// This node knows that a transaction was aborted.
     Aborted {
@@ -817,6 +973,22 @@ pub enum Fact {
         /// About which version.
         version: u64,
     },
+    /// What a node was told of the cluster is not what this one was told.
+    Unlike {
+        /// Which node.
+        with: NodeId,
+        /// What differs, by field.
+        what: String,
+    },
+    /// A node speaks for another cluster: its journal, or this one's, is a foreign one.
+    Foreign {
+        /// Which node.
+        from: NodeId,
+        /// Which cluster it is of.
+        theirs: ClusterId,
+        /// Which cluster this node is of.
+        mine: ClusterId,
+    },
     /// A message made no sense here and was ignored.
     Ignored {
         /// Who sent it.
@@ -837,6 +1009,10 @@ pub struct View {
     pub routing: RoutingState,
     /// A transaction this node voted for, whose outcome it does not know.
     pub in_doubt: Option<Txid>,
+    /// Of which cluster this node is a member.
+    pub cluster: Option<ClusterId>,
+    /// Who speaks for another cluster, and for which.
+    pub foreign: BTreeMap<NodeId, ClusterId>,
     /// What keeps this node from being a member; it serves nothing before it is one.
     pub joining: Option<Waiting>,
     /// Whether a split brain was seen.
@@ -845,4 +1021,8 @@ pub struct View {
     pub evidence: BTreeMap<NodeId, Evidence>,
     /// Coordinator: the last rollouts, oldest first.
     pub rollouts: Vec<Rollout>,
+    /// Coordinator: the last changes of the cluster, oldest first.
+    pub changes: Vec<Changed>,
+    /// For whom this node waits before it coordinates.
+    pub taking_over: Option<Waiting>,
 }

@@ -70,6 +70,14 @@ macro_rules! for_rollout_mistakes {
             /// (They are what the bad model breaks.)
             LocksTheExit, "locked-exit",
                 source "rule 12 of core/src/rollout", space { operations: 2 };
+            /// A node in doubt takes the refusal of one that has no vote for an outcome.
+            /// (Who is dismissed as gone is not asked, and may be there after all.)
+            AsksTheDismissed, "dismissed-witness",
+                source "rule 14 of core/src/rollout", space { operations: 1, timeouts: 3 };
+            /// A member takes over although somebody is in doubt.
+            /// (The coordinator that is gone may have decided, and told a client.)
+            TakesOverInDoubt, "hasty-successor",
+                source "rule 15 of core/src/rollout", space { operations: 2, periodic: 2 };
         }
     };
 }
@@ -77,6 +85,16 @@ macro_rules! for_rollout_mistakes {
 for_rollout_mistakes!(mistakes);
 
 impl Mistake {
+    /// Whether only a cluster whose members change can show it.
+    pub fn is_about_members(self) -> bool {
+        matches!(self, Self::AsksTheDismissed)
+    }
+
+    /// Whether only a cluster whose coordinator changes can show it.
+    pub fn is_about_succession(self) -> bool {
+        matches!(self, Self::TakesOverInDoubt)
+    }
+
     /// Whether only a rollout that gates judge can show it.
     pub fn is_about_gates(self) -> bool {
         matches!(self, Self::JudgesTheMixture | Self::PromotesInSilence | Self::LocksTheExit)

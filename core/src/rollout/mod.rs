@@ -52,6 +52,21 @@
 //! 12. **The way back asks nothing.** An abort, and the return after a failure, is one transaction like any other, and
 //!     no gate is asked about it. It ends a vote that is under way, and is tried until it commits.
 //!
+//! 13. **Know one's own.** A cluster draws an id when it forms, which stands in every journal and every message; what another
+//!     cluster says is not heard. What becomes durable has an honest history: a member is at most one version behind, and
+//!     that one it has voted for, since nothing commits without its vote; lives and transactions are counted one by one.
+//!     What no such history leads to is ignored. A coordinator that meets a promise about a transaction it has not begun
+//!     goes on beyond that.
+//!
+//! 14. **Change the members.** Who is a member is part of the committed state, so that *every member* has one meaning: a node is
+//!     admitted, or dismissed, by a transaction on which all vote who are members before and after. Whoever comes then
+//!     joins as a member with an empty disk does (rule 10). A member that is gone is not asked; only those who are asked
+//!     can refuse.
+//! 15. **Take over.** A coordinator that is gone for good is succeeded by a member that an operator names, as if it were the
+//!     coordinator with a lost disk (rule 10): all others make its generation durable, and as long as one of them is in
+//!     doubt about something newer than all that is committed it waits. Only an operator who knows how that ended can
+//!     tell; what is said so is durable, and the first act of the new coordinator is to dismiss the old one.
+//!
 //! A commit is an atomic *decision*, not simultaneous *visibility*: between the first and the last DECISION
 //! nodes differ for an instant. So every answer of the data plane names the version that served it.
 //!
@@ -77,8 +92,10 @@ pub mod participant;
 pub mod resolver;
 mod rests;
 pub mod state;
+#[cfg(test)]
+mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use self::admission::Joining;
@@ -87,11 +104,11 @@ use self::coordinator::Coordination;
 use self::durable::Durable;
 use self::healing::Healing;
 use self::health::{Evidence, Health};
-use self::message::{Fact, Message, Record, Reply, Request, Rollout, Timer, View};
+use self::message::{Envelope, Fact, Message, Record, Reply, Request, Rollout, Timer, View};
 use self::mistake::Mistake;
 use self::participant::observe_vote;
 use self::resolver::Inquiry;
-use self::state::{RoutingState, Txid};
+use self::state::{ClusterId, Member, RoutingState, Txid};
 use crate::node::RestsOn;
 use crate::node::{Context, Event, Node, NodeId, RequestId, Word};
 
@@ -102,19 +119,31 @@ pub struct RolloutNode {
     /// What this node knows of its data plane; the coordinator of every member's.
     evidence: BTreeMap<NodeId, Evidence>,
     split_brain: bool,
+    /// Who speaks for another cluster, and for which.
+    foreign: BTreeMap<NodeId, ClusterId>,
+    /// Who was told something else of the cluster than this node, and what.
+    unlike: BTreeMap<NodeId, String>,
     coordination: Coordination,
     inquiry: Option<Inquiry>,
     /// What it takes to become a member; `None` at a member.
     joining: Option<Joining>,
+    /// What it takes to coordinate; `None` where nobody wants that.
+    takeover: Option<Joining>,
+    /// For how many of its own heartbeats it has not heard the coordinator's; it counts no further than [`SILENCE`].
+    silent_beats: u8,
     /// The generation that this life has granted, and to which life of the coordinator.
     granted: Option<(u32, u64)>,
 }
+
+/// After how many of its own heartbeats without one of the coordinator's a node takes an operator's word for it that the
+/// coordinator is gone.
+pub const SILENCE: u8 = 2;
 
 type Cx<'c> = Context<'c, RolloutNode>;
 
 impl Node for RolloutNode {
     type Config = Config;
-    type Message = Message;
+    type Message = Envelope;
     type Timer = Timer;
     type Record = Record;
     type Request = Request;
@@ -127,16 +156,20 @@ impl Node for RolloutNode {
             durable: Durable::recover(config, disk),
             evidence: BTreeMap::new(),
             split_brain: false,
+            foreign: BTreeMap::new(),
+            unlike: BTreeMap::new(),
             coordination: Coordination::default(),
             inquiry: None,
             joining: None,
+            takeover: None,
+            silent_beats: 0,
             granted: None,
         };
         if disk.is_empty() {
             cx.observe(Fact::EmptyJournal);
         }
         if node.durable.admitted.is_some() {
-            node.retell(config, cx);
+            node.retell(cx);
             node.publish(config, cx);
             node.take_part(config, cx);
         } else {
@@ -147,7 +180,7 @@ impl Node for RolloutNode {
 
     fn on(&mut self, config: &Config, event: Event<Self>, cx: &mut Cx<'_>) {
         match event {
-            Event::Message { from, message } => self.on_message(config, from, message, cx),
+            Event::Message { from, message } => self.on_envelope(config, from, message, cx),
             Event::Timer(timer) => match timer {
                 Timer::Vote => self.on_vote_timeout(config, cx),
                 Timer::Resend => self.on_resend(config, cx),
@@ -161,10 +194,39 @@ impl Node for RolloutNode {
             Event::Request { id, request } => match request {
                 Request::StartRollout(plan) => self.on_start_rollout(config, id, plan, cx),
                 Request::Steer { order, rollout } => self.on_steer(config, id, order, rollout, cx),
+                Request::Change(change) => self.on_change(config, id, change, cx),
+                Request::TakeOver { from } => self.on_take_over(config, id, from, cx),
+                Request::Resolve { txid, outcome } => self.on_resolve(config, id, txid, outcome, cx),
                 Request::ReportHealth(health) => self.on_report_health(config, id, health, cx),
             },
             Event::Durable(_) => {} // no rule needs it: the order of effects says it all
         }
+    }
+
+    /// Those whom its configuration names; of who comes later the committed state says where it lives.
+    fn knows(config: &Config) -> Option<Vec<NodeId>> {
+        let named = config.members.iter().chain(config.addresses.keys()).copied().collect::<BTreeSet<_>>();
+        (!config.addresses.is_empty()).then(|| named.into_iter().collect())
+    }
+
+    fn refuses(config: &Config, disk: &[Record]) -> Option<String> {
+        disk.iter().find_map(|record| match record {
+            Record::Admitted { node, cluster, .. } if *node != config.me => {
+                Some(format!("it is the journal of {node}, of cluster {cluster}, and this is {}", config.me))
+            }
+            Record::Admitted { .. }
+            | Record::Epoch { .. }
+            | Record::Accepted(_)
+            | Record::Steered { .. }
+            | Record::Voted { .. }
+            | Record::Refused { .. }
+            | Record::Decided { .. }
+            | Record::Installed { .. }
+            | Record::Granted { .. }
+            | Record::Changing { .. }
+            | Record::TakingOver { .. }
+            | Record::Resolved { .. } => None,
+        })
     }
 
     fn is_not_yet(reply: &Reply) -> bool {
@@ -175,6 +237,9 @@ impl Node for RolloutNode {
         match reply {
             Reply::NotCoordinator { coordinator } => Some(*coordinator),
             Reply::Accepted { .. }
+            | Reply::Changing { .. }
+            | Reply::TakingOver
+            | Reply::Resolved { .. }
             | Reply::Ordered { .. }
             | Reply::Unfit { .. }
             | Reply::Busy { .. }
@@ -215,27 +280,78 @@ impl RolloutNode {
         self.joining.is_some()
     }
 
+    /// Who runs the transactions, as far as this node knows.
+    pub fn coordinator(&self) -> NodeId {
+        self.durable.coordinator
+    }
+
+    /// Whether this node does.
+    pub fn is_coordinator(&self) -> bool {
+        self.durable.is_coordinator()
+    }
+
+    /// All members but this node.
+    fn others(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.durable.others()
+    }
+
     /// Whether this node has nothing left to do: no doubt, nothing to announce, no rollout that goes on without an order.
     pub fn is_at_rest(&self, config: &Config) -> bool {
         let announces = config.heals_by(Healing::Resends) && !self.coordination.is_acknowledged();
         let waits = self.durable.running().is_none_or(Rollout::is_paused);
-        self.durable.prepared.is_none() && waits && !announces
+        let changes = self.durable.changing().is_some() || self.durable.taking_over.is_some();
+        self.durable.prepared.is_none() && waits && !announces && !changes
     }
 
     /// A member begins its life.
     fn take_part(&mut self, config: &Config, cx: &mut Cx<'_>) {
         cx.set_timer(Timer::Heartbeat, jittered(config.timeouts.heartbeat_ms));
-        if config.is_coordinator() {
-            self.resume_coordination(config, cx);
-        } else if self.durable.prepared.is_some() {
+        self.meet_members(config, &self.durable.committed, cx);
+        if self.is_coordinator() {
+            return self.resume_coordination(config, cx);
+        }
+        if self.durable.prepared.is_some() {
             self.ask(config, cx);
         }
+        self.take_over(config, cx);
+    }
+
+    fn on_envelope(&mut self, config: &Config, from: NodeId, envelope: Envelope, cx: &mut Cx<'_>) {
+        if from == config.me || !self.durable.committed.has(from) {
+            return self.on_strangers(from, &envelope, cx);
+        }
+        let (mine, theirs) = (self.durable.cluster, envelope.cluster);
+        if let (Some(mine), Some(theirs)) = (mine, theirs.filter(|_| mine != theirs)) {
+            // One of the two has a journal of another cluster; nothing that it says is about this one (rule 13).
+            if self.foreign.insert(from, theirs) != Some(theirs) {
+                cx.observe(Fact::Foreign { from, theirs, mine });
+                self.publish(config, cx);
+            }
+            return;
+        }
+        if !self.foreign.is_empty() && self.foreign.remove(&from).is_some() {
+            self.publish(config, cx);
+        }
+        self.on_message(config, from, envelope.message, cx);
+    }
+
+    /// Who is not a member is not heard. Who was one, and has not heard that it is none, is told.
+    fn on_strangers(&self, from: NodeId, envelope: &Envelope, cx: &mut Cx<'_>) {
+        if matches!(envelope.message, Message::JoinReq { .. } | Message::AdmitReq { .. }) {
+            return; // it asks until it is one
+        }
+        let committed = &self.durable.committed;
+        if let Message::Heartbeat { last_committed_version: version, .. } = envelope.message
+            && !self.is_joining()
+            && envelope.cluster == self.durable.cluster
+            && version < committed.version
+        {
+            return self.tell(cx, from, Message::StateSync { state: committed.clone() });
+        }
+        ignore(from, "it is not from another member", cx);
     }
 
     fn on_message(&mut self, config: &Config, from: NodeId, message: Message, cx: &mut Cx<'_>) {
-        if from == config.me || !config.members.contains(&from) {
-            return ignore(from, "it is not from another member", cx);
-        }
         if self.is_joining() && !message.is_about_joining() {
             return; // who is not a member has nothing to say to that (rule 10)
         }
@@ -249,7 +365,7 @@ impl RolloutNode {
             }
             Message::DecisionAck { txid } => self.on_decision_ack(from, txid, cx),
             Message::DecisionReq { txid, version, resolve } => {
-                self.on_decision_req(config, from, txid, version, resolve, cx);
+                self.on_decision_req(from, txid, version, resolve, cx);
             }
             Message::DecisionResp { txid, answer } => self.on_decision_resp(config, from, txid, answer, cx),
             Message::Heartbeat { node_id, last_committed_version, digest } => {
@@ -260,11 +376,14 @@ impl RolloutNode {
             }
             Message::HealthSnapshot { health } => self.on_health_snapshot(config, from, health, cx),
             Message::StateSync { state } => self.on_state_sync(config, from, state, cx),
-            Message::JoinReq { life } => self.on_join_req(config, from, life, cx),
-            Message::JoinResp { life, state, begun } => {
-                self.on_join_resp(config, from, life, state, begun, cx);
+            Message::JoinReq { life, told } => self.on_join_req(config, from, life, &told, cx),
+            Message::JoinResp { life, member_of, state, begun } => {
+                self.on_join_resp(config, from, life, (member_of, state, begun), cx);
             }
-            Message::AdmitReq { life, generation } => self.on_admit_req(config, from, life, generation, cx),
+            Message::Unlike { life, told } => self.on_unlike(config, from, life, &told, cx),
+            Message::AdmitReq { life, generation, takes_over, told } => {
+                self.on_admit_req(config, from, life, (generation, takes_over), &told, cx);
+            }
             Message::AdmitResp { life, generation, known } => {
                 self.on_admit_resp(config, from, life, generation, known, cx);
             }
@@ -274,9 +393,10 @@ impl RolloutNode {
     // Heartbeats and catch-up (rule 8).
 
     fn on_heartbeat_timer(&mut self, config: &Config, cx: &mut Cx<'_>) {
-        for to in config.others().filter(|_| config.heals_by(Healing::Heartbeats)) {
-            cx.send(to, self.heartbeat(config));
+        for to in self.others().filter(|_| config.heals_by(Healing::Heartbeats)) {
+            self.tell(cx, to, self.heartbeat(config));
         }
+        self.silent_beats = (self.silent_beats + 1).min(SILENCE);
         cx.set_timer(Timer::Heartbeat, jittered(config.timeouts.heartbeat_ms));
     }
 
@@ -290,13 +410,16 @@ impl RolloutNode {
     }
 
     fn on_heartbeat(&mut self, config: &Config, from: NodeId, version: u64, digest: u64, cx: &mut Cx<'_>) {
+        if from == self.coordinator() {
+            self.silent_beats = 0;
+        }
         let mine = &self.durable.committed;
         let doubtful = self.durable.prepared.as_ref().filter(|_| config.makes(Mistake::CatchUpFromDoubt));
         let told = doubtful.map_or(mine, |prepared| &prepared.state);
         if version < told.version {
-            cx.send(from, Message::StateSync { state: told.clone() });
+            self.tell(cx, from, Message::StateSync { state: told.clone() });
         } else if version > mine.version {
-            cx.send(from, self.heartbeat(config)); // it will see that this node is behind
+            self.tell(cx, from, self.heartbeat(config)); // it will see that this node is behind
         } else if digest != mine.digest() {
             self.raise_alarm(config, from, version, cx);
         }
@@ -310,21 +433,68 @@ impl RolloutNode {
         if !state.is_consistent() {
             return ignore(from, "its state contradicts itself", cx);
         }
+        if state.version > mine.version && !mine.is_followed_by(&state, config.me) {
+            return self.leave(config, state, cx);
+        }
         if state.version == mine.version {
             if state != *mine {
                 self.raise_alarm(config, from, state.version, cx);
             }
             return;
         }
-        if config.is_coordinator() {
+        if self.is_coordinator() {
             // Nobody commits without the coordinator, so nobody can be ahead of it.
             return self.raise_alarm(config, from, state.version, cx);
+        }
+        if !self.explains(&state) {
+            return ignore(from, "no history of this node leads to its state", cx);
         }
         let (version, digest) = (state.version, state.digest());
         self.append(Record::Installed { state }, cx);
         cx.observe(Fact::CaughtUp { version, digest });
         self.leave_doubt(cx);
         self.publish(config, cx);
+    }
+
+    /// This node is no longer a member.
+    fn leave(&mut self, config: &Config, state: RoutingState, cx: &mut Cx<'_>) {
+        self.append(Record::Installed { state }, cx);
+        self.has_left(config, cx);
+    }
+
+    /// This node serves a state that is not served by it: it is a member no longer, and would have to be admitted anew.
+    fn has_left(&mut self, config: &Config, cx: &mut Cx<'_>) {
+        cx.observe(Fact::Dismissed { version: self.durable.committed.version });
+        self.leave_doubt(cx);
+        self.forget_hold(cx);
+        for timer in [Timer::Vote, Timer::Resend, Timer::Heartbeat] {
+            cx.cancel_timer(timer);
+        }
+        for (member, _) in std::mem::take(&mut self.evidence) {
+            cx.cancel_timer(Timer::Stale(member));
+        }
+        self.coordination = Coordination::default();
+        self.takeover = None;
+        self.join(config, cx);
+    }
+
+    /// Learns where the members live, as far as only the state says so.
+    fn meet_members(&self, config: &Config, state: &RoutingState, cx: &mut Cx<'_>) {
+        for Member { id, address, .. } in &state.members {
+            let known = config.addresses.get(id);
+            if let Some(address) = address.filter(|address| *id != config.me && known != Some(address)) {
+                cx.meet(*id, address);
+            }
+        }
+    }
+
+    /// Whether a state can be committed that is newer than this node's. Without its vote nothing is: so it is what this node
+    /// voted for; or, if a former disk of its may have, the next one (rule 13).
+    fn explains(&self, state: &RoutingState) -> bool {
+        let Durable { committed, prepared, .. } = &self.durable;
+        let was_voted_for = prepared.as_ref().is_some_and(|prepared| prepared.state == *state);
+        let is_forgotten = state.txid.is_some_and(|txid| self.durable.has_forgotten(txid));
+        Some(state.version) == committed.version.checked_add(1) && (was_voted_for || is_forgotten)
     }
 
     fn raise_alarm(&mut self, config: &Config, with: NodeId, version: u64, cx: &mut Cx<'_>) {
@@ -338,8 +508,8 @@ impl RolloutNode {
     // Health.
 
     fn on_report_health(&mut self, config: &Config, id: RequestId, health: Health, cx: &mut Cx<'_>) {
-        if !config.is_coordinator() {
-            cx.send(config.coordinator, Message::HealthSnapshot { health: health.clone() });
+        if !self.is_coordinator() {
+            self.tell(cx, self.coordinator(), Message::HealthSnapshot { health: health.clone() });
         }
         self.learn(config, config.me, health, cx);
         cx.reply(id, Reply::Done);
@@ -347,7 +517,7 @@ impl RolloutNode {
     }
 
     fn on_health_snapshot(&mut self, config: &Config, from: NodeId, health: Health, cx: &mut Cx<'_>) {
-        if config.is_coordinator() {
+        if self.is_coordinator() {
             self.learn(config, from, health, cx);
             self.weigh_evidence(config, cx);
         }
@@ -369,6 +539,11 @@ impl RolloutNode {
 
     // Shared by all roles.
 
+    /// Says something to another member.
+    fn tell(&self, cx: &mut Cx<'_>, to: NodeId, message: Message) {
+        cx.send(to, Envelope { message, cluster: self.durable.cluster });
+    }
+
     /// Writes a record and takes it in.
     fn append(&mut self, record: Record, cx: &mut Cx<'_>) {
         self.durable.apply(&record);
@@ -376,10 +551,10 @@ impl RolloutNode {
     }
 
     /// Says again what the journal holds: the crash may have come between a write and its fact.
-    fn retell(&self, config: &Config, cx: &mut Cx<'_>) {
+    fn retell(&self, cx: &mut Cx<'_>) {
         let committed = &self.durable.committed;
         if let Some(txid) = committed.txid {
-            if config.is_coordinator() {
+            if self.is_coordinator() {
                 cx.observe(Fact::Voted { txid, version: committed.version }); // its COMMIT says so
             }
             self.observe_committed(txid, cx);
@@ -392,19 +567,24 @@ impl RolloutNode {
     /// Says what the node now serves, if `txid` is what made it so.
     fn observe_committed(&self, txid: Txid, cx: &mut Cx<'_>) {
         let committed = &self.durable.committed;
-        cx.observe(Fact::Committed { txid, version: committed.version, digest: committed.digest() });
+        let members = committed.ids().collect();
+        cx.observe(Fact::Committed { txid, version: committed.version, digest: committed.digest(), members });
     }
 
     fn publish(&self, config: &Config, cx: &mut Cx<'_>) {
         cx.publish(View {
             node: config.me,
-            coordinator: config.coordinator,
+            coordinator: self.coordinator(),
             routing: self.durable.committed.clone(),
             in_doubt: self.durable.prepared_txid(),
-            joining: self.waiting(config),
+            cluster: self.durable.cluster,
+            foreign: self.foreign.clone(),
+            joining: self.waiting(),
             split_brain: self.split_brain,
             evidence: self.evidence.clone(),
             rollouts: self.durable.rollouts.clone(),
+            changes: self.durable.changes.clone(),
+            taking_over: self.takeover.as_ref().map(|takeover| self.waits(takeover)),
         });
     }
 }

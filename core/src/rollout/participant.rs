@@ -24,17 +24,20 @@ impl RolloutNode {
         gates: Option<&Gates>,
         cx: &mut Cx<'_>,
     ) {
-        if from != config.coordinator {
+        if from != self.coordinator() {
             return ignore(from, "only the coordinator proposes", cx);
         }
         if self.durable.prepared_txid() == Some(txid) {
-            return cx.send(from, Message::PrepareResp { txid, vote: Vote::Commit });
+            return self.tell(cx, from, Message::PrepareResp { txid, vote: Vote::Commit });
         }
         if self.durable.committed.txid == Some(txid) {
-            return cx.send(from, Message::DecisionAck { txid }); // a late copy
+            return self.tell(cx, from, Message::DecisionAck { txid }); // a late copy
         }
         if state.txid != Some(txid) || !state.is_consistent() {
             return ignore(from, "its proposal contradicts itself", cx);
+        }
+        if !self.durable.floor.may_hear_of(txid) {
+            return ignore(from, "no history leads to its transaction", cx);
         }
         self.learn_from_proposal(config, txid, state.version, cx);
         match self.judge(config, txid, &state, &members, gates) {
@@ -43,7 +46,7 @@ impl RolloutNode {
             }
             Err(refusal) => {
                 self.refuse(txid, refusal.clone(), cx);
-                cx.send(from, Message::PrepareResp { txid, vote: Vote::Abort(refusal) });
+                self.tell(cx, from, Message::PrepareResp { txid, vote: Vote::Abort(refusal) });
             }
         }
     }
@@ -75,11 +78,11 @@ impl RolloutNode {
         if durable.has_forgotten(txid) {
             return Err(Refusal::Rejoined);
         }
-        let is_again = config.makes(Mistake::ReusesTxid) && config.is_coordinator() && txid == durable.floor;
+        let is_again = config.makes(Mistake::ReusesTxid) && self.is_coordinator() && txid == durable.floor;
         if txid <= durable.floor && !is_again {
-            return Err(Refusal::Stale);
+            return Err(Refusal::Stale { floor: durable.floor });
         }
-        if members != config.members {
+        if !durable.committed.is_voted_on_by(members, state) || !members.contains(&config.me) {
             return Err(Refusal::Members);
         }
         if self.split_brain {
@@ -109,7 +112,7 @@ impl RolloutNode {
             self.append(record, cx);
         }
         observe_vote(txid, version, passed, cx);
-        cx.send(config.coordinator, Message::PrepareResp { txid, vote: Vote::Commit });
+        self.tell(cx, self.coordinator(), Message::PrepareResp { txid, vote: Vote::Commit });
         cx.set_timer(Timer::Inquire, jittered(config.timeouts.inquire_ms));
         self.publish(config, cx);
     }
@@ -132,13 +135,13 @@ impl RolloutNode {
         cx: &mut Cx<'_>,
     ) {
         if self.durable.prepared_txid() == Some(txid) {
-            if config.is_coordinator() {
+            if self.is_coordinator() {
                 return self.on_resolved(config, from, txid, version, outcome, cx);
             }
             self.conclude(config, txid, outcome, cx);
-            return cx.send(from, Message::DecisionAck { txid });
+            return self.tell(cx, from, Message::DecisionAck { txid });
         }
-        if config.is_coordinator() {
+        if self.is_coordinator() {
             return; // a late copy of what a resolver said, or nonsense: here decisions are made
         }
         let committed = &self.durable.committed;
@@ -152,13 +155,18 @@ impl RolloutNode {
         match outcome {
             // This node is behind and has not voted (it caught up past a vote, and its disk was lost
             // since): the sender is told, and answers with the state.
-            Outcome::Commit if committed.version < version => cx.send(from, self.heartbeat(config)),
-            Outcome::Commit => cx.send(from, Message::DecisionAck { txid }),
+            Outcome::Commit if committed.version < version => self.tell(cx, from, self.heartbeat(config)),
+            Outcome::Commit => self.tell(cx, from, Message::DecisionAck { txid }),
+            // Who resolves asks first: of what it aborts without asking only the coordinator can know.
+            Outcome::Abort if txid > self.durable.floor && from != self.coordinator() => {}
             Outcome::Abort => {
+                if !self.durable.floor.may_hear_of(txid) {
+                    return ignore(from, "no history leads to its transaction", cx);
+                }
                 if txid > self.durable.floor {
                     self.append(Record::Refused { txid }, cx); // the PREPARE may still be under way
                 }
-                cx.send(from, Message::DecisionAck { txid });
+                self.tell(cx, from, Message::DecisionAck { txid });
             }
         }
     }
@@ -166,11 +174,21 @@ impl RolloutNode {
     /// A participant learns how the transaction it is in doubt about ended.
     pub(super) fn conclude(&mut self, config: &Config, txid: Txid, outcome: Outcome, cx: &mut Cx<'_>) {
         self.append(Record::Decided { txid, outcome, reason: None }, cx);
+        self.has_concluded(config, txid, outcome, cx);
+    }
+
+    pub(super) fn has_concluded(&mut self, config: &Config, txid: Txid, outcome: Outcome, cx: &mut Cx<'_>) {
         match outcome {
-            Outcome::Commit => self.observe_committed(txid, cx),
+            Outcome::Commit => {
+                self.meet_members(config, &self.durable.committed, cx);
+                self.observe_committed(txid, cx);
+            }
             Outcome::Abort => cx.observe(Fact::Aborted { txid, reason: None }),
         }
         self.leave_doubt(cx);
+        if self.durable.admitted.is_none() {
+            self.has_left(config, cx);
+        }
         self.publish(config, cx);
     }
 

@@ -7,12 +7,13 @@
 //! no rule of safety rests on there being one.
 
 use super::config::{Config, jittered};
+use super::durable::Prepared;
 use super::healing::Healing;
-use super::message::{Answer, Fact, Message, Outcome, Refusal, Timer};
+use super::message::{Answer, Fact, Message, Outcome, Record, Refusal, Reply, Request, Timer};
 use super::mistake::Mistake;
 use super::state::Txid;
-use super::{Cx, RolloutNode};
-use crate::node::NodeId;
+use super::{Cx, RolloutNode, SILENCE};
+use crate::node::{NodeId, RequestId};
 
 /// The round that is under way at a node in doubt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -26,7 +27,7 @@ pub struct Inquiry {
 impl RolloutNode {
     /// In doubt for too long, or since the restart: asks everybody.
     pub(super) fn on_inquire(&mut self, config: &Config, cx: &mut Cx<'_>) {
-        let Some(txid) = self.durable.prepared_txid().filter(|_| !config.is_coordinator()) else { return };
+        let Some(txid) = self.durable.prepared_txid().filter(|_| !self.is_coordinator()) else { return };
         let alone = self.inquiry == Some(Inquiry { resolving: true, deferred: false });
         if alone && config.makes(Mistake::ResolverGuesses) {
             return self.conclude_and_announce(config, txid, Outcome::Abort, cx);
@@ -42,15 +43,16 @@ impl RolloutNode {
         let resolving = self.inquiry.is_some_and(|last| !last.deferred);
         self.inquiry = Some(Inquiry { resolving, deferred: false });
         cx.observe(Fact::InDoubt { txid, resolver: resolving });
-        for to in config.others() {
-            cx.send(to, Message::DecisionReq { txid, version, resolve: resolving });
+        let everybody = config.makes(Mistake::AsksTheDismissed).then(|| self.others().collect());
+        let asked: Vec<_> = everybody.unwrap_or_else(|| prepared.members.clone());
+        for to in asked.into_iter().filter(|to| *to != config.me) {
+            self.tell(cx, to, Message::DecisionReq { txid, version, resolve: resolving });
         }
         cx.set_timer(Timer::Inquire, jittered(config.timeouts.inquire_ms));
     }
 
     pub(super) fn on_decision_req(
         &mut self,
-        config: &Config,
         from: NodeId,
         txid: Txid,
         version: u64,
@@ -60,16 +62,16 @@ impl RolloutNode {
         let committed = &self.durable.committed;
         if committed.version > version {
             let state = committed.clone();
-            return cx.send(from, Message::StateSync { state }); // it is far behind: its doubt is history
+            return self.tell(cx, from, Message::StateSync { state }); // it is far behind: its doubt is history
         }
         // What a lost disk of this coordinator may have decided it cannot presume anything about (rule 10).
-        let presumed_aborted = config.is_coordinator()
+        let presumed_aborted = self.is_coordinator()
             && txid < self.beginning_of_this_life()
             && !self.durable.has_forgotten(txid);
         let answer = if committed.version == version {
             if committed.txid == Some(txid) { Answer::Committed } else { Answer::Aborted }
         } else if self.durable.prepared_txid() == Some(txid) {
-            if config.is_coordinator() { Answer::Unknown } else { Answer::Uncertain }
+            if self.is_coordinator() { Answer::Unknown } else { Answer::Uncertain }
         } else if presumed_aborted {
             cx.observe(Fact::PresumedAborted { txid });
             Answer::Aborted
@@ -77,13 +79,13 @@ impl RolloutNode {
             Answer::Unknown
         } else if txid <= self.durable.floor {
             Answer::Aborted
-        } else if resolve && !config.is_coordinator() {
+        } else if resolve && !self.is_coordinator() && self.durable.floor.may_hear_of(txid) {
             self.refuse(txid, Refusal::Resolved { by: from }, cx);
             Answer::Aborted
         } else {
             Answer::Unknown
         };
-        cx.send(from, Message::DecisionResp { txid, answer });
+        self.tell(cx, from, Message::DecisionResp { txid, answer });
     }
 
     pub(super) fn on_decision_resp(
@@ -94,14 +96,18 @@ impl RolloutNode {
         answer: Answer,
         cx: &mut Cx<'_>,
     ) {
-        if self.durable.prepared_txid() != Some(txid) || config.is_coordinator() {
-            return; // the doubt is over
+        let prepared = self.durable.prepared.as_ref().filter(|prepared| prepared.txid == txid);
+        let has_vote =
+            |prepared: &Prepared| prepared.members.contains(&from) || config.makes(Mistake::AsksTheDismissed);
+        // Otherwise the doubt is over; and who has no vote can refuse nothing.
+        if self.is_coordinator() || prepared.is_none_or(|prepared| !has_vote(prepared)) {
+            return;
         }
         match answer {
             Answer::Committed => self.conclude_and_announce(config, txid, Outcome::Commit, cx),
             Answer::Aborted => self.conclude_and_announce(config, txid, Outcome::Abort, cx),
             Answer::Uncertain if from > config.me => self.defer(),
-            Answer::Unknown if from == config.coordinator => self.defer(),
+            Answer::Unknown if from == self.coordinator() => self.defer(),
             Answer::Uncertain | Answer::Unknown => {}
         }
     }
@@ -116,12 +122,60 @@ impl RolloutNode {
     /// Concludes and, as the resolver, tells the others.
     fn conclude_and_announce(&mut self, config: &Config, txid: Txid, outcome: Outcome, cx: &mut Cx<'_>) {
         let resolving = self.inquiry.is_some_and(|inquiry| inquiry.resolving);
-        let version = self.durable.prepared.as_ref().map_or(0, |prepared| prepared.state.version);
+        let Some(prepared) = self.durable.prepared.clone() else { return };
         self.conclude(config, txid, outcome, cx);
         if resolving {
-            for to in config.others() {
-                cx.send(to, Message::Decision { txid, version, outcome });
-            }
+            self.announce_as_resolver(config, &prepared, outcome, cx);
         }
+    }
+
+    fn announce_as_resolver(&self, config: &Config, ended: &Prepared, outcome: Outcome, cx: &mut Cx<'_>) {
+        let (txid, version) = (ended.txid, ended.state.version);
+        for &to in ended.members.iter().filter(|to| **to != config.me) {
+            self.tell(cx, to, Message::Decision { txid, version, outcome });
+        }
+    }
+
+    /// An operator says how it ended. Only where the protocol cannot decide by itself: the coordinator, which could, is
+    /// silent, and nobody who could be reached knows.
+    pub(super) fn on_resolve(
+        &mut self,
+        config: &Config,
+        id: RequestId,
+        txid: Txid,
+        outcome: Outcome,
+        cx: &mut Cx<'_>,
+    ) {
+        if let Some(answer) = self.known(config, id, &Request::Resolve { txid, outcome }) {
+            return cx.reply(id, answer);
+        }
+        let prepared = self.durable.prepared.clone().filter(|prepared| prepared.txid == txid);
+        let why = match &prepared {
+            None => Some(format!("this node is not in doubt about {txid}")),
+            Some(_) if self.is_coordinator() => Some("this node decides".into()),
+            Some(_) => self.why_not_gone().or_else(|| self.why_not_stuck()),
+        };
+        let (Some(prepared), None) = (prepared, &why) else {
+            return cx.reply(id, Reply::Unfit { why: why.unwrap_or_default() });
+        };
+        self.append(Record::Resolved { id, txid, outcome }, cx);
+        cx.observe(Fact::Resolved { txid, outcome, by: id });
+        self.has_concluded(config, txid, outcome, cx);
+        self.announce_as_resolver(config, &prepared, outcome, cx);
+        cx.reply(id, Reply::Resolved { txid });
+        self.admit_if_granted(config, cx);
+    }
+
+    /// Whoever knows answers at once; so who has asked, and is still in doubt, cannot be told.
+    fn why_not_stuck(&self) -> Option<String> {
+        let has_asked = self.inquiry.is_some();
+        (!has_asked).then(|| "it has not asked the others yet: wait for its first question".into())
+    }
+
+    /// Why an operator's word is not taken for it that the coordinator is gone; none: it is.
+    pub(super) fn why_not_gone(&self) -> Option<String> {
+        let coordinator = self.coordinator();
+        (self.silent_beats < SILENCE)
+            .then(|| format!("{coordinator}, the coordinator, has not been silent for {SILENCE} heartbeats"))
     }
 }

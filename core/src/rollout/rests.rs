@@ -9,7 +9,7 @@ use super::config::Config;
 use super::message::{Answer, Course, Fact, Known, Message, Outcome, Record, Reply, View, Vote};
 use super::state::{RoutingState, Txid};
 use crate::node::Output;
-use crate::node::RequestId;
+use crate::node::{NodeId, RequestId};
 
 /// Whether what is durable is all that a word rests on; `Err` names what is missing.
 pub(super) fn rests_on(
@@ -19,13 +19,33 @@ pub(super) fn rests_on(
 ) -> Result<(), String> {
     let journal = Journal(durable);
     match *told {
-        Output::Message { message, .. } => journal.backs_message(config, message),
+        Output::Message { message, .. } => journal.backs_message(config, &message.message),
         Output::Reply { reply: Reply::Accepted { id }, .. } => journal.has_accepted(*id),
         Output::Reply { to, reply: Reply::Ordered { .. } } => journal.has_steered(to),
+        Output::Reply { reply: Reply::Changing { id }, .. } => journal.has_changing(*id),
+        Output::Reply { to, reply: Reply::TakingOver } => journal.takes_over(to),
+        Output::Reply { to, reply: Reply::Resolved { .. } } => journal.has_resolved(to),
         Output::Reply { .. } => Ok(()), // refusals, and answers about what a crash may take away
         Output::View(view) => journal.backs_view(view),
         Output::Fact(fact) => journal.backs_fact(fact),
     }
+}
+
+/// Who runs the transactions, if a journal says so.
+pub(super) fn coordinator_by(journal: &[Record]) -> Option<NodeId> {
+    journal.iter().rev().find_map(|record| match record {
+        Record::Granted { coordinator, .. } | Record::Admitted { coordinator, .. } => Some(*coordinator),
+        Record::Epoch { .. }
+        | Record::Accepted(_)
+        | Record::Steered { .. }
+        | Record::Voted { .. }
+        | Record::Refused { .. }
+        | Record::Decided { .. }
+        | Record::Installed { .. }
+        | Record::Changing { .. }
+        | Record::TakingOver { .. }
+        | Record::Resolved { .. } => None,
+    })
 }
 
 /// What is durable.
@@ -51,13 +71,13 @@ impl<'a> Journal<'a> {
             }
             Message::DecisionResp { txid, answer } => match answer {
                 Answer::Committed => self.has_committed(*txid),
-                Answer::Aborted if config.is_coordinator() && *txid < self.life() => Ok(()), // presumed
+                Answer::Aborted if self.coordinates(config) && *txid < self.life() => Ok(()), // presumed
                 Answer::Aborted => {
                     self.refuses(*txid)?;
                     need(self.in_doubt() != Some(*txid), || format!("that {txid} was aborted"))
                 }
                 // It decides: while it collects votes, who asks leaves the asking to it.
-                Answer::Uncertain if config.is_coordinator() => {
+                Answer::Uncertain if self.coordinates(config) => {
                     Err("the vote of a participant, which the coordinator is not".into())
                 }
                 Answer::Uncertain => self.has_voted(*txid),
@@ -75,7 +95,10 @@ impl<'a> Journal<'a> {
                 self.serves_state(state)?;
                 in_doubt.as_ref().and_then(|state| state.txid).map_or(Ok(()), |txid| self.has_voted(txid))
             }
-            Message::HealthSnapshot { .. } | Message::JoinReq { .. } | Message::AdmitReq { .. } => Ok(()),
+            Message::HealthSnapshot { .. }
+            | Message::JoinReq { .. }
+            | Message::Unlike { .. }
+            | Message::AdmitReq { .. } => Ok(()),
         }
     }
 
@@ -97,15 +120,31 @@ impl<'a> Journal<'a> {
             Fact::Refused { txid, .. } => self.refuses(*txid),
             Fact::Committed { txid, .. } => self.has_committed(*txid),
             Fact::Aborted { txid, .. } => self.has_decided(*txid, Outcome::Abort),
-            Fact::CaughtUp { version, .. } | Fact::Admitted { version, .. } => self.serves(*version),
+            Fact::CaughtUp { version, .. } | Fact::Admitted { version, .. } | Fact::Dismissed { version } => {
+                self.serves(*version)
+            }
+            Fact::Changing { change } => {
+                let is_there =
+                    |record: &Record| matches!(record, Record::Changing { change: it, .. } if it == change);
+                need(self.0.iter().any(is_there), || format!("CHANGING: {change}"))
+            }
+            Fact::TakingOver { generation } => self.has_granted(*generation),
+            Fact::Resolved { by, .. } => self.has_resolved(*by),
             Fact::Granted { generation } => self.has_granted(*generation),
             Fact::InDoubt { txid, .. } => self.has_voted(*txid),
             Fact::PresumedAborted { .. }
             | Fact::EmptyJournal
             | Fact::KeptOut { .. }
             | Fact::SplitBrain { .. }
+            | Fact::Unlike { .. }
+            | Fact::Foreign { .. }
             | Fact::Ignored { .. } => Ok(()),
         }
+    }
+
+    /// Whether the node whose journal this is runs the transactions.
+    fn coordinates(self, config: &Config) -> bool {
+        coordinator_by(self.0).unwrap_or(config.coordinator) == config.me
     }
 
     fn has_accepted(self, id: RequestId) -> Result<(), String> {
@@ -119,6 +158,21 @@ impl<'a> Journal<'a> {
         need(self.0.iter().any(is_there), || format!("STEERED by {id}"))
     }
 
+    fn has_changing(self, of: RequestId) -> Result<(), String> {
+        let is_there = |record: &Record| matches!(record, Record::Changing { id, .. } if *id == of);
+        need(self.0.iter().any(is_there), || format!("CHANGING {of}"))
+    }
+
+    fn takes_over(self, of: RequestId) -> Result<(), String> {
+        let is_there = |record: &Record| matches!(record, Record::TakingOver { id, .. } if *id == of);
+        need(self.0.iter().any(is_there), || format!("TAKING OVER by {of}"))
+    }
+
+    fn has_resolved(self, of: RequestId) -> Result<(), String> {
+        let is_there = |record: &Record| matches!(record, Record::Resolved { id, .. } if *id == of);
+        need(self.0.iter().any(is_there), || format!("RESOLVED by {of}"))
+    }
+
     fn has_course(self, of: &Course) -> Result<(), String> {
         let is_there = |record: &Record| matches!(record, Record::Steered { course, .. } if course == of);
         need(self.0.iter().any(is_there), || format!("STEERED: {of}"))
@@ -130,7 +184,10 @@ impl<'a> Journal<'a> {
     }
 
     fn has_decided(self, of: Txid, how: Outcome) -> Result<(), String> {
-        let is_there = |record: &Record| matches!(record, Record::Decided { txid, outcome, .. } if *txid == of && *outcome == how);
+        let is_there = |record: &Record| {
+            matches!(record, Record::Decided { txid, outcome, .. } | Record::Resolved { txid, outcome, .. }
+                if *txid == of && *outcome == how)
+        };
         let is_decided =
             self.0.iter().any(is_there) || how == Outcome::Commit && self.has_committed(of).is_ok();
         need(is_decided, || format!("DECIDED {of}: {how:?}"))
@@ -138,9 +195,13 @@ impl<'a> Journal<'a> {
 
     fn has_committed(self, of: Txid) -> Result<(), String> {
         let is_there = |record: &Record| match record {
-            Record::Decided { txid, outcome: Outcome::Commit, .. } => *txid == of,
+            Record::Decided { txid, outcome: Outcome::Commit, .. }
+            | Record::Resolved { txid, outcome: Outcome::Commit, .. } => *txid == of,
             Record::Installed { state } | Record::Admitted { state, .. } => state.txid == Some(of),
             Record::Decided { .. }
+            | Record::Resolved { .. }
+            | Record::Changing { .. }
+            | Record::TakingOver { .. }
             | Record::Epoch { .. }
             | Record::Accepted(_)
             | Record::Steered { .. }
@@ -190,11 +251,18 @@ impl<'a> Journal<'a> {
     /// The highest transaction about which a promise was made.
     fn floor(self) -> Txid {
         let promised = |record: &Record| match record {
-            Record::Voted { txid, .. } | Record::Refused { txid } | Record::Decided { txid, .. } => *txid,
+            Record::Voted { txid, .. }
+            | Record::Refused { txid }
+            | Record::Decided { txid, .. }
+            | Record::Resolved { txid, .. } => *txid,
             Record::Installed { state } => state.txid.unwrap_or_default(),
-            Record::Granted { generation } => Txid::before(*generation),
+            Record::Granted { generation, .. } | Record::TakingOver { generation, .. } => {
+                Txid::before(*generation)
+            }
             Record::Admitted { begun, .. } => *begun,
-            Record::Epoch { .. } | Record::Accepted(_) | Record::Steered { .. } => Txid::default(),
+            Record::Epoch { .. } | Record::Accepted(_) | Record::Steered { .. } | Record::Changing { .. } => {
+                Txid::default()
+            }
         };
         self.0.iter().map(promised).max().unwrap_or_default()
     }
@@ -205,14 +273,19 @@ impl<'a> Journal<'a> {
             .iter()
             .fold(None, |in_doubt: Option<(Txid, u64)>, record| match record {
                 Record::Voted { txid, state, .. } => Some((*txid, state.version)),
-                Record::Decided { txid, .. } => in_doubt.filter(|(of, _)| of != txid),
-                Record::Installed { state } => in_doubt.filter(|(_, version)| *version > state.version),
+                Record::Decided { txid, .. } | Record::Resolved { txid, .. } => {
+                    in_doubt.filter(|(of, _)| of != txid)
+                }
+                Record::Installed { state } | Record::Admitted { state, .. } => {
+                    in_doubt.filter(|(_, version)| *version > state.version)
+                }
                 Record::Epoch { .. }
                 | Record::Accepted(_)
                 | Record::Steered { .. }
                 | Record::Refused { .. }
-                | Record::Granted { .. }
-                | Record::Admitted { .. } => in_doubt,
+                | Record::Changing { .. }
+                | Record::TakingOver { .. }
+                | Record::Granted { .. } => in_doubt,
             })?
             .0
             .into()
@@ -229,15 +302,22 @@ impl<'a> Journal<'a> {
                 | Record::Steered { .. }
                 | Record::Refused { .. }
                 | Record::Decided { .. }
+                | Record::Resolved { .. }
+                | Record::Changing { .. }
+                | Record::TakingOver { .. }
                 | Record::Installed { .. }
                 | Record::Granted { .. }
                 | Record::Admitted { .. } => None,
             })
         };
         self.0.iter().rev().find_map(|record| match record {
-            Record::Decided { txid, outcome: Outcome::Commit, .. } => voted(txid),
+            Record::Decided { txid, outcome: Outcome::Commit, .. }
+            | Record::Resolved { txid, outcome: Outcome::Commit, .. } => voted(txid),
             Record::Installed { state } | Record::Admitted { state, .. } => Some(state),
             Record::Decided { outcome: Outcome::Abort, .. }
+            | Record::Resolved { outcome: Outcome::Abort, .. }
+            | Record::Changing { .. }
+            | Record::TakingOver { .. }
             | Record::Epoch { .. }
             | Record::Accepted(_)
             | Record::Steered { .. }

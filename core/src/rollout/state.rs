@@ -8,8 +8,19 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::node::{Address, NodeId};
+
 /// All weights of a state together, in basis points (1/100 of a percent).
 pub const WHOLE_BP: u32 = 10_000;
+
+/// How many lives of a coordinator, or transactions of one life, may pass without a member's hearing of them.
+pub const LONGEST_GAP: u32 = 1 << 24;
+
+/// How many members a cluster may have.
+pub const MOST_MEMBERS: usize = 100;
+
+/// How many disks a coordinator may lose without a member's hearing of it.
+pub const LOST_DISKS: u32 = 1_000;
 
 /// The longest name of a model, in bytes.
 pub const MAX_MODEL_BYTES: usize = 128;
@@ -56,6 +67,31 @@ impl Display for ModelId {
     }
 }
 
+/// Names a cluster: drawn when it forms. Written as sixteen hexadecimal digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ClusterId(pub u64);
+
+impl Display for ClusterId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl From<ClusterId> for String {
+    fn from(id: ClusterId) -> Self {
+        id.to_string()
+    }
+}
+
+impl TryFrom<String> for ClusterId {
+    type Error = StateError;
+    fn try_from(text: String) -> Result<Self, StateError> {
+        let parsed = u64::from_str_radix(&text, 16).ok().map(Self);
+        parsed.filter(|id| id.to_string() == text).ok_or(StateError::Cluster { text })
+    }
+}
+
 /// Names a transaction: the generation of the coordinator, its life, and its count within that life. Written
 /// `1.2` (life 1, count 2) in the first generation, `3:1.2` in the third.
 ///
@@ -77,6 +113,16 @@ impl Txid {
     /// Before all transactions of a generation, and after all of the generation before.
     pub fn before(generation: u32) -> Self {
         Self { generation, epoch: 0, number: 0 }
+    }
+
+    /// Whether a node that has promised something about this transaction may hear of that one next. Lives and
+    /// transactions are counted one by one: no honest history leaves out [so many](LONGEST_GAP), and a generation is
+    /// granted by every member before anything of it begins.
+    pub fn may_hear_of(self, later: Self) -> bool {
+        let epochs = later.epoch.saturating_sub(self.epoch);
+        let before = if later.epoch == self.epoch { self.number } else { 0 };
+        let numbers = later.number.saturating_sub(before);
+        later <= self || later.generation == self.generation && epochs.max(numbers) <= LONGEST_GAP
     }
 }
 
@@ -193,12 +239,73 @@ pub struct RoutingState {
     /// [`bucket`](Self::bucket).
     #[serde(default)]
     pub trial: Option<Txid>,
+    /// The nodes that serve it, in ascending order. Who votes on what comes next follows from it.
+    pub members: Vec<Member>,
+}
+
+/// A node of the cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Member {
+    /// Which.
+    pub id: NodeId,
+    /// Where it lives; none, if every configuration says so.
+    pub address: Option<Address>,
+    /// Since which version it is a member, without a break: 0 for who formed the cluster.
+    pub since: u64,
+}
+
+/// A change of the cluster itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Change {
+    /// A node becomes a member.
+    Admit {
+        /// Which.
+        member: NodeId,
+        /// Where it lives; none, if every configuration says so.
+        address: Option<Address>,
+    },
+    /// A member leaves.
+    Dismiss {
+        /// Which.
+        member: NodeId,
+        /// It is gone for good, and is not asked.
+        is_gone: bool,
+    },
+}
+
+impl Change {
+    /// Whom it is about.
+    pub fn member(&self) -> NodeId {
+        match self {
+            Self::Admit { member, .. } | Self::Dismiss { member, .. } => *member,
+        }
+    }
+}
+
+impl Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Admit { member, .. } => write!(f, "{member} becomes a member"),
+            Self::Dismiss { member, is_gone: false } => write!(f, "{member} leaves"),
+            Self::Dismiss { member, is_gone: true } => write!(f, "{member}, which is gone, is dismissed"),
+        }
+    }
 }
 
 impl RoutingState {
-    /// Version 0: everything on one model.
-    pub fn initial(model: &ModelId) -> Self {
+    /// Version 0: everything on one model, served by those who form the cluster.
+    pub fn initial(model: &ModelId, founders: &[NodeId]) -> Self {
         Self {
+            members: founders.iter().map(|&id| Member { id, address: None, since: 0 }).collect(),
+            ..Self::stable(model)
+        }
+    }
+
+    fn stable(model: &ModelId) -> Self {
+        Self {
+            members: Vec::new(),
             version: 0,
             stable_model_id: model.clone(),
             canary_model_id: None,
@@ -216,7 +323,8 @@ impl RoutingState {
     pub fn next(&self, model: &ModelId, share_bp: u32, txid: Txid) -> Result<Self, StateError> {
         if share_bp == WHOLE_BP {
             let version = self.version.checked_add(1).ok_or(StateError::LastVersion)?;
-            return Ok(Self { version, txid: Some(txid), ..Self::initial(model) });
+            let members = self.members.clone();
+            return Ok(Self { version, txid: Some(txid), members, ..Self::stable(model) });
         }
         self.next_canary(model, share_bp, txid)
     }
@@ -242,7 +350,61 @@ impl RoutingState {
             status: Status::Canary,
             txid: Some(txid),
             trial: if self.canary_model_id.as_ref() == Some(model) { self.trial } else { Some(txid) },
+            members: self.members.clone(),
         })
+    }
+
+    /// The next version, which serves the same with other members. Whoever comes must learn where the others live: what
+    /// only configurations say is in `addresses`.
+    pub fn next_members(
+        &self,
+        change: &Change,
+        addresses: &BTreeMap<NodeId, Address>,
+        txid: Txid,
+    ) -> Result<Self, StateError> {
+        let version = self.version.checked_add(1).ok_or(StateError::LastVersion)?;
+        let lives = |member: &Member| member.address.or_else(|| addresses.get(&member.id).copied());
+        let mut members: Vec<_> = self.members.clone();
+        match change {
+            Change::Admit { member, .. } if self.has(*member) => {
+                return Err(StateError::IsMember { id: *member });
+            }
+            Change::Admit { .. } if members.len() >= MOST_MEMBERS => return Err(StateError::Members),
+            Change::Admit { member, address } => {
+                members.push(Member { id: *member, address: *address, since: version });
+                members.sort();
+                members.iter_mut().for_each(|member| member.address = lives(member));
+            }
+            Change::Dismiss { member, .. } if !self.has(*member) => {
+                return Err(StateError::NoMember { id: *member });
+            }
+            Change::Dismiss { member, .. } => members.retain(|other| other.id != *member),
+        }
+        Ok(Self { version, members, txid: Some(txid), ..self.clone() })
+    }
+
+    /// Whether this node serves it.
+    pub fn has(&self, member: NodeId) -> bool {
+        self.members.iter().any(|other| other.id == member)
+    }
+
+    /// Whether who serves `self` as a member is the same member still, and was not dismissed in between.
+    pub fn is_followed_by(&self, later: &Self, member: NodeId) -> bool {
+        later.members.iter().any(|other| other.id == member && other.since <= self.version)
+    }
+
+    /// The nodes that serve it.
+    pub fn ids(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.members.iter().map(|member| member.id)
+    }
+
+    /// Whether these may be asked for their votes on `next`: every member; or every member but the one that is to be
+    /// dismissed. At most one member changes at a time.
+    pub fn is_voted_on_by(&self, voters: &[NodeId], next: &Self) -> bool {
+        let comes = next.members.iter().filter(|member| !self.has(member.id)).count();
+        let goes = self.ids().filter(|member| !next.has(*member)).count();
+        let stay = self.ids().filter(|member| next.has(*member));
+        comes + goes <= 1 && (self.ids().eq(voters.iter().copied()) || stay.eq(voters.iter().copied()))
     }
 
     /// The bucket of a key: a number below [`WHOLE_BP`], the same on all nodes for as long as a trial lasts. Every trial
@@ -263,6 +425,9 @@ impl RoutingState {
     /// Whether version and transaction, and status, models and weights, say the same.
     pub fn is_consistent(&self) -> bool {
         let is_on_trial = self.canary_model_id.is_some();
+        if !self.members.is_sorted_by(|a, b| a.id < b.id) || self.members.len() > MOST_MEMBERS {
+            return false;
+        }
         if self.txid.is_none() != (self.version == 0) || (self.trial.is_some() && !is_on_trial) {
             return false;
         }
@@ -294,6 +459,27 @@ impl Display for RoutingState {
 /// Why a value is not a state, a weight, a name.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum StateError {
+    /// A member cannot become one.
+    #[error("{id} is a member already")]
+    IsMember {
+        /// Which.
+        id: NodeId,
+    },
+    /// Only a member can leave.
+    #[error("{id} is not a member")]
+    NoMember {
+        /// Which.
+        id: NodeId,
+    },
+    /// No cluster is as large.
+    #[error("a cluster has at most {MOST_MEMBERS} members")]
+    Members,
+    /// A text that names no cluster.
+    #[error("{text:?} is no cluster's id: sixteen hexadecimal digits")]
+    Cluster {
+        /// The text.
+        text: String,
+    },
     /// A model's name is empty, too long, or has other characters.
     #[error(
         "model name {name:?}: must be 1 to {MAX_MODEL_BYTES} of A-Z a-z 0-9 . _ - + : / @, a letter or digit first"
@@ -352,7 +538,8 @@ mod tests {
     /// Raising a weight takes nobody off the canary, and the canary has exactly its share of the buckets.
     #[test]
     fn whom_the_canary_serves_it_serves_still_when_it_gets_more() {
-        let first = at(&RoutingState::initial(&ModelId::new("v1").expect("a name")), "a", 500, 1);
+        let first =
+            at(&RoutingState::initial(&ModelId::new("v1").expect("a name"), &[NodeId(1)]), "a", 500, 1);
         let more = at(&first, "a", 2_000, 2);
         let served = |state: &RoutingState| -> Vec<u32> {
             (0..WHOLE_BP).filter(|&bucket| state.serves(bucket).as_str() == "a").collect()
@@ -368,7 +555,7 @@ mod tests {
     /// Each trial has users of its own, about as many as it is to have.
     #[test]
     fn each_trial_deals_anew() {
-        let initial = RoutingState::initial(&ModelId::new("v1").expect("a name"));
+        let initial = RoutingState::initial(&ModelId::new("v1").expect("a name"), &[NodeId(1)]);
         let [one, other] = [at(&initial, "v2", 1_000, 1), at(&initial, "v2", 1_000, 2)];
         let tries = |state: &RoutingState, user: u32| {
             state.serves(state.bucket(user.to_string().as_bytes())).as_str() == "v2"

@@ -25,7 +25,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use coalmine_core::node::NodeId;
+use coalmine_core::node::{Address, NodeId};
 use coalmine_core::rollout::config::{Config, Timeouts};
 use coalmine_core::rollout::gates::Gates;
 use coalmine_core::rollout::state::ModelId;
@@ -42,6 +42,9 @@ use crate::shell::Placement;
 pub struct Settings {
     /// Whether it is the coordinator. Exactly one node is.
     pub role: Role,
+    /// Who formed the cluster, where this node came later. Default all nodes that the file names.
+    #[serde(default)]
+    pub founders: Vec<NodeId>,
     /// What is served at version 0. Default `v1`.
     #[serde(default = "default_model")]
     pub initial_model: ModelId,
@@ -93,6 +96,7 @@ impl Settings {
     pub fn shipped() -> Self {
         Self {
             role: Role::Coordinator,
+            founders: Vec::new(),
             initial_model: default_model(),
             health_window_ms: default_window_ms(),
             gates: GatesFile::default(),
@@ -113,8 +117,9 @@ impl Settings {
         self.check()?;
         let config = Config {
             me: placement.me,
-            members: placement.members(),
+            members: if self.founders.is_empty() { placement.members() } else { self.founders.clone() },
             coordinator: self.coordinator(placement.me)?,
+            addresses: self.addresses(placement),
             initial_model: self.initial_model.clone(),
             gates: self.gates(),
             window_ms: self.health_window_ms,
@@ -135,6 +140,14 @@ impl Settings {
             forwarding: self.forwarding.clone(),
             window: Duration::from_millis(self.health_window_ms),
         }
+    }
+
+    /// Where everybody lives whom the file names.
+    fn addresses(&self, placement: &Placement) -> BTreeMap<NodeId, Address> {
+        let own = Address { control: placement.control, data: placement.data };
+        let peers =
+            self.peers.iter().map(|peer| (peer.id, Address { control: peer.control, data: peer.data }));
+        peers.chain([(placement.me, own)]).collect()
     }
 
     fn coordinator(&self, me: NodeId) -> Result<NodeId, String> {

@@ -9,6 +9,10 @@
 //! | `POST /rollouts` | 202, the rollout's name and its holds; only at the coordinator |
 //! | `GET /rollouts` | the last rollouts, newest last; only at the coordinator |
 //! | `POST /rollouts/pause`, `/resume`, `/promote`, `/abort` | 202 and the rollout's name; only at the coordinator |
+//! | `GET /members` | what a node is told that is to become a member: who is one, where each lives, what all agree on |
+//! | `POST /members`, `/members/dismiss` | 202: a node becomes a member, or one leaves; only at the coordinator |
+//! | `POST /coordinator` | 202: this node takes over from a coordinator that is gone |
+//! | `POST /transactions/resolve` | 202: a node in doubt is told how it ended |
 //! | `POST /health/report` | takes evidence that was measured elsewhere |
 //!
 //! Every error is `{"error": why}`, and where it is the node's own answer, that answer as `reply`.
@@ -19,6 +23,7 @@ mod backend;
 pub mod config;
 mod data_plane;
 mod forward;
+mod join;
 mod routes;
 mod service;
 pub mod wire;
@@ -32,11 +37,12 @@ use coalmine_core::node::RequestId;
 use coalmine_core::rollout::RolloutNode;
 use coalmine_core::rollout::config::Config;
 use coalmine_core::rollout::message::{Order, Reply, Request};
+use coalmine_core::rollout::state::Change;
 use serde_json::Value;
 
 pub use self::backend::{Backend, BackendFile, Forwarding, Simulated, Upstream};
 pub use self::data_plane::DataPlane;
-use self::wire::{HealthBody, StartBody, SteerBody};
+use self::wire::{AdmitBody, DismissBody, HealthBody, ResolveBody, StartBody, SteerBody, TakeOverBody};
 use crate::http_api::{HttpApi, parse_request_name, post_json, read_json};
 use crate::runtime::Runtime;
 use crate::shell::Handle;
@@ -52,6 +58,16 @@ impl HttpApi for RolloutNode {
             Request::StartRollout(plan) => post_json("/rollouts", Some(id), &StartBody::from(plan)),
             Request::Steer { order, rollout } => {
                 post_json(&path_of(*order), Some(id), &SteerBody::from(*rollout))
+            }
+            Request::Change(Change::Admit { member, address }) => {
+                post_json(MEMBERS, Some(id), &AdmitBody::new(*member, *address))
+            }
+            Request::Change(Change::Dismiss { member, is_gone }) => {
+                post_json(DISMISS, Some(id), &DismissBody { id: *member, gone: *is_gone })
+            }
+            Request::TakeOver { from } => post_json(TAKE_OVER, Some(id), &TakeOverBody { from: *from }),
+            Request::Resolve { txid, outcome } => {
+                post_json(RESOLVE, Some(id), &ResolveBody { txid: *txid, outcome: *outcome })
             }
             Request::ReportHealth(health) => post_json("/health/report", Some(id), &HealthBody::from(health)),
         }
@@ -72,6 +88,15 @@ impl HttpApi for RolloutNode {
         }
     }
 }
+
+/// Where a node is admitted.
+const MEMBERS: &str = "/members";
+/// Where a member is dismissed.
+const DISMISS: &str = "/members/dismiss";
+/// Where a node is told to coordinate.
+const TAKE_OVER: &str = "/coordinator";
+/// Where a node in doubt is told how it ended.
+const RESOLVE: &str = "/transactions/resolve";
 
 /// Where an order is given.
 fn path_of(order: Order) -> String {

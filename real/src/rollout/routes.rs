@@ -21,11 +21,11 @@ use serde_json::json;
 use self::predict::predict;
 use super::data_plane::{DataPlane, Meter, report_windows};
 use super::forward::Forwarder;
-use super::path_of;
 use super::wire::{
-    HealthBody, HealthSnapshot, MAX_BODY_BYTES, RawBody, RolloutView, StartBody, Started, StatusView,
-    SteerBody, Steered, or_nothing, read_body,
+    AdmitBody, DismissBody, HealthBody, HealthSnapshot, MAX_BODY_BYTES, MembersView, RawBody, ResolveBody,
+    RolloutView, StartBody, Started, StatusView, SteerBody, Steered, TakeOverBody, or_nothing, read_body,
 };
+use super::{DISMISS, MEMBERS, RESOLVE, TAKE_OVER, path_of};
 use crate::http_api::{ApiError, ask, direction, idempotency_key, request_name, send_on, with_words};
 use crate::runtime::Runtime;
 use crate::shell::Handle;
@@ -34,8 +34,8 @@ use crate::shell::Handle;
 struct App<R> {
     runtime: R,
     handle: Handle<RolloutNode>,
-    /// All nodes of the cluster.
-    members: Vec<NodeId>,
+    /// What the node was told.
+    config: Config,
     data_plane: DataPlane,
     meter: Arc<Meter>,
     forwarder: Forwarder,
@@ -61,7 +61,7 @@ pub(super) fn router<R: Runtime>(
     let app = App {
         runtime: runtime.clone(),
         handle,
-        members: config.members.clone(),
+        config: config.clone(),
         taken: data_plane.backends.keys().map(|model| (model.clone(), AtomicU64::new(0))).collect(),
         forwarder: Forwarder::new(data_plane.forwarding.clone()),
         data_plane,
@@ -69,13 +69,18 @@ pub(super) fn router<R: Runtime>(
         routed: AtomicU64::new(0),
         named: AtomicU64::new(0),
     };
-    let mut routes = Router::new()
+    let routes = Router::new()
         .route("/routing/state", get(routing_state::<R>))
         .route("/health/snapshot", get(health_snapshot::<R>))
         .route("/health/report", post(report_health::<R>))
         .route("/predict", post(predict::<R>))
         .route("/rollouts", get(list_rollouts::<R>).post(start_rollout::<R>))
         .route("/status", get(status::<R>));
+    let mut routes = routes
+        .route(MEMBERS, get(members::<R>).post(admit::<R>))
+        .route(DISMISS, post(dismiss::<R>))
+        .route(TAKE_OVER, post(take_over::<R>))
+        .route(RESOLVE, post(resolve::<R>));
     for order in Order::ALL {
         let steer = move |app: Shared<R>, headers: HeaderMap, body: RawBody| steer(order, app, headers, body);
         routes = routes.route(&path_of(order), post(steer));
@@ -92,7 +97,7 @@ async fn health_snapshot<R: Runtime>(State(app): Shared<R>) -> Result<Json<Healt
 }
 
 async fn status<R: Runtime>(State(app): Shared<R>) -> Result<Json<StatusView>, ApiError> {
-    Ok(Json(StatusView::new(&*app.view()?, &app.members)))
+    Ok(Json(StatusView::new(&*app.view()?)))
 }
 
 async fn list_rollouts<R: Runtime>(State(app): Shared<R>) -> Result<Response, ApiError> {
@@ -129,6 +134,47 @@ async fn steer<R: Runtime>(
     Ok(app.answer(&path_of(order), &reply))
 }
 
+/// What a node must be told that is to become a member.
+async fn members<R: Runtime>(State(app): Shared<R>) -> Result<Json<MembersView>, ApiError> {
+    Ok(Json(MembersView::new(&*app.member_view()?, &app.config)))
+}
+
+async fn admit<R: Runtime>(
+    State(app): Shared<R>,
+    headers: HeaderMap,
+    body: RawBody,
+) -> Result<Response, ApiError> {
+    let change = read_body::<AdmitBody>(body)?.change();
+    app.ask(MEMBERS, &headers, Request::Change(change)).await
+}
+
+async fn dismiss<R: Runtime>(
+    State(app): Shared<R>,
+    headers: HeaderMap,
+    body: RawBody,
+) -> Result<Response, ApiError> {
+    let change = read_body::<DismissBody>(body)?.change();
+    app.ask(DISMISS, &headers, Request::Change(change)).await
+}
+
+async fn take_over<R: Runtime>(
+    State(app): Shared<R>,
+    headers: HeaderMap,
+    body: RawBody,
+) -> Result<Response, ApiError> {
+    let TakeOverBody { from } = read_body(body)?;
+    app.ask(TAKE_OVER, &headers, Request::TakeOver { from }).await
+}
+
+async fn resolve<R: Runtime>(
+    State(app): Shared<R>,
+    headers: HeaderMap,
+    body: RawBody,
+) -> Result<Response, ApiError> {
+    let ResolveBody { txid, outcome } = read_body(body)?;
+    app.ask(RESOLVE, &headers, Request::Resolve { txid, outcome }).await
+}
+
 async fn report_health<R: Runtime>(
     State(app): Shared<R>,
     headers: HeaderMap,
@@ -142,6 +188,13 @@ async fn report_health<R: Runtime>(
 }
 
 impl<R: Runtime> App<R> {
+    /// Asks the node for something of which there is nothing more to say than whether it does it.
+    async fn ask(&self, path: &str, headers: &HeaderMap, request: Request) -> Result<Response, ApiError> {
+        let id = self.name(headers)?;
+        let reply = ask(&self.runtime, &self.handle, id, request).await?;
+        Ok(self.answer(path, &reply))
+    }
+
     fn view(&self) -> Result<Arc<View>, ApiError> {
         self.handle
             .view()
@@ -191,6 +244,9 @@ impl<R: Runtime> App<R> {
             Reply::Ordered { rollout } => {
                 let steered = Steered { rollout: request_name(*rollout) };
                 return (StatusCode::ACCEPTED, Json(steered)).into_response();
+            }
+            Reply::Changing { .. } | Reply::TakingOver | Reply::Resolved { .. } => {
+                return (StatusCode::ACCEPTED, Json(json!({ "reply": reply }))).into_response();
             }
             Reply::Done => return Json(json!({ "reply": reply })).into_response(),
             Reply::NotCoordinator { coordinator } => {

@@ -3,15 +3,18 @@
 use std::net::SocketAddr;
 
 use axum::Router;
+use coalmine_core::node::{Address, NodeId};
 use coalmine_core::rollout::RolloutNode;
 use coalmine_core::rollout::config::Config;
 use coalmine_core::rollout::message::View;
 
 use super::config::Settings;
+use super::join;
 use super::routes;
 use super::wire::Role;
 use crate::runtime::Runtime;
 use crate::serve::local::{FIRST, local_address};
+use crate::serve::service::Newcomer;
 use crate::serve::{Service, Starter};
 use crate::shell::{Handle, Placement};
 
@@ -43,6 +46,19 @@ impl Service for RolloutNode {
         Some(role_of(config).name())
     }
 
+    fn join(at: SocketAddr, who: Newcomer) -> impl Future<Output = Result<String, String>> + Send {
+        join::file(at, who)
+    }
+
+    fn enter(
+        at: SocketAddr,
+        me: NodeId,
+        lives: Address,
+        say: impl Fn(String) + Send + 'static,
+    ) -> impl Future<Output = ()> + Send {
+        join::enter(at, me, lives, say)
+    }
+
     fn to_try(cluster: &[(&Config, SocketAddr)], _dir: &str) -> Vec<String> {
         let data: Vec<_> = cluster.iter().map(|(_, data)| data.to_string()).collect();
         let coordinator = cluster.iter().find(|(config, _)| config.is_coordinator());
@@ -63,7 +79,7 @@ fn role_of(config: &Config) -> Role {
     if config.is_coordinator() { Role::Coordinator } else { Role::Participant }
 }
 
-fn member(id: coalmine_core::node::NodeId) -> &'static str {
+fn member(id: NodeId) -> &'static str {
     if id.0 == 1 { "role = \"coordinator\"\n" } else { "role = \"participant\"\n" }
 }
 

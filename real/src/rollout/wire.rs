@@ -2,6 +2,7 @@
 //! write them and decimals in states; a rollout's name is `<client>/<sequence>`.
 
 mod body;
+mod members;
 mod prediction;
 mod units;
 mod view;
@@ -11,9 +12,10 @@ pub use self::body::{
     Steered,
 };
 pub(super) use self::body::{RawBody, or_nothing, read_body};
+pub use self::members::{AdmitBody, DismissBody, MembersView, ResolveBody, TakeOverBody};
 pub use self::prediction::{MODEL, NODE, PredictBody, Prediction, ROUTING_VERSION};
 pub use self::units::{bp_of_decimal, bp_of_percent, decimal_of_bp, percent_of_bp};
 pub use self::view::{
-    EvidenceView, HealthSnapshot, Progress, Role, RolloutView, StatusView, StepOutcome, StepView,
+    ChangeView, EvidenceView, HealthSnapshot, Progress, Role, RolloutView, StatusView, StepOutcome, StepView,
     VerdictKind, VerdictView,
 };

@@ -167,7 +167,7 @@ impl<S: Service> NodeFile<S> {
         let journal = folder.join(journal_dir).join(format!("node-{}.journal", id.0));
         let all_data = peers.iter().map(|peer| (peer.id, peer.data)).chain([(id, data)]).collect();
         let peers = peers.iter().map(|peer| (peer.id, peer.control)).collect();
-        let placement = Placement { me: id, control, peers };
+        let placement = Placement { me: id, control, data, peers };
         let config = S::config(&placement, &settings).map_err(wrong)?;
         Ok(Self { placement, data: all_data, journal, settings, config })
     }

@@ -1,6 +1,7 @@
 //! `node`: one node in this process.
 
-use std::io::Read;
+use std::io::{Read, Write};
+use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -9,7 +10,7 @@ use clap::Command;
 use clap::builder::StyledStr;
 use coalmine_core::codec::journal::{Recovered, Torn};
 use coalmine_core::host::Host;
-use coalmine_core::node::{Effect, Word};
+use coalmine_core::node::{Address, Effect, NodeId, Word};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
@@ -18,7 +19,7 @@ use super::config::NodeFile;
 use super::health::router;
 use super::local;
 use super::output;
-use super::service::Service;
+use super::service::{Newcomer, Service};
 use crate::http;
 use crate::probe::Probe;
 use crate::recorder::{Limits, Recorder, Who};
@@ -55,6 +56,19 @@ pub struct Args {
     /// The node's config file, .toml or .json.
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
+    /// Become a member of the running cluster that the node at this HTTP address is one of. A config file that is not there
+    /// yet is written, with what the members agree on.
+    #[arg(long, value_name = "ADDR")]
+    join: Option<SocketAddr>,
+    /// With --join: this node's number. Default the one after the highest.
+    #[arg(long, value_name = "N", requires = "join", value_parser = clap::value_parser!(u32).range(1..))]
+    id: Option<u32>,
+    /// With --join: where this node takes frames from the others. Default as `up` numbers them.
+    #[arg(long, value_name = "ADDR", requires = "join")]
+    control: Option<SocketAddr>,
+    /// With --join: where this node takes HTTP. Default as `up` numbers them.
+    #[arg(long, value_name = "ADDR", requires = "join")]
+    data: Option<SocketAddr>,
     /// Record all that the node takes in and does in this file; `VERIFIER FILE` executes it again.
     ///
     /// The node never waits for its recording: if the disk cannot keep up or is full, the recording ends with a
@@ -78,10 +92,18 @@ pub struct Args {
 
 /// Runs a node until it fails or is asked to stop.
 pub async fn run<S: Service>(args: Args) -> Result<(), Failure> {
+    if let Some(at) = args.join.filter(|_| !args.config.exists()) {
+        write_file::<S>(at, &args).await?;
+    }
     let file = NodeFile::<S>::load(&args.config).map_err(|error| Failure::usage(error.to_string()))?;
     let log = Log { began: Instant::now(), file };
     let recorder = args.record.as_deref().map(|path| record(path, &args, &log)).transpose()?;
 
+    let enters = args.join.map(|at| {
+        let log = log.clone();
+        let lives = Address { control: log.file.placement.control, data: log.file.own_data() };
+        tokio::spawn(S::enter(at, log.file.me(), lives, move |what| log.line(what)))
+    });
     let stop = stop_signal();
     let orphaned = orphaned(args.stop_with_parent);
     let ended = tokio::select! {
@@ -96,10 +118,25 @@ pub async fn run<S: Service>(args: Args) -> Result<(), Failure> {
         }
         failure = serve(log.file.clone(), (log.clone(), recorder.clone())) => Err(failure),
     };
+    if let Some(enters) = enters {
+        enters.abort();
+    }
     if let Some(recorder) = recorder {
         recorder.finish();
     }
     ended
+}
+
+/// Writes the file of a node that is to become a member.
+async fn write_file<S: Service>(at: SocketAddr, args: &Args) -> Result<(), Failure> {
+    let who = Newcomer { id: args.id.map(NodeId), control: args.control, data: args.data };
+    let text = S::join(at, who).await.map_err(|why| Failure::failed(format!("--join {at}: {why}")))?;
+    let failed = |error: std::io::Error| Failure::failed(format!("{}: {error}", args.config.display()));
+    if let Some(folder) = args.config.parent() {
+        std::fs::create_dir_all(folder).map_err(failed)?;
+    }
+    let mut file = std::fs::File::create_new(&args.config).map_err(failed)?;
+    file.write_all(text.as_bytes()).map_err(failed)
 }
 
 /// Begins the node's recording.
@@ -132,6 +169,7 @@ async fn serve<S: Service>(file: NodeFile<S>, probe: impl Probe<S>) -> Failure {
         Err(error) => error,
     };
     match error {
+        ShellError::Foreign(why) => Failure::failed(format!("journal {}: {why}", journal.display())),
         ShellError::Journal(error) => Failure::failed(format!("journal {}: {error}", journal.display())),
         ShellError::Listen { address, error } => {
             Failure::failed(format!("cannot listen on control = {address}: {error}"))

@@ -4,7 +4,7 @@ use std::fmt::Debug;
 use std::net::SocketAddr;
 
 use axum::Router;
-use coalmine_core::node::NodeId;
+use coalmine_core::node::{Address, NodeId};
 use serde::de::DeserializeOwned;
 
 use crate::http_api::HttpApi;
@@ -50,11 +50,39 @@ pub trait Service: HttpApi {
         None
     }
 
+    /// The config file of a node that is to become a member of the cluster that the node at this HTTP address is one of; `Err`
+    /// says why there is none. Default: the members of a cluster do not change.
+    fn join(_at: SocketAddr, _who: Newcomer) -> impl Future<Output = Result<String, String>> + Send {
+        std::future::ready(Err(format!("the members of a cluster of {} do not change", Self::NAME)))
+    }
+
+    /// Asks the cluster that the node at this HTTP address is one of to take this node in, until it has heard; `say` takes
+    /// what is worth a line. Default nothing.
+    fn enter(
+        _at: SocketAddr,
+        _me: NodeId,
+        _lives: Address,
+        _say: impl Fn(String) + Send + 'static,
+    ) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
+    }
+
     /// What to try once `up` has started these nodes, by what they are told and where they take HTTP: a command and its
     /// options a line, to be put behind the program's name. `dir` is an option that leads to the cluster's folder.
     fn to_try(_cluster: &[(&Self::Config, SocketAddr)], dir: &str) -> Vec<String> {
         vec![format!("status{dir}"), format!("ask REQUEST{dir}")]
     }
+}
+
+/// A node that is to become a member of a running cluster. What is not said follows from the cluster.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Newcomer {
+    /// Its number.
+    pub id: Option<NodeId>,
+    /// Where it takes frames from its peers.
+    pub control: Option<SocketAddr>,
+    /// Where it takes HTTP from clients.
+    pub data: Option<SocketAddr>,
 }
 
 /// What a service adds to the files that `up` writes, as TOML.

@@ -15,14 +15,14 @@ use rand_chacha::ChaCha8Rng;
 
 use super::chaos::under_every_fault;
 use super::{
-    ALL_FAIL, HALF_FAILS, LIMITS, RolloutSystem, WELL, ask, basis_points, health, model_id, operator,
+    ALL_FAIL, Asks, HALF_FAILS, LIMITS, RolloutSystem, WELL, ask, basis_points, health, model_id, operator,
     report_health, steer,
 };
 
 impl RolloutSystem {
     /// A cluster of which a client asks for so many things: a rollout that gates judge; that it be aborted.
     pub fn guarded(nodes: u32, requests: u32) -> Self {
-        Self { is_guarded: true, ..Self::new(nodes, requests) }
+        Self { asks: Asks::Guarded, ..Self::new(nodes, requests) }
     }
 }
 

@@ -12,8 +12,9 @@ use super::{RolloutSystem, report_health, roll_out};
 use coalmine_core::rollout::health::Window;
 
 /// At whose arrival, and at whose becoming durable, crashes are aimed.
-const MESSAGES: [&str; 5] = ["PrepareReq", "PrepareResp", "Decision", "DecisionAck", "DecisionReq"];
-const RECORDS: [&str; 8] =
+pub(super) const MESSAGES: [&str; 5] =
+    ["PrepareReq", "PrepareResp", "Decision", "DecisionAck", "DecisionReq"];
+pub(super) const RECORDS: [&str; 8] =
     ["Epoch", "Accepted", "Voted", "Refused", "Decided", "Installed", "Granted", "Admitted"];
 
 /// The scenario.

@@ -6,6 +6,7 @@ use coalmine_core::rollout::mistake::Mistake;
 use coalmine_sim::spec::limits::ModelArgs;
 use coalmine_sim::spec::system;
 
+use super::Asks;
 use crate::mistakes::listed;
 
 fn quiet() -> ModelArgs {
@@ -13,9 +14,18 @@ fn quiet() -> ModelArgs {
 }
 for_rollout_mistakes!(listed);
 
-/// Those that a rollout shows that gates judge, or the others.
-pub fn all(is_guarded: bool) -> Vec<system::Mistake> {
-    let scenario = if is_guarded { "canary-chaos" } else { "rollout-chaos" };
-    let is_shown = |mistake: &Mistake| mistake.is_about_gates() == is_guarded;
-    Mistake::ALL.into_iter().filter(is_shown).map(|mistake| listed(mistake, Some(scenario))).collect()
+/// Those that show where clients ask for this.
+pub fn all(asks: Asks) -> Vec<system::Mistake> {
+    let (shows, scenario): (fn(Mistake) -> bool, _) = match asks {
+        Asks::Rollouts => (is_about_rollouts, "rollout-chaos"),
+        Asks::Guarded => (Mistake::is_about_gates, "canary-chaos"),
+        Asks::Changes => (Mistake::is_about_members, "growth-chaos"),
+        Asks::Succession => (Mistake::is_about_succession, "growth-chaos"),
+    };
+    let shown = Mistake::ALL.into_iter().filter(|mistake| shows(*mistake));
+    shown.map(|mistake| listed(mistake, Some(scenario))).collect()
+}
+
+fn is_about_rollouts(mistake: Mistake) -> bool {
+    !mistake.is_about_gates() && !mistake.is_about_members() && !mistake.is_about_succession()
 }

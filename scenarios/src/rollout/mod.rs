@@ -2,6 +2,7 @@
 
 pub mod canary;
 pub mod chaos;
+pub mod growth;
 pub mod guarded;
 pub mod mistakes;
 pub mod scripted;
@@ -15,7 +16,7 @@ use coalmine_core::rollout::health::{Health, Window};
 use coalmine_core::rollout::invariants::{self, Ledger};
 use coalmine_core::rollout::message::{Guard, Order, Record, Request, RolloutPlan, Timer};
 use coalmine_core::rollout::mistake::Mistake;
-use coalmine_core::rollout::state::{ModelId, RoutingState, Txid, WHOLE_BP};
+use coalmine_core::rollout::state::{ClusterId, ModelId, RoutingState, Txid, WHOLE_BP};
 use coalmine_real::rollout::config::Settings;
 use coalmine_real::runtime::Runtime;
 use coalmine_real::serve::{self, Router};
@@ -34,18 +35,33 @@ pub struct RolloutSystem {
     pub nodes: u32,
     /// How many rollouts of one step each the checker's client asks for.
     pub rollouts: u32,
-    /// Whether the client asks for [one that gates judge](canary) instead.
-    pub is_guarded: bool,
+    /// What the checker's client asks for instead.
+    pub asks: Asks,
+    /// How many of the nodes come later, the highest ones.
+    pub later: u32,
     /// The rule that its nodes break; none, but in tests.
     pub mistake: Option<Mistake>,
     /// The way of healing that its nodes lack; none, but in tests.
     pub without: Option<Healing>,
 }
 
+/// What the checker's client asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asks {
+    /// Rollouts that nothing judges.
+    Rollouts,
+    /// One that [gates judge](canary).
+    Guarded,
+    /// [Changes of the members](growth), between two rollouts.
+    Changes,
+    /// A rollout, and that [another node coordinates](growth).
+    Succession,
+}
+
 impl RolloutSystem {
     /// A cluster of so many nodes.
     pub fn new(nodes: u32, rollouts: u32) -> Self {
-        Self { nodes, rollouts, is_guarded: false, mistake: None, without: None }
+        Self { nodes, rollouts, asks: Asks::Rollouts, later: 0, mistake: None, without: None }
     }
 
     /// The same cluster of nodes that make a mistake.
@@ -72,6 +88,11 @@ impl System for RolloutSystem {
         let mut configs = Config::cluster(self.nodes);
         let shipped = Settings::shipped();
         for config in &mut configs {
+            if self.later > 0 {
+                config.members.truncate((self.nodes - self.later) as usize);
+                let named = config.members.iter().chain([&config.me]);
+                config.addresses = named.map(|&id| (id, system::address_of(id))).collect();
+            }
             config.gates = shipped.gates();
             config.timeouts = shipped.timeouts.clone();
             config.mistake = self.mistake;
@@ -86,9 +107,14 @@ impl System for RolloutSystem {
     }
 
     /// A cluster that has formed.
-    fn first_disk(&self, _member: NodeId) -> Vec<Record> {
-        let state = RoutingState::initial(&Config::cluster(1)[0].initial_model);
-        vec![Record::Admitted { state, begun: Txid::before(1) }]
+    fn first_disk(&self, member: NodeId) -> Vec<Record> {
+        if member.0 > self.nodes - self.later {
+            return Vec::new();
+        }
+        let (_, config) = &self.members()[0];
+        let state = RoutingState::initial(&config.initial_model, &config.members);
+        let (cluster, coordinator) = (ClusterId(1), config.coordinator);
+        vec![Record::Admitted { node: member, cluster, coordinator, state, begun: Txid::before(1) }]
     }
 
     fn is_periodic(&self, timer: &Timer) -> bool {
@@ -96,8 +122,11 @@ impl System for RolloutSystem {
     }
 
     fn operations(&self) -> Vec<Operation<RolloutNode>> {
-        if self.is_guarded {
-            return canary::operations(self.rollouts);
+        match self.asks {
+            Asks::Guarded => return canary::operations(self.rollouts),
+            Asks::Changes => return growth::changes(self.rollouts),
+            Asks::Succession => return growth::succession(self.rollouts),
+            Asks::Rollouts => {}
         }
         let rollout = |sequence: u32| {
             let model = ModelId::new(&format!("v{}", sequence + 1)).expect("a valid name");
@@ -107,16 +136,16 @@ impl System for RolloutSystem {
     }
 
     fn size_flags(&self) -> SizeFlags {
-        let operations = if self.is_guarded { "requests" } else { "rollouts" };
+        let operations = if self.asks == Asks::Rollouts { "rollouts" } else { "requests" };
         SizeFlags { operations: Some(operations), ..SizeFlags::default() }
     }
 
     fn inputs(&self) -> Vec<Operation<RolloutNode>> {
-        if self.is_guarded { canary::reports(self.nodes) } else { Vec::new() }
+        if self.asks == Asks::Guarded { canary::reports(self.nodes) } else { Vec::new() }
     }
 
     fn mistakes(&self) -> Vec<system::Mistake> {
-        mistakes::all(self.is_guarded)
+        mistakes::all(self.asks)
     }
 
     fn with_mistake(&self, name: &str) -> Option<Self> {
@@ -124,7 +153,7 @@ impl System for RolloutSystem {
     }
 
     fn with_members(&self, members: u32) -> Option<Self> {
-        (members > 0).then(|| Self { nodes: members, ..self.clone() })
+        (members > self.later).then(|| Self { nodes: members, ..self.clone() })
     }
 
     fn simpler_requests(&self, request: &Request) -> Vec<Request> {
@@ -136,7 +165,11 @@ impl System for RolloutSystem {
                 let is_simpler = |it: &RolloutPlan| it != plan;
                 simpler.into_iter().filter(is_simpler).map(Request::StartRollout).collect()
             }
-            Request::Steer { .. } | Request::ReportHealth(_) => Vec::new(),
+            Request::Steer { .. }
+            | Request::ReportHealth(_)
+            | Request::Change(_)
+            | Request::TakeOver { .. }
+            | Request::Resolve { .. } => Vec::new(),
         }
     }
 
@@ -154,15 +187,22 @@ impl System for RolloutSystem {
     }
 
     fn witnesses(&self) -> Vec<Witness<RolloutNode, Ledger>> {
-        if self.is_guarded { invariants::guarded_witnesses() } else { invariants::witnesses() }
+        match self.asks {
+            Asks::Rollouts => invariants::witnesses(),
+            Asks::Guarded => invariants::guarded_witnesses(),
+            Asks::Changes => invariants::changing_witnesses(),
+            Asks::Succession => invariants::succession_witnesses(),
+        }
     }
 
     fn lacks(&self, witness: &str, limits: &Limits) -> Option<Lack> {
         if self.rollouts == 0 {
             return None; // where nobody asks for anything nothing is excused
         }
-        if self.is_guarded {
-            return canary::lacks(self, witness, limits);
+        match self.asks {
+            Asks::Guarded => return canary::lacks(self, witness, limits),
+            Asks::Changes | Asks::Succession => return growth::lacks(self, witness, limits),
+            Asks::Rollouts => {}
         }
         let Limits { crashes, wipes, periodic, timeouts, .. } = *limits;
         let budget = |budget, times| Some(Lack::Budget(budget, times));

@@ -42,7 +42,7 @@ fn received(node: u32, message: &str, nth: u32) -> When {
     When::Received { node: NodeId(node), message: message.into(), nth }
 }
 
-fn durable(node: u32, record: &str, nth: u32) -> When {
+pub(super) fn durable(node: u32, record: &str, nth: u32) -> When {
     When::Durable { node: NodeId(node), record: record.into(), nth }
 }
 
@@ -51,7 +51,7 @@ fn crash(node: u32, down_ms: u64) -> What<RolloutNode> {
 }
 
 /// Every node serves this version.
-fn all_serve(now: &Now<'_>, version: u64) -> Result<(), String> {
+pub(super) fn all_serve(now: &Now<'_>, version: u64) -> Result<(), String> {
     match now.up().find(|(_, state)| state.committed().version != version) {
         Some((id, state)) => Err(format!("{id} serves v{}, expected v{version}", state.committed().version)),
         None => Ok(()),

@@ -1,15 +1,19 @@
 //! Any message and any record of the rollout.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
-use coalmine_core::node::{NodeId, RequestId};
+use coalmine_core::node::{Address, NodeId, RequestId};
+use coalmine_core::rollout::config::{Timeouts, Told};
 use coalmine_core::rollout::gates::{Breach, Gate, Gates};
 use coalmine_core::rollout::health::{Health, Window};
 use coalmine_core::rollout::message::{
-    AbortReason, Answer, Course, Guard, Known, Message, OnFailure, Operator, Order, Outcome, Passed, Record,
-    Refusal, Rollout, RolloutPlan, Step, StepResult, Vote, Why,
+    AbortReason, Answer, Course, Envelope, Guard, Known, Message, OnFailure, Operator, Order, Outcome,
+    Passed, Record, Refusal, Rollout, RolloutPlan, Step, StepResult, Vote, Why,
 };
-use coalmine_core::rollout::state::{ModelId, RoutingState, Status, Txid, WHOLE_BP, Weights};
+use coalmine_core::rollout::state::{
+    Change, ClusterId, Member, ModelId, RoutingState, Status, Txid, WHOLE_BP, Weights,
+};
 use proptest::prelude::*;
 
 pub(super) fn node_id() -> impl Strategy<Value = NodeId> {
@@ -42,8 +46,9 @@ pub(super) fn weights() -> impl Strategy<Value = Weights> {
 pub(super) fn state() -> impl Strategy<Value = RoutingState> {
     let status = prop_oneof![Just(Status::Stable), Just(Status::Canary)];
     let txids = (prop::option::of(txid()), prop::option::of(txid()));
-    (any::<u64>(), model(), prop::option::of(model()), weights(), status, txids).prop_map(
-        |(version, stable_model_id, canary_model_id, weights, status, (txid, trial))| RoutingState {
+    let members = prop::collection::vec(member(), 0..4);
+    (any::<u64>(), model(), prop::option::of(model()), weights(), status, txids, members).prop_map(
+        |(version, stable_model_id, canary_model_id, weights, status, (txid, trial), members)| RoutingState {
             version,
             stable_model_id,
             canary_model_id,
@@ -51,8 +56,52 @@ pub(super) fn state() -> impl Strategy<Value = RoutingState> {
             status,
             txid,
             trial,
+            members,
         },
     )
+}
+
+fn member() -> impl Strategy<Value = Member> {
+    (node_id(), address(), any::<u64>()).prop_map(|(id, address, since)| Member { id, address, since })
+}
+
+fn address() -> impl Strategy<Value = Option<Address>> {
+    prop::option::of(any::<(u32, u16, u16)>().prop_map(|(ip, control, data)| {
+        let at = |port| SocketAddr::from((ip.to_be_bytes(), port));
+        Address { control: at(control), data: at(data) }
+    }))
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    prop_oneof![
+        (node_id(), address()).prop_map(|(member, address)| Change::Admit { member, address }),
+        (node_id(), any::<bool>()).prop_map(|(member, is_gone)| Change::Dismiss { member, is_gone }),
+    ]
+}
+
+fn cluster() -> impl Strategy<Value = ClusterId> {
+    any::<u64>().prop_map(ClusterId)
+}
+
+fn told() -> impl Strategy<Value = Told> {
+    let members = prop::collection::vec(node_id(), 0..4);
+    let timeouts =
+        any::<(u64, u64, u64, u64)>().prop_map(|(vote_ms, resend_ms, inquire_ms, heartbeat_ms)| Timeouts {
+            vote_ms,
+            resend_ms,
+            inquire_ms,
+            heartbeat_ms,
+        });
+    (members, node_id(), model(), gates(), any::<u64>(), timeouts)
+        .prop_map(|(members, coordinator, initial_model, gates, window_ms, timeouts)| Told {
+            members,
+            coordinator,
+            initial_model,
+            gates,
+            window_ms,
+            timeouts,
+        })
+        .boxed()
 }
 
 fn refusal() -> impl Strategy<Value = Refusal> {
@@ -63,7 +112,7 @@ fn refusal() -> impl Strategy<Value = Refusal> {
         any::<u64>().prop_map(|window_id| Refusal::StaleEvidence { window_id }),
         any::<(u32, u32)>().prop_map(|(samples, needed)| Refusal::NoEvidence { samples, needed }),
         Just(Refusal::SplitBrain),
-        Just(Refusal::Stale),
+        txid().prop_map(|floor| Refusal::Stale { floor }),
         node_id().prop_map(|by| Refusal::Resolved { by }),
         Just(Refusal::Members),
         Just(Refusal::Rejoined),
@@ -183,7 +232,11 @@ fn answer() -> impl Strategy<Value = Answer> {
     ]
 }
 
-pub(super) fn message() -> impl Strategy<Value = Message> {
+pub(super) fn message() -> impl Strategy<Value = Envelope> {
+    (said().boxed(), prop::option::of(cluster())).prop_map(|(message, cluster)| Envelope { message, cluster })
+}
+
+fn said() -> impl Strategy<Value = Message> {
     let members = prop::collection::vec(node_id(), 0..5);
     let vote = prop_oneof![Just(Vote::Commit), refusal().prop_map(Vote::Abort)];
     prop_oneof![
@@ -208,21 +261,23 @@ pub(super) fn message() -> impl Strategy<Value = Message> {
         }),
         health().prop_map(|health| Message::HealthSnapshot { health }),
         state().prop_map(|state| Message::StateSync { state }),
-        any::<u64>().prop_map(|life| Message::JoinReq { life }),
-        (any::<u64>(), state(), txid()).prop_map(|(life, state, begun)| Message::JoinResp {
-            life,
-            state,
-            begun
+        (any::<u64>(), told()).prop_map(|(life, told)| Message::JoinReq { life, told }),
+        (any::<u64>(), told()).prop_map(|(life, told)| Message::Unlike { life, told }),
+        (any::<u64>(), cluster(), state(), txid()).prop_map(|(life, member_of, state, begun)| {
+            Message::JoinResp { life, member_of, state, begun }
         }),
-        any::<(u64, u32)>().prop_map(|(life, generation)| Message::AdmitReq { life, generation }),
+        (any::<(u64, u32, bool)>(), told()).prop_map(|((life, generation, takes_over), told)| {
+            Message::AdmitReq { life, generation, takes_over, told }
+        }),
         (any::<(u64, u32)>(), prop::option::of(known()))
             .prop_map(|((life, generation), known)| { Message::AdmitResp { life, generation, known } }),
     ]
 }
 
 fn known() -> impl Strategy<Value = Known> {
-    (state(), prop::option::of(state()), prop::option::of(any::<u64>()))
-        .prop_map(|(state, in_doubt, joining)| Known { state, in_doubt, joining })
+    (state(), prop::option::of(state()), prop::option::of(any::<u64>()), prop::option::of(cluster()))
+        .prop_map(|(state, in_doubt, joining, cluster)| Known { state, in_doubt, joining, cluster })
+        .boxed()
 }
 
 fn rollout() -> impl Strategy<Value = Rollout> {
@@ -256,7 +311,23 @@ pub(super) fn record() -> impl Strategy<Value = Record> {
             reason
         }),
         state().prop_map(|state| Record::Installed { state }),
-        any::<u32>().prop_map(|generation| Record::Granted { generation }),
-        (state(), txid()).prop_map(|(state, begun)| Record::Admitted { state, begun }),
+        (any::<u32>(), node_id())
+            .prop_map(|(generation, coordinator)| Record::Granted { generation, coordinator }),
+        (request_id(), change()).prop_map(|(id, change)| Record::Changing { id, change }),
+        (request_id(), any::<u32>()).prop_map(|(id, generation)| Record::TakingOver { id, generation }),
+        (request_id(), txid(), outcome()).prop_map(|(id, txid, outcome)| Record::Resolved {
+            id,
+            txid,
+            outcome
+        }),
+        (node_id(), cluster(), node_id(), state(), txid()).prop_map(
+            |(node, cluster, coordinator, state, begun)| Record::Admitted {
+                node,
+                cluster,
+                coordinator,
+                state,
+                begun
+            }
+        ),
     ]
 }

@@ -2,7 +2,8 @@
 
 use coalmine_core::codec::frame::{Decoder, FrameError, MAX_FRAME_BYTES, encode};
 use coalmine_core::form::Form;
-use coalmine_core::rollout::message::Message;
+use coalmine_core::rollout::message::{Envelope, Message};
+use coalmine_core::rollout::state::Txid;
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -15,7 +16,7 @@ fn pieces() -> impl Strategy<Value = Vec<usize>> {
 }
 
 /// Feeds a stream in pieces (the sizes repeat) and takes all frames after each; the error ends it.
-fn decode(form: Form, mut stream: &[u8], pieces: &[usize]) -> (Vec<Message>, Result<bool, FrameError>) {
+fn decode(form: Form, mut stream: &[u8], pieces: &[usize]) -> (Vec<Envelope>, Result<bool, FrameError>) {
     let (mut decoder, mut messages) = (Decoder::new(form), Vec::new());
     for &size in pieces.iter().cycle() {
         if stream.is_empty() {
@@ -119,12 +120,13 @@ fn the_longest_body_passes_and_one_byte_more_does_not() {
 fn frames_that_are_no_messages_say_where_and_why() {
     let complaint = |body: &str| {
         let mut decoder = Decoder::new(Form::Json);
-        decoder
-            .feed(&encode(Form::Json, &Message::DecisionAck { txid: Default::default() }).expect("it fits"));
+        let message = Message::DecisionAck { txid: Txid::default() };
+        let acknowledgement = Envelope { message, cluster: None };
+        decoder.feed(&encode(Form::Json, &acknowledgement).expect("it fits"));
         decoder.feed(&u32::try_from(body.len()).expect("short").to_be_bytes());
         decoder.feed(body.as_bytes());
-        decoder.next_frame::<Message>().expect("a message");
-        decoder.next_frame::<Message>().expect_err("not a message").to_string()
+        decoder.next_frame::<Envelope>().expect("a message");
+        decoder.next_frame::<Envelope>().expect_err("not a message").to_string()
     };
     insta::assert_snapshot!(complaint(""), @"frame 2 (byte 42 of the stream): EOF while parsing a value at line 1 column 0");
     insta::assert_snapshot!(complaint("{"), @"frame 2 (byte 42 of the stream): EOF while parsing an object at line 1 column 1");

@@ -3,11 +3,12 @@
 
 use std::collections::BTreeMap;
 
+use coalmine_core::node::NodeId;
 use coalmine_core::rollout::config::Timeouts;
 use coalmine_core::rollout::gates::Gates;
 use coalmine_core::rollout::health::Health;
-use coalmine_core::rollout::message::{Message, Record, Request};
-use coalmine_core::rollout::state::{ModelId, RoutingState, Txid, WHOLE_BP, Weights};
+use coalmine_core::rollout::message::{Envelope, Message, Record, Request};
+use coalmine_core::rollout::state::{ClusterId, ModelId, RoutingState, Txid, WHOLE_BP, Weights};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -53,15 +54,18 @@ fn every_weight_round_trips() {
 
 #[test]
 fn a_state_on_the_wire() {
-    let initial = RoutingState::initial(&ModelId::new("v1").expect("a name"));
+    let initial = RoutingState::initial(&ModelId::new("v1").expect("a name"), &[NodeId(1)]);
     let model = ModelId::new("v2").expect("a name");
     let state =
         initial.next(&model, 525, Txid { generation: 1, epoch: 3, number: 14 }).expect("a valid step");
-    let message = Message::PrepareReq {
-        txid: Txid { generation: 1, epoch: 3, number: 14 },
-        state,
-        members: Vec::new(),
-        gates: None,
+    let message = Envelope {
+        message: Message::PrepareReq {
+            txid: Txid { generation: 1, epoch: 3, number: 14 },
+            state,
+            members: Vec::new(),
+            gates: None,
+        },
+        cluster: Some(ClusterId(0xc0a1)),
     };
     insta::assert_snapshot!(serde_json::to_string_pretty(&message).expect("plain data"), @r#"
     {
@@ -88,7 +92,7 @@ fn a_state_on_the_wire() {
 #[test]
 fn no_version_follows_the_last() {
     let model = |name| ModelId::new(name).expect("a name");
-    let state = RoutingState { version: u64::MAX, ..RoutingState::initial(&model("v1")) };
+    let state = RoutingState { version: u64::MAX, ..RoutingState::initial(&model("v1"), &[NodeId(1)]) };
     for share_bp in [500, WHOLE_BP] {
         let complaint = state.next(&model("v2"), share_bp, Txid::default()).expect_err("no version is left");
         assert_eq!(complaint.to_string(), "there is no version after 18446744073709551615");

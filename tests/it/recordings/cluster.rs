@@ -244,10 +244,10 @@ fn a_real_cluster_that_was_killed_in_the_middle_did_what_was_checked() {
     // One record of one node is turned into another.
     let path = folder.join("n2.rec");
     let mut part = super::read(&path);
-    let granted = Did::Append(Record::Granted { generation: 1 });
+    let granted = Did::Append(Record::Granted { generation: 1, coordinator: NodeId(1) });
     let (place, step) = super::find(&mut part, |step| step.did.contains(&granted));
     for did in step.did.iter_mut().filter(|did| **did == granted) {
-        *did = Did::Append(Record::Granted { generation: 2 });
+        *did = Did::Append(Record::Granted { generation: 2, coordinator: NodeId(1) });
     }
     super::write(&path, &part);
     let difference = verify(&folder, false).difference.expect("it was changed");

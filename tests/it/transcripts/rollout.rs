@@ -281,7 +281,7 @@ impl Scene {
         for Sent { from, durable, message } in driver.take_sent() {
             let member = &driver.members[&from];
             let disk = member.disk.durable().get(..durable).ok_or("a durable record is gone")?;
-            if !is_backed(&member.config, disk, &message) {
+            if !is_backed(&member.config, disk, &message.message) {
                 let told = RolloutNode::describe(Word::Message(&message));
                 return Err(format!("{from} says `{told}`, and nothing on its disk says so"));
             }
@@ -375,6 +375,7 @@ fn is_backed(config: &Config, disk: &[Record], message: &Message) -> bool {
         Message::DecisionResp { answer: Answer::Unknown, .. }
         | Message::HealthSnapshot { .. }
         | Message::JoinReq { .. }
+        | Message::Unlike { .. }
         | Message::AdmitReq { .. } => true,
     }
 }

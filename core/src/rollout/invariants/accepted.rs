@@ -34,6 +34,9 @@ fn holds(node: &Observed<'_, RolloutNode>, id: RequestId) -> bool {
         || durable.iter().any(|record| match record {
             Record::Accepted(rollout) => rollout.id == id,
             Record::Steered { by: Some(by), .. } => by.id == id,
+            Record::Changing { id: it, .. }
+            | Record::TakingOver { id: it, .. }
+            | Record::Resolved { id: it, .. } => *it == id,
             Record::Steered { by: None, .. }
             | Record::Epoch { .. }
             | Record::Voted { .. }

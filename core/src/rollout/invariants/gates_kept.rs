@@ -4,7 +4,7 @@
 //! Who was asked about what is read from the coordinator's journal, and whether the evidence keeps the limits is worked
 //! out here, without the node's own judgement of it.
 
-use super::Ledger;
+use super::{Ledger, coordinates};
 use crate::node::NodeId;
 use crate::observation::Invariant;
 use crate::rollout::RolloutNode;
@@ -19,7 +19,7 @@ pub fn invariant() -> Invariant<RolloutNode, Ledger> {
         about: "a canary gets more only by evidence of every member that keeps the gates",
         source: "rule 11 of the rollout",
         check: |now| {
-            for node in now.nodes.iter().filter(|node| node.id == node.config.coordinator) {
+            for node in now.nodes.iter().filter(|node| coordinates(node)) {
                 let mut reading = Reading::default();
                 for record in node.durable.unwrap_or_default() {
                     reading.takes(node.id, record, now.history)?;
@@ -59,6 +59,9 @@ impl<'a> Reading<'a> {
             }
             Record::Installed { state } | Record::Admitted { state, .. } => self.served = Some(state),
             Record::Decided { outcome: Outcome::Abort, .. }
+            | Record::Resolved { .. } // of a participant, which has no rollouts
+            | Record::Changing { .. }
+            | Record::TakingOver { .. }
             | Record::Epoch { .. }
             | Record::Refused { .. }
             | Record::Granted { .. } => {}

@@ -44,6 +44,7 @@ use super::RolloutNode;
 use super::message::{
     AbortReason, Course, Fact, Outcome, Passed, Record, Refusal, Reply, Rollout, View, Why,
 };
+use super::rests::coordinator_by;
 use super::state::Txid;
 use crate::node::{NodeId, RequestId};
 use crate::observation::{History, Invariant, Observation, Observed, Witness};
@@ -58,6 +59,8 @@ pub struct Ledger {
     /// The highest transaction about which each node made a promise: a vote, or a refusal. A node that loses
     /// its disk is a new node, which has made none.
     pub promised: BTreeMap<NodeId, Txid>,
+    /// By which transaction each version was committed, and who serves it.
+    pub members: BTreeMap<u64, (Txid, Vec<NodeId>)>,
     /// The digests under which each version was served.
     pub states: BTreeMap<u64, BTreeSet<u64>>,
     /// The highest version each node said it committed.
@@ -94,14 +97,17 @@ impl History<RolloutNode> for Ledger {
                     self.busy.insert((node, *txid, *doubt));
                 }
             }
-            Fact::Committed { txid, version, digest } => {
+            Fact::Committed { txid, version, digest, members } => {
                 self.outcome(*txid, Outcome::Commit);
+                self.members.insert(*version, (*txid, members.clone()));
                 self.serves(node, *version, *digest);
             }
             Fact::CaughtUp { version, digest } | Fact::Admitted { version, digest } => {
                 self.serves(node, *version, *digest);
             }
-            Fact::Granted { generation } => self.promises(node, Txid::before(*generation)),
+            Fact::Granted { generation } | Fact::TakingOver { generation } => {
+                self.promises(node, Txid::before(*generation));
+            }
             // Its disk is gone, and with it all that the node itself could keep.
             Fact::EmptyJournal => {
                 self.promised.remove(&node);
@@ -116,16 +122,21 @@ impl History<RolloutNode> for Ledger {
             }
             Fact::Accepted { .. }
             | Fact::Steered { .. }
+            | Fact::Changing { .. }
+            | Fact::Resolved { .. }
+            | Fact::Dismissed { .. }
             | Fact::InDoubt { .. }
             | Fact::KeptOut { .. }
             | Fact::SplitBrain { .. }
+            | Fact::Unlike { .. }
+            | Fact::Foreign { .. }
             | Fact::Ignored { .. } => {}
         }
     }
 
     fn replied(&mut self, node: NodeId, to: RequestId, reply: &Reply) {
         match reply {
-            Reply::Ordered { .. } => {
+            Reply::Ordered { .. } | Reply::Changing { .. } | Reply::TakingOver | Reply::Resolved { .. } => {
                 self.accepted.entry(node).or_default().insert(to);
             }
             Reply::Accepted { id } => {
@@ -211,7 +222,7 @@ pub fn witnesses() -> Vec<Witness<RolloutNode, Ledger>> {
             about: "a transaction commits on every node",
             seen: |now| {
                 now.history.newest() > 0
-                    && now.nodes.iter().all(|node| {
+                    && now.nodes.iter().filter(|node| is_member(now, node.id)).all(|node| {
                         node.state.is_some_and(|state| state.committed().version == now.history.newest())
                     })
             },
@@ -225,8 +236,7 @@ pub fn witnesses() -> Vec<Witness<RolloutNode, Ledger>> {
             name: "blocks",
             about: "a participant is in doubt while the coordinator is down",
             seen: |now| {
-                let coordinator = now.nodes.iter().find(|node| node.id == node.config.coordinator);
-                coordinator.is_some_and(|node| node.state.is_none())
+                now.nodes.iter().any(|node| coordinates(node) && node.state.is_none())
                     && now.up().any(|(_, state)| state.durable().prepared.is_some())
             },
         },
@@ -271,6 +281,50 @@ pub fn witnesses() -> Vec<Witness<RolloutNode, Ledger>> {
     ]
 }
 
+/// What must be seen where members come and go.
+pub fn changing_witnesses() -> Vec<Witness<RolloutNode, Ledger>> {
+    vec![
+        Witness {
+            name: "grows",
+            about: "a node that was no member is admitted, and serves what the others serve",
+            seen: |now| {
+                now.up().any(|(id, state)| {
+                    let config = now.nodes.iter().find(|node| node.id == id).map(|node| node.config);
+                    config.is_some_and(|config| !config.members.contains(&id)) && !state.is_joining()
+                })
+            },
+        },
+        Witness {
+            name: "shrinks",
+            about: "a member is dismissed",
+            seen: |now| {
+                let founders = now.nodes.first().map_or(0, |node| node.config.members.len());
+                let counts = now.history.members.values().map(|(_, members)| members.len());
+                let counts: Vec<_> = [founders].into_iter().chain(counts).collect();
+                counts.windows(2).any(|pair| pair[1] < pair[0])
+            },
+        },
+    ]
+}
+
+/// What must be seen where the coordinator changes.
+pub fn succession_witnesses() -> Vec<Witness<RolloutNode, Ledger>> {
+    let succeeds = |now: &Observation<'_, RolloutNode, Ledger>| {
+        now.up().any(|(id, state)| {
+            let first = now.nodes.first().map(|node| node.config.coordinator);
+            state.is_coordinator() && Some(id) != first && !state.is_joining()
+        })
+    };
+    vec![
+        Witness { name: "succeeds", about: "another node coordinates", seen: succeeds },
+        Witness {
+            name: "waits-for-doubt",
+            about: "a node that is to take over waits, since somebody is in doubt",
+            seen: |now| now.up().any(|(_, state)| state.excluded().is_some()),
+        },
+    ]
+}
+
 /// What must be seen of rollouts that gates judge.
 pub fn guarded_witnesses() -> Vec<Witness<RolloutNode, Ledger>> {
     fn any_course(now: &Observation<'_, RolloutNode, Ledger>, is_this: impl Fn(&Rollout) -> bool) -> bool {
@@ -305,6 +359,17 @@ pub fn guarded_witnesses() -> Vec<Witness<RolloutNode, Ledger>> {
     ]
 }
 
+/// Whether a node runs the transactions, as far as its journal says.
+fn coordinates(node: &Observed<'_, RolloutNode>) -> bool {
+    coordinator_by(journal(node)).unwrap_or(node.config.coordinator) == node.id
+}
+
+/// Whether a node is a member of the newest cluster that is known.
+fn is_member(now: &Observation<'_, RolloutNode, Ledger>, id: NodeId) -> bool {
+    let newest = now.up().map(|(_, state)| state.committed()).max_by_key(|state| state.version);
+    newest.is_none_or(|state| state.has(id))
+}
+
 /// What is durable at a node, as far as anybody can see.
 fn journal<'a>(node: &'a Observed<'_, RolloutNode>) -> &'a [Record] {
     node.durable.unwrap_or_default()
@@ -315,8 +380,7 @@ fn coordinator_aborted<'a>(
     now: &'a Observation<'_, RolloutNode, Ledger>,
     reason: impl Fn(&AbortReason) -> bool + 'a,
 ) -> impl Iterator<Item = Txid> + 'a {
-    let coordinator = now.nodes.iter().filter(|node| node.id == node.config.coordinator);
-    coordinator.flat_map(journal).filter_map(move |record| {
+    now.nodes.iter().filter(|node| coordinates(node)).flat_map(journal).filter_map(move |record| {
         let Record::Decided { txid, reason: Some(why), .. } = record else { return None };
         reason(why).then_some(*txid)
     })
@@ -325,7 +389,7 @@ fn coordinator_aborted<'a>(
 /// Whether a participant voted for a transaction, and knows durably how it ended.
 fn decided(node: &Observed<'_, RolloutNode>, of: Txid) -> bool {
     let mut records = journal(node).iter();
-    node.id != node.config.coordinator
+    !coordinates(node)
         && records.any(|record| matches!(record, Record::Voted { txid, .. } if *txid == of))
         && records.any(|record| matches!(record, Record::Decided { txid, .. } if *txid == of))
 }
@@ -341,7 +405,7 @@ pub fn converged(now: &Observation<'_, RolloutNode, Ledger>) -> Result<(), Strin
         return stays_out(coordinator, txid, now);
     }
     let mut states = BTreeSet::new();
-    for node in &now.nodes {
+    for node in now.nodes.iter().filter(|node| is_member(now, node.id)) {
         let state = node.state.ok_or_else(|| format!("{} is down", node.id))?;
         if state.is_joining() {
             return Err(format!("{} is not a member (yet)", node.id));
@@ -375,7 +439,7 @@ fn stays_out(
     now: &Observation<'_, RolloutNode, Ledger>,
 ) -> Result<(), String> {
     let mut in_doubt = None;
-    for node in now.nodes.iter().filter(|node| node.id != coordinator) {
+    for node in now.nodes.iter().filter(|node| node.id != coordinator && is_member(now, node.id)) {
         let (id, state) = (node.id, node.state.ok_or_else(|| format!("{} is down", node.id))?);
         let durable = state.durable();
         match &durable.prepared {
@@ -407,7 +471,7 @@ fn stays_out(
 /// Whether all others go on although a member is gone: nobody is in doubt, or still has something to roll out. (The
 /// coordinator may announce to who is gone for ever.) `Err` says who waits.
 pub fn goes_on(gone: NodeId, now: &Observation<'_, RolloutNode, Ledger>) -> Result<(), String> {
-    for node in now.nodes.iter().filter(|node| node.id != gone) {
+    for node in now.nodes.iter().filter(|node| node.id != gone && is_member(now, node.id)) {
         let state = node.state.ok_or_else(|| format!("{} is down", node.id))?;
         if let Some(txid) = state.durable().prepared_txid() {
             return Err(format!("{} is in doubt about {txid}", node.id));
@@ -431,9 +495,9 @@ mod tests {
             let version = u64::from(txid.generation);
             [
                 Fact::Voted { txid, version },
-                Fact::Refused { txid, refusal: Refusal::Stale },
-                Fact::Committed { txid, version, digest: 1 },
-                Fact::Committed { txid, version, digest: 2 },
+                Fact::Refused { txid, refusal: Refusal::Stale { floor: txid } },
+                Fact::Committed { txid, version, digest: 1, members: Vec::new() },
+                Fact::Committed { txid, version, digest: 2, members: Vec::new() },
                 Fact::CaughtUp { version, digest: 3 },
                 Fact::Admitted { version, digest: 1 },
                 Fact::Granted { generation: txid.generation },

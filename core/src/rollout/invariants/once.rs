@@ -4,13 +4,16 @@
 //!
 //! The journal is read here without the node's own fold of it, which is part of what may be wrong.
 
-use super::Ledger;
-use crate::node::RequestId;
+use std::collections::BTreeMap;
+
+use super::{Ledger, coordinates};
+use crate::node::{NodeId, RequestId};
 use crate::observation::Invariant;
 use crate::rollout::RolloutNode;
 use crate::rollout::durable::REMEMBERED_REQUESTS;
 use crate::rollout::message::{AbortReason, Course, OnFailure, Outcome, Record, Rollout};
-use crate::rollout::state::{RoutingState, Txid};
+use crate::rollout::rests::coordinator_by;
+use crate::rollout::state::{Change, RoutingState, Txid};
 
 /// See the module.
 pub fn invariant() -> Invariant<RolloutNode, Ledger> {
@@ -19,15 +22,26 @@ pub fn invariant() -> Invariant<RolloutNode, Ledger> {
         about: "each step of an accepted rollout is committed at most once, in order, and as it was asked",
         source: "rule 6 of the node's contract; rule 1 of the rollout: the version after the committed one",
         check: |now| {
-            for node in now.nodes.iter().filter(|node| node.id == node.config.coordinator) {
-                let mut reading = Reading::default();
-                for record in node.durable.unwrap_or_default() {
+            for node in now.nodes.iter().filter(|node| coordinates(node)) {
+                let journal = node.durable.unwrap_or_default();
+                let (began, former) = began(journal, node.id);
+                let mut reading = Reading { former, ..Reading::default() };
+                for record in &journal[began..] {
                     reading.takes(record).map_err(|why| format!("in the journal of {}: {why}", node.id))?;
                 }
             }
             Ok(())
         },
     }
+}
+
+/// Where the node's coordinating begins, and whom it has succeeded: what it did before was another one's to ask for.
+fn began(journal: &[Record], me: NodeId) -> (usize, Option<NodeId>) {
+    let coordinator = |record: &Record| coordinator_by(std::slice::from_ref(record));
+    let of_another = |record: &Record| coordinator(record).is_some_and(|coordinator| coordinator != me);
+    let Some(last) = journal.iter().rposition(of_another) else { return (0, None) };
+    let admitted = journal[last..].iter().position(|record| coordinator(record) == Some(me));
+    (last + admitted.unwrap_or(0), coordinator(&journal[last]))
 }
 
 /// How far a journal was read.
@@ -40,6 +54,12 @@ struct Reading<'a> {
     done: Option<usize>,
     /// Whether it is on its way back to the stable model, which this is.
     returning: bool,
+    /// Whom this coordinator has succeeded.
+    former: Option<NodeId>,
+    /// That change is the dismissal of whom it has succeeded, which is tried until it is done.
+    insists: bool,
+    /// The change of the cluster that was asked for.
+    changing: Option<Change>,
     /// Whether somebody has to give an order before it goes on.
     paused: bool,
     served: Option<&'a RoutingState>,
@@ -73,14 +93,37 @@ impl<'a> Reading<'a> {
             }
             Record::Voted { txid, state, .. } => self.proposed = Some((*txid, state)),
             Record::Decided { txid, outcome: Outcome::Commit, .. } => return self.commits(*txid),
-            Record::Decided { reason: Some(reason), .. } => self.fails(reason),
-            Record::Installed { state } | Record::Admitted { state, .. } => self.served = Some(state),
+            Record::Decided { txid, reason: Some(reason), .. } => {
+                let proposed = self.proposed.take_if(|(proposed, _)| proposed == txid);
+                if proposed.is_none_or(|(_, state)| !self.changes_members(state)) {
+                    self.fails(reason);
+                } else if !reason.is_interruption() && !self.insists {
+                    self.changing = None;
+                }
+            }
+            Record::Changing { id, change } => {
+                self.names(*id)?;
+                (self.changing, self.insists) = (Some(*change), false);
+            }
+            Record::TakingOver { .. } | Record::Resolved { .. } => {}
+            Record::Installed { state } => self.served = Some(state),
+            Record::Admitted { state, .. } => {
+                // Whoever takes over dismisses whom it succeeds.
+                let former = self.former.take().filter(|former| state.has(*former));
+                self.changing = former.map(|member| Change::Dismiss { member, is_gone: true });
+                self.insists = self.changing.is_some();
+                self.served = Some(state);
+            }
             Record::Decided { reason: None, .. }
             | Record::Epoch { .. }
             | Record::Refused { .. }
             | Record::Granted { .. } => {}
         }
         Ok(())
+    }
+
+    fn changes_members(&self, state: &RoutingState) -> bool {
+        self.served.is_some_and(|served| served.members != state.members)
     }
 
     /// A request that is remembered is not taken again.
@@ -114,6 +157,21 @@ impl<'a> Reading<'a> {
         let served = self.served;
         let (version, stable) = (served.map_or(0, |it| it.version), served.map(|it| &it.stable_model_id));
         let is_next = state.version == version + 1 && state.txid == Some(of);
+        if let Some(served) = served.filter(|served| served.members != state.members) {
+            let is_asked = |change: &Change| {
+                let asked = served.next_members(change, &BTreeMap::new(), of);
+                // Where they live may be said only now.
+                asked.is_ok_and(|it| {
+                    it.ids().eq(state.ids())
+                        && RoutingState { members: state.members.clone(), ..it } == *state
+                })
+            };
+            if !self.changing.take().as_ref().is_some_and(is_asked) {
+                return Err(format!("{of} commits other members, and nobody asks for these"));
+            }
+            self.served = Some(state);
+            return Ok(());
+        }
         if let Some((_, rollout)) = rollout.filter(|_| self.returning) {
             let is_back = state.canary_model_id.is_none() && stable == Some(&state.stable_model_id);
             if !is_back || !is_next {
@@ -167,8 +225,10 @@ mod tests {
     /// The proposals of these shares, one after the other, all committed.
     fn commits(shares_bp: &[u32]) -> Vec<Record> {
         let config = &Config::cluster(1)[0];
-        let (mut state, model) =
-            (RoutingState::initial(&config.initial_model), ModelId::new("v2").expect("a name"));
+        let (mut state, model) = (
+            RoutingState::initial(&config.initial_model, &config.members),
+            ModelId::new("v2").expect("a name"),
+        );
         let commit = |(number, &share_bp): (u32, &u32)| {
             let txid = Txid { generation: 1, epoch: 1, number };
             state = state.next(&model, share_bp, txid).expect("a step");

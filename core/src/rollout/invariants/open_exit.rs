@@ -1,10 +1,11 @@
 //! The fire exit has no lock: no way back to the stable model is refused by a gate (rule 12). What made it necessary is
 //! what breaks the gates.
 
-use super::Ledger;
+use super::{Ledger, coordinates};
 use crate::observation::Invariant;
 use crate::rollout::RolloutNode;
 use crate::rollout::message::{AbortReason, Course, OnFailure, Outcome, Record, Refusal};
+use crate::rollout::state::Member;
 
 /// See the module.
 pub fn invariant() -> Invariant<RolloutNode, Ledger> {
@@ -13,8 +14,9 @@ pub fn invariant() -> Invariant<RolloutNode, Ledger> {
         about: "no gate refuses a way back to the stable model",
         source: "rule 12 of the rollout",
         check: |now| {
-            for node in now.nodes.iter().filter(|node| node.id == node.config.coordinator) {
+            for node in now.nodes.iter().filter(|node| coordinates(node)) {
                 let (mut is_returning, mut is_paused, mut returns) = (false, false, false);
+                let (mut served, mut proposed): (&[Member], &[Member]) = (&[], &[]);
                 for record in node.durable.unwrap_or_default() {
                     match record {
                         Record::Steered { course, .. } => {
@@ -25,23 +27,30 @@ pub fn invariant() -> Invariant<RolloutNode, Ledger> {
                             (is_returning, is_paused) = (false, false);
                             returns = rollout.plan.on_failure == OnFailure::Return;
                         }
-                        Record::Decided { outcome: Outcome::Commit, .. } => is_returning = false,
+                        Record::Voted { state, .. } => proposed = &state.members,
+                        Record::Installed { state } | Record::Admitted { state, .. } => {
+                            served = &state.members
+                        }
+                        Record::Decided { outcome: Outcome::Commit, .. } => {
+                            is_returning &= served != proposed;
+                            served = proposed;
+                        }
                         Record::Decided {
                             txid, reason: Some(AbortReason::Refused { by, refusal }), ..
                         } if is_returning && is_of_gates(refusal) => {
                             return Err(format!("{by} refused the way back by {txid}: {refusal}"));
                         }
-                        Record::Decided { reason: Some(reason), .. } => {
+                        Record::Decided { reason: Some(reason), .. } if served == proposed => {
                             let is_judged = !reason.is_interruption() && !reason.is_lack_of_evidence();
                             is_returning |= returns && is_judged && (!is_paused || reason.is_failed_gate());
                         }
-                        Record::Decided { reason: None, .. }
+                        Record::Decided { .. }
+                        | Record::Resolved { .. }
+                        | Record::Changing { .. }
+                        | Record::TakingOver { .. }
                         | Record::Epoch { .. }
-                        | Record::Voted { .. }
                         | Record::Refused { .. }
-                        | Record::Installed { .. }
-                        | Record::Granted { .. }
-                        | Record::Admitted { .. } => {}
+                        | Record::Granted { .. } => {}
                     }
                 }
             }

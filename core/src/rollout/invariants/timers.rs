@@ -25,7 +25,8 @@ const OF_ALL: [Timer; 7] =
 fn fits(node: &Observed<'_, RolloutNode>) -> Result<(), String> {
     // Who makes a mistake is to show what it leads to, not that a timer is wrong on the way.
     let Some(state) = node.state.filter(|_| node.config.mistake.is_none()) else { return Ok(()) };
-    let stale: Vec<_> = node.config.members.iter().copied().map(Timer::Stale).collect();
+    let stale: Vec<_> =
+        node.config.members.iter().copied().chain(state.committed().ids()).map(Timer::Stale).collect();
     for timer in OF_ALL.iter().chain(&stale) {
         let (must, may) = wanted(node, state, timer);
         let is_armed = node.timers.contains(timer);
@@ -50,7 +51,7 @@ fn describe(timer: &Timer) -> String {
 /// Whether a timer must be armed, and whether it may be.
 fn wanted(node: &Observed<'_, RolloutNode>, state: &RolloutNode, timer: &Timer) -> (bool, bool) {
     let config = node.config;
-    let (is_member, is_coordinator) = (!state.is_joining(), config.is_coordinator());
+    let (is_member, is_coordinator) = (!state.is_joining(), state.is_coordinator());
     let (is_in_doubt, durable) = (state.durable().prepared.is_some(), state.durable());
     match timer {
         // The coordinator collects votes.
@@ -62,7 +63,8 @@ fn wanted(node: &Observed<'_, RolloutNode>, state: &RolloutNode, timer: &Timer) 
         }
         // Between two steps: for the hold, for the evidence after it, or until the way back is tried again.
         Timer::Step | Timer::Deadline => {
-            let waits = durable.running().is_some_and(|running| !running.is_paused());
+            let waits =
+                durable.running().is_some_and(|running| !running.is_paused()) || durable.changing().is_some();
             let must = is_coordinator && is_member && !is_in_doubt && waits;
             let is_this = (*timer == Timer::Deadline) == state.coordination.hold_is_over;
             (must && is_this, must && is_this)
@@ -78,6 +80,9 @@ fn wanted(node: &Observed<'_, RolloutNode>, state: &RolloutNode, timer: &Timer) 
             (asks && config.heals_by(Healing::Questions), asks)
         }
         Timer::Heartbeat => (is_member, is_member),
-        Timer::Join => (!is_member, !is_member),
+        Timer::Join => {
+            let waits = !is_member || state.takeover.is_some();
+            (waits, waits)
+        }
     }
 }

@@ -56,6 +56,9 @@ impl Answered {
             Reply::Invalid { .. } => Failure::usage(why),
             Reply::Accepted { .. }
             | Reply::Ordered { .. }
+            | Reply::Changing { .. }
+            | Reply::TakingOver
+            | Reply::Resolved { .. }
             | Reply::Unfit { .. }
             | Reply::Busy { .. }
             | Reply::SplitBrain

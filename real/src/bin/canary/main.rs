@@ -4,6 +4,7 @@
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 mod ask;
+mod members;
 mod predict;
 mod rollout;
 mod status;
@@ -26,7 +27,7 @@ Start one, send it requests from another terminal, and roll a model out from a t
   canary status
 
 A canary gets more only by its own requests' evidence on every node. `canary pause`, `resume`, `promote` and `abort`
-steer the rollout under way.
+steer the rollout under way. `canary node --join` and `canary remove` change the cluster itself.
 
 Exit codes: 0 done; 1 it failed, the answer is bad news, or it could not be printed; 2 usage or configuration.";
 
@@ -59,6 +60,9 @@ fn main() -> ExitCode {
         .command("resume", steer::resume)
         .command("promote", steer::promote)
         .command("abort", steer::abort)
+        .command("remove", members::remove)
+        .command("forget-coordinator", members::forget_coordinator)
+        .command("resolve", members::resolve)
         .command("status", status::run)
         .command("predict", predict::run)
         .main()

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use coalmine_core::node::NodeId;
 use coalmine_core::rollout::gates::{Gates, Verdict};
 use coalmine_core::rollout::health::Evidence;
-use coalmine_core::rollout::message::{Course, Rollout, Step, StepResult, View};
-use coalmine_core::rollout::state::{ModelId, RoutingState, Txid};
+use coalmine_core::rollout::message::{Changed, Course, Rollout, Step, StepResult, View};
+use coalmine_core::rollout::state::{ClusterId, ModelId, RoutingState, Txid};
 use serde::{Deserialize, Serialize};
 
 use super::body::{GatesFile, ModelWindow, models_of};
@@ -126,7 +126,7 @@ impl VerdictView {
     }
 
     /// One for each member, while a guarded rollout is under way and its canary is served.
-    fn of_all(view: &View, members: &[NodeId]) -> Vec<Self> {
+    fn of_all(view: &View) -> Vec<Self> {
         let running = view.rollouts.last().filter(|rollout| !rollout.is_over());
         let on_trial =
             running.filter(|rollout| view.routing.canary_model_id.as_ref() == Some(rollout.model()));
@@ -134,7 +134,7 @@ impl VerdictView {
         else {
             return Vec::new();
         };
-        members.iter().map(|&node| Self::new(node, gates, rollout.model(), view)).collect()
+        view.routing.ids().map(|node| Self::new(node, gates, rollout.model(), view)).collect()
     }
 }
 
@@ -299,6 +299,31 @@ impl From<&Step> for StepView {
     }
 }
 
+/// A change of the cluster, as `GET /status` shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangeView {
+    /// Its name: `<client>/<sequence>`.
+    pub id: String,
+    /// What changes.
+    pub change: String,
+    /// What came of it.
+    pub outcome: StepOutcome,
+    /// Why it was aborted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+impl From<&Changed> for ChangeView {
+    fn from(changed: &Changed) -> Self {
+        let (outcome, reason) = match &changed.result {
+            StepResult::Pending => (StepOutcome::Pending, None),
+            StepResult::Committed { .. } => (StepOutcome::Committed, None),
+            StepResult::Aborted { reason, .. } => (StepOutcome::Aborted, Some(reason.to_string())),
+        };
+        Self { id: request_name(changed.id), change: changed.change.to_string(), outcome, reason }
+    }
+}
+
 /// `GET /status`: all that a node shows.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StatusView {
@@ -323,6 +348,18 @@ pub struct StatusView {
     pub evidence: BTreeMap<NodeId, EvidenceView>,
     /// Coordinator: the last rollout, whether it is over or not.
     pub rollout: Option<RolloutView>,
+    /// Of which cluster it is a member.
+    #[serde(default)]
+    pub cluster: Option<ClusterId>,
+    /// Who speaks for another cluster: its journal, or this node's, is a foreign one.
+    #[serde(default)]
+    pub foreign: BTreeMap<NodeId, ClusterId>,
+    /// Coordinator: the last change of the cluster, whether it is over or not.
+    #[serde(default)]
+    pub change: Option<ChangeView>,
+    /// For whom this node waits before it coordinates, if an operator wants that it takes over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taking_over: Option<String>,
     /// Coordinator: what each member's evidence says about the canary, while a guarded rollout is under way and its
     /// canary is served.
     #[serde(default)]
@@ -350,8 +387,8 @@ impl Role {
 }
 
 impl StatusView {
-    /// What this view shows; `members` are all nodes of the cluster.
-    pub fn new(view: &View, members: &[NodeId]) -> Self {
+    /// What this view shows.
+    pub fn new(view: &View) -> Self {
         Self {
             node: view.node,
             role: if view.node == view.coordinator { Role::Coordinator } else { Role::Participant },
@@ -363,7 +400,11 @@ impl StatusView {
             split_brain: view.split_brain,
             evidence: view.evidence.iter().map(|(&id, evidence)| (id, evidence.into())).collect(),
             rollout: view.rollouts.last().map(RolloutView::from),
-            verdicts: VerdictView::of_all(view, members),
+            cluster: view.cluster,
+            foreign: view.foreign.clone(),
+            change: view.changes.last().map(ChangeView::from),
+            taking_over: view.taking_over.as_ref().map(ToString::to_string),
+            verdicts: VerdictView::of_all(view),
         }
     }
 }
@@ -441,7 +482,8 @@ mod tests {
 
     #[test]
     fn each_member_has_a_verdict_while_a_canary_is_on_trial() {
-        let served = RoutingState::initial(&model("v1"));
+        let members: Vec<_> = (1..=5).map(NodeId).collect();
+        let served = RoutingState::initial(&model("v1"), &members);
         let served = served.next_canary(&model("v2"), 500, Txid::default()).expect("a step");
         let evidence = |version, error_bp, is_stale| {
             let window = Window { samples: 200, p95_ms: 1, error_bp };
@@ -451,6 +493,10 @@ mod tests {
         let all =
             [evidence(1, 0, false), evidence(1, 600, false), evidence(1, 0, true), evidence(0, 0, false)];
         let mut view = View {
+            cluster: None,
+            foreign: BTreeMap::new(),
+            changes: Vec::new(),
+            taking_over: None,
             node: NodeId(1),
             coordinator: NodeId(1),
             routing: served,
@@ -460,8 +506,7 @@ mod tests {
             evidence: (1..).map(NodeId).zip(all).collect(),
             rollouts: vec![rollout(Course::Going)],
         };
-        let members: Vec<_> = (1..=5).map(NodeId).collect();
-        let status = StatusView::new(&view, &members);
+        let status = StatusView::new(&view);
         let said: Vec<_> = status.verdicts.iter().map(|it| (it.verdict, it.samples)).collect();
         let expected = [
             (VerdictKind::Pass, 200),
@@ -479,10 +524,11 @@ mod tests {
         assert_eq!(serde_json::from_value::<StatusView>(json).expect("it can be read"), status);
 
         view.rollouts[0].gates = None;
-        assert_eq!(StatusView::new(&view, &members).verdicts, [], "nothing judges it");
+        assert_eq!(StatusView::new(&view).verdicts, [], "nothing judges it");
         view.rollouts = vec![rollout(Course::Returned(Why::Ordered))];
-        assert_eq!(StatusView::new(&view, &members).verdicts, [], "it is over");
-        (view.rollouts, view.routing) = (vec![rollout(Course::Going)], RoutingState::initial(&model("v1")));
-        assert_eq!(StatusView::new(&view, &members).verdicts, [], "no canary is served");
+        assert_eq!(StatusView::new(&view).verdicts, [], "it is over");
+        (view.rollouts, view.routing) =
+            (vec![rollout(Course::Going)], RoutingState::initial(&model("v1"), &[]));
+        assert_eq!(StatusView::new(&view).verdicts, [], "no canary is served");
     }
 }

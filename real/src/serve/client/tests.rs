@@ -42,7 +42,7 @@ fn free() -> SocketAddr {
 async fn start(me: u32, data: &[SocketAddr], journal: Option<&Path>) {
     let all: Vec<_> = (1..).map(NodeId).zip(data.iter().copied()).collect();
     let peers = all.iter().filter(|(id, _)| id.0 != me).map(|(id, _)| (*id, free())).collect();
-    let placement = Placement { me: NodeId(me), control: free(), peers };
+    let placement = Placement { me: NodeId(me), control: free(), data: free(), peers };
     let settings = Settings::default();
     let config = Greeter::config(&placement, &settings).expect("valid");
     let runtime = TokioRuntime::new(journal.unwrap_or(Path::new("")));

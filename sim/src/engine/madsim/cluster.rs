@@ -118,7 +118,7 @@ where
             let knows = |id: &NodeId| id == me || known.as_ref().is_none_or(|known| known.contains(id));
             let known: Vec<_> = members.iter().map(|(id, _)| *id).filter(knows).collect();
             let peers = known.iter().filter(|id| *id != me).map(|id| (*id, address(*id))).collect();
-            let placement = Placement { me: *me, control: address(*me), peers };
+            let placement = Placement { me: *me, control: address(*me), data: address_of(*me).data, peers };
             let data: BTreeMap<_, _> = known.iter().map(|id| (*id, address_of(*id).data)).collect();
             let clock = Clock::default();
             let runtime = SimRuntime { me: Some(*me), clock: clock.clone(), ..client_runtime.clone() };
