@@ -32,6 +32,9 @@ use crate::transport::{NotSent, Transport};
 /// How many requests may wait for the node.
 const QUEUED_REQUESTS: usize = 1024;
 
+/// How many clients may wait for the answer to one request before it is looked who of them has gone.
+const SAME_REQUESTS: usize = 8;
+
 /// Where a node stands in its cluster.
 #[derive(Clone, Debug)]
 pub struct Placement {
@@ -117,6 +120,11 @@ impl<N: Node> Handle<N> {
         let (answer, answered) = oneshot::channel();
         self.requests.send(Asked { id, request, answer }).await.map_err(|_| Stopped)?;
         answered.await.map_err(|_| Stopped)
+    }
+
+    /// Whether as many requests wait for the node as may.
+    pub fn is_full(&self) -> bool {
+        self.requests.capacity() == 0
     }
 
     /// The same way, which knows where the members take HTTP.
@@ -353,7 +361,11 @@ impl<N: Node, R: Runtime, P> Drive<N, R, P> {
         if self.waiting.len() >= QUEUED_REQUESTS {
             self.waiting.retain(|_, answers| answers.iter().any(|answer| !answer.is_closed()));
         }
-        self.waiting.entry(id).or_default().push(answer);
+        let same = self.waiting.entry(id).or_default();
+        if same.len() >= SAME_REQUESTS {
+            same.retain(|answer| !answer.is_closed());
+        }
+        same.push(answer);
     }
 }
 

@@ -11,6 +11,7 @@ use super::config::Settings;
 use super::routes;
 use super::wire::Role;
 use crate::runtime::Runtime;
+use crate::serve::doors::{Door, DoorTable};
 use crate::serve::local::{FIRST, local_address};
 use crate::serve::{Service, Starter};
 use crate::shell::{Handle, Placement};
@@ -21,6 +22,13 @@ impl Service for RolloutNode {
     const VERSION: &'static str = env!("CARGO_PKG_VERSION");
     const ALIAS: Option<&'static str> = Some("cargo canary");
     type Settings = Settings;
+    const DOORS: DoorTable = &[
+        ("GET /routing/state", Door::Read),
+        ("GET /health/snapshot", Door::Read),
+        ("GET /status", Door::Read),
+        ("GET /rollouts", Door::Read),
+        ("POST /predict", Door::Use),
+    ];
     const STARTER: Starter = Starter { member, keys: "", tables: TABLES };
 
     fn config(placement: &Placement, settings: &Settings) -> Result<Config, String> {

@@ -7,8 +7,7 @@ mod units;
 mod view;
 
 pub use self::body::{
-    GatesFile, GuardBody, HealthBody, MAX_BODY_BYTES, MAX_MODELS, ModelWindow, StartBody, Started, SteerBody,
-    Steered,
+    GatesFile, GuardBody, HealthBody, MAX_MODELS, ModelWindow, StartBody, Started, SteerBody, Steered,
 };
 pub(super) use self::body::{RawBody, or_nothing, read_body};
 pub use self::prediction::{MODEL, NODE, PredictBody, Prediction, ROUTING_VERSION};
@@ -17,3 +16,4 @@ pub use self::view::{
     EvidenceView, HealthSnapshot, Progress, Role, RolloutView, StatusView, StepOutcome, StepView,
     VerdictKind, VerdictView,
 };
+pub use crate::http_api::MAX_BODY_BYTES;

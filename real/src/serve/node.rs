@@ -15,10 +15,12 @@ use tokio::sync::oneshot;
 
 use super::command::{Failure, described};
 use super::config::NodeFile;
-use super::health::router;
+use super::doors::Doors;
+use super::health::{self, router};
 use super::local;
 use super::output;
 use super::service::Service;
+use super::tokens::Tokens;
 use crate::http;
 use crate::probe::Probe;
 use crate::recorder::{Limits, Recorder, Who};
@@ -79,7 +81,11 @@ pub struct Args {
 /// Runs a node until it fails or is asked to stop.
 pub async fn run<S: Service>(args: Args) -> Result<(), Failure> {
     let file = NodeFile::<S>::load(&args.config).map_err(|error| Failure::usage(error.to_string()))?;
+    let tokens = file.access.load_tokens().map_err(Failure::usage)?;
     let log = Log { began: Instant::now(), file };
+    if let Some(warning) = tokens.warning() {
+        log.line(warning);
+    }
     let recorder = args.record.as_deref().map(|path| record(path, &args, &log)).transpose()?;
 
     let stop = stop_signal();
@@ -94,7 +100,7 @@ pub async fn run<S: Service>(args: Args) -> Result<(), Failure> {
             log.line("the parent process has gone: stopped");
             Ok(())
         }
-        failure = serve(log.file.clone(), (log.clone(), recorder.clone())) => Err(failure),
+        failure = serve(log.file.clone(), tokens, (log.clone(), recorder.clone())) => Err(failure),
     };
     if let Some(recorder) = recorder {
         recorder.finish();
@@ -116,9 +122,9 @@ fn record<S: Service>(path: &Path, args: &Args, log: &Log<S>) -> Result<Recorder
 }
 
 /// Runs the node until it fails.
-async fn serve<S: Service>(file: NodeFile<S>, probe: impl Probe<S>) -> Failure {
+async fn serve<S: Service>(file: NodeFile<S>, tokens: Tokens, probe: impl Probe<S>) -> Failure {
     let data = file.own_data();
-    let NodeFile { placement, data: addresses, journal, settings, config } = file;
+    let NodeFile { placement, data: addresses, journal, access, settings, config } = file;
     let runtime = TokioRuntime::new(&journal);
     let listener = match runtime.listen(data).await {
         Ok(listener) => listener,
@@ -126,7 +132,8 @@ async fn serve<S: Service>(file: NodeFile<S>, probe: impl Probe<S>) -> Failure {
     };
     let (shell, handle) = Shell::<S, _, _>::new(runtime.clone(), config.clone(), placement, probe);
     let routes = router(&runtime, &config, &settings, handle.with_addresses(addresses));
-    tokio::spawn(http::serve(runtime, listener, routes));
+    let doors = Doors::new(access, tokens, data, &[health::DOORS, S::DOORS]);
+    tokio::spawn(http::serve(runtime, listener, doors.before(routes)));
     let error = match shell.run().await {
         Ok(never) => match never {},
         Err(error) => error,

@@ -7,6 +7,7 @@ use axum::Router;
 use coalmine_core::node::NodeId;
 use serde::de::DeserializeOwned;
 
+use super::doors::DoorTable;
 use crate::http_api::HttpApi;
 use crate::runtime::Runtime;
 use crate::shell::{Handle, Placement};
@@ -24,6 +25,9 @@ pub trait Service: HttpApi {
     /// What a node's file holds beside the [common part](super::config), such as a struct with a default for every field;
     /// `()` if nothing. Keys that nobody has are refused in any case.
     type Settings: DeserializeOwned + Clone + Debug + Send + Sync + 'static;
+    /// What its routes are for, by method and path such as `GET /status`. One that is not named is for operators only.
+    /// Default none is named.
+    const DOORS: DoorTable = &[];
     /// What `up` writes into the files besides the common part. Default nothing.
     const STARTER: Starter = Starter::NOTHING;
 
