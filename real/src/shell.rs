@@ -234,7 +234,7 @@ impl<N: Node, R: Runtime, P: Probe<N>> Shell<N, R, P> {
             journal: journal::start_writer(&runtime, file),
             written: on_disk,
             timers: Timers::default(),
-            waiting: BTreeMap::new(),
+            waiting: Waiting::default(),
         };
         self.carry_out(verdict, &mut drive, &mut out).await;
         self.journal.set(on_disk);
@@ -255,7 +255,7 @@ impl<N: Node, R: Runtime, P: Probe<N>> Shell<N, R, P> {
                 }
                 (from, message) = drive.transport.next() => Event::Message { from, message },
                 Some(asked) = poll_fn(|cx| calls.poll(cx, |cx| self.requests.poll_recv(cx))) => {
-                    drive.wait(asked.id, asked.answer);
+                    drive.waiting.add(asked.id, asked.answer);
                     Event::Request { id: asked.id, request: asked.request }
                 }
             };
@@ -300,7 +300,7 @@ impl<N: Node, R: Runtime, P: Probe<N>> Shell<N, R, P> {
                     }
                 }
                 Effect::Reply { to, reply } => {
-                    let waiting = drive.waiting.remove(&to).into_iter().flatten();
+                    let waiting = drive.waiting.take(to);
                     answers.extend(waiting.map(|answer| (answer, reply.clone())));
                 }
                 Effect::Publish(view) => {
@@ -352,20 +352,33 @@ struct Drive<N: Node, R: Runtime, P> {
     /// How many records were given to the journal.
     written: u64,
     timers: Timers<N::Timer>,
-    /// Clients that wait for an answer: several where one has sent its request again.
-    waiting: BTreeMap<RequestId, Vec<oneshot::Sender<N::Reply>>>,
+    waiting: Waiting<N::Reply>,
 }
 
-impl<N: Node, R: Runtime, P> Drive<N, R, P> {
-    fn wait(&mut self, id: RequestId, answer: oneshot::Sender<N::Reply>) {
-        if self.waiting.len() >= QUEUED_REQUESTS {
-            self.waiting.retain(|_, answers| answers.iter().any(|answer| !answer.is_closed()));
+/// Clients that wait for an answer: several where one has sent its request again. Of those that have gone no more are kept
+/// than there may be others.
+struct Waiting<A>(BTreeMap<RequestId, Vec<oneshot::Sender<A>>>);
+
+impl<A> Default for Waiting<A> {
+    fn default() -> Self {
+        Self(BTreeMap::new())
+    }
+}
+
+impl<A> Waiting<A> {
+    fn add(&mut self, id: RequestId, answer: oneshot::Sender<A>) {
+        if self.0.len() >= QUEUED_REQUESTS {
+            self.0.retain(|_, answers| answers.iter().any(|answer| !answer.is_closed()));
         }
-        let same = self.waiting.entry(id).or_default();
+        let same = self.0.entry(id).or_default();
         if same.len() >= SAME_REQUESTS {
             same.retain(|answer| !answer.is_closed());
         }
         same.push(answer);
+    }
+
+    fn take(&mut self, id: RequestId) -> impl Iterator<Item = oneshot::Sender<A>> {
+        self.0.remove(&id).into_iter().flatten()
     }
 }
 
@@ -423,5 +436,26 @@ impl<T: Ord + Clone> Timers<T> {
                 self.sleep = None;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_that_have_gone_are_not_kept_for_ever() {
+        let mut waiting = Waiting::<u8>::default();
+        let (answer, mut stays) = oneshot::channel();
+        let id = |client| RequestId { client, sequence: 1 };
+        waiting.add(id(7), answer);
+        // One asks the same again and again, and never waits for the answer; others ask for something new.
+        for n in 0..10_000 {
+            waiting.add(id(7), oneshot::channel().0);
+            waiting.add(id(100 + n), oneshot::channel().0);
+        }
+        assert!(waiting.0.len() <= QUEUED_REQUESTS + 1 && waiting.0[&id(7)].len() <= SAME_REQUESTS);
+        assert_eq!(waiting.take(id(7)).map(|answer| answer.send(5)).filter(Result::is_ok).count(), 1);
+        assert_eq!(stays.try_recv(), Ok(5));
     }
 }
