@@ -6,6 +6,8 @@
 //! The loop decides nothing. What an effect means is decided in the host; what the network and the disk do is
 //! decided behind the [`Runtime`].
 
+mod waiting;
+
 use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
@@ -23,6 +25,7 @@ use coalmine_core::order::Order;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use self::waiting::Waiting;
 use crate::call::Call;
 use crate::journal::{self, Entry, JournalError, Writer};
 use crate::probe::Probe;
@@ -31,9 +34,6 @@ use crate::transport::{NotSent, Transport};
 
 /// How many requests may wait for the node.
 const QUEUED_REQUESTS: usize = 1024;
-
-/// How many clients may wait for the answer to one request before it is looked who of them has gone.
-const SAME_REQUESTS: usize = 8;
 
 /// Where a node stands in its cluster.
 #[derive(Clone, Debug)]
@@ -355,33 +355,6 @@ struct Drive<N: Node, R: Runtime, P> {
     waiting: Waiting<N::Reply>,
 }
 
-/// Clients that wait for an answer: several where one has sent its request again. Of those that have gone no more are kept
-/// than there may be others.
-struct Waiting<A>(BTreeMap<RequestId, Vec<oneshot::Sender<A>>>);
-
-impl<A> Default for Waiting<A> {
-    fn default() -> Self {
-        Self(BTreeMap::new())
-    }
-}
-
-impl<A> Waiting<A> {
-    fn add(&mut self, id: RequestId, answer: oneshot::Sender<A>) {
-        if self.0.len() >= QUEUED_REQUESTS {
-            self.0.retain(|_, answers| answers.iter().any(|answer| !answer.is_closed()));
-        }
-        let same = self.0.entry(id).or_default();
-        if same.len() >= SAME_REQUESTS {
-            same.retain(|answer| !answer.is_closed());
-        }
-        same.push(answer);
-    }
-
-    fn take(&mut self, id: RequestId) -> impl Iterator<Item = oneshot::Sender<A>> {
-        self.0.remove(&id).into_iter().flatten()
-    }
-}
-
 type Sleep = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// The deadlines of the armed timers, and one sleep until the earliest.
@@ -436,26 +409,5 @@ impl<T: Ord + Clone> Timers<T> {
                 self.sleep = None;
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn clients_that_have_gone_are_not_kept_for_ever() {
-        let mut waiting = Waiting::<u8>::default();
-        let (answer, mut stays) = oneshot::channel();
-        let id = |client| RequestId { client, sequence: 1 };
-        waiting.add(id(7), answer);
-        // One asks the same again and again, and never waits for the answer; others ask for something new.
-        for n in 0..10_000 {
-            waiting.add(id(7), oneshot::channel().0);
-            waiting.add(id(100 + n), oneshot::channel().0);
-        }
-        assert!(waiting.0.len() <= QUEUED_REQUESTS + 1 && waiting.0[&id(7)].len() <= SAME_REQUESTS);
-        assert_eq!(waiting.take(id(7)).map(|answer| answer.send(5)).filter(Result::is_ok).count(), 1);
-        assert_eq!(stays.try_recv(), Ok(5));
     }
 }

@@ -44,6 +44,9 @@ max_p95_rise_ms = 100           # above the stable model
 max_error_rate_rise = 0.02      # above the stable model
 min_samples = 100               # fewer requests are no evidence
 
+# [access]                      # who may ask over HTTP; without it everybody may, and only on loopback
+# tokens = \"tokens.txt\"         # an operator a line, NAME TOKEN: whoever changes something shows one
+
 [[peers]]                       # each other node
 id = 2
 role = \"participant\"
