@@ -4,11 +4,14 @@
 //! A protocol without wishes of its own implements [`HttpApi`] with an empty body and gets `POST /request`: the
 //! request as JSON, answered by the reply as JSON.
 
+use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Bytes;
-use axum::extract::State;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderMap, Method, Request, Response, StatusCode, Uri, header};
 use axum::response::IntoResponse;
 use axum::routing::post;
@@ -23,6 +26,12 @@ use crate::shell::Handle;
 /// The header that names a request, `<client>/<sequence>`: a retry carries the same one.
 pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
+/// The longest body of a request that is read as a whole; a longer one is answered 413.
+pub const MAX_BODY_BYTES: usize = 64 * 1024;
+
+/// After how many seconds to ask a node again that had no room.
+pub const RETRY_AFTER_S: u64 = 1;
+
 /// How long a client's request may wait for the node.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -31,7 +40,8 @@ pub trait HttpApi: Node {
     /// The server: routes to a running node. May start tasks of its own, such as one that measures.
     fn router<R: Runtime>(runtime: &R, _config: &Self::Config, handle: Handle<Self>) -> Router {
         let state = (runtime.clone(), handle);
-        with_words(Router::new().route("/request", post(take::<Self, R>))).with_state(state)
+        let routes = Router::new().route("/request", post(take::<Self, R>));
+        with_words(routes).layer(DefaultBodyLimit::max(MAX_BODY_BYTES)).with_state(state)
     }
 
     /// The client: a request as HTTP.
@@ -45,6 +55,28 @@ pub trait HttpApi: Node {
             Some(reply) => Ok(reply),
             None => read_json(answer),
         }
+    }
+}
+
+/// The name of an operator who has shown a token: an extension of the requests that have come in with one.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Operator(Arc<str>);
+
+impl Operator {
+    /// With this name.
+    pub fn new(name: &str) -> Self {
+        Self(name.into())
+    }
+
+    /// Who.
+    pub fn name(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Operator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
     }
 }
 
@@ -113,14 +145,32 @@ fn makes_no_sense(error: &serde_json::Error) -> String {
     format!("the answer makes no sense: {error}")
 }
 
-/// An error, as every route answers it: a status and `{"error": why}`.
+/// An error, as every route answers it: a status and `{"error": why}`. Where there was no room (429, 503) it may be asked
+/// again, after [`RETRY_AFTER_S`].
 #[derive(Debug)]
 pub struct ApiError(pub StatusCode, pub String);
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> axum::response::Response {
-        (self.0, Json(serde_json::json!({ "error": self.1 }))).into_response()
+        let is_passing = matches!(self.0, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS);
+        let mut answer = (self.0, Json(serde_json::json!({ "error": self.1 }))).into_response();
+        if is_passing {
+            answer.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER_S.into());
+        }
+        answer
     }
+}
+
+/// A body that was read as a whole, or why it was not.
+pub fn whole(body: Result<Bytes, BytesRejection>) -> Result<Bytes, ApiError> {
+    body.map_err(|rejection| {
+        let status = rejection.status();
+        let why = match status {
+            StatusCode::PAYLOAD_TOO_LARGE => format!("it is longer than {MAX_BODY_BYTES} bytes"),
+            _ => rejection.body_text(),
+        };
+        ApiError(status, format!("body: {why}"))
+    })
 }
 
 /// A `POST` with a JSON body, named by `id`.
@@ -175,6 +225,11 @@ pub async fn ask<N: Node, R: Runtime>(
     id: RequestId,
     request: N::Request,
 ) -> Result<N::Reply, ApiError> {
+    if handle.is_full() {
+        // Whoever waited here, too, would only have less time left for the answer.
+        let why = "more requests wait for the node than it can take: ask again";
+        return Err(ApiError(StatusCode::SERVICE_UNAVAILABLE, why.into()));
+    }
     tokio::select! {
         biased;
         reply = handle.request(id, request) => {
@@ -190,12 +245,12 @@ pub async fn ask<N: Node, R: Runtime>(
 async fn take<N: HttpApi, R: Runtime>(
     State((runtime, handle)): State<(R, Handle<N>)>,
     headers: HeaderMap,
-    body: Bytes,
+    body: Result<Bytes, BytesRejection>,
 ) -> Result<axum::response::Response, ApiError> {
     let bad = |why: String| ApiError(StatusCode::BAD_REQUEST, why);
     let id = idempotency_key(&headers)?;
     let id = id.ok_or_else(|| bad(format!("header {IDEMPOTENCY_KEY} is missing: `<client>/<sequence>`")))?;
-    let request = serde_json::from_slice(&body).map_err(|error| bad(format!("body: {error}")))?;
+    let request = serde_json::from_slice(&whole(body)?).map_err(|error| bad(format!("body: {error}")))?;
     let reply = ask(&runtime, &handle, id, request).await?;
     Ok(match N::instead(&reply) {
         None if N::is_not_yet(&reply) => {

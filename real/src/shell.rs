@@ -6,6 +6,8 @@
 //! The loop decides nothing. What an effect means is decided in the host; what the network and the disk do is
 //! decided behind the [`Runtime`].
 
+mod waiting;
+
 use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
@@ -23,6 +25,7 @@ use coalmine_core::order::Order;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use self::waiting::Waiting;
 use crate::call::Call;
 use crate::journal::{self, Entry, JournalError, Writer};
 use crate::probe::Probe;
@@ -122,6 +125,11 @@ impl<N: Node> Handle<N> {
         let (answer, answered) = oneshot::channel();
         self.requests.send(Asked { id, request, answer }).await.map_err(|_| Stopped)?;
         answered.await.map_err(|_| Stopped)
+    }
+
+    /// Whether as many requests wait for the node as may.
+    pub fn is_full(&self) -> bool {
+        self.requests.capacity() == 0
     }
 
     /// The same way, which knows where the members take HTTP.
@@ -234,7 +242,7 @@ impl<N: Node, R: Runtime, P: Probe<N>> Shell<N, R, P> {
             journal: journal::start_writer(&runtime, file),
             written: on_disk,
             timers: Timers::default(),
-            waiting: BTreeMap::new(),
+            waiting: Waiting::default(),
         };
         self.carry_out(verdict, &mut drive, &mut out).await;
         self.journal.set(on_disk);
@@ -255,7 +263,7 @@ impl<N: Node, R: Runtime, P: Probe<N>> Shell<N, R, P> {
                 }
                 (from, message) = drive.transport.next() => Event::Message { from, message },
                 Some(asked) = poll_fn(|cx| calls.poll(cx, |cx| self.requests.poll_recv(cx))) => {
-                    drive.wait(asked.id, asked.answer);
+                    drive.waiting.add(asked.id, asked.answer);
                     Event::Request { id: asked.id, request: asked.request }
                 }
             };
@@ -300,7 +308,7 @@ impl<N: Node, R: Runtime, P: Probe<N>> Shell<N, R, P> {
                     }
                 }
                 Effect::Reply { to, reply } => {
-                    let waiting = drive.waiting.remove(&to).into_iter().flatten();
+                    let waiting = drive.waiting.take(to);
                     answers.extend(waiting.map(|answer| (answer, reply.clone())));
                 }
                 Effect::Publish(view) => {
@@ -352,17 +360,7 @@ struct Drive<N: Node, R: Runtime, P> {
     /// How many records were given to the journal.
     written: u64,
     timers: Timers<N::Timer>,
-    /// Clients that wait for an answer: several where one has sent its request again.
-    waiting: BTreeMap<RequestId, Vec<oneshot::Sender<N::Reply>>>,
-}
-
-impl<N: Node, R: Runtime, P> Drive<N, R, P> {
-    fn wait(&mut self, id: RequestId, answer: oneshot::Sender<N::Reply>) {
-        if self.waiting.len() >= QUEUED_REQUESTS {
-            self.waiting.retain(|_, answers| answers.iter().any(|answer| !answer.is_closed()));
-        }
-        self.waiting.entry(id).or_default().push(answer);
-    }
+    waiting: Waiting<N::Reply>,
 }
 
 type Sleep = Pin<Box<dyn Future<Output = ()> + Send>>;

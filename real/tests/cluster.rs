@@ -4,6 +4,8 @@
 //! hold that the real pieces are put together as the simulated ones are, and that mistakes are answered with
 //! words.
 
+#[path = "cluster/doors.rs"]
+mod doors;
 #[path = "cluster/edges.rs"]
 mod edges;
 #[path = "cluster/forwarding.rs"]
@@ -411,10 +413,15 @@ fn up(dir: &str, first_port: u16) -> Up {
 }
 
 fn up_in(dir: &Path, first_port: u16) -> Up {
+    up_with(dir, first_port, &[])
+}
+
+fn up_with(dir: &Path, first_port: u16, more: &[&str]) -> Up {
     let (control, data) = (first_port.to_string(), (first_port + 3).to_string());
     let mut child = Command::new(CANARY)
         .args(["up", "--control-port", &control, "--data-port", &data, "--dir"])
         .arg(dir)
+        .args(more)
         .env_remove("CARGO") // it is not cargo that starts it
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

@@ -23,6 +23,8 @@ use crate::runtime::{Listener, Runtime};
 /// How many connections are served at a time. With those of the control plane they are fewer than the 1,024 files that a
 /// process may have open where nobody says otherwise: else the door would be closed by the system, for peers as well.
 pub(super) const MAX_CONNECTIONS: usize = 640;
+/// The longest head of a request; a longer one, or one of more than a hundred headers, is answered 431.
+pub(super) const MAX_HEAD_BYTES: usize = 64 * 1024;
 /// How long to wait after the system refused a connection, such as for too many open files: it may pass.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// While all places are taken, it is looked this often whether one that was of use has become idle meanwhile, beside
@@ -85,7 +87,8 @@ async fn attend<R: Runtime>(runtime: R, stream: R::Stream, router: Router, place
             Ok::<_, Infallible>(answer.map(|body| Answer::new(body, in_flight)))
         }
     });
-    let mut connection = pin!(http1::Builder::new().serve_connection(io, service));
+    let mut connection =
+        pin!(http1::Builder::new().max_buf_size(MAX_HEAD_BYTES).serve_connection(io, service));
     poll_fn(|cx| match connection.as_mut().poll(cx) {
         Poll::Ready(_) => Poll::Ready(()), // a client's error is the client's
         Poll::Pending => watch.poll(cx),

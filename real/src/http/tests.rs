@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::time::{Instant, sleep};
 
 use super::patience::{BODY_TIMEOUT, HEAD_TIMEOUT, IDLE_TIMEOUT, TAKE_TIMEOUT};
-use super::server::MAX_CONNECTIONS;
+use super::server::{MAX_CONNECTIONS, MAX_HEAD_BYTES};
 use super::*;
 use crate::transport::memory::{Memory, PIPE_BYTES, at};
 
@@ -139,6 +139,24 @@ async fn a_body_may_come_slowly_but_it_has_to_come() {
     stalls.write_all(b"half of it").await.expect("it is open");
     let (took, answer) = end_of(&mut stalls).await;
     assert!(is_about(took, BODY_TIMEOUT) && answer.is_empty(), "{took:?} {answer}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_head_without_end_is_refused() {
+    let memory = start().await;
+    let many: String = (0..101).map(|n| format!("x-{n}: 1\r\n")).collect();
+    let long = format!("x: {}\r\n", "y".repeat(MAX_HEAD_BYTES));
+    let target = "y".repeat(MAX_HEAD_BYTES);
+    for (target, headers) in [("", many), ("", long), (&target, String::new())] {
+        let head = format!("GET /{target} HTTP/1.1\r\nhost: a\r\n{headers}\r\n");
+        let mut stream = connect(&memory).await;
+        let _ = stream.write_all(head.as_bytes()).await; // it may have read enough
+        let (_, answer) = end_of(&mut stream).await;
+        assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
+    }
+    let headers: String = (0..99).map(|n| format!("x-{n}: {}\r\n", "y".repeat(600))).collect();
+    let mut stream = connected(&memory, &format!("GET / HTTP/1.1\r\nhost: a\r\n{headers}\r\n")).await;
+    read_to(&mut stream, "hello").await;
 }
 
 #[tokio::test(start_paused = true)]

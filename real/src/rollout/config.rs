@@ -9,8 +9,8 @@
 //! [[peers]]
 //! id = 2
 //! role = "participant"
-//! control = "127.0.0.1:60002"
-//! data = "127.0.0.1:50052"
+//! control = "127.0.0.1:7712"
+//! data = "127.0.0.1:8712"
 //!
 //! [backends.v2]
 //! url = "http://127.0.0.1:9000/v2/infer"
@@ -190,8 +190,8 @@ mod tests {
     const FILE: &str = r#"
 id = 2
 role = "participant"
-control = "127.0.0.1:60002"
-data = "127.0.0.1:50052"
+control = "127.0.0.1:7712"
+data = "127.0.0.1:8712"
 journal_dir = "journal"
 [gates]
 max_error_rate = 0.01
@@ -208,8 +208,8 @@ max_in_flight = 3
 [[peers]]
 id = 1
 role = "coordinator"
-control = "127.0.0.1:60001"
-data = "127.0.0.1:50051"
+control = "127.0.0.1:7711"
+data = "127.0.0.1:8711"
 "#;
 
     fn parse(text: &str, syntax: Syntax) -> Result<NodeFile<RolloutNode>, FileError> {
@@ -275,12 +275,12 @@ data = "127.0.0.1:50051"
             ("id = 2", "id = 2\nspeed = 9", "line 3: unknown field `speed`"),
             ("vote_ms", "vote", "line 10: unknown field `vote`"),
             ("\"participant\"", "\"boss\"", "line 3: unknown variant `boss`"),
-            ("127.0.0.1:60002", "localhost", "line 4: invalid socket address syntax"),
+            ("127.0.0.1:7712", "localhost", "line 4: invalid socket address syntax"),
             ("id = 2\n", "", "missing field `id`"),
             ("id = 1", "id = 2", "peers[0].id: 2 is id already"),
-            ("127.0.0.1:50051", "127.0.0.1:60002", "peers[0].data: 127.0.0.1:60002 is control already"),
-            ("127.0.0.1:60002", "127.0.0.1:0", "control: a port must be given"),
-            ("127.0.0.1:60002", "0.0.0.0:60002", "control: 0.0.0.0:60002 is not a loopback address"),
+            ("127.0.0.1:8711", "127.0.0.1:7712", "peers[0].data: 127.0.0.1:7712 is control already"),
+            ("127.0.0.1:7712", "127.0.0.1:0", "control: a port must be given"),
+            ("127.0.0.1:7712", "0.0.0.0:7712", "control: 0.0.0.0:7712 is not a loopback address"),
             ("\"participant\"", "\"coordinator\"", "role: n2 and n1 are coordinators"),
             ("\"coordinator\"", "\"participant\"", "role: no node is the coordinator"),
             ("vote_ms = 700", "vote_ms = 0", "vote_ms"),

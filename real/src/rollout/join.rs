@@ -34,8 +34,8 @@ struct Alike<'a> {
 }
 
 /// The file of a node that is to become a member of the cluster that the node at this address is one of.
-pub(super) async fn file(at: SocketAddr, who: Newcomer) -> Result<String, String> {
-    let cluster: MembersView = Client::default().get(at, MEMBERS).await?;
+pub(super) async fn file(client: Client, at: SocketAddr, who: Newcomer) -> Result<String, String> {
+    let cluster: MembersView = client.get(at, MEMBERS).await?;
     let highest = cluster.members.iter().map(|member| member.id.0).max().unwrap_or(0);
     let id = who.id.unwrap_or(NodeId(highest.saturating_add(1)));
     if cluster.members.iter().any(|member| member.id == id) {
@@ -77,8 +77,14 @@ pub(super) async fn file(at: SocketAddr, who: Newcomer) -> Result<String, String
 }
 
 /// Asks for this node's admission until it is a member, or is refused for good.
-pub(super) async fn enter(at: SocketAddr, me: NodeId, address: Address, say: impl Fn(String) + Send) {
-    let (runtime, client) = (TokioRuntime::new(""), Client::default());
+pub(super) async fn enter(
+    client: Client,
+    at: SocketAddr,
+    me: NodeId,
+    address: Address,
+    say: impl Fn(String) + Send,
+) {
+    let runtime = TokioRuntime::new("");
     let request = Request::Change(Change::Admit { member: me, address: Some(address) });
     let mut name = new_name();
     let mut said = String::new();

@@ -13,6 +13,8 @@ use super::join;
 use super::routes;
 use super::wire::Role;
 use crate::runtime::Runtime;
+use crate::serve::client::Client;
+use crate::serve::doors::{Door, DoorTable};
 use crate::serve::local::{FIRST, local_address};
 use crate::serve::service::Newcomer;
 use crate::serve::{Service, Starter};
@@ -24,6 +26,14 @@ impl Service for RolloutNode {
     const VERSION: &'static str = env!("CARGO_PKG_VERSION");
     const ALIAS: Option<&'static str> = Some("cargo canary");
     type Settings = Settings;
+    const DOORS: DoorTable = &[
+        ("GET /routing/state", Door::Read),
+        ("GET /health/snapshot", Door::Read),
+        ("GET /status", Door::Read),
+        ("GET /rollouts", Door::Read),
+        ("GET /members", Door::Read),
+        ("POST /predict", Door::Use),
+    ];
     const STARTER: Starter = Starter { member, keys: "", tables: TABLES };
 
     fn config(placement: &Placement, settings: &Settings) -> Result<Config, String> {
@@ -46,17 +56,22 @@ impl Service for RolloutNode {
         Some(role_of(config).name())
     }
 
-    fn join(at: SocketAddr, who: Newcomer) -> impl Future<Output = Result<String, String>> + Send {
-        join::file(at, who)
+    fn join(
+        client: Client,
+        at: SocketAddr,
+        who: Newcomer,
+    ) -> impl Future<Output = Result<String, String>> + Send {
+        join::file(client, at, who)
     }
 
     fn enter(
+        client: Client,
         at: SocketAddr,
         me: NodeId,
         lives: Address,
         say: impl Fn(String) + Send + 'static,
     ) -> impl Future<Output = ()> + Send {
-        join::enter(at, me, lives, say)
+        join::enter(client, at, me, lives, say)
     }
 
     fn to_try(cluster: &[(&Config, SocketAddr)], _dir: &str) -> Vec<String> {

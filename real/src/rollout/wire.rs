@@ -8,8 +8,7 @@ mod units;
 mod view;
 
 pub use self::body::{
-    GatesFile, GuardBody, HealthBody, MAX_BODY_BYTES, MAX_MODELS, ModelWindow, StartBody, Started, SteerBody,
-    Steered,
+    GatesFile, GuardBody, HealthBody, MAX_MODELS, ModelWindow, StartBody, Started, SteerBody, Steered,
 };
 pub(super) use self::body::{RawBody, or_nothing, read_body};
 pub use self::members::{AdmitBody, DismissBody, MembersView, ResolveBody, TakeOverBody};
@@ -19,3 +18,4 @@ pub use self::view::{
     ChangeView, EvidenceView, HealthSnapshot, Progress, Role, RolloutView, StatusView, StepOutcome, StepView,
     VerdictKind, VerdictView,
 };
+pub use crate::http_api::MAX_BODY_BYTES;

@@ -8,8 +8,9 @@ use coalmine_core::node::RequestId;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::client::{Client, explain, new_name};
+use super::client::{advice, explain, new_name};
 use super::command::{Failure, called, described};
+use super::credentials::Credentials;
 use super::local;
 use super::output;
 use super::service::Service;
@@ -21,7 +22,7 @@ pub(super) fn command<S: Service>() -> clap::Command {
         "Ask the cluster something, and print the answer.\n\n\
          The first node that is there is asked, and whom it sends us to. What gets no answer is asked again under the\n\
          same name, so that it is the same request.\n\n\
-         Examples:\n\n  {name} ask REQUEST\n  {name} ask REQUEST --nodes 127.0.0.1:50052 --id 7/1\n\n\
+         Examples:\n\n  {name} ask REQUEST\n  {name} ask REQUEST --nodes 127.0.0.1:8712 --id 7/1\n\n\
          Exits with 1 if there is no answer."
     );
     let command = <Args as clap::Args>::augment_args(clap::Command::new("ask"));
@@ -43,6 +44,8 @@ pub struct Args {
     /// Default a new one.
     #[arg(long, value_name = "NAME", value_parser = request_id)]
     id: Option<RequestId>,
+    #[command(flatten)]
+    credentials: Credentials,
     /// How long to go on asking where nobody is there, or ready, in milliseconds.
     #[arg(long, value_name = "MS", default_value = "10000")]
     patience_ms: u64,
@@ -62,11 +65,12 @@ pub(in crate::serve) fn read_request<S: Service>(text: &str) -> Result<S::Reques
 pub async fn run<S: Service>(args: Args) -> Result<(), Failure> {
     let request = read_request::<S>(&args.request)
         .map_err(|why| Failure::usage(format!("request {}: {why}", args.request)))?;
-    let nodes = if args.nodes.is_empty() { local::addresses::<S>(&args.dir)? } else { args.nodes };
-    let client = Client::default().patient(Duration::from_millis(args.patience_ms));
+    let (nodes, client) = args.credentials.targets::<S>(args.nodes, &args.dir)?;
+    let client = client.patient(Duration::from_millis(args.patience_ms));
     let asked = client.ask::<S>(&nodes, args.id.unwrap_or_else(new_name), &request).await;
     let (by, answer) = asked.map_err(|error| Failure::failed(explain(&called::<S>(), &error)))?;
-    let reply = S::from_http(&answer).map_err(|why| Failure::failed(format!("{by}: {why}")))?;
+    let reply =
+        S::from_http(&answer).map_err(|why| Failure::failed(format!("{by}: {why}{}", advice(&answer))))?;
     output::line(serde_json::to_string(&reply).expect("replies are plain data"));
     if S::is_not_yet(&reply) { Err(Failure::reported()) } else { Ok(()) }
 }

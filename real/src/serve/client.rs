@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
-use axum::http::{Request, Response, StatusCode};
+use axum::http::{HeaderValue, Request, Response, StatusCode, header};
 use coalmine_core::node::RequestId;
 use serde::de::DeserializeOwned;
 
@@ -32,6 +32,14 @@ pub fn explain(program: &str, error: &ClientError) -> String {
     }
 }
 
+/// What helps whoever was refused for want of a token: to be said behind what the answer complains about.
+pub fn advice(answer: &Response<Bytes>) -> &'static str {
+    match answer.status() {
+        StatusCode::UNAUTHORIZED => "; `--token-file FILE` shows the one in FILE",
+        _ => "",
+    }
+}
+
 /// A name that no other client's request has.
 pub fn new_name() -> RequestId {
     let runtime = TokioRuntime::new("");
@@ -45,12 +53,13 @@ pub struct Client {
     runtime: TokioRuntime,
     timeout: Duration,
     patience: Duration,
+    token: Option<HeaderValue>,
 }
 
 impl Default for Client {
     fn default() -> Self {
         // A client has no journal.
-        Self { runtime: TokioRuntime::new(""), timeout: TIMEOUT, patience: Duration::ZERO }
+        Self { runtime: TokioRuntime::new(""), timeout: TIMEOUT, patience: Duration::ZERO, token: None }
     }
 }
 
@@ -65,19 +74,27 @@ impl Client {
         Self { patience, ..self }
     }
 
-    /// Sends one request as it is.
+    /// The same, which shows this in the header `Authorization`.
+    pub fn with_token(self, token: Option<HeaderValue>) -> Self {
+        Self { token, ..self }
+    }
+
+    /// Sends one request as it is, and who asks.
     pub async fn send(
         &self,
         to: SocketAddr,
-        request: Request<Bytes>,
+        mut request: Request<Bytes>,
     ) -> Result<Response<Bytes>, ClientError> {
+        if let Some(token) = &self.token {
+            request.headers_mut().insert(header::AUTHORIZATION, token.clone());
+        }
         http::request(&self.runtime, to, request, self.timeout).await
     }
 
     /// Gets a JSON value. `Err` is one line that says what went wrong, and where.
     pub async fn get<T: DeserializeOwned>(&self, from: SocketAddr, path: &str) -> Result<T, String> {
         let answer = self.send(from, get(path)).await.map_err(|error| error.to_string())?;
-        read_json(&answer).map_err(|error| format!("{from}{path}: {error}"))
+        read_json(&answer).map_err(|error| format!("{from}{path}: {error}{}", advice(&answer)))
     }
 
     /// Asks a cluster: the first of these nodes that is there, and whom it sends the client to. What may not have

@@ -3,18 +3,22 @@
 //!
 //! ```toml
 //! id = 1
-//! control = "127.0.0.1:60001"
-//! data = "127.0.0.1:50051"
+//! control = "127.0.0.1:7711"
+//! data = "127.0.0.1:8711"
 //! journal_dir = "journal"
 //! # … and the service's own keys
 //!
+//! [access]                  # see the module `access`
+//! tokens = "tokens.txt"
+//!
 //! [[peers]]
 //! id = 2
-//! control = "127.0.0.1:60002"
-//! data = "127.0.0.1:50052"
+//! control = "127.0.0.1:7712"
+//! data = "127.0.0.1:8712"
 //! ```
 //!
-//! All nodes of a cluster must agree on who the members are.
+//! All nodes of a cluster must agree on who the members are. Addresses that other machines can reach need credentials:
+//! `data` the operators' tokens.
 
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
@@ -27,6 +31,7 @@ use serde::de::{DeserializeOwned, DeserializeSeed, IgnoredAny};
 use serde_path_to_error::Track;
 use thiserror::Error;
 
+use super::access::{Access, AccessTable};
 use super::own::OwnPart;
 use super::service::Service;
 use super::unique::UniqueKeys;
@@ -44,16 +49,15 @@ struct Common {
     data: SocketAddr,
     /// The folder of its journal, which is created if need be. A relative one lies beside the file.
     journal_dir: PathBuf,
-    /// Allow addresses that other machines can reach. Peers and clients are not authenticated, so whoever
-    /// reaches a port can change what is served. Default false.
+    /// Who may ask for what over HTTP, and under which names. Default everybody, on loopback.
     #[serde(default)]
-    allow_remote: bool,
+    access: AccessTable,
     /// The other nodes.
     #[serde(default)]
     peers: Vec<Peer>,
 }
 
-const COMMON: &[&str] = &["id", "control", "data", "journal_dir", "allow_remote", "peers"];
+const COMMON: &[&str] = &["id", "control", "data", "journal_dir", "access", "peers"];
 
 /// Another node of the cluster.
 #[derive(Debug, Deserialize)]
@@ -90,6 +94,8 @@ pub struct NodeFile<S: Service> {
     pub data: BTreeMap<NodeId, SocketAddr>,
     /// The journal.
     pub journal: PathBuf,
+    /// Who may ask for what over HTTP.
+    pub access: Access,
     /// The service's own part of the file.
     pub settings: S::Settings,
     /// What the node is told.
@@ -162,14 +168,15 @@ impl<S: Service> NodeFile<S> {
             parsed.map_err(|(line, what)| FileError::Syntax { file: file.into(), line, what })?;
         let wrong = |what| FileError::Value { file: file.into(), what };
         check(&common).map_err(|(key, what)| wrong(format!("{key}: {what}")))?;
-        let Common { id, control, data, journal_dir, peers, .. } = common;
+        let Common { id, control, data, journal_dir, peers, access } = common;
         let folder = file.parent().unwrap_or(Path::new(""));
+        let access = access.check(folder).map_err(|(key, what)| wrong(format!("{key}: {what}")))?;
         let journal = folder.join(journal_dir).join(format!("node-{}.journal", id.0));
         let all_data = peers.iter().map(|peer| (peer.id, peer.data)).chain([(id, data)]).collect();
         let peers = peers.iter().map(|peer| (peer.id, peer.control)).collect();
         let placement = Placement { me: id, control, data, peers };
         let config = S::config(&placement, &settings).map_err(wrong)?;
-        Ok(Self { placement, data: all_data, journal, settings, config })
+        Ok(Self { placement, data: all_data, journal, access, settings, config })
     }
 
     /// Who it is.
@@ -225,6 +232,25 @@ fn read<'t, S: DeserializeSeed<'t>>(
     }
 }
 
+/// Why this address must be one that only this machine can reach, if it must.
+fn needs_credentials(common: &Common, key: &str) -> Option<&'static str> {
+    if key.ends_with("control") {
+        (!has_tls(common))
+            .then_some("nothing tells a peer from a stranger there, so frames do not leave this machine")
+    } else {
+        // Where the others take HTTP is only told to clients.
+        let is_open = key == "data" && common.access.tokens.is_none();
+        is_open.then_some(
+            "that needs [access] with `tokens`, lest everybody who reaches it can change what is served",
+        )
+    }
+}
+
+/// Whether nodes know each other by certificates.
+fn has_tls(_common: &Common) -> bool {
+    false
+}
+
 /// `Err` holds the key and what is wrong with it.
 fn check(common: &Common) -> Result<(), (String, String)> {
     let me = (String::new(), common.id, common.control, common.data);
@@ -241,10 +267,8 @@ fn check(common: &Common) -> Result<(), (String, String)> {
             if address.port() == 0 {
                 return Err((key, "a port must be given, other nodes must know it".into()));
             }
-            if !address.ip().is_loopback() && !common.allow_remote {
-                let what = "is not a loopback address, and nothing here is authenticated: set \
-                            allow_remote = true if the network can be trusted";
-                return Err((key, format!("{address} {what}")));
+            if let Some(what) = needs_credentials(common, &key).filter(|_| !address.ip().is_loopback()) {
+                return Err((key, format!("{address} is not a loopback address: {what}")));
             }
             if let Some(first) = addresses.insert(address, key.clone()) {
                 return Err((key, format!("{address} is {first} already")));

@@ -18,6 +18,7 @@ use coalmine_core::node::NodeId;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::doors::{Door, DoorTable};
 use super::service::Service;
 use crate::http_api::wrong_method;
 use crate::runtime::Runtime;
@@ -27,6 +28,9 @@ use crate::shell::Handle;
 pub const LIVE: &str = "/health/live";
 /// Where a node says whether it is ready.
 pub const READY: &str = "/health/ready";
+
+/// What these routes are for.
+pub const DOORS: DoorTable = &[("GET /health/live", Door::Read), ("GET /health/ready", Door::Read)];
 
 /// What any node says of itself.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

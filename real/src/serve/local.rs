@@ -20,7 +20,7 @@ pub struct Ports {
 }
 
 /// The ports of a cluster if nobody says.
-pub const FIRST: Ports = Ports { control: 60_001, data: 50_051 };
+pub const FIRST: Ports = Ports { control: 7_711, data: 8_711 };
 
 /// The address of node `id` of a cluster on this machine.
 pub const fn local_address(first_port: u16, id: u16) -> SocketAddr {
@@ -52,6 +52,11 @@ pub fn addresses<S: Service>(dir: &Path) -> Result<Vec<SocketAddr>, Failure> {
     let known = known.map_err(|error| Failure::usage(error.to_string()))?;
     let default = || (1..=3).map(|id| local_address(FIRST.data, id)).collect();
     Ok(if known.is_empty() { default() } else { known })
+}
+
+/// The file with the tokens that the nodes in this folder go by, if they do.
+pub fn tokens<S: Service>(dir: &Path) -> Option<PathBuf> {
+    configs(dir).find_map(|config| NodeFile::<S>::load(&config).ok()?.access.tokens)
 }
 
 /// The configs that are there.

@@ -7,11 +7,14 @@
 //!
 //! | file | |
 //! | --- | --- |
+//! | [`tokens`], [`access`] | who may ask, and under which names: the table `[access]`, the operators' tokens |
+//! | [`doors`] | which requests come in: `Host`, `Origin`, tokens |
 //! | [`service`] | the trait |
 //! | [`config`] | the file of a node: the common part, address rules, errors that name file and key |
 //! | [`local`] | a cluster on this machine: ports, folder, the files of its nodes |
 //! | [`health`] | `GET /health/live` and `/health/ready` of every node; [`router`], all that a node serves |
 //! | [`client`] | asks: goes where it is sent, and asks again under the same name |
+//! | [`credentials`] | with whose token a command asks |
 //! | [`command`], [`output`] | what commands share; what is printed |
 //! | [`node`] | `node`: one node in this process, which logs and records what it does |
 //! | [`status`], [`mod@ask`] | `status` and `ask`: the client as commands |
@@ -26,11 +29,14 @@
 //!
 //! Each names only those before it. A simulation that names the settings hosts the same [`router`].
 
+pub mod access;
 pub mod ask;
 pub mod cli;
 pub mod client;
 pub mod command;
 pub mod config;
+pub mod credentials;
+pub mod doors;
 pub mod health;
 pub mod local;
 pub mod node;
@@ -40,6 +46,7 @@ pub mod service;
 pub mod status;
 #[cfg(test)]
 mod tests;
+pub mod tokens;
 mod unique;
 pub mod up;
 
@@ -49,6 +56,8 @@ pub use axum::Router;
 
 pub use self::cli::Program;
 pub use self::command::Failure;
+pub use self::credentials::Credentials;
+pub use self::doors::Door;
 pub use self::health::router;
 pub use self::service::{Service, Starter};
 

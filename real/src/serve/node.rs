@@ -14,12 +14,16 @@ use coalmine_core::node::{Address, Effect, NodeId, Word};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
+use super::client::Client;
 use super::command::{Failure, described};
 use super::config::NodeFile;
-use super::health::router;
+use super::credentials::Credentials;
+use super::doors::Doors;
+use super::health::{self, router};
 use super::local;
 use super::output;
 use super::service::{Newcomer, Service};
+use super::tokens::Tokens;
 use crate::http;
 use crate::probe::Probe;
 use crate::recorder::{Limits, Recorder, Who};
@@ -69,6 +73,8 @@ pub struct Args {
     /// With --join: where this node takes HTTP. Default as `up` numbers them.
     #[arg(long, value_name = "ADDR", requires = "join")]
     data: Option<SocketAddr>,
+    #[command(flatten)]
+    credentials: Credentials,
     /// Record all that the node takes in and does in this file; `VERIFIER FILE` executes it again.
     ///
     /// The node never waits for its recording: if the disk cannot keep up or is full, the recording ends with a
@@ -92,17 +98,22 @@ pub struct Args {
 
 /// Runs a node until it fails or is asked to stop.
 pub async fn run<S: Service>(args: Args) -> Result<(), Failure> {
+    let client = args.credentials.client::<S>(None)?;
     if let Some(at) = args.join.filter(|_| !args.config.exists()) {
-        write_file::<S>(at, &args).await?;
+        write_file::<S>(client.clone(), at, &args).await?;
     }
     let file = NodeFile::<S>::load(&args.config).map_err(|error| Failure::usage(error.to_string()))?;
+    let tokens = file.access.load_tokens().map_err(Failure::usage)?;
     let log = Log { began: Instant::now(), file };
+    if let Some(warning) = tokens.warning() {
+        log.line(warning);
+    }
     let recorder = args.record.as_deref().map(|path| record(path, &args, &log)).transpose()?;
 
     let enters = args.join.map(|at| {
         let log = log.clone();
         let lives = Address { control: log.file.placement.control, data: log.file.own_data() };
-        tokio::spawn(S::enter(at, log.file.me(), lives, move |what| log.line(what)))
+        tokio::spawn(S::enter(client.clone(), at, log.file.me(), lives, move |what| log.line(what)))
     });
     let stop = stop_signal();
     let orphaned = orphaned(args.stop_with_parent);
@@ -116,7 +127,7 @@ pub async fn run<S: Service>(args: Args) -> Result<(), Failure> {
             log.line("the parent process has gone: stopped");
             Ok(())
         }
-        failure = serve(log.file.clone(), (log.clone(), recorder.clone())) => Err(failure),
+        failure = serve(log.file.clone(), tokens, (log.clone(), recorder.clone())) => Err(failure),
     };
     if let Some(enters) = enters {
         enters.abort();
@@ -128,9 +139,10 @@ pub async fn run<S: Service>(args: Args) -> Result<(), Failure> {
 }
 
 /// Writes the file of a node that is to become a member.
-async fn write_file<S: Service>(at: SocketAddr, args: &Args) -> Result<(), Failure> {
+async fn write_file<S: Service>(client: Client, at: SocketAddr, args: &Args) -> Result<(), Failure> {
     let who = Newcomer { id: args.id.map(NodeId), control: args.control, data: args.data };
-    let text = S::join(at, who).await.map_err(|why| Failure::failed(format!("--join {at}: {why}")))?;
+    let text =
+        S::join(client, at, who).await.map_err(|why| Failure::failed(format!("--join {at}: {why}")))?;
     let failed = |error: std::io::Error| Failure::failed(format!("{}: {error}", args.config.display()));
     if let Some(folder) = args.config.parent() {
         std::fs::create_dir_all(folder).map_err(failed)?;
@@ -153,9 +165,9 @@ fn record<S: Service>(path: &Path, args: &Args, log: &Log<S>) -> Result<Recorder
 }
 
 /// Runs the node until it fails.
-async fn serve<S: Service>(file: NodeFile<S>, probe: impl Probe<S>) -> Failure {
+async fn serve<S: Service>(file: NodeFile<S>, tokens: Tokens, probe: impl Probe<S>) -> Failure {
     let data = file.own_data();
-    let NodeFile { placement, data: addresses, journal, settings, config } = file;
+    let NodeFile { placement, data: addresses, journal, access, settings, config } = file;
     let runtime = TokioRuntime::new(&journal);
     let listener = match runtime.listen(data).await {
         Ok(listener) => listener,
@@ -163,7 +175,8 @@ async fn serve<S: Service>(file: NodeFile<S>, probe: impl Probe<S>) -> Failure {
     };
     let (shell, handle) = Shell::<S, _, _>::new(runtime.clone(), config.clone(), placement, probe);
     let routes = router(&runtime, &config, &settings, handle.with_addresses(addresses));
-    tokio::spawn(http::serve(runtime, listener, routes));
+    let doors = Doors::new(access, tokens, data, &[health::DOORS, S::DOORS]);
+    tokio::spawn(http::serve(runtime, listener, doors.before(routes)));
     let error = match shell.run().await {
         Ok(never) => match never {},
         Err(error) => error,

@@ -7,6 +7,8 @@ use axum::Router;
 use coalmine_core::node::{Address, NodeId};
 use serde::de::DeserializeOwned;
 
+use super::client::Client;
+use super::doors::DoorTable;
 use crate::http_api::HttpApi;
 use crate::runtime::Runtime;
 use crate::shell::{Handle, Placement};
@@ -24,6 +26,9 @@ pub trait Service: HttpApi {
     /// What a node's file holds beside the [common part](super::config), such as a struct with a default for every field;
     /// `()` if nothing. Keys that nobody has are refused in any case.
     type Settings: DeserializeOwned + Clone + Debug + Send + Sync + 'static;
+    /// What its routes are for, by method and path such as `GET /status`. One that is not named is for operators only.
+    /// Default none is named.
+    const DOORS: DoorTable = &[];
     /// What `up` writes into the files besides the common part. Default nothing.
     const STARTER: Starter = Starter::NOTHING;
 
@@ -52,13 +57,18 @@ pub trait Service: HttpApi {
 
     /// The config file of a node that is to become a member of the cluster that the node at this HTTP address is one of; `Err`
     /// says why there is none. Default: the members of a cluster do not change.
-    fn join(_at: SocketAddr, _who: Newcomer) -> impl Future<Output = Result<String, String>> + Send {
+    fn join(
+        _client: Client,
+        _at: SocketAddr,
+        _who: Newcomer,
+    ) -> impl Future<Output = Result<String, String>> + Send {
         std::future::ready(Err(format!("the members of a cluster of {} do not change", Self::NAME)))
     }
 
     /// Asks the cluster that the node at this HTTP address is one of to take this node in, until it has heard; `say` takes
     /// what is worth a line. Default nothing.
     fn enter(
+        _client: Client,
         _at: SocketAddr,
         _me: NodeId,
         _lives: Address,

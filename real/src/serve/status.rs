@@ -9,8 +9,9 @@ use axum::http::Response;
 use comfy_table::{Cell, Color};
 use serde::Serialize;
 
-use super::client::{Client, get};
+use super::client::{Client, advice, get};
 use super::command::{Failure, described};
+use super::credentials::Credentials;
 use super::health::{LIVE, NodeStatus};
 use super::local;
 use super::output::{self, Format};
@@ -22,7 +23,7 @@ const SHOWN: usize = 60;
 pub(super) fn command<S: Service>() -> clap::Command {
     let name = S::NAME;
     let text = format!(
-        "Show how each node does.\n\nExamples:\n\n  {name} status\n  {name} status --nodes 127.0.0.1:50051 --format json\n\n\
+        "Show how each node does.\n\nExamples:\n\n  {name} status\n  {name} status --nodes 127.0.0.1:8711 --format json\n\n\
          Exits with 1 if a node cannot be reached, or is not ready."
     );
     let command = <Args as clap::Args>::augment_args(clap::Command::new("status"));
@@ -38,6 +39,8 @@ pub struct Args {
     /// The folder of a cluster that `up` has started.
     #[arg(long)]
     dir: PathBuf,
+    #[command(flatten)]
+    credentials: Credentials,
     /// How to print it.
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -58,16 +61,17 @@ pub struct Answer<T> {
 
 /// Asks all nodes at once for what is at `path`.
 pub async fn ask_all<T: Send + 'static>(
+    client: &Client,
     addresses: &[SocketAddr],
     path: &'static str,
     read: fn(&Response<Bytes>) -> Result<T, String>,
 ) -> Vec<Answer<T>> {
-    let client = Client::default().within(Duration::from_secs(2));
+    let client = client.clone().within(Duration::from_secs(2));
     let ask = |&address: &SocketAddr| {
         let client = client.clone();
         tokio::spawn(async move {
             let answer = client.send(address, get(path)).await.map_err(|error| error.to_string())?;
-            read(&answer).map_err(|error| format!("{address}{path}: {error}"))
+            read(&answer).map_err(|error| format!("{address}{path}: {error}{}", advice(&answer)))
         })
     };
     let asked: Vec<_> = addresses.iter().map(ask).collect();
@@ -85,8 +89,8 @@ pub async fn ask_all<T: Send + 'static>(
 
 /// Asks all nodes, and prints what they say.
 pub async fn run<S: Service>(args: Args) -> Result<(), Failure> {
-    let addresses = if args.nodes.is_empty() { local::addresses::<S>(&args.dir)? } else { args.nodes };
-    let answers = ask_all::<NodeStatus>(&addresses, LIVE, crate::http_api::read_json).await;
+    let (addresses, client) = args.credentials.targets::<S>(args.nodes, &args.dir)?;
+    let answers = ask_all::<NodeStatus>(&client, &addresses, LIVE, crate::http_api::read_json).await;
     let mut warnings = Vec::new();
     for Answer { status, error, .. } in &answers {
         warnings.extend(error.clone());

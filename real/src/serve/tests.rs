@@ -107,16 +107,16 @@ impl Service for Greeter {
 
 const FILE: &str = r#"
 id = 2
-control = "127.0.0.1:60002"
-data = "127.0.0.1:50052"
+control = "127.0.0.1:7712"
+data = "127.0.0.1:8712"
 journal_dir = "journal"
 word = "hi"
 [tables]
 legs = 4
 [[peers]]
 id = 1
-control = "127.0.0.1:60001"
-data = "127.0.0.1:50051"
+control = "127.0.0.1:7711"
+data = "127.0.0.1:8711"
 "#;
 
 fn parse(text: &str) -> Result<NodeFile<Greeter>, String> {
@@ -129,7 +129,7 @@ fn a_file_has_a_common_part_and_one_of_the_services_own() {
     assert_eq!(node.settings, Settings { word: "hi".into(), tables: Tables { legs: 4 } });
     assert_eq!(node.config, Config { me: NodeId(2), first: NodeId(1), word: "hi".into() });
     assert_eq!(node.journal, Path::new("n/journal/node-2.journal"));
-    assert_eq!(node.own_data(), SocketAddr::from(([127, 0, 0, 1], 50_052)));
+    assert_eq!(node.own_data(), SocketAddr::from(([127, 0, 0, 1], 8_712)));
     let value: serde_json::Value = toml::from_str(FILE).expect("valid");
     let json = NodeFile::<Greeter>::parse(&value.to_string(), Syntax::Json, Path::new("n/node.json"));
     assert_eq!(json.expect("valid").config, node.config);
@@ -151,11 +151,11 @@ fn each_mistake_is_named_with_its_file_and_its_key_or_line() {
         ("word = \"hi\"", "word = 5", "line 6: invalid type: integer `5`"),
         ("word = \"hi\"", "word = \"\"", "word: a greeting has one"),
         ("id = 2\n", "", "line 1: missing field `id`"),
-        ("127.0.0.1:60002", "localhost", "line 3: invalid socket address"),
+        ("127.0.0.1:7712", "localhost", "line 3: invalid socket address"),
         ("id = 1", "id = 2", "peers[0].id: 2 is id already"),
-        ("127.0.0.1:50051", "127.0.0.1:60002", "peers[0].data: 127.0.0.1:60002 is control already"),
-        ("127.0.0.1:60002", "127.0.0.1:0", "control: a port must be given"),
-        ("127.0.0.1:60001", "0.0.0.0:60001", "peers[0].control: 0.0.0.0:60001 is not a loopback address"),
+        ("127.0.0.1:8711", "127.0.0.1:7712", "peers[0].data: 127.0.0.1:7712 is control already"),
+        ("127.0.0.1:7712", "127.0.0.1:0", "control: a port must be given"),
+        ("127.0.0.1:7711", "0.0.0.0:7711", "peers[0].control: 0.0.0.0:7711 is not a loopback address"),
         ("[tables]", "[tables", "line 7: "),
     ];
     for (right, wrong, expected) in mistakes {
@@ -164,12 +164,33 @@ fn each_mistake_is_named_with_its_file_and_its_key_or_line() {
         assert!(said.starts_with(&format!("n/node.toml: {expected}")), "{wrong}: {said}");
         assert!(!said.contains('\n'), "not one line: {said}");
     }
-    let remote =
-        FILE.replace("127.0.0.1:60001", "10.0.0.1:60001").replace("word", "allow_remote = true\nword");
-    assert!(parse(&remote).is_ok());
     let json = r#"{"id": 1, "control": "127.0.0.1:1", "data": "127.0.0.1:2", "journal_dir": "", "speed": 9}"#;
     let said = NodeFile::<Greeter>::parse(json, Syntax::Json, Path::new("node.json")).expect_err("speed");
     assert!(said.to_string().starts_with("node.json: line 1: speed: unknown field `speed`"), "{said}");
+}
+
+/// What other machines can reach needs credentials, and nobody can say that it does not.
+#[test]
+fn an_address_that_others_can_reach_needs_credentials() {
+    let tokens = "[access]\ntokens = \"secret/tokens.txt\"\n[tables]";
+    let remote = FILE.replace("127.0.0.1:8712", "0.0.0.0:8712");
+    let said = parse(&remote).expect_err("no tokens");
+    assert!(
+        said.starts_with("n/node.toml: data: 0.0.0.0:8712 is not a loopback address: that needs [access]")
+    );
+    let node = parse(&remote.replace("[tables]", tokens)).expect("it has tokens");
+    assert_eq!(node.access.tokens.as_deref(), Some(Path::new("n/secret/tokens.txt")));
+    // Tokens say nothing of peers.
+    let remote = FILE.replace("127.0.0.1:7712", "10.0.0.2:7712").replace("[tables]", tokens);
+    let said = parse(&remote).expect_err("no certificates");
+    assert!(said.starts_with("n/node.toml: control: 10.0.0.2:7712 is not a loopback address: nothing tells"));
+    assert!(parse(&FILE.replace("127.0.0.1:8711", "10.0.0.1:8711")).is_ok(), "only clients are told");
+    let old = parse(&FILE.replace("word", "allow_remote = true\nword")).expect_err("it is gone");
+    assert!(old.starts_with("n/node.toml: line 6: unknown field `allow_remote`"), "{old}");
+    let wrong = parse(&FILE.replace("[tables]", "[access]\nhosts = [\"a b\"]\n[tables]")).expect_err("a b");
+    assert!(wrong.starts_with("n/node.toml: access.hosts[0]: `a b` is no name"), "{wrong}");
+    let wrong = parse(&FILE.replace("[tables]", "[access]\nread = 5\n[tables]")).expect_err("5");
+    assert!(wrong.starts_with("n/node.toml: line 8: "), "{wrong}");
 }
 
 /// Who gives a key twice means one of the two, and nobody knows which. The service's own keys are no exception, nor are those

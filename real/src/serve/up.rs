@@ -22,6 +22,7 @@ pub use self::files::Args;
 use self::files::Plan;
 use super::client::{Client, get};
 use super::command::{Failure, called, described};
+use super::credentials::TOKEN_FILE;
 use super::health::{NodeStatus, READY};
 use super::local;
 use super::node::stop_signal;
@@ -43,7 +44,7 @@ pub(super) fn command<S: Service>(more: &str) -> clap::Command {
         "Run a whole cluster on this machine, one process a node.\n\n\
          {more}Each node's config, log and journal are in DIR; configs that are there are\n\
          kept, so edit them, and with the journals the cluster continues where it was. Ctrl-C stops all nodes.\n\n\
-         Examples:\n\n  {name} up\n  {name} up --nodes 5 --dir /tmp/five --control-port 61001 --data-port 51001"
+         Examples:\n\n  {name} up\n  {name} up --nodes 5 --dir /tmp/five --control-port 7721 --data-port 8721"
     );
     let command = <Args as clap::Args>::augment_args(clap::Command::new("up"));
     described(local::with_default_dir(command, name), &text)
@@ -154,6 +155,7 @@ impl<S: Service> Cluster<S> {
         let deadline = Instant::now() + START_TIMEOUT;
         for i in 0..self.members.len() {
             let (me, data) = (self.members[i].id(), self.members[i].plan.file.own_data());
+            let client = client.clone().with_token(self.members[i].plan.token.clone());
             let ready = async || {
                 let answer = client.send(data, get(READY)).await.map_err(|error| error.to_string())?;
                 match serde_json::from_slice::<NodeStatus>(answer.body()) {
@@ -204,6 +206,10 @@ impl<S: Service> Cluster<S> {
         let files = self.members.iter().map(|member| &member.plan.file);
         let cluster: Vec<_> = files.map(|file| (&file.config, file.own_data())).collect();
         output::line("\nTry, in another terminal:");
+        if let Some(tokens) = self.members.iter().find_map(|member| member.plan.file.access.tokens.as_deref())
+        {
+            output::line(format_args!("  export {TOKEN_FILE}={}", paste::path(tokens)));
+        }
         for line in S::to_try(&cluster, &local::dir_option(S::NAME, dir)) {
             output::line(format_args!("  {program} {line}"));
         }

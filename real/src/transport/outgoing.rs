@@ -15,6 +15,8 @@ use crate::runtime::Runtime;
 
 /// How many frames may wait for a peer; more are lost.
 const QUEUED_FRAMES: usize = 1024;
+/// How many bytes they may have all together: a few of the largest frames, and many more than that of usual ones.
+const QUEUED_BYTES: usize = 16 << 20;
 /// A write that takes longer ends its connection.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -94,7 +96,8 @@ impl<R: Runtime> Outgoing<R> {
                 Poll::Pending => {} // what is written of it so far, `open` knows
             }
         }
-        if self.queue.len() >= QUEUED_FRAMES {
+        let waiting: usize = self.queue.iter().map(Vec::len).sum();
+        if self.queue.len() >= QUEUED_FRAMES || waiting + frame.len() > QUEUED_BYTES {
             return false;
         }
         self.queue.push_back(frame.to_vec());

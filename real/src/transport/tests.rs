@@ -102,6 +102,22 @@ fn frame(from: u32, message: &str) -> Vec<u8> {
     frame::encode(Form::Json, &Envelope { from: NodeId(from), message }).expect("it is short")
 }
 
+/// However large frames are, those that wait have a bound together.
+#[tokio::test]
+async fn what_waits_for_a_peer_is_bounded_in_bytes_too() {
+    let (mut transport, _, _) = transport(nowhere()).await;
+    let large = "x".repeat(1_000_000);
+    let mut sent = 0;
+    let why = loop {
+        match transport.send(NodeId(2), large.clone()) {
+            Ok(()) => sent += 1,
+            Err(why) => break why,
+        }
+    };
+    assert_eq!((sent, why), (16, NotSent::Lost("the queue to n2 is full".into())));
+    assert_eq!(transport.send(NodeId(2), "short".into()), Ok(()), "there is room for that");
+}
+
 #[tokio::test]
 async fn a_peer_that_does_not_read_costs_frames_and_no_time() {
     let peer = TcpListener::bind("127.0.0.1:0").await.expect("a free port");

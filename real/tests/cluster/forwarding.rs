@@ -25,7 +25,8 @@ use super::support::{Cluster, send, send_request, stderr, wait_for};
 
 /// A node whose model v1 is behind this server, with `more` in the server's table or behind it.
 async fn node(upstream: &Upstream, more: &str) -> Cluster {
-    let backend = format!("{}{more}", upstream.backend("v1"));
+    // Some requests are written by hand, and call it so.
+    let backend = format!("[access]\nhosts = [\"node\"]\n{}{more}", upstream.backend("v1"));
     Cluster::prepare(1, &backend).with_window_ms(1_000).started().await
 }
 

@@ -2,7 +2,7 @@
 //! that was started here ends here, by its id.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
@@ -18,11 +18,12 @@ use super::Crate;
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The ports that the tutorial names, and those that are free here: three for frames, three for HTTP.
-const NAMED: [u16; 6] = [60_001, 60_002, 60_003, 50_051, 50_052, 50_053];
+const NAMED: [u16; 6] = [7_711, 7_712, 7_713, 8_711, 8_712, 8_713];
 
-/// Below the ports that the system gives to outgoing connections, and beside those of other tests.
+/// Below the ports that the system gives to outgoing connections, beside those of other tests, and of four digits as those
+/// that the tutorial names, for tables have columns.
 fn free_ports() -> [u16; 6] {
-    let first = |attempt: u32| 18_000 + ((std::process::id() + attempt) % 330 * 6) as u16;
+    let first = |attempt: u32| 4_000 + ((std::process::id() + attempt) % 330 * 6) as u16;
     let mut runs = (0..330).map(|attempt| std::array::from_fn(|i| first(attempt) + i as u16));
     let are_free =
         |ports: &[u16; 6]| ports.iter().all(|&port| TcpListener::bind(("127.0.0.1", port)).is_ok());
@@ -136,7 +137,8 @@ impl Processes {
         let port: u16 =
             address.strip_prefix("127.0.0.1:").and_then(|port| port.parse().ok()).expect("a port");
         let place = NAMED.iter().position(|&named| named == port).expect("a port of the tutorial");
-        let mut stream = TcpStream::connect(("127.0.0.1", self.ports[place])).expect("it listens");
+        let address = SocketAddr::from(([127, 0, 0, 1], self.ports[place]));
+        let mut stream = TcpStream::connect(address).expect("it listens");
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         let length = body.len();
         let request = format!(

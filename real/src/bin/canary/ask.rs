@@ -1,6 +1,7 @@
 //! What the commands that ask the coordinator for something share.
 
 use std::net::SocketAddr;
+use std::path::Path;
 
 use axum::body::Bytes;
 use axum::http::Response;
@@ -8,13 +9,25 @@ use coalmine_core::node::RequestId;
 use coalmine_core::rollout::RolloutNode;
 use coalmine_core::rollout::message::{Reply, Request};
 use coalmine_real::http_api::{HttpApi, complaint};
-use coalmine_real::serve::Failure;
-use coalmine_real::serve::client::{Client, explain};
-use coalmine_real::serve::local::{FIRST, local_address};
+use coalmine_real::serve::client::{Client, advice, explain};
+use coalmine_real::serve::local::{FIRST, addresses, default_dir, local_address};
+use coalmine_real::serve::{Credentials, Failure, Service};
 
 /// Where the coordinator of `canary up` takes HTTP.
 pub(crate) fn default_coordinator() -> SocketAddr {
     local_address(FIRST.data, 1)
+}
+
+/// A client that shows a token: for the cluster of `canary up`, unless others are asked, the one that its nodes go by.
+pub(crate) fn client(credentials: &Credentials, is_up: bool) -> Result<Client, Failure> {
+    let dir = default_dir(RolloutNode::NAME);
+    credentials.client::<RolloutNode>(is_up.then_some(Path::new(&dir)))
+}
+
+/// Whether a node is one of the cluster of `canary up`.
+pub(crate) fn is_of_up(node: SocketAddr) -> bool {
+    let dir = default_dir(RolloutNode::NAME);
+    addresses::<RolloutNode>(Path::new(&dir)).is_ok_and(|nodes| nodes.contains(&node))
 }
 
 /// The option that leads a command to this coordinator, if it needs one.
@@ -43,7 +56,7 @@ pub(crate) async fn ask(
     let asked = client.ask::<RolloutNode>(&[node], id, request).await;
     let (by, http) = asked.map_err(|error| Failure::failed(explain("canary", &error)))?;
     let reply = RolloutNode::from_http(&http);
-    let reply = reply.map_err(|why| Failure::failed(format!("{by}: {why}")))?;
+    let reply = reply.map_err(|why| Failure::failed(format!("{by}: {why}{}", advice(&http))))?;
     Ok(Answered { by, reply, http })
 }
 

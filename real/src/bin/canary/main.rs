@@ -34,8 +34,8 @@ Exit codes: 0 done; 1 it failed, the answer is bad news, or it could not be prin
 const CONFIG: &str = "\
 id = 1
 role = \"coordinator\"            # exactly one node; the others are \"participant\"
-control = \"127.0.0.1:60001\"     # frames from the other nodes
-data = \"127.0.0.1:50051\"        # HTTP
+control = \"127.0.0.1:7711\"      # frames from the other nodes
+data = \"127.0.0.1:8711\"         # HTTP
 journal_dir = \"journal\"         # relative to the file
 
 [gates]                         # what a canary must keep; these are the defaults
@@ -45,11 +45,14 @@ max_p95_rise_ms = 100           # above the stable model
 max_error_rate_rise = 0.02      # above the stable model
 min_samples = 100               # fewer requests are no evidence
 
+# [access]                      # who may ask over HTTP; without it everybody may, and only on loopback
+# tokens = \"tokens.txt\"         # an operator a line, NAME TOKEN: whoever changes something shows one
+
 [[peers]]                       # each other node
 id = 2
 role = \"participant\"
-control = \"127.0.0.1:60002\"
-data = \"127.0.0.1:50052\"";
+control = \"127.0.0.1:7712\"
+data = \"127.0.0.1:8712\"";
 
 fn main() -> ExitCode {
     Program::empty::<RolloutNode>(ABOUT)

@@ -9,12 +9,12 @@ use coalmine_core::rollout::message::{Outcome, Reply, Request};
 use coalmine_core::rollout::state::{Change, Txid};
 use coalmine_real::http_api::request_name;
 use coalmine_real::rollout::wire::{ChangeView, StatusView, StepOutcome};
-use coalmine_real::serve::Failure;
 use coalmine_real::serve::client::{Client, new_name};
 use coalmine_real::serve::output::{self, Format};
+use coalmine_real::serve::{Credentials, Failure};
 use serde_json::json;
 
-use crate::ask::{ask, default_coordinator};
+use crate::ask::{ask, client, default_coordinator, is_of_up};
 
 /// How often the cluster is asked how far it is.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -44,14 +44,16 @@ pub(crate) struct Remove {
     /// The coordinator's data address.
     #[arg(long, value_name = "ADDR", default_value_t = default_coordinator())]
     coordinator: SocketAddr,
+    #[command(flatten)]
+    credentials: Credentials,
     /// How to print the outcome.
     #[arg(long, value_enum, default_value_t)]
     format: Format,
 }
 
 pub(crate) async fn remove(args: Remove) -> Result<(), Failure> {
-    let Remove { id, gone, coordinator, format } = args;
-    let client = Client::default();
+    let Remove { id, gone, coordinator, credentials, format } = args;
+    let client = client(&credentials, coordinator == default_coordinator())?;
     let request = Request::Change(Change::Dismiss { member: NodeId(id), is_gone: gone });
     let answered = ask(&client, coordinator, new_name(), &request).await?;
     let Reply::Changing { id } = answered.reply else { return Err(answered.refusal()) };
@@ -78,7 +80,7 @@ pub(crate) async fn remove(args: Remove) -> Result<(), Failure> {
 ///
 /// Examples:
 ///
-///   canary forget-coordinator 1 --node 127.0.0.1:8102   # n1 is gone; the node there takes over
+///   canary forget-coordinator 1 --node 127.0.0.1:8712   # n1 is gone; the node there takes over
 ///
 /// Afterwards name the new coordinator in the files of all nodes. Exits with 1 if the node refuses, or waits for somebody.
 #[derive(Debug, clap::Args)]
@@ -90,14 +92,16 @@ pub(crate) struct ForgetCoordinator {
     /// The data address of the node that is to coordinate.
     #[arg(long, value_name = "ADDR")]
     node: SocketAddr,
+    #[command(flatten)]
+    credentials: Credentials,
     /// How to print the outcome.
     #[arg(long, value_enum, default_value_t)]
     format: Format,
 }
 
 pub(crate) async fn forget_coordinator(args: ForgetCoordinator) -> Result<(), Failure> {
-    let ForgetCoordinator { id, node, format } = args;
-    let client = Client::default();
+    let ForgetCoordinator { id, node, credentials, format } = args;
+    let client = client(&credentials, is_of_up(node))?;
     let from = NodeId(id);
     let answered = ask(&client, node, new_name(), &Request::TakeOver { from }).await?;
     let Reply::TakingOver = answered.reply else { return Err(answered.refusal()) };
@@ -122,8 +126,8 @@ pub(crate) async fn forget_coordinator(args: ForgetCoordinator) -> Result<(), Fa
 ///
 /// Examples:
 ///
-///   canary resolve 1.7 commit --node 127.0.0.1:8102
-///   canary resolve 1.7 abort --node 127.0.0.1:8102
+///   canary resolve 1.7 commit --node 127.0.0.1:8712
+///   canary resolve 1.7 abort --node 127.0.0.1:8712
 ///
 /// `canary status` names the transaction that a node is in doubt about. Refused while the protocol can still decide by
 /// itself; exits with 1 then.
@@ -139,6 +143,8 @@ pub(crate) struct Resolve {
     /// The data address of the node in doubt. It tells the others.
     #[arg(long, value_name = "ADDR")]
     node: SocketAddr,
+    #[command(flatten)]
+    credentials: Credentials,
     /// How to print the outcome.
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -154,12 +160,13 @@ enum Ended {
 }
 
 pub(crate) async fn resolve(args: Resolve) -> Result<(), Failure> {
-    let Resolve { txid, outcome, node, format } = args;
+    let Resolve { txid, outcome, node, credentials, format } = args;
+    let client = client(&credentials, is_of_up(node))?;
     let (outcome, word) = match outcome {
         Ended::Commit => (Outcome::Commit, "committed"),
         Ended::Abort => (Outcome::Abort, "aborted"),
     };
-    let answered = ask(&Client::default(), node, new_name(), &Request::Resolve { txid, outcome }).await?;
+    let answered = ask(&client, node, new_name(), &Request::Resolve { txid, outcome }).await?;
     let Reply::Resolved { txid } = answered.reply else { return Err(answered.refusal()) };
     match format {
         Format::Json => output::json(&json!({ "txid": txid, "outcome": outcome })),

@@ -7,13 +7,15 @@ use std::time::{Duration, Instant};
 use axum::http::StatusCode;
 use coalmine_real::http_api::{post_json, read_json};
 use coalmine_real::rollout::wire::{PredictBody, Prediction};
-use coalmine_real::serve::Failure;
-use coalmine_real::serve::client::{Client, explain};
+use coalmine_real::serve::client::{Client, advice, explain};
 use coalmine_real::serve::local::{FIRST, local_address};
 use coalmine_real::serve::output::{self, Format};
+use coalmine_real::serve::{Credentials, Failure};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
+
+use crate::ask::client;
 
 /// How many requests to a node may be under way at a time, while they are sent for some time.
 const SENDERS: u32 = 8;
@@ -48,6 +50,8 @@ pub(crate) struct Args {
     /// all three.
     #[arg(long, visible_alias = "node", value_delimiter = ',', value_name = "ADDR,...")]
     nodes: Vec<SocketAddr>,
+    #[command(flatten)]
+    credentials: Credentials,
     /// How to print the outcome.
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -86,13 +90,14 @@ struct Outcome {
 }
 
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
-    let Args { count, seconds, key, nodes, format } = args;
+    let Args { count, seconds, key, nodes, credentials, format } = args;
+    let client = client(&credentials, nodes.is_empty())?;
     let body = PredictBody { key };
     let default = |nodes| (1..=nodes).map(|id| local_address(FIRST.data, id)).collect();
     let or_default = |of: u16| if nodes.is_empty() { default(of) } else { nodes };
     let tallies = match seconds {
-        None => send_count(count, &or_default(1), &body, format).await?,
-        Some(seconds) => send_for(Duration::from_secs(seconds), &or_default(3), &body).await?,
+        None => send_count(&client, count, &or_default(1), &body, format).await?,
+        Some(seconds) => send_for(&client, Duration::from_secs(seconds), &or_default(3), &body).await?,
     };
     if count > 1 || seconds.is_some() {
         tallies.print(format);
@@ -102,17 +107,17 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
 
 /// Sends so many requests, one after another, to each node by turns.
 async fn send_count(
+    client: &Client,
     count: u64,
     nodes: &[SocketAddr],
     body: &PredictBody,
     format: Format,
 ) -> Result<Tallies, Failure> {
-    let client = Client::default();
     let mut tallies = Tallies::default();
     let mut turns = nodes.iter().cycle();
     for _ in 0..count {
         let node = *turns.next().expect("there is a node");
-        let outcome = predict(&client, node, body).await.map_err(Failure::failed)?;
+        let outcome = predict(client, node, body).await.map_err(Failure::failed)?;
         if count == 1 {
             outcome.print(format);
         }
@@ -122,15 +127,20 @@ async fn send_count(
 }
 
 /// Sends requests to all nodes for so long. A node that never answers ends it; one that falls silent may come back.
-async fn send_for(lasts: Duration, nodes: &[SocketAddr], body: &PredictBody) -> Result<Tallies, Failure> {
+async fn send_for(
+    client: &Client,
+    lasts: Duration,
+    nodes: &[SocketAddr],
+    body: &PredictBody,
+) -> Result<Tallies, Failure> {
     let until = Instant::now() + lasts;
     let mut senders = JoinSet::new();
     for &node in nodes {
         for nth in 0..SENDERS {
-            let (body, delay) = (body.clone(), PACE / SENDERS * nth);
+            let (client, body, delay) = (client.clone(), body.clone(), PACE / SENDERS * nth);
             senders.spawn(async move {
                 tokio::time::sleep(delay).await;
-                keep_sending(node, &body, until).await
+                keep_sending(&client, node, &body, until).await
             });
         }
     }
@@ -142,14 +152,18 @@ async fn send_for(lasts: Duration, nodes: &[SocketAddr], body: &PredictBody) -> 
     Ok(all)
 }
 
-async fn keep_sending(node: SocketAddr, body: &PredictBody, until: Instant) -> Result<Tallies, String> {
-    let client = Client::default();
+async fn keep_sending(
+    client: &Client,
+    node: SocketAddr,
+    body: &PredictBody,
+    until: Instant,
+) -> Result<Tallies, String> {
     let mut tallies = Tallies::default();
     let mut pace = tokio::time::interval(PACE);
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while Instant::now() < until {
         pace.tick().await;
-        match predict(&client, node, body).await {
+        match predict(client, node, body).await {
             Ok(outcome) => tallies.count(&outcome),
             Err(why) if tallies.answered.is_empty() => return Err(why),
             Err(why) => tallies.miss(1, why),
@@ -164,7 +178,7 @@ async fn predict(client: &Client, node: SocketAddr, body: &PredictBody) -> Resul
     // A model that failed is named in the answer too.
     let prediction = Prediction::of(&answer).ok_or_else(|| {
         let why = read_json::<Value>(&answer).map_or_else(|why| why, |_| "the answer names no model".into());
-        format!("{node}/predict: {why}")
+        format!("{node}/predict: {why}{}", advice(&answer))
     })?;
     Ok(Outcome { prediction, status: answer.status() })
 }

@@ -9,11 +9,11 @@ use coalmine_core::rollout::message::{Guard, OnFailure, Reply, Request, RolloutP
 use coalmine_core::rollout::state::ModelId;
 use coalmine_real::http_api::{read_json, request_name};
 use coalmine_real::rollout::wire::{Started, bp_of_percent};
-use coalmine_real::serve::Failure;
 use coalmine_real::serve::client::{Client, new_name};
 use coalmine_real::serve::output::{self, Format};
+use coalmine_real::serve::{Credentials, Failure};
 
-use crate::ask::{ask, default_coordinator};
+use crate::ask::{ask, client, default_coordinator};
 use crate::watch::Watch;
 
 /// Roll a model out, step by step, and wait for the end.
@@ -62,6 +62,8 @@ pub(crate) struct Args {
     /// The coordinator's data address.
     #[arg(long, value_name = "ADDR", default_value_t = default_coordinator())]
     coordinator: SocketAddr,
+    #[command(flatten)]
+    credentials: Credentials,
     /// Print the rollout's name and do not wait for it.
     #[arg(long)]
     no_wait: bool,
@@ -92,7 +94,7 @@ impl From<Failing> for OnFailure {
 }
 
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
-    let client = Client::default();
+    let client = client(&args.credentials, args.coordinator == default_coordinator())?;
     let request = Request::StartRollout(plan(&args)?);
     let began = Instant::now();
     let (coordinator, started) = start(&client, args.coordinator, new_name(), &request).await?;

@@ -7,18 +7,20 @@ use coalmine_real::http_api::read_json;
 use coalmine_real::rollout::wire::{
     EvidenceView, ModelWindow, RolloutView, StatusView, StepOutcome, VerdictView,
 };
-use coalmine_real::serve::Failure;
 use coalmine_real::serve::local::{FIRST, local_address};
 use coalmine_real::serve::output::{self, Format};
 use coalmine_real::serve::status::{Answer, ask_all, print_warnings, unreachable};
+use coalmine_real::serve::{Credentials, Failure};
 use comfy_table::Cell;
+
+use crate::ask::client;
 
 /// Show what each node serves, how each model does there, and where the last rollout stands.
 ///
 /// Examples:
 ///
 ///   canary status
-///   canary status --nodes 127.0.0.1:50051,127.0.0.1:50052 --format json
+///   canary status --nodes 127.0.0.1:8711,127.0.0.1:8712 --format json
 ///
 /// Exits with 1 if a node cannot be reached, or if nodes serve different states. While a step is being
 /// announced nodes differ for an instant.
@@ -28,6 +30,8 @@ pub(crate) struct Args {
     /// The nodes' data addresses. Default: the three of `canary up`.
     #[arg(long, value_delimiter = ',', value_name = "ADDR,...")]
     nodes: Vec<SocketAddr>,
+    #[command(flatten)]
+    credentials: Credentials,
     /// How to print it.
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -35,8 +39,9 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let default = || (1..=3).map(|id| local_address(FIRST.data, id)).collect();
+    let client = client(&args.credentials, args.nodes.is_empty())?;
     let addresses = if args.nodes.is_empty() { default() } else { args.nodes };
-    let answers = ask_all(&addresses, "/status", read_json).await;
+    let answers = ask_all(&client, &addresses, "/status", read_json).await;
     let warnings = warnings(&answers);
     match args.format {
         Format::Json => output::json(&answers),

@@ -6,11 +6,11 @@ use coalmine_core::node::RequestId;
 use coalmine_core::rollout::message::{Order, Reply, Request};
 use coalmine_real::http_api::{parse_request_name, request_name};
 use coalmine_real::rollout::wire::Steered;
-use coalmine_real::serve::Failure;
-use coalmine_real::serve::client::{Client, new_name};
+use coalmine_real::serve::client::new_name;
 use coalmine_real::serve::output::{self, Format};
+use coalmine_real::serve::{Credentials, Failure};
 
-use crate::ask::{ask, default_coordinator};
+use crate::ask::{ask, client, default_coordinator};
 
 /// Hold the rollout under way where it is, until somebody gives another order.
 ///
@@ -87,6 +87,8 @@ struct Target {
     /// The coordinator's data address.
     #[arg(long, value_name = "ADDR", default_value_t = default_coordinator())]
     coordinator: SocketAddr,
+    #[command(flatten)]
+    credentials: Credentials,
     /// How to print the outcome.
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -113,9 +115,10 @@ pub(crate) async fn abort(args: Abort) -> Result<(), Failure> {
 }
 
 async fn give(order: Order, target: Target) -> Result<(), Failure> {
-    let Target { rollout, coordinator, format } = target;
+    let Target { rollout, coordinator, credentials, format } = target;
+    let client = client(&credentials, coordinator == default_coordinator())?;
     let request = Request::Steer { order, rollout };
-    let answered = ask(&Client::default(), coordinator, new_name(), &request).await?;
+    let answered = ask(&client, coordinator, new_name(), &request).await?;
     let Reply::Ordered { rollout } = answered.reply else { return Err(answered.refusal()) };
     let name = request_name(rollout);
     match format {

@@ -6,8 +6,8 @@ use std::time::Duration;
 use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, Request, State};
+use axum::http::StatusCode;
 use axum::http::request::Parts;
-use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use coalmine_core::rollout::state::{ModelId, RoutingState};
 use http_body_util::BodyExt;
@@ -20,9 +20,6 @@ use crate::rollout::data_plane::{KEY_COOKIE, KEY_HEADER, Measurement, routing_ke
 use crate::rollout::forward::{REQUEST_ID, Resumed, Unanswered, request_id};
 use crate::rollout::wire::{MAX_BODY_BYTES, PredictBody, Prediction, read_body};
 use crate::runtime::Runtime;
-
-/// After how many seconds to ask again where all places are taken.
-const RETRY_AFTER_S: u64 = 1;
 
 pub(super) async fn predict<R: Runtime>(State(app): Shared<R>, request: Request) -> Response {
     let (mut head, body) = request.into_parts();
@@ -93,8 +90,7 @@ impl<R: Runtime> App<R> {
         let most = self.forwarder.limits().max_in_flight;
         let why =
             format!("{most} forwarded requests are under way at this node, as many as may be: ask again");
-        let busy = ApiError(StatusCode::SERVICE_UNAVAILABLE, why);
-        ([(header::RETRY_AFTER, RETRY_AFTER_S)], busy).into_response()
+        ApiError(StatusCode::SERVICE_UNAVAILABLE, why).into_response()
     }
 
     fn describe(&self, unanswered: &Unanswered) -> (StatusCode, String) {

@@ -17,10 +17,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::error::Category;
 
 use super::units::{bp_of_decimal, bp_of_percent, decimal_of_bp, percent_of_bp};
-use crate::http_api::{ApiError, parse_request_name, request_name};
-
-/// The longest body of a request, in bytes.
-pub const MAX_BODY_BYTES: usize = 64 * 1024;
+use crate::http_api::{ApiError, parse_request_name, request_name, whole};
 
 /// How many models a report may name.
 pub const MAX_MODELS: usize = 16;
@@ -335,14 +332,7 @@ pub(in crate::rollout) fn or_nothing(body: RawBody) -> RawBody {
 
 /// Reads a request's body: one JSON object. An error says where in it something is wrong.
 pub(in crate::rollout) fn read_body<T: DeserializeOwned>(body: RawBody) -> Result<T, ApiError> {
-    let body = body.map_err(|rejection| {
-        let status = rejection.status();
-        let why = match status {
-            StatusCode::PAYLOAD_TOO_LARGE => format!("it is longer than {MAX_BODY_BYTES} bytes"),
-            _ => rejection.body_text(),
-        };
-        ApiError(status, format!("body: {why}"))
-    })?;
+    let body = whole(body)?;
     // A struct could also be read from an array, whose meaning would hang on the order of fields.
     let first = body.iter().find(|byte| !byte.is_ascii_whitespace());
     if first.is_some_and(|&first| first != b'{') {

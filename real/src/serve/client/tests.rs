@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::{Client, get};
 use crate::http;
 use crate::http::ClientError;
-use crate::http_api::{HttpApi, IDEMPOTENCY_KEY};
+use crate::http_api::{HttpApi, IDEMPOTENCY_KEY, MAX_BODY_BYTES, complaint};
 use crate::probe::Probe;
 use crate::runtime::Runtime;
 use crate::serve::health::{LIVE, NodeStatus, READY};
@@ -176,4 +176,47 @@ async fn a_client_is_not_sent_in_a_circle_for_ever() {
     let asked = async { Client::default().ask::<Greeter>(&[at], id, &Request::Greet).await };
     let asked = tokio::time::timeout(PATIENCE, asked).await.expect("it gives up");
     assert_eq!(asked.expect("an answer").1.status(), 307);
+}
+
+/// Who comes when nothing more can wait is told so at once, and when to come again; what is too long is not even read.
+#[tokio::test]
+async fn a_node_takes_so_much_and_no_more() {
+    let placement = Placement { me: NodeId(1), control: free(), data: free(), peers: Default::default() };
+    let settings = Settings::default();
+    let config = Greeter::config(&placement, &settings).expect("valid");
+    let runtime = TokioRuntime::new("");
+    // It does not run, and takes nothing.
+    let (_shell, handle) = Shell::<Greeter, _, _>::new(runtime.clone(), config.clone(), placement, Unwatched);
+    let at = free();
+    let listener = runtime.listen(at).await.expect("the port is free");
+    let routes = router(&runtime, &config, &settings, handle.clone());
+    tokio::spawn(http::serve(runtime, listener, routes));
+    let client = Client::default();
+    let id = RequestId { client: 7, sequence: 1 };
+    let fits = vec![b' '; MAX_BODY_BYTES];
+    for (body, status, why) in
+        [(fits.clone(), 400, "EOF"), ([fits, vec![b' ']].concat(), 413, "longer than 65536 bytes")]
+    {
+        let mut request = Greeter::to_http(id, &Request::Greet);
+        *request.body_mut() = body.into();
+        let answer = client.send(at, request).await.expect("an answer");
+        assert!(
+            answer.status() == status && complaint(&answer).is_some_and(|said| said.contains(why)),
+            "{answer:?}"
+        );
+    }
+    while !handle.is_full() {
+        tokio::select! {
+            biased;
+            reply = handle.request(id, Request::Greet) => panic!("it does not run: {reply:?}"),
+            () = std::future::ready(()) => {} // it waits, and its client has gone
+        }
+    }
+    let answer = client.within(Duration::from_secs(5)).send(at, Greeter::to_http(id, &Request::Greet)).await;
+    let answer = answer.expect("an answer at once");
+    assert_eq!((answer.status().as_u16(), answer.headers()["retry-after"].as_bytes()), (503, &b"1"[..]));
+    assert!(
+        complaint(&answer).is_some_and(|said| said.contains("more requests wait for the node")),
+        "{answer:?}"
+    );
 }

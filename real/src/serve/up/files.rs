@@ -1,14 +1,20 @@
 //! The folder of a cluster that is started: a config, a log and a journal for each node.
 
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+
+use axum::http::HeaderValue;
 
 use crate::files;
 use crate::serve::command::Failure;
 use crate::serve::config::NodeFile;
 use crate::serve::local::{FIRST, Ports, config_of, config_text, configs};
 use crate::serve::service::Service;
+
+/// What an operator of a cluster of `up` shows, if it asks for that.
+const TOKEN_FILE: &str = "operator.token";
 
 /// What `up` takes.
 #[derive(Debug, clap::Args)]
@@ -19,12 +25,15 @@ pub struct Args {
     /// Where configs, logs and journals go.
     #[arg(long)]
     pub(super) dir: PathBuf,
-    /// Node 1 takes frames at this port, node 2 at the next, and so on. Default 60001.
+    /// Node 1 takes frames at this port, node 2 at the next, and so on. Default 7711.
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub(super) control_port: Option<u16>,
-    /// Node 1 takes HTTP at this port, node 2 at the next, and so on. Default 50051.
+    /// Node 1 takes HTTP at this port, node 2 at the next, and so on. Default 8711.
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub(super) data_port: Option<u16>,
+    /// Draw an operator's token, in DIR/operator.token: without it nobody changes what the cluster serves.
+    #[arg(long)]
+    pub(super) tokens: bool,
     /// Record each node in DIR, to be verified.
     #[arg(long)]
     pub(super) record: bool,
@@ -36,6 +45,8 @@ pub(super) struct Plan<S: Service> {
     pub(super) config: PathBuf,
     pub(super) log: PathBuf,
     pub(super) record: Option<PathBuf>,
+    /// The token with which its operator asks.
+    pub(super) token: Option<HeaderValue>,
     /// It has a journal already.
     pub(super) continues: bool,
 }
@@ -51,7 +62,8 @@ pub(super) fn prepare<S: Service>(args: &Args) -> Result<Vec<Plan<S>>, Failure> 
         let log = args.dir.join(format!("node-{id}.log"));
         let record = args.record.then(|| args.dir.join(format!("node-{id}.rec")));
         let continues = file.journal.metadata().is_ok_and(|journal| journal.len() > 0);
-        plans.push(Plan { file, config, log, record, continues });
+        let token = file.access.load_tokens().map_err(Failure::usage)?.first_header();
+        plans.push(Plan { file, config, log, record, token, continues });
     }
     if present > 0 {
         check_agreement(args, &plans)?;
@@ -68,6 +80,10 @@ fn check_agreement<S: Service>(args: &Args, plans: &[Plan<S>]) -> Result<(), Fai
         return Err(Failure::usage(why));
     }
     for (offset, Plan { file, config, .. }) in plans.iter().enumerate() {
+        if args.tokens && file.access.tokens.is_none() {
+            let why = format!("--tokens: {} has no [access] with tokens: {hint}", config.display());
+            return Err(Failure::usage(why));
+        }
         let wanted = [
             ("--control-port", args.control_port, "control", file.placement.control),
             ("--data-port", args.data_port, "data", file.own_data()),
@@ -103,12 +119,31 @@ fn write_configs<S: Service>(args: &Args) -> Result<u16, Failure> {
     }
     let failed = |file: &Path, error| Failure::failed(format!("{}: {error}", file.display()));
     std::fs::create_dir_all(&args.dir).map_err(|error| failed(&args.dir, error))?;
+    let access = if args.tokens {
+        let file = args.dir.join(TOKEN_FILE);
+        draw_token(&file).map_err(|error| failed(&file, error))?;
+        format!("\n[access]\ntokens = \"{TOKEN_FILE}\"\n")
+    } else {
+        String::new()
+    };
     for id in 1..=nodes {
         let file = config_of(&args.dir, id);
-        let text = config_text::<S>(id, nodes, Ports { control, data });
+        let text = config_text::<S>(id, nodes, Ports { control, data }) + &access;
         files::replace(&file, |out| out.write_all(text.as_bytes())).map_err(|error| failed(&file, error))?;
     }
     Ok(nodes)
+}
+
+/// Writes a file that only its owner can read, with a token that nobody can guess. One that is there is kept.
+fn draw_token(file: &Path) -> io::Result<()> {
+    let mut drawn = [0; 32];
+    getrandom::fill(&mut drawn).map_err(|error| io::Error::other(error.to_string()))?;
+    let token: String = drawn.iter().map(|byte| format!("{byte:02x}")).collect();
+    let created = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file);
+    match created.and_then(|mut out| out.write_all(format!("operator {token}\n").as_bytes())) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        written => written,
+    }
 }
 
 pub(super) fn open_log(file: &Path) -> Result<File, Failure> {
@@ -126,7 +161,7 @@ pub(super) fn last_lines(file: &Path, count: usize) -> Vec<String> {
         log.seek(SeekFrom::Start(length.saturating_sub(ENOUGH_BYTES)))?;
         let mut bytes = Vec::new();
         log.read_to_end(&mut bytes)?;
-        std::io::Result::Ok(bytes)
+        io::Result::Ok(bytes)
     };
     let bytes = read().unwrap_or_default();
     let text = String::from_utf8_lossy(&bytes);
