@@ -8,6 +8,11 @@
 //! journal_dir = "journal"
 //! # … and the service's own keys
 //!
+//! [tls]                          # optional: only nodes of this authority are peers, see `crate::tls`
+//! ca = "certs/ca.pem"             # relative to the file, as the others
+//! cert = "certs/node-1.pem"
+//! key = "certs/node-1.key"
+//!
 //! [[peers]]
 //! id = 2
 //! control = "127.0.0.1:60002"
@@ -32,6 +37,7 @@ use super::service::Service;
 use super::unique::UniqueKeys;
 use crate::files::{TEXT_BYTES, read_text};
 use crate::shell::Placement;
+use crate::tls::{self, Identity};
 
 /// What every service's file says.
 #[derive(Debug, Deserialize)]
@@ -48,12 +54,33 @@ struct Common {
     /// reaches a port can change what is served. Default false.
     #[serde(default)]
     allow_remote: bool,
+    /// How peers prove who they are. Without it whoever reaches the control port is believed.
+    tls: Option<TlsTable>,
     /// The other nodes.
     #[serde(default)]
     peers: Vec<Peer>,
 }
 
-const COMMON: &[&str] = &["id", "control", "data", "journal_dir", "allow_remote", "peers"];
+const COMMON: &[&str] = &["id", "control", "data", "journal_dir", "allow_remote", "tls", "peers"];
+
+impl Common {
+    /// Whether peers prove who they are.
+    fn has_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+}
+
+/// Where a node's identity is, in PEM. Relative paths lie beside the file.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TlsTable {
+    /// The certificate of the cluster's authority.
+    ca: PathBuf,
+    /// This node's certificate.
+    cert: PathBuf,
+    /// The key to it, which nobody but its owner may read.
+    key: PathBuf,
+}
 
 /// Another node of the cluster.
 #[derive(Debug, Deserialize)]
@@ -90,6 +117,8 @@ pub struct NodeFile<S: Service> {
     pub data: BTreeMap<NodeId, SocketAddr>,
     /// The journal.
     pub journal: PathBuf,
+    /// Where its identity is, if peers prove who they are. The files are not read before they are needed.
+    pub tls: Option<tls::Files>,
     /// The service's own part of the file.
     pub settings: S::Settings,
     /// What the node is told.
@@ -162,14 +191,25 @@ impl<S: Service> NodeFile<S> {
             parsed.map_err(|(line, what)| FileError::Syntax { file: file.into(), line, what })?;
         let wrong = |what| FileError::Value { file: file.into(), what };
         check(&common).map_err(|(key, what)| wrong(format!("{key}: {what}")))?;
-        let Common { id, control, data, journal_dir, peers, .. } = common;
+        let Common { id, control, data, journal_dir, peers, tls, .. } = common;
         let folder = file.parent().unwrap_or(Path::new(""));
         let journal = folder.join(journal_dir).join(format!("node-{}.journal", id.0));
+        let tls = tls.map(|TlsTable { ca, cert, key }| tls::Files {
+            ca: folder.join(ca),
+            cert: folder.join(cert),
+            key: folder.join(key),
+        });
         let all_data = peers.iter().map(|peer| (peer.id, peer.data)).chain([(id, data)]).collect();
         let peers = peers.iter().map(|peer| (peer.id, peer.control)).collect();
         let placement = Placement { me: id, control, peers };
         let config = S::config(&placement, &settings).map_err(wrong)?;
-        Ok(Self { placement, data: all_data, journal, settings, config })
+        Ok(Self { placement, data: all_data, journal, tls, settings, config })
+    }
+
+    /// Reads its identity, if it has one. `file` is where all this came from.
+    pub fn identity(&self, file: &Path) -> Result<Option<Identity>, FileError> {
+        let identity = self.tls.as_ref().map(|files| Identity::load(self.me(), files)).transpose();
+        identity.map_err(|why| FileError::Value { file: file.into(), what: why.to_string() })
     }
 
     /// Who it is.
@@ -241,7 +281,8 @@ fn check(common: &Common) -> Result<(), (String, String)> {
             if address.port() == 0 {
                 return Err((key, "a port must be given, other nodes must know it".into()));
             }
-            if !address.ip().is_loopback() && !common.allow_remote {
+            let is_proved = key.ends_with("control") && common.has_tls();
+            if !address.ip().is_loopback() && !is_proved && !common.allow_remote {
                 let what = "is not a loopback address, and nothing here is authenticated: set \
                             allow_remote = true if the network can be trusted";
                 return Err((key, format!("{address} {what}")));

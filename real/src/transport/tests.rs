@@ -15,7 +15,8 @@ use tokio::time::{Instant, sleep, timeout};
 use super::memory::{Memory, at};
 use super::places::{MAX_GUESTS, MAX_OF_ONE, MAX_SILENT, QUIET, SILENCE};
 use super::*;
-use crate::tokio_runtime::{TokioJournal, TokioRuntime};
+use crate::tls::Stream;
+use crate::tokio_runtime::{TokioJournal, TokioListener, TokioRuntime};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -24,8 +25,8 @@ const SOON: Duration = Duration::from_secs(20);
 struct Hasty(TokioRuntime);
 
 impl Runtime for Hasty {
-    type Stream = TcpStream;
-    type Listener = TcpListener;
+    type Stream = Stream;
+    type Listener = TokioListener;
     type Journal = TokioJournal;
 
     fn spawn(&self, _: impl Future<Output = ()> + Send + 'static) {
@@ -43,10 +44,10 @@ impl Runtime for Hasty {
     fn draw(&self, delay: Delay) -> Duration {
         self.0.draw(delay)
     }
-    async fn connect(&self, to: SocketAddr) -> io::Result<TcpStream> {
+    async fn connect(&self, to: SocketAddr) -> io::Result<Stream> {
         self.0.connect(to).await
     }
-    async fn listen(&self, at: SocketAddr) -> io::Result<TcpListener> {
+    async fn listen(&self, at: SocketAddr) -> io::Result<TokioListener> {
         self.0.listen(at).await
     }
     async fn open_journal(&self) -> io::Result<(Vec<Segment>, TokioJournal)> {
@@ -91,7 +92,7 @@ async fn transport(peer: SocketAddr) -> (Tested, SocketAddr, mpsc::Receiver<Stri
     let (warn, complaints) = mpsc::channel();
     let runtime = Hasty(TokioRuntime::new(""));
     let peers = BTreeMap::from([(NodeId(2), peer)]);
-    (Transport::new(runtime, listener, NodeId(1), &peers, Complaints(warn)), address, complaints)
+    (Transport::new(runtime, listener.into(), NodeId(1), &peers, Complaints(warn)), address, complaints)
 }
 
 fn nowhere() -> SocketAddr {

@@ -61,5 +61,6 @@ fn main() -> ExitCode {
         .command("abort", steer::abort)
         .command("status", status::run)
         .command("predict", predict::run)
+        .certs::<RolloutNode>()
         .main()
 }

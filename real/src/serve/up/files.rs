@@ -4,7 +4,10 @@ use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
+use coalmine_core::node::NodeId;
+
 use crate::files;
+use crate::serve::certs;
 use crate::serve::command::Failure;
 use crate::serve::config::NodeFile;
 use crate::serve::local::{FIRST, Ports, config_of, config_text, configs};
@@ -28,6 +31,9 @@ pub struct Args {
     /// Record each node in DIR, to be verified.
     #[arg(long)]
     pub(super) record: bool,
+    /// Have the nodes prove who they are, in TLS. The certificates are in DIR/certs, and made where there are none.
+    #[arg(long)]
+    pub(super) tls: bool,
 }
 
 /// One node that is to be started.
@@ -47,7 +53,8 @@ pub(super) fn prepare<S: Service>(args: &Args) -> Result<Vec<Plan<S>>, Failure> 
     let mut plans = Vec::new();
     for id in 1..=nodes {
         let config = config_of(&args.dir, id);
-        let file = NodeFile::load(&config).map_err(|error| Failure::usage(error.to_string()))?;
+        let file = NodeFile::<S>::load(&config).map_err(|error| Failure::usage(error.to_string()))?;
+        file.identity(&config).map_err(|error| Failure::usage(error.to_string()))?;
         let log = args.dir.join(format!("node-{id}.log"));
         let record = args.record.then(|| args.dir.join(format!("node-{id}.rec")));
         let continues = file.journal.metadata().is_ok_and(|journal| journal.len() > 0);
@@ -68,6 +75,9 @@ fn check_agreement<S: Service>(args: &Args, plans: &[Plan<S>]) -> Result<(), Fai
         return Err(Failure::usage(why));
     }
     for (offset, Plan { file, config, .. }) in plans.iter().enumerate() {
+        if args.tls && file.tls.is_none() {
+            return Err(Failure::usage(format!("--tls: {} has no table [tls]: {hint}", config.display())));
+        }
         let wanted = [
             ("--control-port", args.control_port, "control", file.placement.control),
             ("--data-port", args.data_port, "data", file.own_data()),
@@ -103,9 +113,16 @@ fn write_configs<S: Service>(args: &Args) -> Result<u16, Failure> {
     }
     let failed = |file: &Path, error| Failure::failed(format!("{}: {error}", file.display()));
     std::fs::create_dir_all(&args.dir).map_err(|error| failed(&args.dir, error))?;
+    if args.tls {
+        let all: Vec<_> = (1..=nodes).map(|id| NodeId(id.into())).collect();
+        certs::complete(&args.dir.join(certs::DIR), &all)?;
+    }
     for id in 1..=nodes {
         let file = config_of(&args.dir, id);
-        let text = config_text::<S>(id, nodes, Ports { control, data });
+        let mut text = config_text::<S>(id, nodes, Ports { control, data });
+        if args.tls {
+            text += &certs::table(Path::new(certs::DIR), NodeId(id.into()));
+        }
         files::replace(&file, |out| out.write_all(text.as_bytes())).map_err(|error| failed(&file, error))?;
     }
     Ok(nodes)
