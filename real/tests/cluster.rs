@@ -11,6 +11,8 @@ mod forwarding;
 #[path = "cluster/steering.rs"]
 mod steering;
 mod support;
+#[path = "cluster/tls.rs"]
+mod tls;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -411,10 +413,15 @@ fn up(dir: &str, first_port: u16) -> Up {
 }
 
 fn up_in(dir: &Path, first_port: u16) -> Up {
+    up_with(&[], dir, first_port)
+}
+
+fn up_with(options: &[&str], dir: &Path, first_port: u16) -> Up {
     let (control, data) = (first_port.to_string(), (first_port + 3).to_string());
     let mut child = Command::new(CANARY)
         .args(["up", "--control-port", &control, "--data-port", &data, "--dir"])
         .arg(dir)
+        .args(options)
         .env_remove("CARGO") // it is not cargo that starts it
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

@@ -129,9 +129,10 @@ pub async fn run(args: Args) -> Result<(), Failure> {
     output::line(format_args!("{pasted}: the certificate and key of {of}, valid for {days} days"));
     if let (What::Init(_), [first, ..]) = (&args.what, &nodes[..]) {
         output::line(format_args!("{pasted}/ca.key makes nodes of whoever has it: keep it away from them"));
+        let whole = std::path::absolute(dir).unwrap_or_else(|_| dir.clone());
         output::line(format_args!(
             "\nIn the config of each node, such as that of {first}:\n{}",
-            table(dir, *first)
+            table(&whole, *first)
         ));
     }
     Ok(())
@@ -263,9 +264,8 @@ impl New {
     fn write(self, dir: &Path, nodes: &[NodeId]) -> Result<(), Failure> {
         let there: Vec<_> = self.0.iter().filter(|(file, ..)| file.exists()).collect();
         if let [(file, ..), others @ ..] = &there[..] {
-            let more =
-                if others.is_empty() { String::new() } else { format!(", and {} others", others.len()) };
-            let why = format!("{} is there already{more}: nothing was written", file.display());
+            let more = if others.is_empty() { String::new() } else { format!(", and {} more", others.len()) };
+            let why = format!("{} is there already{more}; nothing was written", file.display());
             return Err(Failure::failed(why));
         }
         let mut written = Vec::new();

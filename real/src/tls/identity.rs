@@ -74,7 +74,8 @@ impl Identity {
         Self::load_at(me, files, UnixTime::now())
     }
 
-    fn load_at(me: NodeId, files: &Files, now: UnixTime) -> Result<Self, TlsError> {
+    /// The same at another time, at which they would be believed.
+    pub(crate) fn load_at(me: NodeId, files: &Files, now: UnixTime) -> Result<Self, TlsError> {
         let wrong = |key, file: &Path, what: String| TlsError { key, file: file.into(), what };
         let in_ca = |what| wrong("tls.ca", &files.ca, what);
         let in_cert = |what| wrong("tls.cert", &files.cert, what);
