@@ -5,12 +5,13 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::Output;
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 use coalmine_real::rollout::wire::Progress;
 
 use super::support::authority::{Authority, Issued, NOW};
-use super::support::{Cluster, PATIENCE, canary, free_ports, send, stderr, wait_for};
+use super::support::{CANARY, Cluster, PATIENCE, canary, free_ports, send, stderr, wait_for};
 use super::up_with;
 
 /// What is at the end of a config.
@@ -26,6 +27,21 @@ fn append(file: &Path, more: &str) {
 
 fn certs(args: &[&str], dir: &Path) -> Output {
     canary(&[&["certs"][..], args, &["--dir", dir.to_str().expect("a path")]].concat())
+}
+
+/// Runs what has to be refused. It would go on for ever if it were not, so it is not waited for so long.
+fn refused(args: &[&str]) -> Output {
+    let mut command = Command::new(CANARY);
+    command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the program runs");
+    for _ in 0..300 {
+        if child.try_wait().expect("it is ours").is_some() {
+            return child.wait_with_output().expect("it is ours");
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    child.kill().expect("it is ours");
+    child.wait_with_output().expect("it is ours")
 }
 
 /// A cluster of three whose certificates `certs` has made, relative to the configs.
@@ -178,7 +194,7 @@ async fn a_node_whose_identity_makes_no_sense_says_why() {
     let text = fs::read_to_string(cluster.config(1)).expect("a config");
     let start = |more: &str| {
         let config = file("tried.toml", &format!("{text}{more}"));
-        let output = canary(&["node", "--config", config.to_str().expect("a path")]);
+        let output = refused(&["node", "--config", config.to_str().expect("a path")]);
         (output.status.code(), stderr(&output))
     };
     for (ca, issued, key, why) in cases {
@@ -282,13 +298,13 @@ async fn up_starts_a_certified_cluster() {
         cluster.signal(nix::sys::signal::Signal::SIGINT);
         cluster.nobody_is_left().await;
     }
-    let refused = canary(&["up", "--tls", "--dir", plain.to_str().expect("a path")]);
+    let refused_up = refused(&["up", "--tls", "--dir", plain.to_str().expect("a path")]);
     assert!(
-        refused.status.code() == Some(2) && stderr(&refused).contains("has no table [tls]"),
-        "{refused:?}"
+        refused_up.status.code() == Some(2) && stderr(&refused_up).contains("has no table [tls]"),
+        "{refused_up:?}"
     );
     fs::set_permissions(dir.join("certs/node-2.key"), Permissions::from_mode(0o644)).expect("it is ours");
-    let refused = canary(&["up", "--dir", dir.to_str().expect("a path")]);
-    let said = stderr(&refused);
-    assert!(refused.status.code() == Some(2) && said.contains("node-2.toml: tls.key: "), "{refused:?}");
+    let refused_up = refused(&["up", "--dir", dir.to_str().expect("a path")]);
+    let said = stderr(&refused_up);
+    assert!(refused_up.status.code() == Some(2) && said.contains("node-2.toml: tls.key: "), "{refused_up:?}");
 }
