@@ -78,7 +78,7 @@ struct TlsTable {
     ca: PathBuf,
     /// This node's certificate.
     cert: PathBuf,
-    /// The key to it, which nobody but its owner may read.
+    /// The key to it, without a password; nobody but its owner may read it.
     key: PathBuf,
 }
 

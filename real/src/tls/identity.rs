@@ -232,7 +232,8 @@ fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
 }
 
 fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, String> {
-    PrivateKeyDer::from_pem_slice(&read(file)?).map_err(|why| pem_error("private key", &why))
+    PrivateKeyDer::from_pem_slice(&read(file)?)
+        .map_err(|why| pem_error("private key without a password", &why))
 }
 
 /// Whoever can read a node's key can speak for it.

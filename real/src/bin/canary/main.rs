@@ -44,6 +44,11 @@ max_p95_rise_ms = 100           # above the stable model
 max_error_rate_rise = 0.02      # above the stable model
 min_samples = 100               # fewer requests are no evidence
 
+# [tls]                         # peers prove who they are: see `canary certs`
+# ca = \"certs/ca.pem\"
+# cert = \"certs/node-1.pem\"
+# key = \"certs/node-1.key\"      # only its owner may read it
+
 [[peers]]                       # each other node
 id = 2
 role = \"participant\"
