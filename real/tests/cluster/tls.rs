@@ -192,11 +192,12 @@ async fn a_node_whose_identity_makes_no_sense_says_why() {
         ),
     ];
     let text = fs::read_to_string(cluster.config(1)).expect("a config");
-    let start = |more: &str| {
+    let start_from = |text: &str, more: &str| {
         let config = file("tried.toml", &format!("{text}{more}"));
         let output = refused(&["node", "--config", config.to_str().expect("a path")]);
         (output.status.code(), stderr(&output))
     };
+    let start = |more: &str| start_from(&text, more);
     for (ca, issued, key, why) in cases {
         let (code, said) = start(&table(ca, &issued));
         let is_told = said.contains("tried.toml: ") && said.contains(key) && said.contains(why);
@@ -206,6 +207,15 @@ async fn a_node_whose_identity_makes_no_sense_says_why() {
     assert!(code == Some(2) && said.contains("missing field `key`"), "{said}");
     let (code, said) = start(&(table(ca, &good) + "chain = \"\"\n"));
     assert!(code == Some(2) && said.contains("unknown field `chain`"), "{said}");
+    // Whoever comes from elsewhere has to prove who he is, at the control port; at the data port nobody has to.
+    let missing = table(ca, &with(&good, &|it| it.cert = "missing.pem".into()));
+    for (address, why) in
+        [(cluster.control(1), "missing.pem: there is no"), (cluster.data(1), "not a loopback address")]
+    {
+        let open = text.replacen(&address.to_string(), &format!("0.0.0.0:{}", address.port()), 1);
+        let (code, said) = start_from(&open, &missing);
+        assert!(code == Some(2) && said.contains(why), "{said}");
+    }
 }
 
 #[tokio::test]
