@@ -11,7 +11,7 @@
 //!                                                       └─▶ probe (facts, traces, recordings)
 //! ```
 //!
-//! Reading order: [`runtime`], [`shell`], [`transport`], [`journal`], [`http_api`] and [`http`], [`probe`] and
+//! Reading order: [`runtime`], [`shell`], [`transport`] and [`tls`], [`journal`], [`http_api`] and [`http`], [`probe`] and
 //! [`recorder`]; [`serve`], which makes a program of a node; then [`rollout`].
 
 // Whatever is printed goes through one layer, where it may fail: `println!` panics when nobody takes it.
@@ -30,5 +30,6 @@ pub mod rollout;
 pub mod runtime;
 pub mod serve;
 pub mod shell;
+pub mod tls;
 pub mod tokio_runtime;
 pub mod transport;

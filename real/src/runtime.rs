@@ -7,8 +7,21 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use coalmine_core::codec::journal::Segment;
-use coalmine_core::node::Delay;
+use coalmine_core::node::{Delay, NodeId};
+use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
+
+/// What is held by the error of a connection whose other end cannot prove who it is, or does not believe this one.
+#[derive(Debug, Error)]
+#[error("{0}")]
+pub struct Unproven(pub String);
+
+impl Unproven {
+    /// What an error says, if it is one of these.
+    pub fn of(error: &io::Error) -> Option<String> {
+        error.get_ref()?.downcast_ref::<Self>().map(ToString::to_string)
+    }
+}
 
 /// One node's outside world.
 pub trait Runtime: Clone + Send + Sync + 'static {
@@ -39,6 +52,26 @@ pub trait Runtime: Clone + Send + Sync + 'static {
 
     /// Listens for connections.
     fn listen(&self, at: SocketAddr) -> impl Future<Output = io::Result<Self::Listener>> + Send;
+
+    /// Opens a connection for frames to this peer, and to nobody else if peers can prove who they are.
+    fn connect_peer(
+        &self,
+        _peer: NodeId,
+        to: SocketAddr,
+    ) -> impl Future<Output = io::Result<Self::Stream>> + Send {
+        self.connect(to)
+    }
+
+    /// Listens for the frames of peers.
+    fn listen_for_peers(&self, at: SocketAddr) -> impl Future<Output = io::Result<Self::Listener>> + Send {
+        self.listen(at)
+    }
+
+    /// Who the other end of a connection between peers has proved to be. Nobody where it cannot, or has not yet: then it is
+    /// whoever it says.
+    fn certified(&self, _stream: &Self::Stream) -> Option<NodeId> {
+        None
+    }
 
     /// Opens the journal, creating it if need be, and reads all of its files, in order: one at least.
     fn open_journal(&self) -> impl Future<Output = io::Result<(Vec<Segment>, Self::Journal)>> + Send;

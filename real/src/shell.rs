@@ -222,7 +222,7 @@ impl<N: Node, R: Runtime, P: Probe<N>> Shell<N, R, P> {
 
         let address = self.placement.control;
         let listener =
-            runtime.listen(address).await.map_err(|error| ShellError::Listen { address, error })?;
+            runtime.listen_for_peers(address).await.map_err(|error| ShellError::Listen { address, error })?;
         let Placement { me, peers, .. } = &self.placement;
         let transport = Transport::new(runtime.clone(), listener, *me, peers, self.probe.clone());
 

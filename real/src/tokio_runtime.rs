@@ -1,4 +1,4 @@
-//! The real world: tokio's tasks, clock and TCP, and a file on disk.
+//! The real world: tokio's tasks, clock and TCP, in [TLS](crate::tls) between peers that have an identity, and a file on disk.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::future::Future;
@@ -11,15 +11,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use coalmine_core::codec::journal::Segment;
-use coalmine_core::node::Delay;
+use coalmine_core::node::{Delay, NodeId};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use crate::files;
 use crate::runtime::{JournalFile, Listener, Runtime};
+use crate::tls::{self, Identity, Stream};
 
 /// One process's outside world.
 #[derive(Clone, Debug)]
-pub struct TokioRuntime(Arc<Inner>);
+pub struct TokioRuntime {
+    inner: Arc<Inner>,
+    identity: Option<Identity>,
+}
 
 #[derive(Debug)]
 struct Inner {
@@ -32,23 +36,29 @@ struct Inner {
 impl TokioRuntime {
     /// The world of a node whose journal is this file. Must be used within a tokio runtime.
     pub fn new(journal: impl Into<PathBuf>) -> Self {
-        Self(Arc::new(Inner {
+        let inner = Inner {
             started: Instant::now(),
             journal: journal.into(),
             random: RandomState::new(),
             drawn: AtomicU64::new(0),
-        }))
+        };
+        Self { inner: Arc::new(inner), identity: None }
+    }
+
+    /// The same, whose connections with peers are in TLS if there is an identity.
+    pub fn with_identity(self, identity: Option<Identity>) -> Self {
+        Self { identity, ..self }
     }
 
     /// A random number: the process's random hash keys over a counter. Jitter needs no more.
     fn random(&self) -> u64 {
-        self.0.random.hash_one(self.0.drawn.fetch_add(1, Ordering::Relaxed))
+        self.inner.random.hash_one(self.inner.drawn.fetch_add(1, Ordering::Relaxed))
     }
 }
 
 impl Runtime for TokioRuntime {
-    type Stream = TcpStream;
-    type Listener = TcpListener;
+    type Stream = Stream;
+    type Listener = TokioListener;
     type Journal = TokioJournal;
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
@@ -60,7 +70,7 @@ impl Runtime for TokioRuntime {
     }
 
     fn now(&self) -> Duration {
-        self.0.started.elapsed()
+        self.inner.started.elapsed()
     }
 
     fn choose(&self, n: u32) -> u32 {
@@ -71,38 +81,76 @@ impl Runtime for TokioRuntime {
         delay.draw(|n| self.random() % n)
     }
 
-    async fn connect(&self, to: SocketAddr) -> io::Result<TcpStream> {
-        let socket = if to.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-        // The system gives an outgoing connection any free port, perhaps one that a node which is down just
-        // now wants to listen on again. Marked so, the connection does not keep the port from it, neither
-        // while it lives nor in TIME-WAIT.
-        socket.set_reuseaddr(true)?;
-        let stream = socket.connect(to).await?;
-        stream.set_nodelay(true)?;
-        Ok(stream)
+    async fn connect(&self, to: SocketAddr) -> io::Result<Stream> {
+        connect(to).await.map(Stream::Plain)
     }
 
-    async fn listen(&self, at: SocketAddr) -> io::Result<TcpListener> {
-        TcpListener::bind(at).await
+    async fn listen(&self, at: SocketAddr) -> io::Result<TokioListener> {
+        Ok(TcpListener::bind(at).await?.into())
+    }
+
+    async fn connect_peer(&self, peer: NodeId, to: SocketAddr) -> io::Result<Stream> {
+        let stream = connect(to).await?;
+        match &self.identity {
+            Some(identity) => tls::dial(identity, peer, stream).await,
+            None => Ok(Stream::Plain(stream)),
+        }
+    }
+
+    async fn listen_for_peers(&self, at: SocketAddr) -> io::Result<TokioListener> {
+        Ok(TokioListener { identity: self.identity.clone(), ..self.listen(at).await? })
+    }
+
+    fn certified(&self, stream: &Stream) -> Option<NodeId> {
+        stream.peer()
     }
 
     async fn open_journal(&self) -> io::Result<(Vec<Segment>, TokioJournal)> {
-        let path = self.0.journal.clone();
+        let path = self.inner.journal.clone();
         blocking(move || open(&path)).await
     }
 }
 
-impl Listener for TcpListener {
-    type Stream = TcpStream;
+async fn connect(to: SocketAddr) -> io::Result<TcpStream> {
+    let socket = if to.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // The system gives an outgoing connection any free port, perhaps one that a node which is down just
+    // now wants to listen on again. Marked so, the connection does not keep the port from it, neither
+    // while it lives nor in TIME-WAIT.
+    socket.set_reuseaddr(true)?;
+    let stream = socket.connect(to).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
 
-    async fn accept(&mut self) -> io::Result<(TcpStream, SocketAddr)> {
-        let (stream, from) = TcpListener::accept(self).await?;
+/// A TCP listener.
+#[derive(Debug)]
+pub struct TokioListener {
+    tcp: TcpListener,
+    /// What is taken are peers, who prove who they are.
+    identity: Option<Identity>,
+}
+
+impl From<TcpListener> for TokioListener {
+    fn from(tcp: TcpListener) -> Self {
+        Self { tcp, identity: None }
+    }
+}
+
+impl Listener for TokioListener {
+    type Stream = Stream;
+
+    async fn accept(&mut self) -> io::Result<(Stream, SocketAddr)> {
+        let (stream, from) = self.tcp.accept().await?;
         stream.set_nodelay(true)?;
+        let stream = match &self.identity {
+            Some(identity) => tls::accept(identity, stream),
+            None => Stream::Plain(stream),
+        };
         Ok((stream, from))
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
-        TcpListener::local_addr(self)
+        self.tcp.local_addr()
     }
 }
 

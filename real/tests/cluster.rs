@@ -13,6 +13,8 @@ mod forwarding;
 #[path = "cluster/steering.rs"]
 mod steering;
 mod support;
+#[path = "cluster/tls.rs"]
+mod tls;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};

@@ -36,7 +36,7 @@ const CRATES: [Layers; 3] = [
         layers: &[
             &["call", "files", "paste", "probe", "runtime"],
             &["program"],
-            &["journal", "recorder", "transport"],
+            &["journal", "recorder", "tls", "transport"],
             &["shell", "tokio_runtime"],
             &["http_api", "http"],
             &["serve"],

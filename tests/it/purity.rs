@@ -228,9 +228,9 @@ fn nothing_a_run_passes_through_is_drawn_from_the_process() {
     let mut files: Vec<_> = folders.iter().flat_map(|folder| sources(&root.join(folder))).collect();
     files.push(root.join("sim/src/shrink.rs"));
     // These only ever run for real, or not at all.
-    let programs = ["ask", "cli", "client", "command", "node", "output", "status", "up", "up/files"];
+    let programs = ["ask", "certs", "cli", "client", "command", "node", "output", "status", "up", "up/files"];
     let programs = programs.map(|name| format!("/serve/{name}.rs"));
-    let others = ["tokio_runtime.rs", "/recorder/", "/bin/", "tests.rs", "/src/program.rs"];
+    let others = ["tokio_runtime.rs", "/src/tls/", "/recorder/", "/bin/", "tests.rs", "/src/program.rs"];
     let others: Vec<_> = others.into_iter().chain(programs.iter().map(String::as_str)).collect();
     files.retain(|file| !others.iter().any(|part| file.to_string_lossy().contains(part)));
     assert!(files.len() > 60, "the scan found only {} files", files.len());

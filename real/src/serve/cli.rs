@@ -9,7 +9,7 @@ use clap::{ArgMatches, Args, Command};
 
 use super::command::{Failure, described};
 use super::service::Service;
-use super::{ask, node, output, status, up};
+use super::{ask, certs, node, output, status, up};
 
 const EXIT_CODES: &str = "Exit codes: 0 done; 1 it failed, the answer is bad news, or it could not be printed; 2 usage or \
                           configuration.";
@@ -28,7 +28,7 @@ impl Program {
     /// A service's program with the commands that every service has.
     pub fn of<S: Service>() -> Self {
         let about = format!("Runs and asks the nodes of {}.\n\n{EXIT_CODES}", S::NAME);
-        Self::empty::<S>(&about).up::<S>("").node::<S>("", "verify").status::<S>().ask::<S>()
+        Self::empty::<S>(&about).up::<S>("").node::<S>("", "verify").status::<S>().ask::<S>().certs::<S>()
     }
 
     /// A service's program without any commands.
@@ -65,6 +65,11 @@ impl Program {
     /// With `ask`.
     pub fn ask<S: Service>(self) -> Self {
         self.with(ask::command::<S>(), "ask", ask::run::<S>)
+    }
+
+    /// With `certs`.
+    pub fn certs<S: Service>(self) -> Self {
+        self.with(certs::command::<S>(), "certs", certs::run)
     }
 
     fn with<A: Args + 'static, F>(mut self, command: Command, name: &'static str, run: fn(A) -> F) -> Self

@@ -11,6 +11,11 @@
 //! [access]                  # see the module `access`
 //! tokens = "tokens.txt"
 //!
+//! [tls]                          # optional: only nodes of this authority are peers, see `crate::tls`
+//! ca = "certs/ca.pem"             # relative to the file, as the others
+//! cert = "certs/node-1.pem"
+//! key = "certs/node-1.key"
+//!
 //! [[peers]]
 //! id = 2
 //! control = "127.0.0.1:7712"
@@ -37,6 +42,7 @@ use super::service::Service;
 use super::unique::UniqueKeys;
 use crate::files::{TEXT_BYTES, read_text};
 use crate::shell::Placement;
+use crate::tls::{self, Identity};
 
 /// What every service's file says.
 #[derive(Debug, Deserialize)]
@@ -52,12 +58,33 @@ struct Common {
     /// Who may ask for what over HTTP, and under which names. Default everybody, on loopback.
     #[serde(default)]
     access: AccessTable,
+    /// How peers prove who they are. Without it whoever reaches the control port is believed.
+    tls: Option<TlsTable>,
     /// The other nodes.
     #[serde(default)]
     peers: Vec<Peer>,
 }
 
-const COMMON: &[&str] = &["id", "control", "data", "journal_dir", "access", "peers"];
+const COMMON: &[&str] = &["id", "control", "data", "journal_dir", "access", "tls", "peers"];
+
+impl Common {
+    /// Whether peers prove who they are.
+    fn has_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+}
+
+/// Where a node's identity is, in PEM. Relative paths lie beside the file.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TlsTable {
+    /// The certificate of the cluster's authority.
+    ca: PathBuf,
+    /// This node's certificate.
+    cert: PathBuf,
+    /// The key to it, without a password; nobody but its owner may read it.
+    key: PathBuf,
+}
 
 /// Another node of the cluster.
 #[derive(Debug, Deserialize)]
@@ -96,6 +123,8 @@ pub struct NodeFile<S: Service> {
     pub journal: PathBuf,
     /// Who may ask for what over HTTP.
     pub access: Access,
+    /// Where its identity is, if peers prove who they are. The files are not read before they are needed.
+    pub tls: Option<tls::Files>,
     /// The service's own part of the file.
     pub settings: S::Settings,
     /// What the node is told.
@@ -168,15 +197,26 @@ impl<S: Service> NodeFile<S> {
             parsed.map_err(|(line, what)| FileError::Syntax { file: file.into(), line, what })?;
         let wrong = |what| FileError::Value { file: file.into(), what };
         check(&common).map_err(|(key, what)| wrong(format!("{key}: {what}")))?;
-        let Common { id, control, data, journal_dir, peers, access } = common;
+        let Common { id, control, data, journal_dir, peers, access, tls } = common;
         let folder = file.parent().unwrap_or(Path::new(""));
         let access = access.check(folder).map_err(|(key, what)| wrong(format!("{key}: {what}")))?;
         let journal = folder.join(journal_dir).join(format!("node-{}.journal", id.0));
+        let tls = tls.map(|TlsTable { ca, cert, key }| tls::Files {
+            ca: folder.join(ca),
+            cert: folder.join(cert),
+            key: folder.join(key),
+        });
         let all_data = peers.iter().map(|peer| (peer.id, peer.data)).chain([(id, data)]).collect();
         let peers = peers.iter().map(|peer| (peer.id, peer.control)).collect();
         let placement = Placement { me: id, control, data, peers };
         let config = S::config(&placement, &settings).map_err(wrong)?;
-        Ok(Self { placement, data: all_data, journal, access, settings, config })
+        Ok(Self { placement, data: all_data, journal, access, tls, settings, config })
+    }
+
+    /// Reads its identity, if it has one. `file` is where all this came from.
+    pub fn identity(&self, file: &Path) -> Result<Option<Identity>, FileError> {
+        let identity = self.tls.as_ref().map(|files| Identity::load(self.me(), files)).transpose();
+        identity.map_err(|why| FileError::Value { file: file.into(), what: why.to_string() })
     }
 
     /// Who it is.
@@ -235,8 +275,9 @@ fn read<'t, S: DeserializeSeed<'t>>(
 /// Why this address must be one that only this machine can reach, if it must.
 fn needs_credentials(common: &Common, key: &str) -> Option<&'static str> {
     if key.ends_with("control") {
-        (!has_tls(common))
-            .then_some("nothing tells a peer from a stranger there, so frames do not leave this machine")
+        (!common.has_tls()).then_some(
+            "that needs [tls], since nothing else tells a peer from a stranger: see `certs --help`",
+        )
     } else {
         // Where the others take HTTP is only told to clients.
         let is_open = key == "data" && common.access.tokens.is_none();
@@ -244,11 +285,6 @@ fn needs_credentials(common: &Common, key: &str) -> Option<&'static str> {
             "that needs [access] with `tokens`, lest everybody who reaches it can change what is served",
         )
     }
-}
-
-/// Whether nodes know each other by certificates.
-fn has_tls(_common: &Common) -> bool {
-    false
 }
 
 /// `Err` holds the key and what is wrong with it.

@@ -18,6 +18,7 @@
 //! | [`command`], [`output`] | what commands share; what is printed |
 //! | [`node`] | `node`: one node in this process, which logs and records what it does |
 //! | [`status`], [`mod@ask`] | `status` and `ask`: the client as commands |
+//! | [`certs`] | `certs`: certificates for TLS between nodes |
 //! | [`up`] | `up`: the cluster, one process a node, with a line to start a dead one again |
 //! | [`cli`] | the command line of all that, to which a service may add commands of its own |
 //!
@@ -31,6 +32,7 @@
 
 pub mod access;
 pub mod ask;
+pub mod certs;
 pub mod cli;
 pub mod client;
 pub mod command;

@@ -29,6 +29,7 @@ use crate::probe::Probe;
 use crate::recorder::{Limits, Recorder, Who};
 use crate::runtime::Runtime;
 use crate::shell::{Shell, ShellError};
+use crate::tls::Identity;
 use crate::tokio_runtime::TokioRuntime;
 
 /// `node`, with a config file as an example.
@@ -104,9 +105,13 @@ pub async fn run<S: Service>(args: Args) -> Result<(), Failure> {
     }
     let file = NodeFile::<S>::load(&args.config).map_err(|error| Failure::usage(error.to_string()))?;
     let tokens = file.access.load_tokens().map_err(Failure::usage)?;
+    let identity = file.identity(&args.config).map_err(|error| Failure::usage(error.to_string()))?;
     let log = Log { began: Instant::now(), file };
     if let Some(warning) = tokens.warning() {
         log.line(warning);
+    }
+    if let Some(identity) = &identity {
+        log.line(identity.describe());
     }
     let recorder = args.record.as_deref().map(|path| record(path, &args, &log)).transpose()?;
 
@@ -127,7 +132,7 @@ pub async fn run<S: Service>(args: Args) -> Result<(), Failure> {
             log.line("the parent process has gone: stopped");
             Ok(())
         }
-        failure = serve(log.file.clone(), tokens, (log.clone(), recorder.clone())) => Err(failure),
+        failure = serve(log.file.clone(), (tokens, identity), (log.clone(), recorder.clone())) => Err(failure),
     };
     if let Some(enters) = enters {
         enters.abort();
@@ -165,10 +170,14 @@ fn record<S: Service>(path: &Path, args: &Args, log: &Log<S>) -> Result<Recorder
 }
 
 /// Runs the node until it fails.
-async fn serve<S: Service>(file: NodeFile<S>, tokens: Tokens, probe: impl Probe<S>) -> Failure {
+async fn serve<S: Service>(
+    file: NodeFile<S>,
+    (tokens, identity): (Tokens, Option<Identity>),
+    probe: impl Probe<S>,
+) -> Failure {
     let data = file.own_data();
-    let NodeFile { placement, data: addresses, journal, access, settings, config } = file;
-    let runtime = TokioRuntime::new(&journal);
+    let NodeFile { placement, data: addresses, journal, access, settings, config, .. } = file;
+    let runtime = TokioRuntime::new(&journal).with_identity(identity);
     let listener = match runtime.listen(data).await {
         Ok(listener) => listener,
         Err(error) => return Failure::failed(format!("cannot listen on data = {data}: {error}")),

@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 
 use super::wake_set::SlotWaker;
 use super::{Envelope, Later, NONSENSE, Who};
-use crate::runtime::{Listener, Runtime};
+use crate::runtime::{Listener, Runtime, Unproven};
 
 /// What a listener has taken, and the listener.
 pub(super) type Accepted<L> = (L, io::Result<(<L as Listener>::Stream, SocketAddr)>);
@@ -34,6 +34,14 @@ pub(super) fn accept<R: Runtime>(
     })
 }
 
+/// What is wrong with a connection.
+pub(super) enum Wrong {
+    /// Its bytes are no frames.
+    Nonsense(String),
+    /// Its other end cannot prove who it is.
+    Unproven(String),
+}
+
 /// A connection that a peer has opened.
 pub(super) struct Incoming<S> {
     stream: S,
@@ -42,6 +50,8 @@ pub(super) struct Incoming<S> {
     decoder: Decoder,
     /// Nothing more will be read.
     ended: bool,
+    /// Why nothing was read, if the other end cannot prove who it is.
+    unproven: Option<String>,
     /// Whose it is, once a frame has said it.
     pub(super) whose: Option<NodeId>,
     /// When it was opened.
@@ -60,11 +70,20 @@ impl<S: AsyncRead + Unpin> Incoming<S> {
             waker,
             decoder: Decoder::new(form),
             ended: false,
+            unproven: None,
             whose: None,
             since: Duration::ZERO,
             heard: 0,
             is_overdue: false,
         }
+    }
+
+    pub(super) fn stream(&self) -> &S {
+        &self.stream
+    }
+
+    pub(super) fn from(&self) -> SocketAddr {
+        self.from
     }
 
     pub(super) fn waker(&self) -> &SlotWaker<Who> {
@@ -76,13 +95,20 @@ impl<S: AsyncRead + Unpin> Incoming<S> {
     pub(super) fn next<M: DeserializeOwned>(
         &mut self,
         room: &mut [u8],
-    ) -> Poll<Result<Option<Envelope<M>>, String>> {
-        let why = match ready!(self.poll_next(room)) {
+    ) -> Poll<Result<Option<Envelope<M>>, Wrong>> {
+        let next = ready!(self.poll_next(room));
+        if let Some(why) = self.unproven.take() {
+            return Poll::Ready(Err(Wrong::Unproven(format!(
+                "refused a connection from {}: {why}",
+                self.from
+            ))));
+        }
+        let why = match next {
             Ok(next) => return Poll::Ready(Ok(next)),
             Err(Some(error)) => error.to_string(),
             Err(None) => "it ended within a frame".into(),
         };
-        Poll::Ready(Err(format!("{NONSENSE} {} closed: {why}", self.from)))
+        Poll::Ready(Err(Wrong::Nonsense(format!("{NONSENSE} {} closed: {why}", self.from))))
     }
 
     fn poll_next<M: DeserializeOwned>(
@@ -111,6 +137,7 @@ impl<S: AsyncRead + Unpin> Incoming<S> {
         let cx = &mut Context::from_waker(self.waker.waker());
         let mut read = ReadBuf::new(room);
         let result = ready!(Pin::new(&mut self.stream).poll_read(cx, &mut read));
+        self.unproven = result.as_ref().err().and_then(Unproven::of);
         self.ended = result.is_err() || read.filled().is_empty();
         self.decoder.feed(read.filled());
         Poll::Ready(())

@@ -4,7 +4,9 @@
 //! Nothing is promised: while a peer cannot be reached, what is sent to it is lost, and so is what was under
 //! way when a connection broke. Protocols send again what matters. In return nothing waits without bound:
 //! queues, frames and connections are limited, and a write that hangs ends its connection. Connections of strangers, however
-//! many, take no places from those of [members](places); nobody is authenticated, so who says that he is a member is one.
+//! many, take no places from those of [members](places). Where the [runtime](Runtime::certified) knows no certificates nobody is
+//! authenticated, so who says that he is a member is one; where it does, nobody speaks for another node, and
+//! who has proved to be a member has his place before he has said anything.
 //!
 //! A connection that has long been quiet is closed by its receiver, whose sender sees that and opens another for its next
 //! frame. A frame that sets out in just that moment is lost.
@@ -19,6 +21,7 @@ mod incoming;
 pub(crate) mod memory;
 mod outgoing;
 mod places;
+mod sparing;
 #[cfg(test)]
 mod tests;
 mod wake_set;
@@ -35,9 +38,10 @@ use coalmine_core::codec::frame::{self, FrameError};
 use coalmine_core::node::{Node, NodeId};
 use serde::{Deserialize, Serialize};
 
-use self::incoming::Accepted;
+use self::incoming::{Accepted, Wrong};
 use self::outgoing::Outgoing;
 use self::places::Places;
+use self::sparing::Sparing;
 use self::wake_set::{SlotWaker, WakeSet};
 use crate::probe::Probe;
 use crate::runtime::Runtime;
@@ -97,6 +101,8 @@ pub(crate) struct Transport<N, R: Runtime, P> {
     accepted: Later<Accepted<R::Listener>>,
     listener_waker: SlotWaker<Who>,
     places: Places<R::Stream>,
+    /// Of those that could not prove who they are.
+    refusals: Sparing,
     /// The frame that is being sent.
     frame: Vec<u8>,
     /// What is read, on its way to a connection's decoder.
@@ -127,6 +133,7 @@ impl<N: Node, R: Runtime, P: Probe<N>> Transport<N, R, P> {
             accepted,
             listener_waker,
             places,
+            refusals: Sparing::default(),
             frame: Vec::new(),
             room: vec![0; ROOM_BYTES],
             node: PhantomData,
@@ -141,7 +148,7 @@ impl<N: Node, R: Runtime, P: Probe<N>> Transport<N, R, P> {
             Some(known) if known.address() == address => known.stay(),
             Some(_) | None => {
                 let waker = self.wakes.waker(Who::Peer(peer));
-                self.peers.insert(peer, Outgoing::new(self.runtime.clone(), address, waker));
+                self.peers.insert(peer, Outgoing::new(self.runtime.clone(), peer, address, waker));
             }
         }
     }
@@ -193,11 +200,7 @@ impl<N: Node, R: Runtime, P: Probe<N>> Transport<N, R, P> {
             match who {
                 Who::Listener => self.accept(),
                 Who::Peer(id) => {
-                    let is_over = self.peers.get_mut(&id).is_some_and(|peer| {
-                        peer.tend();
-                        peer.is_over()
-                    });
-                    if is_over {
+                    if self.tend(id) {
                         self.peers.remove(&id);
                     }
                 }
@@ -209,6 +212,19 @@ impl<N: Node, R: Runtime, P: Probe<N>> Transport<N, R, P> {
             }
         }
         None
+    }
+
+    /// Goes on with what is to be sent to a peer. Says whether that is over.
+    fn tend(&mut self, id: NodeId) -> bool {
+        let Some(peer) = self.peers.get_mut(&id) else { return false };
+        peer.tend();
+        if let Some(why) = peer.take_unproven() {
+            let what = format!("did not connect to {id} at {}: {why}", peer.address());
+            if let Some(what) = peer.complaints.tell(what, self.runtime.now()) {
+                self.probe.warn(what);
+            }
+        }
+        peer.is_over()
     }
 
     /// Takes connections while there are any, but not too many at once.
@@ -240,19 +256,39 @@ impl<N: Node, R: Runtime, P: Probe<N>> Transport<N, R, P> {
         let read = match connection.next(&mut self.room) {
             Poll::Ready(read) => read,
             Poll::Pending if connection.is_overdue => Ok(None),
-            Poll::Pending => return None,
-        };
-        if let Ok(Some(envelope)) = read {
-            if !connection.is_quiet(&mut self.room) {
-                self.wakes.again(connection.waker());
+            Poll::Pending => {
+                if connection.whose.is_none()
+                    && let Some(proved) = self.runtime.certified(connection.stream())
+                {
+                    self.places.hear(place, proved, |id| self.peers.contains_key(&id));
+                }
+                return None;
             }
-            self.places.hear(place, envelope.from, |id| self.peers.contains_key(&id));
-            return Some(envelope);
-        }
+        };
+        let why = match read {
+            Ok(Some(envelope)) => match self.runtime.certified(connection.stream()) {
+                Some(proved) if proved != envelope.from => Some(Wrong::Unproven(format!(
+                    "refused a connection from {}: it speaks for {}, and its certificate is {proved}'s",
+                    connection.from(),
+                    envelope.from
+                ))),
+                Some(_) | None => {
+                    if !connection.is_quiet(&mut self.room) {
+                        self.wakes.again(connection.waker());
+                    }
+                    self.places.hear(place, envelope.from, |id| self.peers.contains_key(&id));
+                    return Some(envelope);
+                }
+            },
+            Ok(None) => None,
+            Err(why) => Some(why),
+        };
         self.places.clear(place);
-        if let Err(why) = read {
-            self.probe.warn(why);
-        }
+        let why = match why? {
+            Wrong::Nonsense(why) => why,
+            Wrong::Unproven(why) => self.refusals.tell(why, self.runtime.now())?,
+        };
+        self.probe.warn(why);
         None
     }
 }

@@ -7,11 +7,13 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use coalmine_core::node::NodeId;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::sparing::Sparing;
 use super::wake_set::SlotWaker;
 use super::{Later, RECONNECT, Who};
-use crate::runtime::Runtime;
+use crate::runtime::{Runtime, Unproven};
 
 /// How many frames may wait for a peer; more are lost.
 const QUEUED_FRAMES: usize = 1024;
@@ -23,6 +25,7 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 /// A peer, as far as frames go to it.
 pub(super) struct Outgoing<R: Runtime> {
     runtime: R,
+    peer: NodeId,
     address: SocketAddr,
     waker: SlotWaker<Who>,
     queue: VecDeque<Vec<u8>>,
@@ -31,6 +34,9 @@ pub(super) struct Outgoing<R: Runtime> {
     pause: Duration,
     /// Nothing more will be sent.
     is_leaving: bool,
+    /// Why the last attempt failed, if the other end was not who it should be.
+    unproven: Option<String>,
+    pub(super) complaints: Sparing,
 }
 
 enum Link<S> {
@@ -51,14 +57,20 @@ struct Open<S> {
 }
 
 impl<R: Runtime> Outgoing<R> {
-    pub(super) fn new(runtime: R, address: SocketAddr, waker: SlotWaker<Who>) -> Self {
+    pub(super) fn new(runtime: R, peer: NodeId, address: SocketAddr, waker: SlotWaker<Who>) -> Self {
         let (queue, link, pause) = (VecDeque::new(), Link::Closed, RECONNECT.0);
-        Self { runtime, address, waker, queue, link, pause, is_leaving: false }
+        let (unproven, complaints) = (None, Sparing::default());
+        Self { runtime, peer, address, waker, queue, link, pause, is_leaving: false, unproven, complaints }
     }
 
     /// Where it takes frames.
     pub(super) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Why it was not reached, if it was not who it should be. Told once.
+    pub(super) fn take_unproven(&mut self) -> Option<String> {
+        self.unproven.take()
     }
 
     /// Whether nothing more will be sent.
@@ -119,15 +131,18 @@ impl<R: Runtime> Outgoing<R> {
             self.link = match &mut self.link {
                 Link::Closed if self.queue.is_empty() => return Poll::Pending,
                 Link::Closed => {
-                    let (runtime, address) = (self.runtime.clone(), self.address);
-                    Link::Connecting(Box::pin(async move { runtime.connect(address).await }))
+                    let (runtime, peer, address) = (self.runtime.clone(), self.peer, self.address);
+                    Link::Connecting(Box::pin(async move { runtime.connect_peer(peer, address).await }))
                 }
                 Link::Connecting(connected) => match ready!(connected.as_mut().poll(cx)) {
                     Ok(stream) => {
                         self.pause = RECONNECT.0;
                         Link::Open(Open { stream, written: 0, timeout: None })
                     }
-                    Err(_) => Link::Pausing(Box::pin(self.runtime.sleep(self.pause))),
+                    Err(error) => {
+                        self.unproven = Unproven::of(&error);
+                        Link::Pausing(Box::pin(self.runtime.sleep(self.pause)))
+                    }
                 },
                 Link::Pausing(over) => {
                     ready!(over.as_mut().poll(cx));

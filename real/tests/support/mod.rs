@@ -1,5 +1,6 @@
 //! Real nodes as child processes, on free ports, in a folder that goes away.
 
+pub mod authority;
 pub mod upstream;
 
 use std::collections::BTreeMap;

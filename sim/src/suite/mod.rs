@@ -104,7 +104,8 @@ impl Suite {
         self
     }
 
-    /// The suite of a node that also runs for real: the command line has `up`, `node`, `status` and `ask` besides.
+    /// The suite of a node that also runs for real: the command line has `up`, `node`, `status`, `ask` and `certs`
+    /// besides.
     pub fn service<N: Service>(mut self) -> Self {
         self.service = Some(Program::of::<N>);
         self

@@ -48,6 +48,11 @@ min_samples = 100               # fewer requests are no evidence
 # [access]                      # who may ask over HTTP; without it everybody may, and only on loopback
 # tokens = \"tokens.txt\"         # an operator a line, NAME TOKEN: whoever changes something shows one
 
+# [tls]                         # peers prove who they are: see `canary certs`
+# ca = \"certs/ca.pem\"
+# cert = \"certs/node-1.pem\"
+# key = \"certs/node-1.key\"      # only its owner may read it
+
 [[peers]]                       # each other node
 id = 2
 role = \"participant\"
@@ -68,5 +73,6 @@ fn main() -> ExitCode {
         .command("resolve", members::resolve)
         .command("status", status::run)
         .command("predict", predict::run)
+        .certs::<RolloutNode>()
         .main()
 }

@@ -171,7 +171,7 @@ async fn a_client_is_not_sent_in_a_circle_for_ever() {
         let location = [(axum::http::header::LOCATION, format!("http://{at}/request"))];
         (axum::http::StatusCode::TEMPORARY_REDIRECT, location)
     });
-    tokio::spawn(http::serve(TokioRuntime::new(""), listener, routes));
+    tokio::spawn(http::serve(TokioRuntime::new(""), listener.into(), routes));
     let id = RequestId { client: 7, sequence: 1 };
     let asked = async { Client::default().ask::<Greeter>(&[at], id, &Request::Greet).await };
     let asked = tokio::time::timeout(PATIENCE, asked).await.expect("it gives up");

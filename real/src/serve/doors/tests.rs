@@ -43,7 +43,7 @@ async fn start(toml: &str) -> SocketAddr {
         .route("/works", post(who))
         .route("/changes", post(who).get(who));
     let doors = Doors::new(access, tokens, own, &[TABLE]);
-    tokio::spawn(http::serve(TokioRuntime::new(""), listener, doors.before(with_words(routes))));
+    tokio::spawn(http::serve(TokioRuntime::new(""), listener.into(), doors.before(with_words(routes))));
     own
 }
 

@@ -6,8 +6,10 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use axum::http::HeaderValue;
+use coalmine_core::node::NodeId;
 
 use crate::files;
+use crate::serve::certs;
 use crate::serve::command::Failure;
 use crate::serve::config::NodeFile;
 use crate::serve::local::{FIRST, Ports, config_of, config_text, configs};
@@ -37,6 +39,9 @@ pub struct Args {
     /// Record each node in DIR, to be verified.
     #[arg(long)]
     pub(super) record: bool,
+    /// Have the nodes prove who they are, in TLS. The certificates are in DIR/certs, and made where there are none.
+    #[arg(long)]
+    pub(super) tls: bool,
 }
 
 /// One node that is to be started.
@@ -58,7 +63,8 @@ pub(super) fn prepare<S: Service>(args: &Args) -> Result<Vec<Plan<S>>, Failure> 
     let mut plans = Vec::new();
     for id in 1..=nodes {
         let config = config_of(&args.dir, id);
-        let file = NodeFile::load(&config).map_err(|error| Failure::usage(error.to_string()))?;
+        let file = NodeFile::<S>::load(&config).map_err(|error| Failure::usage(error.to_string()))?;
+        file.identity(&config).map_err(|error| Failure::usage(error.to_string()))?;
         let log = args.dir.join(format!("node-{id}.log"));
         let record = args.record.then(|| args.dir.join(format!("node-{id}.rec")));
         let continues = file.journal.metadata().is_ok_and(|journal| journal.len() > 0);
@@ -83,6 +89,9 @@ fn check_agreement<S: Service>(args: &Args, plans: &[Plan<S>]) -> Result<(), Fai
         if args.tokens && file.access.tokens.is_none() {
             let why = format!("--tokens: {} has no [access] with tokens: {hint}", config.display());
             return Err(Failure::usage(why));
+        }
+        if args.tls && file.tls.is_none() {
+            return Err(Failure::usage(format!("--tls: {} has no table [tls]: {hint}", config.display())));
         }
         let wanted = [
             ("--control-port", args.control_port, "control", file.placement.control),
@@ -126,9 +135,16 @@ fn write_configs<S: Service>(args: &Args) -> Result<u16, Failure> {
     } else {
         String::new()
     };
+    if args.tls {
+        let all: Vec<_> = (1..=nodes).map(|id| NodeId(id.into())).collect();
+        certs::complete(&args.dir.join(certs::DIR), &all)?;
+    }
     for id in 1..=nodes {
         let file = config_of(&args.dir, id);
-        let text = config_text::<S>(id, nodes, Ports { control, data }) + &access;
+        let mut text = config_text::<S>(id, nodes, Ports { control, data }) + &access;
+        if args.tls {
+            text += &certs::table(Path::new(certs::DIR), NodeId(id.into()));
+        }
         files::replace(&file, |out| out.write_all(text.as_bytes())).map_err(|error| failed(&file, error))?;
     }
     Ok(nodes)
