@@ -4,7 +4,9 @@
 //! A protocol without wishes of its own implements [`HttpApi`] with an empty body and gets `POST /request`: the
 //! request as JSON, answered by the reply as JSON.
 
+use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Bytes;
@@ -45,6 +47,28 @@ pub trait HttpApi: Node {
             Some(reply) => Ok(reply),
             None => read_json(answer),
         }
+    }
+}
+
+/// The name of an operator who has shown a token: an extension of the requests that have come in with one.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Operator(Arc<str>);
+
+impl Operator {
+    /// With this name.
+    pub fn new(name: &str) -> Self {
+        Self(name.into())
+    }
+
+    /// Who.
+    pub fn name(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Operator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
     }
 }
 

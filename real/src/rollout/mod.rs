@@ -19,6 +19,7 @@ mod backend;
 pub mod config;
 mod data_plane;
 mod forward;
+mod metrics;
 mod routes;
 mod service;
 pub mod wire;

@@ -3,13 +3,15 @@
 use std::net::SocketAddr;
 
 use axum::Router;
+use axum::http::Method;
 use coalmine_core::rollout::RolloutNode;
 use coalmine_core::rollout::config::Config;
 use coalmine_core::rollout::message::View;
+use serde_json::{Value, json};
 
 use super::config::Settings;
 use super::routes;
-use super::wire::Role;
+use super::wire::{Role, StatusView};
 use crate::runtime::Runtime;
 use crate::serve::local::{FIRST, local_address};
 use crate::serve::{Service, Starter};
@@ -37,6 +39,39 @@ impl Service for RolloutNode {
             Some(Some(why)) => Err(format!("it is not a member: {why}")),
             Some(None) => Ok(()),
         }
+    }
+
+    /// What a member serves was committed; that it no longer votes takes nothing from its clients.
+    fn serves_on(view: &View) -> bool {
+        view.joining.is_none()
+    }
+
+    const STATUS: &'static str = "/status";
+    const PAGE: Option<&'static str> = Some(include_str!("page.html"));
+
+    fn changes(config: &Config, before: Option<&View>, after: &View) -> Vec<(&'static str, Value)> {
+        let shown = |view| StatusView::new(view, &config.members);
+        let (before, after) = (before.map(shown), shown(after));
+        let mut changes = Vec::new();
+        let node = after.node;
+        if before.as_ref().is_none_or(|before| before.routing != after.routing) {
+            let StatusView { routing, digest, .. } = &after;
+            changes.push(("route", json!({ "node": node, "routing": routing, "digest": digest })));
+        }
+        let verdicts = |status: &StatusView| -> Vec<_> {
+            status.verdicts.iter().map(|verdict| (verdict.node, verdict.verdict)).collect()
+        };
+        if before.as_ref().map(verdicts).unwrap_or_default() != verdicts(&after) {
+            changes.push(("verdicts", json!({ "node": node, "verdicts": after.verdicts })));
+        }
+        if before.and_then(|before| before.rollout) != after.rollout {
+            changes.push(("rollout", json!({ "node": node, "rollout": after.rollout })));
+        }
+        changes
+    }
+
+    fn is_order(method: &Method, path: &str) -> bool {
+        !method.is_safe() && path.starts_with("/rollouts")
     }
 
     fn role(config: &Config) -> Option<&'static str> {

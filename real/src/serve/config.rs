@@ -6,6 +6,7 @@
 //! control = "127.0.0.1:60001"
 //! data = "127.0.0.1:50051"
 //! journal_dir = "journal"
+//! drain_ms = 10_000            # how long a SIGTERM waits for requests under way; this is the default
 //! # … and the service's own keys
 //!
 //! [[peers]]
@@ -20,6 +21,7 @@ use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use coalmine_core::node::NodeId;
 use serde::Deserialize;
@@ -48,12 +50,22 @@ struct Common {
     /// reaches a port can change what is served. Default false.
     #[serde(default)]
     allow_remote: bool,
+    /// How long its process, asked to stop, waits for requests under way, in milliseconds. Default 10,000.
+    #[serde(default = "default_drain_ms")]
+    drain_ms: u64,
     /// The other nodes.
     #[serde(default)]
     peers: Vec<Peer>,
 }
 
-const COMMON: &[&str] = &["id", "control", "data", "journal_dir", "allow_remote", "peers"];
+fn default_drain_ms() -> u64 {
+    10_000
+}
+
+const COMMON: &[&str] = &["id", "control", "data", "journal_dir", "allow_remote", "drain_ms", "peers"];
+
+/// The longest time to drain: an hour.
+const MOST_DRAIN_MS: u64 = 3_600_000;
 
 /// Another node of the cluster.
 #[derive(Debug, Deserialize)]
@@ -90,6 +102,8 @@ pub struct NodeFile<S: Service> {
     pub data: BTreeMap<NodeId, SocketAddr>,
     /// The journal.
     pub journal: PathBuf,
+    /// How long the process, asked to stop, waits for requests under way.
+    pub drain: Duration,
     /// The service's own part of the file.
     pub settings: S::Settings,
     /// What the node is told.
@@ -162,6 +176,7 @@ impl<S: Service> NodeFile<S> {
             parsed.map_err(|(line, what)| FileError::Syntax { file: file.into(), line, what })?;
         let wrong = |what| FileError::Value { file: file.into(), what };
         check(&common).map_err(|(key, what)| wrong(format!("{key}: {what}")))?;
+        let drain = Duration::from_millis(common.drain_ms);
         let Common { id, control, data, journal_dir, peers, .. } = common;
         let folder = file.parent().unwrap_or(Path::new(""));
         let journal = folder.join(journal_dir).join(format!("node-{}.journal", id.0));
@@ -169,7 +184,7 @@ impl<S: Service> NodeFile<S> {
         let peers = peers.iter().map(|peer| (peer.id, peer.control)).collect();
         let placement = Placement { me: id, control, peers };
         let config = S::config(&placement, &settings).map_err(wrong)?;
-        Ok(Self { placement, data: all_data, journal, settings, config })
+        Ok(Self { placement, data: all_data, journal, drain, settings, config })
     }
 
     /// Who it is.
@@ -227,6 +242,9 @@ fn read<'t, S: DeserializeSeed<'t>>(
 
 /// `Err` holds the key and what is wrong with it.
 fn check(common: &Common) -> Result<(), (String, String)> {
+    if common.drain_ms > MOST_DRAIN_MS {
+        return Err(("drain_ms".into(), format!("{} is more than {MOST_DRAIN_MS}, an hour", common.drain_ms)));
+    }
     let me = (String::new(), common.id, common.control, common.data);
     let peers = common.peers.iter().enumerate();
     let peers = peers.map(|(i, peer)| (format!("peers[{i}]."), peer.id, peer.control, peer.data));

@@ -119,6 +119,11 @@ fn warnings(answers: &[Answer<StatusView>]) -> Vec<String> {
             warnings.push(format!("{me} is not a member of the cluster, and serves nothing: {why}"));
             continue;
         }
+        if let Some(why) = &status.stale {
+            warnings.push(format!(
+                "{me} takes in nothing any more, and serves version {version}, the last that it knows of: {why}"
+            ));
+        }
         if version < newest {
             warnings.push(format!("{me} serves version {version}, the newest is {newest}: it will catch up"));
         }
