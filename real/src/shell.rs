@@ -423,3 +423,6 @@ impl<T: Ord + Clone> Timers<T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -155,7 +155,12 @@ impl Vitals {
         let draining = u8::from(self.is_draining());
         out.single("coalmine_draining", gauge, "1 if the process is about to end.", draining);
         if let Some(records) = self.records() {
-            out.single("coalmine_journal_records", gauge, "Records known to be on disk, from the first.", records);
+            out.single(
+                "coalmine_journal_records",
+                gauge,
+                "Records known to be on disk, from the first.",
+                records,
+            );
         }
         let bytes = self.journal_bytes.get();
         out.single("coalmine_journal_bytes", gauge, "Bytes of the journal's files.", bytes);

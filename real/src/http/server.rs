@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::Request;
+use axum::http::{HeaderValue, Request, header};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
@@ -46,8 +46,8 @@ pub async fn serve<R: Runtime>(runtime: R, listener: R::Listener, router: Router
 }
 
 /// The same, which counts what it does, and ends when the process is [about to](Vitals::drain): no connection is taken from
-/// then on, those that have nothing to do are closed, and the others are closed after their answer. Each request says
-/// [who](Peer) has sent it.
+/// then on, and each that there is is closed after its next answer. Those that are not asked for anything any more last as long
+/// as the process: to close them sooner might meet a request on its way. Each request says [who](Peer) has sent it.
 pub async fn serve_counted<R: Runtime>(
     runtime: R,
     mut listener: R::Listener,
@@ -129,23 +129,22 @@ async fn attend<R: Runtime>(runtime: R, stream: R::Stream, door: Door, place: Pl
     let mut watch = Watch::new(runtime, place, Arc::clone(&signs));
     let io = TokioIo::new(Watched::new(stream, Arc::clone(&signs)));
     let router = TowerToHyperService::new(router);
-    let (mut draining, mut drains) = (pin!(vitals.draining()), false);
     let made_room = Arc::clone(&vitals);
     let service = service_fn(move |mut request: Request<Incoming>| {
         let in_flight = InFlight::begin(&signs, &vitals, request.body());
         request.extensions_mut().insert(peer);
-        let answer = router.call(request.map(|body| Upload::new(body, &signs)));
+        let (vitals, answer) =
+            (Arc::clone(&vitals), router.call(request.map(|body| Upload::new(body, &signs))));
         async move {
-            let answer = answer.await?;
+            let mut answer = answer.await?;
+            if vitals.is_draining() {
+                answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
             Ok::<_, Infallible>(answer.map(|body| Answer::new(body, in_flight)))
         }
     });
     let mut connection = pin!(http1::Builder::new().serve_connection(io, service));
     poll_fn(|cx| {
-        if !drains && draining.as_mut().poll(cx).is_ready() {
-            drains = true;
-            connection.as_mut().graceful_shutdown();
-        }
         match connection.as_mut().poll(cx) {
             Poll::Ready(_) => Poll::Ready(()), // a client's error is the client's
             Poll::Pending => watch.poll(cx),

@@ -166,7 +166,11 @@ impl Measured {
 
 impl Meter {
     pub(super) fn new() -> Self {
-        Self { measured: Mutex::new(Measured::under(0)), served: Mutex::default(), windows: AtomicU64::new(0) }
+        Self {
+            measured: Mutex::new(Measured::under(0)),
+            served: Mutex::default(),
+            windows: AtomicU64::new(0),
+        }
     }
 
     /// Counts one request that `model` has answered, and that was routed under `version`. An answer that comes after

@@ -51,9 +51,17 @@ pub(super) fn of_view(view: &View, members: &[NodeId], out: &mut Exposition) {
         out.sample(&[("model", model.as_str())], decimal_of_bp(bp));
     }
     let flags = [
-        ("canary_in_doubt", "1 if the node has voted and does not know the outcome.", view.in_doubt.is_some()),
+        (
+            "canary_in_doubt",
+            "1 if the node has voted and does not know the outcome.",
+            view.in_doubt.is_some(),
+        ),
         ("canary_joining", "1 if the node is not a member (yet) and serves nothing.", view.joining.is_some()),
-        ("canary_split_brain", "1 if two nodes were seen to hold different states of one version.", view.split_brain),
+        (
+            "canary_split_brain",
+            "1 if two nodes were seen to hold different states of one version.",
+            view.split_brain,
+        ),
     ];
     for (name, help, is_so) in flags {
         out.single(name, gauge, help, u8::from(is_so));
@@ -73,7 +81,9 @@ pub(super) fn of_view(view: &View, members: &[NodeId], out: &mut Exposition) {
 fn of_evidence(status: &StatusView, out: &mut Exposition) {
     let each = || {
         let all = status.evidence.iter();
-        all.flat_map(|(node, it)| it.models.iter().map(move |(model, window)| (node.0.to_string(), model, window)))
+        all.flat_map(|(node, it)| {
+            it.models.iter().map(move |(model, window)| (node.0.to_string(), model, window))
+        })
     };
     out.family("canary_evidence_samples", Kind::Gauge, "Requests in the last windows of a member, by model.");
     for (node, model, window) in each() {

@@ -149,7 +149,8 @@ fn recent(file: &Path) -> VecDeque<Entry> {
     for file in [&older(file), file] {
         // Who cannot read the old ones can still write new ones; and says so, if not.
         let bytes = read_regular(file, 2 * MOST_BYTES).unwrap_or_default();
-        recent.extend(bytes.split(|&byte| byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()));
+        recent
+            .extend(bytes.split(|&byte| byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()));
     }
     let surplus = recent.len().saturating_sub(MOST_RECENT);
     recent.drain(..surplus);
@@ -235,7 +236,10 @@ async fn follow(
     // Orders are answered with a few words; those who turn out not to be are not looked into.
     let body = match Limited::new(body, MOST_OF_ANSWER).collect().await {
         Ok(whole) => whole.to_bytes(),
-        Err(_) => return ApiError(StatusCode::INTERNAL_SERVER_ERROR, "the answer breaks off".into()).into_response(),
+        Err(_) => {
+            return ApiError(StatusCode::INTERNAL_SERVER_ERROR, "the answer breaks off".into())
+                .into_response();
+        }
     };
     entry.answer = beginning(&body);
     entry.time = timestamp(SystemTime::now());
@@ -323,7 +327,11 @@ mod tests {
         assert_eq!((audit.lost.get(), fs::read_dir(folder.path()).expect("a folder").count()), (0, 2));
         drop(audit);
         // What a crash has left of a line hurts nobody.
-        OpenOptions::new().append(true).open(&file).and_then(|mut it| it.write_all(b"{\"time")).expect("written");
+        OpenOptions::new()
+            .append(true)
+            .open(&file)
+            .and_then(|mut it| it.write_all(b"{\"time"))
+            .expect("written");
         let (again, _) = start(&file);
         again.add(entry(2_000, ""));
         wait("it is written", || fs::read_to_string(&file).is_ok_and(|all| all.contains("/2000")));
@@ -345,7 +353,10 @@ mod tests {
         wait("it is written", || file.exists());
         let said = |_| warned.recv_timeout(Duration::from_secs(60)).expect("a word");
         let [first, second] = [0, 1].map(said);
-        assert!(first.contains("cannot be written") && second.contains("is written again"), "{first} {second}");
+        assert!(
+            first.contains("cannot be written") && second.contains("is written again"),
+            "{first} {second}"
+        );
         assert!(warned.try_recv().is_err());
     }
 }

@@ -243,7 +243,10 @@ fn read<'t, S: DeserializeSeed<'t>>(
 /// `Err` holds the key and what is wrong with it.
 fn check(common: &Common) -> Result<(), (String, String)> {
     if common.drain_ms > MOST_DRAIN_MS {
-        return Err(("drain_ms".into(), format!("{} is more than {MOST_DRAIN_MS}, an hour", common.drain_ms)));
+        return Err((
+            "drain_ms".into(),
+            format!("{} is more than {MOST_DRAIN_MS}, an hour", common.drain_ms),
+        ));
     }
     let me = (String::new(), common.id, common.control, common.data);
     let peers = common.peers.iter().enumerate();

@@ -112,7 +112,8 @@ impl Hub {
             None => (ring.count + 1, None),
             Some((life, seen)) if life == self.life && seen <= ring.count => {
                 let missed = first.saturating_sub(seen + 1);
-                let told = (missed > 0).then(|| event(None, "missed", &json!({ "events": missed }).to_string()));
+                let told =
+                    (missed > 0).then(|| event(None, "missed", &json!({ "events": missed }).to_string()));
                 (first.max(seen + 1), told)
             }
             // Of another process: nobody knows what has happened in between.
@@ -302,7 +303,10 @@ mod tests {
         assert_eq!(more(&mut body).await.as_deref(), Some("retry: 2000\n\n"));
         let told = more(&mut body).await.expect("two");
         assert_eq!(ids(&told), [2, 3]);
-        assert!(told.starts_with(&format!("id: {}-2\nevent: fact\ndata: {{\"n\":2}}\n\n", hub.life)), "{told}");
+        assert!(
+            told.starts_with(&format!("id: {}-2\nevent: fact\ndata: {{\"n\":2}}\n\n", hub.life)),
+            "{told}"
+        );
         // Without a mark only what is new.
         let mut fresh = ask(&hub, &vitals, None).expect("room").into_body();
         more(&mut fresh).await;
@@ -330,12 +334,16 @@ mod tests {
         more(&mut body).await;
         let long = "x".repeat(5_000);
         (0..2_000).for_each(|_| hub.publish("fact", &json!({ "text": long })));
-        let ring = hub.ring.lock().expect("nobody panics");
-        assert!(ring.bytes <= MOST_BYTES && ring.events.len() <= MOST_EVENTS);
-        let missed = 2_000 - ring.events.len();
-        drop(ring);
+        let missed = {
+            let ring = hub.ring.lock().expect("nobody panics");
+            assert!(ring.bytes <= MOST_BYTES && ring.events.len() <= MOST_EVENTS);
+            2_000 - ring.events.len()
+        };
         let last = more(&mut body).await.expect("a last word");
-        assert!(last.starts_with("event: dropped\n") && last.contains(&format!("\"events\":{missed}")), "{last}");
+        assert!(
+            last.starts_with("event: dropped\n") && last.contains(&format!("\"events\":{missed}")),
+            "{last}"
+        );
         assert_eq!(more(&mut body).await, None);
         drop(body);
         assert_eq!(hub.readers(), 0);

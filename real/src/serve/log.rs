@@ -313,8 +313,12 @@ mod tests {
         }
         let text = read();
         let said = text.matches(" closed\\nFAKE line").count();
-        assert!((20..200).contains(&said), "{said}: a thousand complaints, and lines that somebody else has begun");
-        let left_out = text.lines().filter_map(|line| line.split_once("  ")?.1.split_once(" more complaints"));
+        assert!(
+            (20..200).contains(&said),
+            "{said}: a thousand complaints, and lines that somebody else has begun"
+        );
+        let left_out =
+            text.lines().filter_map(|line| line.split_once("  ")?.1.split_once(" more complaints"));
         let left_out: usize = left_out.map(|(n, _)| n.parse::<usize>().expect("a number")).sum();
         assert_eq!(said + left_out, 1_000);
     }

@@ -219,7 +219,8 @@ async fn serve<S: Service>(log: Log<S>, probe: impl Probe<S>) -> Failure {
             let why = format!("journal {}: {error}", journal.display());
             // It has been a node, and what it published is durable.
             if handle.vitals().stopped().is_some() && handle.view().is_some_and(|view| S::serves_on(&view)) {
-                let goes_on = "it takes in nothing and decides nothing from now on, and serves what it published last";
+                let goes_on =
+                    "it takes in nothing and decides nothing from now on, and serves what it published last";
                 log.logger.say(Level::Error, "stale", format_args!("{why}; {goes_on}"));
                 log.shared.hub.publish("stale", &json!({ "why": why }));
                 std::future::pending::<()>().await;
@@ -236,7 +237,11 @@ async fn serve<S: Service>(log: Log<S>, probe: impl Probe<S>) -> Failure {
 fn collect<S: Service>(log: &Log<S>, vitals: &Vitals, audit: &Arc<Audit>) {
     let (shared, logger, lost) = (Arc::clone(&log.shared), log.logger.clone(), Arc::clone(&audit.lost));
     vitals.collect(move |out| {
-        out.family("coalmine_facts_total", Kind::Counter, "What the node has decided, by the name of the fact.");
+        out.family(
+            "coalmine_facts_total",
+            Kind::Counter,
+            "What the node has decided, by the name of the fact.",
+        );
         for (fact, count) in lock(&shared.facts).iter() {
             out.sample(&[("fact", fact)], count);
         }
@@ -332,7 +337,10 @@ impl<S: Service> Log<S> {
             }
             if let Effect::Publish(Published(view)) = effect {
                 let mut before = lock(&self.shared.view);
-                for (kind, data) in S::changes(&self.file.config, before.as_ref(), view) {
+                for (kind, mut data) in S::changes(&self.file.config, before.as_ref(), view) {
+                    if let Some(fields) = data.as_object_mut() {
+                        fields.insert("time".into(), timestamp(SystemTime::now()).into());
+                    }
                     self.shared.hub.publish(kind, &data);
                 }
                 *before = Some(view.clone());

@@ -77,9 +77,9 @@ async fn show<S: Service, R: Runtime>(State(page): Shared<S, R>) -> Result<Respo
         "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; connect-src 'self'; \
          img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     );
-    let policy: HeaderValue = policy.parse().map_err(|_| {
-        ApiError(StatusCode::INTERNAL_SERVER_ERROR, "the page's policy is no header".into())
-    })?;
+    let policy: HeaderValue = policy
+        .parse()
+        .map_err(|_| ApiError(StatusCode::INTERNAL_SERVER_ERROR, "the page's policy is no header".into()))?;
     let fixed = |text: &'static str| HeaderValue::from_static(text);
     let headers = [
         (header::CONTENT_SECURITY_POLICY, policy),
@@ -90,10 +90,7 @@ async fn show<S: Service, R: Runtime>(State(page): Shared<S, R>) -> Result<Respo
     Ok((headers, Html(S::PAGE.unwrap_or_default().replace("NONCE", &nonce))).into_response())
 }
 
-async fn cluster<S: Service, R: Runtime>(
-    State(page): Shared<S, R>,
-    headers: HeaderMap,
-) -> Json<Vec<Member>> {
+async fn cluster<S: Service, R: Runtime>(State(page): Shared<S, R>, headers: HeaderMap) -> Json<Vec<Member>> {
     // Whoever comes meanwhile waits here, and finds what the first has brought.
     let mut last = page.last.lock().await;
     if let Some((at, members)) = &*last
