@@ -4,6 +4,8 @@
 //! hold that the real pieces are put together as the simulated ones are, and that mistakes are answered with
 //! words.
 
+#[path = "cluster/deploy.rs"]
+mod deploy;
 #[path = "cluster/edges.rs"]
 mod edges;
 #[path = "cluster/forwarding.rs"]

@@ -535,3 +535,84 @@ async fn decisions_are_told_as_they_are_made_and_orders_leave_a_trail() {
         async || sample(cluster.data(2), "coalmine_event_readers").await.filter(|readers| *readers == 0.0);
     wait_for("nobody listens", gone).await;
 }
+
+/// Reads lines until one has all these words.
+fn see(lines: &mut impl Iterator<Item = std::io::Result<String>>, words: &[&str]) -> Vec<String> {
+    let mut seen = Vec::new();
+    loop {
+        let line = lines.next().expect("it goes on").expect("text");
+        let found = words.iter().all(|word| line.contains(word));
+        seen.push(line);
+        if found {
+            return seen;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_status_that_is_watched_tells_what_changes() {
+    let cluster = Cluster::start(2, "").await;
+    let nodes = format!("{},{}", cluster.data(1), cluster.data(2));
+    let mut watch = Command::new(CANARY)
+        .args(["status", "--watch", "--nodes", &nodes])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the program runs");
+    let mut lines = BufReader::new(watch.stdout.take().expect("piped")).lines();
+    see(&mut lines, &["n2", "participant"]);
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    cluster.roll_out(r#"{"model": "v2", "steps": [40], "gates": "off"}"#).await;
+    let seen = tokio::task::spawn_blocking(move || see(&mut lines, &["v2 40%"])).await.expect("it is seen");
+    // Nothing was printed again before that; a step that is being announced may come in between.
+    assert!(seen.len() <= 30 && !seen.concat().contains('\u{1b}'), "{seen:#?}");
+    watch.kill().expect("it runs");
+    watch.wait().expect("it ends");
+
+    let mut json = Command::new(CANARY)
+        .args(["status", "--watch", "--format", "json", "--nodes", &nodes])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the program runs");
+    let mut lines = BufReader::new(json.stdout.take().expect("piped")).lines();
+    for _ in 0..2 {
+        let line = lines.next().expect("a line").expect("text");
+        assert_eq!(serde_json::from_str::<Value>(&line).expect("JSON")[1]["status"]["node"], 2);
+    }
+    drop(lines); // whoever does not want to read more has read enough
+    assert_eq!(end_of(&mut json).await, Some(0));
+}
+
+/// On a terminal, which `script` (of util-linux) pretends to be.
+#[tokio::test]
+async fn a_rollout_that_is_watched_is_drawn_with_all_nodes() {
+    let cluster = Cluster::start(2, "").await;
+    let command =
+        format!("{CANARY} rollout v2 --watch --no-gates --pause-ms 700 --coordinator {}", cluster.data(1));
+    let Ok(output) =
+        Command::new("script").args(["-qec", &command, "/dev/null"]).stdin(Stdio::null()).output()
+    else {
+        let _ = writeln!(
+            std::io::stderr(),
+            "skipped: `script` is not installed, so nothing was drawn on a terminal"
+        );
+        return;
+    };
+    let drawn = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{drawn}");
+    let pictures: Vec<_> = drawn.split("\u{1b}[H").skip(1).collect();
+    assert!(pictures.len() >= 3, "{drawn}");
+    for picture in &pictures {
+        assert!(
+            picture.contains("n1") && picture.contains("n2") && picture.contains("participant"),
+            "{picture}"
+        );
+    }
+    let last = pictures[pictures.len() - 1];
+    assert!(last.contains("100%") && last.contains("for good") && last.contains("completed in"), "{last}");
+    assert!(pictures.iter().any(|picture| picture.contains("5%") && !picture.contains("20%")), "{drawn}");
+    // Elsewhere it is told in lines.
+    let lines =
+        canary(&["rollout", "v1", "--watch", "--no-gates", "--coordinator", &cluster.data(1).to_string()]);
+    let told = String::from_utf8_lossy(&lines.stdout).into_owned();
+    assert!(lines.status.success() && !told.contains('\u{1b}') && told.contains("completed in"), "{told}");
+}
