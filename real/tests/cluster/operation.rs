@@ -560,11 +560,12 @@ async fn a_status_that_is_watched_tells_what_changes() {
         .expect("the program runs");
     let mut lines = BufReader::new(watch.stdout.take().expect("piped")).lines();
     see(&mut lines, &["n2", "participant"]);
-    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    tokio::time::sleep(Duration::from_millis(4_500)).await;
     cluster.roll_out(r#"{"model": "v2", "steps": [40], "gates": "off"}"#).await;
     let seen = tokio::task::spawn_blocking(move || see(&mut lines, &["v2 40%"])).await.expect("it is seen");
     // Nothing was printed again before that; a step that is being announced may come in between.
-    assert!(seen.len() <= 30 && !seen.concat().contains('\u{1b}'), "{seen:#?}");
+    let pictures = seen.iter().filter(|line| line.starts_with("node ")).count();
+    assert!(pictures <= 3 && !seen.concat().contains('\u{1b}'), "{seen:#?}");
     watch.kill().expect("it runs");
     watch.wait().expect("it ends");
 
