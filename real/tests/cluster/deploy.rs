@@ -155,8 +155,13 @@ async fn what_kubernetes_would_start_is_a_cluster() {
     }
     for n in 1..=replicas {
         let data = at(n, 1).parse().expect("an address");
-        let ready = async || send(data, "GET", READYZ, "").await.ok().filter(|answer| answer.status() == 200);
-        wait_for("it is ready", ready).await;
+        wait_for("it is ready", async || {
+            for node in &mut nodes {
+                assert_eq!(node.try_wait().expect("it is ours"), None, "a node has ended");
+            }
+            send(data, "GET", READYZ, "").await.ok().filter(|answer| answer.status() == 200)
+        })
+        .await;
     }
     for node in &mut nodes {
         let _ = node.kill();
