@@ -131,7 +131,7 @@ async fn a_full_disk_stops_voting_and_not_predicting() {
     assert_eq!(json(data, "/readyz").await.1["stale"], false);
 }
 
-/// A pipe holds 64 KiB; more than that is said here, and nobody reads it.
+/// A pipe holds 64 KiB; more than that and what a queue takes is said here, and nobody reads it.
 #[tokio::test]
 async fn a_log_that_nobody_reads_stops_nothing() {
     let cluster = Cluster::prepare(1, "");
@@ -146,12 +146,11 @@ async fn a_log_that_nobody_reads_stops_nothing() {
         let facts = text.lines().filter(|line| line.starts_with("coalmine_facts_total{"));
         facts.filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok()).sum::<u64>()
     };
-    // A line has some fifty bytes at least.
-    let mut models = 0;
-    while said().await < 3_000 {
+    // The pipe holds some 1,500 lines, and the queue 4,096.
+    let (steps, mut models): (Vec<u32>, _) = ((1..=100).collect(), 0);
+    while said().await < 8_000 {
         models += 1;
-        let body =
-            format!(r#"{{"model": "m{models}", "steps": [5, 10, 20, 30, 40, 50, 100], "gates": "off"}}"#);
+        let body = format!(r#"{{"model": "m{models}", "steps": {steps:?}, "gates": "off"}}"#);
         cluster.roll_out(&body).await;
         let done = async || json(data, "/status").await.1["rollout"]["course"].as_str().map(str::to_owned);
         wait_for("it is over", async || done().await.filter(|course| course == "completed")).await;
