@@ -101,7 +101,7 @@ impl Hub {
 
     /// How many readers there are.
     pub fn readers(&self) -> usize {
-        MOST_READERS - self.readers.available_permits()
+        MOST_READERS.saturating_sub(self.readers.available_permits())
     }
 
     /// From where a reader goes on, who comes with this `Last-Event-ID`; and what he is told first.

@@ -2,7 +2,7 @@
 //!
 //! **Nobody waits for whoever reads it.** Lines go through a bounded queue to a thread of their own; when the reader stalls and
 //! the queue is full they are lost, and how many were is said as soon as there is room again. Complaints, which strangers can
-//! cause at will, are [so many a second](Pace) at most, and those that are left out are counted and told as well.
+//! cause at will, are so many a second at most, and those that are left out are counted and told as well.
 
 use std::io::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
