@@ -16,7 +16,7 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::rt::TokioIo;
 use thiserror::Error;
 
-pub use self::server::serve;
+pub use self::server::{Peer, serve, serve_counted};
 use crate::runtime::Runtime;
 
 /// The longest answer a client takes, in bytes.

@@ -10,10 +10,10 @@ mod waiting;
 
 use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
+use std::io;
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -31,6 +31,7 @@ use crate::journal::{self, Entry, JournalError, Writer};
 use crate::probe::Probe;
 use crate::runtime::Runtime;
 use crate::transport::{NotSent, Transport};
+use crate::vitals::Vitals;
 
 /// How many requests may wait for the node.
 const QUEUED_REQUESTS: usize = 1024;
@@ -82,7 +83,7 @@ pub struct Handle<N: Node> {
     me: NodeId,
     /// Where the members take HTTP, as far as that is known.
     addresses: Addresses,
-    journal: Arc<Recovered>,
+    vitals: Arc<Vitals>,
     requests: mpsc::Sender<Asked<N>>,
     view: watch::Receiver<Option<Arc<N::View>>>,
 }
@@ -92,7 +93,7 @@ impl<N: Node> Clone for Handle<N> {
         Self {
             me: self.me,
             addresses: Arc::clone(&self.addresses),
-            journal: Arc::clone(&self.journal),
+            vitals: Arc::clone(&self.vitals),
             requests: self.requests.clone(),
             view: self.view.clone(),
         }
@@ -102,29 +103,18 @@ impl<N: Node> Clone for Handle<N> {
 /// Where the members take HTTP. Whoever meets a member adds to it.
 type Addresses = Arc<Mutex<BTreeMap<NodeId, SocketAddr>>>;
 
-/// How many records of a journal are on disk, once that is known.
-#[derive(Debug)]
-struct Recovered(AtomicU64);
-
-impl Recovered {
-    const NOT_YET: u64 = u64::MAX;
-
-    fn set(&self, records: u64) {
-        self.0.store(records, Ordering::Release);
-    }
-}
-
 /// The node has stopped, or will not answer any more.
 #[derive(Debug, Error)]
-#[error("the node has stopped")]
-pub struct Stopped;
+#[error("the node has stopped{}", self.0.as_deref().map(|why| format!(": {why}")).unwrap_or_default())]
+pub struct Stopped(Option<Arc<str>>);
 
 impl<N: Node> Handle<N> {
     /// Asks the node, and waits for its answer.
     pub async fn request(&self, id: RequestId, request: N::Request) -> Result<N::Reply, Stopped> {
         let (answer, answered) = oneshot::channel();
-        self.requests.send(Asked { id, request, answer }).await.map_err(|_| Stopped)?;
-        answered.await.map_err(|_| Stopped)
+        let stopped = || Stopped(self.vitals.stopped());
+        self.requests.send(Asked { id, request, answer }).await.map_err(|_| stopped())?;
+        answered.await.map_err(|_| stopped())
     }
 
     /// Whether as many requests wait for the node as may.
@@ -154,7 +144,17 @@ impl<N: Node> Handle<N> {
 
     /// How many records of its journal are known to be on disk; `None` before the node has recovered them.
     pub fn journal_records(&self) -> Option<u64> {
-        Some(self.journal.0.load(Ordering::Acquire)).filter(|&records| records != Recovered::NOT_YET)
+        self.vitals.records()
+    }
+
+    /// How it does.
+    pub fn vitals(&self) -> &Arc<Vitals> {
+        &self.vitals
+    }
+
+    /// Where all members take HTTP, as far as that is known.
+    pub fn addresses(&self) -> BTreeMap<NodeId, SocketAddr> {
+        lock(&self.addresses).clone()
     }
 
     /// What the node last published; `None` before it has.
@@ -176,7 +176,7 @@ pub struct Shell<N: Node, R: Runtime, P: Probe<N>> {
     config: N::Config,
     placement: Placement,
     probe: P,
-    journal: Arc<Recovered>,
+    vitals: Arc<Vitals>,
     requests: mpsc::Receiver<Asked<N>>,
     view: watch::Sender<Option<Arc<N::View>>>,
     addresses: Addresses,
@@ -190,18 +190,18 @@ impl<N: Node, R: Runtime, P: Probe<N>> Shell<N, R, P> {
     pub fn new(runtime: R, config: N::Config, placement: Placement, probe: P) -> (Self, Handle<N>) {
         let (requests_out, requests) = mpsc::channel(QUEUED_REQUESTS);
         let (view, view_out) = watch::channel(None);
-        let journal = Arc::new(Recovered(AtomicU64::new(Recovered::NOT_YET)));
+        let vitals = Arc::new(Vitals::default());
         let addresses = Addresses::default();
         let handle = Handle {
             me: placement.me,
             addresses: Arc::clone(&addresses),
-            journal: Arc::clone(&journal),
+            vitals: Arc::clone(&vitals),
             requests: requests_out,
             view: view_out,
         };
         let order = Order::Safe;
         (
-            Self { runtime, config, placement, probe, journal, requests, view, addresses, lost: 0, order },
+            Self { runtime, config, placement, probe, vitals, requests, view, addresses, lost: 0, order },
             handle,
         )
     }
@@ -225,6 +225,7 @@ impl<N: Node, R: Runtime, P: Probe<N>> Shell<N, R, P> {
             runtime.listen_for_peers(address).await.map_err(|error| ShellError::Listen { address, error })?;
         let Placement { me, peers, .. } = &self.placement;
         let transport = Transport::new(runtime.clone(), listener, *me, peers, self.probe.clone());
+        let transport = transport.counted_in(Arc::clone(&self.vitals));
 
         let mut out = Vec::new();
         let life = u64::from(runtime.choose(u32::MAX)) << 32 | u64::from(runtime.choose(u32::MAX));
@@ -239,13 +240,13 @@ impl<N: Node, R: Runtime, P: Probe<N>> Shell<N, R, P> {
         let verdict = self.probe.on_boot(&recovered, &host, &out);
         let mut drive = Drive {
             transport,
-            journal: journal::start_writer(&runtime, file),
+            journal: journal::start_writer(&runtime, file, Arc::clone(&self.vitals)),
             written: on_disk,
             timers: Timers::default(),
             waiting: Waiting::default(),
         };
         self.carry_out(verdict, &mut drive, &mut out).await;
-        self.journal.set(on_disk);
+        self.vitals.set_records(on_disk);
 
         let mut calls = Call::default();
         loop {
@@ -254,8 +255,8 @@ impl<N: Node, R: Runtime, P: Probe<N>> Shell<N, R, P> {
                 timer = poll_fn(|cx| drive.timers.poll_next(&runtime, cx)) => Event::Timer(timer),
                 // The disk has nothing to say but about what it was given.
                 Some(durable) = drive.journal.durable.recv(), if host.written() > host.durable() => {
-                    let upto = durable.map_err(JournalError::Io)?;
-                    self.journal.set(upto);
+                    let upto = durable.map_err(|why| self.fails(why))?;
+                    self.vitals.set_records(upto);
                     host.synced(&self.config, life, upto, &mut choose, &mut out);
                     let verdict = self.probe.on_sync(upto, &host, &out);
                     self.carry_out(verdict, &mut drive, &mut out).await;
@@ -338,9 +339,18 @@ impl<N: Node, R: Runtime, P: Probe<N>> Shell<N, R, P> {
 }
 
 impl<N: Node, R: Runtime, P: Probe<N>> Shell<N, R, P> {
+    /// The journal takes no more. What the node does from here on could not be durable, so it does nothing; that is known before
+    /// any client who waits for it learns that there will be no answer.
+    fn fails(&self, why: io::Error) -> ShellError {
+        let why = ShellError::Journal(JournalError::Io(why));
+        self.vitals.stop(&why.to_string());
+        why
+    }
+
     /// A message was for somebody who is not known. It says so the more seldom, the oftener that comes.
     fn count_lost(&mut self, to: NodeId) {
         self.lost += 1;
+        self.vitals.frames_lost.add(1);
         if self.lost.is_power_of_two() {
             let lost = self.lost;
             let all = if lost == 1 { String::new() } else { format!(" ({lost} for unknown members so far)") };
@@ -419,3 +429,6 @@ impl<T: Ord + Clone> Timers<T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -251,7 +252,7 @@ fn open(path: &Path) -> io::Result<(Vec<Segment>, TokioJournal)> {
     files::regular_or_missing(path)?;
     let mut file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
     file.try_lock().map_err(|error| match error {
-        TryLockError::WouldBlock => io::Error::other("another process has it open"),
+        TryLockError::WouldBlock => io::Error::other(taken(&file, folder)),
         TryLockError::Error(error) => error,
     })?;
     File::open(folder)?.sync_all()?; // the file's name must survive as well
@@ -272,6 +273,24 @@ fn open(path: &Path) -> io::Result<(Vec<Segment>, TokioJournal)> {
     }
     let path = path.to_owned();
     Ok((segments, TokioJournal { path, first, file: last, unsynced: Vec::new() }))
+}
+
+/// What is said of a journal that another process has locked.
+fn taken(journal: &File, folder: &Path) -> String {
+    let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+    let who = holder(journal).map_or("another process".into(), |pid| format!("process {pid}"));
+    format!("{who} has it open, and no two nodes can use one journal in the folder {}", folder.display())
+}
+
+/// Who has locked a file, where the system tells.
+fn holder(file: &File) -> Option<u32> {
+    let inode = file.metadata().ok()?.ino().to_string();
+    let locks = std::fs::read_to_string("/proc/locks").ok()?;
+    // `1: FLOCK  ADVISORY  WRITE 4711 08:01:1234 0 EOF`; those that wait have `->` behind the number.
+    let held = locks.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let mut held = held.filter(|words| words.len() > 5 && words[1] == "FLOCK");
+    let of = |words: &Vec<&str>| words[5].rsplit(':').next() == Some(&inode);
+    held.find(of)?[4].parse().ok().filter(|&pid| pid > 0)
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {

@@ -4,12 +4,18 @@
 //! hold that the real pieces are put together as the simulated ones are, and that mistakes are answered with
 //! words.
 
+#[path = "cluster/deploy.rs"]
+mod deploy;
 #[path = "cluster/doors.rs"]
 mod doors;
 #[path = "cluster/edges.rs"]
 mod edges;
 #[path = "cluster/forwarding.rs"]
 mod forwarding;
+#[path = "cluster/operation.rs"]
+mod operation;
+#[path = "cluster/page.rs"]
+mod page;
 #[path = "cluster/steering.rs"]
 mod steering;
 mod support;
@@ -362,7 +368,10 @@ async fn a_node_that_cannot_start_says_why() {
     let elsewhere = text
         .replace(&cluster.data(1).to_string(), &format!("127.0.0.1:{port}"))
         .replace(&cluster.control(1).to_string(), &format!("127.0.0.1:{}", port + 1));
-    expect(start(&elsewhere), 1, &["node-1.journal", "another process has it open"]);
+    let folder = cluster.journal(1).parent().and_then(|folder| folder.canonicalize().ok()).expect("a folder");
+    let process = format!("process {} has it open", cluster.pid(1));
+    let words = ["node-1.journal", &process, folder.to_str().expect("text")];
+    expect(start(&elsewhere), 1, if cfg!(target_os = "linux") { &words } else { &words[2..] });
 
     cluster.kill(1);
     let journal = cluster.journal(1);

@@ -34,8 +34,8 @@ const CRATES: [Layers; 3] = [
         crate_name: "coalmine_real",
         folder: "real/src",
         layers: &[
-            &["call", "files", "paste", "probe", "runtime"],
-            &["program"],
+            &["call", "files", "metrics", "paste", "probe", "runtime"],
+            &["program", "vitals"],
             &["journal", "recorder", "tls", "transport"],
             &["shell", "tokio_runtime"],
             &["http_api", "http"],

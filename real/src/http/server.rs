@@ -2,13 +2,14 @@
 
 use std::convert::Infallible;
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::Request;
+use axum::http::{HeaderValue, Request, header};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
@@ -19,6 +20,7 @@ use super::patience::Patience;
 use super::places::{Place, Places};
 use super::signs::{Answer, InFlight, Signs, Upload, Watched};
 use crate::runtime::{Listener, Runtime};
+use crate::vitals::Vitals;
 
 /// How many connections are served at a time. With those of the control plane they are fewer than the 1,024 files that a
 /// process may have open where nobody says otherwise: else the door would be closed by the system, for peers as well.
@@ -41,15 +43,63 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// whose client has let it wait for a minute in the midst of a request. If all are at work, the new one waits until one of them
 /// has been answered, and those behind it wait in the system's queue: a client would rather be late than be refused, and
 /// knows best how long it wants to wait.
-pub async fn serve<R: Runtime>(runtime: R, mut listener: R::Listener, router: Router) {
+pub async fn serve<R: Runtime>(runtime: R, listener: R::Listener, router: Router) {
+    serve_counted(runtime, listener, router, Arc::default()).await;
+}
+
+/// The same, which counts what it does, and ends when the process is [about to](Vitals::drain): no connection is taken from
+/// then on, and each that there is is closed after its next answer. Those that are not asked for anything any more last as long
+/// as the process: to close them sooner might meet a request on its way. Each request says [who](Peer) has sent it.
+pub async fn serve_counted<R: Runtime>(
+    runtime: R,
+    mut listener: R::Listener,
+    router: Router,
+    vitals: Arc<Vitals>,
+) {
     let places = Arc::new(Places::new(MAX_CONNECTIONS));
+    let mut draining = pin!(vitals.draining());
     loop {
-        let Ok((stream, _)) = listener.accept().await else {
+        let accepted = tokio::select! {
+            biased;
+            () = &mut draining => return,
+            accepted = listener.accept() => accepted,
+        };
+        let Ok((stream, peer)) = accepted else {
+            vitals.http.failed.add(1);
             room(&runtime, &places, ACCEPT_PAUSE).await; // what it gives back may be all that is missing
             continue;
         };
         let place = place(&runtime, &places).await;
-        runtime.spawn(attend(runtime.clone(), stream, router.clone(), place));
+        vitals.http.accepted.add(1);
+        let door = Door { router: router.clone(), peer: Peer(peer), vitals: Arc::clone(&vitals) };
+        runtime.spawn(attend(runtime.clone(), stream, door, place));
+    }
+}
+
+/// Who has sent a request: the other end of its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer(pub SocketAddr);
+
+/// What a connection leads to.
+struct Door {
+    router: Router,
+    peer: Peer,
+    vitals: Arc<Vitals>,
+}
+
+/// A connection that is open, until this is dropped.
+struct Open(Arc<Vitals>);
+
+impl Open {
+    fn new(vitals: &Arc<Vitals>) -> Self {
+        vitals.http.open.add(1);
+        Self(Arc::clone(vitals))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.http.open.take_one();
     }
 }
 
@@ -74,26 +124,37 @@ async fn room<R: Runtime>(runtime: &R, places: &Places, most: Duration) {
 }
 
 /// Serves a connection until it ends, or has to go.
-async fn attend<R: Runtime>(runtime: R, stream: R::Stream, router: Router, place: Place) {
+async fn attend<R: Runtime>(runtime: R, stream: R::Stream, door: Door, place: Place) {
+    let Door { router, peer, vitals } = door;
+    let _open = Open::new(&vitals);
     let signs = Arc::new(Signs::default());
     let mut watch = Watch::new(runtime, place, Arc::clone(&signs));
     let io = TokioIo::new(Watched::new(stream, Arc::clone(&signs)));
     let router = TowerToHyperService::new(router);
-    let service = service_fn(move |request: Request<Incoming>| {
-        let in_flight = InFlight::begin(&signs, request.body());
-        let answer = router.call(request.map(|body| Upload::new(body, &signs)));
+    let made_room = Arc::clone(&vitals);
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        let in_flight = InFlight::begin(&signs, &vitals, request.body());
+        request.extensions_mut().insert(peer);
+        let (vitals, answer) =
+            (Arc::clone(&vitals), router.call(request.map(|body| Upload::new(body, &signs))));
         async move {
-            let answer = answer.await?;
+            let mut answer = answer.await?;
+            if vitals.is_draining() {
+                answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
             Ok::<_, Infallible>(answer.map(|body| Answer::new(body, in_flight)))
         }
     });
     let mut connection =
         pin!(http1::Builder::new().max_buf_size(MAX_HEAD_BYTES).serve_connection(io, service));
-    poll_fn(|cx| match connection.as_mut().poll(cx) {
-        Poll::Ready(_) => Poll::Ready(()), // a client's error is the client's
-        Poll::Pending => watch.poll(cx),
+    poll_fn(|cx| {
+        match connection.as_mut().poll(cx) {
+            Poll::Ready(_) => Poll::Ready(()), // a client's error is the client's
+            Poll::Pending => watch.poll(cx),
+        }
     })
     .await;
+    made_room.http.made_room.add(u64::from(watch.has_made_room));
 }
 
 /// Watches over one connection, in its own task: after whatever it has done.
@@ -103,6 +164,8 @@ struct Watch<R> {
     signs: Arc<Signs>,
     patience: Patience,
     alarm: Option<Alarm>,
+    /// It was asked to make room, and does.
+    has_made_room: bool,
 }
 
 /// Wakes the task at this time.
@@ -114,7 +177,7 @@ struct Alarm {
 impl<R: Runtime> Watch<R> {
     fn new(runtime: R, place: Place, signs: Arc<Signs>) -> Self {
         let patience = Patience::new(runtime.now());
-        Self { runtime, place, signs, patience, alarm: None }
+        Self { runtime, place, signs, patience, alarm: None, has_made_room: false }
     }
 
     /// Ready when the connection has to go.
@@ -123,6 +186,7 @@ impl<R: Runtime> Watch<R> {
             let now = self.runtime.now();
             let (standing, deadline) = self.patience.look(&self.signs, now);
             if self.place.report(standing, now, cx) {
+                self.has_made_room = true;
                 return Poll::Ready(());
             }
             let Some(deadline) = deadline else {

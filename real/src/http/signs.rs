@@ -11,6 +11,8 @@ use axum::body::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::vitals::Vitals;
+
 /// What a connection waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
@@ -90,21 +92,23 @@ impl Signs {
 
 /// A request that is in flight, until this is dropped.
 #[derive(Debug)]
-pub(super) struct InFlight(Arc<Signs>);
+pub(super) struct InFlight(Arc<Signs>, Arc<Vitals>);
 
 impl InFlight {
     /// Its head is there.
-    pub(super) fn begin(signs: &Arc<Signs>, body: &Incoming) -> Self {
+    pub(super) fn begin(signs: &Arc<Signs>, vitals: &Arc<Vitals>, body: &Incoming) -> Self {
+        vitals.in_flight.add(1);
         signs.requests.fetch_add(1, Ordering::Relaxed);
         let phase = if body.is_end_stream() { ANSWER } else { BODY };
         signs.phase.store(phase, Ordering::Relaxed);
-        Self(Arc::clone(signs))
+        Self(Arc::clone(signs), Arc::clone(vitals))
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
         self.0.phase.store(HEAD, Ordering::Relaxed);
+        self.1.in_flight.take_one();
     }
 }
 

@@ -55,6 +55,37 @@ const GATHERED_WINDOWS: usize = 12;
 /// How many models one window tells apart. A version serves two at most.
 const MOST_MODELS: usize = 16;
 
+/// The upper bounds by which latencies are counted since the process began, in seconds.
+pub(super) const BUCKETS_S: [f64; 13] =
+    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+
+/// Of how many pairs of version and model that is kept, the newest versions first.
+const MOST_SERIES: usize = 64;
+
+/// What one model did under one version since the process began.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Series {
+    pub(super) requests: u64,
+    pub(super) errors: u64,
+    /// How many took longer than the bound before, and at most as long as this one.
+    pub(super) buckets: [u64; BUCKETS_S.len()],
+    pub(super) sum_s: f64,
+}
+
+impl Series {
+    fn add(&mut self, latency: Duration, failed: bool) {
+        self.requests += 1;
+        self.errors += u64::from(failed);
+        self.sum_s += latency.as_secs_f64();
+        if let Some(bucket) = BUCKETS_S.iter().position(|bound| latency.as_secs_f64() <= *bound) {
+            self.buckets[bucket] += 1;
+        }
+    }
+}
+
+/// By version and model.
+pub(super) type Served = BTreeMap<(u64, ModelId), Series>;
+
 /// The measurements of a running node: of each model by itself, under the version that is served.
 ///
 /// A request counts for the version that routed it. Evidence gathers over the last windows for as long as a version is
@@ -62,6 +93,7 @@ const MOST_MODELS: usize = 16;
 #[derive(Debug)]
 pub(super) struct Meter {
     measured: Mutex<Measured>,
+    served: Mutex<Served>,
     windows: AtomicU64,
 }
 
@@ -134,12 +166,17 @@ impl Measured {
 
 impl Meter {
     pub(super) fn new() -> Self {
-        Self { measured: Mutex::new(Measured::under(0)), windows: AtomicU64::new(0) }
+        Self {
+            measured: Mutex::new(Measured::under(0)),
+            served: Mutex::default(),
+            windows: AtomicU64::new(0),
+        }
     }
 
     /// Counts one request that `model` has answered, and that was routed under `version`. An answer that comes after
     /// another version has begun to be measured is dropped.
     pub(super) fn record(&self, version: u64, model: &ModelId, latency: Duration, failed: bool) {
+        self.count(version, model, latency, failed);
         let us = u64::try_from(latency.as_micros()).unwrap_or(MAX_LATENCY_US);
         let mut measured = self.lock();
         measured.move_to(version);
@@ -153,6 +190,23 @@ impl Meter {
         let counts = open.entry(model.clone()).or_default();
         counts.latencies_us.saturating_record(us);
         counts.errors += u64::from(failed);
+    }
+
+    fn count(&self, version: u64, model: &ModelId, latency: Duration, failed: bool) {
+        let mut served = self.served.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (version, model.clone());
+        if served.len() >= MOST_SERIES && !served.contains_key(&key) {
+            if served.first_key_value().is_some_and(|(oldest, _)| *oldest > key) {
+                return; // older than all that are kept
+            }
+            served.pop_first();
+        }
+        served.entry(key).or_default().add(latency, failed);
+    }
+
+    /// What was counted since the process began.
+    pub(super) fn served(&self) -> Served {
+        self.served.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The name of the next window to be reported.
@@ -355,5 +409,12 @@ mod tests {
             meter.record(1, &model(&format!("m{n}")), ms(1), false);
         }
         assert_eq!(meter.close(1).models.len(), MOST_MODELS);
+        assert_eq!(meter.served().len(), MOST_SERIES);
+        for version in 2..=MOST_SERIES as u64 + 1 {
+            meter.record(version, &model("v1"), ms(1), false);
+        }
+        meter.record(1, &model("a"), ms(1), false);
+        let versions: Vec<_> = meter.served().into_keys().map(|(version, _)| version).collect();
+        assert_eq!(versions, (2..=MOST_SERIES as u64 + 1).collect::<Vec<_>>(), "the newest are kept");
     }
 }

@@ -24,6 +24,7 @@ pub mod config;
 mod data_plane;
 mod forward;
 mod join;
+mod metrics;
 mod routes;
 mod service;
 pub mod wire;

@@ -21,6 +21,7 @@ use serde_json::json;
 use self::predict::predict;
 use super::data_plane::{DataPlane, Meter, report_windows};
 use super::forward::Forwarder;
+use super::metrics;
 use super::wire::{
     AdmitBody, DismissBody, HealthBody, HealthSnapshot, MAX_BODY_BYTES, MembersView, RawBody, ResolveBody,
     RolloutView, StartBody, Started, StatusView, SteerBody, Steered, TakeOverBody, or_nothing, read_body,
@@ -58,7 +59,7 @@ pub(super) fn router<R: Runtime>(
     let meter = Arc::new(Meter::new());
     let reports = report_windows(runtime.clone(), handle.clone(), Arc::clone(&meter), data_plane.window);
     runtime.spawn(reports);
-    let app = App {
+    let app = Arc::new(App {
         runtime: runtime.clone(),
         handle,
         config: config.clone(),
@@ -68,7 +69,15 @@ pub(super) fn router<R: Runtime>(
         meter,
         routed: AtomicU64::new(0),
         named: AtomicU64::new(0),
-    };
+    });
+    let weak = Arc::downgrade(&app);
+    app.handle.vitals().collect(move |out| {
+        let Some(app) = weak.upgrade() else { return };
+        metrics::of_data_plane(&app.meter, out);
+        if let Some(view) = app.handle.view() {
+            metrics::of_view(&view, out);
+        }
+    });
     let routes = Router::new()
         .route("/routing/state", get(routing_state::<R>))
         .route("/health/snapshot", get(health_snapshot::<R>))
@@ -85,7 +94,7 @@ pub(super) fn router<R: Runtime>(
         let steer = move |app: Shared<R>, headers: HeaderMap, body: RawBody| steer(order, app, headers, body);
         routes = routes.route(&path_of(order), post(steer));
     }
-    with_words(routes).layer(DefaultBodyLimit::max(MAX_BODY_BYTES)).with_state(Arc::new(app))
+    with_words(routes).layer(DefaultBodyLimit::max(MAX_BODY_BYTES)).with_state(app)
 }
 
 async fn routing_state<R: Runtime>(State(app): Shared<R>) -> Result<Json<RoutingState>, ApiError> {
@@ -97,7 +106,8 @@ async fn health_snapshot<R: Runtime>(State(app): Shared<R>) -> Result<Json<Healt
 }
 
 async fn status<R: Runtime>(State(app): Shared<R>) -> Result<Json<StatusView>, ApiError> {
-    Ok(Json(StatusView::new(&*app.view()?)))
+    let stale = app.handle.vitals().stopped().map(|why| why.to_string());
+    Ok(Json(StatusView { stale, ..StatusView::new(&*app.view()?) }))
 }
 
 async fn list_rollouts<R: Runtime>(State(app): Shared<R>) -> Result<Response, ApiError> {

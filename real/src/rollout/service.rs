@@ -3,15 +3,18 @@
 use std::net::SocketAddr;
 
 use axum::Router;
+use axum::http::Method;
 use coalmine_core::node::{Address, NodeId};
 use coalmine_core::rollout::RolloutNode;
 use coalmine_core::rollout::config::Config;
 use coalmine_core::rollout::message::View;
+use serde_json::{Value, json};
 
 use super::config::Settings;
 use super::join;
 use super::routes;
-use super::wire::Role;
+use super::wire::{Role, StatusView};
+use super::{MEMBERS, RESOLVE, TAKE_OVER};
 use crate::runtime::Runtime;
 use crate::serve::client::Client;
 use crate::serve::doors::{Door, DoorTable};
@@ -50,6 +53,40 @@ impl Service for RolloutNode {
             Some(Some(why)) => Err(format!("it is not a member: {why}")),
             Some(None) => Ok(()),
         }
+    }
+
+    /// What a member serves was committed; that it no longer votes takes nothing from its clients.
+    fn serves_on(view: &View) -> bool {
+        view.joining.is_none()
+    }
+
+    const STATUS: &'static str = "/status";
+    const PAGE: Option<&'static str> = Some(include_str!("page.html"));
+
+    fn changes(_config: &Config, before: Option<&View>, after: &View) -> Vec<(&'static str, Value)> {
+        let shown = |view| StatusView::new(view);
+        let (before, after) = (before.map(shown), shown(after));
+        let mut changes = Vec::new();
+        let node = after.node;
+        if before.as_ref().is_none_or(|before| before.routing != after.routing) {
+            let StatusView { routing, digest, .. } = &after;
+            changes.push(("route", json!({ "node": node, "routing": routing, "digest": digest })));
+        }
+        let verdicts = |status: &StatusView| -> Vec<_> {
+            status.verdicts.iter().map(|verdict| (verdict.node, verdict.verdict)).collect()
+        };
+        if before.as_ref().map(verdicts).unwrap_or_default() != verdicts(&after) {
+            changes.push(("verdicts", json!({ "node": node, "verdicts": after.verdicts })));
+        }
+        if before.and_then(|before| before.rollout) != after.rollout {
+            changes.push(("rollout", json!({ "node": node, "rollout": after.rollout })));
+        }
+        changes
+    }
+
+    fn is_order(method: &Method, path: &str) -> bool {
+        !method.is_safe()
+            && ["/rollouts", MEMBERS, TAKE_OVER, RESOLVE].iter().any(|order| path.starts_with(order))
     }
 
     fn role(config: &Config) -> Option<&'static str> {

@@ -6,6 +6,7 @@
 //! control = "127.0.0.1:7711"
 //! data = "127.0.0.1:8711"
 //! journal_dir = "journal"
+//! drain_ms = 10_000            # how long a SIGTERM waits for requests under way; this is the default
 //! # … and the service's own keys
 //!
 //! [access]                  # see the module `access`
@@ -29,6 +30,7 @@ use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use coalmine_core::node::NodeId;
 use serde::Deserialize;
@@ -60,12 +62,22 @@ struct Common {
     access: AccessTable,
     /// How peers prove who they are. Without it whoever reaches the control port is believed.
     tls: Option<TlsTable>,
+    /// How long its process, asked to stop, waits for requests under way, in milliseconds. Default 10,000.
+    #[serde(default = "default_drain_ms")]
+    drain_ms: u64,
     /// The other nodes.
     #[serde(default)]
     peers: Vec<Peer>,
 }
 
-const COMMON: &[&str] = &["id", "control", "data", "journal_dir", "access", "tls", "peers"];
+fn default_drain_ms() -> u64 {
+    10_000
+}
+
+const COMMON: &[&str] = &["id", "control", "data", "journal_dir", "access", "tls", "drain_ms", "peers"];
+
+/// The longest time to drain: an hour.
+const MOST_DRAIN_MS: u64 = 3_600_000;
 
 impl Common {
     /// Whether peers prove who they are.
@@ -125,6 +137,8 @@ pub struct NodeFile<S: Service> {
     pub access: Access,
     /// Where its identity is, if peers prove who they are. The files are not read before they are needed.
     pub tls: Option<tls::Files>,
+    /// How long the process, asked to stop, waits for requests under way.
+    pub drain: Duration,
     /// The service's own part of the file.
     pub settings: S::Settings,
     /// What the node is told.
@@ -197,7 +211,8 @@ impl<S: Service> NodeFile<S> {
             parsed.map_err(|(line, what)| FileError::Syntax { file: file.into(), line, what })?;
         let wrong = |what| FileError::Value { file: file.into(), what };
         check(&common).map_err(|(key, what)| wrong(format!("{key}: {what}")))?;
-        let Common { id, control, data, journal_dir, peers, access, tls } = common;
+        let drain = Duration::from_millis(common.drain_ms);
+        let Common { id, control, data, journal_dir, peers, access, tls, .. } = common;
         let folder = file.parent().unwrap_or(Path::new(""));
         let access = access.check(folder).map_err(|(key, what)| wrong(format!("{key}: {what}")))?;
         let journal = folder.join(journal_dir).join(format!("node-{}.journal", id.0));
@@ -210,7 +225,7 @@ impl<S: Service> NodeFile<S> {
         let peers = peers.iter().map(|peer| (peer.id, peer.control)).collect();
         let placement = Placement { me: id, control, data, peers };
         let config = S::config(&placement, &settings).map_err(wrong)?;
-        Ok(Self { placement, data: all_data, journal, access, tls, settings, config })
+        Ok(Self { placement, data: all_data, journal, access, tls, drain, settings, config })
     }
 
     /// Reads its identity, if it has one. `file` is where all this came from.
@@ -289,6 +304,12 @@ fn needs_credentials(common: &Common, key: &str) -> Option<&'static str> {
 
 /// `Err` holds the key and what is wrong with it.
 fn check(common: &Common) -> Result<(), (String, String)> {
+    if common.drain_ms > MOST_DRAIN_MS {
+        return Err((
+            "drain_ms".into(),
+            format!("{} is more than {MOST_DRAIN_MS}, an hour", common.drain_ms),
+        ));
+    }
     let me = (String::new(), common.id, common.control, common.data);
     let peers = common.peers.iter().enumerate();
     let peers = peers.map(|(i, peer)| (format!("peers[{i}]."), peer.id, peer.control, peer.data));

@@ -33,6 +33,8 @@ pub enum Door {
     Use,
     /// It changes the cluster: an operator's token, as soon as there are tokens.
     Operate,
+    /// It says nothing that matters, to who cannot show a token: probes, and a browser on its way to the page.
+    Open,
 }
 
 /// What routes are for, by method and path such as `GET /status`. A route that is not named is for operators.
@@ -107,6 +109,7 @@ impl Doors {
             Door::Read => self.access.read,
             Door::Use => self.access.uses,
             Door::Operate => Rule::Token,
+            Door::Open => Rule::Open,
         };
         match rule {
             Rule::Open => Ok(()),

@@ -12,7 +12,9 @@
 //! | [`service`] | the trait |
 //! | [`config`] | the file of a node: the common part, address rules, errors that name file and key |
 //! | [`local`] | a cluster on this machine: ports, folder, the files of its nodes |
-//! | [`health`] | `GET /health/live` and `/health/ready` of every node; [`router`], all that a node serves |
+//! | [`health`] | `GET /livez`, `/readyz` and `/metrics` of every node; [`router`], all that a node serves in a simulation, too |
+//! | [`log`] | what a running node says on standard error; nobody waits for its reader |
+//! | [`events`], [`audit`], [`page`] | `GET /events`, `/audit`, `/cluster` and `/` of a node that runs as a program |
 //! | [`client`] | asks: goes where it is sent, and asks again under the same name |
 //! | [`credentials`] | with whose token a command asks |
 //! | [`command`], [`output`] | what commands share; what is printed |
@@ -32,6 +34,7 @@
 
 pub mod access;
 pub mod ask;
+pub mod audit;
 pub mod certs;
 pub mod cli;
 pub mod client;
@@ -39,11 +42,14 @@ pub mod command;
 pub mod config;
 pub mod credentials;
 pub mod doors;
+pub mod events;
 pub mod health;
 pub mod local;
+pub mod log;
 pub mod node;
 pub mod output;
 mod own;
+pub mod page;
 pub mod service;
 pub mod status;
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //! program ends [`finish`] says what became of it. A reader that has gone, such as `head`, is no error.
 
 use std::fmt::Display;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::sync::{Mutex, PoisonError};
 
 use clap::ValueEnum;
@@ -28,6 +28,48 @@ pub fn line(line: impl Display) {
     if broken.is_none() {
         let mut out = io::stdout().lock();
         *broken = writeln!(out, "{line}").and_then(|()| out.flush()).err();
+    }
+}
+
+/// Whether nobody takes what is printed.
+pub fn is_broken() -> bool {
+    BROKEN.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+}
+
+/// Something that is shown again and again. On a terminal it is drawn over what was there; elsewhere it is printed when it has
+/// changed.
+#[derive(Debug)]
+pub struct Screen {
+    is_terminal: bool,
+    last: Option<String>,
+}
+
+impl Default for Screen {
+    fn default() -> Self {
+        Self { is_terminal: io::stdout().is_terminal(), last: None }
+    }
+}
+
+impl Screen {
+    /// Whether it is a terminal.
+    pub fn is_terminal(&self) -> bool {
+        self.is_terminal
+    }
+
+    /// Shows this instead of what was there. `false` if nobody takes it any more.
+    pub fn show(&mut self, text: &str) -> bool {
+        let text = text.trim_end();
+        if self.is_terminal {
+            // To the upper left, each line and then all that is below it anew: without a blank moment in between.
+            let clear = if self.last.is_none() { "\u{1b}[2J" } else { "" };
+            let lines = text.replace('\n', "\u{1b}[K\n");
+            line(format_args!("{clear}\u{1b}[H{lines}\u{1b}[K\u{1b}[J"));
+        } else if self.last.as_deref() != Some(text) {
+            let blank = if self.last.is_none() { "" } else { "\n" };
+            line(format_args!("{blank}{text}"));
+        }
+        self.last = Some(text.to_owned());
+        !is_broken()
     }
 }
 
@@ -72,7 +114,10 @@ pub fn table(header: &[&str]) -> Table {
 
 /// Prints a table, without the blanks that would end its lines.
 pub fn print(table: &Table) {
-    for row in table.lines() {
-        line(row.trim_end());
-    }
+    line(text(table));
+}
+
+/// A table as it is printed.
+pub fn text(table: &Table) -> String {
+    table.lines().map(|row| row.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
 }

@@ -4,8 +4,10 @@ use std::fmt::Debug;
 use std::net::SocketAddr;
 
 use axum::Router;
+use axum::http::Method;
 use coalmine_core::node::{Address, NodeId};
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::client::Client;
 use super::doors::DoorTable;
@@ -48,6 +50,36 @@ pub trait Service: HttpApi {
     /// Whether the node, which has recovered its journal, can do its work; `Err` says what it waits for. Default yes.
     fn ready(_view: Option<&Self::View>) -> Result<(), String> {
         Ok(())
+    }
+
+    /// Whether the node's readers are served by this view when its journal can no longer be written: the node takes in nothing
+    /// from then on and decides nothing, but what it published last was durable and stays true of the past. Default no: the
+    /// process ends, and says why.
+    fn serves_on(_view: &Self::View) -> bool {
+        false
+    }
+
+    /// Where a node says how it does, in a form that its [page](Self::PAGE) knows. Default its health.
+    const STATUS: &'static str = "/livez";
+
+    /// A page for browsers that every node shows at `/`, in one piece; `NONCE` in it stands for what allows its scripts and
+    /// styles. Default none.
+    const PAGE: Option<&'static str> = None;
+
+    /// What a reader of the node's [events](super::events) is told when this view takes the place of another: the name of an
+    /// event, and its data. Facts are told in any case. Default nothing.
+    fn changes(
+        _config: &Self::Config,
+        _before: Option<&Self::View>,
+        _after: &Self::View,
+    ) -> Vec<(&'static str, Value)> {
+        Vec::new()
+    }
+
+    /// Whether a request is an order, which leaves an entry in the [audit trail](super::audit). Default all that do not only
+    /// read.
+    fn is_order(method: &Method, _path: &str) -> bool {
+        !method.is_safe()
     }
 
     /// What this node is among the others, if they differ: a word for logs and tables.

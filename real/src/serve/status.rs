@@ -44,6 +44,37 @@ pub struct Args {
     /// How to print it.
     #[arg(long, value_enum, default_value_t)]
     format: Format,
+    /// Go on showing it: drawn anew every second on a terminal, printed whenever it changes elsewhere. Ends when it is
+    /// interrupted.
+    #[arg(long)]
+    watch: bool,
+}
+
+/// How often it is looked again.
+const PACE: Duration = Duration::from_secs(1);
+
+/// Shows what is seen, again and again, until nobody takes it any more. As JSON it is one value a line.
+pub async fn watch<T: Serialize>(
+    format: Format,
+    mut look: impl AsyncFnMut() -> T,
+    words: impl Fn(&T) -> String,
+) {
+    let mut screen = output::Screen::default();
+    let mut pace = tokio::time::interval(PACE);
+    loop {
+        pace.tick().await;
+        let seen = look().await;
+        let goes_on = match format {
+            Format::Text => screen.show(&words(&seen)),
+            Format::Json => {
+                output::line(serde_json::to_string(&seen).unwrap_or_default());
+                !output::is_broken()
+            }
+        };
+        if !goes_on {
+            return;
+        }
+    }
 }
 
 /// One node's answer, or why there is none.
@@ -90,22 +121,32 @@ pub async fn ask_all<T: Send + 'static>(
 /// Asks all nodes, and prints what they say.
 pub async fn run<S: Service>(args: Args) -> Result<(), Failure> {
     let (addresses, client) = args.credentials.targets::<S>(args.nodes, &args.dir)?;
-    let answers = ask_all::<NodeStatus>(&client, &addresses, LIVE, crate::http_api::read_json).await;
-    let mut warnings = Vec::new();
-    for Answer { status, error, .. } in &answers {
-        warnings.extend(error.clone());
-        if let Some(NodeStatus { node, error: Some(why), .. }) = status {
-            warnings.push(format!("{node} is not ready: {why}"));
-        }
+    let look = async || ask_all::<NodeStatus>(&client, &addresses, LIVE, crate::http_api::read_json).await;
+    if args.watch {
+        watch(args.format, look, |answers| words(answers, &warnings(answers))).await;
+        return Ok(());
     }
+    let answers = look().await;
+    let warnings = warnings(&answers);
     match args.format {
         Format::Json => output::json(&answers),
-        Format::Text => print(&answers, &warnings),
+        Format::Text => output::line(words(&answers, &warnings)),
     }
     if warnings.is_empty() { Ok(()) } else { Err(Failure::reported()) }
 }
 
-fn print(answers: &[Answer<NodeStatus>], warnings: &[String]) {
+fn warnings(answers: &[Answer<NodeStatus>]) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for Answer { status, error, .. } in answers {
+        warnings.extend(error.clone());
+        let Some(NodeStatus { node, error, stale_why, .. }) = status else { continue };
+        warnings.extend(error.as_ref().map(|why| format!("{node} is not ready: {why}")));
+        warnings.extend(stale_why.as_ref().map(|why| format!("{node} takes in nothing any more: {why}")));
+    }
+    warnings
+}
+
+fn words(answers: &[Answer<NodeStatus>], warnings: &[String]) -> String {
     let mut table = output::table(&["node", "data", "ready", "up", "records", "view"]);
     for Answer { address, status, .. } in answers {
         let Some(NodeStatus { node, ready, up_ms, journal_records, view, .. }) = status else {
@@ -123,8 +164,7 @@ fn print(answers: &[Answer<NodeStatus>], warnings: &[String]) {
             Cell::new(if shown.len() < view.len() { shown + "…" } else { shown }),
         ]);
     }
-    output::print(&table);
-    print_warnings(warnings);
+    output::text(&table) + &warned(warnings)
 }
 
 /// In the place of what a node does not say.
@@ -133,11 +173,8 @@ pub fn unreachable() -> Cell {
 }
 
 /// What is not as it should be, below a table.
-pub fn print_warnings(warnings: &[String]) {
-    if !warnings.is_empty() {
-        output::line("");
-    }
-    for warning in warnings {
-        output::line(format_args!("warning: {warning}"));
-    }
+pub fn warned(warnings: &[String]) -> String {
+    let lines = warnings.iter().map(|warning| format!("\nwarning: {warning}"));
+    let blank = if warnings.is_empty() { "" } else { "\n" };
+    lines.fold(blank.to_owned(), |all, line| all + &line)
 }

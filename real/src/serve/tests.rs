@@ -183,7 +183,9 @@ fn an_address_that_others_can_reach_needs_credentials() {
     // Tokens say nothing of peers.
     let remote = FILE.replace("127.0.0.1:7712", "10.0.0.2:7712").replace("[tables]", tokens);
     let said = parse(&remote).expect_err("no certificates");
-    assert!(said.starts_with("n/node.toml: control: 10.0.0.2:7712 is not a loopback address: that needs [tls]"));
+    assert!(
+        said.starts_with("n/node.toml: control: 10.0.0.2:7712 is not a loopback address: that needs [tls]")
+    );
     assert!(parse(&FILE.replace("127.0.0.1:8711", "10.0.0.1:8711")).is_ok(), "only clients are told");
     let old = parse(&FILE.replace("word", "allow_remote = true\nword")).expect_err("it is gone");
     assert!(old.starts_with("n/node.toml: line 6: unknown field `allow_remote`"), "{old}");

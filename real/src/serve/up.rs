@@ -231,11 +231,13 @@ impl<S: Service> Cluster<S> {
         output::note(format_args!("  {} node --config {}{record}", called::<S>(), paste::path(config)));
     }
 
-    /// Asks all nodes to stop, and kills those that do not.
+    /// Asks all nodes to stop, which answer what is under way first; again, if that is asked again; and kills those that do not.
     async fn stop(&mut self) {
         self.signal(Signal::SIGTERM);
         let deadline = tokio::time::sleep(STOP_TIMEOUT);
-        tokio::pin!(deadline);
+        let again = stop_signal();
+        tokio::pin!(deadline, again);
+        let mut asked_again = false;
         while self.members.iter().any(|member| member.alive) {
             tokio::select! {
                 biased;
@@ -243,6 +245,10 @@ impl<S: Service> Cluster<S> {
                     Some((i, _)) => self.members[i].alive = false,
                     None => return,
                 },
+                _ = &mut again, if !asked_again => {
+                    asked_again = true;
+                    self.signal(Signal::SIGTERM);
+                }
                 () = &mut deadline => {
                     output::note(format_args!("not all nodes stopped within {STOP_TIMEOUT:?}: killing them"));
                     self.signal(Signal::SIGKILL);

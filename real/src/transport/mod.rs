@@ -31,6 +31,7 @@ use std::future::{Future, poll_fn};
 use std::marker::PhantomData;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -45,6 +46,7 @@ use self::sparing::Sparing;
 use self::wake_set::{SlotWaker, WakeSet};
 use crate::probe::Probe;
 use crate::runtime::Runtime;
+use crate::vitals::Vitals;
 
 /// How many connections are taken in one round. The others are looked at before there are more, so nobody who comes with a
 /// frame loses his place before it was read.
@@ -107,6 +109,7 @@ pub(crate) struct Transport<N, R: Runtime, P> {
     frame: Vec<u8>,
     /// What is read, on its way to a connection's decoder.
     room: Vec<u8>,
+    vitals: Arc<Vitals>,
     node: PhantomData<fn() -> N>,
 }
 
@@ -136,10 +139,16 @@ impl<N: Node, R: Runtime, P: Probe<N>> Transport<N, R, P> {
             refusals: Sparing::default(),
             frame: Vec::new(),
             room: vec![0; ROOM_BYTES],
+            vitals: Arc::default(),
             node: PhantomData,
         };
         peers.iter().for_each(|(&id, &address)| transport.meet(id, address));
         transport
+    }
+
+    /// The same, which counts what it does there.
+    pub(crate) fn counted_in(self, vitals: Arc<Vitals>) -> Self {
+        Self { vitals, ..self }
     }
 
     /// From now on this peer takes frames there. What still waits for it elsewhere is lost.
@@ -162,12 +171,20 @@ impl<N: Node, R: Runtime, P: Probe<N>> Transport<N, R, P> {
 
     /// Sends a datagram. `Err` says why not.
     pub(crate) fn send(&mut self, to: NodeId, message: N::Message) -> Result<(), NotSent> {
-        let lost = |why| Err(NotSent::Lost(why));
+        let vitals = Arc::clone(&self.vitals);
+        let lost = |why| {
+            vitals.frames_lost.add(1);
+            Err(NotSent::Lost(why))
+        };
         let Some(peer) = self.peers.get_mut(&to).filter(|peer| !peer.is_leaving()) else {
             return Err(NotSent::Unknown);
         };
         match frame::encode_into(N::FORM, &Envelope { from: self.me, message }, &mut self.frame) {
-            Ok(()) if peer.send(&self.frame) => Ok(()),
+            Ok(()) if peer.send(&self.frame) => {
+                vitals.frames_sent.add(1);
+                vitals.frames_lost.add(peer.take_lost());
+                Ok(())
+            }
             Ok(()) => lost(format!("the queue to {to} is full")),
             Err(FrameError::TooLong { length, .. }) => Err(NotSent::TooLarge(length)),
             Err(why @ FrameError::Body { .. }) => lost(why.to_string()),
@@ -188,7 +205,10 @@ impl<N: Node, R: Runtime, P: Probe<N>> Transport<N, R, P> {
         }
         self.places.begin_round(|| self.runtime.now());
         self.wakes.next_round(cx);
-        match self.answer_all() {
+        let answered = self.answer_all();
+        self.vitals.control.open.set(self.places.count() as u64);
+        self.vitals.control.made_room.set(self.places.made_room());
+        match answered {
             Some(Envelope { from, message }) => Poll::Ready((from, message)),
             None => Poll::Pending,
         }
@@ -218,6 +238,7 @@ impl<N: Node, R: Runtime, P: Probe<N>> Transport<N, R, P> {
     fn tend(&mut self, id: NodeId) -> bool {
         let Some(peer) = self.peers.get_mut(&id) else { return false };
         peer.tend();
+        self.vitals.frames_lost.add(peer.take_lost());
         if let Some(why) = peer.take_unproven() {
             let what = format!("did not connect to {id} at {}: {why}", peer.address());
             if let Some(what) = peer.complaints.tell(what, self.runtime.now()) {
@@ -235,11 +256,13 @@ impl<N: Node, R: Runtime, P: Probe<N>> Transport<N, R, P> {
             let pause = match accepted {
                 Ok(connection) => {
                     let now = self.runtime.now();
+                    self.vitals.control.accepted.add(1);
                     self.places.look(now);
                     self.places.add(&self.wakes, connection, N::FORM, now);
                     None
                 }
                 Err(error) => {
+                    self.vitals.control.failed.add(1);
                     self.probe.warn(format!("cannot accept a connection: {error}"));
                     self.places.close_a_silent_one(); // what it gives back may be all that is missing
                     Some(RECONNECT.1) // such as too many open files: it may pass
@@ -276,6 +299,7 @@ impl<N: Node, R: Runtime, P: Probe<N>> Transport<N, R, P> {
                     if !connection.is_quiet(&mut self.room) {
                         self.wakes.again(connection.waker());
                     }
+                    self.vitals.frames_received.add(1);
                     self.places.hear(place, envelope.from, |id| self.peers.contains_key(&id));
                     return Some(envelope);
                 }

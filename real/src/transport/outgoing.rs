@@ -37,6 +37,8 @@ pub(super) struct Outgoing<R: Runtime> {
     /// Why the last attempt failed, if the other end was not who it should be.
     unproven: Option<String>,
     pub(super) complaints: Sparing,
+    /// How many frames were lost since somebody asked.
+    lost: u64,
 }
 
 enum Link<S> {
@@ -59,8 +61,19 @@ struct Open<S> {
 impl<R: Runtime> Outgoing<R> {
     pub(super) fn new(runtime: R, peer: NodeId, address: SocketAddr, waker: SlotWaker<Who>) -> Self {
         let (queue, link, pause) = (VecDeque::new(), Link::Closed, RECONNECT.0);
-        let (unproven, complaints) = (None, Sparing::default());
-        Self { runtime, peer, address, waker, queue, link, pause, is_leaving: false, unproven, complaints }
+        Self {
+            runtime,
+            peer,
+            address,
+            waker,
+            queue,
+            link,
+            pause,
+            is_leaving: false,
+            unproven: None,
+            complaints: Sparing::default(),
+            lost: 0,
+        }
     }
 
     /// Where it takes frames.
@@ -71,6 +84,11 @@ impl<R: Runtime> Outgoing<R> {
     /// Why it was not reached, if it was not who it should be. Told once.
     pub(super) fn take_unproven(&mut self) -> Option<String> {
         self.unproven.take()
+    }
+
+    /// How many frames were lost since this was last asked.
+    pub(super) fn take_lost(&mut self) -> u64 {
+        std::mem::take(&mut self.lost)
     }
 
     /// Whether nothing more will be sent.
@@ -103,6 +121,7 @@ impl<R: Runtime> Outgoing<R> {
                 Poll::Ready(Ok(())) => return true,
                 Poll::Ready(Err(_)) => {
                     self.link = Link::Closed; // the frame is lost with the connection
+                    self.lost += 1;
                     return true;
                 }
                 Poll::Pending => {} // what is written of it so far, `open` knows
@@ -147,11 +166,13 @@ impl<R: Runtime> Outgoing<R> {
                 Link::Pausing(over) => {
                     ready!(over.as_mut().poll(cx));
                     self.pause = (self.pause * 2).min(RECONNECT.1);
+                    self.lost += self.queue.len() as u64;
                     self.queue.clear(); // what could not be sent is lost
                     Link::Closed
                 }
                 Link::Open(open) => {
-                    ready!(open.tend(&mut self.queue, &self.runtime, cx));
+                    let lost = ready!(open.tend(&mut self.queue, &self.runtime, cx));
+                    self.lost += lost;
                     Link::Closed
                 }
             };
@@ -160,21 +181,21 @@ impl<R: Runtime> Outgoing<R> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Open<S> {
-    /// Writes what waits, and watches for the peer's end. Ready when the connection has broken.
+    /// Writes what waits, and watches for the peer's end. Ready when the connection has broken, with how many frames are lost.
     fn tend<R: Runtime>(
         &mut self,
         queue: &mut VecDeque<Vec<u8>>,
         runtime: &R,
         cx: &mut Context<'_>,
-    ) -> Poll<()> {
+    ) -> Poll<u64> {
         if self.write_queue(queue, runtime, cx).is_ready() {
-            return Poll::Ready(());
+            return Poll::Ready(1);
         }
         if !queue.is_empty() {
             return Poll::Pending; // the write tells whether it is broken
         }
         // Peers never write here: if there is anything to read, it has closed the connection.
-        Pin::new(&mut self.stream).poll_read(cx, &mut ReadBuf::new(&mut [0])).map(|_| ())
+        Pin::new(&mut self.stream).poll_read(cx, &mut ReadBuf::new(&mut [0])).map(|_| 0)
     }
 
     /// Writes until nothing waits or the connection takes no more. Ready when it has broken; the frame that was

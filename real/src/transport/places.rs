@@ -40,6 +40,10 @@ const ROUNDS: u64 = 256;
 /// The connections that others have opened, each at its place. A place is used again.
 pub(super) struct Places<S> {
     all: Vec<Option<Incoming<S>>>,
+    /// How many places are taken.
+    taken: usize,
+    /// How many connections had to go so that others had a place.
+    made_room: u64,
     /// Counts connections and frames: who was heard later has the greater number.
     turn: u64,
     rounds: u64,
@@ -51,7 +55,7 @@ pub(super) struct Places<S> {
 
 impl<S: AsyncRead + Unpin> Places<S> {
     pub(super) fn new(now: Duration) -> Self {
-        Self { all: Vec::new(), turn: 0, rounds: 0, due: None, looked: (now, 0) }
+        Self { all: Vec::new(), taken: 0, made_room: 0, turn: 0, rounds: 0, due: None, looked: (now, 0) }
     }
 
     /// The connection at a place, if there is one.
@@ -61,13 +65,17 @@ impl<S: AsyncRead + Unpin> Places<S> {
 
     /// A place is given back.
     pub(super) fn clear(&mut self, place: usize) {
-        self.all[place] = None;
+        self.taken -= usize::from(self.all[place].take().is_some());
     }
 
     /// How many are taken.
-    #[cfg(test)]
     pub(super) fn count(&self) -> usize {
-        self.open().count()
+        self.taken
+    }
+
+    /// How many connections had to go so that others had a place.
+    pub(super) fn made_room(&self) -> u64 {
+        self.made_room
     }
 
     /// Gives a connection a place, and a waker that says which.
@@ -89,6 +97,7 @@ impl<S: AsyncRead + Unpin> Places<S> {
         let mut connection = Incoming::new(stream, from, wakes.waker(Who::Connection(place)), form);
         (connection.since, connection.heard) = (now, self.turn);
         self.all[place] = Some(connection);
+        self.taken += 1;
         self.due.get_or_insert(now + SILENCE);
     }
 
@@ -96,6 +105,7 @@ impl<S: AsyncRead + Unpin> Places<S> {
     pub(super) fn close_a_silent_one(&mut self) {
         let first = self.silent().min_by_key(|(_, it)| (it.waker().has_woken(), it.heard));
         if let Some((place, _)) = first {
+            self.made_room += 1;
             self.clear(place);
         }
     }
@@ -123,6 +133,7 @@ impl<S: AsyncRead + Unpin> Places<S> {
         if theirs().count() > most
             && let Some((place, _)) = theirs().min_by_key(|(_, it)| it.heard)
         {
+            self.made_room += 1;
             self.clear(place);
         }
     }

@@ -1,6 +1,7 @@
 //! Real nodes as child processes, on free ports, in a folder that goes away.
 
 pub mod authority;
+pub mod browser;
 pub mod upstream;
 
 use std::collections::BTreeMap;
@@ -199,6 +200,16 @@ impl Cluster {
             .spawn()
             .expect("the program runs");
         self.nodes[id - 1] = Some(child);
+    }
+
+    /// The number of a node's process.
+    pub fn pid(&self, id: usize) -> u32 {
+        self.nodes[id - 1].as_ref().expect("it runs").id()
+    }
+
+    /// The process of a node, to be watched by whoever asks.
+    pub fn take(&mut self, id: usize) -> Child {
+        self.nodes[id - 1].take().expect("it runs")
     }
 
     /// `kill -9`.

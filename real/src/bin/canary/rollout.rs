@@ -14,7 +14,7 @@ use coalmine_real::serve::output::{self, Format};
 use coalmine_real::serve::{Credentials, Failure};
 
 use crate::ask::{ask, client, default_coordinator};
-use crate::watch::Watch;
+use crate::watch::{Live, Watch};
 
 /// Roll a model out, step by step, and wait for the end.
 ///
@@ -28,6 +28,7 @@ use crate::watch::Watch;
 ///   canary rollout v2
 ///   canary rollout v2 --steps 1,10,50,100 --pause-ms 30000   # hold each step for half a minute
 ///   canary rollout v2 --no-gates                             # no evidence is asked for
+///   canary rollout v2 --watch                                # with all nodes in sight
 ///   canary rollout v3 --supersede                            # instead of what is under way
 ///   canary rollout v1 --steps 100                            # roll back: v1 serves everything
 ///
@@ -67,6 +68,10 @@ pub(crate) struct Args {
     /// Print the rollout's name and do not wait for it.
     #[arg(long)]
     no_wait: bool,
+    /// Draw all nodes and the rollout anew whenever something changes, on a terminal. Elsewhere a line is printed for each
+    /// step in any case.
+    #[arg(long, conflicts_with = "no_wait")]
+    watch: bool,
     /// How to print the outcome.
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -107,7 +112,8 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         }
         return Ok(());
     }
-    let watch = Watch { client, coordinator, name: started.id, began, format: args.format };
+    let live = (args.watch && args.format == Format::Text).then(Live::default);
+    let watch = Watch { client, coordinator, name: started.id, began, format: args.format, live };
     let rollout = watch.to_its_end().await?;
     if args.format == Format::Json {
         output::json(&rollout);

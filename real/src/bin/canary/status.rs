@@ -9,7 +9,7 @@ use coalmine_real::rollout::wire::{
 };
 use coalmine_real::serve::local::{FIRST, local_address};
 use coalmine_real::serve::output::{self, Format};
-use coalmine_real::serve::status::{Answer, ask_all, print_warnings, unreachable};
+use coalmine_real::serve::status::{Answer, ask_all, unreachable, warned, watch};
 use coalmine_real::serve::{Credentials, Failure};
 use comfy_table::Cell;
 
@@ -21,6 +21,7 @@ use crate::ask::client;
 ///
 ///   canary status
 ///   canary status --nodes 127.0.0.1:8711,127.0.0.1:8712 --format json
+///   canary status --watch
 ///
 /// Exits with 1 if a node cannot be reached, or if nodes serve different states. While a step is being
 /// announced nodes differ for an instant.
@@ -35,22 +36,32 @@ pub(crate) struct Args {
     /// How to print it.
     #[arg(long, value_enum, default_value_t)]
     format: Format,
+    /// Go on showing it: drawn anew every second on a terminal, printed whenever it changes elsewhere. Ends when it is
+    /// interrupted.
+    #[arg(long)]
+    watch: bool,
 }
 
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let default = || (1..=3).map(|id| local_address(FIRST.data, id)).collect();
     let client = client(&args.credentials, args.nodes.is_empty())?;
     let addresses = if args.nodes.is_empty() { default() } else { args.nodes };
-    let answers = ask_all(&client, &addresses, "/status", read_json).await;
+    let look = async || ask_all(&client, &addresses, "/status", read_json).await;
+    if args.watch {
+        watch(args.format, look, |answers| words(answers, &warnings(answers))).await;
+        return Ok(());
+    }
+    let answers = look().await;
     let warnings = warnings(&answers);
     match args.format {
         Format::Json => output::json(&answers),
-        Format::Text => print(&answers, &warnings),
+        Format::Text => output::line(words(&answers, &warnings)),
     }
     if warnings.is_empty() { Ok(()) } else { Err(Failure::reported()) }
 }
 
-fn print(answers: &[Answer<StatusView>], warnings: &[String]) {
+/// All of it, as text.
+pub(crate) fn words(answers: &[Answer<StatusView>], warnings: &[String]) -> String {
     let mut table = output::table(&["node", "role", "data", "version", "serves", "digest", "data plane"]);
     for Answer { address, status, .. } in answers {
         let Some(status) = status else {
@@ -67,17 +78,17 @@ fn print(answers: &[Answer<StatusView>], warnings: &[String]) {
             describe_data_plane(status),
         ]);
     }
-    output::print(&table);
+    let mut text = output::text(&table);
     let coordinator = answers.iter().filter_map(|answer| answer.status.as_ref());
     if let Some((rollout, verdicts)) =
         coordinator.filter_map(|status| Some((status.rollout.as_ref()?, &status.verdicts))).next()
     {
-        output::line(format_args!("\nlast rollout: {}", describe_rollout(rollout)));
+        text += &format!("\n\nlast rollout: {}", describe_rollout(rollout));
         for verdict in verdicts {
-            output::line(describe_verdict(verdict));
+            text += &format!("\n{}", describe_verdict(verdict));
         }
     }
-    print_warnings(warnings);
+    text + &warned(warnings)
 }
 
 /// What a node's own data plane did: a line for each model.
@@ -114,7 +125,7 @@ fn describe_verdict(verdict: &VerdictView) -> String {
 }
 
 /// What is not as it should be, in words.
-fn warnings(answers: &[Answer<StatusView>]) -> Vec<String> {
+pub(crate) fn warnings(answers: &[Answer<StatusView>]) -> Vec<String> {
     let mut warnings: Vec<_> = answers.iter().filter_map(|answer| answer.error.clone()).collect();
     let all: Vec<_> = answers.iter().filter_map(|answer| answer.status.as_ref()).collect();
     let newest = all.iter().map(|status| status.routing.version).max().unwrap_or(0);
@@ -123,6 +134,11 @@ fn warnings(answers: &[Answer<StatusView>]) -> Vec<String> {
         if let Some(why) = &status.joining {
             warnings.push(format!("{me} is not a member of the cluster, and serves nothing: {why}"));
             continue;
+        }
+        if let Some(why) = &status.stale {
+            warnings.push(format!(
+                "{me} takes in nothing any more, and serves version {version}, the last that it knows of: {why}"
+            ));
         }
         if version < newest {
             warnings.push(format!("{me} serves version {version}, the newest is {newest}: it will catch up"));

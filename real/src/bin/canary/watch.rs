@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use coalmine_core::node::NodeId;
@@ -12,8 +13,11 @@ use coalmine_real::rollout::wire::{
 use coalmine_real::serve::Failure;
 use coalmine_real::serve::client::Client;
 use coalmine_real::serve::output::{self, Format};
+use coalmine_real::serve::page::{CLUSTER, Member};
+use coalmine_real::serve::status::Answer;
 
 use crate::ask::to_coordinator;
+use crate::status::{warnings, words};
 
 /// How often to look how far it is. In the first second more often: a rollout without holds takes less than
 /// one look.
@@ -36,6 +40,67 @@ pub(crate) struct Watch {
     pub(crate) began: Instant,
     /// How to print what happens.
     pub(crate) format: Format,
+    /// Draws all nodes, if that is wanted.
+    pub(crate) live: Option<Live>,
+}
+
+/// All nodes and what was said so far, drawn anew on a terminal.
+#[derive(Default)]
+pub(crate) struct Live {
+    drawn: Mutex<Drawn>,
+}
+
+#[derive(Default)]
+struct Drawn {
+    screen: output::Screen,
+    said: Vec<String>,
+    /// What the nodes showed last, and when.
+    nodes: Option<(Instant, String)>,
+}
+
+/// How often all nodes are looked at. The rollout itself is watched more closely.
+const LOOK: Duration = Duration::from_millis(500);
+
+impl Live {
+    /// Keeps a line for the next picture; `false` if there are none, elsewhere than on a terminal.
+    fn keep(&self, line: &str) -> bool {
+        let mut drawn = self.lock();
+        let is_terminal = drawn.screen.is_terminal();
+        if is_terminal {
+            drawn.said.push(line.into());
+        }
+        is_terminal
+    }
+
+    async fn draw(&self, client: &Client, coordinator: SocketAddr) {
+        let is_old = {
+            let drawn = self.lock();
+            drawn.screen.is_terminal() && drawn.nodes.as_ref().is_none_or(|(at, _)| at.elapsed() >= LOOK)
+        };
+        if !is_old {
+            return;
+        }
+        let members: Vec<Member> = client.get(coordinator, CLUSTER).await.unwrap_or_default();
+        let answer = |member: Member| Answer {
+            address: member.address,
+            status: member.status.and_then(|status| serde_json::from_value(status).ok()),
+            error: member.error,
+        };
+        let answers: Vec<_> = members.into_iter().map(answer).collect();
+        let text = if answers.is_empty() {
+            "waiting for the coordinator".into()
+        } else {
+            words(&answers, &warnings(&answers))
+        };
+        let mut drawn = self.lock();
+        let said = drawn.said.join("\n");
+        drawn.screen.show(&format!("{text}\n\n{said}"));
+        drawn.nodes = Some((Instant::now(), text));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Drawn> {
+        self.drawn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// What was seen, and said, so far.
@@ -64,6 +129,9 @@ impl Watch {
                     }
                 }
                 Err(why) => self.bear(&mut seen, &why)?,
+            }
+            if let Some(live) = &self.live {
+                live.draw(&self.client.clone().within(TIMEOUT), self.coordinator).await;
             }
             let early = self.began.elapsed() < Duration::from_secs(1);
             tokio::time::sleep(if early { EARLY_POLL } else { POLL }).await;
@@ -105,7 +173,8 @@ impl Watch {
     }
 
     fn say(&self, line: impl std::fmt::Display) {
-        if self.format == Format::Text {
+        let line = line.to_string();
+        if self.format == Format::Text && !self.live.as_ref().is_some_and(|live| live.keep(&line)) {
             output::line(line);
         }
     }
@@ -153,7 +222,12 @@ impl Watch {
     }
 
     /// What became of it, in words; `Err` unless it is complete.
-    pub(crate) async fn conclude(&self, rollout: &RolloutView) -> Result<(), Failure> {
+    pub(crate) async fn conclude(mut self, rollout: &RolloutView) -> Result<(), Failure> {
+        if let Some(live) = self.live.take() {
+            // The last picture has all that was said, and stays.
+            live.lock().nodes = None;
+            live.draw(&self.client.clone().within(TIMEOUT), self.coordinator).await;
+        }
         let to = to_coordinator(self.coordinator);
         let serves = now_serves(rollout);
         let why = rollout.why.as_deref().unwrap_or("no reason is known");

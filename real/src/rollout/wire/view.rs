@@ -342,6 +342,9 @@ pub struct StatusView {
     /// Why this node is not a member (yet): it serves nothing before it is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub joining: Option<String>,
+    /// Why this node takes in nothing any more, and serves what it published last, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stale: Option<String>,
     /// Whether two nodes were seen to hold different states for one version.
     pub split_brain: bool,
     /// What this node knows of its data plane; the coordinator of every member's.
@@ -397,6 +400,7 @@ impl StatusView {
             digest: format!("{:016x}", view.routing.digest()),
             in_doubt: view.in_doubt,
             joining: view.joining.as_ref().map(ToString::to_string),
+            stale: None,
             split_brain: view.split_brain,
             evidence: view.evidence.iter().map(|(&id, evidence)| (id, evidence.into())).collect(),
             rollout: view.rollouts.last().map(RolloutView::from),
