@@ -157,8 +157,6 @@ impl RolloutNode {
             // since): the sender is told, and answers with the state.
             Outcome::Commit if committed.version < version => self.tell(cx, from, self.heartbeat(config)),
             Outcome::Commit => self.tell(cx, from, Message::DecisionAck { txid }),
-            // Who resolves asks first: of what it aborts without asking only the coordinator can know.
-            Outcome::Abort if txid > self.durable.floor && from != self.coordinator() => {}
             Outcome::Abort => {
                 if !self.durable.floor.may_hear_of(txid) {
                     return ignore(from, "no history leads to its transaction", cx);

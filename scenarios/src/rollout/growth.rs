@@ -22,14 +22,15 @@ use super::{Asks, LIMITS, RolloutSystem, ask, operator, roll_out};
 const FIRST: Txid = Txid { generation: 1, epoch: 1, number: 1 };
 
 impl RolloutSystem {
-    /// A cluster of so many nodes, of which the last comes later, and of which a client asks for so many things.
+    /// A cluster of so many nodes, two at least, of which the last comes later, and of which a client asks for so many
+    /// things.
     pub fn growing(nodes: u32, requests: u32) -> Self {
-        Self { asks: Asks::Changes, later: 1, ..Self::new(nodes, requests) }
+        Self { asks: Asks::Changes, later: 1, ..Self::new(nodes.max(2), requests) }
     }
 
-    /// A cluster whose second node is to take over from the first.
+    /// A cluster of so many nodes, two at least, of which the second is to take over from the first.
     pub fn succeeded(nodes: u32, requests: u32) -> Self {
-        Self { asks: Asks::Succession, ..Self::new(nodes, requests) }
+        Self { asks: Asks::Succession, ..Self::new(nodes.max(2), requests) }
     }
 }
 
@@ -71,11 +72,11 @@ pub fn succession_spaces() -> Vec<ModelArgs> {
     ]
 }
 
-/// What the model's client asks for: that the last node become a member, a rollout, that the second leave, as gone.
-pub(super) fn changes(requests: u32) -> Vec<Operation<RolloutNode>> {
+/// What the model's client asks for: that the last node become a member; that the second leave, as gone; a rollout.
+pub(super) fn changes(nodes: u32, requests: u32) -> Vec<Operation<RolloutNode>> {
     let dismiss = Change::Dismiss { member: NodeId(2), is_gone: true };
     let asked = [
-        Request::Change(admission(3)),
+        Request::Change(admission(nodes)),
         Request::Change(dismiss),
         Request::unguarded(super::model_id("v2"), vec![WHOLE_BP], 0),
     ];

@@ -124,7 +124,7 @@ impl System for RolloutSystem {
     fn operations(&self) -> Vec<Operation<RolloutNode>> {
         match self.asks {
             Asks::Guarded => return canary::operations(self.rollouts),
-            Asks::Changes => return growth::changes(self.rollouts),
+            Asks::Changes => return growth::changes(self.nodes, self.rollouts),
             Asks::Succession => return growth::succession(self.rollouts),
             Asks::Rollouts => {}
         }
