@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use coalmine_core::node::NodeId;
+use nix::unistd::geteuid;
 use thiserror::Error;
 use tokio_rustls::rustls::client::danger::ServerCertVerifier;
 use tokio_rustls::rustls::client::{Resumption, WebPkiServerVerifier};
@@ -37,7 +38,7 @@ pub struct Files {
     pub ca: PathBuf,
     /// The node's certificate, and behind it those between it and the authority's, if there are any.
     pub cert: PathBuf,
-    /// The key to it, which nobody but its owner may read.
+    /// The key to it, which nobody but the node may read: its owner, or the group if it is root's and the node is not.
     pub key: PathBuf,
 }
 
@@ -238,12 +239,44 @@ fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, String> {
 
 /// Whoever can read a node's key can speak for it.
 fn only_its_owner_may_read(file: &Path) -> Result<(), String> {
-    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
     let Ok(there) = std::fs::metadata(file) else { return Ok(()) }; // to read it will say why not
-    match there.permissions().mode() & 0o777 {
-        mode if mode & 0o077 != 0 => Err(format!(
+    let mode = there.permissions().mode() & 0o777;
+    match is_too_open(mode, there.uid(), geteuid().as_raw()) {
+        true => Err(format!(
             "others than its owner may use it (mode {mode:04o}), and so speak for this node: chmod 600 it"
         )),
-        _ => Ok(()),
+        false => Ok(()),
+    }
+}
+
+/// Whether others than the node may use a key. What root hands to a node of another user the node reads as one of its
+/// group: so do containers get their secrets, and services their credentials.
+fn is_too_open(mode: u32, owner: u32, me: u32) -> bool {
+    let is_handed = owner == 0 && me != 0;
+    mode & if is_handed { 0o037 } else { 0o077 } != 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_too_open;
+
+    #[test]
+    fn a_key_is_for_its_node_alone_however_the_node_comes_by_it() {
+        let node = 10_001;
+        for (mode, owner, me, expected) in [
+            (0o600, node, node, false),
+            (0o400, 0, 0, false),
+            (0o640, node, node, true),
+            (0o440, 0, 0, true),
+            (0o440, 0, node, false),
+            (0o640, 0, node, false),
+            (0o460, 0, node, true),
+            (0o444, 0, node, true),
+            (0o604, 0, node, true),
+            (0o440, 7, node, true),
+        ] {
+            assert_eq!(is_too_open(mode, owner, me), expected, "{mode:o} of {owner}, read by {me}");
+        }
     }
 }
