@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use coalmine_core::node::NodeId;
-use nix::unistd::geteuid;
 use thiserror::Error;
 use tokio_rustls::rustls::client::danger::ServerCertVerifier;
 use tokio_rustls::rustls::client::{Resumption, WebPkiServerVerifier};
@@ -24,7 +23,7 @@ use tokio_rustls::rustls::{
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::names::{explain, node_name, node_of, roughly};
-use crate::files::read_regular;
+use crate::files::{is_handed, read_regular};
 
 /// What nodes call their protocol.
 pub(super) const ALPN: &[u8] = b"coalmine/1";
@@ -239,10 +238,10 @@ fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, String> {
 
 /// Whoever can read a node's key can speak for it.
 fn only_its_owner_may_read(file: &Path) -> Result<(), String> {
-    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    use std::os::unix::fs::PermissionsExt;
     let Ok(there) = std::fs::metadata(file) else { return Ok(()) }; // to read it will say why not
     let mode = there.permissions().mode() & 0o777;
-    match is_too_open(mode, there.uid(), geteuid().as_raw()) {
+    match is_too_open(mode, is_handed(&there)) {
         true => Err(format!(
             "others than its owner may use it (mode {mode:04o}), and so speak for this node: chmod 600 it"
         )),
@@ -250,10 +249,8 @@ fn only_its_owner_may_read(file: &Path) -> Result<(), String> {
     }
 }
 
-/// Whether others than the node may use a key. What root hands to a node of another user the node reads as one of its
-/// group: so do containers get their secrets, and services their credentials.
-fn is_too_open(mode: u32, owner: u32, me: u32) -> bool {
-    let is_handed = owner == 0 && me != 0;
+/// Whether others than the node may use a key, which root may have handed to it.
+fn is_too_open(mode: u32, is_handed: bool) -> bool {
     mode & if is_handed { 0o037 } else { 0o077 } != 0
 }
 
@@ -263,20 +260,14 @@ mod tests {
 
     #[test]
     fn a_key_is_for_its_node_alone_however_the_node_comes_by_it() {
-        let node = 10_001;
-        for (mode, owner, me, expected) in [
-            (0o600, node, node, false),
-            (0o400, 0, 0, false),
-            (0o640, node, node, true),
-            (0o440, 0, 0, true),
-            (0o440, 0, node, false),
-            (0o640, 0, node, false),
-            (0o460, 0, node, true),
-            (0o444, 0, node, true),
-            (0o604, 0, node, true),
-            (0o440, 7, node, true),
-        ] {
-            assert_eq!(is_too_open(mode, owner, me), expected, "{mode:o} of {owner}, read by {me}");
+        for mode in [0o600, 0o400, 0o700] {
+            assert!(!is_too_open(mode, false) && !is_too_open(mode, true), "{mode:o}");
+        }
+        for mode in [0o440, 0o640] {
+            assert!(is_too_open(mode, false) && !is_too_open(mode, true), "{mode:o}");
+        }
+        for mode in [0o460, 0o450, 0o444, 0o604, 0o602] {
+            assert!(is_too_open(mode, false) && is_too_open(mode, true), "{mode:o}");
         }
     }
 }
