@@ -54,9 +54,28 @@ impl Debug for NodeId {
 #[serde(deny_unknown_fields)]
 pub struct Address {
     /// Where it takes frames from its peers.
+    #[serde(with = "as_text")]
     pub control: SocketAddr,
     /// Where it takes HTTP from clients.
+    #[serde(with = "as_text")]
     pub data: SocketAddr,
+}
+
+/// An address as `ip:port` in every form: what is read by way of serde's buffers (tagged enums are) forgets whether it came
+/// from text.
+mod as_text {
+    use std::net::SocketAddr;
+
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(address: &SocketAddr, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(address)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<SocketAddr, D::Error> {
+        String::deserialize(from)?.parse().map_err(D::Error::custom)
+    }
 }
 
 impl Display for Address {

@@ -6,7 +6,10 @@
 use std::ffi::OsString;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+
+use nix::unistd::geteuid;
 
 /// More than any text that people write: plans, capsules, configurations.
 pub const TEXT_BYTES: u64 = 64 << 20;
@@ -48,6 +51,16 @@ pub fn read_regular(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
         true => Err(wrong(format!("it has more than {limit} bytes"))),
         false => Ok(bytes),
     }
+}
+
+/// Whether root has handed this file to a process that is not root's, which reads it as one of its group: so do containers get
+/// their secrets, and services their credentials. That its group can read it is what it is for, then.
+pub fn is_handed(file: &Metadata) -> bool {
+    is_handed_to(file.uid(), geteuid().as_raw())
+}
+
+fn is_handed_to(owner: u32, me: u32) -> bool {
+    owner == 0 && me != 0
 }
 
 /// Reads a regular file as text, as [`text`] does.
@@ -154,6 +167,15 @@ mod tests {
 
     fn count(folder: &Path) -> usize {
         std::fs::read_dir(folder).expect("it is there").count()
+    }
+
+    #[test]
+    fn only_root_hands_files_over_and_not_to_itself() {
+        let cases =
+            [(0, 10_001, true), (0, 0, false), (10_001, 10_001, false), (7, 10_001, false), (7, 0, false)];
+        for (owner, me, expected) in cases {
+            assert_eq!(is_handed_to(owner, me), expected, "of {owner}, read by {me}");
+        }
     }
 
     #[test]

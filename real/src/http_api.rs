@@ -12,7 +12,7 @@ use std::time::Duration;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{DefaultBodyLimit, State};
-use axum::http::{HeaderMap, Method, Request, Response, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use axum::response::IntoResponse;
 use axum::routing::post;
 use axum::{Json, Router};
@@ -79,6 +79,15 @@ impl fmt::Debug for Operator {
         fmt::Debug::fmt(&self.0, f)
     }
 }
+
+/// The header `Authorization` with which a request has come in where reading needs a token: an extension of that request,
+/// for what has to read at other nodes in the same name.
+#[derive(Clone, Debug)]
+pub struct Reader(pub HeaderValue);
+
+/// Whoever asks may not read: an extension of requests that came in where the door is open to all, and reading is not.
+#[derive(Clone, Copy, Debug)]
+pub struct Stranger;
 
 /// A protocol of the core without wishes of its own.
 impl HttpApi for coalmine_core::chain::Link {}

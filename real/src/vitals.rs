@@ -4,7 +4,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
 
@@ -69,7 +69,7 @@ pub struct Vitals {
     pub http: Connections,
     /// How many requests of clients are being answered.
     pub in_flight: Count,
-    stopped: OnceLock<Arc<str>>,
+    stopped: Mutex<Option<Arc<str>>>,
     draining: watch::Sender<bool>,
     collectors: Mutex<Vec<Collector>>,
 }
@@ -85,7 +85,7 @@ impl Default for Vitals {
             control: Connections::default(),
             http: Connections::default(),
             in_flight: Count::default(),
-            stopped: OnceLock::new(),
+            stopped: Mutex::default(),
             draining: watch::Sender::new(false),
             collectors: Mutex::default(),
         }
@@ -113,12 +113,14 @@ impl Vitals {
 
     /// Why the node takes in nothing any more, if it has stopped.
     pub fn stopped(&self) -> Option<Arc<str>> {
-        self.stopped.get().cloned()
+        self.stopped.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The node takes in nothing any more, for this reason. The first one stays.
     pub fn stop(&self, why: &str) {
-        let _ = self.stopped.set(why.into());
+        let mut stopped = self.stopped.lock().unwrap_or_else(PoisonError::into_inner);
+        let _ = stopped.get_or_insert_with(|| why.into());
+        drop(stopped);
     }
 
     /// Whether the process is about to end.

@@ -152,7 +152,9 @@ fn a_mistake_that_nobody_makes_is_refused() {
     let why = suite.with_mistake("lazy-voter").map(|_| ()).expect_err("there is none");
     assert!(
         why.contains("no mistake \"lazy-voter\"")
-            && why.contains("hasty-answer, hasty-manager, judged-mixture, locked-exit, nothing-waits"),
+            && why.contains(
+                "hasty-answer, hasty-manager, hasty-successor, judged-mixture, locked-exit, nothing-waits"
+            ),
         "{why}"
     );
     let counter = suite.find_model("counter").expect("a model");

@@ -278,6 +278,9 @@ impl RolloutNode {
                 self.step_down(config, cx);
             }
             self.append(Record::Granted { generation, coordinator: from }, cx);
+            if self.joining.is_none() {
+                self.listen(config, cx);
+            }
             cx.observe(Fact::Granted { generation });
             self.granted = Some((generation, life));
             self.takeover = None; // another one was later

@@ -73,6 +73,7 @@ fn describe_timer(timer: &Timer) -> String {
         Timer::Step => "next step",
         Timer::Inquire => "inquire",
         Timer::Heartbeat => "heartbeat",
+        Timer::Silence => "the coordinator is silent",
         Timer::Join => "join",
     };
     name.into()

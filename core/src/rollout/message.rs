@@ -720,6 +720,8 @@ pub enum Timer {
     Inquire,
     /// Tell the others what is committed here.
     Heartbeat,
+    /// Participant: the coordinator was not heard of for too long.
+    Silence,
     /// Not a member: ask again to be admitted.
     Join,
 }

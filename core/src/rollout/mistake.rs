@@ -73,11 +73,11 @@ macro_rules! for_rollout_mistakes {
             /// A node in doubt takes the refusal of one that has no vote for an outcome.
             /// (Who is dismissed as gone is not asked, and may be there after all.)
             AsksTheDismissed, "dismissed-witness",
-                source "rule 14 of core/src/rollout", space { operations: 1, timeouts: 3 };
+                source "rule 14 of core/src/rollout", space { operations: 2, timeouts: 3 };
             /// A member takes over although somebody is in doubt.
             /// (The coordinator that is gone may have decided, and told a client.)
             TakesOverInDoubt, "hasty-successor",
-                source "rule 15 of core/src/rollout", space { operations: 2, periodic: 2 };
+                source "rule 15 of core/src/rollout", space { operations: 2, periodic: 1 };
         }
     };
 }

@@ -129,15 +129,15 @@ pub struct RolloutNode {
     joining: Option<Joining>,
     /// What it takes to coordinate; `None` where nobody wants that.
     takeover: Option<Joining>,
-    /// For how many of its own heartbeats it has not heard the coordinator's; it counts no further than [`SILENCE`].
-    silent_beats: u8,
+    /// It has not heard the coordinator for [`SILENCE`] heartbeats.
+    hears_nothing: bool,
     /// The generation that this life has granted, and to which life of the coordinator.
     granted: Option<(u32, u64)>,
 }
 
-/// After how many of its own heartbeats without one of the coordinator's a node takes an operator's word for it that the
-/// coordinator is gone.
-pub const SILENCE: u8 = 2;
+/// After how many heartbeats without one of the coordinator's a node takes an operator's word for it that the coordinator is
+/// gone.
+pub const SILENCE: u64 = 2;
 
 type Cx<'c> = Context<'c, RolloutNode>;
 
@@ -162,7 +162,7 @@ impl Node for RolloutNode {
             inquiry: None,
             joining: None,
             takeover: None,
-            silent_beats: 0,
+            hears_nothing: false,
             granted: None,
         };
         if disk.is_empty() {
@@ -189,6 +189,7 @@ impl Node for RolloutNode {
                 Timer::Stale(member) => self.on_stale(config, member, cx),
                 Timer::Inquire => self.on_inquire(config, cx),
                 Timer::Heartbeat => self.on_heartbeat_timer(config, cx),
+                Timer::Silence => self.hears_nothing = true,
                 Timer::Join => self.ask_to_join(config, cx),
             },
             Event::Request { id, request } => match request {
@@ -308,8 +309,10 @@ impl RolloutNode {
         cx.set_timer(Timer::Heartbeat, jittered(config.timeouts.heartbeat_ms));
         self.meet_members(config, &self.durable.committed, cx);
         if self.is_coordinator() {
+            cx.cancel_timer(Timer::Silence);
             return self.resume_coordination(config, cx);
         }
+        self.listen(config, cx);
         if self.durable.prepared.is_some() {
             self.ask(config, cx);
         }
@@ -396,8 +399,15 @@ impl RolloutNode {
         for to in self.others().filter(|_| config.heals_by(Healing::Heartbeats)) {
             self.tell(cx, to, self.heartbeat(config));
         }
-        self.silent_beats = (self.silent_beats + 1).min(SILENCE);
         cx.set_timer(Timer::Heartbeat, jittered(config.timeouts.heartbeat_ms));
+    }
+
+    /// Waits for the coordinator's next heartbeat.
+    fn listen(&mut self, config: &Config, cx: &mut Cx<'_>) {
+        if !self.is_coordinator() {
+            self.hears_nothing = false;
+            cx.set_timer(Timer::Silence, jittered(config.timeouts.heartbeat_ms.saturating_mul(SILENCE)));
+        }
     }
 
     fn heartbeat(&self, config: &Config) -> Message {
@@ -411,7 +421,7 @@ impl RolloutNode {
 
     fn on_heartbeat(&mut self, config: &Config, from: NodeId, version: u64, digest: u64, cx: &mut Cx<'_>) {
         if from == self.coordinator() {
-            self.silent_beats = 0;
+            self.listen(config, cx);
         }
         let mine = &self.durable.committed;
         let doubtful = self.durable.prepared.as_ref().filter(|_| config.makes(Mistake::CatchUpFromDoubt));
@@ -467,7 +477,7 @@ impl RolloutNode {
         cx.observe(Fact::Dismissed { version: self.durable.committed.version });
         self.leave_doubt(cx);
         self.forget_hold(cx);
-        for timer in [Timer::Vote, Timer::Resend, Timer::Heartbeat] {
+        for timer in [Timer::Vote, Timer::Resend, Timer::Heartbeat, Timer::Silence] {
             cx.cancel_timer(timer);
         }
         for (member, _) in std::mem::take(&mut self.evidence) {

@@ -175,7 +175,7 @@ impl RolloutNode {
     /// Why an operator's word is not taken for it that the coordinator is gone; none: it is.
     pub(super) fn why_not_gone(&self) -> Option<String> {
         let coordinator = self.coordinator();
-        (self.silent_beats < SILENCE)
+        (!self.hears_nothing)
             .then(|| format!("{coordinator}, the coordinator, has not been silent for {SILENCE} heartbeats"))
     }
 }

@@ -240,6 +240,7 @@ pub struct RoutingState {
     #[serde(default)]
     pub trial: Option<Txid>,
     /// The nodes that serve it, in ascending order. Who votes on what comes next follows from it.
+    #[serde(default)]
     pub members: Vec<Member>,
 }
 
@@ -252,6 +253,7 @@ pub struct Member {
     /// Where it lives; none, if every configuration says so.
     pub address: Option<Address>,
     /// Since which version it is a member, without a break: 0 for who formed the cluster.
+    #[serde(default)]
     pub since: u64,
 }
 

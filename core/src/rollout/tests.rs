@@ -7,6 +7,7 @@ use super::message::{
     AbortReason, Envelope, Fact, Known, Message, Outcome, Record, Refusal, Reply, Request, Timer, View, Vote,
 };
 use super::state::{Change, ClusterId, LOST_DISKS, ModelId, RoutingState, Txid, WHOLE_BP};
+use crate::form::Form;
 use crate::host::Host;
 use crate::node::{Address, Effect, Event, Node, NodeId, RequestId};
 
@@ -316,9 +317,9 @@ fn who_votes_follows_from_what_is_committed() {
 /// Whoever comes later is told where those live whom only configurations name.
 #[test]
 fn addresses_travel_with_the_members() {
-    let at = |id: u8| {
-        let at = |port| std::net::SocketAddr::from(([10, 0, 0, id], port));
-        Address { control: at(1), data: at(2) }
+    let at = |id: u8| -> Address {
+        let text = format!(r#"{{"control":"10.0.0.{id}:1","data":"10.0.0.{id}:2"}}"#);
+        serde_json::from_str(&text).expect("an address")
     };
     let served = RoutingState::initial(&model("v1"), &[NodeId(1), NodeId(2)]);
     let named = [(NodeId(1), at(1)), (NodeId(2), at(2))].into();
@@ -380,15 +381,13 @@ fn an_operator_resolves_only_what_the_protocol_cannot() {
     refused(&ask(&mut it), "not in doubt about 1.1");
     it.hears(1, proposal(&it.config.clone(), FIRST));
     refused(&ask(&mut it), "n1, the coordinator, has not been silent");
-    it.does(Event::Timer(Timer::Heartbeat));
-    it.does(Event::Timer(Timer::Heartbeat));
+    it.does(Event::Timer(Timer::Silence));
     refused(&ask(&mut it), "has not asked the others yet");
     it.does(Event::Timer(Timer::Inquire));
     let digest = it.host.node().committed().digest();
     it.hears(1, Message::Heartbeat { node_id: NodeId(1), last_committed_version: 0, digest });
     refused(&ask(&mut it), "n1, the coordinator, has not been silent");
-    it.does(Event::Timer(Timer::Heartbeat));
-    it.does(Event::Timer(Timer::Heartbeat));
+    it.does(Event::Timer(Timer::Silence));
     let done = ask(&mut it);
     assert_eq!(replies(&done), [&Reply::Resolved { txid: FIRST }]);
     assert!(matches!(writes(&done)[..], [Record::Resolved { txid: FIRST, outcome: Outcome::Commit, .. }]));
@@ -404,8 +403,7 @@ fn who_takes_over_uses_no_name_again() {
     let take_over = Request::TakeOver { from: NodeId(1) };
     let early = it.is_asked(1, take_over.clone());
     assert!(matches!(replies(&early)[..], [Reply::Unfit { .. }]), "{:?}", replies(&early));
-    it.does(Event::Timer(Timer::Heartbeat));
-    it.does(Event::Timer(Timer::Heartbeat));
+    it.does(Event::Timer(Timer::Silence));
     let done = it.is_asked(2, take_over.clone());
     assert_eq!(replies(&done), [&Reply::TakingOver]);
     assert_eq!(
@@ -423,4 +421,23 @@ fn who_takes_over_uses_no_name_again() {
     });
     assert_eq!(proposed, Some((expected, false, 2)), "it dismisses whom it succeeds");
     assert_eq!(replies(&it.is_asked(2, take_over)), [&Reply::TakingOver], "a retry is answered again");
+}
+
+/// What travels is the same in both forms.
+#[test]
+fn envelopes_survive_both_forms() {
+    let address = serde_json::from_str(r#"{"control":"10.0.0.4:1","data":"[::1]:2"}"#).expect("an address");
+    let served = RoutingState::initial(&model("v1"), &[NodeId(1)]);
+    let change = Change::Admit { member: NodeId(4), address: Some(address) };
+    let state = served.next_members(&change, &[].into(), FIRST).expect("a change");
+    let message = Message::StateSync { state };
+    for cluster in [None, Some(OURS)] {
+        for form in [Form::Json, Form::MessagePack] {
+            let sent = Envelope { message: message.clone(), cluster };
+            let mut bytes = Vec::new();
+            form.write(&sent, &mut bytes).expect("plain data");
+            let got: Envelope = form.read(&bytes).expect("it can be read");
+            assert_eq!((got.cluster, &got.message), (sent.cluster, &sent.message), "{form:?}");
+        }
+    }
 }

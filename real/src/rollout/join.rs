@@ -66,6 +66,9 @@ pub(super) async fn file(client: Client, at: SocketAddr, who: Newcomer) -> Resul
         let (Some(control), Some(data)) = (member.control, member.data) else {
             return Err(format!("{at}{MEMBERS}: it does not say where {} lives", member.id));
         };
+        // Only the node that was asked says that it listens everywhere: it is where it was reached.
+        let reached = |lives: SocketAddr| if lives.ip().is_unspecified() { at.ip() } else { lives.ip() };
+        let [control, data] = [control, data].map(|lives| SocketAddr::new(reached(lives), lives.port()));
         let role = if member.id == cluster.coordinator { "coordinator" } else { "participant" };
         let _ = write!(
             text,

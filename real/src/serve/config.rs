@@ -24,7 +24,7 @@
 //! ```
 //!
 //! All nodes of a cluster must agree on who the members are. Addresses that other machines can reach need credentials:
-//! `data` the operators' tokens.
+//! `data` the operators' tokens, `control` certificates.
 
 use std::collections::BTreeMap;
 use std::marker::PhantomData;

@@ -8,7 +8,9 @@
 //! | 401 | without a token, or with one that nobody has, where a token is needed |
 //!
 //! Which routes need a token, their [kind](Door) and the table [`[access]`](super::access) say. Whoever has shown one is
-//! known to the route by the extension [`Operator`](crate::http_api::Operator).
+//! known to the route by the extension [`Operator`](crate::http_api::Operator). Where reading needs a token, a route that reads
+//! at other nodes asks them with the same one, the extension [`Reader`]; and one that is open to all learns who may not read by
+//! [`Stranger`].
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,7 +24,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::access::{Access, Rule};
 use super::tokens::Tokens;
-use crate::http_api::ApiError;
+use crate::http_api::{ApiError, Reader, Stranger};
 
 /// What a route is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +35,8 @@ pub enum Door {
     Use,
     /// It changes the cluster: an operator's token, as soon as there are tokens.
     Operate,
-    /// It says nothing that matters, to who cannot show a token: probes, and a browser on its way to the page.
+    /// It is open to all, whatever else is not: probes, and a browser on its way to the page. To a [`Stranger`] it says
+    /// nothing that matters.
     Open,
 }
 
@@ -97,22 +100,32 @@ impl Doors {
         if self.tokens.is_empty() {
             return Ok(());
         }
-        let shown = bearer(request.headers());
-        let operator = shown.and_then(|token| self.tokens.find(token)).cloned();
-        if let Some(operator) = operator {
-            request.headers_mut().remove(AUTHORIZATION);
-            request.extensions_mut().insert(operator);
-            return Ok(());
-        }
-        let (method, path) = (request.method(), request.uri().path());
-        let rule = match self.kind(method, path) {
+        let door = self.kind(request.method(), request.uri().path());
+        let rule = match door {
             Door::Read => self.access.read,
             Door::Use => self.access.uses,
             Door::Operate => Rule::Token,
             Door::Open => Rule::Open,
         };
+        let shown = bearer(request.headers());
+        let operator = shown.and_then(|token| self.tokens.find(token)).cloned();
+        if let Some(operator) = operator {
+            let header = request.headers_mut().remove(AUTHORIZATION);
+            if let Some(mut header) = header.filter(|_| (door, rule) == (Door::Read, Rule::Token)) {
+                header.set_sensitive(true);
+                request.extensions_mut().insert(Reader(header));
+            }
+            request.extensions_mut().insert(operator);
+            return Ok(());
+        }
+        let (method, path) = (request.method(), request.uri().path());
         match rule {
-            Rule::Open => Ok(()),
+            Rule::Open => {
+                if (door, self.access.read) == (Door::Open, Rule::Token) {
+                    request.extensions_mut().insert(Stranger);
+                }
+                Ok(())
+            }
             Rule::Token => {
                 let why = match shown {
                     Some(_) => "nobody has this token",

@@ -14,7 +14,7 @@
 
 use std::time::Duration;
 
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -25,7 +25,7 @@ use serde_json::Value;
 
 use super::doors::{Door, DoorTable};
 use super::service::Service;
-use crate::http_api::wrong_method;
+use crate::http_api::{Stranger, wrong_method};
 use crate::metrics::{CONTENT_TYPE, Exposition, Kind};
 use crate::runtime::Runtime;
 use crate::shell::Handle;
@@ -77,8 +77,15 @@ pub struct NodeStatus {
     pub up_ms: u64,
     /// How many records of its journal are known to be on disk; none before it has recovered them.
     pub journal_records: Option<u64>,
-    /// What it last published, in the service's own words.
+    /// What it last published, in the service's own words; not for those who may not read.
     pub view: Option<Value>,
+}
+
+impl NodeStatus {
+    /// Where readers need a token, whoever has none learns how the node does, and not what it holds.
+    fn shown_to(self, who: &Asks) -> Self {
+        if who.is_none() { self } else { Self { stale_why: None, view: None, ..self } }
+    }
 }
 
 /// All that a node serves: the service's routes, and its health.
@@ -105,12 +112,21 @@ fn routes<S: Service, R: Runtime>(runtime: &R, handle: Handle<S>) -> Router {
 
 type Watched<S, R> = State<(R, Duration, Handle<S>)>;
 
-async fn live<S: Service, R: Runtime>(State((runtime, since, handle)): Watched<S, R>) -> Json<NodeStatus> {
-    Json(status(&runtime, since, &handle))
+/// Who asks, if he may not know all that there is to know.
+type Asks = Option<Extension<Stranger>>;
+
+async fn live<S: Service, R: Runtime>(
+    State((runtime, since, handle)): Watched<S, R>,
+    who: Asks,
+) -> Json<NodeStatus> {
+    Json(status(&runtime, since, &handle).shown_to(&who))
 }
 
-async fn ready<S: Service, R: Runtime>(State((runtime, since, handle)): Watched<S, R>) -> Response {
-    let status = status(&runtime, since, &handle);
+async fn ready<S: Service, R: Runtime>(
+    State((runtime, since, handle)): Watched<S, R>,
+    who: Asks,
+) -> Response {
+    let status = status(&runtime, since, &handle).shown_to(&who);
     let code = if status.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (code, Json(status)).into_response()
 }

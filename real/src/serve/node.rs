@@ -121,6 +121,9 @@ pub async fn run<S: Service>(args: Args) -> Result<(), Failure> {
         write_file::<S>(client.clone(), at, &args).await?;
     }
     let file = NodeFile::<S>::load(&args.config).map_err(|error| Failure::usage(error.to_string()))?;
+    if args.join.is_some() {
+        reachable(&file).map_err(|why| Failure::usage(format!("{}: {why}", args.config.display())))?;
+    }
     let tokens = file.access.load_tokens().map_err(Failure::usage)?;
     let identity = file.identity(&args.config).map_err(|error| Failure::usage(error.to_string()))?;
     let log = Log::start(file, args.log).map_err(|why| Failure::failed(format!("cannot log: {why}")))?;
@@ -179,6 +182,17 @@ async fn run_logged<S: Service>(
         recorder.finish();
     }
     ended
+}
+
+/// Whether others find a node where it says that it lives.
+fn reachable<S: Service>(file: &NodeFile<S>) -> Result<(), String> {
+    let lives = [("control", file.placement.control), ("data", file.own_data())];
+    match lives.into_iter().find(|(_, address)| address.ip().is_unspecified()) {
+        None => Ok(()),
+        Some((key, address)) => Err(format!(
+            "{key}: {address} is no address at which others reach it, and with --join they are told this one"
+        )),
+    }
 }
 
 /// Writes the file of a node that is to become a member.

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Bytes;
-use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, Request, StatusCode, header};
+use axum::extract::{Extension, State};
+use axum::http::{HeaderValue, Request, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
@@ -22,7 +22,7 @@ use tokio::sync::Mutex;
 
 use super::service::Service;
 use crate::http::request;
-use crate::http_api::{ApiError, read_json, wrong_method};
+use crate::http_api::{ApiError, Reader, read_json, wrong_method};
 use crate::runtime::Runtime;
 use crate::shell::Handle;
 
@@ -90,7 +90,10 @@ async fn show<S: Service, R: Runtime>(State(page): Shared<S, R>) -> Result<Respo
     Ok((headers, Html(S::PAGE.unwrap_or_default().replace("NONCE", &nonce))).into_response())
 }
 
-async fn cluster<S: Service, R: Runtime>(State(page): Shared<S, R>, headers: HeaderMap) -> Json<Vec<Member>> {
+async fn cluster<S: Service, R: Runtime>(
+    State(page): Shared<S, R>,
+    reader: Option<Extension<Reader>>,
+) -> Json<Vec<Member>> {
     // Whoever comes meanwhile waits here, and finds what the first has brought.
     let mut last = page.last.lock().await;
     if let Some((at, members)) = &*last
@@ -101,7 +104,7 @@ async fn cluster<S: Service, R: Runtime>(State(page): Shared<S, R>, headers: Hea
     let me = page.handle.node();
     let mut asked = tokio::task::JoinSet::new();
     for (node, address) in page.handle.addresses().into_iter().take(MOST_MEMBERS) {
-        let (runtime, credentials) = (page.runtime.clone(), headers.get(header::AUTHORIZATION).cloned());
+        let (runtime, credentials) = (page.runtime.clone(), reader.clone().map(|Extension(Reader(it))| it));
         asked.spawn(async move {
             let (status, error) = match ask(&runtime, address, S::STATUS, credentials).await {
                 Ok(status) => (Some(status), None),

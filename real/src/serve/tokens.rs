@@ -7,8 +7,8 @@
 //! ```
 //!
 //! Whoever has a token can change what is served, so a file that any user of the machine can read or write is refused: that is
-//! mended with one command, and before anybody has relied on it. One that its *group* can read is only warned about, since so
-//! platforms for containers hand a secret to a process that does not own it. No message has a token's text.
+//! mended with one command, and before anybody has relied on it. One that its *group* can read is only warned about, and not even
+//! that if root has [handed](files::is_handed) it over. No message has a token's text.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -131,12 +131,14 @@ const FORM: &str = "it must be NAME TOKEN";
 /// A file's text, and what to warn about.
 fn read(file: &Path) -> Result<(String, Option<String>), String> {
     let text = files::read_text(file, FILE_BYTES).map_err(|error| error.to_string())?;
-    let mode = std::fs::metadata(file).map_err(|error| error.to_string())?.permissions().mode() & 0o777;
+    let there = std::fs::metadata(file).map_err(|error| error.to_string())?;
+    let mode = there.permissions().mode() & 0o777;
     let mend = format!("(mode {mode:04o}); `chmod 600` keeps it to its owner");
     if mode & 0o027 != 0 {
         return Err(format!("others than its owner can read or write it {mend}"));
     }
-    Ok((text, (mode & 0o040 != 0).then(|| format!("its group can read it {mend}"))))
+    let is_open = mode & 0o040 != 0 && !files::is_handed(&there);
+    Ok((text, is_open.then(|| format!("its group can read it {mend}"))))
 }
 
 /// The lines that say something, with their numbers.

@@ -23,7 +23,7 @@ use tokio_rustls::rustls::{
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::names::{explain, node_name, node_of, roughly};
-use crate::files::read_regular;
+use crate::files::{is_handed, read_regular};
 
 /// What nodes call their protocol.
 pub(super) const ALPN: &[u8] = b"coalmine/1";
@@ -37,7 +37,7 @@ pub struct Files {
     pub ca: PathBuf,
     /// The node's certificate, and behind it those between it and the authority's, if there are any.
     pub cert: PathBuf,
-    /// The key to it, which nobody but its owner may read.
+    /// The key to it, which nobody but the node may read: its owner, or the group if it is root's and the node is not.
     pub key: PathBuf,
 }
 
@@ -240,10 +240,34 @@ fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, String> {
 fn only_its_owner_may_read(file: &Path) -> Result<(), String> {
     use std::os::unix::fs::PermissionsExt;
     let Ok(there) = std::fs::metadata(file) else { return Ok(()) }; // to read it will say why not
-    match there.permissions().mode() & 0o777 {
-        mode if mode & 0o077 != 0 => Err(format!(
+    let mode = there.permissions().mode() & 0o777;
+    match is_too_open(mode, is_handed(&there)) {
+        true => Err(format!(
             "others than its owner may use it (mode {mode:04o}), and so speak for this node: chmod 600 it"
         )),
-        _ => Ok(()),
+        false => Ok(()),
+    }
+}
+
+/// Whether others than the node may use a key, which root may have handed to it.
+fn is_too_open(mode: u32, is_handed: bool) -> bool {
+    mode & if is_handed { 0o037 } else { 0o077 } != 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_too_open;
+
+    #[test]
+    fn a_key_is_for_its_node_alone_however_the_node_comes_by_it() {
+        for mode in [0o600, 0o400, 0o700] {
+            assert!(!is_too_open(mode, false) && !is_too_open(mode, true), "{mode:o}");
+        }
+        for mode in [0o440, 0o640] {
+            assert!(is_too_open(mode, false) && !is_too_open(mode, true), "{mode:o}");
+        }
+        for mode in [0o460, 0o450, 0o444, 0o604, 0o602] {
+            assert!(is_too_open(mode, false) && is_too_open(mode, true), "{mode:o}");
+        }
     }
 }

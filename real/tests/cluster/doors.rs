@@ -18,7 +18,7 @@ use super::support::upstream::Upstream;
 use super::support::{CANARY, Cluster, canary, free_ports, send, send_request, stderr, wait_for};
 use super::up_with;
 
-const TOKEN: &str = "the-operators-own-token";
+pub(crate) const TOKEN: &str = "the-operators-own-token";
 const TOKENS: &str = "[access]\ntokens = \"tokens.txt\"\n";
 
 /// A file that only its owner can read.
@@ -29,7 +29,7 @@ fn secret(file: &Path, text: &str) -> PathBuf {
 }
 
 /// A cluster with an operator, whose files end with this; not started yet.
-fn prepare(nodes: usize, more: &str) -> (Cluster, String) {
+pub(crate) fn prepare(nodes: usize, more: &str) -> (Cluster, String) {
     let cluster = Cluster::prepare(nodes, more);
     let file = secret(&cluster.dir().join("tokens.txt"), &format!("alice {TOKEN}\n"));
     (cluster, file.to_str().expect("a path").to_owned())

@@ -12,9 +12,13 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use axum::Router;
+use axum::routing::any;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use serde_json::Value;
 
+use super::support::upstream::Upstream;
 use super::support::{CANARY, Cluster, canary, free_ports, send, stderr, wait_for};
 use super::up_in;
 
@@ -177,4 +181,45 @@ async fn a_node_out_of_files_still_answers() {
     assert!(live.is_ok_and(|answer| answer.status() == 200));
     assert!(took < Duration::from_secs(8), "it has waited until they were cut off: {took:?}");
     drop(strangers);
+}
+
+/// A node that listens everywhere does not say where; whoever has reached it knows.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_joins_is_told_addresses_that_lead_somewhere() {
+    let cluster = Cluster::start(1, "").await;
+    let answer = send(cluster.data(1), "GET", "/members", "").await.expect("an answer");
+    let mut members: Value = serde_json::from_slice(answer.body()).expect("JSON");
+    for key in ["control", "data"] {
+        let lives = members["members"][0][key].as_str().expect("an address").replace("127.0.0.1", "0.0.0.0");
+        members["members"][0][key] = lives.into();
+    }
+    let told = members.to_string();
+    let upstream = Upstream::of(Router::new().route("/members", any(move || std::future::ready(told)))).await;
+    let (config, at) = (cluster.dir().join("new.toml"), upstream.address.to_string());
+    let first = free_ports(2);
+    let [control, data] = [first, first + 1].map(|port| format!("127.0.0.1:{port}"));
+    let mut command = Command::new(CANARY);
+    command.args(["node", "--stop-with-parent", "--join", &at, "--control", &control, "--data", &data]);
+    command.arg("--config").arg(&config).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut node = command.spawn().expect("the program runs");
+    let text = wait_for("its file is written", async || {
+        fs::read_to_string(&config).ok().filter(|text| text.contains("[[peers]]"))
+    })
+    .await;
+    node.kill().expect("it is ours");
+    node.wait().expect("it ends");
+    for address in [cluster.control(1), cluster.data(1)] {
+        assert!(text.contains(&format!("\"{address}\"")) && !text.contains("0.0.0.0"), "{text}");
+    }
+
+    // And it is not asked to tell the others an address that leads nowhere.
+    let everywhere = text.replacen(&control, "0.0.0.0:7712", 1);
+    fs::write(&config, everywhere + "\n[tls]\nca = \"a\"\ncert = \"b\"\nkey = \"c\"\n").expect("written");
+    let output = canary(&["node", "--join", &at, "--config", config.to_str().expect("a path")]);
+    let said = stderr(&output);
+    assert!(output.status.code() == Some(2), "{said}");
+    assert!(
+        said.contains("new.toml: control: 0.0.0.0:7712 is no address at which others reach it"),
+        "{said}"
+    );
 }

@@ -318,7 +318,8 @@ async fn a_client_that_goes_away_ends_the_servers_request_and_counts_as_nothing(
     let (upstream, mut came, open) = gate().await;
     let cluster = node(&upstream, "[forwarding]\nmax_in_flight = 1\n").await;
     let mut client = TcpStream::connect(cluster.data(1)).await.expect("it listens");
-    let request = "POST /predict HTTP/1.1\r\nHost: node\r\nContent-Length: 2\r\n\r\n{}";
+    let host = cluster.data(1);
+    let request = format!("POST /predict HTTP/1.1\r\nHost: {host}\r\nContent-Length: 2\r\n\r\n{{}}");
     client.write_all(request.as_bytes()).await.expect("it is taken");
     let held = came.recv().await.expect("it comes");
     drop(client);

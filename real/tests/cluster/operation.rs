@@ -193,9 +193,11 @@ async fn strangers_do_not_fill_the_log_and_its_lines_are_json_on_demand() {
 }
 
 /// Asks on a connection that stays open.
+/// Asks a node by the address that it is connected with, which stands for `HOST`.
 fn ask(stream: &mut TcpStream, request: &str) {
     stream.set_read_timeout(Some(PATIENCE)).expect("a time");
-    stream.write_all(request.as_bytes()).expect("it is open");
+    let host = stream.peer_addr().expect("it is connected").to_string();
+    stream.write_all(request.replace("HOST", &host).as_bytes()).expect("it is open");
 }
 
 fn rest(stream: &mut TcpStream) -> String {
@@ -204,7 +206,7 @@ fn rest(stream: &mut TcpStream) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-const PREDICT: &str = "POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{}";
+const PREDICT: &str = "POST /predict HTTP/1.1\r\nhost: HOST\r\ncontent-length: 2\r\n\r\n{}";
 
 #[tokio::test]
 async fn a_node_that_is_asked_to_stop_answers_what_is_under_way() {
@@ -212,7 +214,7 @@ async fn a_node_that_is_asked_to_stop_answers_what_is_under_way() {
     let data = cluster.data(1);
     let connect = || TcpStream::connect(data).expect("it listens");
     let (mut busy, mut fresh, mut idle) = (connect(), connect(), connect());
-    ask(&mut idle, "GET /livez HTTP/1.1\r\nhost: x\r\n\r\n");
+    ask(&mut idle, "GET /livez HTTP/1.1\r\nhost: HOST\r\n\r\n");
     let mut some = [0; 20];
     idle.read_exact(&mut some).expect("an answer");
     ask(&mut busy, PREDICT);
@@ -221,7 +223,7 @@ async fn a_node_that_is_asked_to_stop_answers_what_is_under_way() {
     let mut node = cluster.take(1);
     signal(&node, Signal::SIGTERM);
     wait_for("it takes no more", async || TcpStream::connect(data).err()).await;
-    ask(&mut fresh, "GET /readyz HTTP/1.1\r\nhost: x\r\n\r\n");
+    ask(&mut fresh, "GET /readyz HTTP/1.1\r\nhost: HOST\r\n\r\n");
     let said = rest(&mut fresh);
     assert!(said.starts_with("HTTP/1.1 503") && said.contains("\"draining\":true"), "{said}");
     assert!(said.to_lowercase().contains("connection: close"), "{said}");
@@ -455,7 +457,7 @@ fn until(events: &mut impl BufRead, what: &str, is_it: impl Fn(&str, &Value) -> 
 fn events(of: SocketAddr, last: Option<&str>) -> BufReader<TcpStream> {
     let mut stream = TcpStream::connect(of).expect("it listens");
     let last = last.map_or(String::new(), |id| format!("last-event-id: {id}\r\n"));
-    ask(&mut stream, &format!("GET /events HTTP/1.1\r\nhost: x\r\n{last}\r\n"));
+    ask(&mut stream, &format!("GET /events HTTP/1.1\r\nhost: HOST\r\n{last}\r\n"));
     let mut events = BufReader::new(stream);
     let mut head = String::new();
     while !head.contains("retry: ") {

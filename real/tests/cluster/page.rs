@@ -1,22 +1,14 @@
 //! The status page of a node in a browser, used as an operator would use it.
 
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use axum::Router;
-use axum::body::Body;
-use axum::extract::Request;
-use axum::http::StatusCode;
-use axum::response::IntoResponse;
-use coalmine_real::http;
+use axum::body::Bytes;
 use coalmine_real::rollout::wire::Progress;
-use coalmine_real::runtime::Runtime;
-use coalmine_real::tokio_runtime::TokioRuntime;
-use serde_json::Value;
+use coalmine_real::serve::page::Member;
 
+use crate::doors::{TOKEN, prepare};
 use crate::support::browser::Browser;
-use crate::support::{Cluster, free_ports, send};
+use crate::support::{Cluster, send, send_request, wait_for};
 
 const ROWS: &str = "[...document.querySelectorAll('#cluster tr')].map(row => row.innerText.replace(/\\s+/g, ' ').trim()).join('|')";
 
@@ -120,64 +112,141 @@ async fn an_operator_sees_and_steers_a_rollout_in_a_browser() {
     assert_eq!(browser.eval("document.getElementById('model').disabled"), true);
 }
 
-/// A node behind somebody who lets in operators only: a page of whoever has no token asks for it, and keeps it to itself.
+/// Nodes that let in operators only: a page of whoever has no token asks for it, keeps it to itself, and sees all of them.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_asks_for_a_token_where_one_is_wanted() {
-    let cluster = Cluster::start(1, "").await;
-    let (node, refused) = (cluster.data(1), Arc::new(AtomicU64::new(0)));
-    let refusals = Arc::clone(&refused);
-    let door = move |request: Request| {
-        let refusals = Arc::clone(&refusals);
-        async move {
-            let (head, body) = request.into_parts();
-            let token = head.headers.get("authorization").and_then(|it| it.to_str().ok());
-            if head.uri.path() != "/" && head.method != "GET" && token != Some("Bearer open sesame") {
-                refusals.fetch_add(1, Ordering::SeqCst);
-                return (StatusCode::UNAUTHORIZED, "{\"error\": \"who are you?\"}").into_response();
-            }
-            if head.uri.path() == "/events" {
-                return StatusCode::NOT_FOUND.into_response(); // this door holds nothing open
-            }
-            let body = axum::body::to_bytes(body, 1 << 20).await.expect("a body");
-            let mut forwarded = axum::http::Request::from_parts(head, body);
-            forwarded.headers_mut().remove("host");
-            let answer =
-                http::request(&TokioRuntime::new(""), node, forwarded, crate::support::PATIENCE).await;
-            answer.expect("an answer").map(Body::from)
+    let access = "[access]\ntokens = \"tokens.txt\"\nread = \"token\"\nhosts = [\"board.localhost\"]\n";
+    let (mut cluster, _) = prepare(2, access);
+    for id in [1, 2] {
+        cluster.spawn(id);
+    }
+    for id in [1, 2] {
+        wait_for("it is ready", async || {
+            send(cluster.data(id), "GET", "/readyz", "").await.ok().filter(|answer| answer.status() == 200)
+        })
+        .await;
+    }
+    for path in ["/cluster", "/events", "/audit", "/metrics", "/status", "/members"] {
+        let answer = send(cluster.data(1), "GET", path, "").await.expect("an answer");
+        assert_eq!(answer.status(), 401, "{path}");
+    }
+    // Probes need none, and are told no more than they need.
+    for path in ["/livez", "/readyz"] {
+        let seen = |shown: &str| {
+            let request = axum::http::Request::get(path).header("authorization", shown);
+            send_request(cluster.data(1), request.body(Bytes::new()).expect("valid"))
+        };
+        for (shown, sees) in
+            [("", false), ("Bearer 0123456789abcdef", false), (&*format!("Bearer {TOKEN}"), true)]
+        {
+            let answer = seen(shown).await.expect("an answer");
+            let json: serde_json::Value = serde_json::from_slice(answer.body()).expect("JSON");
+            let told = (answer.status().as_u16(), json["node"].as_u64(), json["view"].is_object());
+            assert_eq!(told, (200, Some(1), sees), "{path} {shown}: {json}");
         }
-    };
-    let runtime = TokioRuntime::new("");
-    let at = std::net::SocketAddr::from(([127, 0, 0, 1], free_ports(1)));
-    let listener = runtime.listen(at).await.expect("a port");
-    tokio::spawn(http::serve(runtime, listener, Router::new().fallback(door)));
+    }
+    // All nodes are asked in the name of who asks.
+    let asked = axum::http::Request::get("/cluster").header("authorization", format!("Bearer {TOKEN}"));
+    let answer = send_request(cluster.data(2), asked.body(Bytes::new()).expect("valid")).await;
+    let members: Vec<Member> = serde_json::from_slice(answer.expect("an answer").body()).expect("members");
+    assert!(members.len() == 2 && members.iter().all(|member| member.status.is_some()), "{members:?}");
 
-    let Some(mut browser) = Browser::open(&format!("http://{at}/"), 1_000) else { return };
-    browser.wait(
-        "it shows the node",
-        "document.querySelectorAll('#cluster tr').length === 1 && !document.getElementById('model').disabled",
-    );
-    let start =
-        "document.getElementById('model').value = 'v2'; document.querySelector('#start button').click()";
-    browser.eval(start);
-    browser.wait("it asks who we are", "document.getElementById('ask').open");
+    // A name of its own leads there, too.
+    let url = format!("http://board.localhost:{}/", cluster.data(1).port());
+    let Some(mut browser) = Browser::open(&url, 1_000) else { return };
+    browser.wait("it asks who we are", "document.getElementById('ask')?.open");
     browser.keys("guessed");
     browser.press("Enter");
     browser.wait(
         "it asks again",
         "document.getElementById('ask').open && document.getElementById('token').value === ''",
     );
-    browser.keys("open sesame");
+    browser.keys(TOKEN);
     browser.press("Enter");
+    browser.wait("all are up", &format!("({ROWS}).match(/ up /g)?.length === 2"));
+    browser.wait("it is live", "document.getElementById('live')?.textContent === 'live'");
+    browser.wait("it can be steered", "!document.getElementById('model').disabled");
+    let start = "document.getElementById('model').value = 'v2'; document.getElementById('hold').value = 3600; \
+         document.querySelector('#start button').click()";
+    browser.eval(start);
     browser.wait(
         "it is accepted",
         "document.getElementById('said').innerText.includes('v2 is being rolled out')",
     );
-    assert_eq!(refused.load(Ordering::SeqCst), 2);
     // It is kept, and not where others find it.
     browser.wait("it can be paused", "!document.querySelector('[data-order=\"pause\"]').disabled");
     browser.eval("document.querySelector('[data-order=\"pause\"]').click()");
-    browser.wait("no more questions", "!document.getElementById('ask').open && !document.getElementById('said').innerText.includes('being rolled')");
+    browser.wait("it is done", "document.getElementById('said').innerText.includes('Done: pause.')");
     let kept = browser.eval("JSON.stringify([localStorage.length, sessionStorage.length, document.cookie])");
-    assert_eq!((kept, refused.load(Ordering::SeqCst)), (Value::from("[0,0,\"\"]"), 2));
+    assert_eq!(
+        (kept, browser.eval("document.getElementById('ask').open")),
+        ("[0,0,\"\"]".into(), false.into())
+    );
+    assert_eq!(browser.complaints, [""; 0]);
+}
+
+/// The cluster itself: its name, its members and since when, one that leaves, and who waits to take over.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_dismisses_a_member_in_a_browser() {
+    let mut cluster = Cluster::start(3, "").await;
+    let id = cluster.look(1).await.and_then(|status| status.cluster).expect("it has a name");
+    let Some(mut browser) = Browser::open(&format!("http://{}/", cluster.data(1)), 1_200) else { return };
+    let has = |id: &str, text: &str| format!("document.getElementById('{id}')?.innerText.includes('{text}')");
+    browser.wait("its name", &has("name", &format!("cluster {id}")));
+    browser.wait("all are up", &format!("({ROWS}).match(/ up [a-z]+ 0 the beginning /g)?.length === 3"));
+    let orders =
+        "[...document.querySelectorAll('[data-dismiss]')].map(it => it.getAttribute('aria-label')).join()";
+    assert_eq!(browser.eval(orders), "Dismiss n2,Dismiss n3", "the coordinator cannot be asked to leave");
+
+    // By the keyboard, and not at the first thought.
+    let press = "document.querySelector('[data-dismiss=\"3\"]').focus()";
+    browser.eval(press);
+    browser.press("Enter");
+    browser.wait("it asks", &has("dismiss-title", "Dismiss n3?"));
+    browser.eval("document.getElementById('keep').click()");
+    assert_eq!(browser.eval("document.getElementById('dismiss').open"), false);
+    browser.eval(press);
+    browser.press("Enter");
+    browser.wait("it asks again", "document.getElementById('dismiss').open");
+    browser.press("Tab");
+    browser.press("Enter");
+    browser.wait("it is heard", &has("dismissed", "n3 is asked to leave."));
+    browser.wait("it is done", &has("change", "n3 leaves: done"));
+    let members = wait_for("n3 has left", async || {
+        let status = cluster.look(1).await?;
+        (status.routing.members.len() == 2).then_some(status.routing.version)
+    });
+    assert_eq!(members.await, 1);
+    browser.wait("it is seen", &format!("({ROWS}).includes('is none')"));
+    cluster.kill(3);
+    browser.wait("it has left", &format!("({ROWS}).includes('n3 left')"));
+    assert_eq!(browser.eval(&has("alerts", "n3")), false, "that it is gone is as it should be");
+    let narrow = serde_json::json!({ "width": 400, "height": 900, "deviceScaleFactor": 1, "mobile": false });
+    browser.call("Emulation.setDeviceMetricsOverride", narrow);
+    let wider = browser.eval("document.documentElement.scrollWidth - document.documentElement.clientWidth");
+    assert_eq!(wider, 0, "the page is wider than its window");
+    // A journal of another cluster, of which a node says that it has heard.
+    let foreign = "complaints('n2', { foreign: { 3: '00000000000000ff' } }).join()";
+    let said = browser.eval(foreign).to_string();
+    assert!(said.contains("n3 speaks for another cluster, 00000000000000ff, as n2 has heard"), "{said}");
+    assert_eq!(browser.complaints, [""; 0]);
+}
+
+/// Who is to coordinate waits for the others, and says so to who looks.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_says_for_whom_a_node_waits_to_take_over() {
+    let mut cluster = Cluster::start(3, "").await;
+    for id in [1, 3] {
+        cluster.kill(id);
+    }
+    let waits = wait_for("n2 waits for n3", async || {
+        let answer = send(cluster.data(2), "POST", "/coordinator", r#"{"from": 1}"#).await.ok()?;
+        (answer.status() == 202).then_some(())?;
+        cluster.look(2).await?.taking_over
+    })
+    .await;
+    let Some(mut browser) = Browser::open(&format!("http://{}/", cluster.data(2)), 1_200) else { return };
+    let alert = format!("n2 is to coordinate, and does not yet: {waits}");
+    browser.wait("it is said", &format!("document.getElementById('alerts')?.innerText.includes('{alert}')"));
     assert_eq!(browser.complaints, [""; 0]);
 }

@@ -52,7 +52,7 @@ pub fn succession_model() -> ModelDef<RolloutSystem> {
         about: "The rollout's node with an operator's word that the coordinator is gone, true or not.",
         system: RolloutSystem::succeeded,
         size: (2, 2),
-        limits: Limits { periodic: 2, timeouts: Some(1), ..Limits::NONE },
+        limits: Limits { periodic: 1, timeouts: Some(1), ..Limits::NONE },
     }
 }
 
@@ -95,9 +95,8 @@ pub(super) fn succession(requests: u32) -> Vec<Operation<RolloutNode>> {
 pub(super) fn lacks(system: &RolloutSystem, witness: &str, limits: &Limits) -> Option<Lack> {
     match witness {
         "shrinks" if system.rollouts < 2 => Some(Lack::Operations(2)),
-        "succeeds" if limits.periodic < 2 => Some(Lack::Budget(Budget::Periodic, 2)),
+        "succeeds" | "waits-for-doubt" if limits.periodic < 1 => Some(Lack::Budget(Budget::Periodic, 1)),
         "waits-for-doubt" if system.rollouts < 2 => Some(Lack::Operations(2)),
-        "waits-for-doubt" if limits.periodic < 2 => Some(Lack::Budget(Budget::Periodic, 2)),
         _ => None,
     }
 }

@@ -118,7 +118,7 @@ impl System for RolloutSystem {
     }
 
     fn is_periodic(&self, timer: &Timer) -> bool {
-        *timer == Timer::Heartbeat
+        matches!(timer, Timer::Heartbeat | Timer::Silence)
     }
 
     fn operations(&self) -> Vec<Operation<RolloutNode>> {
@@ -235,6 +235,7 @@ impl System for RolloutSystem {
     fn is_armed_at_rest(&self, _member: NodeId, state: &RolloutNode, timer: &Timer) -> bool {
         match timer {
             Timer::Heartbeat => !state.is_joining(),
+            Timer::Silence => !state.is_joining() && !state.is_coordinator(),
             Timer::Join => state.is_joining(),
             Timer::Vote
             | Timer::Resend

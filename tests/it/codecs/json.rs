@@ -81,10 +81,18 @@ fn a_state_on_the_wire() {
         },
         "status": "canary",
         "txid": "3.14",
-        "trial": "3.14"
+        "trial": "3.14",
+        "members": [
+          {
+            "id": 1,
+            "address": null,
+            "since": 0
+          }
+        ]
       },
       "members": [],
-      "gates": null
+      "gates": null,
+      "cluster": "000000000000c0a1"
     }
     "#);
 }
@@ -161,7 +169,7 @@ fn wrong_messages_records_and_requests_are_refused() {
         @"invalid value: integer `-1`, expected u64"
     );
     insta::assert_snapshot!(complaint::<Record>(json!({ "refused": { "txid": "1.1", "why": "" } })), @"unknown field `why`, expected `txid`");
-    insta::assert_snapshot!(complaint::<Record>(json!({ "forgotten": {} })), @"unknown variant `forgotten`, expected one of `epoch`, `accepted`, `voted`, `steered`, `refused`, `decided`, `installed`, `granted`, `admitted`");
+    insta::assert_snapshot!(complaint::<Record>(json!({ "forgotten": {} })), @"unknown variant `forgotten`, expected one of `epoch`, `accepted`, `voted`, `steered`, `refused`, `decided`, `installed`, `granted`, `changing`, `taking_over`, `resolved`, `admitted`");
     insta::assert_snapshot!(
         complaint::<Request>(json!({ "start_rollout": { "model": "v2", "steps": [5] } })),
         @"unknown field `steps`, expected one of `model`, `steps_bp`, `pause_ms`, `holds_ms`, `gates`, `on_failure`, `deadline_ms`, `supersede`"

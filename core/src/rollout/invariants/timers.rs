@@ -19,8 +19,16 @@ pub fn invariant() -> Invariant<RolloutNode, Ledger> {
     }
 }
 
-const OF_ALL: [Timer; 7] =
-    [Timer::Vote, Timer::Resend, Timer::Step, Timer::Deadline, Timer::Inquire, Timer::Heartbeat, Timer::Join];
+const OF_ALL: [Timer; 8] = [
+    Timer::Vote,
+    Timer::Resend,
+    Timer::Step,
+    Timer::Deadline,
+    Timer::Inquire,
+    Timer::Heartbeat,
+    Timer::Silence,
+    Timer::Join,
+];
 
 fn fits(node: &Observed<'_, RolloutNode>) -> Result<(), String> {
     // Who makes a mistake is to show what it leads to, not that a timer is wrong on the way.
@@ -80,6 +88,11 @@ fn wanted(node: &Observed<'_, RolloutNode>, state: &RolloutNode, timer: &Timer) 
             (asks && config.heals_by(Healing::Questions), asks)
         }
         Timer::Heartbeat => (is_member, is_member),
+        // Who has heard nothing waits for a heartbeat, and for no time.
+        Timer::Silence => {
+            let listens = is_member && !is_coordinator && !state.hears_nothing;
+            (listens, listens)
+        }
         Timer::Join => {
             let waits = !is_member || state.takeover.is_some();
             (waits, waits)

@@ -17,14 +17,25 @@ use crate::tokio_runtime::TokioRuntime;
 const ALICE: &str = "0123456789abcdef";
 const BOB: &str = "fedcba9876543210";
 
-const TABLE: DoorTable =
-    &[("GET /shows", Door::Read), ("POST /works", Door::Use), ("POST /shows", Door::Operate)];
+const TABLE: DoorTable = &[
+    ("GET /shows", Door::Read),
+    ("POST /works", Door::Use),
+    ("POST /shows", Door::Operate),
+    ("GET /", Door::Open),
+    ("GET /told", Door::Read),
+];
 
 /// Says who asks, and what it still shows.
 async fn who(operator: Option<Extension<Operator>>, headers: HeaderMap) -> String {
     let name = operator.map_or("nobody".into(), |Extension(operator)| operator.name().to_owned());
     let shown = headers.get(AUTHORIZATION).map_or("nothing", |shown| shown.to_str().expect("text"));
     format!("{name} shows {shown}")
+}
+
+/// Says what a route is told besides: with which token it may read elsewhere, and whether who asks may not read.
+async fn told(reader: Option<Extension<Reader>>, stranger: Option<Extension<Stranger>>) -> String {
+    let reader = reader.map(|Extension(Reader(it))| format!("{} {it:?}", it.to_str().expect("text")));
+    format!("{reader:?} {}", stranger.is_some())
 }
 
 /// A node with this table `[access]`.
@@ -41,7 +52,9 @@ async fn start(toml: &str) -> SocketAddr {
     let routes = Router::new()
         .route("/shows", get(who).post(who))
         .route("/works", post(who))
-        .route("/changes", post(who).get(who));
+        .route("/changes", post(who).get(who))
+        .route("/", get(told))
+        .route("/told", get(told));
     let doors = Doors::new(access, tokens, own, &[TABLE]);
     tokio::spawn(http::serve(TokioRuntime::new(""), listener.into(), doors.before(with_words(routes))));
     own
@@ -117,6 +130,31 @@ async fn who_changes_something_shows_a_token_and_nothing_is_forgotten() {
         assert!(answer.ends_with("alice shows nothing"), "{what}: {answer}");
     }
     assert_eq!(asked(to, "HEAD /shows", "").await.0, 200);
+}
+
+#[tokio::test]
+async fn a_token_is_kept_only_for_who_reads_on_with_it() {
+    for (toml, path, shown, expected) in [
+        ("", "/told", ALICE, "None false"),
+        ("tokens = \"tokens\"", "/told", ALICE, "None false"),
+        (
+            "tokens = \"tokens\"\nread = \"token\"",
+            "/told",
+            ALICE,
+            "Some(\"Bearer 0123456789abcdef Sensitive\") false",
+        ),
+        ("tokens = \"tokens\"\nuse = \"token\"", "/told", ALICE, "None false"),
+        // What is open to all knows who may read.
+        ("", "/", "", "None false"),
+        ("tokens = \"tokens\"", "/", "", "None false"),
+        ("tokens = \"tokens\"\nread = \"token\"", "/", "", "None true"),
+        ("tokens = \"tokens\"\nread = \"token\"", "/", "not-an-operators", "None true"),
+        ("tokens = \"tokens\"\nread = \"token\"", "/", ALICE, "None false"),
+    ] {
+        let to = start(toml).await;
+        let (status, answer) = asked(to, &format!("GET {path}"), &format!("Bearer {shown}")).await;
+        assert!(status == 200 && answer.ends_with(expected), "{toml:?} {path} {shown}: {answer}");
+    }
 }
 
 #[tokio::test]
