@@ -21,7 +21,7 @@ use tokio::sync::oneshot;
 use super::audit::Audit;
 use super::client::Client;
 use super::command::{Failure, described};
-use super::config::NodeFile;
+use super::config::{NodeFile, Syntax};
 use super::credentials::Credentials;
 use super::doors::Doors;
 use super::events::{self, Hub};
@@ -183,10 +183,19 @@ async fn run_logged<S: Service>(
 
 /// Writes the file of a node that is to become a member.
 async fn write_file<S: Service>(client: Client, at: SocketAddr, args: &Args) -> Result<(), Failure> {
+    let file = args.config.display();
+    if args.config.extension().is_none_or(|extension| extension != "toml") {
+        return Err(Failure::usage(format!(
+            "{file}: a file that --join writes must have a name that ends in .toml"
+        )));
+    }
     let who = Newcomer { id: args.id.map(NodeId), control: args.control, data: args.data };
     let text =
         S::join(client, at, who).await.map_err(|why| Failure::failed(format!("--join {at}: {why}")))?;
-    let failed = |error: std::io::Error| Failure::failed(format!("{}: {error}", args.config.display()));
+    // What makes no sense is not written.
+    NodeFile::<S>::parse(&text, Syntax::Toml, &args.config)
+        .map_err(|error| Failure::usage(error.to_string()))?;
+    let failed = |error: std::io::Error| Failure::failed(format!("{file}: {error}"));
     if let Some(folder) = args.config.parent() {
         std::fs::create_dir_all(folder).map_err(failed)?;
     }
