@@ -21,7 +21,7 @@ use tokio::sync::oneshot;
 use super::audit::Audit;
 use super::client::Client;
 use super::command::{Failure, described};
-use super::config::{NodeFile, Syntax};
+use super::config::NodeFile;
 use super::credentials::Credentials;
 use super::doors::Doors;
 use super::events::{self, Hub};
@@ -117,10 +117,12 @@ const LINGER: Duration = Duration::from_millis(250);
 /// Runs a node until it fails or is asked to stop.
 pub async fn run<S: Service>(args: Args) -> Result<(), Failure> {
     let client = args.credentials.client::<S>(None)?;
+    let mut hint = "";
     if let Some(at) = args.join.filter(|_| !args.config.exists()) {
         write_file::<S>(client.clone(), at, &args).await?;
+        hint = "; it was written just now: add to it what is missing and start again, or delete it";
     }
-    let file = NodeFile::<S>::load(&args.config).map_err(|error| Failure::usage(error.to_string()))?;
+    let file = NodeFile::<S>::load(&args.config).map_err(|error| Failure::usage(format!("{error}{hint}")))?;
     let tokens = file.access.load_tokens().map_err(Failure::usage)?;
     let identity = file.identity(&args.config).map_err(|error| Failure::usage(error.to_string()))?;
     let log = Log::start(file, args.log).map_err(|why| Failure::failed(format!("cannot log: {why}")))?;
@@ -192,9 +194,6 @@ async fn write_file<S: Service>(client: Client, at: SocketAddr, args: &Args) -> 
     let who = Newcomer { id: args.id.map(NodeId), control: args.control, data: args.data };
     let text =
         S::join(client, at, who).await.map_err(|why| Failure::failed(format!("--join {at}: {why}")))?;
-    // What makes no sense is not written.
-    NodeFile::<S>::parse(&text, Syntax::Toml, &args.config)
-        .map_err(|error| Failure::usage(error.to_string()))?;
     let failed = |error: std::io::Error| Failure::failed(format!("{file}: {error}"));
     if let Some(folder) = args.config.parent() {
         std::fs::create_dir_all(folder).map_err(failed)?;
