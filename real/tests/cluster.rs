@@ -21,6 +21,8 @@ mod steering;
 mod support;
 #[path = "cluster/tls.rs"]
 mod tls;
+#[path = "cluster/ways.rs"]
+mod ways;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};

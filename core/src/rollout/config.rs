@@ -94,7 +94,8 @@ impl Config {
         if !self.members.is_sorted_by(|a, b| a < b) {
             return Err(ConfigError::MembersOrder);
         }
-        if self.members.contains(&self.me) && !self.members.contains(&self.coordinator) {
+        let is_known = |id| self.members.contains(id) || self.addresses.contains_key(id);
+        if self.members.contains(&self.me) && !is_known(&self.coordinator) {
             return Err(ConfigError::NotAMember { id: self.coordinator });
         }
         let timeouts = &self.timeouts;
@@ -153,7 +154,7 @@ impl Told {
         let (mine_at, theirs_at) = (&here.gates, &self.gates);
         let plain = |value: u64| value.to_string();
         let fields = [
-            ("members", ids(&here.members), ids(&self.members)),
+            ("founders", ids(&here.members), ids(&self.members)),
             ("coordinator", here.coordinator.to_string(), self.coordinator.to_string()),
             ("initial_model", here.initial_model.to_string(), self.initial_model.to_string()),
             ("gates.max_p95_ms", plain(mine_at.max_p95_ms.into()), plain(theirs_at.max_p95_ms.into())),

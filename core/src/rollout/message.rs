@@ -1015,6 +1015,8 @@ pub struct View {
     pub cluster: Option<ClusterId>,
     /// Who speaks for another cluster, and for which.
     pub foreign: BTreeMap<NodeId, ClusterId>,
+    /// Whose configuration says something else than this node's, and what.
+    pub unlike: BTreeMap<NodeId, String>,
     /// What keeps this node from being a member; it serves nothing before it is one.
     pub joining: Option<Waiting>,
     /// Whether a split brain was seen.

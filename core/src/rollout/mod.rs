@@ -320,7 +320,9 @@ impl RolloutNode {
     }
 
     fn on_envelope(&mut self, config: &Config, from: NodeId, envelope: Envelope, cx: &mut Cx<'_>) {
-        if from == config.me || !self.durable.committed.has(from) {
+        // Who takes this node in may have become a member later than those whom this node knows.
+        let is_awaited = self.is_joining() && from == self.coordinator();
+        if from == config.me || !(self.durable.committed.has(from) || is_awaited) {
             return self.on_strangers(from, &envelope, cx);
         }
         let (mine, theirs) = (self.durable.cluster, envelope.cluster);
@@ -589,6 +591,7 @@ impl RolloutNode {
             in_doubt: self.durable.prepared_txid(),
             cluster: self.durable.cluster,
             foreign: self.foreign.clone(),
+            unlike: self.unlike.clone(),
             joining: self.waiting(),
             split_brain: self.split_brain,
             evidence: self.evidence.clone(),

@@ -1,8 +1,10 @@
 //! Rules that no run shows, since nobody in it lies: what a node makes of words that no honest history explains, of
 //! another cluster's, and of a configuration that is not its own.
 
+use std::net::SocketAddr;
+
 use super::RolloutNode;
-use super::config::Config;
+use super::config::{Config, ConfigError};
 use super::message::{
     AbortReason, Envelope, Fact, Known, Message, Outcome, Record, Refusal, Reply, Request, Timer, View, Vote,
 };
@@ -279,6 +281,27 @@ fn who_was_told_something_else_is_not_taken_in_and_told_what() {
         waits.starts_with("n1 was told something else of the cluster: initial_model is v9 here and v1 there"),
         "{waits}"
     );
+}
+
+/// The coordinator may have become a member later than those who formed the cluster.
+#[test]
+fn a_coordinator_that_came_later_takes_others_in() {
+    let later = NodeId(3);
+    let mut config = Config { me: NodeId(4), coordinator: later, ..Config::cluster(2).swap_remove(0) };
+    assert_eq!(config.validate(), Ok(()));
+    let state = RoutingState::initial(&config.initial_model, &[NodeId(2), later, NodeId(4)]);
+    let (mut it, _) = Alone::with(config.clone(), &[]);
+    let life = 7;
+    let welcome = Message::JoinResp { life, member_of: OURS, state, begun: Txid::before(1) };
+    let done = it.hears_of(Some(OURS), 3, welcome);
+    assert!(matches!(writes(&done)[..], [Record::Admitted { cluster: OURS, .. }]), "{:?}", writes(&done));
+
+    // One who formed it, and has lost its disk, may name it as well, if it says where it lives.
+    config.me = NodeId(2);
+    assert_eq!(config.validate(), Err(ConfigError::NotAMember { id: later }));
+    let lives = |port| SocketAddr::from(([127, 0, 0, 1], port));
+    config.addresses.insert(later, Address { control: lives(1), data: lives(2) });
+    assert_eq!(config.validate(), Ok(()));
 }
 
 /// A journal says whose it is.

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use coalmine_core::node::{Address, NodeId};
+use coalmine_core::node::{Address, Node, NodeId, Word};
 use coalmine_core::rollout::RolloutNode;
 use coalmine_core::rollout::message::{Reply, Request};
 use coalmine_core::rollout::state::Change;
@@ -57,7 +57,7 @@ pub(super) async fn file(client: Client, at: SocketAddr, who: Newcomer) -> Resul
         timeouts: &cluster.timeouts,
     };
     let mut text = format!(
-        "# Node {id}, which joined the cluster of {at}.\nid = {}\nrole = \"participant\"\ncontrol = \"{control}\"\n\
+        "# Node {0}, which joined the cluster of {at}, written by `canary node --join`.\nid = {0}\nrole = \"participant\"\ncontrol = \"{control}\"\n\
          data = \"{data}\"\njournal_dir = \"journal\"\n",
         id.0
     );
@@ -103,7 +103,7 @@ pub(super) async fn enter(
                 name = new_name(); // another change is under way: this one was not taken
                 why
             }
-            Ok(other) => format!("{other:?}"),
+            Ok(other) => RolloutNode::describe(Word::Reply(&other)),
             Err(why) => why,
         };
         if why != said {

@@ -25,6 +25,7 @@ use super::metrics;
 use super::wire::{
     AdmitBody, DismissBody, HealthBody, HealthSnapshot, MAX_BODY_BYTES, MembersView, RawBody, ResolveBody,
     RolloutView, StartBody, Started, StatusView, SteerBody, Steered, TakeOverBody, or_nothing, read_body,
+    why_no_member,
 };
 use super::{DISMISS, MEMBERS, RESOLVE, TAKE_OVER, path_of};
 use crate::http_api::{ApiError, ask, direction, idempotency_key, request_name, send_on, with_words};
@@ -214,9 +215,9 @@ impl<R: Runtime> App<R> {
     /// The view of a member: nobody else knows what is to be served.
     fn member_view(&self) -> Result<Arc<View>, ApiError> {
         let view = self.view()?;
-        match &view.joining {
-            Some(waiting) => {
-                let why = format!("this node is not a member of the cluster: {waiting}");
+        match why_no_member(&view) {
+            Some(why) => {
+                let why = format!("this node is not a member of the cluster: {why}");
                 Err(ApiError(StatusCode::SERVICE_UNAVAILABLE, why))
             }
             None => Ok(view),

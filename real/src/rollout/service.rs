@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::config::Settings;
 use super::join;
 use super::routes;
-use super::wire::{Role, StatusView};
+use super::wire::{Role, StatusView, why_no_member};
 use super::{MEMBERS, RESOLVE, TAKE_OVER};
 use crate::runtime::Runtime;
 use crate::serve::client::Client;
@@ -48,11 +48,8 @@ impl Service for RolloutNode {
     }
 
     fn ready(view: Option<&View>) -> Result<(), String> {
-        match view.map(|view| &view.joining) {
-            None => Err("it has not said yet what it serves".into()),
-            Some(Some(why)) => Err(format!("it is not a member: {why}")),
-            Some(None) => Ok(()),
-        }
+        let view = view.ok_or("it has not said yet what it serves")?;
+        why_no_member(view).map_or(Ok(()), |why| Err(format!("it is not a member: {why}")))
     }
 
     /// What a member serves was committed; that it no longer votes takes nothing from its clients.
@@ -111,7 +108,7 @@ impl Service for RolloutNode {
         join::enter(client, at, me, lives, say)
     }
 
-    fn to_try(cluster: &[(&Config, SocketAddr)], _dir: &str) -> Vec<String> {
+    fn to_try(cluster: &[(&Config, SocketAddr)], dir: &str) -> Vec<String> {
         let data: Vec<_> = cluster.iter().map(|(_, data)| data.to_string()).collect();
         let coordinator = cluster.iter().find(|(config, _)| config.is_coordinator());
         let default: Vec<_> = (1..=3).map(|id| local_address(FIRST.data, id).to_string()).collect();
@@ -122,7 +119,7 @@ impl Service for RolloutNode {
         vec![
             format!("predict --seconds 60{to_all}"),
             format!("rollout v2{to_coordinator}"),
-            format!("status{to_all}"),
+            format!("status{}", if dir.is_empty() { "" } else { &to_all }),
         ]
     }
 }

@@ -14,6 +14,7 @@ pub(super) use self::body::{RawBody, or_nothing, read_body};
 pub use self::members::{AdmitBody, DismissBody, MembersView, ResolveBody, TakeOverBody};
 pub use self::prediction::{MODEL, NODE, PredictBody, Prediction, ROUTING_VERSION};
 pub use self::units::{bp_of_decimal, bp_of_percent, decimal_of_bp, percent_of_bp};
+pub(super) use self::view::why_no_member;
 pub use self::view::{
     ChangeView, EvidenceView, HealthSnapshot, Progress, Role, RolloutView, StatusView, StepOutcome, StepView,
     VerdictKind, VerdictView,

@@ -22,6 +22,9 @@ pub struct Ports {
 /// The ports of a cluster if nobody says.
 pub const FIRST: Ports = Ports { control: 7_711, data: 8_711 };
 
+/// How many nodes `up` starts at most.
+pub const MOST_NODES: u16 = 25;
+
 /// The address of node `id` of a cluster on this machine.
 pub const fn local_address(first_port: u16, id: u16) -> SocketAddr {
     SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), first_port + id - 1)
@@ -61,7 +64,7 @@ pub fn tokens<S: Service>(dir: &Path) -> Option<PathBuf> {
 
 /// The configs that are there.
 pub(super) fn configs(dir: &Path) -> impl Iterator<Item = PathBuf> {
-    (1..=9).map(move |id| config_of(dir, id)).take_while(|config| config.exists())
+    (1..=MOST_NODES).map(move |id| config_of(dir, id)).take_while(|config| config.exists())
 }
 
 pub(super) fn config_of(dir: &Path, id: u16) -> PathBuf {

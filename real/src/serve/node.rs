@@ -117,10 +117,12 @@ const LINGER: Duration = Duration::from_millis(250);
 /// Runs a node until it fails or is asked to stop.
 pub async fn run<S: Service>(args: Args) -> Result<(), Failure> {
     let client = args.credentials.client::<S>(None)?;
+    let mut hint = "";
     if let Some(at) = args.join.filter(|_| !args.config.exists()) {
         write_file::<S>(client.clone(), at, &args).await?;
+        hint = "; it was written just now: add to it what is missing and start again, or delete it";
     }
-    let file = NodeFile::<S>::load(&args.config).map_err(|error| Failure::usage(error.to_string()))?;
+    let file = NodeFile::<S>::load(&args.config).map_err(|error| Failure::usage(format!("{error}{hint}")))?;
     if args.join.is_some() {
         reachable(&file).map_err(|why| Failure::usage(format!("{}: {why}", args.config.display())))?;
     }
@@ -197,10 +199,16 @@ fn reachable<S: Service>(file: &NodeFile<S>) -> Result<(), String> {
 
 /// Writes the file of a node that is to become a member.
 async fn write_file<S: Service>(client: Client, at: SocketAddr, args: &Args) -> Result<(), Failure> {
+    let file = args.config.display();
+    if args.config.extension().is_none_or(|extension| extension != "toml") {
+        return Err(Failure::usage(format!(
+            "{file}: a file that --join writes must have a name that ends in .toml"
+        )));
+    }
     let who = Newcomer { id: args.id.map(NodeId), control: args.control, data: args.data };
     let text =
         S::join(client, at, who).await.map_err(|why| Failure::failed(format!("--join {at}: {why}")))?;
-    let failed = |error: std::io::Error| Failure::failed(format!("{}: {error}", args.config.display()));
+    let failed = |error: std::io::Error| Failure::failed(format!("{file}: {error}"));
     if let Some(folder) = args.config.parent() {
         std::fs::create_dir_all(folder).map_err(failed)?;
     }

@@ -27,6 +27,9 @@ pub const CANARY: &str = env!("CARGO_BIN_EXE_canary");
 /// After so long a test hangs. Nothing else depends on it: all waiting is for facts.
 pub const PATIENCE: Duration = Duration::from_secs(600);
 
+/// For how many nodes there are ports that come later.
+const NEWCOMERS: usize = 2;
+
 /// How long a window is unless a test says otherwise.
 const SHORT_WINDOW: &str = "health_window_ms = 200";
 
@@ -129,7 +132,7 @@ impl Cluster {
     /// Writes the configs and starts nothing.
     pub fn prepare(nodes: usize, more: &str) -> Self {
         let dir = tempfile::tempdir().expect("a folder");
-        let first_port = free_ports(2 * nodes as u16);
+        let first_port = free_ports(2 * (nodes + NEWCOMERS) as u16);
         let cluster =
             Self { dir, first_port, nodes: (0..nodes).map(|_| None).collect(), ledger: Ledger::default() };
         for id in 1..=nodes {
@@ -147,6 +150,21 @@ impl Cluster {
             fs::write(self.config(id), longer).expect("written");
         }
         self
+    }
+
+    /// The same, where this stands in the files for that.
+    pub fn with(self, this: &str, that: &str) -> Self {
+        for id in 1..=self.nodes.len() {
+            self.rewrite(id, this, that);
+        }
+        self
+    }
+
+    /// This stands in a node's file for that, from its next life on.
+    pub fn rewrite(&self, id: usize, this: &str, that: &str) {
+        let text = fs::read_to_string(self.config(id)).expect("a config");
+        assert!(text.contains(this), "{text}");
+        fs::write(self.config(id), text.replace(this, that)).expect("written");
     }
 
     fn config_text(&self, id: usize, more: &str) -> String {
@@ -189,11 +207,20 @@ impl Cluster {
     }
 
     pub fn spawn(&mut self, id: usize) {
+        self.spawn_with(id, &[]);
+    }
+
+    /// Starts a node with these options besides. It may be one that comes later.
+    pub fn spawn_with(&mut self, id: usize, more: &[&str]) {
+        if id == self.nodes.len() + 1 {
+            self.nodes.push(None);
+        }
         let log = self.dir().join(format!("node-{id}.log"));
         let log = OpenOptions::new().append(true).create(true).open(log).expect("a log");
         let child = Command::new(CANARY)
             .args(["node", "--stop-with-parent", "--config"])
             .arg(self.config(id))
+            .args(more)
             .stdin(Stdio::piped())
             .stdout(log.try_clone().expect("a log"))
             .stderr(log)
@@ -224,7 +251,12 @@ impl Cluster {
         self.wait_until_up(id).await;
     }
 
-    async fn wait_until_up(&self, id: usize) {
+    /// How many nodes there are, whether they run or not.
+    pub fn size(&self) -> usize {
+        self.nodes.len()
+    }
+
+    pub async fn wait_until_up(&self, id: usize) {
         wait_for(&format!("n{id} is a member"), async || {
             self.try_status(id).await.filter(|status| status.joining.is_none())
         })

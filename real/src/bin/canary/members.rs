@@ -30,8 +30,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 ///   canary remove 3
 ///   canary remove 3 --gone   # its machine is lost: it is not asked
 ///
-/// A member that is dismissed as gone and comes back hears that it is none. To take it in again, delete its journal and
-/// start it with `canary node --join`. Exits with 1 if it is not dismissed.
+/// A member that is dismissed as gone and comes back hears that it is none. To take it in again, start it with
+/// `canary node --join`. Exits with 1 if it is not dismissed.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Remove {
@@ -121,8 +121,8 @@ pub(crate) async fn forget_coordinator(args: ForgetCoordinator) -> Result<(), Fa
 ///
 /// A node that voted and hears nothing more of the coordinator asks all others. If none of them knows, the coordinator may
 /// have decided either way, and no node guesses. Whoever knows how it ended can tell: from the journal of the lost
-/// coordinator, from an answer that it gave, from a node that served the version. What is said wrongly tears the cluster
-/// in two, which is told when the coordinator comes back.
+/// coordinator, from an answer that it gave, from a node that served the version. What is said wrongly shows
+/// when the coordinator comes back: nothing is committed any more until those who were told so start without their journals.
 ///
 /// Examples:
 ///
@@ -195,8 +195,11 @@ async fn until<T>(
             Err(why) => Some(why),
         };
         if began.elapsed() > PATIENCE {
-            let why = waits.unwrap_or_else(|| "it is still under way".into());
-            return Err(Failure::failed(format!("{node}: {why}")));
+            let why = waits.unwrap_or_else(|| "a transaction before it is under way".into());
+            let waited = PATIENCE.as_secs();
+            return Err(Failure::failed(format!(
+                "{node}: not done after {waited} s, and goes on by itself: {why}"
+            )));
         }
         tokio::time::sleep(PAUSE).await;
     }

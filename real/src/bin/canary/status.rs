@@ -1,16 +1,18 @@
 //! `canary status`: what each node serves, and whether they agree.
 
 use std::net::SocketAddr;
+use std::path::Path;
 
-use coalmine_core::rollout::state::ModelId;
+use coalmine_core::rollout::RolloutNode;
+use coalmine_core::rollout::state::{Member, ModelId};
 use coalmine_real::http_api::read_json;
 use coalmine_real::rollout::wire::{
-    EvidenceView, ModelWindow, RolloutView, StatusView, StepOutcome, VerdictView,
+    ChangeView, EvidenceView, ModelWindow, RolloutView, StatusView, StepOutcome, VerdictView,
 };
-use coalmine_real::serve::local::{FIRST, local_address};
+use coalmine_real::serve::local::{addresses, default_dir};
 use coalmine_real::serve::output::{self, Format};
 use coalmine_real::serve::status::{Answer, ask_all, unreachable, warned, watch};
-use coalmine_real::serve::{Credentials, Failure};
+use coalmine_real::serve::{Credentials, Failure, Service};
 use comfy_table::Cell;
 
 use crate::ask::client;
@@ -23,12 +25,14 @@ use crate::ask::client;
 ///   canary status --nodes 127.0.0.1:8711,127.0.0.1:8712 --format json
 ///   canary status --watch
 ///
-/// Exits with 1 if a node cannot be reached, or if nodes serve different states. While a step is being
+/// Below the nodes: which cluster it is and who its members are, and how the last change of the members went.
+///
+/// Exits with 1 if a node cannot be reached or is no member, or if nodes serve different states. While a step is being
 /// announced nodes differ for an instant.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Args {
-    /// The nodes' data addresses. Default: the three of `canary up`.
+    /// The nodes' data addresses. Default: those of the cluster that `canary up` has started, and of all other members.
     #[arg(long, value_delimiter = ',', value_name = "ADDR,...")]
     nodes: Vec<SocketAddr>,
     #[command(flatten)]
@@ -43,10 +47,19 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
-    let default = || (1..=3).map(|id| local_address(FIRST.data, id)).collect();
-    let client = client(&args.credentials, args.nodes.is_empty())?;
-    let addresses = if args.nodes.is_empty() { default() } else { args.nodes };
-    let look = async || ask_all(&client, &addresses, "/status", read_json).await;
+    let is_up = args.nodes.is_empty();
+    let client = client(&args.credentials, is_up)?;
+    let dir = default_dir(RolloutNode::NAME);
+    let addresses = if is_up { addresses::<RolloutNode>(Path::new(&dir))? } else { args.nodes };
+    let look = async || {
+        let mut answers = ask_all(&client, &addresses, "/status", read_json).await;
+        let others: Vec<_> =
+            others(&answers).into_iter().filter_map(|other| Some(other.address?.data)).collect();
+        if is_up && !others.is_empty() {
+            answers.extend(ask_all(&client, &others, "/status", read_json).await);
+        }
+        answers
+    };
     if args.watch {
         watch(args.format, look, |answers| words(answers, &warnings(answers))).await;
         return Ok(());
@@ -60,6 +73,58 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     if warnings.is_empty() { Ok(()) } else { Err(Failure::reported()) }
 }
 
+/// What the members serve, by the one that knows most.
+fn newest(answers: &[Answer<StatusView>]) -> Option<&StatusView> {
+    let members = answers.iter().filter_map(|answer| answer.status.as_ref());
+    members.filter(|status| status.joining.is_none()).max_by_key(|status| status.routing.version)
+}
+
+/// The members that were not asked, as far as that can be told.
+fn others(answers: &[Answer<StatusView>]) -> Vec<Member> {
+    let is_asked = |member: &Member| {
+        let same = |answer: &Answer<StatusView>| match &answer.status {
+            Some(status) => status.node == member.id,
+            None => member.address.is_none_or(|lives| lives.data == answer.address),
+        };
+        answers.iter().any(same)
+    };
+    let members = newest(answers).map(|status| status.routing.members.clone()).unwrap_or_default();
+    members.into_iter().filter(|member| !is_asked(member)).collect()
+}
+
+/// Which cluster it is, who its members are, and the last change of them.
+fn describe_cluster(answers: &[Answer<StatusView>]) -> String {
+    let Some(StatusView { cluster: Some(cluster), routing, coordinator, .. }) = newest(answers) else {
+        return String::new();
+    };
+    let others: Vec<_> = others(answers).into_iter().map(|other| other.id).collect();
+    let describe = |Member { id, address, .. }: &Member| {
+        let mut what = Vec::new();
+        if id == coordinator {
+            what.push("coordinates".to_owned());
+        }
+        if others.contains(id) {
+            let at = address.map_or(String::new(), |lives| format!(", at {}", lives.data));
+            what.push(format!("not asked{at}"));
+        }
+        if what.is_empty() { id.to_string() } else { format!("{id} ({})", what.join(", ")) }
+    };
+    let members: Vec<_> = routing.members.iter().map(describe).collect();
+    let change = answers.iter().find_map(|answer| answer.status.as_ref()?.change.as_ref());
+    let change = change.map_or(String::new(), |change| format!("\nlast change: {}", describe_change(change)));
+    format!("\n\ncluster {cluster}: {}{change}", members.join(", "))
+}
+
+fn describe_change(change: &ChangeView) -> String {
+    let ChangeView { change, outcome, reason, .. } = change;
+    match (outcome, reason) {
+        (StepOutcome::Pending, _) => format!("{change}: under way"),
+        (StepOutcome::Committed, _) => format!("{change}: done"),
+        (StepOutcome::Aborted, None) => format!("{change}: aborted"),
+        (StepOutcome::Aborted, Some(why)) => format!("{change}: aborted: {why}"),
+    }
+}
+
 /// All of it, as text.
 pub(crate) fn words(answers: &[Answer<StatusView>], warnings: &[String]) -> String {
     let mut table = output::table(&["node", "role", "data", "version", "serves", "digest", "data plane"]);
@@ -70,15 +135,19 @@ pub(crate) fn words(answers: &[Answer<StatusView>], warnings: &[String]) -> Stri
         };
         table.add_row([
             status.node.to_string(),
-            status.role.name().into(),
+            if is_dismissed(status) { String::new() } else { status.role.name().into() },
             address.to_string(),
             status.routing.version.to_string(),
-            if status.joining.is_some() { "joining".into() } else { status.routing.weights.to_string() },
+            if status.joining.is_some() {
+                what_instead(status).into()
+            } else {
+                status.routing.weights.to_string()
+            },
             status.digest.clone(),
             describe_data_plane(status),
         ]);
     }
-    let mut text = output::text(&table);
+    let mut text = output::text(&table) + &describe_cluster(answers);
     let coordinator = answers.iter().filter_map(|answer| answer.status.as_ref());
     if let Some((rollout, verdicts)) =
         coordinator.filter_map(|status| Some((status.rollout.as_ref()?, &status.verdicts))).next()
@@ -89,6 +158,20 @@ pub(crate) fn words(answers: &[Answer<StatusView>], warnings: &[String]) -> Stri
         }
     }
     text + &warned(warnings)
+}
+
+/// Whether a node was a member once, and is none now.
+fn is_dismissed(status: &StatusView) -> bool {
+    status.joining.is_some() && status.cluster.is_some() && !status.routing.has(status.node)
+}
+
+/// What a node does that is no member.
+fn what_instead(status: &StatusView) -> &'static str {
+    match status {
+        _ if is_dismissed(status) => "dismissed",
+        _ if status.foreign.is_empty() => "joining",
+        _ => "nothing",
+    }
 }
 
 /// What a node's own data plane did: a line for each model.
@@ -128,8 +211,9 @@ fn describe_verdict(verdict: &VerdictView) -> String {
 pub(crate) fn warnings(answers: &[Answer<StatusView>]) -> Vec<String> {
     let mut warnings: Vec<_> = answers.iter().filter_map(|answer| answer.error.clone()).collect();
     let all: Vec<_> = answers.iter().filter_map(|answer| answer.status.as_ref()).collect();
-    let newest = all.iter().map(|status| status.routing.version).max().unwrap_or(0);
+    let newest = newest(answers).map_or(0, |status| status.routing.version);
     for (i, status) in all.iter().enumerate() {
+        warnings.extend(about_the_cluster(status, &all[..i]));
         let (me, version) = (status.node, status.routing.version);
         if let Some(why) = &status.joining {
             warnings.push(format!("{me} is not a member of the cluster, and serves nothing: {why}"));
@@ -141,7 +225,12 @@ pub(crate) fn warnings(answers: &[Answer<StatusView>]) -> Vec<String> {
             ));
         }
         if version < newest {
-            warnings.push(format!("{me} serves version {version}, the newest is {newest}: it will catch up"));
+            let what = if version + 1 < newest {
+                "no member is ever so far behind: unless this passes at once, its journal is an old one, and must be deleted"
+            } else {
+                "it will catch up; if it does not, its journal is an old one, or an operator's word was wrong"
+            };
+            warnings.push(format!("{me} serves version {version}, the newest is {newest}: {what}"));
         }
         if let Some(txid) = status.in_doubt {
             warnings.push(format!("{me} is in doubt about {txid}: it serves the old weights until it knows"));
@@ -150,14 +239,45 @@ pub(crate) fn warnings(answers: &[Answer<StatusView>]) -> Vec<String> {
             warnings
                 .push(format!("{me} has seen a SPLIT BRAIN: it refuses every change until it is restarted"));
         }
-        let differs =
-            |other: &&&StatusView| other.routing.version == version && other.digest != status.digest;
+        let differs = |other: &&&StatusView| {
+            let is_alike = other.joining.is_none() && other.cluster == status.cluster;
+            is_alike && other.routing.version == version && other.digest != status.digest
+        };
         if let Some(other) = all[..i].iter().find(differs) {
             warnings.push(format!(
                 "SPLIT BRAIN: {} and {me} serve different states as version {version}",
                 other.node
             ));
         }
+    }
+    warnings
+}
+
+/// What one node's journal or file says otherwise than another's, and what is to come of that.
+fn about_the_cluster(status: &StatusView, before: &[&StatusView]) -> Vec<String> {
+    let me = status.node;
+    let mut warnings = Vec::new();
+    let of_another = |other: &&&StatusView| {
+        other.joining.is_none() && other.cluster.is_some() && other.cluster != status.cluster
+    };
+    if let Some(cluster) = status.cluster.filter(|_| status.joining.is_none())
+        && let Some(other) = before.iter().find(of_another)
+    {
+        let theirs = other.cluster.map(|theirs| theirs.to_string()).unwrap_or_default();
+        warnings.push(format!(
+            "{me} is of cluster {cluster}, {} of cluster {theirs}: one of them has a foreign journal",
+            other.node
+        ));
+    }
+    // Who is no member says below why not.
+    for (from, theirs) in status.foreign.iter().filter(|_| status.joining.is_none()) {
+        warnings.push(format!("{me} does not hear {from}, which speaks for another cluster, {theirs}"));
+    }
+    for (with, what) in status.unlike.iter().filter(|_| status.joining.is_none()) {
+        warnings.push(format!("{me} says that {with} was told something else of the cluster: {what}"));
+    }
+    if let Some(waits) = &status.taking_over {
+        warnings.push(format!("{me} is to coordinate: {waits}"));
     }
     warnings
 }

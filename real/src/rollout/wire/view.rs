@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use coalmine_core::node::NodeId;
 use coalmine_core::rollout::gates::{Gates, Verdict};
 use coalmine_core::rollout::health::Evidence;
-use coalmine_core::rollout::message::{Changed, Course, Rollout, Step, StepResult, View};
+use coalmine_core::rollout::message::{Changed, Course, Rollout, Step, StepResult, View, Waiting};
 use coalmine_core::rollout::state::{ClusterId, ModelId, RoutingState, Txid};
 use serde::{Deserialize, Serialize};
 
@@ -357,6 +357,9 @@ pub struct StatusView {
     /// Who speaks for another cluster: its journal, or this node's, is a foreign one.
     #[serde(default)]
     pub foreign: BTreeMap<NodeId, ClusterId>,
+    /// Whose file says something else of the cluster than this node's, and what.
+    #[serde(default)]
+    pub unlike: BTreeMap<NodeId, String>,
     /// Coordinator: the last change of the cluster, whether it is over or not.
     #[serde(default)]
     pub change: Option<ChangeView>,
@@ -399,18 +402,70 @@ impl StatusView {
             routing: view.routing.clone(),
             digest: format!("{:016x}", view.routing.digest()),
             in_doubt: view.in_doubt,
-            joining: view.joining.as_ref().map(ToString::to_string),
+            joining: why_no_member(view),
             stale: None,
             split_brain: view.split_brain,
             evidence: view.evidence.iter().map(|(&id, evidence)| (id, evidence.into())).collect(),
             rollout: view.rollouts.last().map(RolloutView::from),
             cluster: view.cluster,
-            foreign: view.foreign.clone(),
+            foreign: of_members(view, &view.foreign),
+            unlike: of_members(view, &view.unlike),
             change: view.changes.last().map(ChangeView::from),
-            taking_over: view.taking_over.as_ref().map(ToString::to_string),
+            taking_over: view.taking_over.as_ref().map(|waiting| waits_to_coordinate(view, waiting)),
             verdicts: VerdictView::of_all(view),
         }
     }
+}
+
+/// What is known of members; of one that was dismissed nobody needs to know it.
+fn of_members<T: Clone>(view: &View, known: &BTreeMap<NodeId, T>) -> BTreeMap<NodeId, T> {
+    let is_member = |id: &NodeId| view.routing.has(*id) || view.joining.is_some();
+    known.iter().filter(|(id, _)| is_member(id)).map(|(&id, what)| (id, what.clone())).collect()
+}
+
+/// Why this node is not a member of the cluster, and serves nothing; none: it is one.
+pub(in crate::rollout) fn why_no_member(view: &View) -> Option<String> {
+    let Some(waiting) = &view.joining else { return why_of_another_cluster(view) };
+    if let Some((by, txid)) = waiting.excluded {
+        return Some(format!(
+            "{waiting}: `canary resolve {txid}` at {by} tells how it ended, if anybody knows"
+        ));
+    }
+    if !waiting.unlike.is_empty() || view.routing.has(view.node) {
+        return Some(waiting.to_string());
+    }
+    let version = view.routing.version;
+    Some(match view.cluster {
+        Some(_) => format!("it was dismissed by version {version}: `canary node --join` takes it in again"),
+        None => format!("{waiting}, once the cluster was asked for it by `canary node --join`"),
+    })
+}
+
+/// Most of those whom this node takes for members speak for another cluster: its journal is a foreign one.
+fn why_of_another_cluster(view: &View) -> Option<String> {
+    let foreign = of_members(view, &view.foreign);
+    let cluster = view.cluster.filter(|_| 2 * foreign.len() > view.routing.members.len())?;
+    let others: Vec<_> = foreign.iter().map(|(id, theirs)| format!("{id} of {theirs}")).collect();
+    Some(format!(
+        "its journal is of cluster {cluster}, {}: put its own back, or delete it",
+        others.join(", ")
+    ))
+}
+
+/// For what this node waits before it coordinates.
+fn waits_to_coordinate(view: &View, waiting: &Waiting) -> String {
+    let former = view.coordinator;
+    if let Some((by, txid)) = waiting.excluded {
+        return format!(
+            "{by} is in doubt about {txid}, which {former} may have decided either way: `canary resolve {txid}` at {by} \
+             tells how it ended"
+        );
+    }
+    if !waiting.unlike.is_empty() || waiting.members.is_empty() {
+        return waiting.to_string();
+    }
+    let names: Vec<_> = waiting.members.iter().map(ToString::to_string).collect();
+    format!("waiting for the promise of {} to obey {former} no more", names.join(" and "))
 }
 
 #[cfg(test)]
@@ -499,6 +554,7 @@ mod tests {
         let mut view = View {
             cluster: None,
             foreign: BTreeMap::new(),
+            unlike: BTreeMap::new(),
             changes: Vec::new(),
             taking_over: None,
             node: NodeId(1),

@@ -12,7 +12,7 @@ use crate::files;
 use crate::serve::certs;
 use crate::serve::command::Failure;
 use crate::serve::config::NodeFile;
-use crate::serve::local::{FIRST, Ports, config_of, config_text, configs};
+use crate::serve::local::{FIRST, MOST_NODES, Ports, config_of, config_text, configs};
 use crate::serve::service::Service;
 
 /// What an operator of a cluster of `up` shows, if it asks for that.
@@ -22,7 +22,7 @@ const TOKEN_FILE: &str = "operator.token";
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// How many nodes. Default 3, or as many as DIR has configs.
-    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=9))]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=i64::from(MOST_NODES)))]
     pub(super) nodes: Option<u16>,
     /// Where configs, logs and journals go.
     #[arg(long)]
