@@ -64,10 +64,10 @@ pub struct Address {
 /// An address as `ip:port` in every form: what is read by way of serde's buffers (tagged enums are) forgets whether it came
 /// from text.
 mod as_text {
-    use std::net::SocketAddr;
-
     use serde::de::Error;
     use serde::{Deserialize, Deserializer, Serializer};
+
+    use super::SocketAddr;
 
     pub(super) fn serialize<S: Serializer>(address: &SocketAddr, to: S) -> Result<S::Ok, S::Error> {
         to.collect_str(address)

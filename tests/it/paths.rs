@@ -380,7 +380,7 @@ fn what_cannot_happen_is_refused_with_its_file_and_step() {
         (
             boot,
             "fire = { node = 1, timer = 'Inquire' }",
-            "n1 has not armed this timer. What can, within the budgets:\n  n1 → n3: PREPARE_REQ",
+            "n1 has not armed this timer. What can, within the budgets:\n  n2 → n1: PREPARE_RESP",
         ),
         (
             boot,

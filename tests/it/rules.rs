@@ -77,13 +77,13 @@ fn collects_votes() -> Host<RolloutNode> {
 /// A timer that somebody forgets to arm, or to cancel, is seen at once, whoever would heal it.
 #[test]
 fn who_waits_has_its_timer_armed_and_no_other() {
-    use Timer::{Heartbeat, Inquire, Join, Resend, Vote};
+    use Timer::{Heartbeat, Inquire, Join, Resend, Silence, Vote};
     let lives = [
         (1, boot(&config(1), &formed(1)), vec![Heartbeat]),
         (1, collects_votes(), vec![Vote, Resend, Heartbeat]),
         (1, boot(&config(1), &[]), vec![Join]),
-        (2, boot(&config(2), &formed(2)), vec![Heartbeat]),
-        (2, boot(&config(2), &voted(2, 1)), vec![Inquire, Heartbeat]),
+        (2, boot(&config(2), &formed(2)), vec![Heartbeat, Silence]),
+        (2, boot(&config(2), &voted(2, 1)), vec![Inquire, Heartbeat, Silence]),
         (2, boot(&config(2), &[]), vec![Join]),
     ];
     for (member, host, timers) in lives {

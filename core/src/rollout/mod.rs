@@ -189,7 +189,7 @@ impl Node for RolloutNode {
                 Timer::Stale(member) => self.on_stale(config, member, cx),
                 Timer::Inquire => self.on_inquire(config, cx),
                 Timer::Heartbeat => self.on_heartbeat_timer(config, cx),
-                Timer::Silence => self.hears_nothing = true,
+                Timer::Silence => self.on_silence(config, cx),
                 Timer::Join => self.ask_to_join(config, cx),
             },
             Event::Request { id, request } => match request {
@@ -410,6 +410,11 @@ impl RolloutNode {
             self.hears_nothing = false;
             cx.set_timer(Timer::Silence, jittered(config.timeouts.heartbeat_ms.saturating_mul(SILENCE)));
         }
+    }
+
+    fn on_silence(&mut self, config: &Config, cx: &mut Cx<'_>) {
+        self.listen(config, cx);
+        self.hears_nothing = !self.is_coordinator();
     }
 
     fn heartbeat(&self, config: &Config) -> Message {

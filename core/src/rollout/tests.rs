@@ -1,8 +1,6 @@
 //! Rules that no run shows, since nobody in it lies: what a node makes of words that no honest history explains, of
 //! another cluster's, and of a configuration that is not its own.
 
-use std::net::SocketAddr;
-
 use super::RolloutNode;
 use super::config::{Config, ConfigError};
 use super::message::{
@@ -299,8 +297,8 @@ fn a_coordinator_that_came_later_takes_others_in() {
     // One who formed it, and has lost its disk, may name it as well, if it says where it lives.
     config.me = NodeId(2);
     assert_eq!(config.validate(), Err(ConfigError::NotAMember { id: later }));
-    let lives = |port| SocketAddr::from(([127, 0, 0, 1], port));
-    config.addresses.insert(later, Address { control: lives(1), data: lives(2) });
+    let text = r#"{"control":"127.0.0.1:1","data":"127.0.0.1:2"}"#;
+    config.addresses.insert(later, serde_json::from_str(text).expect("an address"));
     assert_eq!(config.validate(), Ok(()));
 }
 

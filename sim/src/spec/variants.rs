@@ -99,8 +99,9 @@ impl<'de> Deserializer<'de> for Names {
         Err(Noted::default())
     }
 
-    fn deserialize_map<V: Visitor<'de>>(self, _visitor: V) -> Result<V::Value, Noted> {
-        Err(Noted::default())
+    /// A map; or a struct into which an enum is flattened.
+    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Noted> {
+        self.deserialize_any(visitor)
     }
 }
 
@@ -126,11 +127,20 @@ mod tests {
         TakenTicket(u64),
     }
 
+    #[derive(Deserialize)]
+    #[expect(dead_code, reason = "only its names are asked for")]
+    struct Envelope {
+        #[serde(flatten)]
+        inside: Tagged,
+        sender: Option<u64>,
+    }
+
     #[test]
     fn enums_have_variants_and_others_have_none() {
         assert_eq!(of::<Message>(), ["Prepared", "Commit", "Abort"]);
         assert_eq!(of::<Timer>().len(), 4);
         assert_eq!(of::<Tagged>(), ["TakeTicket", "TicketTaken"], "told apart by a field");
+        assert_eq!(of::<Envelope>(), ["TakeTicket", "TicketTaken"], "inside an envelope");
         assert_eq!(of::<Snake>(), ["TakenTicket"], "in snake case");
         assert!(of::<()>().is_empty() && of::<RequestId>().is_empty() && of::<(u8, String)>().is_empty());
     }

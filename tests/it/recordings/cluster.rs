@@ -253,7 +253,7 @@ fn a_real_cluster_that_was_killed_in_the_middle_did_what_was_checked() {
     let difference = verify(&folder, false).difference.expect("it was changed");
     assert_eq!((difference.file, difference.line), (path.display().to_string(), super::number(place)));
     assert_eq!(difference.recorded, "journal: GRANTED generation 2 to n1");
-    assert_eq!(difference.here, "journal: GRANTED generation 1");
+    assert_eq!(difference.here, "journal: GRANTED generation 1 to n1");
     drop(cluster);
     fs::remove_dir_all(folder).expect("it is ours");
 }

@@ -88,9 +88,8 @@ fn wanted(node: &Observed<'_, RolloutNode>, state: &RolloutNode, timer: &Timer) 
             (asks && config.heals_by(Healing::Questions), asks)
         }
         Timer::Heartbeat => (is_member, is_member),
-        // Who has heard nothing waits for a heartbeat, and for no time.
         Timer::Silence => {
-            let listens = is_member && !is_coordinator && !state.hears_nothing;
+            let listens = is_member && !is_coordinator;
             (listens, listens)
         }
         Timer::Join => {
