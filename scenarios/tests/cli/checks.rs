@@ -104,6 +104,8 @@ fn all_models_and_whole_ladders_are_checked_in_one_table() {
             "abd",
             "paxos",
             "rollout",
+            "growth",
+            "succession",
             "canary"
         ]
     );
