@@ -20,7 +20,7 @@ pub fn all(asks: Asks) -> Vec<system::Mistake> {
         Asks::Rollouts => (is_about_rollouts, "rollout-chaos"),
         Asks::Guarded => (Mistake::is_about_gates, "canary-chaos"),
         Asks::Changes => (Mistake::is_about_members, "growth-chaos"),
-        Asks::Succession => (Mistake::is_about_succession, "growth-chaos"),
+        Asks::Succession => (Mistake::is_about_succession, "growth-resolved"),
     };
     let shown = Mistake::ALL.into_iter().filter(|mistake| shows(*mistake));
     shown.map(|mistake| listed(mistake, Some(scenario))).collect()

@@ -408,6 +408,12 @@ pub fn converged(now: &Observation<'_, RolloutNode, Ledger>) -> Result<(), Strin
     for node in now.nodes.iter().filter(|node| is_member(now, node.id)) {
         let state = node.state.ok_or_else(|| format!("{} is down", node.id))?;
         if state.is_joining() {
+            // Whose file names a coordinator that was succeeded asks in vain, until somebody mends the file.
+            let coordinates = |(_, state): (_, &RolloutNode)| state.is_coordinator() && !state.is_joining();
+            let coordinator = now.up().find(|up| coordinates(*up)).map(|(id, _)| id);
+            if coordinator.is_some_and(|coordinator| coordinator != state.coordinator()) {
+                continue;
+            }
             return Err(format!("{} is not a member (yet)", node.id));
         }
         if let Some(txid) = state.durable().prepared_txid() {
