@@ -4,7 +4,7 @@
 //! Nothing is promised: while a peer cannot be reached, what is sent to it is lost, and so is what was under
 //! way when a connection broke. Protocols send again what matters. In return nothing waits without bound:
 //! queues, frames and connections are limited, and a write that hangs ends its connection. Connections of strangers, however
-//! many, take no places from those of [members](places). Where the [runtime](Runtime::certified) knows no certificates nobody is
+//! many, take no places from those of members (`places.rs`). Where the [runtime](Runtime::certified) knows no certificates nobody is
 //! authenticated, so who says that he is a member is one; where it does, nobody speaks for another node, and
 //! who has proved to be a member has his place before he has said anything.
 //!
