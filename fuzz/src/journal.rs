@@ -5,9 +5,7 @@
 //! leaves a prefix of the file is held to that and no more. So is a last file that is gone.
 
 use arbitrary::{Result, Unstructured};
-use coalmine_core::codec::journal::{
-    Recovered, Segment, encode, encode_forget, recover, recover_segments,
-};
+use coalmine_core::codec::journal::{Recovered, Segment, encode, encode_forget, recover, recover_segments};
 use coalmine_core::form::Form;
 use coalmine_core::rollout::message::Record;
 

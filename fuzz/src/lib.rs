@@ -78,7 +78,7 @@ mod tests {
     #[test]
     fn a_planted_mistake_is_found() {
         for mistake in [Mistake::ForgetsVote, Mistake::ResolverGuesses] {
-            let found = drawn_inputs(20_000)
+            let found = drawn_inputs(120_000)
                 .position(|input| catch_unwind(|| run_as(Some(mistake), &input)).is_err());
             assert!(found.is_some(), "the drawn inputs should find it");
         }

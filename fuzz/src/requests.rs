@@ -9,9 +9,7 @@ use coalmine_core::rollout::RolloutNode;
 use coalmine_core::rollout::config::Config;
 use coalmine_core::rollout::message::{Reply, Request};
 use coalmine_real::http_api::{HttpApi, parse_request_name, request_name};
-use coalmine_real::rollout::wire::{
-    HealthBody, PredictBody, RolloutView, StartBody, StatusView,
-};
+use coalmine_real::rollout::wire::{HealthBody, PredictBody, RolloutView, StartBody, StatusView};
 
 /// One input: the bytes of a body.
 pub fn run(data: &[u8]) {

@@ -93,7 +93,7 @@ impl Cluster {
                 }
             }
             27..30 => {
-                let (id, request) = words::request(u)?;
+                let (id, request) = words::rollout_request(u)?;
                 self.event(node, Event::Request { id, request }, crash_after);
             }
             30 => {

@@ -10,8 +10,8 @@ use coalmine_core::rollout::config::{Config, Told};
 use coalmine_core::rollout::gates::{Breach, Gate, Gates};
 use coalmine_core::rollout::health::{Health, Window};
 use coalmine_core::rollout::message::{
-    AbortReason, Answer, Course, Envelope, Guard, Known, Message, OnFailure, Operator, Order, Outcome, Passed, Record, Refusal,
-    Request, Rollout, RolloutPlan, Step, StepResult, Vote, Why,
+    AbortReason, Answer, Course, Envelope, Guard, Known, Message, OnFailure, Operator, Order, Outcome,
+    Passed, Record, Refusal, Request, Rollout, RolloutPlan, Step, StepResult, Vote, Why,
 };
 use coalmine_core::rollout::state::{
     Change, ClusterId, ModelId, RoutingState, Status, Txid, WHOLE_BP, Weights,
@@ -262,9 +262,17 @@ fn said(u: &mut Unstructured<'_>) -> Result<Message> {
 /// A client's request; a few clients that count a little, so that names come twice.
 pub fn request(u: &mut Unstructured<'_>) -> Result<(RequestId, Request)> {
     let request = match below(u, 9)? {
-        3 => Request::Change(change(u)?),
-        4 => Request::TakeOver { from: node_id(u)? },
-        5 => Request::Resolve { txid: txid(u)?, outcome: outcome(u)? },
+        0 => Request::Change(change(u)?),
+        1 => Request::TakeOver { from: node_id(u)? },
+        2 => Request::Resolve { txid: txid(u)?, outcome: outcome(u)? },
+        _ => return rollout_request(u),
+    };
+    Ok((request_id(u)?, request))
+}
+
+/// The same, of a cluster that stays what it is, and whose operators do not say what only a lost disk knew.
+pub fn rollout_request(u: &mut Unstructured<'_>) -> Result<(RequestId, Request)> {
+    let request = match below(u, 6)? {
         0 | 1 => Request::ReportHealth(health(u)?),
         2 => {
             let rollout = if u.ratio(1, 4)? { Some(request_id(u)?) } else { None };
