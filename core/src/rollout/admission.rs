@@ -93,12 +93,13 @@ impl RolloutNode {
         } else {
             self.why_not_gone()
         };
-        let (generation, None) = (self.durable.generation().saturating_add(1), &why) else {
-            return cx.reply(id, Reply::Unfit { why: why.unwrap_or_default() });
-        };
+        if let Some(why) = why {
+            return cx.reply(id, Reply::Unfit { why });
+        }
         if self.split_brain {
             return cx.reply(id, Reply::SplitBrain);
         }
+        let generation = self.durable.generation().saturating_add(1);
         self.append(Record::TakingOver { id, generation }, cx);
         cx.observe(Fact::TakingOver { generation });
         cx.reply(id, Reply::TakingOver);
@@ -121,9 +122,9 @@ impl RolloutNode {
             let settled =
                 |to: &NodeId| candidacy.grants.get(to).is_some_and(|grant| grant.in_doubt.is_none());
             let (generation, takes_over) = (candidacy.generation, self.takeover.is_some());
+            let question = Message::AdmitReq { life, generation, takes_over, told: self.told(config) };
             for to in self.electorate(candidacy).1.into_iter().filter(|to| !settled(to)) {
-                let told = self.told(config);
-                self.tell(cx, to, Message::AdmitReq { life, generation, takes_over, told });
+                self.tell(cx, to, question.clone());
             }
         } else if self.joining.is_none() {
             return;
@@ -263,11 +264,9 @@ impl RolloutNode {
         told: &Told,
         cx: &mut Cx<'_>,
     ) {
-        if !self.was_told_alike(config, from, told, cx) {
-            return self.tell(cx, from, Message::Unlike { life, told: self.told(config) });
-        }
-        if from != self.coordinator() && !takes_over {
-            // It coordinated once, and does not know that it has a successor.
+        // Who coordinated once, and does not know that it has a successor, is told so, too.
+        let has_successor = from != self.coordinator() && !takes_over;
+        if !self.was_told_alike(config, from, told, cx) || has_successor {
             return self.tell(cx, from, Message::Unlike { life, told: self.told(config) });
         }
         if generation > self.durable.generation().saturating_add(LOST_DISKS) {

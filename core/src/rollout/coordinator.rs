@@ -82,6 +82,11 @@ impl RolloutNode {
         Txid { number: self.coordination.begun, ..self.beginning_of_this_life() }
     }
 
+    /// The transaction that is to begin next.
+    pub(super) fn next_txid(&self) -> Txid {
+        Txid { number: self.coordination.begun + 1, ..self.last_begun() }
+    }
+
     /// Begins a transaction.
     pub(super) fn propose(
         &mut self,

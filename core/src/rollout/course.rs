@@ -304,7 +304,7 @@ impl RolloutNode {
     /// Begins the transaction of a change of the cluster.
     fn begin_change(&mut self, config: &Config, change: &Change, cx: &mut Cx<'_>) {
         self.forget_hold(cx);
-        let txid = Txid { number: self.coordination.begun + 1, ..self.last_begun() };
+        let txid = self.next_txid();
         let served = &self.durable.committed;
         let is_asked = |member: &NodeId| match change {
             Change::Dismiss { member: gone, is_gone: true } => member != gone,
@@ -322,7 +322,7 @@ impl RolloutNode {
             return self.begin_change(config, &change, cx);
         }
         let Some(running) = self.durable.running() else { return };
-        let txid = Txid { number: self.coordination.begun + 1, ..self.last_begun() };
+        let txid = self.next_txid();
         let served = &self.durable.committed;
         let (state, gates) = if let Course::Returning(why) = &running.course {
             if served.status == Status::Stable {

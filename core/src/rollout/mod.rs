@@ -211,22 +211,11 @@ impl Node for RolloutNode {
     }
 
     fn refuses(config: &Config, disk: &[Record]) -> Option<String> {
-        disk.iter().find_map(|record| match record {
-            Record::Admitted { node, cluster, .. } if *node != config.me => {
-                Some(format!("it is the journal of {node}, of cluster {cluster}, and this is {}", config.me))
-            }
-            Record::Admitted { .. }
-            | Record::Epoch { .. }
-            | Record::Accepted(_)
-            | Record::Steered { .. }
-            | Record::Voted { .. }
-            | Record::Refused { .. }
-            | Record::Decided { .. }
-            | Record::Installed { .. }
-            | Record::Granted { .. }
-            | Record::Changing { .. }
-            | Record::TakingOver { .. }
-            | Record::Resolved { .. } => None,
+        disk.iter().find_map(|record| {
+            let Record::Admitted { node, cluster, .. } = record else { return None };
+            let why =
+                || format!("it is the journal of {node}, of cluster {cluster}, and this is {}", config.me);
+            (*node != config.me).then(why)
         })
     }
 

@@ -149,15 +149,13 @@ impl RolloutNode {
         if let Some(answer) = self.known(config, id, &Request::Resolve { txid, outcome }) {
             return cx.reply(id, answer);
         }
-        let prepared = self.durable.prepared.clone().filter(|prepared| prepared.txid == txid);
-        let why = match &prepared {
-            None => Some(format!("this node is not in doubt about {txid}")),
-            Some(_) if self.is_coordinator() => Some("this node decides".into()),
-            Some(_) => self.why_not_gone().or_else(|| self.why_not_stuck()),
+        let Some(prepared) = self.durable.prepared.clone().filter(|prepared| prepared.txid == txid) else {
+            return cx.reply(id, Reply::Unfit { why: format!("this node is not in doubt about {txid}") });
         };
-        let (Some(prepared), None) = (prepared, &why) else {
-            return cx.reply(id, Reply::Unfit { why: why.unwrap_or_default() });
-        };
+        let decides = || self.is_coordinator().then(|| "this node decides".into());
+        if let Some(why) = decides().or_else(|| self.why_not_gone()).or_else(|| self.why_not_stuck()) {
+            return cx.reply(id, Reply::Unfit { why });
+        }
         self.append(Record::Resolved { id, txid, outcome }, cx);
         cx.observe(Fact::Resolved { txid, outcome, by: id });
         self.has_concluded(config, txid, outcome, cx);

@@ -4,7 +4,7 @@
 use coalmine_core::node::{NodeId, RequestId};
 use coalmine_core::rollout::RolloutNode;
 use coalmine_core::rollout::message::{Outcome, Request};
-use coalmine_core::rollout::state::{Change, Txid, WHOLE_BP};
+use coalmine_core::rollout::state::{Change, WHOLE_BP};
 use coalmine_sim::spec::budget::Budget;
 use coalmine_sim::spec::chaos::Chaos;
 use coalmine_sim::spec::faults::{Fault, Shape};
@@ -16,10 +16,8 @@ use coalmine_sim::suite::ModelDef;
 use rand_chacha::ChaCha8Rng;
 
 use super::chaos::{MESSAGES, RECORDS};
-use super::scripted::{Now, durable};
-use super::{Asks, LIMITS, RolloutSystem, ask, operator, roll_out};
-
-const FIRST: Txid = Txid { generation: 1, epoch: 1, number: 1 };
+use super::scripted::{FIRST, Now, crash, durable};
+use super::{Asks, LIMITS, RolloutSystem, ask, ask_at, operator, roll_out};
 
 impl RolloutSystem {
     /// A cluster of so many nodes, two at least, of which the last comes later, and of which a client asks for so many
@@ -113,11 +111,6 @@ fn dismiss(sequence: u64, node: u32, is_gone: bool) -> What<RolloutNode> {
     ask(sequence, Request::Change(Change::Dismiss { member: NodeId(node), is_gone }))
 }
 
-/// The operator of another node asks it for something.
-fn ask_at(node: u32, sequence: u64, request: Request) -> What<RolloutNode> {
-    What::Ask { to: NodeId(node), id: RequestId { client: 1, sequence }, request }
-}
-
 fn take_over(node: u32, sequence: u64, from: u32) -> What<RolloutNode> {
     ask_at(node, sequence, Request::TakeOver { from: NodeId(from) })
 }
@@ -187,9 +180,8 @@ pub fn all() -> Vec<Scenario<RolloutSystem>> {
             about: "The coordinator crashes when the admission of a node is durable there: it goes on with it.",
             system: growing,
             plan: |_, _| {
-                let crash = What::Fault(Fault::Crash { node: NodeId(1), down_ms: Some(2_000) });
                 Plan::quiet([(500, admit(1, 4)), (9_000, roll_out(2, "v2", &[100], 0))])
-                    .with(durable(1, "Changing", 1), crash)
+                    .with(durable(1, "Changing", 1), crash(1, 2_000))
             },
             expect: |now| serves(now, &[1, 2, 3, 4], "v2"),
         },

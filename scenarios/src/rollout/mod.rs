@@ -330,7 +330,12 @@ fn operator(sequence: u32, request: Request) -> Operation<RolloutNode> {
 }
 
 fn ask(sequence: u64, request: Request) -> What<RolloutNode> {
-    What::Ask { to: NodeId(1), id: RequestId { client: 1, sequence }, request }
+    ask_at(1, sequence, request)
+}
+
+/// The operator asks this node for something.
+fn ask_at(node: u32, sequence: u64, request: Request) -> What<RolloutNode> {
+    What::Ask { to: NodeId(node), id: RequestId { client: 1, sequence }, request }
 }
 
 /// The client asks the coordinator for a rollout that nothing judges.

@@ -16,7 +16,8 @@ use super::{RolloutSystem, roll_out};
 /// What a scenario's expectation is told.
 pub(super) type Now<'a> = Observation<'a, RolloutNode, Ledger>;
 
-const FIRST: Txid = Txid { generation: 1, epoch: 1, number: 1 };
+/// The first transaction of a cluster.
+pub(super) const FIRST: Txid = Txid { generation: 1, epoch: 1, number: 1 };
 
 fn system() -> RolloutSystem {
     RolloutSystem::new(3, 1)
@@ -46,7 +47,7 @@ pub(super) fn durable(node: u32, record: &str, nth: u32) -> When {
     When::Durable { node: NodeId(node), record: record.into(), nth }
 }
 
-fn crash(node: u32, down_ms: u64) -> What<RolloutNode> {
+pub(super) fn crash(node: u32, down_ms: u64) -> What<RolloutNode> {
     What::Fault(Fault::Crash { node: NodeId(node), down_ms: Some(down_ms) })
 }
 
