@@ -4,8 +4,10 @@
 //! the others costs more than it should: a clock and a channel take locks to say "not yet".
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
+
+use crate::lock::lock;
 
 /// Stands between a task and one thing that it waits for.
 pub(crate) struct Call {
@@ -37,7 +39,7 @@ impl Call {
     ) -> Poll<T> {
         if self.task.as_ref().is_none_or(|task| !task.will_wake(cx.waker())) {
             self.task = Some(cx.waker().clone());
-            *self.line.task.lock().unwrap_or_else(PoisonError::into_inner) = self.task.clone();
+            *lock(&self.line.task) = self.task.clone();
         }
         if !self.line.has_called.swap(false, Ordering::AcqRel) {
             return Poll::Pending;
@@ -62,7 +64,7 @@ impl Wake for Line {
 
     fn wake_by_ref(self: &Arc<Self>) {
         if !self.has_called.swap(true, Ordering::AcqRel) {
-            let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let task = lock(&self.task).clone();
             if let Some(task) = task {
                 task.wake();
             }

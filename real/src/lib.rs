@@ -22,6 +22,7 @@ pub mod files;
 pub mod http;
 pub mod http_api;
 pub mod journal;
+mod lock;
 pub mod metrics;
 pub mod paste;
 pub mod probe;

@@ -14,7 +14,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -28,6 +28,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use self::waiting::Waiting;
 use crate::call::Call;
 use crate::journal::{self, Entry, JournalError, Writer};
+use crate::lock::lock;
 use crate::probe::Probe;
 use crate::runtime::Runtime;
 use crate::transport::{NotSent, Transport};
@@ -357,10 +358,6 @@ impl<N: Node, R: Runtime, P: Probe<N>> Shell<N, R, P> {
             self.probe.warn(format!("a message was lost: {to} is not a peer{all}"));
         }
     }
-}
-
-fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
-    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What the loop drives beside the host.

@@ -4,10 +4,11 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::watch;
 
+use crate::lock::lock;
 use crate::metrics::{Exposition, Kind};
 
 /// A number that several tasks count.
@@ -113,14 +114,12 @@ impl Vitals {
 
     /// Why the node takes in nothing any more, if it has stopped.
     pub fn stopped(&self) -> Option<Arc<str>> {
-        self.stopped.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.stopped).clone()
     }
 
     /// The node takes in nothing any more, for this reason. The first one stays.
     pub fn stop(&self, why: &str) {
-        let mut stopped = self.stopped.lock().unwrap_or_else(PoisonError::into_inner);
-        let _ = stopped.get_or_insert_with(|| why.into());
-        drop(stopped);
+        lock(&self.stopped).get_or_insert_with(|| why.into());
     }
 
     /// Whether the process is about to end.
@@ -145,7 +144,7 @@ impl Vitals {
 
     /// From now on this adds to every scrape. It must not keep alive what keeps this alive.
     pub fn collect(&self, collector: impl Fn(&mut Exposition) + Send + Sync + 'static) {
-        self.collectors.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(collector));
+        lock(&self.collectors).push(Box::new(collector));
     }
 
     /// All that is measured.
@@ -198,7 +197,7 @@ impl Vitals {
                 out.sample(&[("port", port)], of(connections).get());
             }
         }
-        for collector in self.collectors.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        for collector in lock(&self.collectors).iter() {
             collector(out);
         }
     }

@@ -34,6 +34,7 @@ const CRATES: [Layers; 3] = [
         crate_name: "coalmine_real",
         folder: "real/src",
         layers: &[
+            &["lock"],
             &["call", "files", "metrics", "paste", "probe", "runtime"],
             &["program", "vitals"],
             &["journal", "recorder", "tls", "transport"],

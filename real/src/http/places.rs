@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Waker};
 use std::time::Duration;
 
+use crate::lock::lock;
 use tokio::sync::Notify;
 
 /// A client that lets its connection wait for so long in the midst of a request may have to make room. Few bodies take so
@@ -155,8 +156,4 @@ impl Drop for Place {
         lock(&self.places.taken).seats.remove(&self.number);
         self.places.changed.notify_one();
     }
-}
-
-fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
-    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -20,7 +20,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
@@ -29,6 +29,7 @@ use coalmine_core::codec::recording::{Header, Took};
 use coalmine_core::host::Host;
 use coalmine_core::node::{Effect, Event, Node, NodeId};
 
+use crate::lock::lock;
 use crate::probe::Probe;
 use writer::{Taken, Writer};
 
@@ -142,7 +143,7 @@ impl<N: Node> Recorder<N> {
     }
 
     fn with<T>(&self, work: impl FnOnce(&mut State<N>) -> T) -> T {
-        work(&mut self.0.state.lock().unwrap_or_else(PoisonError::into_inner))
+        work(&mut lock(&self.0.state))
     }
 
     fn record(&self, took: impl FnOnce() -> Took<N>, effects: &[Effect<N>]) -> ControlFlow<()> {

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use axum::http::header::COOKIE;
@@ -19,6 +19,7 @@ use coalmine_core::rollout::state::{ModelId, WHOLE_BP};
 use hdrhistogram::Histogram;
 
 use super::backend::{Backend, Forwarding};
+use crate::lock::lock;
 use crate::runtime::Runtime;
 use crate::shell::Handle;
 
@@ -193,7 +194,7 @@ impl Meter {
     }
 
     fn count(&self, version: u64, model: &ModelId, latency: Duration, failed: bool) {
-        let mut served = self.served.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut served = lock(&self.served);
         let key = (version, model.clone());
         if served.len() >= MOST_SERIES && !served.contains_key(&key) {
             if served.first_key_value().is_some_and(|(oldest, _)| *oldest > key) {
@@ -206,7 +207,7 @@ impl Meter {
 
     /// What was counted since the process began.
     pub(super) fn served(&self) -> Served {
-        self.served.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.served).clone()
     }
 
     /// The name of the next window to be reported.
@@ -229,7 +230,7 @@ impl Meter {
 
     fn lock(&self) -> MutexGuard<'_, Measured> {
         // Counters stay counters, whatever happened to the one who held them.
-        self.measured.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.measured)
     }
 }
 

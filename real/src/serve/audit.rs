@@ -10,7 +10,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
 use axum::body::Body;
@@ -30,6 +30,7 @@ use super::log::timestamp;
 use crate::files::read_regular;
 use crate::http::Peer;
 use crate::http_api::{ApiError, IDEMPOTENCY_KEY, Operator, wrong_method};
+use crate::lock::lock;
 use crate::vitals::Count;
 
 /// Where the last are.
@@ -119,7 +120,7 @@ impl Audit {
             }
             self.hub.publish("audit", &json);
         }
-        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut recent = lock(&self.recent);
         recent.push_back(entry);
         if recent.len() > MOST_RECENT {
             recent.pop_front();
@@ -223,7 +224,7 @@ async fn follow(
     let request = request.map(|body| {
         Body::new(body.map_frame(move |frame| {
             if let Some(data) = frame.data_ref() {
-                let mut copy = copy.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut copy = lock(&copy);
                 let room = (MOST_OF_BODY + 1).saturating_sub(copy.len()).min(data.len());
                 copy.extend_from_slice(&data[..room]);
             }
@@ -232,7 +233,7 @@ async fn follow(
     });
     let (head, body) = next.run(request).await.into_parts();
     entry.status = head.status.as_u16();
-    entry.body = beginning(&said.lock().unwrap_or_else(PoisonError::into_inner));
+    entry.body = beginning(&lock(&said));
     // Orders are answered with a few words; those who turn out not to be are not looked into.
     let body = match Limited::new(body, MOST_OF_ANSWER).collect().await {
         Ok(whole) => whole.to_bytes(),
@@ -267,7 +268,7 @@ async fn list(State(audit): State<Arc<Audit>>, uri: Uri) -> Result<Json<Value>, 
                 ApiError(StatusCode::BAD_REQUEST, why)
             })?,
     };
-    let recent = audit.recent.lock().unwrap_or_else(PoisonError::into_inner);
+    let recent = lock(&audit.recent);
     let shown: Vec<_> = recent.iter().skip(recent.len().saturating_sub(most)).collect();
     let json = serde_json::to_value(shown);
     json.map(Json).map_err(|why| ApiError(StatusCode::INTERNAL_SERVER_ERROR, why.to_string()))

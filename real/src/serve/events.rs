@@ -14,7 +14,7 @@
 
 use std::collections::VecDeque;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime};
 
@@ -29,6 +29,7 @@ use serde_json::{Value, json};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::http_api::{ApiError, wrong_method};
+use crate::lock::lock;
 use crate::runtime::Runtime;
 use crate::vitals::Vitals;
 
@@ -85,7 +86,7 @@ impl Hub {
         if data.len() > LONGEST {
             data = json!({ "left_out_bytes": data.len() }).to_string();
         }
-        let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ring = lock(&self.ring);
         ring.count += 1;
         let number = ring.count;
         let event = Bytes::from(event(Some((self.life, number)), kind, &data));
@@ -106,7 +107,7 @@ impl Hub {
 
     /// From where a reader goes on, who comes with this `Last-Event-ID`; and what he is told first.
     fn begin(&self, last: Option<(u64, u64)>) -> (u64, Option<String>) {
-        let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        let ring = lock(&self.ring);
         let first = ring.count + 1 - ring.events.len() as u64;
         match last {
             None => (ring.count + 1, None),
@@ -123,7 +124,7 @@ impl Hub {
 
     /// Some events from this one on; `Err` says how many of them are gone.
     fn take(&self, next: u64) -> Result<(u64, Vec<u8>), u64> {
-        let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        let ring = lock(&self.ring);
         let first = ring.count + 1 - ring.events.len() as u64;
         if next < first {
             return Err(first - next);

@@ -7,9 +7,10 @@
 use std::io::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::lock::lock;
 use clap::ValueEnum;
 use coalmine_core::node::NodeId;
 use serde_json::json;
@@ -126,7 +127,7 @@ impl Logger {
 
     /// Complains, unless there were too many complaints just now.
     pub fn complain(&self, what: impl std::fmt::Display) {
-        let mut pace = self.0.pace.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pace = lock(&self.0.pace);
         if pace.lets_through(Instant::now()) {
             drop(pace);
             self.say(Level::Warn, "complaint", what);
@@ -171,7 +172,7 @@ impl Inner {
             let what = format!("{lost} lines were lost: nobody has read the log for a while");
             said.push(self.line(Level::Warn, "log", &what));
         }
-        let mut pace = self.pace.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pace = lock(&self.pace);
         if pace.left_out > 0 && pace.lets_through(Instant::now()) {
             let left_out = std::mem::take(&mut pace.left_out);
             let what = format!("{left_out} more complaints were left out: there were too many at a time");

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use clap::Command;
@@ -31,6 +31,7 @@ use super::service::{Newcomer, Service};
 use super::tokens::Tokens;
 use super::{local, output, page};
 use crate::http;
+use crate::lock::lock;
 use crate::metrics::Kind;
 use crate::probe::Probe;
 use crate::recorder::{Limits, Recorder, Who};
@@ -449,10 +450,6 @@ impl<S: Service> Log<S> {
             *facts.entry(name).or_default() += 1;
         }
     }
-}
-
-fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
-    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl<S: Service> Probe<S> for Log<S> {

@@ -3,8 +3,9 @@
 
 use std::fmt::Display;
 use std::io::{self, ErrorKind, IsTerminal, Write};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
+use crate::lock::lock;
 use clap::ValueEnum;
 use comfy_table::{Cell, Color, Table, presets};
 use serde::Serialize;
@@ -24,7 +25,7 @@ static BROKEN: Mutex<Option<io::Error>> = Mutex::new(None);
 
 /// Prints one line on standard output, at once.
 pub fn line(line: impl Display) {
-    let mut broken = BROKEN.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut broken = lock(&BROKEN);
     if broken.is_none() {
         let mut out = io::stdout().lock();
         *broken = writeln!(out, "{line}").and_then(|()| out.flush()).err();
@@ -33,7 +34,7 @@ pub fn line(line: impl Display) {
 
 /// Whether nobody takes what is printed.
 pub fn is_broken() -> bool {
-    BROKEN.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    lock(&BROKEN).is_some()
 }
 
 /// Something that is shown again and again. On a terminal it is drawn over what was there; elsewhere it is printed when it has
@@ -75,12 +76,12 @@ impl Screen {
 
 /// What became of something that was printed elsewhere.
 pub fn broken_by(printed: io::Result<()>) {
-    *BROKEN.lock().unwrap_or_else(PoisonError::into_inner) = printed.err();
+    *lock(&BROKEN) = printed.err();
 }
 
 /// What became of all that was printed.
 pub fn finish() -> io::Result<()> {
-    match BROKEN.lock().unwrap_or_else(PoisonError::into_inner).take() {
+    match lock(&BROKEN).take() {
         Some(why) if why.kind() != ErrorKind::BrokenPipe => Err(why),
         Some(_) | None => Ok(()),
     }

@@ -6,8 +6,10 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Wake, Waker};
+
+use crate::lock::lock;
 
 /// All wakers of one task.
 pub(super) struct WakeSet<T> {
@@ -113,8 +115,4 @@ impl<T: Copy + Send + Sync> Wake for Slot<T> {
             task.wake();
         }
     }
-}
-
-fn lock<T>(shared: &Mutex<Shared<T>>) -> MutexGuard<'_, Shared<T>> {
-    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,7 +1,7 @@
 //! The body of a request on its way to an upstream.
 
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use axum::BoxError;
 use axum::body::{Body, Bytes};
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 
+use crate::lock::lock;
 use crate::runtime::Runtime;
 
 /// How far a request's body has come, for whoever waits for the answer.
@@ -79,7 +80,7 @@ impl Progress {
 
     fn lock(&self) -> MutexGuard<'_, Moments> {
         // Moments stay moments, whatever happened to the one who held them.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 
