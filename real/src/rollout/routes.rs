@@ -9,13 +9,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 use axum::{Json, Router};
 use coalmine_core::node::{Node, NodeId, RequestId, Word};
 use coalmine_core::rollout::RolloutNode;
 use coalmine_core::rollout::config::Config;
 use coalmine_core::rollout::message::{Order, Reply, Request, Rollout, View};
 use coalmine_core::rollout::state::{ModelId, RoutingState};
+use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use self::predict::predict;
@@ -86,11 +87,12 @@ pub(super) fn router<R: Runtime>(
         .route("/predict", post(predict::<R>))
         .route("/rollouts", get(list_rollouts::<R>).post(start_rollout::<R>))
         .route("/status", get(status::<R>));
+    let resolve = |ResolveBody { txid, outcome }| Request::Resolve { txid, outcome };
     let mut routes = routes
-        .route(MEMBERS, get(members::<R>).post(admit::<R>))
-        .route(DISMISS, post(dismiss::<R>))
-        .route(TAKE_OVER, post(take_over::<R>))
-        .route(RESOLVE, post(resolve::<R>));
+        .route(MEMBERS, order_of(MEMBERS, |body: AdmitBody| Request::Change(body.change())).get(members::<R>))
+        .route(DISMISS, order_of(DISMISS, |body: DismissBody| Request::Change(body.change())))
+        .route(TAKE_OVER, order_of(TAKE_OVER, |TakeOverBody { from }| Request::TakeOver { from }))
+        .route(RESOLVE, order_of(RESOLVE, resolve));
     for order in Order::ALL {
         let steer = move |app: Shared<R>, headers: HeaderMap, body: RawBody| steer(order, app, headers, body);
         routes = routes.route(&path_of(order), post(steer));
@@ -127,10 +129,8 @@ async fn start_rollout<R: Runtime>(
     headers: HeaderMap,
     body: RawBody,
 ) -> Result<Response, ApiError> {
-    let id = app.name(&headers)?;
-    let plan = read_body::<StartBody>(body)?.plan().map_err(unprocessable)?;
-    let reply = ask(&app.runtime, &app.handle, id, Request::StartRollout(plan)).await?;
-    Ok(app.answer("/rollouts", &reply))
+    let plan = || read_body::<StartBody>(body)?.plan().map_err(unprocessable);
+    app.ask("/rollouts", &headers, || plan().map(Request::StartRollout)).await
 }
 
 async fn steer<R: Runtime>(
@@ -139,10 +139,8 @@ async fn steer<R: Runtime>(
     headers: HeaderMap,
     body: RawBody,
 ) -> Result<Response, ApiError> {
-    let id = app.name(&headers)?;
-    let rollout = read_body::<SteerBody>(or_nothing(body))?.meant().map_err(unprocessable)?;
-    let reply = ask(&app.runtime, &app.handle, id, Request::Steer { order, rollout }).await?;
-    Ok(app.answer(&path_of(order), &reply))
+    let meant = || read_body::<SteerBody>(or_nothing(body))?.meant().map_err(unprocessable);
+    app.ask(&path_of(order), &headers, || meant().map(|rollout| Request::Steer { order, rollout })).await
 }
 
 /// What a node must be told that is to become a member.
@@ -150,40 +148,14 @@ async fn members<R: Runtime>(State(app): Shared<R>) -> Result<Json<MembersView>,
     Ok(Json(MembersView::new(&*app.member_view()?, &app.config)))
 }
 
-async fn admit<R: Runtime>(
-    State(app): Shared<R>,
-    headers: HeaderMap,
-    body: RawBody,
-) -> Result<Response, ApiError> {
-    let change = read_body::<AdmitBody>(body)?.change();
-    app.ask(MEMBERS, &headers, Request::Change(change)).await
-}
-
-async fn dismiss<R: Runtime>(
-    State(app): Shared<R>,
-    headers: HeaderMap,
-    body: RawBody,
-) -> Result<Response, ApiError> {
-    let change = read_body::<DismissBody>(body)?.change();
-    app.ask(DISMISS, &headers, Request::Change(change)).await
-}
-
-async fn take_over<R: Runtime>(
-    State(app): Shared<R>,
-    headers: HeaderMap,
-    body: RawBody,
-) -> Result<Response, ApiError> {
-    let TakeOverBody { from } = read_body(body)?;
-    app.ask(TAKE_OVER, &headers, Request::TakeOver { from }).await
-}
-
-async fn resolve<R: Runtime>(
-    State(app): Shared<R>,
-    headers: HeaderMap,
-    body: RawBody,
-) -> Result<Response, ApiError> {
-    let ResolveBody { txid, outcome } = read_body(body)?;
-    app.ask(RESOLVE, &headers, Request::Resolve { txid, outcome }).await
+/// An order at a path whose body says all of it.
+fn order_of<R: Runtime, B: DeserializeOwned + 'static>(
+    path: &'static str,
+    request: fn(B) -> Request,
+) -> MethodRouter<Arc<App<R>>> {
+    post(move |State(app): Shared<R>, headers: HeaderMap, body: RawBody| async move {
+        app.ask(path, &headers, || read_body(body).map(request)).await
+    })
 }
 
 async fn report_health<R: Runtime>(
@@ -191,18 +163,20 @@ async fn report_health<R: Runtime>(
     headers: HeaderMap,
     body: RawBody,
 ) -> Result<Response, ApiError> {
-    let id = app.name(&headers)?;
-    let body: HealthBody = read_body(body)?;
-    let health = body.health(|| app.meter.next_window()).map_err(unprocessable)?;
-    let reply = ask(&app.runtime, &app.handle, id, Request::ReportHealth(health)).await?;
-    Ok(app.answer("/health/report", &reply))
+    let health = || read_body::<HealthBody>(body)?.health(|| app.meter.next_window()).map_err(unprocessable);
+    app.ask("/health/report", &headers, || health().map(Request::ReportHealth)).await
 }
 
 impl<R: Runtime> App<R> {
-    /// Asks the node for something of which there is nothing more to say than whether it does it.
-    async fn ask(&self, path: &str, headers: &HeaderMap, request: Request) -> Result<Response, ApiError> {
+    /// Asks the node for what was asked at `path`, once its name and then its body are read.
+    async fn ask(
+        &self,
+        path: &str,
+        headers: &HeaderMap,
+        request: impl FnOnce() -> Result<Request, ApiError>,
+    ) -> Result<Response, ApiError> {
         let id = self.name(headers)?;
-        let reply = ask(&self.runtime, &self.handle, id, request).await?;
+        let reply = ask(&self.runtime, &self.handle, id, request()?).await?;
         Ok(self.answer(path, &reply))
     }
 
