@@ -1,5 +1,7 @@
 //! Frames: a 4-byte big-endian length, then that many bytes in the [form](crate::form) of the node.
 //!
+//! The first byte of the length is the [version](PROTOCOL) of what is said: lengths are below it.
+//!
 //! A stream of frames cannot be resynchronised, so every error is final for its connection: the driver
 //! closes it and says why. The length is bounded before anything is allocated.
 
@@ -11,6 +13,13 @@ use crate::form::{Form, FormError, MAX_MESSAGE_BYTES};
 
 /// The longest body that is sent or taken, in bytes: a message, and who sends it.
 pub const MAX_FRAME_BYTES: usize = MAX_MESSAGE_BYTES + 64;
+
+/// The version of what nodes say to each other. A node does not read on what is of another one, and says so; so a version that
+/// changes what is said must be spoken by nodes that can say both, until all can.
+pub const PROTOCOL: u8 = 0;
+
+/// Up to here a first byte is taken for a version: what is above begins no frame of ours.
+const LAST_PROTOCOL: u8 = 31;
 
 const HEADER_BYTES: usize = 4;
 /// Room for what most frames hold, so that they are written without growing.
@@ -28,6 +37,18 @@ pub enum FrameError {
         offset: u64,
         /// The length its header gives.
         length: usize,
+    },
+    /// Whoever sends it speaks another version.
+    #[error(
+        "frame {frame} (byte {offset} of the stream): it is of version {version} of the protocol, and this node speaks {PROTOCOL}"
+    )]
+    Version {
+        /// Which frame of the stream, counted from 1.
+        frame: u64,
+        /// Where the frame starts in the stream.
+        offset: u64,
+        /// What its header says.
+        version: u8,
     },
     /// The body is not what it should be.
     #[error("frame {frame} (byte {offset} of the stream): {source}")]
@@ -94,6 +115,10 @@ impl Decoder {
         let rest = &self.buffer[self.start..];
         let Some((header, rest)) = rest.split_first_chunk::<HEADER_BYTES>() else { return Ok(None) };
         let (frame, offset) = (self.frames + 1, self.offset);
+        let version = header[0];
+        if version != PROTOCOL && version <= LAST_PROTOCOL {
+            return Err(FrameError::Version { frame, offset, version });
+        }
         let length = u32::from_be_bytes(*header) as usize;
         if length > MAX_FRAME_BYTES {
             return Err(FrameError::TooLong { frame, offset, length });

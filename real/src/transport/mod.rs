@@ -187,7 +187,7 @@ impl<N: Node, R: Runtime, P: Probe<N>> Transport<N, R, P> {
             }
             Ok(()) => lost(format!("the queue to {to} is full")),
             Err(FrameError::TooLong { length, .. }) => Err(NotSent::TooLarge(length)),
-            Err(why @ FrameError::Body { .. }) => lost(why.to_string()),
+            Err(why @ (FrameError::Body { .. } | FrameError::Version { .. })) => lost(why.to_string()),
         }
     }
 

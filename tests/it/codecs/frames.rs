@@ -99,6 +99,24 @@ fn a_length_above_the_limit_is_refused_at_once() {
     }
 }
 
+/// A first byte that is a version of the protocol is told as one; what is no frame at all is not.
+#[test]
+fn another_version_is_told_apart() {
+    let said = |header: [u8; 4]| {
+        let mut decoder = Decoder::new(Form::Json);
+        decoder.feed(&encode(Form::Json, &Value::Bool(true)).expect("it fits"));
+        decoder.feed(&header);
+        decoder.next_frame::<Value>().expect("a frame");
+        decoder.next_frame::<Value>().expect_err("it cannot be read").to_string()
+    };
+    let other = "frame 2 (byte 8 of the stream): it is of version 1 of the protocol, and this node speaks 0";
+    assert_eq!(said([1, 0, 0, 2]), other);
+    assert!(said([31, 0, 0, 2]).contains("of version 31"));
+    for header in [[32, 0, 0, 2], *b"GET "] {
+        assert!(said(header).contains("bytes, the limit is"), "{}", said(header));
+    }
+}
+
 #[test]
 fn the_longest_body_passes_and_one_byte_more_does_not() {
     let text = |bytes: usize| Value::String("x".repeat(bytes - 2)); // two quotes
