@@ -7,7 +7,7 @@
 use arbitrary::{Result, Unstructured};
 use coalmine_core::codec::journal::{Recovered, Segment, encode, encode_forget, recover, recover_segments};
 use coalmine_core::form::Form;
-use coalmine_core::rollout::message::Record;
+use coalmine_core::rollout::durable::Record;
 
 use crate::{below, words};
 

@@ -13,7 +13,7 @@ use coalmine_core::rollout::RolloutNode;
 use coalmine_core::rollout::config::Config;
 use coalmine_core::rollout::durable::Durable;
 use coalmine_core::rollout::invariants::{Ledger, monotonic, promises};
-use coalmine_core::rollout::message::Record;
+use coalmine_core::rollout::durable::Record;
 use coalmine_core::rollout::state::{ClusterId, RoutingState, Txid};
 
 use crate::{below, pick, words};

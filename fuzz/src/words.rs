@@ -9,10 +9,8 @@ use coalmine_core::node::{Address, NodeId, RequestId};
 use coalmine_core::rollout::config::{Config, Told};
 use coalmine_core::rollout::gates::{Breach, Gate, Gates};
 use coalmine_core::rollout::health::{Health, Window};
-use coalmine_core::rollout::message::{
-    AbortReason, Answer, Course, Envelope, Guard, Known, Message, OnFailure, Operator, Order, Outcome,
-    Passed, Record, Refusal, Request, Rollout, RolloutPlan, Step, StepResult, Vote, Why,
-};
+use coalmine_core::rollout::durable::Record;
+use coalmine_core::rollout::message::{AbortReason, Answer, Course, Envelope, Guard, Known, Message, OnFailure, Operator, Order, Outcome, Passed, Refusal, Request, Rollout, RolloutPlan, Step, StepResult, Vote, Why};
 use coalmine_core::rollout::state::{
     Change, ClusterId, ModelId, RoutingState, Status, Txid, WHOLE_BP, Weights,
 };
@@ -272,12 +270,13 @@ pub fn request(u: &mut Unstructured<'_>) -> Result<(RequestId, Request)> {
 
 /// The same, of a cluster that stays what it is, and whose operators do not say what only a lost disk knew.
 pub fn rollout_request(u: &mut Unstructured<'_>) -> Result<(RequestId, Request)> {
-    let request = match below(u, 6)? {
+    let request = match below(u, 7)? {
         0 | 1 => Request::ReportHealth(health(u)?),
         2 => {
             let rollout = if u.ratio(1, 4)? { Some(request_id(u)?) } else { None };
             Request::Steer { order: order(u)?, rollout }
         }
+        3 => Request::QueueRollout(plan(u)?),
         _ => Request::StartRollout(plan(u)?),
     };
     Ok((request_id(u)?, request))

@@ -27,6 +27,10 @@ pub fn suite() -> Suite {
         suite = suite.scenario(scenario).job(Job::Sweep(name, 20));
     }
     suite = suite.scenario(rollout::chaos::scenario()).job(Job::Sweep("rollout-chaos", 500));
+    for (scenario, seeds) in rollout::compaction::scenarios().into_iter().zip([20, 300]) {
+        let name = scenario.name;
+        suite = suite.scenario(scenario).job(Job::Sweep(name, seeds));
+    }
     suite = suite.scenario(rollout::canary::scenario()).job(Job::Sweep("canary-chaos", 300));
     suite = suite.scenario(rollout::growth::scenario()).job(Job::Sweep("growth-chaos", 300));
     suite = suite.scenario(tally::scenario()).job(Job::Sweep("tally-chaos", 200));
@@ -41,7 +45,7 @@ pub fn suite() -> Suite {
     suite = suite.model(register::single_copy()).model(register::abd()).model(register::paxos());
     suite = suite.model(rollout::model());
     suite = suite.model(rollout::growth::growth_model()).model(rollout::growth::succession_model());
-    suite = suite.model(rollout::canary::model());
+    suite = suite.model(rollout::compaction::model()).model(rollout::canary::model());
     for nodes in [3, 5, 7] {
         suite = suite.job(Job::Check("twophase", ModelArgs { nodes: Some(nodes), ..ModelArgs::default() }));
     }
@@ -51,7 +55,9 @@ pub fn suite() -> Suite {
     suite = rollout::spaces().into_iter().fold(suite, |suite, space| suite.job(Job::Check("rollout", space)));
     let growth = rollout::growth::growth_spaces().into_iter().map(|space| ("growth", space));
     let succession = rollout::growth::succession_spaces().into_iter().map(|space| ("succession", space));
-    suite = growth.chain(succession).fold(suite, |suite, (model, space)| suite.job(Job::Check(model, space)));
+    let compaction = rollout::compaction::spaces().into_iter().map(|space| ("compaction", space));
+    let of_nodes = growth.chain(succession).chain(compaction);
+    suite = of_nodes.fold(suite, |suite, (model, space)| suite.job(Job::Check(model, space)));
     suite = rollout::canary::spaces()
         .into_iter()
         .fold(suite, |suite, space| suite.job(Job::Check("canary", space)));

@@ -13,13 +13,16 @@ const ROLLOUT: [usize; 10] =
     [790_289, 272_216, 58_741, 33_315, 364_082, 37_064, 18_461, 6_965, 251_080, 114_234];
 
 /// The counts of guarded rollouts, in the order of [`rollout::canary::spaces`].
-const CANARY: [usize; 3] = [421_619, 539_428, 276_791];
+const CANARY: [usize; 4] = [421_619, 539_428, 276_791, 229_697];
 
 /// The counts of members that come and go, in the order of [`rollout::growth::growth_spaces`].
 const GROWTH: [usize; 2] = [127_138, 1_134];
 
 /// The counts of a coordinator that is succeeded, in the order of [`rollout::growth::succession_spaces`].
 const SUCCESSION: [usize; 3] = [814, 2_725, 41_721];
+
+/// The counts of journals that are replaced by snapshots, in the order of [`rollout::compaction::spaces`].
+const COMPACTION: [usize; 5] = [13_882, 20_156, 52_149, 135_415, 87_078];
 
 /// Model, space, distinct states.
 pub fn all() -> Vec<(&'static str, ModelArgs, usize)> {
@@ -45,6 +48,8 @@ pub fn all() -> Vec<(&'static str, ModelArgs, usize)> {
     pins.extend(growth.map(|(space, states)| ("growth", space, states)));
     let succession = rollout::growth::succession_spaces().into_iter().zip(SUCCESSION);
     pins.extend(succession.map(|(space, states)| ("succession", space, states)));
+    let compaction = rollout::compaction::spaces().into_iter().zip(COMPACTION);
+    pins.extend(compaction.map(|(space, states)| ("compaction", space, states)));
     let canary = rollout::canary::spaces().into_iter().zip(CANARY);
     pins.extend(canary.map(|(space, states)| ("canary", space, states)));
     pins

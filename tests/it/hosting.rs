@@ -25,9 +25,11 @@ fn the_simulated_rollout_is_told_what_up_tells_it() {
     let members = RolloutSystem::new(3, 1).members();
     for (id, (member, config)) in (1..).zip(&members) {
         let shipped = NodeFile::<RolloutNode>::starter(id, 3);
-        // Where nodes live is the simulator's own.
+        // Where nodes live is the simulator's own; snapshots, and a node that asks before it serves, have scenarios of their own.
         let told = coalmine_core::rollout::config::Config {
             addresses: Default::default(),
+            asks_first: false,
+            snapshot_every: 0,
             ..shipped.config.clone()
         };
         assert_eq!((shipped.me(), &told), (*member, config));

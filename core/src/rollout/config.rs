@@ -35,12 +35,24 @@ pub struct Config {
     pub window_ms: u64,
     /// How long to wait for what.
     pub timeouts: Timeouts,
+    /// Whether a node that starts serves nothing before it has heard from another one whether it is behind, or has waited for
+    /// that.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub asks_first: bool,
+    /// After how many records the journal is replaced by a snapshot; 0: never.
+    #[serde(default, skip_serializing_if = "is_never")]
+    pub snapshot_every: u32,
     /// The rule that this node breaks; none, but in tests.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mistake: Option<Mistake>,
     /// The way of healing that this node lacks; none, but in tests.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub without: Option<Healing>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_never(every: &u32) -> bool {
+    *every == 0
 }
 
 impl Config {
@@ -56,6 +68,8 @@ impl Config {
             gates: Gates::default(),
             window_ms: 5_000,
             timeouts: Timeouts::default(),
+            asks_first: false,
+            snapshot_every: 0,
             mistake: None,
             without: None,
         };

@@ -9,9 +9,10 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::config::Config;
+use super::durable::Record;
 use super::gates::Gates;
 use super::healing::Healing;
-use super::message::{AbortReason, Course, Fact, Message, Outcome, Record, Refusal, Timer, Vote};
+use super::message::{AbortReason, Course, Fact, Message, Outcome, Refusal, Timer, Vote};
 use super::mistake::Mistake;
 use super::participant::observe_vote;
 use super::state::{RoutingState, Txid};

@@ -17,11 +17,11 @@
 use std::time::Duration;
 
 use super::config::{Config, LONGEST_MS};
-use super::durable::REMEMBERED_REQUESTS;
+use super::durable::{MOST_QUEUED, REMEMBERED_REQUESTS, Record};
 use super::gates::{Gates, Verdict, asks_gates};
 use super::judge::verdict;
 use super::message::{
-    AbortReason, Course, Fact, Guard, OnFailure, Operator, Order, Record, Refusal, Reply, Request, Rollout,
+    AbortReason, Course, Fact, Guard, OnFailure, Operator, Order, Queued, Refusal, Reply, Request, Rollout,
     RolloutPlan, Step, StepResult, Timer, Why,
 };
 use super::mistake::Mistake;
@@ -65,6 +65,68 @@ impl RolloutNode {
             self.interrupt(config, cx);
         } else if self.durable.prepared.is_none() {
             self.go_on(config, cx); // else the members change first
+        }
+    }
+
+    /// A rollout that waits for its turn, if it is not its turn already.
+    pub(super) fn on_queue_rollout(
+        &mut self,
+        config: &Config,
+        id: RequestId,
+        plan: RolloutPlan,
+        cx: &mut Cx<'_>,
+    ) {
+        if let Some(answer) = self.answer_at_once(config, id, &Request::QueueRollout(plan.clone())) {
+            return cx.reply(id, answer);
+        }
+        if self.split_brain {
+            return cx.reply(id, Reply::SplitBrain);
+        }
+        if plan.supersede {
+            let why = "a rollout that is queued takes no other one's place".into();
+            return cx.reply(id, Reply::Invalid { why });
+        }
+        if let Err(why) = steps(config, &self.durable.committed, &plan) {
+            return cx.reply(id, Reply::Invalid { why });
+        }
+        let queue = &self.durable.queue;
+        if queue.len() >= MOST_QUEUED {
+            let why = format!("{MOST_QUEUED} rollouts are queued already");
+            return cx.reply(id, Reply::Unfit { why });
+        }
+        let running = || self.durable.running().map(|running| running.id);
+        let behind = queue.last().map(|last| last.id).or_else(running);
+        self.append(Record::Queued(Queued { id, plan, behind }), cx);
+        cx.observe(Fact::Accepted { id });
+        self.publish(config, cx);
+        cx.reply(id, Reply::Accepted { id });
+        if behind.is_none() && self.durable.prepared.is_none() {
+            self.go_on(config, cx);
+        }
+    }
+
+    /// Begins the rollout whose turn it is, if there is one. One that waited for another begins only if that has come to its
+    /// end.
+    fn begin_queued(&mut self, config: &Config, cx: &mut Cx<'_>) {
+        while let Some(next) = self.durable.queue.first().cloned() {
+            let failed = self.durable.rollouts.last().filter(|last| !last.is_complete());
+            let failed = failed.filter(|_| next.behind.is_some() && !config.makes(Mistake::QueuesOn));
+            let steps = steps(config, &self.durable.committed, &next.plan);
+            let rollout = match (failed.map(|last| last.id), steps) {
+                (Some(failed), _) => next.never(Why::Follows { failed }),
+                (None, Err(why)) => next.never(Why::Senseless(why)),
+                (None, Ok(steps)) => {
+                    let gates = asked_gates(config, &next.plan).cloned();
+                    let Queued { id, plan, .. } = next;
+                    Rollout { id, plan, steps, gates, supersedes: None, course: Course::Going }
+                }
+            };
+            let begins = !rollout.is_over();
+            self.append(Record::Accepted(rollout), cx);
+            self.publish(config, cx);
+            if begins {
+                return self.go_on(config, cx);
+            }
         }
     }
 
@@ -154,7 +216,7 @@ impl RolloutNode {
             _ if known.digest != request.digest() => {
                 Reply::Invalid { why: format!("{id} is the name of another request") }
             }
-            Request::StartRollout(_) => Reply::Accepted { id: rollout },
+            Request::StartRollout(_) | Request::QueueRollout(_) => Reply::Accepted { id: rollout },
             Request::Change(_) => Reply::Changing { id },
             Request::TakeOver { .. } => Reply::TakingOver,
             Request::Resolve { txid, .. } => Reply::Resolved { txid: *txid },
@@ -212,7 +274,7 @@ impl RolloutNode {
         if let Some(change) = self.next_change() {
             return self.begin_change(config, &change, cx);
         }
-        let Some(running) = self.durable.running() else { return };
+        let Some(running) = self.durable.running() else { return self.begin_queued(config, cx) };
         let held = running.last_step().filter(|step| step.hold_ms > 0);
         match (&running.course, held) {
             (Course::Paused(_), _) => {}
@@ -327,13 +389,15 @@ impl RolloutNode {
         let (state, gates) = if let Course::Returning(why) = &running.course {
             if served.status == Status::Stable {
                 let course = Course::Returned(why.clone());
-                return self.steer(config, None, course, cx);
+                self.steer(config, None, course, cx);
+                return self.begin_queued(config, cx);
             }
             let gates = running.gates.clone().filter(|_| config.makes(Mistake::LocksTheExit));
             (served.next(&served.stable_model_id, WHOLE_BP, txid), gates)
         } else {
             let Some(step) = running.next_step() else {
-                return self.steer(config, None, Course::Kept, cx);
+                self.steer(config, None, Course::Kept, cx);
+                return self.begin_queued(config, cx);
             };
             let state = state_after(served, running.model(), step, txid);
             let is_asked =

@@ -1,9 +1,10 @@
 //! The rollout's vocabulary in words, for stories and transcripts.
 
 use super::RolloutNode;
+use super::durable::Record;
 use super::message::{
-    AbortReason, Answer, Course, Fact, Guard, Message, Outcome, Record, Refusal, Reply, Request, Timer, Vote,
-    Waiting, Why,
+    AbortReason, Answer, Course, Fact, Guard, Message, Outcome, Refusal, Reply, Request, RolloutPlan, Timer,
+    Vote, Waiting, Why,
 };
 use crate::node::Word;
 
@@ -90,6 +91,12 @@ fn describe_record(record: &Record) -> String {
         Record::Voted { txid, state, .. } => format!("VOTED COMMIT {txid}: {state}"),
         Record::Refused { txid } => format!("REFUSED up to {txid}"),
         Record::Decided { txid, outcome, .. } => format!("DECIDED {txid}: {}", describe_outcome(*outcome)),
+        Record::Snapshot(all) => format!("SNAPSHOT of {}, up to {}", all.committed, all.floor),
+        Record::Queued(queued) => match queued.behind {
+            Some(before) => format!("QUEUED {} of {}, behind {before}", queued.id, queued.plan.model),
+            None => format!("QUEUED {} of {}", queued.id, queued.plan.model),
+        },
+        Record::Outdated => "OUTDATED".into(),
         Record::Installed { state } => format!("INSTALLED {state}"),
         Record::Granted { generation, coordinator } => {
             format!("GRANTED generation {generation} to {coordinator}")
@@ -105,15 +112,17 @@ fn describe_record(record: &Record) -> String {
     }
 }
 
+fn describe_plan(plan: &RolloutPlan) -> String {
+    let steps: Vec<_> = plan.steps_bp.iter().map(|&bp| format!("{}%", f64::from(bp) / 100.0)).collect();
+    let guarded = if plan.gates == Guard::Off { "" } else { ", guarded" };
+    let supersede = if plan.supersede { ", instead of what is under way" } else { "" };
+    format!("roll out {}: {}{guarded}{supersede}", plan.model, steps.join(", "))
+}
+
 fn describe_request(request: &Request) -> String {
     match request {
-        Request::StartRollout(plan) => {
-            let steps: Vec<_> =
-                plan.steps_bp.iter().map(|&bp| format!("{}%", f64::from(bp) / 100.0)).collect();
-            let guarded = if plan.gates == Guard::Off { "" } else { ", guarded" };
-            let supersede = if plan.supersede { ", instead of what is under way" } else { "" };
-            format!("roll out {}: {}{guarded}{supersede}", plan.model, steps.join(", "))
-        }
+        Request::QueueRollout(plan) => format!("queue: {}", describe_plan(plan)),
+        Request::StartRollout(plan) => describe_plan(plan),
         Request::Steer { order, rollout } => {
             let which = rollout.map_or(String::from("the rollout under way"), |id| id.to_string());
             format!("{} {which}", order.name())
@@ -167,6 +176,11 @@ fn describe_fact(fact: &Fact) -> String {
         Fact::TakingOver { generation } => format!("takes over, as generation {generation}"),
         Fact::Resolved { txid, outcome, by } => {
             format!("AN OPERATOR RESOLVED {txid}: {}, by {by}", describe_outcome(*outcome))
+        }
+        Fact::Outdated { version } => {
+            format!(
+                "ITS JOURNAL IS AN OLD ONE: v{version} was committed since, or an operator's word was wrong; it joins as if it had none"
+            )
         }
         Fact::Dismissed { version } => format!("is a member no longer, since v{version}"),
         Fact::Unlike { with, what } => format!("{with} was told something else of the cluster: {what}"),
@@ -247,6 +261,10 @@ impl std::fmt::Display for Why {
             Self::Judged { at, refusal } => write!(f, "{at}: {refusal}"),
             Self::Aborted(reason) => write!(f, "a step was aborted: {reason}"),
             Self::Succeeded { by } => write!(f, "{by} coordinates now"),
+            Self::Follows { failed } => {
+                write!(f, "it was queued behind {failed}, which did not come to its end")
+            }
+            Self::Senseless(why) => write!(f, "when its turn came: {why}"),
         }
     }
 }

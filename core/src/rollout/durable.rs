@@ -1,15 +1,16 @@
-//! What a rollout node never forgets: the fold of its journal.
+//! What a rollout node never forgets: its records, and the fold of its journal.
 //!
 //! A record is applied by the same function when it is written and when it is read back after a crash, so a
 //! recovered node equals the one that wrote.
 
 use std::collections::VecDeque;
 
+use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::config::Config;
 use super::message::{
-    AbortReason, Changed, Course, OnFailure, Operator, Outcome, Passed, Record, Request, Rollout, StepResult,
+    AbortReason, Changed, Course, OnFailure, Operator, Outcome, Passed, Queued, Request, Rollout, StepResult,
     Why,
 };
 use super::state::{Change, ClusterId, RoutingState, Status, Txid};
@@ -21,11 +22,117 @@ pub const REMEMBERED_ROLLOUTS: usize = 16;
 /// How many requests of operators the coordinator remembers, and answers again. A retry that comes later has expired.
 pub const REMEMBERED_REQUESTS: usize = 10_000;
 
+/// How many rollouts may wait for their turn.
+pub const MOST_QUEUED: usize = 16;
+
 /// Of how many older ones it knows that it has taken them: a retry is refused, and not done again.
 pub const EXPIRED_REQUESTS: usize = 1_000_000;
 
+/// What a node writes to its journal.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Record {
+    /// A life of the coordinator begins.
+    Epoch {
+        /// Its number.
+        epoch: u32,
+    },
+    /// The coordinator took a client's rollout in hand.
+    Accepted(Rollout),
+    /// The coordinator took a client's rollout in hand, which waits for its turn.
+    Queued(Queued),
+    /// This node voted for a transaction. At the coordinator this is also the proposal.
+    Voted {
+        /// The transaction.
+        txid: Txid,
+        /// What it proposes.
+        state: RoutingState,
+        /// Who votes.
+        members: Vec<NodeId>,
+        /// By what evidence, where gates were asked.
+        #[serde(default)]
+        passed: Option<Passed>,
+    },
+    /// An operator's order, or what a gate or a deadline led to: the rollout under way takes another course.
+    Steered {
+        /// Who asked for it, and for what; none, if nobody had to.
+        by: Option<Operator>,
+        /// The course from here on.
+        course: Course,
+    },
+    /// This node will never vote for this transaction, nor for an earlier one.
+    Refused {
+        /// The transaction.
+        txid: Txid,
+    },
+    /// This node knows how a transaction ended.
+    Decided {
+        /// The transaction.
+        txid: Txid,
+        /// How it ended.
+        outcome: Outcome,
+        /// Why, where it aborted.
+        reason: Option<AbortReason>,
+    },
+    /// This node was behind and took over a committed state.
+    Installed {
+        /// It.
+        state: RoutingState,
+    },
+    /// This node takes the coordinator in as this generation, and votes for nothing that an earlier one
+    /// proposed.
+    Granted {
+        /// The generation.
+        generation: u32,
+        /// Which node coordinates.
+        coordinator: NodeId,
+    },
+    /// A client wants the cluster itself changed.
+    Changing {
+        /// The client's request, which names the change.
+        id: RequestId,
+        /// The change.
+        change: Change,
+    },
+    /// An operator wants this node to coordinate, as this generation: it votes for nothing that an earlier one proposed.
+    TakingOver {
+        /// The request.
+        id: RequestId,
+        /// The generation.
+        generation: u32,
+    },
+    /// An operator, who knows how it ended, has told this node, which was in doubt.
+    Resolved {
+        /// The request.
+        id: RequestId,
+        /// The transaction.
+        txid: Txid,
+        /// How it ended.
+        outcome: Outcome,
+    },
+    /// The coordinator has a state that no history of this journal leads to: the journal is an old one, which has forgotten
+    /// what this node said. It says nothing more before it is admitted again.
+    Outdated,
+    /// All that the records before this one say. They [vanish](crate::node::Context::forget) some time.
+    Snapshot(Box<Durable>),
+    /// This node was admitted.
+    Admitted {
+        /// Which node this is: a journal says whose it is.
+        node: NodeId,
+        /// As a member of which cluster.
+        cluster: ClusterId,
+        /// Which node coordinates.
+        coordinator: NodeId,
+        /// What was committed.
+        state: RoutingState,
+        /// The last transaction that had begun; about it, and earlier ones, the node makes no statement.
+        begun: Txid,
+    },
+}
+
 /// A transaction this node voted for and whose outcome it does not know.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Prepared {
     /// The transaction.
     pub txid: Txid,
@@ -38,7 +145,8 @@ pub struct Prepared {
 }
 
 /// A request that was taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Asked {
     /// Its name.
     pub id: RequestId,
@@ -49,7 +157,8 @@ pub struct Asked {
 }
 
 /// The fold of the journal.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Durable {
     /// Whose journal it is.
     me: NodeId,
@@ -73,6 +182,8 @@ pub struct Durable {
     pub epoch: u32,
     /// Coordinator: the last rollouts, oldest first.
     pub rollouts: Vec<Rollout>,
+    /// Coordinator: the rollouts that wait for their turn, in order.
+    pub queue: Vec<Queued>,
     /// Coordinator: the last changes of the cluster, oldest first. The last one may be under way.
     pub changes: Vec<Changed>,
     /// Coordinator: the last requests of operators, oldest first.
@@ -95,6 +206,7 @@ impl Durable {
             cluster: None,
             epoch: 0,
             rollouts: Vec::new(),
+            queue: Vec::new(),
             changes: Vec::new(),
             asked: VecDeque::new(),
             expired: VecDeque::new(),
@@ -108,17 +220,22 @@ impl Durable {
     /// Takes in one more record.
     pub fn apply(&mut self, record: &Record) {
         match record {
+            Record::Snapshot(all) => self.clone_from(all),
             Record::Epoch { epoch } => self.epoch = *epoch,
             Record::Accepted(rollout) => {
                 let id = rollout.id;
                 if let Some(running) = self.running_mut() {
                     running.course = Course::Superseded { by: id };
                 }
-                self.remember(id, &Request::StartRollout(rollout.plan.clone()), id);
-                self.rollouts.push(rollout.clone());
-                if self.rollouts.len() > REMEMBERED_ROLLOUTS {
-                    self.rollouts.remove(0);
+                match self.queue.iter().position(|queued| queued.id == id) {
+                    Some(place) => drop(self.queue.remove(place)),
+                    None => self.remember(id, &Request::StartRollout(rollout.plan.clone()), id),
                 }
+                self.tell_of(rollout.clone());
+            }
+            Record::Queued(queued) => {
+                self.remember(queued.id, &Request::QueueRollout(queued.plan.clone()), queued.id);
+                self.queue.push(queued.clone());
             }
             Record::Steered { by, course } => {
                 let Some(running) = self.running_mut() else { return };
@@ -133,6 +250,7 @@ impl Durable {
                 let (state, members, passed) = (state.clone(), members.clone(), passed.clone());
                 self.prepared = Some(Prepared { txid: *txid, state, members, passed });
             }
+            Record::Outdated => (self.admitted, self.prepared) = (None, None),
             Record::Refused { txid } => self.floor = self.floor.max(*txid),
             Record::Decided { txid, outcome, reason } => self.decide(*txid, *outcome, reason.as_ref()),
             Record::Resolved { id, txid, outcome } => {
@@ -178,13 +296,34 @@ impl Durable {
         }
     }
 
+    /// How much of it is remembered of requests, in records of the usual size.
+    fn weight(&self) -> u64 {
+        (self.asked.len() / 4 + self.expired.len() / 16) as u64
+    }
+
+    /// Whether a journal with so many records since the last snapshot is to be replaced by one: one every so many, and no
+    /// more often than what it costs to write it is worth. 0: never.
+    pub fn is_due(&self, every: u32, since: u64) -> bool {
+        every > 0 && since >= u64::from(every).max(self.weight())
+    }
+
     /// Another node coordinates: what was under way here is not any more.
     fn give_up(&mut self, to: NodeId) {
         if let Some(running) = self.running_mut() {
             running.course = Course::Stopped(Why::Succeeded { by: to });
         }
+        for queued in std::mem::take(&mut self.queue) {
+            self.tell_of(queued.never(Why::Succeeded { by: to }));
+        }
         let (txid, reason) = (self.floor, AbortReason::Ordered);
         self.changed(StepResult::Aborted { txid, reason });
+    }
+
+    fn tell_of(&mut self, rollout: Rollout) {
+        self.rollouts.push(rollout);
+        if self.rollouts.len() > REMEMBERED_ROLLOUTS {
+            self.rollouts.remove(0);
+        }
     }
 
     fn decide(&mut self, txid: Txid, outcome: Outcome, reason: Option<&AbortReason>) {
@@ -233,6 +372,28 @@ impl Durable {
         if let Some(last) = self.changes.last_mut().filter(|last| last.result == StepResult::Pending) {
             last.result = result;
         }
+    }
+
+    /// What a node of another cluster begins with that is formed from this one's backup: what was committed, as the first
+    /// state of a generation of its own, which grants nothing to whoever is left of the old cluster. What was under way is
+    /// not: a rollout is paused, a vote forgotten. `Err` says why the node is not of that cluster.
+    pub fn restored(mut self, me: NodeId) -> Result<Self, String> {
+        if !self.committed.has(me) {
+            let members: Vec<_> = self.committed.ids().map(|id| id.to_string()).collect();
+            return Err(format!("{me} was not a member: {} were", members.join(", ")));
+        }
+        let Some(old) = self.cluster else { return Err("it is of no cluster".into()) };
+        let [old, generation] = [old.0.to_le_bytes(), u64::from(self.floor.generation).to_le_bytes()];
+        self.cluster = Some(ClusterId(xxh3_64(&[old, generation].concat())));
+        self.floor = Txid::before(self.floor.generation.saturating_add(1));
+        (self.me, self.admitted) = (me, Some(self.floor));
+        (self.prepared, self.taking_over) = (None, None);
+        let (txid, reason) = (self.floor, AbortReason::Ordered);
+        self.changed(StepResult::Aborted { txid, reason });
+        if let Some(running) = self.running_mut() {
+            running.course = Course::Paused(Why::Ordered);
+        }
+        Ok(self)
     }
 
     /// Whether this node runs the transactions.
@@ -336,6 +497,15 @@ impl Durable {
         if let Some(step) = rollout.pending_step() {
             *step = StepResult::Aborted { txid, reason: reason.clone() };
         }
+    }
+}
+
+impl Queued {
+    /// The rollout that it would have been.
+    pub fn never(self, why: Why) -> Rollout {
+        let Self { id, plan, .. } = self;
+        let course = Course::Stopped(why);
+        Rollout { id, plan, steps: Vec::new(), gates: None, supersedes: None, course }
     }
 }
 

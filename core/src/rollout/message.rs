@@ -1,4 +1,4 @@
-//! The vocabulary of the rollout: what nodes say, write, are asked and answer.
+//! The vocabulary of the rollout: what nodes say, are asked and answer.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -311,101 +311,6 @@ impl AbortReason {
     }
 }
 
-/// What a node writes to its journal.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum Record {
-    /// A life of the coordinator begins.
-    Epoch {
-        /// Its number.
-        epoch: u32,
-    },
-    /// The coordinator took a client's rollout in hand.
-    Accepted(Rollout),
-    /// This node voted for a transaction. At the coordinator this is also the proposal.
-    Voted {
-        /// The transaction.
-        txid: Txid,
-        /// What it proposes.
-        state: RoutingState,
-        /// Who votes.
-        members: Vec<NodeId>,
-        /// By what evidence, where gates were asked.
-        #[serde(default)]
-        passed: Option<Passed>,
-    },
-    /// An operator's order, or what a gate or a deadline led to: the rollout under way takes another course.
-    Steered {
-        /// Who asked for it, and for what; none, if nobody had to.
-        by: Option<Operator>,
-        /// The course from here on.
-        course: Course,
-    },
-    /// This node will never vote for this transaction, nor for an earlier one.
-    Refused {
-        /// The transaction.
-        txid: Txid,
-    },
-    /// This node knows how a transaction ended.
-    Decided {
-        /// The transaction.
-        txid: Txid,
-        /// How it ended.
-        outcome: Outcome,
-        /// Why, where it aborted.
-        reason: Option<AbortReason>,
-    },
-    /// This node was behind and took over a committed state.
-    Installed {
-        /// It.
-        state: RoutingState,
-    },
-    /// This node takes the coordinator in as this generation, and votes for nothing that an earlier one
-    /// proposed.
-    Granted {
-        /// The generation.
-        generation: u32,
-        /// Which node coordinates.
-        coordinator: NodeId,
-    },
-    /// A client wants the cluster itself changed.
-    Changing {
-        /// The client's request, which names the change.
-        id: RequestId,
-        /// The change.
-        change: Change,
-    },
-    /// An operator wants this node to coordinate, as this generation: it votes for nothing that an earlier one proposed.
-    TakingOver {
-        /// The request.
-        id: RequestId,
-        /// The generation.
-        generation: u32,
-    },
-    /// An operator, who knows how it ended, has told this node, which was in doubt.
-    Resolved {
-        /// The request.
-        id: RequestId,
-        /// The transaction.
-        txid: Txid,
-        /// How it ended.
-        outcome: Outcome,
-    },
-    /// This node was admitted.
-    Admitted {
-        /// Which node this is: a journal says whose it is.
-        node: NodeId,
-        /// As a member of which cluster.
-        cluster: ClusterId,
-        /// Which node coordinates.
-        coordinator: NodeId,
-        /// What was committed.
-        state: RoutingState,
-        /// The last transaction that had begun; about it, and earlier ones, the node makes no statement.
-        begun: Txid,
-    },
-}
-
 /// The evidence by which a node voted for a canary.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -426,6 +331,18 @@ pub struct Operator {
     pub order: Order,
     /// Of which rollout, if it says so.
     pub rollout: Option<RequestId>,
+}
+
+/// A rollout that waits until those before it are over.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Queued {
+    /// The client's request, which names the rollout.
+    pub id: RequestId,
+    /// What was asked for.
+    pub plan: RolloutPlan,
+    /// Before which other one it does not begin, and not at all unless that comes to its end.
+    pub behind: Option<RequestId>,
 }
 
 /// A staged rollout: one transaction a step.
@@ -622,6 +539,13 @@ pub enum Why {
     },
     /// A step was aborted.
     Aborted(AbortReason),
+    /// The rollout for whose end it waited did not come to it.
+    Follows {
+        /// Which.
+        failed: RequestId,
+    },
+    /// When its turn came it made no sense any more.
+    Senseless(String),
     /// Another node coordinates.
     Succeeded {
         /// Which.
@@ -732,6 +656,8 @@ pub enum Timer {
 pub enum Request {
     /// Roll a model out, step by step.
     StartRollout(RolloutPlan),
+    /// Roll a model out once all rollouts before it are over, and have come to their ends.
+    QueueRollout(RolloutPlan),
     /// Steer the rollout under way.
     Steer {
         /// How.
@@ -926,6 +852,11 @@ pub enum Fact {
         /// Since this version.
         version: u64,
     },
+    /// This node's journal is an old one, which has forgotten what it said: it has to be admitted again.
+    Outdated {
+        /// What was committed since.
+        version: u64,
+    },
     /// This node knows that a transaction was aborted.
     Aborted {
         /// The transaction.
@@ -1017,6 +948,8 @@ pub struct View {
     pub foreign: BTreeMap<NodeId, ClusterId>,
     /// Whose configuration says something else than this node's, and what.
     pub unlike: BTreeMap<NodeId, String>,
+    /// Whether this node has started and not heard yet if it is behind; it serves nothing before it has.
+    pub asks: bool,
     /// What keeps this node from being a member; it serves nothing before it is one.
     pub joining: Option<Waiting>,
     /// Whether a split brain was seen.
@@ -1025,6 +958,8 @@ pub struct View {
     pub evidence: BTreeMap<NodeId, Evidence>,
     /// Coordinator: the last rollouts, oldest first.
     pub rollouts: Vec<Rollout>,
+    /// Coordinator: the rollouts that wait for their turn.
+    pub queued: Vec<Queued>,
     /// Coordinator: the last changes of the cluster, oldest first.
     pub changes: Vec<Changed>,
     /// For whom this node waits before it coordinates.

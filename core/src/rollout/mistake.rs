@@ -66,6 +66,10 @@ macro_rules! for_rollout_mistakes {
             /// (A canary that nobody has asked for anything is promoted.)
             PromotesInSilence, "silent-promotion",
                 source "rule 11 of core/src/rollout", space { timeouts: 1 };
+            /// A rollout that waited for another begins although that failed.
+            /// (What comes after a bad model was to build on it.)
+            QueuesOn, "heedless-queue",
+                source "rule 11 of core/src/rollout", space { operations: 3 };
             /// The way back is asked about at the gates.
             /// (They are what the bad model breaks.)
             LocksTheExit, "locked-exit",
@@ -78,6 +82,14 @@ macro_rules! for_rollout_mistakes {
             /// (The coordinator that is gone may have decided, and told a client.)
             TakesOverInDoubt, "hasty-successor",
                 source "rule 15 of core/src/rollout", space { operations: 2, periodic: 1 };
+            /// Records may vanish as soon as a snapshot is due, and it is written with the next ones.
+            /// (A crash between the two leaves a part of the journal, or nothing.)
+            ForgetsEarly, "early-forgetting",
+                source "Gray, Reuter 1993, §11.3: the log is truncated behind a checkpoint", space { crashes: 1 };
+            /// A snapshot leaves out what the node has promised not to vote for.
+            /// (After the next crash it votes for it.)
+            SnapshotsTooLittle, "thin-snapshot",
+                source "rule 16 of core/src/rollout", space { };
         }
     };
 }
@@ -95,8 +107,13 @@ impl Mistake {
         matches!(self, Self::TakesOverInDoubt)
     }
 
+    /// Whether only nodes that write snapshots can show it.
+    pub fn is_about_snapshots(self) -> bool {
+        matches!(self, Self::ForgetsEarly | Self::SnapshotsTooLittle)
+    }
+
     /// Whether only a rollout that gates judge can show it.
     pub fn is_about_gates(self) -> bool {
-        matches!(self, Self::JudgesTheMixture | Self::PromotesInSilence | Self::LocksTheExit)
+        matches!(self, Self::JudgesTheMixture | Self::PromotesInSilence | Self::LocksTheExit | Self::QueuesOn)
     }
 }

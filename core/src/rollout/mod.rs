@@ -47,7 +47,8 @@
 //! 11. **Ask before giving more.** A canary gets a larger share, or is made stable, only after every member has voted by
 //!     evidence that keeps the rollout's [gates]: what the canary itself did there, under the version that is
 //!     served. No evidence, and evidence that is stale, are no pass: the rollout waits for its deadline, then it pauses.
-//!     Only an operator can promote without.
+//!     Only an operator can promote without. A rollout that was queued behind another one begins when that has come to its
+//!     end, and never if that failed.
 //!
 //! 12. **The way back asks nothing.** An abort, and the return after a failure, is one transaction like any other, and
 //!     no gate is asked about it. It ends a vote that is under way, and is tried until it commits.
@@ -58,6 +59,9 @@
 //!     What no such history leads to is ignored. A coordinator that meets a promise about a transaction it has not begun
 //!     goes on beyond that.
 //!
+//!     A member that the coordinator tells what no history of its journal leads to has an old journal, as from a backup: it
+//!     is admitted again, as if it had none (rule 10).
+//!
 //! 14. **Change the members.** Who is a member is part of the committed state, so that *every member* has one meaning: a node is
 //!     admitted, or dismissed, by a transaction on which all vote who are members before and after. Whoever comes then
 //!     joins as a member with an empty disk does (rule 10). A member that is gone is not asked; only those who are asked
@@ -66,6 +70,9 @@
 //!     coordinator with a lost disk (rule 10): all others make its generation durable, and as long as one of them is in
 //!     doubt about something newer than all that is committed it waits. Only an operator who knows how that ended can
 //!     tell; what is said so is durable, and the first act of the new coordinator is to dismiss the old one.
+//!
+//! 16. **Forget.** What the journal says is written as one record, a snapshot; when that is durable the records before it
+//!     may vanish. It says all that they say: a node that reads it is the node that wrote it.
 //!
 //! A commit is an atomic *decision*, not simultaneous *visibility*: between the first and the last DECISION
 //! nodes differ for an instant. So every answer of the data plane names the version that served it.
@@ -102,9 +109,10 @@ use self::admission::Joining;
 use self::config::{Config, jittered};
 use self::coordinator::Coordination;
 use self::durable::Durable;
+use self::durable::Record;
 use self::healing::Healing;
 use self::health::{Evidence, Health};
-use self::message::{Envelope, Fact, Message, Record, Reply, Request, Rollout, Timer, View};
+use self::message::{Envelope, Fact, Message, Reply, Request, Rollout, Timer, View};
 use self::mistake::Mistake;
 use self::participant::observe_vote;
 use self::resolver::Inquiry;
@@ -129,10 +137,14 @@ pub struct RolloutNode {
     joining: Option<Joining>,
     /// What it takes to coordinate; `None` where nobody wants that.
     takeover: Option<Joining>,
+    /// It has started, and not heard yet whether it is behind.
+    asks: bool,
     /// It has not heard the coordinator for [`SILENCE`] heartbeats.
     hears_nothing: bool,
     /// The generation that this life has granted, and to which life of the coordinator.
     granted: Option<(u32, u64)>,
+    /// The number of the last snapshot in the journal; 0 if there is none.
+    snapshot: u64,
 }
 
 /// After how many heartbeats without one of the coordinator's a node takes an operator's word for it that the coordinator is
@@ -162,14 +174,17 @@ impl Node for RolloutNode {
             inquiry: None,
             joining: None,
             takeover: None,
+            asks: false,
             hears_nothing: false,
             granted: None,
+            snapshot: number_of_snapshot(disk, cx.last_record()),
         };
         if disk.is_empty() {
             cx.observe(Fact::EmptyJournal);
         }
         if node.durable.admitted.is_some() {
             node.retell(cx);
+            node.asks = config.asks_first && node.others().next().is_some();
             node.publish(config, cx);
             node.take_part(config, cx);
         } else {
@@ -194,6 +209,7 @@ impl Node for RolloutNode {
             },
             Event::Request { id, request } => match request {
                 Request::StartRollout(plan) => self.on_start_rollout(config, id, plan, cx),
+                Request::QueueRollout(plan) => self.on_queue_rollout(config, id, plan, cx),
                 Request::Steer { order, rollout } => self.on_steer(config, id, order, rollout, cx),
                 Request::Change(change) => self.on_change(config, id, change, cx),
                 Request::TakeOver { from } => self.on_take_over(config, id, from, cx),
@@ -202,6 +218,7 @@ impl Node for RolloutNode {
             },
             Event::Durable(_) => {} // no rule needs it: the order of effects says it all
         }
+        self.compact(config, cx);
     }
 
     /// Those whom its configuration names; of who comes later the committed state says where it lives.
@@ -212,10 +229,10 @@ impl Node for RolloutNode {
 
     fn refuses(config: &Config, disk: &[Record]) -> Option<String> {
         disk.iter().find_map(|record| {
-            let Record::Admitted { node, cluster, .. } = record else { return None };
+            let (node, cluster) = written_by(record)?;
             let why =
                 || format!("it is the journal of {node}, of cluster {cluster}, and this is {}", config.me);
-            (*node != config.me).then(why)
+            (node != config.me).then(why)
         })
     }
 
@@ -297,6 +314,9 @@ impl RolloutNode {
     fn take_part(&mut self, config: &Config, cx: &mut Cx<'_>) {
         cx.set_timer(Timer::Heartbeat, jittered(config.timeouts.heartbeat_ms));
         self.meet_members(config, &self.durable.committed, cx);
+        for to in self.others().filter(|_| self.asks) {
+            self.tell(cx, to, self.heartbeat(config)); // who is ahead says so
+        }
         if self.is_coordinator() {
             cx.cancel_timer(Timer::Silence);
             return self.resume_coordination(config, cx);
@@ -391,6 +411,16 @@ impl RolloutNode {
             self.tell(cx, to, self.heartbeat(config));
         }
         cx.set_timer(Timer::Heartbeat, jittered(config.timeouts.heartbeat_ms));
+        if self.is_coordinator() {
+            self.serve(config, cx);
+        }
+    }
+
+    /// It serves: it is not behind, or nobody is there to say so.
+    fn serve(&mut self, config: &Config, cx: &mut Cx<'_>) {
+        if std::mem::take(&mut self.asks) {
+            self.publish(config, cx);
+        }
     }
 
     /// Waits for the coordinator's next heartbeat.
@@ -403,6 +433,7 @@ impl RolloutNode {
 
     fn on_silence(&mut self, config: &Config, cx: &mut Cx<'_>) {
         self.listen(config, cx);
+        self.serve(config, cx);
         self.hears_nothing = !self.is_coordinator();
     }
 
@@ -419,15 +450,19 @@ impl RolloutNode {
         if from == self.coordinator() {
             self.listen(config, cx);
         }
-        let mine = &self.durable.committed;
+        let mine = self.durable.committed.version;
         let doubtful = self.durable.prepared.as_ref().filter(|_| config.makes(Mistake::CatchUpFromDoubt));
-        let told = doubtful.map_or(mine, |prepared| &prepared.state);
+        let served = &self.durable.committed;
+        let told = doubtful.map_or(served, |prepared| &prepared.state);
         if version < told.version {
             self.tell(cx, from, Message::StateSync { state: told.clone() });
-        } else if version > mine.version {
+        } else if version > mine {
             self.tell(cx, from, self.heartbeat(config)); // it will see that this node is behind
-        } else if digest != mine.digest() {
+        } else if digest != served.digest() {
             self.raise_alarm(config, from, version, cx);
+        }
+        if version <= mine {
+            self.serve(config, cx);
         }
     }
 
@@ -453,24 +488,40 @@ impl RolloutNode {
             return self.raise_alarm(config, from, state.version, cx);
         }
         if !self.explains(&state) {
+            if from == self.coordinator() {
+                return self.is_outdated(config, state.version, cx);
+            }
             return ignore(from, "no history of this node leads to its state", cx);
         }
         let (version, digest) = (state.version, state.digest());
         self.append(Record::Installed { state }, cx);
         cx.observe(Fact::CaughtUp { version, digest });
         self.leave_doubt(cx);
+        self.asks = false;
         self.publish(config, cx);
+    }
+
+    /// This node's journal is an old one: whatever it said since, it has forgotten.
+    fn is_outdated(&mut self, config: &Config, version: u64, cx: &mut Cx<'_>) {
+        self.append(Record::Outdated, cx);
+        cx.observe(Fact::Outdated { version });
+        self.has_left(config, cx);
     }
 
     /// This node is no longer a member.
     fn leave(&mut self, config: &Config, state: RoutingState, cx: &mut Cx<'_>) {
         self.append(Record::Installed { state }, cx);
-        self.has_left(config, cx);
+        self.is_dismissed(config, cx);
     }
 
     /// This node serves a state that is not served by it: it is a member no longer, and would have to be admitted anew.
-    fn has_left(&mut self, config: &Config, cx: &mut Cx<'_>) {
+    fn is_dismissed(&mut self, config: &Config, cx: &mut Cx<'_>) {
         cx.observe(Fact::Dismissed { version: self.durable.committed.version });
+        self.has_left(config, cx);
+    }
+
+    /// This node has to be admitted anew.
+    fn has_left(&mut self, config: &Config, cx: &mut Cx<'_>) {
         self.leave_doubt(cx);
         self.forget_hold(cx);
         for timer in [Timer::Vote, Timer::Resend, Timer::Heartbeat, Timer::Silence] {
@@ -481,6 +532,7 @@ impl RolloutNode {
         }
         self.coordination = Coordination::default();
         self.takeover = None;
+        self.asks = false;
         self.join(config, cx);
     }
 
@@ -556,6 +608,23 @@ impl RolloutNode {
         cx.append(record);
     }
 
+    /// Replaces the journal by a snapshot when it has grown (rule 16).
+    fn compact(&mut self, config: &Config, cx: &mut Cx<'_>) {
+        let since = cx.last_record() - self.snapshot;
+        if !self.durable.is_due(config.snapshot_every, since) {
+            return;
+        }
+        if config.makes(Mistake::ForgetsEarly) && since < 2 * u64::from(config.snapshot_every) {
+            return cx.forget(cx.last_record() + 1);
+        }
+        let mut all = self.durable.clone();
+        if config.makes(Mistake::SnapshotsTooLittle) {
+            all.floor = Txid::before(all.floor.generation);
+        }
+        self.snapshot = cx.append(Record::Snapshot(Box::new(all)));
+        cx.forget(self.snapshot);
+    }
+
     /// Says again what the journal holds: the crash may have come between a write and its fact.
     fn retell(&self, cx: &mut Cx<'_>) {
         let committed = &self.durable.committed;
@@ -586,14 +655,43 @@ impl RolloutNode {
             cluster: self.durable.cluster,
             foreign: self.foreign.clone(),
             unlike: self.unlike.clone(),
+            asks: self.asks,
             joining: self.waiting(),
             split_brain: self.split_brain,
             evidence: self.evidence.clone(),
             rollouts: self.durable.rollouts.clone(),
+            queued: self.durable.queue.clone(),
             changes: self.durable.changes.clone(),
             taking_over: self.takeover.as_ref().map(|takeover| self.waits(takeover)),
         });
     }
+}
+
+/// Whose journal a record is in, and of which cluster, if it says so.
+fn written_by(record: &Record) -> Option<(NodeId, ClusterId)> {
+    match record {
+        Record::Admitted { node, cluster, .. } => Some((*node, *cluster)),
+        Record::Snapshot(all) => Some((all.me(), all.cluster?)),
+        Record::Epoch { .. }
+        | Record::Accepted(_)
+        | Record::Queued(_)
+        | Record::Steered { .. }
+        | Record::Voted { .. }
+        | Record::Refused { .. }
+        | Record::Outdated
+        | Record::Decided { .. }
+        | Record::Installed { .. }
+        | Record::Granted { .. }
+        | Record::Changing { .. }
+        | Record::TakingOver { .. }
+        | Record::Resolved { .. } => None,
+    }
+}
+
+/// The number of the last snapshot among these, the last of which has that number; 0 if there is none.
+fn number_of_snapshot(disk: &[Record], last: u64) -> u64 {
+    let after = disk.iter().rev().position(|record| matches!(record, Record::Snapshot(_)));
+    after.map_or(0, |after| last - after as u64)
 }
 
 /// Reports a message that made no sense.

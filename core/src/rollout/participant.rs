@@ -2,11 +2,12 @@
 
 use super::config::{Config, jittered};
 use super::durable::Prepared;
+use super::durable::Record;
 use super::gates::Gates;
 use super::healing::Healing;
 use super::health::Evidence;
 use super::judge::verdict;
-use super::message::{Fact, Message, Outcome, Passed, Record, Refusal, Timer, Vote};
+use super::message::{Fact, Message, Outcome, Passed, Refusal, Timer, Vote};
 use super::mistake::Mistake;
 use super::state::{RoutingState, Txid};
 use super::{Cx, RolloutNode, ignore};
@@ -185,7 +186,7 @@ impl RolloutNode {
         }
         self.leave_doubt(cx);
         if self.durable.admitted.is_none() {
-            self.has_left(config, cx);
+            self.is_dismissed(config, cx);
         }
         self.publish(config, cx);
     }

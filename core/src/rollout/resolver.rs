@@ -8,8 +8,9 @@
 
 use super::config::{Config, jittered};
 use super::durable::Prepared;
+use super::durable::Record;
 use super::healing::Healing;
-use super::message::{Answer, Fact, Message, Outcome, Record, Refusal, Reply, Request, Timer};
+use super::message::{Answer, Fact, Message, Outcome, Refusal, Reply, Request, Timer};
 use super::mistake::Mistake;
 use super::state::Txid;
 use super::{Cx, RolloutNode, SILENCE};

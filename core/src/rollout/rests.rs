@@ -6,7 +6,8 @@
 
 use super::RolloutNode;
 use super::config::Config;
-use super::message::{Answer, Course, Fact, Known, Message, Outcome, Record, Reply, View, Vote};
+use super::durable::{Durable, Record};
+use super::message::{Answer, Course, Fact, Known, Message, Outcome, Reply, View, Vote};
 use super::state::{RoutingState, Txid};
 use crate::node::Output;
 use crate::node::{NodeId, RequestId};
@@ -35,11 +36,14 @@ pub(super) fn rests_on(
 pub(super) fn coordinator_by(journal: &[Record]) -> Option<NodeId> {
     journal.iter().rev().find_map(|record| match record {
         Record::Granted { coordinator, .. } | Record::Admitted { coordinator, .. } => Some(*coordinator),
+        Record::Snapshot(all) => Some(all.coordinator),
         Record::Epoch { .. }
         | Record::Accepted(_)
+        | Record::Queued(_)
         | Record::Steered { .. }
         | Record::Voted { .. }
         | Record::Refused { .. }
+        | Record::Outdated
         | Record::Decided { .. }
         | Record::Installed { .. }
         | Record::Changing { .. }
@@ -105,6 +109,7 @@ impl<'a> Journal<'a> {
     fn backs_view(self, view: &View) -> Result<(), String> {
         self.serves(view.routing.version)?;
         view.in_doubt.map_or(Ok(()), |txid| self.has_voted(txid))?;
+        view.queued.iter().try_for_each(|queued| self.has_accepted(queued.id))?;
         view.rollouts.iter().try_for_each(|rollout| self.has_accepted(rollout.id))
     }
 
@@ -126,7 +131,8 @@ impl<'a> Journal<'a> {
             Fact::Changing { change } => {
                 let is_there =
                     |record: &Record| matches!(record, Record::Changing { change: it, .. } if it == change);
-                need(self.0.iter().any(is_there), || format!("CHANGING: {change}"))
+                let is_known = self.snapshots().any(|all| all.changes.iter().any(|it| it.change == *change));
+                need(is_known || self.0.iter().any(is_there), || format!("CHANGING: {change}"))
             }
             Fact::TakingOver { generation } => self.has_granted(*generation),
             Fact::Resolved { by, .. } => self.has_resolved(*by),
@@ -134,6 +140,7 @@ impl<'a> Journal<'a> {
             Fact::InDoubt { txid, .. } => self.has_voted(*txid),
             Fact::PresumedAborted { .. }
             | Fact::EmptyJournal
+            | Fact::Outdated { .. }
             | Fact::KeptOut { .. }
             | Fact::SplitBrain { .. }
             | Fact::Unlike { .. }
@@ -147,30 +154,49 @@ impl<'a> Journal<'a> {
         coordinator_by(self.0).unwrap_or(config.coordinator) == config.me
     }
 
+    /// What snapshots say that are in it.
+    fn snapshots(self) -> impl Iterator<Item = &'a Durable> {
+        self.0
+            .iter()
+            .filter_map(|record| if let Record::Snapshot(all) = record { Some(&**all) } else { None })
+    }
+
+    /// Whether a snapshot says that the request of this name was taken.
+    fn has_asked(self, id: RequestId) -> bool {
+        self.snapshots().any(|all| all.asked.iter().any(|asked| asked.id == id))
+    }
+
     fn has_accepted(self, id: RequestId) -> Result<(), String> {
-        let is_there = |record: &Record| matches!(record, Record::Accepted(rollout) if rollout.id == id);
-        need(self.0.iter().any(is_there), || format!("ACCEPTED {id}"))
+        let is_there = |record: &Record| {
+            matches!(record, Record::Accepted(rollout) if rollout.id == id)
+                || matches!(record, Record::Queued(queued) if queued.id == id)
+        };
+        let is_shown = self.snapshots().any(|all| {
+            let waits = all.queue.iter().any(|queued| queued.id == id);
+            waits || all.rollouts.iter().any(|rollout| rollout.id == id)
+        });
+        need(is_shown || self.0.iter().any(is_there), || format!("ACCEPTED {id}"))
     }
 
     fn has_steered(self, id: RequestId) -> Result<(), String> {
         let is_there =
             |record: &Record| matches!(record, Record::Steered { by: Some(by), .. } if by.id == id);
-        need(self.0.iter().any(is_there), || format!("STEERED by {id}"))
+        need(self.has_asked(id) || self.0.iter().any(is_there), || format!("STEERED by {id}"))
     }
 
     fn has_changing(self, of: RequestId) -> Result<(), String> {
         let is_there = |record: &Record| matches!(record, Record::Changing { id, .. } if *id == of);
-        need(self.0.iter().any(is_there), || format!("CHANGING {of}"))
+        need(self.has_asked(of) || self.0.iter().any(is_there), || format!("CHANGING {of}"))
     }
 
     fn takes_over(self, of: RequestId) -> Result<(), String> {
         let is_there = |record: &Record| matches!(record, Record::TakingOver { id, .. } if *id == of);
-        need(self.0.iter().any(is_there), || format!("TAKING OVER by {of}"))
+        need(self.has_asked(of) || self.0.iter().any(is_there), || format!("TAKING OVER by {of}"))
     }
 
     fn has_resolved(self, of: RequestId) -> Result<(), String> {
         let is_there = |record: &Record| matches!(record, Record::Resolved { id, .. } if *id == of);
-        need(self.0.iter().any(is_there), || format!("RESOLVED by {of}"))
+        need(self.has_asked(of) || self.0.iter().any(is_there), || format!("RESOLVED by {of}"))
     }
 
     fn has_course(self, of: &Course) -> Result<(), String> {
@@ -179,7 +205,23 @@ impl<'a> Journal<'a> {
     }
 
     fn has_voted(self, of: Txid) -> Result<(), String> {
-        let is_there = |record: &Record| matches!(record, Record::Voted { txid, .. } if *txid == of);
+        let is_there = |record: &Record| match record {
+            Record::Voted { txid, .. } => *txid == of,
+            Record::Snapshot(all) => all.prepared_txid() == Some(of),
+            Record::Epoch { .. }
+            | Record::Accepted(_)
+            | Record::Queued(_)
+            | Record::Steered { .. }
+            | Record::Refused { .. }
+            | Record::Outdated
+            | Record::Decided { .. }
+            | Record::Resolved { .. }
+            | Record::Changing { .. }
+            | Record::TakingOver { .. }
+            | Record::Installed { .. }
+            | Record::Granted { .. }
+            | Record::Admitted { .. } => false,
+        };
         need(self.0.iter().any(is_there), || format!("VOTED {of}"))
     }
 
@@ -188,8 +230,15 @@ impl<'a> Journal<'a> {
             matches!(record, Record::Decided { txid, outcome, .. } | Record::Resolved { txid, outcome, .. }
                 if *txid == of && *outcome == how)
         };
-        let is_decided =
-            self.0.iter().any(is_there) || how == Outcome::Commit && self.has_committed(of).is_ok();
+        let is_known = match how {
+            Outcome::Commit => self.has_committed(of).is_ok(),
+            // A snapshot does not say of each transaction how it ended: what was promised, and is neither in doubt nor what is
+            // served, is presumed aborted.
+            Outcome::Abort => self.snapshots().any(|all| {
+                all.floor >= of && all.prepared_txid() != Some(of) && all.committed.txid != Some(of)
+            }),
+        };
+        let is_decided = is_known || self.0.iter().any(is_there);
         need(is_decided, || format!("DECIDED {of}: {how:?}"))
     }
 
@@ -198,15 +247,18 @@ impl<'a> Journal<'a> {
             Record::Decided { txid, outcome: Outcome::Commit, .. }
             | Record::Resolved { txid, outcome: Outcome::Commit, .. } => *txid == of,
             Record::Installed { state } | Record::Admitted { state, .. } => state.txid == Some(of),
+            Record::Snapshot(all) => all.committed.txid == Some(of),
             Record::Decided { .. }
             | Record::Resolved { .. }
             | Record::Changing { .. }
             | Record::TakingOver { .. }
             | Record::Epoch { .. }
             | Record::Accepted(_)
+            | Record::Queued(_)
             | Record::Steered { .. }
             | Record::Voted { .. }
             | Record::Refused { .. }
+            | Record::Outdated
             | Record::Granted { .. } => false,
         };
         need(self.0.iter().any(is_there), || format!("that {of} was committed"))
@@ -242,9 +294,10 @@ impl<'a> Journal<'a> {
 
     /// Before all transactions of the coordinator's last life.
     fn life(self) -> Txid {
-        let epochs = self.0.iter().rev();
-        let epoch = epochs
+        let written = self.0.iter();
+        let written = written
             .filter_map(|record| if let Record::Epoch { epoch } = record { Some(*epoch) } else { None });
+        let epoch = written.chain(self.snapshots().map(|all| all.epoch));
         Txid { generation: self.floor().generation, epoch: epoch.max().unwrap_or(0), number: 0 }
     }
 
@@ -260,9 +313,13 @@ impl<'a> Journal<'a> {
                 Txid::before(*generation)
             }
             Record::Admitted { begun, .. } => *begun,
-            Record::Epoch { .. } | Record::Accepted(_) | Record::Steered { .. } | Record::Changing { .. } => {
-                Txid::default()
-            }
+            Record::Snapshot(all) => all.floor,
+            Record::Epoch { .. }
+            | Record::Accepted(_)
+            | Record::Queued(_)
+            | Record::Steered { .. }
+            | Record::Outdated
+            | Record::Changing { .. } => Txid::default(),
         };
         self.0.iter().map(promised).max().unwrap_or_default()
     }
@@ -273,14 +330,19 @@ impl<'a> Journal<'a> {
             .iter()
             .fold(None, |in_doubt: Option<(Txid, u64)>, record| match record {
                 Record::Voted { txid, state, .. } => Some((*txid, state.version)),
+                Record::Snapshot(all) => {
+                    all.prepared.as_ref().map(|prepared| (prepared.txid, prepared.state.version))
+                }
                 Record::Decided { txid, .. } | Record::Resolved { txid, .. } => {
                     in_doubt.filter(|(of, _)| of != txid)
                 }
                 Record::Installed { state } | Record::Admitted { state, .. } => {
                     in_doubt.filter(|(_, version)| *version > state.version)
                 }
+                Record::Outdated => None,
                 Record::Epoch { .. }
                 | Record::Accepted(_)
+                | Record::Queued(_)
                 | Record::Steered { .. }
                 | Record::Refused { .. }
                 | Record::Changing { .. }
@@ -296,11 +358,18 @@ impl<'a> Journal<'a> {
         let voted = |of: &Txid| {
             self.0.iter().rev().find_map(|record| match record {
                 Record::Voted { txid, state, .. } if txid == of => Some(state),
+                Record::Snapshot(all) => all
+                    .prepared
+                    .as_ref()
+                    .filter(|prepared| prepared.txid == *of)
+                    .map(|prepared| &prepared.state),
                 Record::Voted { .. }
                 | Record::Epoch { .. }
                 | Record::Accepted(_)
+                | Record::Queued(_)
                 | Record::Steered { .. }
                 | Record::Refused { .. }
+                | Record::Outdated
                 | Record::Decided { .. }
                 | Record::Resolved { .. }
                 | Record::Changing { .. }
@@ -313,6 +382,7 @@ impl<'a> Journal<'a> {
         self.0.iter().rev().find_map(|record| match record {
             Record::Decided { txid, outcome: Outcome::Commit, .. }
             | Record::Resolved { txid, outcome: Outcome::Commit, .. } => voted(txid),
+            Record::Snapshot(all) => Some(&all.committed),
             Record::Installed { state } | Record::Admitted { state, .. } => Some(state),
             Record::Decided { outcome: Outcome::Abort, .. }
             | Record::Resolved { outcome: Outcome::Abort, .. }
@@ -320,9 +390,11 @@ impl<'a> Journal<'a> {
             | Record::TakingOver { .. }
             | Record::Epoch { .. }
             | Record::Accepted(_)
+            | Record::Queued(_)
             | Record::Steered { .. }
             | Record::Voted { .. }
             | Record::Refused { .. }
+            | Record::Outdated
             | Record::Granted { .. } => None,
         })
     }

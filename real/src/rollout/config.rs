@@ -58,6 +58,9 @@ pub struct Settings {
     /// How long to wait for what, in milliseconds.
     #[serde(default)]
     pub timeouts: Timeouts,
+    /// After how many records the journal is replaced by a snapshot. Default 4,096; 0: never.
+    #[serde(default = "default_snapshot_every")]
+    pub snapshot_every: u32,
     /// What serves each model: a server, or a simulated backend. A model without one answers at once and never fails.
     #[serde(default)]
     pub backends: BTreeMap<ModelId, BackendFile>,
@@ -87,6 +90,10 @@ fn default_model() -> ModelId {
     ModelId::new("v1").expect("a valid name")
 }
 
+fn default_snapshot_every() -> u32 {
+    4_096
+}
+
 fn default_window_ms() -> u64 {
     5_000
 }
@@ -101,6 +108,7 @@ impl Settings {
             health_window_ms: default_window_ms(),
             gates: GatesFile::default(),
             timeouts: Timeouts::default(),
+            snapshot_every: default_snapshot_every(),
             backends: BTreeMap::new(),
             forwarding: Forwarding::default(),
             peers: Vec::new(),
@@ -124,6 +132,8 @@ impl Settings {
             gates: self.gates(),
             window_ms: self.health_window_ms,
             timeouts: self.timeouts.clone(),
+            asks_first: true,
+            snapshot_every: self.snapshot_every,
             mistake: None,
             without: None,
         };

@@ -57,6 +57,7 @@ impl HttpApi for RolloutNode {
     fn to_http(id: RequestId, request: &Request) -> HttpRequest<Bytes> {
         match request {
             Request::StartRollout(plan) => post_json("/rollouts", Some(id), &StartBody::from(plan)),
+            Request::QueueRollout(plan) => post_json(QUEUE, Some(id), &StartBody::from(plan)),
             Request::Steer { order, rollout } => {
                 post_json(&path_of(*order), Some(id), &SteerBody::from(*rollout))
             }
@@ -90,6 +91,8 @@ impl HttpApi for RolloutNode {
     }
 }
 
+/// Where rollouts are queued.
+const QUEUE: &str = "/rollouts/queue";
 /// Where a node is admitted.
 const MEMBERS: &str = "/members";
 /// Where a member is dismissed.

@@ -26,9 +26,9 @@ use super::metrics;
 use super::wire::{
     AdmitBody, DismissBody, HealthBody, HealthSnapshot, MAX_BODY_BYTES, MembersView, RawBody, ResolveBody,
     RolloutView, StartBody, Started, StatusView, SteerBody, Steered, TakeOverBody, or_nothing, read_body,
-    why_no_member,
+    why_silent,
 };
-use super::{DISMISS, MEMBERS, RESOLVE, TAKE_OVER, path_of};
+use super::{DISMISS, MEMBERS, QUEUE, RESOLVE, TAKE_OVER, path_of};
 use crate::http_api::{ApiError, ask, direction, idempotency_key, request_name, send_on, with_words};
 use crate::runtime::Runtime;
 use crate::shell::Handle;
@@ -86,6 +86,7 @@ pub(super) fn router<R: Runtime>(
         .route("/health/report", post(report_health::<R>))
         .route("/predict", post(predict::<R>))
         .route("/rollouts", get(list_rollouts::<R>).post(start_rollout::<R>))
+        .route(QUEUE, post(queue_rollout::<R>))
         .route("/status", get(status::<R>));
     let resolve = |ResolveBody { txid, outcome }| Request::Resolve { txid, outcome };
     let mut routes = routes
@@ -131,6 +132,15 @@ async fn start_rollout<R: Runtime>(
 ) -> Result<Response, ApiError> {
     let plan = || read_body::<StartBody>(body)?.plan().map_err(unprocessable);
     app.ask("/rollouts", &headers, || plan().map(Request::StartRollout)).await
+}
+
+async fn queue_rollout<R: Runtime>(
+    State(app): Shared<R>,
+    headers: HeaderMap,
+    body: RawBody,
+) -> Result<Response, ApiError> {
+    let plan = || read_body::<StartBody>(body)?.plan().map_err(unprocessable);
+    app.ask(QUEUE, &headers, || plan().map(Request::QueueRollout)).await
 }
 
 async fn steer<R: Runtime>(
@@ -189,13 +199,7 @@ impl<R: Runtime> App<R> {
     /// The view of a member: nobody else knows what is to be served.
     fn member_view(&self) -> Result<Arc<View>, ApiError> {
         let view = self.view()?;
-        match why_no_member(&view) {
-            Some(why) => {
-                let why = format!("this node is not a member of the cluster: {why}");
-                Err(ApiError(StatusCode::SERVICE_UNAVAILABLE, why))
-            }
-            None => Ok(view),
-        }
+        why_silent(&view).map_or(Ok(view), |why| Err(ApiError(StatusCode::SERVICE_UNAVAILABLE, why)))
     }
 
     /// The request's name: the client's own, or one that nobody else has.

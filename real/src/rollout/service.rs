@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::config::Settings;
 use super::join;
 use super::routes;
-use super::wire::{Role, StatusView, why_no_member};
+use super::wire::{Role, StatusView, why_silent};
 use super::{MEMBERS, RESOLVE, TAKE_OVER};
 use crate::runtime::Runtime;
 use crate::serve::client::Client;
@@ -49,12 +49,12 @@ impl Service for RolloutNode {
 
     fn ready(view: Option<&View>) -> Result<(), String> {
         let view = view.ok_or("it has not said yet what it serves")?;
-        why_no_member(view).map_or(Ok(()), |why| Err(format!("it is not a member: {why}")))
+        why_silent(view).map_or(Ok(()), Err)
     }
 
     /// What a member serves was committed; that it no longer votes takes nothing from its clients.
     fn serves_on(view: &View) -> bool {
-        view.joining.is_none()
+        view.joining.is_none() && !view.asks
     }
 
     const STATUS: &'static str = "/status";

@@ -11,6 +11,7 @@ use coalmine_core::rollout::health::{Health, Window};
 use coalmine_core::rollout::message::{Guard, OnFailure, Order, Reply, Request, RolloutPlan};
 use coalmine_core::rollout::state::ModelId;
 
+use super::QUEUE;
 use super::wire::{HealthBody, StartBody, SteerBody, read_body};
 use crate::http_api::{HttpApi, IDEMPOTENCY_KEY};
 
@@ -31,6 +32,10 @@ fn read_back(request: &Request) -> Request {
         ("/rollouts", _) => {
             let body: StartBody = read_body(body).expect("it can be read");
             Request::StartRollout(body.plan().expect("it makes sense"))
+        }
+        (QUEUE, _) => {
+            let body: StartBody = read_body(body).expect("it can be read");
+            Request::QueueRollout(body.plan().expect("it makes sense"))
         }
         ("/health/report", _) => {
             let body: HealthBody = read_body(body).expect("it can be read");
@@ -62,7 +67,9 @@ fn every_request_survives_http() {
             let full = RolloutPlan { holds_ms, deadline_ms, supersede: true, ..plan.clone() };
             for plan in [plan, full] {
                 let gates = guard.clone();
-                requests.push(Request::StartRollout(RolloutPlan { gates, on_failure, ..plan }));
+                let plan = RolloutPlan { gates, on_failure, ..plan };
+                requests.push(Request::StartRollout(plan.clone()));
+                requests.push(Request::QueueRollout(plan));
             }
         }
     }

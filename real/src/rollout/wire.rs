@@ -14,9 +14,9 @@ pub(super) use self::body::{RawBody, or_nothing, read_body};
 pub use self::members::{AdmitBody, DismissBody, MembersView, ResolveBody, TakeOverBody};
 pub use self::prediction::{MODEL, NODE, PredictBody, Prediction, ROUTING_VERSION};
 pub use self::units::{bp_of_decimal, bp_of_percent, decimal_of_bp, percent_of_bp};
-pub(super) use self::view::why_no_member;
+pub(super) use self::view::why_silent;
 pub use self::view::{
-    ChangeView, EvidenceView, HealthSnapshot, Progress, Role, RolloutView, StatusView, StepOutcome, StepView,
-    VerdictKind, VerdictView,
+    ChangeView, EvidenceView, HealthSnapshot, Progress, QueuedView, Role, RolloutView, StatusView,
+    StepOutcome, StepView, VerdictKind, VerdictView,
 };
 pub use crate::http_api::MAX_BODY_BYTES;

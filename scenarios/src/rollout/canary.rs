@@ -45,15 +45,19 @@ pub fn spaces() -> Vec<ModelArgs> {
         ModelArgs { inputs: Some(2), timeouts: Some(2), operations: Some(2), ..none },
         ModelArgs { crashes: one, inputs: one, timeouts: one, operations: Some(2), ..none },
         ModelArgs { crashes: one, operations: Some(2), nodes: Some(3), ..none },
+        // One that waits for its turn.
+        ModelArgs { crashes: one, inputs: one, operations: Some(3), ..none },
     ]
 }
 
-/// What the model's operator asks for: v2, at half of the requests and then at all; that it be aborted.
+/// What the model's operator asks for: v2, at half of the requests and then at all; that it be aborted; that v3 come after it.
 pub(super) fn operations(requests: u32) -> Vec<Operation<RolloutNode>> {
     let plan = RolloutPlan::guarded(model_id("v2"), basis_points(&[50, 100]), 0);
     let start = operator(1, Request::StartRollout(plan));
     let abort = operator(2, Request::Steer { order: Order::Abort, rollout: None });
-    [start, abort].into_iter().take(requests as usize).collect()
+    let next = RolloutPlan::unguarded(model_id("v3"), basis_points(&[100]), 0);
+    let next = operator(3, Request::QueueRollout(next));
+    [start, abort, next].into_iter().take(requests as usize).collect()
 }
 
 /// What the model's data planes report of the first step: that v2 is well, or that all of its requests fail.
@@ -115,6 +119,11 @@ fn requests(nodes: u32, until_ms: u64, rng: &mut ChaCha8Rng) -> Vec<PlanStep<Rol
     }
     for sequence in 11..11 + rng.below(4) {
         push(200 + rng.below(until_ms), steer(sequence, *rng.pick(&Order::ALL)));
+    }
+    for sequence in 21..21 + rng.below(3) {
+        let (model, share) = (format!("v{}", 3 + rng.below(2)), *rng.pick(&[10, 100]));
+        let plan = RolloutPlan::unguarded(model_id(&model), basis_points(&[share]), 0);
+        push(200 + rng.below(until_ms), ask(sequence, Request::QueueRollout(plan)));
     }
     let (mut sequence, mut at, mut version) = (100, 400, 1);
     while at < until_ms {

@@ -28,7 +28,7 @@ pub fn scenario() -> Scenario<RolloutSystem> {
     }
 }
 
-fn plan(system: &RolloutSystem, rng: &mut ChaCha8Rng) -> Plan<RolloutNode> {
+pub(super) fn plan(system: &RolloutSystem, rng: &mut ChaCha8Rng) -> Plan<RolloutNode> {
     under_every_fault(system, rng, operations)
 }
 

@@ -36,6 +36,8 @@ pub fn all() -> Vec<Scenario<RolloutSystem>> {
         one_bad_node(),
         steered(),
         superseded(),
+        queued(),
+        queued_behind_a_failure(),
         coordinator_dies_returning(),
         abort_during_a_vote(),
     ]
@@ -262,6 +264,54 @@ fn superseded() -> Scenario<RolloutSystem> {
             ])
         },
         expect: |now| all_stable(now, "v3"),
+    }
+}
+
+/// The operator asks for a rollout of the whole share that waits for its turn.
+fn queue(sequence: u64, model: &str) -> What<RolloutNode> {
+    ask(sequence, Request::QueueRollout(plan(model, &[100], 0)))
+}
+
+fn queued() -> Scenario<RolloutSystem> {
+    Scenario {
+        name: "canary-queued",
+        about: "Three rollouts, of which two wait for their turn, and the coordinator crashes between: all are done, in order.",
+        system,
+        plan: |_, _| {
+            Plan::quiet([
+                (500, roll_out(1, "v2", &[50, 100], 3_000)),
+                (1_000, queue(2, "v3")),
+                (1_500, queue(3, "v4")),
+                (2_000, What::Fault(Fault::Crash { node: NodeId(1), down_ms: Some(2_000) })),
+                (9_000, queue(3, "v4")), // the same request again is the same request
+            ])
+        },
+        expect: |now| {
+            all_stable(now, "v4")?;
+            let newest = now.history.newest();
+            if newest == 5 { Ok(()) } else { Err(format!("v{newest} is the newest, expected v5")) }
+        },
+    }
+}
+
+fn queued_behind_a_failure() -> Scenario<RolloutSystem> {
+    Scenario {
+        name: "canary-queued-behind-a-failure",
+        about: "A rollout waits for one that fails: it never begins; one that is queued afterwards does.",
+        system,
+        plan: |_, _| {
+            let plan = Plan::quiet([
+                (500, roll_out_guarded(1, "v2", &[50, 100], 1_000)),
+                (1_500, queue(2, "v3")),
+                (14_000, queue(3, "v4")),
+            ]);
+            all_report(plan, 5_000, 1, ALL_FAIL)
+        },
+        expect: |now| {
+            all_stable(now, "v4")?;
+            let newest = now.history.newest();
+            if newest == 3 { Ok(()) } else { Err(format!("v{newest} is the newest, expected v3")) }
+        },
     }
 }
 

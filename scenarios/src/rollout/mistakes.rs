@@ -6,7 +6,7 @@ use coalmine_core::rollout::mistake::Mistake;
 use coalmine_sim::spec::limits::ModelArgs;
 use coalmine_sim::spec::system;
 
-use super::Asks;
+use super::{Asks, RolloutSystem};
 use crate::mistakes::listed;
 
 fn quiet() -> ModelArgs {
@@ -15,8 +15,9 @@ fn quiet() -> ModelArgs {
 for_rollout_mistakes!(listed);
 
 /// Those that show where clients ask for this.
-pub fn all(asks: Asks) -> Vec<system::Mistake> {
-    let (shows, scenario): (fn(Mistake) -> bool, _) = match asks {
+pub fn all(system: &RolloutSystem) -> Vec<system::Mistake> {
+    let (shows, scenario): (fn(Mistake) -> bool, _) = match system.asks {
+        Asks::Rollouts if system.snapshot_every > 0 => (Mistake::is_about_snapshots, "compaction-chaos"),
         Asks::Rollouts => (is_about_rollouts, "rollout-chaos"),
         Asks::Guarded => (Mistake::is_about_gates, "canary-chaos"),
         Asks::Changes => (Mistake::is_about_members, "growth-chaos"),
@@ -27,5 +28,8 @@ pub fn all(asks: Asks) -> Vec<system::Mistake> {
 }
 
 fn is_about_rollouts(mistake: Mistake) -> bool {
-    !mistake.is_about_gates() && !mistake.is_about_members() && !mistake.is_about_succession()
+    !mistake.is_about_gates()
+        && !mistake.is_about_members()
+        && !mistake.is_about_succession()
+        && !mistake.is_about_snapshots()
 }

@@ -2,6 +2,7 @@
 
 pub mod canary;
 pub mod chaos;
+pub mod compaction;
 pub mod growth;
 pub mod guarded;
 pub mod mistakes;
@@ -11,10 +12,11 @@ use coalmine_core::node::{NodeId, RequestId};
 use coalmine_core::observation::{Invariant, Observation, Witness};
 use coalmine_core::rollout::RolloutNode;
 use coalmine_core::rollout::config::Config;
+use coalmine_core::rollout::durable::Record;
 use coalmine_core::rollout::healing::Healing;
 use coalmine_core::rollout::health::{Health, Window};
 use coalmine_core::rollout::invariants::{self, Ledger};
-use coalmine_core::rollout::message::{Guard, Order, Record, Request, RolloutPlan, Timer};
+use coalmine_core::rollout::message::{Guard, Order, Request, RolloutPlan, Timer};
 use coalmine_core::rollout::mistake::Mistake;
 use coalmine_core::rollout::state::{ClusterId, ModelId, RoutingState, Txid, WHOLE_BP};
 use coalmine_real::rollout::config::Settings;
@@ -39,6 +41,10 @@ pub struct RolloutSystem {
     pub asks: Asks,
     /// How many of the nodes come later, the highest ones.
     pub later: u32,
+    /// After how many records its nodes write a snapshot; 0: never.
+    pub snapshot_every: u32,
+    /// Whether its nodes ask whether they are behind before they serve.
+    pub asks_first: bool,
     /// The rule that its nodes break; none, but in tests.
     pub mistake: Option<Mistake>,
     /// The way of healing that its nodes lack; none, but in tests.
@@ -61,7 +67,16 @@ pub enum Asks {
 impl RolloutSystem {
     /// A cluster of so many nodes.
     pub fn new(nodes: u32, rollouts: u32) -> Self {
-        Self { nodes, rollouts, asks: Asks::Rollouts, later: 0, mistake: None, without: None }
+        Self {
+            nodes,
+            rollouts,
+            asks: Asks::Rollouts,
+            later: 0,
+            snapshot_every: 0,
+            asks_first: false,
+            mistake: None,
+            without: None,
+        }
     }
 
     /// The same cluster of nodes that make a mistake.
@@ -95,6 +110,8 @@ impl System for RolloutSystem {
             }
             config.gates = shipped.gates();
             config.timeouts = shipped.timeouts.clone();
+            config.snapshot_every = self.snapshot_every;
+            config.asks_first = self.asks_first;
             config.mistake = self.mistake;
             config.without = self.without;
         }
@@ -145,7 +162,7 @@ impl System for RolloutSystem {
     }
 
     fn mistakes(&self) -> Vec<system::Mistake> {
-        mistakes::all(self.asks)
+        mistakes::all(self)
     }
 
     fn with_mistake(&self, name: &str) -> Option<Self> {
@@ -165,7 +182,8 @@ impl System for RolloutSystem {
                 let is_simpler = |it: &RolloutPlan| it != plan;
                 simpler.into_iter().filter(is_simpler).map(Request::StartRollout).collect()
             }
-            Request::Steer { .. }
+            Request::QueueRollout(_)
+            | Request::Steer { .. }
             | Request::ReportHealth(_)
             | Request::Change(_)
             | Request::TakeOver { .. }
@@ -188,6 +206,7 @@ impl System for RolloutSystem {
 
     fn witnesses(&self) -> Vec<Witness<RolloutNode, Ledger>> {
         match self.asks {
+            Asks::Rollouts if self.snapshot_every > 0 => invariants::forgetting_witnesses(),
             Asks::Rollouts => invariants::witnesses(),
             Asks::Guarded => invariants::guarded_witnesses(),
             Asks::Changes => invariants::changing_witnesses(),
@@ -202,6 +221,7 @@ impl System for RolloutSystem {
         match self.asks {
             Asks::Guarded => return canary::lacks(self, witness, limits),
             Asks::Changes | Asks::Succession => return growth::lacks(self, witness, limits),
+            Asks::Rollouts if self.snapshot_every > 0 => return compaction::lacks(witness, limits),
             Asks::Rollouts => {}
         }
         let Limits { crashes, wipes, periodic, timeouts, .. } = *limits;

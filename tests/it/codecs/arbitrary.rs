@@ -5,11 +5,12 @@ use std::net::SocketAddr;
 
 use coalmine_core::node::{Address, NodeId, RequestId};
 use coalmine_core::rollout::config::{Timeouts, Told};
+use coalmine_core::rollout::durable::Record;
 use coalmine_core::rollout::gates::{Breach, Gate, Gates};
 use coalmine_core::rollout::health::{Health, Window};
 use coalmine_core::rollout::message::{
     AbortReason, Answer, Course, Envelope, Guard, Known, Message, OnFailure, Operator, Order, Outcome,
-    Passed, Record, Refusal, Rollout, RolloutPlan, Step, StepResult, Vote, Why,
+    Passed, Refusal, Rollout, RolloutPlan, Step, StepResult, Vote, Why,
 };
 use coalmine_core::rollout::state::{
     Change, ClusterId, Member, ModelId, RoutingState, Status, Txid, WHOLE_BP, Weights,

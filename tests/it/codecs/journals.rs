@@ -3,7 +3,7 @@
 
 use coalmine_core::codec::journal::{Damage, Recovered, Torn, encode, recover};
 use coalmine_core::form::Form;
-use coalmine_core::rollout::message;
+use coalmine_core::rollout::durable;
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -12,7 +12,7 @@ use super::{arbitrary, check};
 /// A record of the rollout, or any text: with everything that JSON has to escape, or that takes several bytes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 enum Record {
-    Rollout(Box<message::Record>),
+    Rollout(Box<durable::Record>),
     Text(String),
 }
 
@@ -36,7 +36,7 @@ fn records(count: std::ops::Range<usize>) -> impl Strategy<Value = Vec<Record>> 
 }
 
 /// A few records of the rollout.
-fn plain() -> Vec<message::Record> {
+fn plain() -> Vec<durable::Record> {
     let state = r#"{"version":1,"stable_model_id":"v1","canary_model_id":"v2",
         "weights":{"v1":0.9,"v2":0.1},"status":"canary","txid":"1.1"}"#;
     let records = format!(
@@ -262,7 +262,7 @@ fn lines_lost_repeated_or_swapped_are_damage() {
     let complaint = |order: &[usize]| {
         let bytes: Vec<_> =
             order.iter().flat_map(|&line| format!("{}\n", lines[line]).into_bytes()).collect();
-        recover::<message::Record>(form, &bytes).expect_err("damage").to_string()
+        recover::<durable::Record>(form, &bytes).expect_err("damage").to_string()
     };
     insta::assert_snapshot!(complaint(&[1, 2]), @r#"line 1 (byte 0) is damaged: it is numbered "2" where 1 was expected"#);
     insta::assert_snapshot!(complaint(&[0, 2, 3]), @r#"line 2 (byte 33) is damaged: it is numbered "3" where 2 was expected"#);
@@ -273,7 +273,7 @@ fn lines_lost_repeated_or_swapped_are_damage() {
 #[test]
 fn damage_is_named_by_line_byte_and_kind() {
     let form = Form::Json;
-    let complaint = |text: &[u8]| recover::<message::Record>(form, text).expect_err("damage").to_string();
+    let complaint = |text: &[u8]| recover::<durable::Record>(form, text).expect_err("damage").to_string();
     let good = String::from_utf8(journal(form, &plain()[..2])).expect("JSON is UTF-8");
     insta::assert_snapshot!(complaint(good.replace("\"epoch\":1", "\"epoch\":2").as_bytes()), @r#"line 1 (byte 0) is damaged: its checksum is "b1188120", its content has "b35e3f79""#);
     insta::assert_snapshot!(complaint(good.replace("[1,2,3]", "[1,2]").as_bytes()), @r#"line 2 (byte 33) is damaged: its checksum is "4aabb6f1", its content has "023a7d0b""#);
@@ -283,7 +283,7 @@ fn damage_is_named_by_line_byte_and_kind() {
     insta::assert_snapshot!(complaint(b"1 \xff {}\n"), @"line 1 (byte 0) is damaged: it is not of the form `<number> <crc32> <record>`");
     let mut foreign = Vec::new();
     encode(form, 1, &serde_json::json!({ "hello": 1 }), &mut foreign);
-    insta::assert_snapshot!(complaint(&foreign), @"line 1 (byte 0) is damaged: its checksum holds, but it is not a record: unknown variant `hello`, expected one of `epoch`, `accepted`, `voted`, `steered`, `refused`, `decided`, `installed`, `granted`, `changing`, `taking_over`, `resolved`, `admitted` at line 1 column 8");
+    insta::assert_snapshot!(complaint(&foreign), @"line 1 (byte 0) is damaged: its checksum holds, but it is not a record: unknown variant `hello`, expected one of `epoch`, `accepted`, `queued`, `voted`, `steered`, `refused`, `decided`, `installed`, `granted`, `changing`, `taking_over`, `resolved`, `outdated`, `snapshot`, `admitted` at line 1 column 8");
     let mut line_feed_lost = journal(form, &plain()[..1]);
     *line_feed_lost.last_mut().expect("a line") = b'\r';
     insta::assert_snapshot!(complaint(&line_feed_lost), @"line 1 (byte 0) is damaged: a whole record is followed by a byte that is not a line feed");

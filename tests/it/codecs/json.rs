@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 
 use coalmine_core::node::NodeId;
 use coalmine_core::rollout::config::Timeouts;
+use coalmine_core::rollout::durable::Record;
 use coalmine_core::rollout::gates::Gates;
 use coalmine_core::rollout::health::Health;
-use coalmine_core::rollout::message::{Envelope, Message, Record, Request};
+use coalmine_core::rollout::message::{Envelope, Message, Request};
 use coalmine_core::rollout::state::{ClusterId, ModelId, RoutingState, Txid, WHOLE_BP, Weights};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -169,7 +170,7 @@ fn wrong_messages_records_and_requests_are_refused() {
         @"invalid value: integer `-1`, expected u64"
     );
     insta::assert_snapshot!(complaint::<Record>(json!({ "refused": { "txid": "1.1", "why": "" } })), @"unknown field `why`, expected `txid`");
-    insta::assert_snapshot!(complaint::<Record>(json!({ "forgotten": {} })), @"unknown variant `forgotten`, expected one of `epoch`, `accepted`, `voted`, `steered`, `refused`, `decided`, `installed`, `granted`, `changing`, `taking_over`, `resolved`, `admitted`");
+    insta::assert_snapshot!(complaint::<Record>(json!({ "forgotten": {} })), @"unknown variant `forgotten`, expected one of `epoch`, `accepted`, `queued`, `voted`, `steered`, `refused`, `decided`, `installed`, `granted`, `changing`, `taking_over`, `resolved`, `outdated`, `snapshot`, `admitted`");
     insta::assert_snapshot!(
         complaint::<Request>(json!({ "start_rollout": { "model": "v2", "steps": [5] } })),
         @"unknown field `steps`, expected one of `model`, `steps_bp`, `pause_ms`, `holds_ms`, `gates`, `on_failure`, `deadline_ms`, `supersede`"

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use coalmine_core::codec::recording::Did;
 use coalmine_core::node::NodeId;
-use coalmine_core::rollout::message::Record;
+use coalmine_core::rollout::durable::Record;
 use coalmine_real::recorder::parts::parts;
 use coalmine_sim::trace::html;
 use coalmine_sim::verify::{Verified, protocol_of};

@@ -15,10 +15,11 @@ use coalmine_core::observation::{History, Observation, Observed};
 use coalmine_core::rollout::RolloutNode;
 use coalmine_core::rollout::config::Config;
 use coalmine_core::rollout::durable::Durable;
+use coalmine_core::rollout::durable::Record;
 use coalmine_core::rollout::health::{Health, Window};
 use coalmine_core::rollout::invariants::{self, Ledger};
 use coalmine_core::rollout::message::{
-    Answer, Course, Guard, Message, OnFailure, Order, Outcome, Record, Request, RolloutPlan, View, Vote,
+    Answer, Course, Guard, Message, OnFailure, Order, Outcome, Request, RolloutPlan, View, Vote,
 };
 use coalmine_core::rollout::state::ModelId;
 

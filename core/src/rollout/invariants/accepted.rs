@@ -5,7 +5,7 @@ use super::Ledger;
 use crate::node::RequestId;
 use crate::observation::{Invariant, Observed};
 use crate::rollout::RolloutNode;
-use crate::rollout::message::Record;
+use crate::rollout::durable::Record;
 
 /// See the module.
 pub fn invariant() -> Invariant<RolloutNode, Ledger> {
@@ -33,6 +33,8 @@ fn holds(node: &Observed<'_, RolloutNode>, id: RequestId) -> bool {
     is_lost
         || durable.iter().any(|record| match record {
             Record::Accepted(rollout) => rollout.id == id,
+            Record::Queued(queued) => queued.id == id,
+            Record::Snapshot(all) => all.asked.iter().any(|asked| asked.id == id),
             Record::Steered { by: Some(by), .. } => by.id == id,
             Record::Changing { id: it, .. }
             | Record::TakingOver { id: it, .. }
@@ -41,6 +43,7 @@ fn holds(node: &Observed<'_, RolloutNode>, id: RequestId) -> bool {
             | Record::Epoch { .. }
             | Record::Voted { .. }
             | Record::Refused { .. }
+            | Record::Outdated
             | Record::Decided { .. }
             | Record::Installed { .. }
             | Record::Granted { .. }

@@ -4,12 +4,13 @@
 //! Who was asked about what is read from the coordinator's journal, and whether the evidence keeps the limits is worked
 //! out here, without the node's own judgement of it.
 
-use super::{Ledger, coordinates};
+use super::{Ledger, coordinates, legible};
 use crate::node::NodeId;
 use crate::observation::Invariant;
 use crate::rollout::RolloutNode;
+use crate::rollout::durable::{Durable, Record};
 use crate::rollout::gates::Gates;
-use crate::rollout::message::{Course, Outcome, Passed, Record, Rollout};
+use crate::rollout::message::{Course, Outcome, Passed, Rollout};
 use crate::rollout::state::{ModelId, RoutingState, Txid};
 
 /// See the module.
@@ -20,8 +21,9 @@ pub fn invariant() -> Invariant<RolloutNode, Ledger> {
         source: "rule 11 of the rollout",
         check: |now| {
             for node in now.nodes.iter().filter(|node| coordinates(node)) {
-                let mut reading = Reading::default();
-                for record in node.durable.unwrap_or_default() {
+                let (before, records) = legible(node);
+                let mut reading = before.map_or_else(Reading::default, Reading::after);
+                for record in records {
                     reading.takes(node.id, record, now.history)?;
                 }
             }
@@ -41,6 +43,15 @@ struct Reading<'a> {
 }
 
 impl<'a> Reading<'a> {
+    /// After what a snapshot says.
+    fn after(all: &'a Durable) -> Self {
+        let rollout = all.rollouts.last();
+        let is_promoted = rollout.is_some_and(|rollout| rollout.course == Course::Promoted);
+        let voted = all.prepared.as_ref();
+        let voted = voted.map(|it| (it.txid, &it.state, &it.members[..], it.passed.as_ref()));
+        Self { rollout, is_promoted, served: Some(&all.committed), voted }
+    }
+
     fn takes(&mut self, me: NodeId, record: &'a Record, ledger: &Ledger) -> Result<(), String> {
         match record {
             Record::Accepted(rollout) => (self.rollout, self.is_promoted) = (Some(rollout), false),
@@ -59,11 +70,14 @@ impl<'a> Reading<'a> {
             }
             Record::Installed { state } | Record::Admitted { state, .. } => self.served = Some(state),
             Record::Decided { outcome: Outcome::Abort, .. }
+            | Record::Snapshot(_) // says nothing new
             | Record::Resolved { .. } // of a participant, which has no rollouts
             | Record::Changing { .. }
             | Record::TakingOver { .. }
             | Record::Epoch { .. }
             | Record::Refused { .. }
+            | Record::Queued(_)
+            | Record::Outdated
             | Record::Granted { .. } => {}
         }
         Ok(())

@@ -15,6 +15,7 @@
 //! | [`proposals`] | `proposals-tell` | nobody refuses a proposal that tells how its doubt ended | rule 9 of [`rollout`](super) |
 //! | [`gates_kept`] | `gates-kept` | a canary gets more only by every member's evidence | rule 11 of [`rollout`](super) |
 //! | [`open_exit`] | `exit-is-open` | no gate refuses a way back | rule 12 of [`rollout`](super) |
+//! | [`snapshots`] | `snapshots-tell` | a snapshot says what the records before it say | rule 16 of [`rollout`](super) |
 //! | [`timers`] | `timers-fit` | who waits has the timer armed that ends its waiting | rules 3 to 5, 8 and 10 of [`rollout`](super) |
 //!
 //! Beside them stands `write-ahead`, as for every node: see [`told`](crate::write_ahead), and `rests.rs` for what rests on
@@ -35,15 +36,15 @@ pub mod open_exit;
 pub mod own_writes;
 pub mod promises;
 pub mod proposals;
+pub mod snapshots;
 pub mod timers;
 pub mod unanimous;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::RolloutNode;
-use super::message::{
-    AbortReason, Course, Fact, Outcome, Passed, Record, Refusal, Reply, Rollout, View, Why,
-};
+use super::durable::{Durable, Record};
+use super::message::{AbortReason, Course, Fact, Outcome, Passed, Refusal, Reply, Rollout, View, Why};
 use super::rests::coordinator_by;
 use super::state::Txid;
 use crate::node::{NodeId, RequestId};
@@ -108,8 +109,8 @@ impl History<RolloutNode> for Ledger {
             Fact::Granted { generation } | Fact::TakingOver { generation } => {
                 self.promises(node, Txid::before(*generation));
             }
-            // Its disk is gone, and with it all that the node itself could keep.
-            Fact::EmptyJournal => {
+            // Its disk is gone, or an old one is in its place, and with it all that the node itself could keep.
+            Fact::EmptyJournal | Fact::Outdated { .. } => {
                 self.promised.remove(&node);
                 self.committed.remove(&node);
                 self.accepted.remove(&node);
@@ -157,8 +158,10 @@ impl History<RolloutNode> for Ledger {
 
     fn published(&mut self, node: NodeId, view: &View) {
         let shown = self.shown.entry(node).or_default();
-        if !shown.iter().copied().eq(view.rollouts.iter().map(|rollout| rollout.id)) {
-            *shown = view.rollouts.iter().map(|rollout| rollout.id).collect();
+        let rollouts = view.rollouts.iter().map(|rollout| rollout.id);
+        let ids = || rollouts.clone().chain(view.queued.iter().map(|queued| queued.id));
+        if !shown.iter().copied().eq(ids()) {
+            *shown = ids().collect();
         }
         self.shows.insert(node, view.routing.version);
     }
@@ -207,6 +210,7 @@ pub fn all() -> Vec<Invariant<RolloutNode, Ledger>> {
         proposals::invariant(),
         gates_kept::invariant(),
         open_exit::invariant(),
+        snapshots::invariant(),
         timers::invariant(),
     ]
 }
@@ -325,6 +329,28 @@ pub fn succession_witnesses() -> Vec<Witness<RolloutNode, Ledger>> {
     ]
 }
 
+/// What must be seen where journals are replaced by snapshots.
+pub fn forgetting_witnesses() -> Vec<Witness<RolloutNode, Ledger>> {
+    vec![
+        Witness {
+            name: "forgets",
+            about: "a part of a journal has vanished, and its node goes on",
+            seen: |now| now.nodes.iter().any(|node| node.forgotten > 0 && node.state.is_some()),
+        },
+        Witness {
+            name: "forgets-in-doubt",
+            about: "a node in doubt has forgotten the record of its vote, and knows of it by a snapshot",
+            seen: |now| {
+                now.nodes.iter().any(|node| {
+                    let in_doubt = node.state.and_then(|state| state.durable().prepared_txid());
+                    let voted = |record: &Record| matches!(record, Record::Voted { txid, .. } if Some(*txid) == in_doubt);
+                    in_doubt.is_some() && node.forgotten > 0 && !journal(node).iter().any(voted)
+                })
+            },
+        },
+    ]
+}
+
 /// What must be seen of rollouts that gates judge.
 pub fn guarded_witnesses() -> Vec<Witness<RolloutNode, Ledger>> {
     fn any_course(now: &Observation<'_, RolloutNode, Ledger>, is_this: impl Fn(&Rollout) -> bool) -> bool {
@@ -373,6 +399,18 @@ fn is_member(now: &Observation<'_, RolloutNode, Ledger>, id: NodeId) -> bool {
 /// What is durable at a node, as far as anybody can see.
 fn journal<'a>(node: &'a Observed<'_, RolloutNode>) -> &'a [Record] {
     node.durable.unwrap_or_default()
+}
+
+/// What is durable at a node, as far as it tells a whole story: from the first record on, or, where some are forgotten, from the
+/// first snapshot on, which comes beside what follows it.
+fn legible<'a>(node: &'a Observed<'_, RolloutNode>) -> (Option<&'a Durable>, &'a [Record]) {
+    let journal = journal(node);
+    if node.forgotten == 0 {
+        return (None, journal);
+    }
+    let all = |record: &'a Record| if let Record::Snapshot(all) = record { Some(&**all) } else { None };
+    let first = journal.iter().position(|record| all(record).is_some());
+    first.map_or((None, &[]), |first| (all(&journal[first]), &journal[first + 1..]))
 }
 
 /// What the coordinator has aborted, durably, for such a reason.

@@ -6,12 +6,12 @@
 
 use std::collections::BTreeMap;
 
-use super::{Ledger, coordinates};
+use super::{Ledger, coordinates, legible};
 use crate::node::{NodeId, RequestId};
 use crate::observation::Invariant;
 use crate::rollout::RolloutNode;
-use crate::rollout::durable::REMEMBERED_REQUESTS;
-use crate::rollout::message::{AbortReason, Course, OnFailure, Outcome, Record, Rollout};
+use crate::rollout::durable::{Durable, REMEMBERED_REQUESTS, Record};
+use crate::rollout::message::{AbortReason, Course, OnFailure, Outcome, Queued, Rollout};
 use crate::rollout::rests::coordinator_by;
 use crate::rollout::state::{Change, RoutingState, Txid};
 
@@ -23,9 +23,12 @@ pub fn invariant() -> Invariant<RolloutNode, Ledger> {
         source: "rule 6 of the node's contract; rule 1 of the rollout: the version after the committed one",
         check: |now| {
             for node in now.nodes.iter().filter(|node| coordinates(node)) {
-                let journal = node.durable.unwrap_or_default();
-                let (began, former) = began(journal, node.id);
-                let mut reading = Reading { former, ..Reading::default() };
+                let (before, journal) = legible(node);
+                let (began, former) = began(before, journal, node.id);
+                let mut reading = match before {
+                    Some(all) if former.is_none() => Reading::after(all),
+                    Some(_) | None => Reading { former, ..Reading::default() },
+                };
                 for record in &journal[began..] {
                     reading.takes(record).map_err(|why| format!("in the journal of {}: {why}", node.id))?;
                 }
@@ -36,12 +39,15 @@ pub fn invariant() -> Invariant<RolloutNode, Ledger> {
 }
 
 /// Where the node's coordinating begins, and whom it has succeeded: what it did before was another one's to ask for.
-fn began(journal: &[Record], me: NodeId) -> (usize, Option<NodeId>) {
+fn began(before: Option<&Durable>, journal: &[Record], me: NodeId) -> (usize, Option<NodeId>) {
     let coordinator = |record: &Record| coordinator_by(std::slice::from_ref(record));
     let of_another = |record: &Record| coordinator(record).is_some_and(|coordinator| coordinator != me);
-    let Some(last) = journal.iter().rposition(of_another) else { return (0, None) };
+    let before = before.map(|all| all.coordinator).filter(|coordinator| *coordinator != me);
+    let last = journal.iter().rposition(of_another);
+    let Some(former) = last.and_then(|last| coordinator(&journal[last])).or(before) else { return (0, None) };
+    let last = last.unwrap_or(0);
     let admitted = journal[last..].iter().position(|record| coordinator(record) == Some(me));
-    (last + admitted.unwrap_or(0), coordinator(&journal[last]))
+    (last + admitted.unwrap_or(0), Some(former))
 }
 
 /// How far a journal was read.
@@ -60,6 +66,10 @@ struct Reading<'a> {
     insists: bool,
     /// The change of the cluster that was asked for.
     changing: Option<Change>,
+    /// The rollouts that wait for their turn.
+    queued: Vec<&'a Queued>,
+    /// Whether the last one that ended has failed.
+    failed: bool,
     /// Whether somebody has to give an order before it goes on.
     paused: bool,
     served: Option<&'a RoutingState>,
@@ -67,16 +77,42 @@ struct Reading<'a> {
 }
 
 impl<'a> Reading<'a> {
+    /// After what a snapshot says.
+    fn after(all: &'a Durable) -> Self {
+        let (rollout, running) = (all.rollouts.last(), all.running());
+        let committed = |rollout: &Rollout| rollout.steps.iter().filter(|step| step.is_committed()).count();
+        Self {
+            named: all.asked.iter().map(|asked| asked.id).collect(),
+            rollout,
+            done: running.map(committed),
+            returning: running.is_some_and(|running| matches!(running.course, Course::Returning(_))),
+            former: None,
+            insists: all.changing().is_some_and(|changing| changing.is_insisted_on),
+            changing: all.changing().map(|changing| changing.change),
+            queued: all.queue.iter().collect(),
+            failed: running.is_none() && rollout.is_some_and(|last| !last.is_complete()),
+            paused: running.is_some_and(Rollout::is_paused),
+            served: Some(&all.committed),
+            proposed: all.prepared.as_ref().map(|prepared| (prepared.txid, &prepared.state)),
+        }
+    }
+
     fn takes(&mut self, record: &'a Record) -> Result<(), String> {
         match record {
+            Record::Queued(queued) => {
+                self.names(queued.id)?;
+                self.queued.push(queued);
+            }
             Record::Accepted(rollout) => {
-                self.names(rollout.id)?;
+                self.takes_its_turn(rollout)?;
                 let running = self.done.and(self.rollout).map(|running| running.id);
                 if let Some(running) = running.filter(|running| rollout.supersedes != Some(*running)) {
                     return Err(format!("{} is accepted while {running} is under way", rollout.id));
                 }
                 self.rollout = Some(rollout);
-                (self.done, self.returning, self.paused) = (Some(0), false, false);
+                let begins = !matches!(rollout.course, Course::Stopped(_));
+                (self.done, self.returning, self.paused) = (begins.then_some(0), false, false);
+                self.failed = !begins;
             }
             Record::Steered { by, course } => {
                 if let Some(by) = by {
@@ -86,8 +122,9 @@ impl<'a> Reading<'a> {
                 match course {
                     Course::Going | Course::Paused(_) | Course::Promoted => {}
                     Course::Returning(_) => self.returning = true,
-                    Course::Returned(_) | Course::Stopped(_) | Course::Superseded { .. } | Course::Kept => {
-                        self.done = None;
+                    Course::Kept => self.done = None,
+                    Course::Returned(_) | Course::Stopped(_) | Course::Superseded { .. } => {
+                        (self.done, self.failed) = (None, true);
                     }
                 }
             }
@@ -115,8 +152,10 @@ impl<'a> Reading<'a> {
                 self.served = Some(state);
             }
             Record::Decided { reason: None, .. }
+            | Record::Snapshot(_) // says nothing new
             | Record::Epoch { .. }
             | Record::Refused { .. }
+            | Record::Outdated
             | Record::Granted { .. } => {}
         }
         Ok(())
@@ -124,6 +163,25 @@ impl<'a> Reading<'a> {
 
     fn changes_members(&self, state: &RoutingState) -> bool {
         self.served.is_some_and(|served| served.members != state.members)
+    }
+
+    /// A rollout begins: one that was queued in its turn, and only if the one for which it waited has not failed.
+    fn takes_its_turn(&mut self, rollout: &Rollout) -> Result<(), String> {
+        let Some(place) = self.queued.iter().position(|queued| queued.id == rollout.id) else {
+            return self.names(rollout.id);
+        };
+        let queued = self.queued.remove(place);
+        let id = rollout.id;
+        if place > 0 || queued.plan != rollout.plan {
+            return Err(format!("{id} was queued, and begins out of its turn, or as another one"));
+        }
+        let begins = !matches!(rollout.course, Course::Stopped(_));
+        if let Some(before) = queued.behind.filter(|_| begins && self.failed) {
+            return Err(format!(
+                "{id} begins, and was queued behind {before}: that, or what took its place, failed"
+            ));
+        }
+        Ok(())
     }
 
     /// A request that is remembered is not taken again.
@@ -145,7 +203,7 @@ impl<'a> Reading<'a> {
         match rollout.plan.on_failure {
             OnFailure::Pause => self.paused = true,
             OnFailure::Return if serves_canary => self.returning = true,
-            OnFailure::Return | OnFailure::Stop => self.done = None,
+            OnFailure::Return | OnFailure::Stop => (self.done, self.failed) = (None, true),
         }
     }
 
@@ -178,7 +236,7 @@ impl<'a> Reading<'a> {
                 return Err(format!("{of} commits {state}, and {} is on its way back", rollout.id));
             }
             self.served = Some(state);
-            (self.done, self.returning) = (None, false);
+            (self.done, self.returning, self.failed) = (None, false, true);
             return Ok(());
         }
         let step = rollout.and_then(|(done, rollout)| Some((rollout, rollout.steps.get(done)?)));

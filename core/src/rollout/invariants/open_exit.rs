@@ -1,10 +1,11 @@
 //! The fire exit has no lock: no way back to the stable model is refused by a gate (rule 12). What made it necessary is
 //! what breaks the gates.
 
-use super::{Ledger, coordinates};
+use super::{Ledger, coordinates, legible};
 use crate::observation::Invariant;
 use crate::rollout::RolloutNode;
-use crate::rollout::message::{AbortReason, Course, OnFailure, Outcome, Record, Refusal};
+use crate::rollout::durable::Record;
+use crate::rollout::message::{AbortReason, Course, OnFailure, Outcome, Refusal, Rollout};
 use crate::rollout::state::Member;
 
 /// See the module.
@@ -17,7 +18,16 @@ pub fn invariant() -> Invariant<RolloutNode, Ledger> {
             for node in now.nodes.iter().filter(|node| coordinates(node)) {
                 let (mut is_returning, mut is_paused, mut returns) = (false, false, false);
                 let (mut served, mut proposed): (&[Member], &[Member]) = (&[], &[]);
-                for record in node.durable.unwrap_or_default() {
+                let (before, records) = legible(node);
+                if let Some(before) = before {
+                    let running = before.running();
+                    is_returning = running.is_some_and(|it| matches!(it.course, Course::Returning(_)));
+                    is_paused = running.is_some_and(Rollout::is_paused);
+                    returns = running.is_some_and(|it| it.plan.on_failure == OnFailure::Return);
+                    served = &before.committed.members;
+                    proposed = before.prepared.as_ref().map_or(served, |prepared| &prepared.state.members);
+                }
+                for record in records {
                     match record {
                         Record::Steered { course, .. } => {
                             is_returning = matches!(course, Course::Returning(_));
@@ -46,10 +56,13 @@ pub fn invariant() -> Invariant<RolloutNode, Ledger> {
                         }
                         Record::Decided { .. }
                         | Record::Resolved { .. }
+                        | Record::Snapshot(_)
                         | Record::Changing { .. }
                         | Record::TakingOver { .. }
                         | Record::Epoch { .. }
                         | Record::Refused { .. }
+                        | Record::Queued(_)
+                        | Record::Outdated
                         | Record::Granted { .. } => {}
                     }
                 }

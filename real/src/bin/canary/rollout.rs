@@ -30,6 +30,7 @@ use crate::watch::{Live, Watch};
 ///   canary rollout v2 --no-gates                             # no evidence is asked for
 ///   canary rollout v2 --watch                                # with all nodes in sight
 ///   canary rollout v3 --supersede                            # instead of what is under way
+///   canary rollout v4 --queue                                # when all before it have come to their ends
 ///   canary rollout v1 --steps 100                            # roll back: v1 serves everything
 ///
 /// Exits with 1 if it was paused, taken back, stopped or superseded.
@@ -60,6 +61,10 @@ pub(crate) struct Args {
     /// Take the place of a rollout that is under way.
     #[arg(long)]
     supersede: bool,
+    /// Wait for its turn: it begins when all rollouts before it have come to their ends, and never if one of them fails. This
+    /// command does not wait for it.
+    #[arg(long, conflicts_with_all = ["supersede", "watch"])]
+    queue: bool,
     /// The coordinator's data address.
     #[arg(long, value_name = "ADDR", default_value_t = default_coordinator())]
     coordinator: SocketAddr,
@@ -100,13 +105,14 @@ impl From<Failing> for OnFailure {
 
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let client = client(&args.credentials, args.coordinator == default_coordinator())?;
-    let request = Request::StartRollout(plan(&args)?);
+    let ask = if args.queue { Request::QueueRollout } else { Request::StartRollout };
+    let request = ask(plan(&args)?);
     let began = Instant::now();
     let (coordinator, started) = start(&client, args.coordinator, new_name(), &request).await?;
     if args.format == Format::Text {
         introduce(&args, &started);
     }
-    if args.no_wait {
+    if args.no_wait || args.queue {
         if args.format == Format::Json {
             output::json(&started);
         }
@@ -152,7 +158,9 @@ async fn start(
 fn introduce(args: &Args, started: &Started) {
     let steps: Vec<_> = args.steps.iter().map(|percent| format!("{percent}%")).collect();
     let steps = steps.join(", ");
-    if args.no_wait {
+    if args.queue {
+        output::line(format_args!("queued as {}: `canary status` shows what is before it", started.id));
+    } else if args.no_wait {
         output::line(format_args!("accepted as {}", started.id));
     } else {
         output::line(format_args!("rolling out {}: {steps}  (rollout {})", args.model, started.id));

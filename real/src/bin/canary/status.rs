@@ -7,7 +7,7 @@ use coalmine_core::rollout::RolloutNode;
 use coalmine_core::rollout::state::{Member, ModelId};
 use coalmine_real::http_api::read_json;
 use coalmine_real::rollout::wire::{
-    ChangeView, EvidenceView, ModelWindow, RolloutView, StatusView, StepOutcome, VerdictView,
+    ChangeView, EvidenceView, ModelWindow, QueuedView, RolloutView, StatusView, StepOutcome, VerdictView,
 };
 use coalmine_real::serve::local::{addresses, default_dir};
 use coalmine_real::serve::output::{self, Format};
@@ -112,7 +112,13 @@ fn describe_cluster(answers: &[Answer<StatusView>]) -> String {
     let members: Vec<_> = routing.members.iter().map(describe).collect();
     let change = answers.iter().find_map(|answer| answer.status.as_ref()?.change.as_ref());
     let change = change.map_or(String::new(), |change| format!("\nlast change: {}", describe_change(change)));
-    format!("\n\ncluster {cluster}: {}{change}", members.join(", "))
+    let queued =
+        answers.iter().find_map(|answer| answer.status.as_ref().filter(|status| !status.queued.is_empty()));
+    let queued = queued.map_or(String::new(), |status| {
+        let said = |it: &QueuedView| format!("{} (rollout {})", it.model, it.id);
+        format!("\nqueued: {}", status.queued.iter().map(said).collect::<Vec<_>>().join(", then "))
+    });
+    format!("\n\ncluster {cluster}: {}{change}{queued}", members.join(", "))
 }
 
 fn describe_change(change: &ChangeView) -> String {
@@ -225,12 +231,7 @@ pub(crate) fn warnings(answers: &[Answer<StatusView>]) -> Vec<String> {
             ));
         }
         if version < newest {
-            let what = if version + 1 < newest {
-                "no member is ever so far behind: unless this passes at once, its journal is an old one, and must be deleted"
-            } else {
-                "it will catch up; if it does not, its journal is an old one, or an operator's word was wrong"
-            };
-            warnings.push(format!("{me} serves version {version}, the newest is {newest}: {what}"));
+            warnings.push(format!("{me} serves version {version}, the newest is {newest}: it will catch up"));
         }
         if let Some(txid) = status.in_doubt {
             warnings.push(format!("{me} is in doubt about {txid}: it serves the old weights until it knows"));

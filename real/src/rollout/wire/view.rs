@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use coalmine_core::node::NodeId;
 use coalmine_core::rollout::gates::{Gates, Verdict};
 use coalmine_core::rollout::health::Evidence;
-use coalmine_core::rollout::message::{Changed, Course, Rollout, Step, StepResult, View, Waiting};
+use coalmine_core::rollout::message::{Changed, Course, Queued, Rollout, Step, StepResult, View, Waiting};
 use coalmine_core::rollout::state::{ClusterId, ModelId, RoutingState, Txid};
 use serde::{Deserialize, Serialize};
 
@@ -324,6 +324,28 @@ impl From<&Changed> for ChangeView {
     }
 }
 
+/// A rollout that waits for its turn, as `GET /status` shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueuedView {
+    /// Its name: `<client>/<sequence>`.
+    pub id: String,
+    /// The model.
+    pub model: ModelId,
+    /// The one that it waits for, without which it never begins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub behind: Option<String>,
+}
+
+impl From<&Queued> for QueuedView {
+    fn from(queued: &Queued) -> Self {
+        Self {
+            id: request_name(queued.id),
+            model: queued.plan.model.clone(),
+            behind: queued.behind.map(request_name),
+        }
+    }
+}
+
 /// `GET /status`: all that a node shows.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StatusView {
@@ -363,6 +385,9 @@ pub struct StatusView {
     /// Coordinator: the last change of the cluster, whether it is over or not.
     #[serde(default)]
     pub change: Option<ChangeView>,
+    /// Coordinator: the rollouts that wait for their turn.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub queued: Vec<QueuedView>,
     /// For whom this node waits before it coordinates, if an operator wants that it takes over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub taking_over: Option<String>,
@@ -411,6 +436,7 @@ impl StatusView {
             foreign: of_members(view, &view.foreign),
             unlike: of_members(view, &view.unlike),
             change: view.changes.last().map(ChangeView::from),
+            queued: view.queued.iter().map(QueuedView::from).collect(),
             taking_over: view.taking_over.as_ref().map(|waiting| waits_to_coordinate(view, waiting)),
             verdicts: VerdictView::of_all(view),
         }
@@ -423,8 +449,15 @@ fn of_members<T: Clone>(view: &View, known: &BTreeMap<NodeId, T>) -> BTreeMap<No
     known.iter().filter(|(id, _)| is_member(id)).map(|(&id, what)| (id, what.clone())).collect()
 }
 
+/// Why this node serves nothing; none: it does.
+pub(in crate::rollout) fn why_silent(view: &View) -> Option<String> {
+    let asks = || "it has just started, and has not heard yet whether it is behind".into();
+    let why = why_no_member(view).map(|why| format!("it is not a member: {why}"));
+    why.or_else(|| view.asks.then(asks))
+}
+
 /// Why this node is not a member of the cluster, and serves nothing; none: it is one.
-pub(in crate::rollout) fn why_no_member(view: &View) -> Option<String> {
+fn why_no_member(view: &View) -> Option<String> {
     let Some(waiting) = &view.joining else { return why_of_another_cluster(view) };
     if let Some((by, txid)) = waiting.excluded {
         return Some(format!(
@@ -555,12 +588,14 @@ mod tests {
             cluster: None,
             foreign: BTreeMap::new(),
             unlike: BTreeMap::new(),
+            queued: Vec::new(),
             changes: Vec::new(),
             taking_over: None,
             node: NodeId(1),
             coordinator: NodeId(1),
             routing: served,
             in_doubt: None,
+            asks: false,
             joining: None,
             split_brain: false,
             evidence: (1..).map(NodeId).zip(all).collect(),
