@@ -246,16 +246,34 @@ fn later_segments(journal: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
     Ok(found)
 }
 
-fn open(path: &Path) -> io::Result<(Vec<Segment>, TokioJournal)> {
+/// All files of a journal as they are now, in order. Nothing is locked or changed: a node may be writing it.
+pub fn read_journal(path: &Path) -> io::Result<Vec<Segment>> {
+    let mut segments = vec![Segment { first: 1, bytes: std::fs::read(path)? }];
+    for (first, path) in later_segments(path)? {
+        segments.push(Segment { first, bytes: std::fs::read(path)? });
+    }
+    if segments.len() > 1 && segments[0].bytes.is_empty() {
+        segments.remove(0); // all in it is forgotten
+    }
+    Ok(segments)
+}
+
+/// The first file of a journal, created if need be, and locked as long as it is open.
+pub fn lock_journal(path: &Path) -> io::Result<File> {
     let folder = folder_of(path);
     std::fs::create_dir_all(folder)?;
     files::regular_or_missing(path)?;
-    let mut file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
+    let file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
     file.try_lock().map_err(|error| match error {
         TryLockError::WouldBlock => io::Error::other(taken(&file, folder)),
         TryLockError::Error(error) => error,
     })?;
     File::open(folder)?.sync_all()?; // the file's name must survive as well
+    Ok(file)
+}
+
+fn open(path: &Path) -> io::Result<(Vec<Segment>, TokioJournal)> {
+    let mut file = lock_journal(path)?;
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes)?;
     let first = Arc::new(file);

@@ -12,6 +12,8 @@ mod doors;
 mod edges;
 #[path = "cluster/forwarding.rs"]
 mod forwarding;
+#[path = "cluster/journals.rs"]
+mod journals;
 #[path = "cluster/operation.rs"]
 mod operation;
 #[path = "cluster/page.rs"]

@@ -580,21 +580,10 @@ async fn a_wrong_word_is_found_out() {
     })
     .await;
     cluster.spawn(1);
-    let doubt = "if it does not, its journal is an old one, or an operator's word was wrong";
-    until_told(&cluster, &format!("n2 serves version 0, the newest is 1: it will catch up; {doubt}")).await;
     until_logged(&cluster, 2, "AN OPERATOR RESOLVED 1.1: ABORT").await;
-    until_logged(&cluster, 2, "no history of this node leads to its state").await;
-    let output = canary(&["rollout", "v3", "--no-gates", "--coordinator", &cluster.data(1).to_string()]);
-    assert!(
-        !output.status.success() && said(&output).contains("v2 is not the version after v0"),
-        "{}",
-        said(&output)
-    );
-    // Those who were told wrongly have nothing to say about it once their journals are gone.
+    // Without their votes v1 could not have come about: they have nothing more to say about it.
     for id in [2, 3] {
-        cluster.kill(id);
-        fs::remove_file(cluster.journal(id)).expect("it had one");
-        cluster.restart(id).await;
+        until_logged(&cluster, id, "v1 was committed since, or an operator's word was wrong").await;
     }
     roll_out(&cluster, 1, "v3");
     let status = until(&cluster, 3, "it serves v3", |status| status.routing.version == 2).await;
@@ -690,12 +679,9 @@ async fn an_old_backup_is_found_out() {
     cluster.kill(3);
     fs::copy(cluster.dir().join("backup"), cluster.journal(3)).expect("it can be read");
     cluster.spawn(3);
-    until_logged(&cluster, 3, "no history of this node leads to its state").await;
-    until_told(&cluster, "n3 serves version 0, the newest is 3: no member is ever so far behind").await;
-    cluster.kill(3);
-    must(&cluster, "rm coalmine-out/canary/journal/node-3.journal");
-    start(&mut cluster, 3, "canary node --config coalmine-out/canary/node-3.toml");
+    until_logged(&cluster, 3, "ITS JOURNAL IS AN OLD ONE").await;
     until(&cluster, 3, "it serves what was committed", |status| status.routing.version == 3).await;
+    roll_out(&cluster, 1, "v5");
     cluster.settle().await;
 }
 

@@ -31,7 +31,7 @@ pub const PATIENCE: Duration = Duration::from_secs(600);
 const NEWCOMERS: usize = 2;
 
 /// How long a window is unless a test says otherwise.
-const SHORT_WINDOW: &str = "health_window_ms = 200";
+pub const SHORT_WINDOW: &str = "health_window_ms = 200";
 
 /// A run of `count` free ports. Below the ports that the system gives to outgoing connections: there, a peer
 /// that knocks at a dead node's port could be given that very port.
@@ -259,6 +259,11 @@ impl Cluster {
     pub async fn wait_until_up(&self, id: usize) {
         wait_for(&format!("n{id} is a member"), async || {
             self.try_status(id).await.filter(|status| status.joining.is_none())
+        })
+        .await;
+        wait_for(&format!("n{id} has heard whether it is behind"), async || {
+            let answer = send(self.data(id), "GET", "/readyz", "").await.ok()?;
+            (!String::from_utf8_lossy(answer.body()).contains("has just started")).then_some(())
         })
         .await;
     }

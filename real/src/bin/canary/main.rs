@@ -4,6 +4,7 @@
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 mod ask;
+mod backup;
 mod members;
 mod predict;
 mod rollout;
@@ -71,6 +72,8 @@ fn main() -> ExitCode {
         .command("remove", members::remove)
         .command("forget-coordinator", members::forget_coordinator)
         .command("resolve", members::resolve)
+        .command("backup", backup::backup)
+        .command("restore", backup::restore)
         .command("status", status::run)
         .command("predict", predict::run)
         .certs::<RolloutNode>()
