@@ -9,8 +9,8 @@ use coalmine_core::node::{Effect, Event, NodeId};
 use coalmine_core::observation::{History, Observation, Observed};
 use coalmine_core::rollout::RolloutNode;
 use coalmine_core::rollout::config::Config;
-use coalmine_core::rollout::invariants::{self, Ledger};
 use coalmine_core::rollout::durable::Record;
+use coalmine_core::rollout::invariants::{self, Ledger};
 use coalmine_core::rollout::message::Envelope;
 use coalmine_core::rollout::mistake::Mistake;
 

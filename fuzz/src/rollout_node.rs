@@ -12,8 +12,8 @@ use coalmine_core::observation::{History, Observation, Observed};
 use coalmine_core::rollout::RolloutNode;
 use coalmine_core::rollout::config::Config;
 use coalmine_core::rollout::durable::Durable;
-use coalmine_core::rollout::invariants::{Ledger, monotonic, promises};
 use coalmine_core::rollout::durable::Record;
+use coalmine_core::rollout::invariants::{Ledger, monotonic, promises};
 use coalmine_core::rollout::state::{ClusterId, RoutingState, Txid};
 
 use crate::{below, pick, words};

@@ -7,10 +7,13 @@ use std::net::SocketAddr;
 use arbitrary::{Result, Unstructured};
 use coalmine_core::node::{Address, NodeId, RequestId};
 use coalmine_core::rollout::config::{Config, Told};
+use coalmine_core::rollout::durable::Record;
 use coalmine_core::rollout::gates::{Breach, Gate, Gates};
 use coalmine_core::rollout::health::{Health, Window};
-use coalmine_core::rollout::durable::Record;
-use coalmine_core::rollout::message::{AbortReason, Answer, Course, Envelope, Guard, Known, Message, OnFailure, Operator, Order, Outcome, Passed, Refusal, Request, Rollout, RolloutPlan, Step, StepResult, Vote, Why};
+use coalmine_core::rollout::message::{
+    AbortReason, Answer, Course, Envelope, Guard, Known, Message, OnFailure, Operator, Order, Outcome,
+    Passed, Queued, Refusal, Request, Rollout, RolloutPlan, Step, StepResult, Vote, Why,
+};
 use coalmine_core::rollout::state::{
     Change, ClusterId, ModelId, RoutingState, Status, Txid, WHOLE_BP, Weights,
 };
@@ -259,7 +262,8 @@ fn said(u: &mut Unstructured<'_>) -> Result<Message> {
 
 /// A client's request; a few clients that count a little, so that names come twice.
 pub fn request(u: &mut Unstructured<'_>) -> Result<(RequestId, Request)> {
-    let request = match below(u, 9)? {
+    let request = match below(u, 10)? {
+        3 => Request::QueueRollout(plan(u)?),
         0 => Request::Change(change(u)?),
         1 => Request::TakeOver { from: node_id(u)? },
         2 => Request::Resolve { txid: txid(u)?, outcome: outcome(u)? },
@@ -270,13 +274,12 @@ pub fn request(u: &mut Unstructured<'_>) -> Result<(RequestId, Request)> {
 
 /// The same, of a cluster that stays what it is, and whose operators do not say what only a lost disk knew.
 pub fn rollout_request(u: &mut Unstructured<'_>) -> Result<(RequestId, Request)> {
-    let request = match below(u, 7)? {
+    let request = match below(u, 6)? {
         0 | 1 => Request::ReportHealth(health(u)?),
         2 => {
             let rollout = if u.ratio(1, 4)? { Some(request_id(u)?) } else { None };
             Request::Steer { order: order(u)?, rollout }
         }
-        3 => Request::QueueRollout(plan(u)?),
         _ => Request::StartRollout(plan(u)?),
     };
     Ok((request_id(u)?, request))
@@ -303,7 +306,12 @@ fn rollout(u: &mut Unstructured<'_>) -> Result<Rollout> {
 
 pub fn record(u: &mut Unstructured<'_>) -> Result<Record> {
     let txid = txid(u)?;
-    Ok(match below(u, 12)? {
+    Ok(match below(u, 14)? {
+        12 => Record::Outdated,
+        13 => {
+            let behind = if u.ratio(1, 2)? { Some(request_id(u)?) } else { None };
+            Record::Queued(Queued { id: request_id(u)?, plan: plan(u)?, behind })
+        }
         7 => Record::Granted { generation: small(u, 4)?, coordinator: node_id(u)? },
         8 => Record::Changing { id: request_id(u)?, change: change(u)? },
         9 => Record::TakingOver { id: request_id(u)?, generation: small(u, 4)? },
