@@ -376,7 +376,7 @@ impl Durable {
 
     /// What a node of another cluster begins with that is formed from this one's backup: what was committed, as the first
     /// state of a generation of its own, which grants nothing to whoever is left of the old cluster. What was under way is
-    /// not: a rollout is paused, a vote forgotten. `Err` says why the node is not of that cluster.
+    /// not: a rollout is paused at the coordinator, and nobody else's; a vote is forgotten. `Err` says why the node is not of that cluster.
     pub fn restored(mut self, me: NodeId) -> Result<Self, String> {
         if !self.committed.has(me) {
             let members: Vec<_> = self.committed.ids().map(|id| id.to_string()).collect();
@@ -388,6 +388,10 @@ impl Durable {
         self.floor = Txid::before(self.floor.generation.saturating_add(1));
         (self.me, self.admitted) = (me, Some(self.floor));
         (self.prepared, self.taking_over) = (None, None);
+        if !self.is_coordinator() {
+            self.give_up(self.coordinator);
+            return Ok(self);
+        }
         let (txid, reason) = (self.floor, AbortReason::Ordered);
         self.changed(StepResult::Aborted { txid, reason });
         if let Some(running) = self.running_mut() {
@@ -536,7 +540,7 @@ impl Rollout {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rollout::message::RolloutPlan;
+    use crate::rollout::message::{RolloutPlan, Step};
     use crate::rollout::state::ModelId;
 
     fn accepted(sequence: u64) -> Record {
@@ -550,6 +554,26 @@ mod tests {
             supersedes: None,
             course: Course::Going,
         })
+    }
+
+    /// A rollout that was under way is the coordinator's to go on with, and nobody else's, who may take over one day.
+    #[test]
+    fn only_the_coordinator_gets_a_rollout_back() {
+        let config = Config::cluster(2).swap_remove(0);
+        let state = RoutingState::initial(&config.initial_model, &config.members);
+        let (node, cluster, coordinator, begun) = (config.me, ClusterId(1), config.me, Txid::before(1));
+        let admitted = Record::Admitted { node, cluster, coordinator, state, begun };
+        let Record::Accepted(rollout) = accepted(1) else { unreachable!("it is one") };
+        let step = Step { share_bp: 100, makes_stable: false, hold_ms: 0, result: StepResult::Pending };
+        let under_way = Record::Accepted(Rollout { steps: vec![step], ..rollout });
+        let all = Durable::recover(&config, &[admitted, under_way]);
+        let restored = |me: u32| all.clone().restored(NodeId(me)).expect("a member");
+        assert!(restored(1).running().is_some_and(Rollout::is_paused));
+        assert_eq!(restored(2).running(), None);
+        let same = |of: fn(&Durable) -> (Option<ClusterId>, Txid)| (of(&restored(1)), of(&restored(2)));
+        let (one, two) = same(|it| (it.cluster, it.floor));
+        assert!(one == two && one.0 != Some(cluster) && one.1 == Txid::before(2), "{one:?} {two:?}");
+        assert!(all.clone().restored(NodeId(3)).expect_err("no member").contains("n3 was not a member"));
     }
 
     /// Ten thousand requests later a name is not known any more, and not new either.

@@ -166,6 +166,16 @@ async fn a_cluster_is_formed_anew_from_a_backup() {
         "{}",
         stderr(&refused)
     );
+    // Nor where the first file is empty, since all in it is forgotten.
+    let later = cluster.journal(1).with_extension("journal.9");
+    std::fs::rename(cluster.journal(1), &later).expect("it had one");
+    let refused = run(&["restore", file, "--config", of(1)]);
+    assert!(
+        !refused.status.success() && stderr(&refused).contains("there is a journal"),
+        "{}",
+        stderr(&refused)
+    );
+    std::fs::remove_file(later).expect("it is there");
     for id in 1..=3 {
         std::fs::remove_file(cluster.journal(id)).expect("it had one");
         let restored = run(&["restore", file, "--config", of(id)]);

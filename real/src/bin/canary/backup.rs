@@ -92,7 +92,7 @@ pub(crate) async fn restore(args: Restore) -> Result<(), Failure> {
     let restored = restored.map_err(|why| Failure::failed(format!("{}: {why}", file.display())))?;
     let of = |why: io::Error| Failure::failed(format!("{}: {why}", node.journal.display()));
     let mut journal = lock_journal(&node.journal).map_err(of)?;
-    if journal.metadata().map_err(of)?.len() > 0 || read_journal(&node.journal).map_err(of)?.len() > 1 {
+    if read_journal(&node.journal).map_err(of)?.iter().any(|segment| !segment.bytes.is_empty()) {
         let why = "there is a journal, and it is newer than any backup: delete it if it is to be replaced";
         return Err(of(io::Error::other(why)));
     }
