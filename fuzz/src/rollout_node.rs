@@ -11,8 +11,7 @@ use coalmine_core::node::{Effect, Event};
 use coalmine_core::observation::{History, Observation, Observed};
 use coalmine_core::rollout::RolloutNode;
 use coalmine_core::rollout::config::Config;
-use coalmine_core::rollout::durable::Durable;
-use coalmine_core::rollout::durable::Record;
+use coalmine_core::rollout::durable::{Durable, Record};
 use coalmine_core::rollout::invariants::{Ledger, monotonic, promises};
 use coalmine_core::rollout::state::{ClusterId, RoutingState, Txid};
 

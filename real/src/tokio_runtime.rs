@@ -3,7 +3,7 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Seek, SeekFrom, Write};
 use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -248,9 +248,11 @@ fn later_segments(journal: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
 
 /// All files of a journal as they are now, in order. Nothing is locked or changed: a node may be writing it.
 pub fn read_journal(path: &Path) -> io::Result<Vec<Segment>> {
-    let mut segments = vec![Segment { first: 1, bytes: std::fs::read(path)? }];
+    let read =
+        |first: u64, path: &Path| files::read_regular(path, u64::MAX).map(|bytes| Segment { first, bytes });
+    let mut segments = vec![read(1, path)?];
     for (first, path) in later_segments(path)? {
-        segments.push(Segment { first, bytes: std::fs::read(path)? });
+        segments.push(read(first, &path)?);
     }
     if segments.len() > 1 && segments[0].bytes.is_empty() {
         segments.remove(0); // all in it is forgotten
@@ -273,22 +275,12 @@ pub fn lock_journal(path: &Path) -> io::Result<File> {
 }
 
 fn open(path: &Path) -> io::Result<(Vec<Segment>, TokioJournal)> {
-    let mut file = lock_journal(path)?;
-    let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes)?;
-    let first = Arc::new(file);
-    let (mut segments, mut last) = (vec![Segment { first: 1, bytes }], Arc::clone(&first));
-    for (first, path) in later_segments(path)? {
-        files::regular_or_missing(&path)?;
-        let mut file = OpenOptions::new().read(true).append(true).open(&path)?;
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes)?;
-        segments.push(Segment { first, bytes });
-        last = Arc::new(file);
-    }
-    if segments.len() > 1 && segments[0].bytes.is_empty() {
-        segments.remove(0); // all in it is forgotten
-    }
+    let first = Arc::new(lock_journal(path)?);
+    let segments = read_journal(path)?;
+    let last = match later_segments(path)?.last() {
+        Some((_, path)) => Arc::new(OpenOptions::new().read(true).append(true).open(path)?),
+        None => Arc::clone(&first),
+    };
     let path = path.to_owned();
     Ok((segments, TokioJournal { path, first, file: last, unsynced: Vec::new() }))
 }

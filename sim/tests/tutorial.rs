@@ -5,13 +5,14 @@
 //! after the other, are the file. A `diff` changes it. In a `console` block `$ ` begins a command, and what it
 //! prints is below; `…` stands for anything that is not shown.
 
-use std::ffi::OsString;
 use std::fmt::Write;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+#[path = "tutorial/cargo.rs"]
+mod cargo;
 #[path = "tutorial/processes.rs"]
 mod processes;
 
@@ -19,6 +20,7 @@ mod processes;
 #[allow(dead_code, reason = "only its suite is used here")]
 mod first_try;
 
+use cargo::cargo;
 use coalmine_sim::prelude::{ModelDef, Suite};
 use coalmine_sim::testing;
 use processes::Processes;
@@ -134,20 +136,6 @@ impl Crate {
         let output = self.command(command).output().expect("the example runs");
         String::from_utf8(output.stdout).expect("text") + &String::from_utf8_lossy(&output.stderr)
     }
-}
-
-/// Cargo, as from a shell: without what it has told this test of the test's own package. Build scripts ask for that (ring's
-/// does), and all that depends on them would be built anew, now and by whoever builds next.
-fn cargo() -> Command {
-    let mut cargo = Command::new(env!("CARGO"));
-    let is_told = |name: &OsString| {
-        name.to_str()
-            .is_some_and(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_"))
-    };
-    for name in std::env::vars_os().map(|(name, _)| name).filter(is_told) {
-        cargo.env_remove(name);
-    }
-    cargo
 }
 
 /// What a `diff` makes of a file: each run of changed lines, with the lines around it, is found once in it.

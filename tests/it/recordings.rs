@@ -1,6 +1,8 @@
 //! Recordings: what a simulated and a real cluster record is executed again, and whatever was done to a
 //! recording, or is other than it was, is told with its file and line.
 
+#[path = "../../sim/tests/tutorial/cargo.rs"]
+mod cargo;
 mod cluster;
 mod damage;
 mod gaps;

@@ -18,8 +18,7 @@ use std::time::Duration;
 
 use super::config::{Config, Told};
 use super::coordinator::Coordination;
-use super::durable::Prepared;
-use super::durable::Record;
+use super::durable::{Prepared, Record};
 use super::message::{AbortReason, Fact, Known, Message, Outcome, Reply, Request, Timer, Waiting};
 use super::mistake::Mistake;
 use super::state::{ClusterId, LOST_DISKS, RoutingState, Txid};

@@ -130,6 +130,13 @@ pub enum Record {
     },
 }
 
+impl Record {
+    /// What it says, if it is a snapshot.
+    pub fn snapshot(&self) -> Option<&Durable> {
+        if let Self::Snapshot(all) = self { Some(all) } else { None }
+    }
+}
+
 /// A transaction this node voted for and whose outcome it does not know.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

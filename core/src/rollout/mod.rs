@@ -108,8 +108,7 @@ use std::time::Duration;
 use self::admission::Joining;
 use self::config::{Config, jittered};
 use self::coordinator::Coordination;
-use self::durable::Durable;
-use self::durable::Record;
+use self::durable::{Durable, Record};
 use self::healing::Healing;
 use self::health::{Evidence, Health};
 use self::message::{Envelope, Fact, Message, Reply, Request, Rollout, Timer, View};
@@ -669,28 +668,16 @@ impl RolloutNode {
 
 /// Whose journal a record is in, and of which cluster, if it says so.
 fn written_by(record: &Record) -> Option<(NodeId, ClusterId)> {
-    match record {
-        Record::Admitted { node, cluster, .. } => Some((*node, *cluster)),
-        Record::Snapshot(all) => Some((all.me(), all.cluster?)),
-        Record::Epoch { .. }
-        | Record::Accepted(_)
-        | Record::Queued(_)
-        | Record::Steered { .. }
-        | Record::Voted { .. }
-        | Record::Refused { .. }
-        | Record::Outdated
-        | Record::Decided { .. }
-        | Record::Installed { .. }
-        | Record::Granted { .. }
-        | Record::Changing { .. }
-        | Record::TakingOver { .. }
-        | Record::Resolved { .. } => None,
+    if let Record::Admitted { node, cluster, .. } = record {
+        return Some((*node, *cluster));
     }
+    let all = record.snapshot()?;
+    Some((all.me(), all.cluster?))
 }
 
 /// The number of the last snapshot among these, the last of which has that number; 0 if there is none.
 fn number_of_snapshot(disk: &[Record], last: u64) -> u64 {
-    let after = disk.iter().rev().position(|record| matches!(record, Record::Snapshot(_)));
+    let after = disk.iter().rev().position(|record| record.snapshot().is_some());
     after.map_or(0, |after| last - after as u64)
 }
 

@@ -1,8 +1,7 @@
 //! The participant: votes, and learns how it ended (rules 2 and 7).
 
 use super::config::{Config, jittered};
-use super::durable::Prepared;
-use super::durable::Record;
+use super::durable::{Prepared, Record};
 use super::gates::Gates;
 use super::healing::Healing;
 use super::health::Evidence;

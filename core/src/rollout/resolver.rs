@@ -7,8 +7,7 @@
 //! no rule of safety rests on there being one.
 
 use super::config::{Config, jittered};
-use super::durable::Prepared;
-use super::durable::Record;
+use super::durable::{Prepared, Record};
 use super::healing::Healing;
 use super::message::{Answer, Fact, Message, Outcome, Refusal, Reply, Request, Timer};
 use super::mistake::Mistake;

@@ -156,9 +156,7 @@ impl<'a> Journal<'a> {
 
     /// What snapshots say that are in it.
     fn snapshots(self) -> impl Iterator<Item = &'a Durable> {
-        self.0
-            .iter()
-            .filter_map(|record| if let Record::Snapshot(all) = record { Some(&**all) } else { None })
+        self.0.iter().filter_map(Record::snapshot)
     }
 
     /// Whether a snapshot says that the request of this name was taken.
@@ -205,22 +203,9 @@ impl<'a> Journal<'a> {
     }
 
     fn has_voted(self, of: Txid) -> Result<(), String> {
-        let is_there = |record: &Record| match record {
-            Record::Voted { txid, .. } => *txid == of,
-            Record::Snapshot(all) => all.prepared_txid() == Some(of),
-            Record::Epoch { .. }
-            | Record::Accepted(_)
-            | Record::Queued(_)
-            | Record::Steered { .. }
-            | Record::Refused { .. }
-            | Record::Outdated
-            | Record::Decided { .. }
-            | Record::Resolved { .. }
-            | Record::Changing { .. }
-            | Record::TakingOver { .. }
-            | Record::Installed { .. }
-            | Record::Granted { .. }
-            | Record::Admitted { .. } => false,
+        let is_there = |record: &Record| {
+            matches!(record, Record::Voted { txid, .. } if *txid == of)
+                || record.snapshot().is_some_and(|all| all.prepared_txid() == Some(of))
         };
         need(self.0.iter().any(is_there), || format!("VOTED {of}"))
     }

@@ -14,7 +14,7 @@ use axum::{Json, Router};
 use coalmine_core::node::{Node, NodeId, RequestId, Word};
 use coalmine_core::rollout::RolloutNode;
 use coalmine_core::rollout::config::Config;
-use coalmine_core::rollout::message::{Order, Reply, Request, Rollout, View};
+use coalmine_core::rollout::message::{Order, Reply, Request, Rollout, RolloutPlan, View};
 use coalmine_core::rollout::state::{ModelId, RoutingState};
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -80,13 +80,19 @@ pub(super) fn router<R: Runtime>(
             metrics::of_view(&view, out);
         }
     });
+    let start = |app: Shared<R>, headers: HeaderMap, body: RawBody| {
+        ask_for_rollout("/rollouts", Request::StartRollout, app, headers, body)
+    };
+    let queue = |app: Shared<R>, headers: HeaderMap, body: RawBody| {
+        ask_for_rollout(QUEUE, Request::QueueRollout, app, headers, body)
+    };
     let routes = Router::new()
         .route("/routing/state", get(routing_state::<R>))
         .route("/health/snapshot", get(health_snapshot::<R>))
         .route("/health/report", post(report_health::<R>))
         .route("/predict", post(predict::<R>))
-        .route("/rollouts", get(list_rollouts::<R>).post(start_rollout::<R>))
-        .route(QUEUE, post(queue_rollout::<R>))
+        .route("/rollouts", get(list_rollouts::<R>).post(start))
+        .route(QUEUE, post(queue))
         .route("/status", get(status::<R>));
     let resolve = |ResolveBody { txid, outcome }| Request::Resolve { txid, outcome };
     let mut routes = routes
@@ -125,22 +131,16 @@ async fn list_rollouts<R: Runtime>(State(app): Shared<R>) -> Result<Response, Ap
     Ok(Json(rollouts).into_response())
 }
 
-async fn start_rollout<R: Runtime>(
+/// A rollout is asked for: to begin at once, or in its turn.
+async fn ask_for_rollout<R: Runtime>(
+    path: &str,
+    ask: fn(RolloutPlan) -> Request,
     State(app): Shared<R>,
     headers: HeaderMap,
     body: RawBody,
 ) -> Result<Response, ApiError> {
     let plan = || read_body::<StartBody>(body)?.plan().map_err(unprocessable);
-    app.ask("/rollouts", &headers, || plan().map(Request::StartRollout)).await
-}
-
-async fn queue_rollout<R: Runtime>(
-    State(app): Shared<R>,
-    headers: HeaderMap,
-    body: RawBody,
-) -> Result<Response, ApiError> {
-    let plan = || read_body::<StartBody>(body)?.plan().map_err(unprocessable);
-    app.ask(QUEUE, &headers, || plan().map(Request::QueueRollout)).await
+    app.ask(path, &headers, || plan().map(ask)).await
 }
 
 async fn steer<R: Runtime>(

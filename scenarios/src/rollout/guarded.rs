@@ -7,11 +7,10 @@ use coalmine_core::rollout::RolloutNode;
 use coalmine_core::rollout::config::LONGEST_MS;
 use coalmine_core::rollout::health::Window;
 use coalmine_core::rollout::message::{Course, Guard, OnFailure, Order, Request, RolloutPlan};
-use coalmine_sim::spec::faults::Fault;
 use coalmine_sim::spec::plan::{Plan, What, When};
 use coalmine_sim::spec::scenario::Scenario;
 
-use super::scripted::Now;
+use super::scripted::{Now, crash};
 use super::{
     ALL_FAIL, HALF_FAILS, RolloutSystem, WELL, ask, plan, report_health, roll_out, roll_out_guarded, steer,
 };
@@ -63,6 +62,12 @@ fn all_stable(now: &Now<'_>, model: &str) -> Result<(), String> {
     }
 }
 
+/// This version is the newest that any node committed.
+fn newest_is(now: &Now<'_>, version: u64) -> Result<(), String> {
+    let newest = now.history.newest();
+    if newest == version { Ok(()) } else { Err(format!("v{newest} is the newest, expected v{version}")) }
+}
+
 /// v2 never got further than this version, and every node serves v1 alone again.
 fn returned_from(now: &Now<'_>, version: u64) -> Result<(), String> {
     all_stable(now, "v1")?;
@@ -76,10 +81,7 @@ fn returned_from(now: &Now<'_>, version: u64) -> Result<(), String> {
 
 /// The last rollout is paused, and v2 serves what it served under this version.
 fn paused_at(now: &Now<'_>, version: u64) -> Result<(), String> {
-    let newest = now.history.newest();
-    if newest != version {
-        return Err(format!("v{newest} is the newest, expected v{version}"));
-    }
+    newest_is(now, version)?;
     let rollouts = now.up().flat_map(|(_, state)| state.durable().rollouts.last());
     let courses: Vec<_> = rollouts.map(|rollout| &rollout.course).collect();
     if matches!(courses[..], [Course::Paused(_)]) {
@@ -100,8 +102,7 @@ fn passes() -> Scenario<RolloutSystem> {
         },
         expect: |now| {
             all_stable(now, "v2")?;
-            let newest = now.history.newest();
-            if newest == 3 { Ok(()) } else { Err(format!("v{newest} is the newest, expected v3")) }
+            newest_is(now, 3)
         },
     }
 }
@@ -244,8 +245,7 @@ fn steered() -> Scenario<RolloutSystem> {
         },
         expect: |now| {
             all_stable(now, "v2")?;
-            let newest = now.history.newest();
-            if newest == 4 { Ok(()) } else { Err(format!("v{newest} is the newest, expected v4")) }
+            newest_is(now, 4)
         },
     }
 }
@@ -282,14 +282,13 @@ fn queued() -> Scenario<RolloutSystem> {
                 (500, roll_out(1, "v2", &[50, 100], 3_000)),
                 (1_000, queue(2, "v3")),
                 (1_500, queue(3, "v4")),
-                (2_000, What::Fault(Fault::Crash { node: NodeId(1), down_ms: Some(2_000) })),
+                (2_000, crash(1, 2_000)),
                 (9_000, queue(3, "v4")), // the same request again is the same request
             ])
         },
         expect: |now| {
             all_stable(now, "v4")?;
-            let newest = now.history.newest();
-            if newest == 5 { Ok(()) } else { Err(format!("v{newest} is the newest, expected v5")) }
+            newest_is(now, 5)
         },
     }
 }
@@ -309,8 +308,7 @@ fn queued_behind_a_failure() -> Scenario<RolloutSystem> {
         },
         expect: |now| {
             all_stable(now, "v4")?;
-            let newest = now.history.newest();
-            if newest == 3 { Ok(()) } else { Err(format!("v{newest} is the newest, expected v3")) }
+            newest_is(now, 3)
         },
     }
 }
@@ -321,10 +319,9 @@ fn coordinator_dies_returning() -> Scenario<RolloutSystem> {
         about: "The coordinator crashes when the way back is ordered, durably: it goes back when it has restarted.",
         system,
         plan: |_, _| {
-            let crash = Fault::Crash { node: NodeId(1), down_ms: Some(3_000) };
             let when = When::Durable { node: NodeId(1), record: "Steered".into(), nth: 1 };
             let plan = Plan::quiet([(500, roll_out_guarded(1, "v2", &[50, 100], 1_000))]);
-            all_report(plan, 5_000, 1, ALL_FAIL).with(when, What::Fault(crash))
+            all_report(plan, 5_000, 1, ALL_FAIL).with(when, crash(1, 3_000))
         },
         expect: |now| returned_from(now, 1),
     }
@@ -336,10 +333,9 @@ fn abort_during_a_vote() -> Scenario<RolloutSystem> {
         about: "A member is away while its vote on the second step is missing: an abort ends the vote, and all return.",
         system,
         plan: |_, _| {
-            let crash = Fault::Crash { node: NodeId(3), down_ms: Some(4_000) };
             let plan =
                 Plan::quiet([(500, roll_out(1, "v2", &[50, 100], 3_000)), (4_500, steer(2, Order::Abort))]);
-            plan.with(When::AtMs(3_000), What::Fault(crash))
+            plan.with(When::AtMs(3_000), crash(3, 4_000))
         },
         expect: |now| returned_from(now, 1),
     }

@@ -4,7 +4,6 @@
 //! All waiting is for facts: what a node serves, what is in a file. There is a deadline only so that a test that
 //! hangs ends.
 
-use std::ffi::OsString;
 use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -21,6 +20,7 @@ use coalmine_sim::trace::html;
 use coalmine_sim::verify::{Verified, protocol_of};
 use serde_json::Value;
 
+use super::cargo::cargo;
 use super::folder;
 use crate::purity::sources;
 
@@ -63,20 +63,6 @@ fn canary() -> PathBuf {
         .status();
     assert!(built.expect("cargo runs").success());
     canary
-}
-
-/// Cargo, as from a shell: without what it has told this test of the test's own package. Build scripts ask for that (ring's
-/// does), and all that depends on them would be built anew, now and by whoever builds next.
-fn cargo() -> Command {
-    let mut cargo = Command::new(env!("CARGO"));
-    let is_told = |name: &OsString| {
-        name.to_str()
-            .is_some_and(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_"))
-    };
-    for name in std::env::vars_os().map(|(name, _)| name).filter(is_told) {
-        cargo.env_remove(name);
-    }
-    cargo
 }
 
 /// The command line of `coalmine`, without its process: what it verifies, and its page.

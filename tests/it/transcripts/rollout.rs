@@ -14,8 +14,7 @@ use coalmine_core::node::{Event, NodeId, RequestId, Word};
 use coalmine_core::observation::{History, Observation, Observed};
 use coalmine_core::rollout::RolloutNode;
 use coalmine_core::rollout::config::Config;
-use coalmine_core::rollout::durable::Durable;
-use coalmine_core::rollout::durable::Record;
+use coalmine_core::rollout::durable::{Durable, Record};
 use coalmine_core::rollout::health::{Health, Window};
 use coalmine_core::rollout::invariants::{self, Ledger};
 use coalmine_core::rollout::message::{

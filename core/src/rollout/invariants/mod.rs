@@ -408,9 +408,8 @@ fn legible<'a>(node: &'a Observed<'_, RolloutNode>) -> (Option<&'a Durable>, &'a
     if node.forgotten == 0 {
         return (None, journal);
     }
-    let all = |record: &'a Record| if let Record::Snapshot(all) = record { Some(&**all) } else { None };
-    let first = journal.iter().position(|record| all(record).is_some());
-    first.map_or((None, &[]), |first| (all(&journal[first]), &journal[first + 1..]))
+    let first = journal.iter().position(|record| record.snapshot().is_some());
+    first.map_or((None, &[]), |first| (journal[first].snapshot(), &journal[first + 1..]))
 }
 
 /// What the coordinator has aborted, durably, for such a reason.

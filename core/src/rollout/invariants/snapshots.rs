@@ -4,7 +4,7 @@
 use super::{Ledger, journal, legible};
 use crate::observation::Invariant;
 use crate::rollout::RolloutNode;
-use crate::rollout::durable::{Durable, Record};
+use crate::rollout::durable::Durable;
 
 /// See the module.
 pub fn invariant() -> Invariant<RolloutNode, Ledger> {
@@ -22,15 +22,12 @@ pub fn invariant() -> Invariant<RolloutNode, Ledger> {
                         node.id, node.forgotten
                     ));
                 }
-                let is_snapshot = |record: &Record| matches!(record, Record::Snapshot(_));
-                if !records.iter().any(is_snapshot) {
+                if !records.iter().any(|record| record.snapshot().is_some()) {
                     continue;
                 }
                 let mut told = before.cloned().unwrap_or_else(|| Durable::recover(node.config, &[]));
                 for record in records {
-                    if let Record::Snapshot(all) = record
-                        && **all != told
-                    {
+                    if let Some(all) = record.snapshot().filter(|all| **all != told) {
                         let (says, said) = differ(all, &told);
                         return Err(format!(
                             "a snapshot of {} says {says}, the records before it {said}",

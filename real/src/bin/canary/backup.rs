@@ -11,6 +11,7 @@ use coalmine_core::codec::journal;
 use coalmine_core::node::Node;
 use coalmine_core::rollout::RolloutNode;
 use coalmine_core::rollout::durable::{Durable, Record};
+use coalmine_real::files::read_regular;
 use coalmine_real::serve::Failure;
 use coalmine_real::serve::config::NodeFile;
 use coalmine_real::serve::output::{self, Format};
@@ -124,7 +125,7 @@ fn write(file: &Path, all: &Durable) -> Result<(), Failure> {
 
 fn read(file: &Path) -> Result<Durable, Failure> {
     let of = |why: &dyn std::fmt::Display| Failure::failed(format!("{}: {why}", file.display()));
-    let bytes = fs::read(file).map_err(|why| of(&why))?;
+    let bytes = read_regular(file, u64::MAX).map_err(|why| of(&why))?;
     let read = journal::recover::<Record>(RolloutNode::FORM, &bytes).map_err(|why| of(&why))?;
     match &read.records[..] {
         [Record::Snapshot(all)] if read.torn.is_none() => Ok((**all).clone()),
