@@ -8,6 +8,7 @@ use arbitrary::{Result, Unstructured};
 use coalmine_core::node::{Address, NodeId, RequestId};
 use coalmine_core::rollout::config::{Config, Told};
 use coalmine_core::rollout::durable::Record;
+use coalmine_core::rollout::fleet::{Fleet, FleetCourse, FleetWhy, Life, Part, Served, Standing, Task};
 use coalmine_core::rollout::gates::{Breach, Gate, Gates};
 use coalmine_core::rollout::health::{Health, Window};
 use coalmine_core::rollout::message::{
@@ -221,7 +222,14 @@ pub fn message(u: &mut Unstructured<'_>) -> Result<Envelope> {
 
 fn said(u: &mut Unstructured<'_>) -> Result<Message> {
     let txid = txid(u)?;
-    Ok(match below(u, 14)? {
+    Ok(match below(u, 16)? {
+        14 => Message::RegionReq { fleet: request_id(u)?, task: task(u)? },
+        15 => Message::RegionResp {
+            fleet: request_id(u)?,
+            back: u.arbitrary()?,
+            life: life(u)?,
+            standing: standing(u)?,
+        },
         9 => Message::JoinReq { life: number(u, 3)?, told: told(u)? },
         10 => Message::JoinResp {
             life: number(u, 3)?,
@@ -304,9 +312,64 @@ fn rollout(u: &mut Unstructured<'_>) -> Result<Rollout> {
     })
 }
 
+fn life(u: &mut Unstructured<'_>) -> Result<Life> {
+    let cluster = if u.ratio(1, 2)? { Some(cluster(u)?) } else { None };
+    Ok(Life { cluster, generation: small(u, 4)? })
+}
+
+fn served(u: &mut Unstructured<'_>) -> Result<Served> {
+    Ok(Served { life: life(u)?, version: number(u, 5)?, stable: model(u)? })
+}
+
+fn text(u: &mut Unstructured<'_>) -> Result<String> {
+    Ok((*pick(u, &["", "r1", "a step was aborted", "\u{1f600}\n"])?).into())
+}
+
+fn fleet(u: &mut Unstructured<'_>) -> Result<Fleet> {
+    let why =
+        if u.arbitrary()? { FleetWhy::Ordered } else { FleetWhy::Failed { region: text(u)?, why: text(u)? } };
+    let course = match below(u, 5)? {
+        0 => FleetCourse::Going,
+        1 => FleetCourse::Returning(why),
+        2 => FleetCourse::Done,
+        3 => FleetCourse::Returned(why),
+        _ => FleetCourse::Stopped { why: text(u)? },
+    };
+    let part = |u: &mut Unstructured<'_>| {
+        let was = if u.arbitrary()? { Some(served(u)?) } else { None };
+        let first = if u.arbitrary()? { Some(life(u)?) } else { None };
+        Ok(Part { region: text(u)?, first, was, is_done: u.arbitrary()?, is_back: u.arbitrary()? })
+    };
+    let parts = (0..below(u, 3)?).map(|_| part(u)).collect::<Result<_>>()?;
+    Ok(Fleet { id: request_id(u)?, plan: plan(u)?, course, parts })
+}
+
+fn standing(u: &mut Unstructured<'_>) -> Result<Standing> {
+    Ok(match below(u, 5)? {
+        0 => Standing::Serves(served(u)?),
+        1 => Standing::Waits { why: text(u)?, is_paused: u.arbitrary()? },
+        2 => Standing::UnderWay { course: text(u)?, is_paused: u.arbitrary()? },
+        3 => Standing::Done,
+        _ => Standing::Failed { why: text(u)? },
+    })
+}
+
+fn task(u: &mut Unstructured<'_>) -> Result<Task> {
+    Ok(match below(u, 3)? {
+        0 => Task::State,
+        1 => Task::Out { plan: plan(u)?, was: served(u)? },
+        _ => Task::Back { model: model(u)?, to: model(u)?, first: life(u)? },
+    })
+}
+
 pub fn record(u: &mut Unstructured<'_>) -> Result<Record> {
     let txid = txid(u)?;
-    Ok(match below(u, 14)? {
+    Ok(match below(u, 16)? {
+        14 => {
+            let by = if u.ratio(1, 2)? { Some(request_id(u)?) } else { None };
+            Record::Fleet { fleet: fleet(u)?, by }
+        }
+        15 => Record::Recalled { fleet: request_id(u)? },
         12 => Record::Outdated,
         13 => {
             let behind = if u.ratio(1, 2)? { Some(request_id(u)?) } else { None };

@@ -18,6 +18,8 @@ mod journals;
 mod operation;
 #[path = "cluster/page.rs"]
 mod page;
+#[path = "cluster/regions.rs"]
+mod regions;
 #[path = "cluster/steering.rs"]
 mod steering;
 mod support;

@@ -33,6 +33,11 @@ pub fn suite() -> Suite {
     }
     suite = suite.scenario(rollout::canary::scenario()).job(Job::Sweep("canary-chaos", 300));
     suite = suite.scenario(rollout::growth::scenario()).job(Job::Sweep("growth-chaos", 300));
+    for scenario in rollout::regions::all() {
+        let name = scenario.name;
+        suite = suite.scenario(scenario).job(Job::Sweep(name, 20));
+    }
+    suite = suite.scenario(rollout::regions::scenario()).job(Job::Sweep("regions-chaos", 300));
     suite = suite.scenario(tally::scenario()).job(Job::Sweep("tally-chaos", 200));
     suite = suite.scenario(roster::scenario()).job(Job::Sweep("roster-chaos", 200));
     for scenario in lease::scenarios() {
@@ -45,6 +50,7 @@ pub fn suite() -> Suite {
     suite = suite.model(register::single_copy()).model(register::abd()).model(register::paxos());
     suite = suite.model(rollout::model());
     suite = suite.model(rollout::growth::growth_model()).model(rollout::growth::succession_model());
+    suite = suite.model(rollout::regions::model());
     suite = suite.model(rollout::compaction::model()).model(rollout::canary::model());
     for nodes in [3, 5, 7] {
         suite = suite.job(Job::Check("twophase", ModelArgs { nodes: Some(nodes), ..ModelArgs::default() }));
@@ -56,7 +62,8 @@ pub fn suite() -> Suite {
     let growth = rollout::growth::growth_spaces().into_iter().map(|space| ("growth", space));
     let succession = rollout::growth::succession_spaces().into_iter().map(|space| ("succession", space));
     let compaction = rollout::compaction::spaces().into_iter().map(|space| ("compaction", space));
-    let of_nodes = growth.chain(succession).chain(compaction);
+    let regions = rollout::regions::spaces().into_iter().map(|space| ("regions", space));
+    let of_nodes = growth.chain(succession).chain(compaction).chain(regions);
     suite = of_nodes.fold(suite, |suite, (model, space)| suite.job(Job::Check(model, space)));
     suite = rollout::canary::spaces()
         .into_iter()

@@ -24,6 +24,9 @@ const SUCCESSION: [usize; 3] = [814, 2_725, 41_721];
 /// The counts of journals that are replaced by snapshots, in the order of [`rollout::compaction::spaces`].
 const COMPACTION: [usize; 5] = [13_882, 20_156, 52_149, 135_415, 87_078];
 
+/// The counts of rollouts over regions, in the order of [`rollout::regions::spaces`].
+const REGIONS: [usize; 7] = [5_251, 14_275, 697, 522, 4_046, 591_989, 11_706];
+
 /// Model, space, distinct states.
 pub fn all() -> Vec<(&'static str, ModelArgs, usize)> {
     let usual = ModelArgs::default();
@@ -50,6 +53,8 @@ pub fn all() -> Vec<(&'static str, ModelArgs, usize)> {
     pins.extend(succession.map(|(space, states)| ("succession", space, states)));
     let compaction = rollout::compaction::spaces().into_iter().zip(COMPACTION);
     pins.extend(compaction.map(|(space, states)| ("compaction", space, states)));
+    let regions = rollout::regions::spaces().into_iter().zip(REGIONS);
+    pins.extend(regions.map(|(space, states)| ("regions", space, states)));
     let canary = rollout::canary::spaces().into_iter().zip(CANARY);
     pins.extend(canary.map(|(space, states)| ("canary", space, states)));
     pins

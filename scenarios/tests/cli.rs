@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-const SCENARIOS: usize = 48;
+const SCENARIOS: usize = 64;
 
 /// Runs the binary with the words of `line` as arguments.
 fn coalmine(line: &str) -> Ran {

@@ -361,6 +361,7 @@ fn whatever_seed_finds_a_mistake_shrinks_to_six_steps() {
         let is_rare = mistake == Mistake::JoinsUnasked;
         // Nothing judges the rollouts of this scenario.
         let is_elsewhere = mistake.is_about_gates() || mistake.is_about_members();
+        let is_elsewhere = is_elsewhere || mistake.is_about_regions();
         if is_elsewhere || mistake.is_about_succession() || mistake.is_about_snapshots() {
             continue;
         }

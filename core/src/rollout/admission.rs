@@ -222,8 +222,9 @@ impl RolloutNode {
         }
         self.coordination = Coordination::default();
         self.forget_hold(cx);
-        cx.cancel_timer(Timer::Vote);
-        cx.cancel_timer(Timer::Resend);
+        for timer in [Timer::Vote, Timer::Resend, Timer::Fleet] {
+            cx.cancel_timer(timer);
+        }
     }
 
     /// All that a participant needs to know. It comes after the question: a transaction that has not begun by

@@ -1,6 +1,6 @@
 //! What a rollout node is told about itself and its cluster.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -15,6 +15,9 @@ use crate::node::{Address, NodeId};
 /// The longest that anything may take, in milliseconds: a year.
 pub const LONGEST_MS: u64 = 365 * 24 * 60 * 60 * 1_000;
 
+/// The longest name of a region, in bytes.
+pub const MAX_REGION_BYTES: usize = 64;
+
 /// One node's configuration. All nodes agree on all but `me`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Config {
@@ -27,6 +30,10 @@ pub struct Config {
     /// Where nodes live that configurations name, this one among them: what a node is told that comes later.
     #[serde(default)]
     pub addresses: BTreeMap<NodeId, Address>,
+    /// The regions of the fleet whose part this cluster is, in the order in which rollouts go through them; none, where it
+    /// is no part of one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub regions: Vec<Region>,
     /// What is served at version 0.
     pub initial_model: ModelId,
     /// What a canary must keep, where its rollout asks for no gates of its own.
@@ -50,6 +57,18 @@ pub struct Config {
     pub without: Option<Healing>,
 }
 
+/// A part of a fleet: a cluster of its own, with a coordinator of its own.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Region {
+    /// What it is called.
+    pub name: String,
+    /// The node that runs its transactions.
+    pub coordinator: NodeId,
+    /// The nodes that form it, in ascending order.
+    pub members: Vec<NodeId>,
+}
+
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
 fn is_never(every: &u32) -> bool {
     *every == 0
@@ -64,6 +83,7 @@ impl Config {
             members: members.clone(),
             coordinator: NodeId(1),
             addresses: BTreeMap::new(),
+            regions: Vec::new(),
             initial_model: ModelId::new("v1").expect("a valid name"),
             gates: Gates::default(),
             window_ms: 5_000,
@@ -81,6 +101,7 @@ impl Config {
         Told {
             members: self.members.clone(),
             coordinator: self.coordinator,
+            regions: self.regions.iter().map(|it| (it.name.clone(), it.members.clone())).collect(),
             initial_model: self.initial_model.clone(),
             gates: self.gates.clone(),
             window_ms: self.window_ms,
@@ -98,6 +119,16 @@ impl Config {
         self.without != Some(healing)
     }
 
+    /// Which region a node is of, by its place in the order; none, if no region's part of the configuration names it.
+    pub fn region_of(&self, node: NodeId) -> Option<usize> {
+        self.regions.iter().position(|region| region.members.contains(&node))
+    }
+
+    /// Which region this cluster is.
+    pub fn own_region(&self) -> Option<usize> {
+        self.regions.iter().position(|region| region.members == self.members)
+    }
+
     /// Whether this node runs the transactions when the cluster forms.
     pub fn is_coordinator(&self) -> bool {
         self.me == self.coordinator
@@ -112,6 +143,7 @@ impl Config {
         if self.members.contains(&self.me) && !is_known(&self.coordinator) {
             return Err(ConfigError::NotAMember { id: self.coordinator });
         }
+        self.check_regions()?;
         let timeouts = &self.timeouts;
         let all = [
             ("vote_ms", timeouts.vote_ms),
@@ -139,6 +171,40 @@ impl Config {
         }
         Ok(())
     }
+
+    /// Regions have names and members of their own, and one of them is this cluster.
+    fn check_regions(&self) -> Result<(), ConfigError> {
+        let mut seen = BTreeSet::new();
+        for (place, Region { name, coordinator, members }) in self.regions.iter().enumerate() {
+            let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+            let is_named = (1..=MAX_REGION_BYTES).contains(&name.len()) && name.chars().all(is_plain);
+            let is_new = self.regions[..place].iter().all(|other| other.name != *name);
+            let wrong = if !is_named {
+                Some(format!("a name has 1 to {MAX_REGION_BYTES} letters, digits, - and _"))
+            } else if !is_new {
+                Some("there are two of this name".into())
+            } else if !members.contains(coordinator) && !self.addresses.contains_key(coordinator) {
+                Some(format!("{coordinator} coordinates it, and is not among its nodes"))
+            } else if !members.is_sorted_by(|a, b| a < b) {
+                Some("its nodes must be distinct and in ascending order".into())
+            } else if let Some(id) = members.iter().find(|id| !seen.insert(**id)) {
+                Some(format!("{id} is of another region already"))
+            } else if members.contains(&self.me)
+                && (members, *coordinator) != (&self.members, self.coordinator)
+            {
+                Some(format!("{} is of it, and counts others as members, or as the coordinator", self.me))
+            } else {
+                None
+            };
+            if let Some(why) = wrong {
+                return Err(ConfigError::Region { name: name.clone(), why });
+            }
+        }
+        if !self.regions.is_empty() && self.members.contains(&self.me) && !seen.contains(&self.me) {
+            return Err(ConfigError::NoRegion { id: self.me });
+        }
+        Ok(())
+    }
 }
 
 /// What a node was told of its cluster: all that every member's configuration must say alike.
@@ -149,6 +215,9 @@ pub struct Told {
     pub members: Vec<NodeId>,
     /// The node that runs the transactions.
     pub coordinator: NodeId,
+    /// The regions of the fleet, in order, and who forms each. Who coordinates one may change.
+    #[serde(default)]
+    pub regions: Vec<(String, Vec<NodeId>)>,
     /// What is served at version 0.
     pub initial_model: ModelId,
     /// What a canary must keep.
@@ -163,6 +232,11 @@ impl Told {
     /// What differs, by field: what is said here, and what there. Empty if nothing does.
     pub fn unlike(&self, here: &Self) -> String {
         let ids = |ids: &[NodeId]| ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+        let region = |(name, members): &(String, Vec<NodeId>)| format!("{name} ({})", ids(members));
+        let regions = |all: &[(String, Vec<NodeId>)]| match all {
+            [] => "none".to_owned(),
+            all => all.iter().map(region).collect::<Vec<_>>().join(", "),
+        };
         let share = |bp: u32| (f64::from(bp) / f64::from(WHOLE_BP)).to_string();
         let (mine, theirs) = (&here.timeouts, &self.timeouts);
         let (mine_at, theirs_at) = (&here.gates, &self.gates);
@@ -170,6 +244,7 @@ impl Told {
         let fields = [
             ("founders", ids(&here.members), ids(&self.members)),
             ("coordinator", here.coordinator.to_string(), self.coordinator.to_string()),
+            ("regions", regions(&here.regions), regions(&self.regions)),
             ("initial_model", here.initial_model.to_string(), self.initial_model.to_string()),
             ("gates.max_p95_ms", plain(mine_at.max_p95_ms.into()), plain(theirs_at.max_p95_ms.into())),
             ("gates.max_error_rate", share(mine_at.max_error_bp), share(theirs_at.max_error_bp)),
@@ -205,6 +280,20 @@ pub enum ConfigError {
     /// Somebody outside the cluster is named.
     #[error("{id} is not among the members")]
     NotAMember {
+        /// Who.
+        id: NodeId,
+    },
+    /// A region that makes no sense.
+    #[error("regions: {name:?}: {why}")]
+    Region {
+        /// Its name.
+        name: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// Who forms the cluster is of one of the regions, where there are any.
+    #[error("regions: {id} is of none")]
+    NoRegion {
         /// Who.
         id: NodeId,
     },

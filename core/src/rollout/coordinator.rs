@@ -5,11 +5,12 @@
 //! is safe because the txid's epoch is durable already, and a coordinator that forgets a proposal presumes
 //! it aborted. So a client's step costs one round trip and two disk writes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::config::Config;
 use super::durable::Record;
+use super::fleet::{Led, Standing};
 use super::gates::Gates;
 use super::healing::Healing;
 use super::message::{AbortReason, Course, Fact, Message, Outcome, Refusal, Timer, Vote};
@@ -30,6 +31,10 @@ pub struct Coordination {
     votes: BTreeSet<NodeId>,
     /// The last decision, while somebody has not acknowledged it.
     announcement: Option<Announcement>,
+    /// What the regions said last of the rollout over all of them, by their names.
+    pub(super) regions: BTreeMap<String, Standing>,
+    /// What this region is doing for such a rollout.
+    pub(super) led: Option<Led>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -55,6 +60,7 @@ impl RolloutNode {
         if !config.makes(Mistake::ReusesTxid) || epoch == 1 {
             self.append(Record::Epoch { epoch }, cx);
         }
+        self.ask_regions(config, false, cx);
         if let Some(prepared) = &self.durable.prepared {
             let (txid, version) = (prepared.txid, prepared.state.version);
             let presumed = if config.makes(Mistake::PresumesCommit) {

@@ -56,16 +56,33 @@ impl RolloutNode {
         };
         let gates = asked_gates(config, &plan).cloned();
         let rollout = Rollout { id, plan, steps, gates, supersedes: running, course: Course::Going };
+        self.take_in_hand(config, rollout, cx); // before the answer: who is answered reads its own write
+        cx.reply(id, Reply::Accepted { id });
+        self.begin_accepted(config, cx);
+    }
+
+    fn take_in_hand(&mut self, config: &Config, rollout: Rollout, cx: &mut Cx<'_>) {
+        let id = rollout.id;
         self.append(Record::Accepted(rollout), cx);
         cx.observe(Fact::Accepted { id });
-        self.publish(config, cx); // before the answer: who is answered reads its own write
-        cx.reply(id, Reply::Accepted { id });
-        if running.is_some() {
+        self.publish(config, cx);
+    }
+
+    /// Begins the rollout that was taken in hand, whether it takes another one's place or not.
+    fn begin_accepted(&mut self, config: &Config, cx: &mut Cx<'_>) {
+        let supersedes = self.durable.running().is_some_and(|running| running.supersedes.is_some());
+        if supersedes {
             self.forget_hold(cx);
             self.interrupt(config, cx);
         } else if self.durable.prepared.is_none() {
             self.go_on(config, cx); // else the members change first
         }
+    }
+
+    /// Takes a rollout in hand for which no client waits.
+    pub(super) fn accept(&mut self, config: &Config, rollout: Rollout, cx: &mut Cx<'_>) {
+        self.take_in_hand(config, rollout, cx);
+        self.begin_accepted(config, cx);
     }
 
     /// A rollout that waits for its turn, if it is not its turn already.
@@ -197,7 +214,7 @@ impl RolloutNode {
     }
 
     /// The answer to what an operator asks, if it does not hang on what is under way.
-    fn answer_at_once(&self, config: &Config, id: RequestId, request: &Request) -> Option<Reply> {
+    pub(super) fn answer_at_once(&self, config: &Config, id: RequestId, request: &Request) -> Option<Reply> {
         if !self.is_coordinator() {
             return Some(Reply::NotCoordinator { coordinator: self.coordinator() });
         }
@@ -216,11 +233,15 @@ impl RolloutNode {
             _ if known.digest != request.digest() => {
                 Reply::Invalid { why: format!("{id} is the name of another request") }
             }
-            Request::StartRollout(_) | Request::QueueRollout(_) => Reply::Accepted { id: rollout },
+            Request::StartRollout(_) | Request::QueueRollout(_) | Request::StartFleet(_) => {
+                Reply::Accepted { id: rollout }
+            }
             Request::Change(_) => Reply::Changing { id },
             Request::TakeOver { .. } => Reply::TakingOver,
             Request::Resolve { txid, .. } => Reply::Resolved { txid: *txid },
-            Request::Steer { .. } | Request::ReportHealth(_) => Reply::Ordered { rollout },
+            Request::Steer { .. } | Request::ReportHealth(_) | Request::AbortFleet => {
+                Reply::Ordered { rollout }
+            }
         })
     }
 
@@ -248,7 +269,7 @@ impl RolloutNode {
     }
 
     /// Takes another course, durably. Whatever hold was under way is none any more.
-    fn steer(&mut self, config: &Config, by: Option<Operator>, course: Course, cx: &mut Cx<'_>) {
+    pub(super) fn steer(&mut self, config: &Config, by: Option<Operator>, course: Course, cx: &mut Cx<'_>) {
         let Some(rollout) = self.durable.running().map(|running| running.id) else { return };
         self.append(Record::Steered { by, course: course.clone() }, cx);
         cx.observe(Fact::Steered { rollout, course });
@@ -263,7 +284,7 @@ impl RolloutNode {
     }
 
     /// Ends the vote that is under way, if there is one, and goes on.
-    fn interrupt(&mut self, config: &Config, cx: &mut Cx<'_>) {
+    pub(super) fn interrupt(&mut self, config: &Config, cx: &mut Cx<'_>) {
         let Some(prepared) = &self.durable.prepared else { return self.go_on(config, cx) };
         let (txid, version) = (prepared.txid, prepared.state.version);
         self.decide(config, txid, version, Err(AbortReason::Ordered), cx);
@@ -387,13 +408,14 @@ impl RolloutNode {
         let txid = self.next_txid();
         let served = &self.durable.committed;
         let (state, gates) = if let Course::Returning(why) = &running.course {
-            if served.status == Status::Stable {
+            let to = running.returns_to(served);
+            if served.status == Status::Stable && served.stable_model_id == *to {
                 let course = Course::Returned(why.clone());
                 self.steer(config, None, course, cx);
                 return self.begin_queued(config, cx);
             }
             let gates = running.gates.clone().filter(|_| config.makes(Mistake::LocksTheExit));
-            (served.next(&served.stable_model_id, WHOLE_BP, txid), gates)
+            (served.next(to, WHOLE_BP, txid), gates)
         } else {
             let Some(step) = running.next_step() else {
                 self.steer(config, None, Course::Kept, cx);
@@ -425,7 +447,7 @@ fn state_after(
 }
 
 /// What a rollout is judged by.
-fn asked_gates<'a>(config: &'a Config, plan: &'a RolloutPlan) -> Option<&'a Gates> {
+pub(super) fn asked_gates<'a>(config: &'a Config, plan: &'a RolloutPlan) -> Option<&'a Gates> {
     match &plan.gates {
         Guard::Off => None,
         Guard::Configured => Some(&config.gates),
@@ -438,8 +460,32 @@ fn asked_gates<'a>(config: &'a Config, plan: &'a RolloutPlan) -> Option<&'a Gate
 /// A model that serves everything is on trial until the hold of that is over, and is then made stable by a transaction of
 /// its own. Without a hold there is nothing to try. A hold that a gate judges is as long as a window at least: no sooner
 /// can there be a verdict.
-fn steps(config: &Config, served: &RoutingState, plan: &RolloutPlan) -> Result<Vec<Step>, String> {
-    let RolloutPlan { model, steps_bp, pause_ms, holds_ms, deadline_ms, .. } = plan;
+pub(super) fn steps(config: &Config, served: &RoutingState, plan: &RolloutPlan) -> Result<Vec<Step>, String> {
+    check_plan(config, plan)?;
+    let RolloutPlan { model, steps_bp, pause_ms, holds_ms, .. } = plan;
+    let least_ms = asked_gates(config, plan).map_or(0, |_| config.window_ms);
+    let is_return = *model == served.stable_model_id;
+    let mut steps = Vec::new();
+    for (i, &share_bp) in steps_bp.iter().enumerate() {
+        let hold_ms = holds_ms.get(i).copied().unwrap_or(*pause_ms).max(least_ms);
+        let step = Step { share_bp, makes_stable: false, hold_ms, result: StepResult::Pending };
+        let made_stable = Step { makes_stable: true, hold_ms: 0, ..step.clone() };
+        match share_bp {
+            WHOLE_BP if is_return || hold_ms == 0 => steps.push(made_stable),
+            WHOLE_BP => steps.extend([step, made_stable]),
+            _ => steps.push(step),
+        }
+    }
+    // The whole share is only possible as the last step; rising shares see to that. All others depend on nothing but
+    // the stable model.
+    let possible = |step: &Step| state_after(served, model, step, Txid::default()).map(|_| ());
+    steps.iter().try_for_each(possible).map_err(|why| why.to_string())?;
+    Ok(steps)
+}
+
+/// Whether a plan makes sense, whatever is served.
+pub(super) fn check_plan(config: &Config, plan: &RolloutPlan) -> Result<(), String> {
+    let RolloutPlan { steps_bp, pause_ms, holds_ms, deadline_ms, .. } = plan;
     if steps_bp.is_empty() || steps_bp.len() > MAX_STEPS {
         return Err(format!("{} steps: there must be 1 to {MAX_STEPS}", steps_bp.len()));
     }
@@ -461,22 +507,6 @@ fn steps(config: &Config, served: &RoutingState, plan: &RolloutPlan) -> Result<V
     {
         return Err(format!("an error rate of {} is above 1", f64::from(bp) / f64::from(WHOLE_BP)));
     }
-    let least_ms = gates.map_or(0, |_| config.window_ms);
-    let is_return = *model == served.stable_model_id;
-    let mut steps = Vec::new();
-    for (i, &share_bp) in steps_bp.iter().enumerate() {
-        let hold_ms = holds_ms.get(i).copied().unwrap_or(*pause_ms).max(least_ms);
-        let step = Step { share_bp, makes_stable: false, hold_ms, result: StepResult::Pending };
-        let made_stable = Step { makes_stable: true, hold_ms: 0, ..step.clone() };
-        match share_bp {
-            WHOLE_BP if is_return || hold_ms == 0 => steps.push(made_stable),
-            WHOLE_BP => steps.extend([step, made_stable]),
-            _ => steps.push(step),
-        }
-    }
-    // The whole share is only possible as the last step; rising shares see to that. All others depend on nothing but
-    // the stable model.
-    let possible = |step: &Step| state_after(served, model, step, Txid::default()).map(|_| ());
-    steps.iter().try_for_each(possible).map_err(|why| why.to_string())?;
-    Ok(steps)
+    let share = steps_bp.iter().find(|bp| **bp == 0 || **bp > WHOLE_BP);
+    share.map_or(Ok(()), |&share_bp| Err(StateError::Share { share_bp }.to_string()))
 }

@@ -2,6 +2,7 @@
 
 use super::RolloutNode;
 use super::durable::Record;
+use super::fleet::{Fleet, FleetCourse, FleetWhy, Part, Served, Standing, Task};
 use super::message::{
     AbortReason, Answer, Course, Fact, Guard, Message, Outcome, Refusal, Reply, Request, RolloutPlan, Timer,
     Vote, Waiting, Why,
@@ -62,6 +63,11 @@ fn describe_message(message: &Message) -> String {
             let joining = if known.joining.is_some() { ", joining too" } else { "" };
             format!("ADMIT_RESP generation {generation}: {}{doubt}{joining}", known.state)
         }
+        Message::RegionReq { fleet, task } => format!("REGION_REQ {fleet}: {task}"),
+        Message::RegionResp { fleet, back, standing, .. } => {
+            let way = if *back { "the way back" } else { "its part" };
+            format!("REGION_RESP {fleet}: {way} {standing}")
+        }
     }
 }
 
@@ -76,6 +82,7 @@ fn describe_timer(timer: &Timer) -> String {
         Timer::Heartbeat => "heartbeat",
         Timer::Silence => "the coordinator is silent",
         Timer::Join => "join",
+        Timer::Fleet => "ask the regions",
     };
     name.into()
 }
@@ -108,6 +115,8 @@ fn describe_record(record: &Record) -> String {
         Record::Resolved { id, txid, outcome } => {
             format!("RESOLVED {txid}: {} (asked by {id})", describe_outcome(*outcome))
         }
+        Record::Fleet { fleet, .. } => format!("FLEET {fleet}"),
+        Record::Recalled { fleet } => format!("RECALLED: its part of {fleet} never begins"),
         Record::Admitted { state, begun, .. } => format!("ADMITTED {state}, {begun} had begun"),
     }
 }
@@ -131,6 +140,8 @@ fn describe_request(request: &Request) -> String {
         Request::Change(change) => format!("change the cluster: {change}"),
         Request::TakeOver { from } => format!("take over from {from}"),
         Request::Resolve { txid, outcome } => format!("resolve {txid}: {}", describe_outcome(*outcome)),
+        Request::StartFleet(plan) => format!("region by region: {}", describe_plan(plan)),
+        Request::AbortFleet => "abort the rollout over regions".into(),
     }
 }
 
@@ -154,6 +165,8 @@ fn describe_reply(reply: &Reply) -> String {
 fn describe_fact(fact: &Fact) -> String {
     match fact {
         Fact::Accepted { id } => format!("accepted rollout {id}"),
+        Fact::Region { place } => format!("is of region {}", place + 1),
+        Fact::Fleet(fleet) => format!("leads {fleet}"),
         Fact::Voted { txid, version } => format!("voted COMMIT for {txid} (v{version})"),
         Fact::Passed { txid, passed } => format!("its evidence passes for {txid}: {}", passed.health),
         Fact::Steered { rollout, course } => format!("{rollout}: {course}"),
@@ -265,7 +278,74 @@ impl std::fmt::Display for Why {
                 write!(f, "it was queued behind {failed}, which did not come to its end")
             }
             Self::Senseless(why) => write!(f, "when its turn came: {why}"),
+            Self::Recalled { fleet } => write!(f, "{fleet}, the rollout over all regions, is taken back"),
         }
+    }
+}
+
+impl std::fmt::Display for Task {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::State => write!(f, "what do you serve?"),
+            Self::Out { plan, was } => write!(f, "{}, from {was}", describe_plan(plan)),
+            Self::Back { model, to, .. } => write!(f, "back from {model} to {to}"),
+        }
+    }
+}
+
+impl std::fmt::Display for Served {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { life, version, stable } = self;
+        write!(f, "{stable} at v{version} of generation {}", life.generation)
+    }
+}
+
+impl std::fmt::Display for Standing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Serves(served) => write!(f, "has not begun: it serves {served}"),
+            Self::Waits { why, .. } => write!(f, "waits: {why}"),
+            Self::UnderWay { course, .. } => write!(f, "{course}"),
+            Self::Done => write!(f, "is done"),
+            Self::Failed { why } => write!(f, "has failed: {why}"),
+        }
+    }
+}
+
+impl std::fmt::Display for FleetCourse {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Going => write!(f, "goes on"),
+            Self::Returning(why) => write!(f, "returns ({why})"),
+            Self::Done => write!(f, "is done"),
+            Self::Returned(why) => write!(f, "has returned ({why})"),
+            Self::Stopped { why } => write!(f, "has stopped ({why})"),
+        }
+    }
+}
+
+impl std::fmt::Display for FleetWhy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Ordered => write!(f, "an operator's order"),
+            Self::Failed { region, why } => write!(f, "{region} failed: {why}"),
+        }
+    }
+}
+
+impl std::fmt::Display for Fleet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} of {} {}", self.id, self.plan.model, self.course)?;
+        for part in &self.parts {
+            let is = match part {
+                Part { is_back: true, .. } => "back",
+                Part { is_done: true, .. } => "done",
+                Part { was: Some(_), .. } => "asked",
+                Part { .. } => "ahead",
+            };
+            write!(f, "; {} {is}", part.region)?;
+        }
+        Ok(())
     }
 }
 

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::config::Config;
+use super::fleet::{Fleet, FleetCourse, name_of_part};
 use super::message::{
     AbortReason, Changed, Course, OnFailure, Operator, Outcome, Passed, Queued, Request, Rollout, StepResult,
     Why,
@@ -113,6 +114,18 @@ pub enum Record {
     /// The coordinator has a state that no history of this journal leads to: the journal is an old one, which has forgotten
     /// what this node said. It says nothing more before it is admitted again.
     Outdated,
+    /// The leading region's coordinator: the rollout over all regions is at this point.
+    Fleet {
+        /// It.
+        fleet: Fleet,
+        /// The request that led here; none, if nobody had to ask.
+        by: Option<RequestId>,
+    },
+    /// A region's coordinator: its part of a rollout over all regions is taken back before it has begun, and never begins.
+    Recalled {
+        /// The rollout over all regions.
+        fleet: RequestId,
+    },
     /// All that the records before this one say. They [vanish](crate::node::Context::forget) some time.
     Snapshot(Box<Durable>),
     /// This node was admitted.
@@ -193,6 +206,9 @@ pub struct Durable {
     pub queue: Vec<Queued>,
     /// Coordinator: the last changes of the cluster, oldest first. The last one may be under way.
     pub changes: Vec<Changed>,
+    /// The leading region's coordinator: the last rollouts over all regions, oldest first. The last one may be under way.
+    #[serde(default)]
+    pub fleets: Vec<Fleet>,
     /// Coordinator: the last requests of operators, oldest first.
     pub asked: VecDeque<Asked>,
     /// Coordinator: digests of the names of those before, oldest first.
@@ -215,6 +231,7 @@ impl Durable {
             rollouts: Vec::new(),
             queue: Vec::new(),
             changes: Vec::new(),
+            fleets: Vec::new(),
             asked: VecDeque::new(),
             expired: VecDeque::new(),
         };
@@ -281,6 +298,24 @@ impl Durable {
                 self.remember(*id, &Request::Change(*change), *id);
                 self.change(*id, *change, false);
             }
+            Record::Fleet { fleet, by } => {
+                if let Some(id) = *by {
+                    let begins = id == fleet.id;
+                    let request =
+                        if begins { Request::StartFleet(fleet.plan.clone()) } else { Request::AbortFleet };
+                    self.remember(id, &request, fleet.id);
+                }
+                match self.fleets.last_mut().filter(|last| last.id == fleet.id) {
+                    Some(last) => last.clone_from(fleet),
+                    None => self.fleets.push(fleet.clone()),
+                }
+                if self.fleets.len() > REMEMBERED_ROLLOUTS {
+                    self.fleets.remove(0);
+                }
+            }
+            Record::Recalled { fleet } => {
+                self.remember(name_of_part(*fleet), &Request::AbortFleet, *fleet);
+            }
             Record::TakingOver { id, generation } => {
                 self.remember(*id, &Request::TakeOver { from: self.coordinator }, *id);
                 self.floor = self.floor.max(Txid::before(*generation));
@@ -321,6 +356,9 @@ impl Durable {
         }
         for queued in std::mem::take(&mut self.queue) {
             self.tell_of(queued.never(Why::Succeeded { by: to }));
+        }
+        if let Some(fleet) = self.fleets.last_mut().filter(|fleet| !fleet.is_over()) {
+            fleet.course = FleetCourse::Stopped { why: format!("{to} coordinates now") };
         }
         let (txid, reason) = (self.floor, AbortReason::Ordered);
         self.changed(StepResult::Aborted { txid, reason });
@@ -401,8 +439,12 @@ impl Durable {
         }
         let (txid, reason) = (self.floor, AbortReason::Ordered);
         self.changed(StepResult::Aborted { txid, reason });
-        if let Some(running) = self.running_mut() {
+        let goes_on = |running: &&mut Rollout| !matches!(running.course, Course::Returning(_));
+        if let Some(running) = self.running_mut().filter(goes_on) {
             running.course = Course::Paused(Why::Ordered);
+        }
+        if let Some(fleet) = self.fleets.last_mut().filter(|fleet| !fleet.is_over()) {
+            fleet.course = FleetCourse::Stopped { why: "this cluster was formed from a backup".into() };
         }
         Ok(self)
     }
@@ -440,6 +482,16 @@ impl Durable {
     /// The rollout under way, if there is one.
     pub fn running(&self) -> Option<&Rollout> {
         self.rollouts.last().filter(|rollout| !rollout.is_over())
+    }
+
+    /// The rollout of this name, if it is one of those that can be told of.
+    pub fn rollout(&self, id: RequestId) -> Option<&Rollout> {
+        self.rollouts.iter().rev().find(|rollout| rollout.id == id)
+    }
+
+    /// The rollout over all regions, if it is under way.
+    pub fn fleet_under_way(&self) -> Option<&Fleet> {
+        self.fleets.last().filter(|fleet| !fleet.is_over())
     }
 
     /// The transaction this node is prepared for.

@@ -7,8 +7,10 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::config::Told;
+use super::fleet::{Fleet, Life, Standing, Task};
 use super::gates::{Breach, Gates};
 use super::health::{Evidence, Health};
+pub use super::plan::{Guard, OnFailure, RolloutPlan};
 use super::state::{Change, ClusterId, ModelId, RoutingState, Txid};
 use crate::node::{NodeId, RequestId};
 
@@ -146,9 +148,33 @@ pub enum Message {
         /// What the member knows, if it has granted it to the life that asked; it voted for nothing since.
         known: Option<Known>,
     },
+    /// From the leading region's coordinator to another region's, which is another cluster's: do your part. Sent until it
+    /// is done.
+    RegionReq {
+        /// The rollout over all regions.
+        fleet: RequestId,
+        /// What is to be done.
+        task: Task,
+    },
+    /// From a region's coordinator: how far it is.
+    RegionResp {
+        /// The rollout over all regions.
+        fleet: RequestId,
+        /// Whether it was asked to take its part back.
+        back: bool,
+        /// Which life of the region's coordination says so.
+        life: Life,
+        /// How far it is.
+        standing: Standing,
+    },
 }
 
 impl Message {
+    /// Whether it is between regions: from another cluster, by which configurations name nodes.
+    pub fn is_about_regions(&self) -> bool {
+        matches!(self, Self::RegionReq { .. } | Self::RegionResp { .. })
+    }
+
     /// Whether it is one of the questions and answers by which nodes are admitted.
     pub fn is_about_joining(&self) -> bool {
         matches!(
@@ -383,6 +409,11 @@ impl Rollout {
         self.steps.iter().rfind(|step| step.is_committed())
     }
 
+    /// What a way back leads to. A rollout without steps is nothing but a way back, to its model.
+    pub fn returns_to<'a>(&'a self, served: &'a RoutingState) -> &'a ModelId {
+        if self.steps.is_empty() { self.model() } else { &served.stable_model_id }
+    }
+
     /// Whether nothing more will happen.
     pub fn is_over(&self) -> bool {
         match self.course {
@@ -413,89 +444,6 @@ impl Rollout {
     fn is_done(&self) -> bool {
         self.steps.iter().all(Step::is_committed)
     }
-}
-
-/// What a client asks for when it starts a rollout.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RolloutPlan {
-    /// The model to roll out.
-    pub model: ModelId,
-    /// Its shares, in basis points, strictly rising.
-    pub steps_bp: Vec<u32>,
-    /// How long to hold each step before the next, in milliseconds; [`LONGEST_MS`](super::config::LONGEST_MS) at most.
-    #[serde(default)]
-    pub pause_ms: u64,
-    /// The hold of each step, where they differ; as many as there are steps, or none.
-    #[serde(default)]
-    pub holds_ms: Vec<u64>,
-    /// What judges it.
-    #[serde(default)]
-    pub gates: Guard,
-    /// What comes of a step that fails, or of a canary that does.
-    #[serde(default)]
-    pub on_failure: OnFailure,
-    /// How long after its hold a step waits for evidence before it pauses, in milliseconds.
-    #[serde(default = "RolloutPlan::deadline")]
-    pub deadline_ms: u64,
-    /// Whether it takes the place of a rollout that is under way.
-    #[serde(default)]
-    pub supersede: bool,
-}
-
-impl RolloutPlan {
-    /// Ten minutes.
-    pub const DEADLINE_MS: u64 = 600_000;
-
-    /// A rollout that nothing judges, and that stops where a step fails: what two-phase commit is tried with.
-    pub fn unguarded(model: ModelId, steps_bp: Vec<u32>, pause_ms: u64) -> Self {
-        Self {
-            model,
-            steps_bp,
-            pause_ms,
-            holds_ms: Vec::new(),
-            gates: Guard::Off,
-            on_failure: OnFailure::Stop,
-            deadline_ms: Self::DEADLINE_MS,
-            supersede: false,
-        }
-    }
-
-    /// A rollout that the configured gates judge, and that returns to the stable model if it fails.
-    pub fn guarded(model: ModelId, steps_bp: Vec<u32>, pause_ms: u64) -> Self {
-        let unguarded = Self::unguarded(model, steps_bp, pause_ms);
-        Self { gates: Guard::Configured, on_failure: OnFailure::Return, ..unguarded }
-    }
-
-    fn deadline() -> u64 {
-        Self::DEADLINE_MS
-    }
-}
-
-/// What judges a rollout.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Guard {
-    /// Nothing: each step follows when the hold of the one before is over.
-    #[default]
-    Off,
-    /// The gates of the coordinator's configuration.
-    Configured,
-    /// These.
-    These(Gates),
-}
-
-/// What comes of a failure.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum OnFailure {
-    /// It is over, and the weights stay where they are.
-    #[default]
-    Stop,
-    /// Every node returns to the stable model.
-    Return,
-    /// It stays where it is until somebody gives an order.
-    Pause,
 }
 
 /// Where a rollout goes.
@@ -550,6 +498,11 @@ pub enum Why {
     Succeeded {
         /// Which.
         by: NodeId,
+    },
+    /// It was a region's part of a rollout over all regions, which is taken back.
+    Recalled {
+        /// Which.
+        fleet: RequestId,
     },
 }
 
@@ -627,6 +580,16 @@ pub enum StepResult {
     },
 }
 
+impl StepResult {
+    /// Why it was aborted, if it was.
+    pub fn reason(&self) -> Option<&AbortReason> {
+        match self {
+            Self::Aborted { reason, .. } => Some(reason),
+            Self::Pending | Self::Committed { .. } => None,
+        }
+    }
+}
+
 /// The timers of a node.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Timer {
@@ -648,6 +611,8 @@ pub enum Timer {
     Silence,
     /// Not a member: ask again to be admitted.
     Join,
+    /// A rollout over regions: ask again who has to do something.
+    Fleet,
 }
 
 /// What clients ask.
@@ -682,6 +647,10 @@ pub enum Request {
         /// How it ended.
         outcome: Outcome,
     },
+    /// Roll a model out in one region after the other.
+    StartFleet(RolloutPlan),
+    /// Return every region that has begun the rollout over regions to what it served before.
+    AbortFleet,
 }
 
 /// A change of the cluster that was asked for.
@@ -833,6 +802,13 @@ pub enum Fact {
         /// How.
         change: Change,
     },
+    /// This node is one of a region, whose cluster is not the other regions' one.
+    Region {
+        /// Which, in the order in which rollouts go through them.
+        place: u32,
+    },
+    /// The rollout over all regions is at another point.
+    Fleet(Fleet),
     /// This node is to coordinate, as this generation.
     TakingOver {
         /// The generation.
@@ -964,4 +940,8 @@ pub struct View {
     pub changes: Vec<Changed>,
     /// For whom this node waits before it coordinates.
     pub taking_over: Option<Waiting>,
+    /// The leading region's coordinator: the last rollouts over all regions, oldest first.
+    pub fleets: Vec<Fleet>,
+    /// What the regions said last of it, by their names.
+    pub regions: BTreeMap<String, Standing>,
 }

@@ -90,6 +90,18 @@ macro_rules! for_rollout_mistakes {
             /// (After the next crash it votes for it.)
             SnapshotsTooLittle, "thin-snapshot",
                 source "rule 16 of core/src/rollout", space { };
+            /// The next region begins when the one before has begun.
+            /// (It has not come to its end, and may never.)
+            LeadsOn, "hasty-region",
+                source "rule 17 of core/src/rollout", space { nodes: 3 };
+            /// A region that has done its part is taken for one that has taken it back.
+            /// (The word that it is done comes late, or twice.)
+            TakesAnyDone, "stale-region",
+                source "rule 17 of core/src/rollout", space { operations: 2 };
+            /// A region that is asked to take back what it has not begun does not remember that.
+            /// (The question to begin comes late, or twice.)
+            LeavesTheDoorOpen, "late-region",
+                source "rule 17 of core/src/rollout", space { operations: 2 };
         }
     };
 }
@@ -110,6 +122,11 @@ impl Mistake {
     /// Whether only nodes that write snapshots can show it.
     pub fn is_about_snapshots(self) -> bool {
         matches!(self, Self::ForgetsEarly | Self::SnapshotsTooLittle)
+    }
+
+    /// Whether only a fleet of several regions can show it.
+    pub fn is_about_regions(self) -> bool {
+        matches!(self, Self::LeadsOn | Self::TakesAnyDone | Self::LeavesTheDoorOpen)
     }
 
     /// Whether only a rollout that gates judge can show it.

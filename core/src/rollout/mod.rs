@@ -74,13 +74,17 @@
 //! 16. **Forget.** What the journal says is written as one record, a snapshot; when that is durable the records before it
 //!     may vanish. It says all that they say: a node that reads it is the node that wrote it.
 //!
+//! 17. **Go from region to region.** A fleet's regions are clusters of their own. The first one's coordinator leads a rollout
+//!     through them, as an operator would: a region begins when the one before has come to its end; one that fails ends it,
+//!     and every region that may have begun is taken back to what it served before ([`regions`]).
+//!
 //! A commit is an atomic *decision*, not simultaneous *visibility*: between the first and the last DECISION
 //! nodes differ for an instant. So every answer of the data plane names the version that served it.
 //!
 //! # Reading order
 //!
 //! [`state`] and [`message`] (the vocabulary), [`durable`] (what is never forgotten), [`participant`],
-//! [`coordinator`], [`course`] with [`gates`], [`resolver`], [`admission`], then [`invariants`].
+//! [`coordinator`], [`course`] with [`gates`], [`resolver`], [`admission`], [`regions`], then [`invariants`].
 
 pub mod admission;
 pub mod config;
@@ -88,6 +92,7 @@ pub mod coordinator;
 pub mod course;
 mod describe;
 pub mod durable;
+pub mod fleet;
 pub mod gates;
 pub mod healing;
 pub mod health;
@@ -96,6 +101,8 @@ mod judge;
 pub mod message;
 pub mod mistake;
 pub mod participant;
+pub mod plan;
+pub mod regions;
 pub mod resolver;
 mod rests;
 pub mod state;
@@ -178,6 +185,9 @@ impl Node for RolloutNode {
             granted: None,
             snapshot: number_of_snapshot(disk, cx.last_record()),
         };
+        if let Some(place) = config.own_region() {
+            cx.observe(Fact::Region { place: place as u32 });
+        }
         if disk.is_empty() {
             cx.observe(Fact::EmptyJournal);
         }
@@ -189,6 +199,7 @@ impl Node for RolloutNode {
         } else {
             node.join(config, cx);
         }
+        node.direct(config, cx);
         node
     }
 
@@ -205,6 +216,7 @@ impl Node for RolloutNode {
                 Timer::Heartbeat => self.on_heartbeat_timer(config, cx),
                 Timer::Silence => self.on_silence(config, cx),
                 Timer::Join => self.ask_to_join(config, cx),
+                Timer::Fleet => self.ask_regions(config, true, cx),
             },
             Event::Request { id, request } => match request {
                 Request::StartRollout(plan) => self.on_start_rollout(config, id, plan, cx),
@@ -214,9 +226,12 @@ impl Node for RolloutNode {
                 Request::TakeOver { from } => self.on_take_over(config, id, from, cx),
                 Request::Resolve { txid, outcome } => self.on_resolve(config, id, txid, outcome, cx),
                 Request::ReportHealth(health) => self.on_report_health(config, id, health, cx),
+                Request::StartFleet(plan) => self.on_start_fleet(config, id, plan, cx),
+                Request::AbortFleet => self.on_abort_fleet(config, id, cx),
             },
             Event::Durable(_) => {} // no rule needs it: the order of effects says it all
         }
+        self.direct(config, cx);
         self.compact(config, cx);
     }
 
@@ -306,7 +321,8 @@ impl RolloutNode {
         let announces = config.heals_by(Healing::Resends) && !self.coordination.is_acknowledged();
         let waits = self.durable.running().is_none_or(Rollout::is_paused);
         let changes = self.durable.changing().is_some() || self.durable.taking_over.is_some();
-        self.durable.prepared.is_none() && waits && !announces && !changes
+        let leads = self.durable.fleet_under_way().is_some_and(|fleet| !self.fleet_is_paused(fleet));
+        self.durable.prepared.is_none() && waits && !announces && !changes && !leads
     }
 
     /// A member begins its life.
@@ -328,6 +344,9 @@ impl RolloutNode {
     }
 
     fn on_envelope(&mut self, config: &Config, from: NodeId, envelope: Envelope, cx: &mut Cx<'_>) {
+        if envelope.message.is_about_regions() {
+            return self.on_message(config, from, envelope.message, cx); // of another cluster
+        }
         // Who takes this node in may have become a member later than those whom this node knows.
         let is_awaited = self.is_joining() && from == self.coordinator();
         if from == config.me || !(self.durable.committed.has(from) || is_awaited) {
@@ -399,6 +418,10 @@ impl RolloutNode {
             }
             Message::AdmitResp { life, generation, known } => {
                 self.on_admit_resp(config, from, life, generation, known, cx);
+            }
+            Message::RegionReq { fleet, task } => self.on_region_req(config, from, fleet, task, cx),
+            Message::RegionResp { fleet, back, life, standing } => {
+                self.on_region_resp(config, from, (fleet, back, life), standing, cx);
             }
         }
     }
@@ -523,7 +546,7 @@ impl RolloutNode {
     fn has_left(&mut self, config: &Config, cx: &mut Cx<'_>) {
         self.leave_doubt(cx);
         self.forget_hold(cx);
-        for timer in [Timer::Vote, Timer::Resend, Timer::Heartbeat, Timer::Silence] {
+        for timer in [Timer::Vote, Timer::Resend, Timer::Heartbeat, Timer::Silence, Timer::Fleet] {
             cx.cancel_timer(timer);
         }
         for (member, _) in std::mem::take(&mut self.evidence) {
@@ -662,6 +685,8 @@ impl RolloutNode {
             queued: self.durable.queue.clone(),
             changes: self.durable.changes.clone(),
             taking_over: self.takeover.as_ref().map(|takeover| self.waits(takeover)),
+            fleets: self.durable.fleets.clone(),
+            regions: self.coordination.regions.clone(),
         });
     }
 }

@@ -7,6 +7,7 @@
 use super::RolloutNode;
 use super::config::Config;
 use super::durable::{Durable, Record};
+use super::fleet::{Fleet, FleetCourse, Standing, Task, name_of_part, name_of_way_back};
 use super::message::{Answer, Course, Fact, Known, Message, Outcome, Reply, View, Vote};
 use super::state::{RoutingState, Txid};
 use crate::node::Output;
@@ -48,7 +49,9 @@ pub(super) fn coordinator_by(journal: &[Record]) -> Option<NodeId> {
         | Record::Installed { .. }
         | Record::Changing { .. }
         | Record::TakingOver { .. }
-        | Record::Resolved { .. } => None,
+        | Record::Resolved { .. }
+        | Record::Fleet { .. }
+        | Record::Recalled { .. } => None,
     })
 }
 
@@ -99,6 +102,24 @@ impl<'a> Journal<'a> {
                 self.serves_state(state)?;
                 in_doubt.as_ref().and_then(|state| state.txid).map_or(Ok(()), |txid| self.has_voted(txid))
             }
+            Message::RegionReq { fleet, task } => self.has_fleet(*fleet, task),
+            Message::RegionResp { fleet, back, life, standing } => {
+                let out = name_of_part(*fleet);
+                let is_recalled =
+                    |record: &Record| matches!(record, Record::Recalled { fleet: of } if of == fleet);
+                match standing {
+                    Standing::Serves(served) => self.serves(served.version),
+                    Standing::UnderWay { .. } if *back => {
+                        let way = name_of_way_back(*fleet, life.generation);
+                        self.has_accepted(way).or_else(|why| self.has_accepted(out).map_err(|_| why))
+                    }
+                    Standing::UnderWay { .. } => self.has_accepted(out),
+                    Standing::Done if *back && self.0.iter().any(is_recalled) => Ok(()),
+                    Standing::Done if *back && self.has_asked(out) => Ok(()),
+                    Standing::Done if *back => self.has_accepted(out),
+                    Standing::Done | Standing::Waits { .. } | Standing::Failed { .. } => Ok(()),
+                }
+            }
             Message::HealthSnapshot { .. }
             | Message::JoinReq { .. }
             | Message::Unlike { .. }
@@ -109,6 +130,9 @@ impl<'a> Journal<'a> {
     fn backs_view(self, view: &View) -> Result<(), String> {
         self.serves(view.routing.version)?;
         view.in_doubt.map_or(Ok(()), |txid| self.has_voted(txid))?;
+        for Fleet { id, .. } in &view.fleets {
+            self.fleet(*id).next().ok_or_else(|| format!("FLEET {id}"))?;
+        }
         view.queued.iter().try_for_each(|queued| self.has_accepted(queued.id))?;
         view.rollouts.iter().try_for_each(|rollout| self.has_accepted(rollout.id))
     }
@@ -116,6 +140,9 @@ impl<'a> Journal<'a> {
     fn backs_fact(self, fact: &Fact) -> Result<(), String> {
         match fact {
             Fact::Accepted { id } => self.has_accepted(*id),
+            Fact::Fleet(fleet) => {
+                need(self.fleet(fleet.id).any(|it| it == fleet), || format!("FLEET {fleet}"))
+            }
             Fact::Steered { course, .. } => self.has_course(course),
             Fact::Passed { txid, .. } => self.has_voted(*txid),
             // The coordinator's COMMIT holds its vote.
@@ -140,6 +167,7 @@ impl<'a> Journal<'a> {
             Fact::InDoubt { txid, .. } => self.has_voted(*txid),
             Fact::PresumedAborted { .. }
             | Fact::EmptyJournal
+            | Fact::Region { .. }
             | Fact::Outdated { .. }
             | Fact::KeptOut { .. }
             | Fact::SplitBrain { .. }
@@ -164,21 +192,59 @@ impl<'a> Journal<'a> {
         self.snapshots().any(|all| all.asked.iter().any(|asked| asked.id == id))
     }
 
+    /// What the journal says of a rollout over regions, at one point after the other.
+    fn fleet(self, id: RequestId) -> impl Iterator<Item = &'a Fleet> {
+        let of = |record: &'a Record| match record {
+            Record::Fleet { fleet, .. } => std::slice::from_ref(fleet),
+            Record::Snapshot(all) => &all.fleets,
+            Record::Epoch { .. }
+            | Record::Accepted(_)
+            | Record::Queued(_)
+            | Record::Steered { .. }
+            | Record::Voted { .. }
+            | Record::Refused { .. }
+            | Record::Outdated
+            | Record::Decided { .. }
+            | Record::Installed { .. }
+            | Record::Granted { .. }
+            | Record::Changing { .. }
+            | Record::TakingOver { .. }
+            | Record::Resolved { .. }
+            | Record::Recalled { .. }
+            | Record::Admitted { .. } => &[],
+        };
+        self.0.iter().flat_map(of).filter(move |fleet| fleet.id == id)
+    }
+
+    /// Whether what a region is asked follows from what is known of the rollout.
+    fn has_fleet(self, id: RequestId, task: &Task) -> Result<(), String> {
+        let asks = |fleet: &Fleet| match task {
+            Task::State => true,
+            Task::Out { was, .. } => fleet.parts.iter().any(|part| part.was.as_ref() == Some(was)),
+            Task::Back { .. } => matches!(fleet.course, FleetCourse::Returning(_)),
+        };
+        need(self.fleet(id).any(asks), || format!("FLEET {id}, so far that it asks for this: {task}"))
+    }
+
     fn has_accepted(self, id: RequestId) -> Result<(), String> {
         let is_there = |record: &Record| {
             matches!(record, Record::Accepted(rollout) if rollout.id == id)
+                || matches!(record, Record::Fleet { by: Some(by), .. } if *by == id)
                 || matches!(record, Record::Queued(queued) if queued.id == id)
         };
         let is_shown = self.snapshots().any(|all| {
             let waits = all.queue.iter().any(|queued| queued.id == id);
-            waits || all.rollouts.iter().any(|rollout| rollout.id == id)
+            let leads = all.fleets.iter().any(|fleet| fleet.id == id);
+            leads || waits || all.rollouts.iter().any(|rollout| rollout.id == id)
         });
         need(is_shown || self.0.iter().any(is_there), || format!("ACCEPTED {id}"))
     }
 
     fn has_steered(self, id: RequestId) -> Result<(), String> {
-        let is_there =
-            |record: &Record| matches!(record, Record::Steered { by: Some(by), .. } if by.id == id);
+        let is_there = |record: &Record| {
+            matches!(record, Record::Fleet { by: Some(by), .. } if *by == id)
+                || matches!(record, Record::Steered { by: Some(by), .. } if by.id == id)
+        };
         need(self.has_asked(id) || self.0.iter().any(is_there), || format!("STEERED by {id}"))
     }
 
@@ -240,6 +306,8 @@ impl<'a> Journal<'a> {
             | Record::Epoch { .. }
             | Record::Accepted(_)
             | Record::Queued(_)
+            | Record::Fleet { .. }
+            | Record::Recalled { .. }
             | Record::Steered { .. }
             | Record::Voted { .. }
             | Record::Refused { .. }
@@ -302,6 +370,8 @@ impl<'a> Journal<'a> {
             Record::Epoch { .. }
             | Record::Accepted(_)
             | Record::Queued(_)
+            | Record::Fleet { .. }
+            | Record::Recalled { .. }
             | Record::Steered { .. }
             | Record::Outdated
             | Record::Changing { .. } => Txid::default(),
@@ -328,6 +398,8 @@ impl<'a> Journal<'a> {
                 Record::Epoch { .. }
                 | Record::Accepted(_)
                 | Record::Queued(_)
+                | Record::Fleet { .. }
+                | Record::Recalled { .. }
                 | Record::Steered { .. }
                 | Record::Refused { .. }
                 | Record::Changing { .. }
@@ -352,6 +424,8 @@ impl<'a> Journal<'a> {
                 | Record::Epoch { .. }
                 | Record::Accepted(_)
                 | Record::Queued(_)
+                | Record::Fleet { .. }
+                | Record::Recalled { .. }
                 | Record::Steered { .. }
                 | Record::Refused { .. }
                 | Record::Outdated
@@ -376,6 +450,8 @@ impl<'a> Journal<'a> {
             | Record::Epoch { .. }
             | Record::Accepted(_)
             | Record::Queued(_)
+            | Record::Fleet { .. }
+            | Record::Recalled { .. }
             | Record::Steered { .. }
             | Record::Voted { .. }
             | Record::Refused { .. }

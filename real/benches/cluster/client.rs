@@ -17,7 +17,7 @@ impl Client {
         Ok(Self { to, stream: BufReader::new(stream) })
     }
 
-    /// Listens to what a node [tells](coalmine_real::serve) from now on.
+    /// Listens to what a node tells from now on.
     pub fn listen(&mut self) -> Result<(), String> {
         let head = format!("GET /events HTTP/1.1\r\nhost: {}\r\n\r\n", self.to);
         let mut line = String::new();

@@ -20,13 +20,29 @@
 //! ```
 //!
 //! All nodes of a cluster must agree on who the coordinator is and on `initial_model`.
+//!
+//! A fleet may consist of several clusters, its regions. Each node's file then names them all, in the order in which rollouts
+//! go through them, and says of each node which region it is of; each region has a coordinator:
+//!
+//! ```toml
+//! role = "participant"
+//! region = "eu"
+//! regions = ["eu", "us"]
+//!
+//! [[peers]]
+//! id = 4
+//! role = "coordinator"
+//! region = "us"
+//! control = "127.0.0.1:7714"
+//! data = "127.0.0.1:8714"
+//! ```
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use coalmine_core::node::{Address, NodeId};
-use coalmine_core::rollout::config::{Config, Timeouts};
+use coalmine_core::rollout::config::{Config, Region, Timeouts};
 use coalmine_core::rollout::gates::Gates;
 use coalmine_core::rollout::state::ModelId;
 use serde::{Deserialize, Serialize};
@@ -42,6 +58,12 @@ use crate::shell::Placement;
 pub struct Settings {
     /// Whether it is the coordinator. Exactly one node is.
     pub role: Role,
+    /// Which region it is of. Given where `regions` is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+    /// The regions of the fleet, in the order in which rollouts go through them. Default: there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub regions: Vec<String>,
     /// Who formed the cluster, where this node came later. Default all nodes that the file names.
     #[serde(default)]
     pub founders: Vec<NodeId>,
@@ -80,6 +102,9 @@ pub struct PeerFile {
     pub id: NodeId,
     /// Whether it is the coordinator.
     pub role: Role,
+    /// Which region it is of. Given where `regions` is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
     /// Where it takes frames, `address:port`.
     pub control: SocketAddr,
     /// Where it takes HTTP, `address:port`; named to clients that must go there.
@@ -103,6 +128,8 @@ impl Settings {
     pub fn shipped() -> Self {
         Self {
             role: Role::Coordinator,
+            region: None,
+            regions: Vec::new(),
             founders: Vec::new(),
             initial_model: default_model(),
             health_window_ms: default_window_ms(),
@@ -123,11 +150,18 @@ impl Settings {
     /// What the node is told; `Err` names the key that makes no sense.
     pub(super) fn config(&self, placement: &Placement) -> Result<Config, String> {
         self.check()?;
+        let regions = self.grouped(placement.me)?;
+        let own = regions.iter().find(|region| Some(&region.name) == self.region.as_ref());
         let config = Config {
             me: placement.me,
-            members: if self.founders.is_empty() { placement.members() } else { self.founders.clone() },
-            coordinator: self.coordinator(placement.me)?,
+            members: match own {
+                Some(own) => own.members.clone(),
+                None if self.founders.is_empty() => placement.members(),
+                None => self.founders.clone(),
+            },
+            coordinator: self.coordinator(placement.me, self.region.as_ref())?,
             addresses: self.addresses(placement),
+            regions,
             initial_model: self.initial_model.clone(),
             gates: self.gates(),
             window_ms: self.health_window_ms,
@@ -160,18 +194,49 @@ impl Settings {
         peers.chain([(placement.me, own)]).collect()
     }
 
-    fn coordinator(&self, me: NodeId) -> Result<NodeId, String> {
-        let nodes = [(me, self.role)].into_iter().chain(self.peers.iter().map(|peer| (peer.id, peer.role)));
+    /// Every node that the file names: its role, and its region.
+    fn nodes(&self, me: NodeId) -> impl Iterator<Item = (NodeId, Role, Option<&String>)> {
+        let peers = self.peers.iter().map(|peer| (peer.id, peer.role, peer.region.as_ref()));
+        [(me, self.role, self.region.as_ref())].into_iter().chain(peers)
+    }
+
+    fn coordinator(&self, me: NodeId, region: Option<&String>) -> Result<NodeId, String> {
+        let near = self.nodes(me).filter(|(.., of)| *of == region);
         let coordinators: Vec<_> =
-            nodes.filter(|(_, role)| *role == Role::Coordinator).map(|(id, _)| id).collect();
+            near.filter(|(_, role, _)| *role == Role::Coordinator).map(|(id, ..)| id).collect();
+        let of = region.map_or(String::new(), |region| format!(" of {region}"));
         match coordinators[..] {
             [one] => Ok(one),
-            [] => Err("role: no node is the coordinator; exactly one must be".into()),
+            [] => Err(format!("role: no node{of} is the coordinator; exactly one must be")),
             _ => {
                 let names: Vec<_> = coordinators.iter().map(ToString::to_string).collect();
-                Err(format!("role: {} are coordinators; exactly one must be", names.join(" and ")))
+                Err(format!("role: {} are coordinators{of}; exactly one must be", names.join(" and ")))
             }
         }
+    }
+
+    /// The regions, each with who formed it; `Err` names the key that makes no sense.
+    fn grouped(&self, me: NodeId) -> Result<Vec<Region>, String> {
+        let places = ["region".to_owned()].into_iter().chain((0..).map(|i| format!("peers[{i}].region")));
+        for ((_, _, region), key) in self.nodes(me).zip(places) {
+            match region {
+                Some(region) if !self.regions.contains(region) => {
+                    return Err(format!("{key}: {region:?} is not among regions"));
+                }
+                None if !self.regions.is_empty() => {
+                    return Err(format!("{key}: must be given, since regions are"));
+                }
+                Some(_) | None => {}
+            }
+        }
+        let region = |name: &String| {
+            let near = self.nodes(me).filter(|(.., of)| *of == Some(name)).map(|(id, ..)| id);
+            let is_own = self.region.as_ref() == Some(name) && !self.founders.is_empty();
+            let mut members: Vec<_> = if is_own { self.founders.clone() } else { near.collect() };
+            members.sort_unstable();
+            Ok(Region { name: name.clone(), coordinator: self.coordinator(me, Some(name))?, members })
+        };
+        self.regions.iter().map(region).collect()
     }
 
     fn check(&self) -> Result<(), String> {
@@ -267,6 +332,65 @@ data = "127.0.0.1:8711"
         let json = json.replace("\"vote_ms\"", "\"vote\"");
         let said = parse(&json, Syntax::Json).expect_err("an unknown key").to_string();
         assert!(said.starts_with("some/node-2.toml: line 32: timeouts.vote: unknown field `vote`"), "{said}");
+    }
+
+    const REGION: &str = r#"
+id = 3
+role = "participant"
+region = "us"
+regions = ["eu", "us"]
+control = "127.0.0.1:7713"
+data = "127.0.0.1:8713"
+journal_dir = "journal"
+[[peers]]
+id = 2
+role = "coordinator"
+region = "us"
+control = "127.0.0.1:7712"
+data = "127.0.0.1:8712"
+[[peers]]
+id = 1
+role = "coordinator"
+region = "eu"
+control = "127.0.0.1:7711"
+data = "127.0.0.1:8711"
+"#;
+
+    #[test]
+    fn a_region_is_a_cluster_of_its_own() {
+        let node = parse(REGION, Syntax::Toml).expect("valid");
+        assert_eq!(node.config.members, [NodeId(2), NodeId(3)]);
+        assert_eq!(node.config.coordinator, NodeId(2));
+        let region = |name: &str, coordinator, members: &[u32]| Region {
+            name: name.into(),
+            coordinator: NodeId(coordinator),
+            members: members.iter().copied().map(NodeId).collect(),
+        };
+        assert_eq!(node.config.regions, [region("eu", 1, &[1]), region("us", 2, &[2, 3])]);
+        assert_eq!(node.config.addresses.len(), 3, "it speaks to the other region, too");
+        for (right, wrong, expected) in [
+            ("region = \"eu\"\n", "", "peers[1].region: must be given, since regions are"),
+            ("region = \"eu\"", "region = \"as\"", "peers[1].region: \"as\" is not among regions"),
+            ("[\"eu\", \"us\"]", "[]", "region: \"us\" is not among regions"),
+            ("[\"eu\", \"us\"]", "[\"eu\", \"us\", \"as\"]", "role: no node of as is the coordinator"),
+            ("[\"eu\", \"us\"]", "[\"eu\", \"us\", \"eu\"]", "regions: \"eu\": there are two of this name"),
+            ("region = \"eu\"", "region = \"us\"", "role: no node of eu is the coordinator"),
+            (
+                "id = 1\nrole = \"coordinator\"",
+                "id = 1\nrole = \"participant\"",
+                "role: no node of eu is the",
+            ),
+            ("regions = [", "founders = [2]\nregions = [", ""),
+        ] {
+            assert!(REGION.contains(right), "{right}");
+            let text = REGION.replace(right, wrong);
+            if expected.is_empty() {
+                assert_eq!(parse(&text, Syntax::Toml).expect("valid").config.members, [NodeId(2)]);
+                continue;
+            }
+            let said = complaint(&text);
+            assert!(said.contains(expected), "{wrong}: {said}");
+        }
     }
 
     #[test]

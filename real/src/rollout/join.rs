@@ -26,6 +26,10 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// What all members' files say alike.
 #[derive(Serialize)]
 struct Alike<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    region: Option<&'a String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    regions: Vec<&'a String>,
     founders: &'a [NodeId],
     initial_model: &'a str,
     health_window_ms: u64,
@@ -50,6 +54,8 @@ pub(super) async fn file(client: Client, at: SocketAddr, who: Newcomer) -> Resul
     let control = who.control.map_or_else(|| port(FIRST.control, "--control"), Ok)?;
     let data = who.data.map_or_else(|| port(FIRST.data, "--data"), Ok)?;
     let alike = Alike {
+        region: cluster.region.as_ref(),
+        regions: cluster.regions.iter().map(|region| &region.name).collect(),
         founders: &cluster.founders,
         initial_model: cluster.initial_model.as_str(),
         health_window_ms: cluster.health_window_ms,
@@ -62,17 +68,22 @@ pub(super) async fn file(client: Client, at: SocketAddr, who: Newcomer) -> Resul
         id.0
     );
     text += &toml::to_string(&alike).map_err(|error| format!("{at}{MEMBERS}: {error}"))?;
-    for member in &cluster.members {
+    for member in cluster.members.iter().chain(&cluster.others) {
         let (Some(control), Some(data)) = (member.control, member.data) else {
             return Err(format!("{at}{MEMBERS}: it does not say where {} lives", member.id));
         };
         // Only the node that was asked says that it listens everywhere: it is where it was reached.
         let reached = |lives: SocketAddr| if lives.ip().is_unspecified() { at.ip() } else { lives.ip() };
         let [control, data] = [control, data].map(|lives| SocketAddr::new(reached(lives), lives.port()));
-        let role = if member.id == cluster.coordinator { "coordinator" } else { "participant" };
+        let of_another = cluster.regions.iter().find(|region| region.members.contains(&member.id));
+        let of_another = of_another.filter(|region| Some(&region.name) != cluster.region.as_ref());
+        let coordinates = member.id == of_another.map_or(cluster.coordinator, |region| region.coordinator);
+        let role = if coordinates { "coordinator" } else { "participant" };
+        let region = of_another.map(|region| &region.name).or(cluster.region.as_ref());
+        let region = region.map_or(String::new(), |region| format!("region = \"{region}\"\n"));
         let _ = write!(
             text,
-            "\n[[peers]]\nid = {}\nrole = \"{role}\"\ncontrol = \"{control}\"\ndata = \"{data}\"\n",
+            "\n[[peers]]\nid = {}\nrole = \"{role}\"\n{region}control = \"{control}\"\ndata = \"{data}\"\n",
             member.id.0
         );
     }

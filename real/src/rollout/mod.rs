@@ -39,7 +39,7 @@ use coalmine_core::rollout::RolloutNode;
 use coalmine_core::rollout::config::Config;
 use coalmine_core::rollout::message::{Order, Reply, Request};
 use coalmine_core::rollout::state::Change;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 pub use self::backend::{Backend, BackendFile, Forwarding, Simulated, Upstream};
 pub use self::data_plane::DataPlane;
@@ -71,6 +71,8 @@ impl HttpApi for RolloutNode {
             Request::Resolve { txid, outcome } => {
                 post_json(RESOLVE, Some(id), &ResolveBody { txid: *txid, outcome: *outcome })
             }
+            Request::StartFleet(plan) => post_json(FLEET, Some(id), &StartBody::from(plan)),
+            Request::AbortFleet => post_json(ABORT_FLEET, Some(id), &json!({})),
             Request::ReportHealth(health) => post_json("/health/report", Some(id), &HealthBody::from(health)),
         }
     }
@@ -93,6 +95,10 @@ impl HttpApi for RolloutNode {
 
 /// Where rollouts are queued.
 const QUEUE: &str = "/rollouts/queue";
+/// Where a rollout over all regions is started.
+const FLEET: &str = "/fleet";
+/// Where it is aborted.
+const ABORT_FLEET: &str = "/fleet/abort";
 /// Where a node is admitted.
 const MEMBERS: &str = "/members";
 /// Where a member is dismissed.

@@ -24,11 +24,11 @@ use super::data_plane::{DataPlane, Meter, report_windows};
 use super::forward::Forwarder;
 use super::metrics;
 use super::wire::{
-    AdmitBody, DismissBody, HealthBody, HealthSnapshot, MAX_BODY_BYTES, MembersView, RawBody, ResolveBody,
-    RolloutView, StartBody, Started, StatusView, SteerBody, Steered, TakeOverBody, or_nothing, read_body,
-    why_silent,
+    AdmitBody, DismissBody, FleetView, HealthBody, HealthSnapshot, MAX_BODY_BYTES, MembersView, NothingBody,
+    RawBody, ResolveBody, RolloutView, StartBody, Started, StatusView, SteerBody, Steered, TakeOverBody,
+    or_nothing, read_body, why_silent,
 };
-use super::{DISMISS, MEMBERS, QUEUE, RESOLVE, TAKE_OVER, path_of};
+use super::{ABORT_FLEET, DISMISS, FLEET, MEMBERS, QUEUE, RESOLVE, TAKE_OVER, path_of};
 use crate::http_api::{ApiError, ask, direction, idempotency_key, request_name, send_on, with_words};
 use crate::runtime::Runtime;
 use crate::shell::Handle;
@@ -86,6 +86,9 @@ pub(super) fn router<R: Runtime>(
     let queue = |app: Shared<R>, headers: HeaderMap, body: RawBody| {
         ask_for_rollout(QUEUE, Request::QueueRollout, app, headers, body)
     };
+    let start_fleet = |app: Shared<R>, headers: HeaderMap, body: RawBody| {
+        ask_for_rollout(FLEET, Request::StartFleet, app, headers, body)
+    };
     let routes = Router::new()
         .route("/routing/state", get(routing_state::<R>))
         .route("/health/snapshot", get(health_snapshot::<R>))
@@ -93,6 +96,8 @@ pub(super) fn router<R: Runtime>(
         .route("/predict", post(predict::<R>))
         .route("/rollouts", get(list_rollouts::<R>).post(start))
         .route(QUEUE, post(queue))
+        .route(FLEET, get(fleet::<R>).post(start_fleet))
+        .route(ABORT_FLEET, post(abort_fleet::<R>))
         .route("/status", get(status::<R>));
     let resolve = |ResolveBody { txid, outcome }| Request::Resolve { txid, outcome };
     let mut routes = routes
@@ -117,7 +122,8 @@ async fn health_snapshot<R: Runtime>(State(app): Shared<R>) -> Result<Json<Healt
 
 async fn status<R: Runtime>(State(app): Shared<R>) -> Result<Json<StatusView>, ApiError> {
     let stale = app.handle.vitals().stopped().map(|why| why.to_string());
-    Ok(Json(StatusView { stale, ..StatusView::new(&*app.view()?) }))
+    let region = app.config.own_region().map(|place| app.config.regions[place].name.clone());
+    Ok(Json(StatusView { stale, region, ..StatusView::new(&*app.view()?) }))
 }
 
 async fn list_rollouts<R: Runtime>(State(app): Shared<R>) -> Result<Response, ApiError> {
@@ -141,6 +147,29 @@ async fn ask_for_rollout<R: Runtime>(
 ) -> Result<Response, ApiError> {
     let plan = || read_body::<StartBody>(body)?.plan().map_err(unprocessable);
     app.ask(path, &headers, || plan().map(ask)).await
+}
+
+/// The last rollouts over all regions.
+async fn fleet<R: Runtime>(State(app): Shared<R>) -> Result<Response, ApiError> {
+    let view = app.view()?;
+    let leads = app.config.own_region() == Some(0);
+    let named = app.config.regions.first().map(|leader| leader.coordinator);
+    let leader = named.map(|named| if leads { view.coordinator } else { named });
+    if let Some(leader) = leader.filter(|leader| *leader != view.node) {
+        // An empty list would say that there are none.
+        let why = json!({ "error": app.misdirected(leader) });
+        return Ok(send_on(&app.handle, leader, FLEET, &why));
+    }
+    Ok(Json(FleetView::all(&view)).into_response())
+}
+
+async fn abort_fleet<R: Runtime>(
+    State(app): Shared<R>,
+    headers: HeaderMap,
+    body: RawBody,
+) -> Result<Response, ApiError> {
+    let nothing = || read_body::<NothingBody>(or_nothing(body));
+    app.ask(ABORT_FLEET, &headers, || nothing().map(|_| Request::AbortFleet)).await
 }
 
 async fn steer<R: Runtime>(

@@ -14,7 +14,7 @@ use super::config::Settings;
 use super::join;
 use super::routes;
 use super::wire::{Role, StatusView, why_silent};
-use super::{MEMBERS, RESOLVE, TAKE_OVER};
+use super::{FLEET, MEMBERS, RESOLVE, TAKE_OVER};
 use crate::runtime::Runtime;
 use crate::serve::client::Client;
 use crate::serve::doors::{Door, DoorTable};
@@ -34,6 +34,7 @@ impl Service for RolloutNode {
         ("GET /health/snapshot", Door::Read),
         ("GET /status", Door::Read),
         ("GET /rollouts", Door::Read),
+        ("GET /fleet", Door::Read),
         ("GET /members", Door::Read),
         ("POST /predict", Door::Use),
     ];
@@ -75,6 +76,9 @@ impl Service for RolloutNode {
         if before.as_ref().map(verdicts).unwrap_or_default() != verdicts(&after) {
             changes.push(("verdicts", json!({ "node": node, "verdicts": after.verdicts })));
         }
+        if before.as_ref().and_then(|before| before.fleet.as_ref()) != after.fleet.as_ref() {
+            changes.push(("fleet", json!({ "node": node, "fleet": after.fleet })));
+        }
         if before.and_then(|before| before.rollout) != after.rollout {
             changes.push(("rollout", json!({ "node": node, "rollout": after.rollout })));
         }
@@ -83,7 +87,7 @@ impl Service for RolloutNode {
 
     fn is_order(method: &Method, path: &str) -> bool {
         !method.is_safe()
-            && ["/rollouts", MEMBERS, TAKE_OVER, RESOLVE].iter().any(|order| path.starts_with(order))
+            && ["/rollouts", FLEET, MEMBERS, TAKE_OVER, RESOLVE].iter().any(|order| path.starts_with(order))
     }
 
     fn role(config: &Config) -> Option<&'static str> {

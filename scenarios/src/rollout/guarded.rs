@@ -64,14 +64,14 @@ fn all_stable(now: &Now<'_>, model: &str) -> Result<(), String> {
 
 /// This version is the newest that any node committed.
 fn newest_is(now: &Now<'_>, version: u64) -> Result<(), String> {
-    let newest = now.history.newest();
+    let newest = now.history.newest(NodeId(1));
     if newest == version { Ok(()) } else { Err(format!("v{newest} is the newest, expected v{version}")) }
 }
 
 /// v2 never got further than this version, and every node serves v1 alone again.
 fn returned_from(now: &Now<'_>, version: u64) -> Result<(), String> {
     all_stable(now, "v1")?;
-    let newest = now.history.newest();
+    let newest = now.history.newest(NodeId(1));
     if newest == version + 1 {
         Ok(())
     } else {

@@ -22,9 +22,19 @@ pub fn all(system: &RolloutSystem) -> Vec<system::Mistake> {
         Asks::Guarded => (Mistake::is_about_gates, "canary-chaos"),
         Asks::Changes => (Mistake::is_about_members, "growth-chaos"),
         Asks::Succession => (Mistake::is_about_succession, "growth-resolved"),
+        Asks::Regions => (Mistake::is_about_regions, "regions-chaos"),
     };
     let shown = Mistake::ALL.into_iter().filter(|mistake| shows(*mistake));
-    shown.map(|mistake| listed(mistake, Some(scenario))).collect()
+    shown.map(|mistake| listed(mistake, Some(aimed_at(mistake).unwrap_or(scenario)))).collect()
+}
+
+/// The scenario of what chance alone seldom leads to.
+fn aimed_at(mistake: Mistake) -> Option<&'static str> {
+    let aimed = [
+        (Mistake::LeavesTheDoorOpen, "regions-late-question"),
+        (Mistake::TakesAnyDone, "regions-late-answer"),
+    ];
+    aimed.into_iter().find(|(at, _)| *at == mistake).map(|(_, scenario)| scenario)
 }
 
 fn is_about_rollouts(mistake: Mistake) -> bool {
@@ -32,4 +42,5 @@ fn is_about_rollouts(mistake: Mistake) -> bool {
         && !mistake.is_about_members()
         && !mistake.is_about_succession()
         && !mistake.is_about_snapshots()
+        && !mistake.is_about_regions()
 }

@@ -6,6 +6,7 @@ pub mod compaction;
 pub mod growth;
 pub mod guarded;
 pub mod mistakes;
+pub mod regions;
 pub mod scripted;
 
 use coalmine_core::node::{NodeId, RequestId};
@@ -41,6 +42,8 @@ pub struct RolloutSystem {
     pub asks: Asks,
     /// How many of the nodes come later, the highest ones.
     pub later: u32,
+    /// Of how many [regions] its nodes are, each a cluster of its own; 0: there are none.
+    pub regions: u32,
     /// After how many records its nodes write a snapshot; 0: never.
     pub snapshot_every: u32,
     /// Whether its nodes ask whether they are behind before they serve.
@@ -62,6 +65,8 @@ pub enum Asks {
     Changes,
     /// A rollout, and that [another node coordinates](growth).
     Succession,
+    /// A rollout over all [regions], and its end.
+    Regions,
 }
 
 impl RolloutSystem {
@@ -72,6 +77,7 @@ impl RolloutSystem {
             rollouts,
             asks: Asks::Rollouts,
             later: 0,
+            regions: 0,
             snapshot_every: 0,
             asks_first: false,
             mistake: None,
@@ -101,8 +107,9 @@ impl System for RolloutSystem {
 
     fn members(&self) -> Vec<(NodeId, Config)> {
         let mut configs = Config::cluster(self.nodes);
-        let shipped = Settings::shipped();
+        let (shipped, regions) = (Settings::shipped(), self.grouped());
         for config in &mut configs {
+            regions::group(config, &regions);
             if self.later > 0 {
                 config.members.truncate((self.nodes - self.later) as usize);
                 let named = config.members.iter().chain([&config.me]);
@@ -128,9 +135,12 @@ impl System for RolloutSystem {
         if member.0 > self.nodes - self.later {
             return Vec::new();
         }
-        let (_, config) = &self.members()[0];
+        let members = self.members();
+        let own = members.iter().find(|(_, config)| config.members.contains(&member));
+        let (_, config) = own.expect("a member of the system");
         let state = RoutingState::initial(&config.initial_model, &config.members);
-        let (cluster, coordinator) = (ClusterId(1), config.coordinator);
+        let cluster = ClusterId(1 + config.own_region().unwrap_or(0) as u64);
+        let coordinator = config.coordinator;
         vec![Record::Admitted { node: member, cluster, coordinator, state, begun: Txid::before(1) }]
     }
 
@@ -143,6 +153,7 @@ impl System for RolloutSystem {
             Asks::Guarded => return canary::operations(self.rollouts),
             Asks::Changes => return growth::changes(self.nodes, self.rollouts),
             Asks::Succession => return growth::succession(self.rollouts),
+            Asks::Regions => return regions::operations(&self.grouped(), self.rollouts),
             Asks::Rollouts => {}
         }
         let rollout = |sequence: u32| {
@@ -170,7 +181,7 @@ impl System for RolloutSystem {
     }
 
     fn with_members(&self, members: u32) -> Option<Self> {
-        (members > self.later).then(|| Self { nodes: members, ..self.clone() })
+        (members > self.later && members >= self.regions).then(|| Self { nodes: members, ..self.clone() })
     }
 
     fn simpler_requests(&self, request: &Request) -> Vec<Request> {
@@ -184,6 +195,8 @@ impl System for RolloutSystem {
             }
             Request::QueueRollout(_)
             | Request::Steer { .. }
+            | Request::StartFleet(_)
+            | Request::AbortFleet
             | Request::ReportHealth(_)
             | Request::Change(_)
             | Request::TakeOver { .. }
@@ -211,6 +224,7 @@ impl System for RolloutSystem {
             Asks::Guarded => invariants::guarded_witnesses(),
             Asks::Changes => invariants::changing_witnesses(),
             Asks::Succession => invariants::succession_witnesses(),
+            Asks::Regions => invariants::regional_witnesses(),
         }
     }
 
@@ -221,6 +235,7 @@ impl System for RolloutSystem {
         match self.asks {
             Asks::Guarded => return canary::lacks(self, witness, limits),
             Asks::Changes | Asks::Succession => return growth::lacks(self, witness, limits),
+            Asks::Regions => return regions::lacks(self, witness, limits),
             Asks::Rollouts if self.snapshot_every > 0 => return compaction::lacks(witness, limits),
             Asks::Rollouts => {}
         }
@@ -257,6 +272,7 @@ impl System for RolloutSystem {
             Timer::Heartbeat => !state.is_joining(),
             Timer::Silence => !state.is_joining() && !state.is_coordinator(),
             Timer::Join => state.is_joining(),
+            Timer::Fleet => state.durable().fleet_under_way().is_some(),
             Timer::Vote
             | Timer::Resend
             | Timer::Step

@@ -106,6 +106,7 @@ fn all_models_and_whole_ladders_are_checked_in_one_table() {
             "rollout",
             "growth",
             "succession",
+            "regions",
             "compaction",
             "canary"
         ]

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use coalmine_core::node::{Address, NodeId, RequestId};
 use coalmine_core::rollout::config::{Timeouts, Told};
 use coalmine_core::rollout::durable::Record;
+use coalmine_core::rollout::fleet::{Fleet, FleetCourse, FleetWhy, Life, Part, Served, Standing, Task};
 use coalmine_core::rollout::gates::{Breach, Gate, Gates};
 use coalmine_core::rollout::health::{Health, Window};
 use coalmine_core::rollout::message::{
@@ -85,7 +86,7 @@ fn cluster() -> impl Strategy<Value = ClusterId> {
 }
 
 fn told() -> impl Strategy<Value = Told> {
-    let members = prop::collection::vec(node_id(), 0..4);
+    let members = prop::collection::vec(node_id(), 0..4).boxed();
     let timeouts =
         any::<(u64, u64, u64, u64)>().prop_map(|(vote_ms, resend_ms, inquire_ms, heartbeat_ms)| Timeouts {
             vote_ms,
@@ -93,10 +94,12 @@ fn told() -> impl Strategy<Value = Told> {
             inquire_ms,
             heartbeat_ms,
         });
-    (members, node_id(), model(), gates(), any::<u64>(), timeouts)
-        .prop_map(|(members, coordinator, initial_model, gates, window_ms, timeouts)| Told {
+    let regions = prop::collection::vec((any::<String>(), members.clone()), 0..3);
+    (members, node_id(), regions, model(), gates(), any::<u64>(), timeouts)
+        .prop_map(|(members, coordinator, regions, initial_model, gates, window_ms, timeouts)| Told {
             members,
             coordinator,
+            regions,
             initial_model,
             gates,
             window_ms,
@@ -272,7 +275,62 @@ fn said() -> impl Strategy<Value = Message> {
         }),
         (any::<(u64, u32)>(), prop::option::of(known()))
             .prop_map(|((life, generation), known)| { Message::AdmitResp { life, generation, known } }),
+        (request_id(), task()).prop_map(|(fleet, task)| Message::RegionReq { fleet, task }),
+        (request_id(), any::<bool>(), life(), standing())
+            .prop_map(|(fleet, back, life, standing)| Message::RegionResp { fleet, back, life, standing }),
     ]
+}
+
+fn life() -> impl Strategy<Value = Life> {
+    (prop::option::of(cluster()), any::<u32>())
+        .prop_map(|(cluster, generation)| Life { cluster, generation })
+        .boxed()
+}
+
+fn served() -> impl Strategy<Value = Served> {
+    (life(), any::<u64>(), model())
+        .prop_map(|(life, version, stable)| Served { life, version, stable })
+        .boxed()
+}
+
+fn task() -> impl Strategy<Value = Task> {
+    prop_oneof![
+        Just(Task::State),
+        (plan(), served()).prop_map(|(plan, was)| Task::Out { plan, was }),
+        (model(), model(), life()).prop_map(|(model, to, first)| Task::Back { model, to, first }),
+    ]
+    .boxed()
+}
+
+fn standing() -> impl Strategy<Value = Standing> {
+    prop_oneof![
+        served().prop_map(Standing::Serves),
+        any::<(String, bool)>().prop_map(|(why, is_paused)| Standing::Waits { why, is_paused }),
+        any::<(String, bool)>().prop_map(|(course, is_paused)| Standing::UnderWay { course, is_paused }),
+        Just(Standing::Done),
+        any::<String>().prop_map(|why| Standing::Failed { why }),
+    ]
+    .boxed()
+}
+
+fn fleet() -> impl Strategy<Value = Fleet> {
+    let why = prop_oneof![
+        Just(FleetWhy::Ordered),
+        any::<(String, String)>().prop_map(|(region, why)| FleetWhy::Failed { region, why }),
+    ]
+    .boxed();
+    let course = prop_oneof![
+        Just(FleetCourse::Going),
+        why.clone().prop_map(FleetCourse::Returning),
+        Just(FleetCourse::Done),
+        why.prop_map(FleetCourse::Returned),
+        any::<String>().prop_map(|why| FleetCourse::Stopped { why }),
+    ];
+    let part = (any::<(String, bool, bool)>(), prop::option::of(life()), prop::option::of(served()))
+        .prop_map(|((region, is_done, is_back), first, was)| Part { region, first, was, is_done, is_back });
+    (request_id(), plan(), course, prop::collection::vec(part, 0..4))
+        .prop_map(|(id, plan, course, parts)| Fleet { id, plan, course, parts })
+        .boxed()
 }
 
 fn known() -> impl Strategy<Value = Known> {
@@ -312,6 +370,8 @@ pub(super) fn record() -> impl Strategy<Value = Record> {
             reason
         }),
         state().prop_map(|state| Record::Installed { state }),
+        (fleet(), prop::option::of(request_id())).prop_map(|(fleet, by)| Record::Fleet { fleet, by }),
+        request_id().prop_map(|fleet| Record::Recalled { fleet }),
         (any::<u32>(), node_id())
             .prop_map(|(generation, coordinator)| Record::Granted { generation, coordinator }),
         (request_id(), change()).prop_map(|(id, change)| Record::Changing { id, change }),

@@ -149,7 +149,7 @@ fn frames_that_are_no_messages_say_where_and_why() {
     insta::assert_snapshot!(complaint(""), @"frame 2 (byte 57 of the stream): EOF while parsing a value at line 1 column 0");
     insta::assert_snapshot!(complaint("{"), @"frame 2 (byte 57 of the stream): EOF while parsing an object at line 1 column 1");
     insta::assert_snapshot!(complaint("{} {}"), @"frame 2 (byte 57 of the stream): missing field `type` at line 1 column 2");
-    insta::assert_snapshot!(complaint(r#"{"type":"HELLO"}"#), @"frame 2 (byte 57 of the stream): unknown variant `HELLO`, expected one of `PREPARE_REQ`, `PREPARE_RESP`, `DECISION`, `DECISION_ACK`, `DECISION_REQ`, `DECISION_RESP`, `HEARTBEAT`, `HEALTH_SNAPSHOT`, `STATE_SYNC`, `JOIN_REQ`, `JOIN_RESP`, `UNLIKE`, `ADMIT_REQ`, `ADMIT_RESP` at line 1 column 16");
+    insta::assert_snapshot!(complaint(r#"{"type":"HELLO"}"#), @"frame 2 (byte 57 of the stream): unknown variant `HELLO`, expected one of `PREPARE_REQ`, `PREPARE_RESP`, `DECISION`, `DECISION_ACK`, `DECISION_REQ`, `DECISION_RESP`, `HEARTBEAT`, `HEALTH_SNAPSHOT`, `STATE_SYNC`, `JOIN_REQ`, `JOIN_RESP`, `UNLIKE`, `ADMIT_REQ`, `ADMIT_RESP`, `REGION_REQ`, `REGION_RESP` at line 1 column 16");
     insta::assert_snapshot!(complaint(r#"{"type":"DECISION_ACK"}"#), @"frame 2 (byte 57 of the stream): missing field `txid` at line 1 column 23");
     insta::assert_snapshot!(complaint(r#"{"type":"DECISION_ACK","txid":"1.1","extra":1}"#), @"frame 2 (byte 57 of the stream): unknown field `extra`, expected `txid` at line 1 column 46");
     let deep = "[".repeat(100_000);

@@ -283,7 +283,7 @@ fn damage_is_named_by_line_byte_and_kind() {
     insta::assert_snapshot!(complaint(b"1 \xff {}\n"), @"line 1 (byte 0) is damaged: it is not of the form `<number> <crc32> <record>`");
     let mut foreign = Vec::new();
     encode(form, 1, &serde_json::json!({ "hello": 1 }), &mut foreign);
-    insta::assert_snapshot!(complaint(&foreign), @"line 1 (byte 0) is damaged: its checksum holds, but it is not a record: unknown variant `hello`, expected one of `epoch`, `accepted`, `queued`, `voted`, `steered`, `refused`, `decided`, `installed`, `granted`, `changing`, `taking_over`, `resolved`, `outdated`, `snapshot`, `admitted` at line 1 column 8");
+    insta::assert_snapshot!(complaint(&foreign), @"line 1 (byte 0) is damaged: its checksum holds, but it is not a record: unknown variant `hello`, expected one of `epoch`, `accepted`, `queued`, `voted`, `steered`, `refused`, `decided`, `installed`, `granted`, `changing`, `taking_over`, `resolved`, `outdated`, `fleet`, `recalled`, `snapshot`, `admitted` at line 1 column 8");
     let mut line_feed_lost = journal(form, &plain()[..1]);
     *line_feed_lost.last_mut().expect("a line") = b'\r';
     insta::assert_snapshot!(complaint(&line_feed_lost), @"line 1 (byte 0) is damaged: a whole record is followed by a byte that is not a line feed");

@@ -170,7 +170,7 @@ fn wrong_messages_records_and_requests_are_refused() {
         @"invalid value: integer `-1`, expected u64"
     );
     insta::assert_snapshot!(complaint::<Record>(json!({ "refused": { "txid": "1.1", "why": "" } })), @"unknown field `why`, expected `txid`");
-    insta::assert_snapshot!(complaint::<Record>(json!({ "forgotten": {} })), @"unknown variant `forgotten`, expected one of `epoch`, `accepted`, `queued`, `voted`, `steered`, `refused`, `decided`, `installed`, `granted`, `changing`, `taking_over`, `resolved`, `outdated`, `snapshot`, `admitted`");
+    insta::assert_snapshot!(complaint::<Record>(json!({ "forgotten": {} })), @"unknown variant `forgotten`, expected one of `epoch`, `accepted`, `queued`, `voted`, `steered`, `refused`, `decided`, `installed`, `granted`, `changing`, `taking_over`, `resolved`, `outdated`, `fleet`, `recalled`, `snapshot`, `admitted`");
     insta::assert_snapshot!(
         complaint::<Request>(json!({ "start_rollout": { "model": "v2", "steps": [5] } })),
         @"unknown field `steps`, expected one of `model`, `steps_bp`, `pause_ms`, `holds_ms`, `gates`, `on_failure`, `deadline_ms`, `supersede`"

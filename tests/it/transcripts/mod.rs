@@ -93,7 +93,7 @@ fn nonsense_in_a_script_is_refused() {
     insta::assert_snapshot!(refused(&[booted, "fire n2 lunch"]), @"n2 has no such timer armed");
     insta::assert_snapshot!(refused(&[booted, "complete n2"]), @"the disk has nothing to answer");
     insta::assert_snapshot!(refused(&[booted, "sync n2"]), @"n2 has 0 unsynced writes");
-    insta::assert_snapshot!(refused(&[booted, "inject n2->n1 {\"type\":\"HELLO\"}"]), @"unknown variant `HELLO`, expected one of `PREPARE_REQ`, `PREPARE_RESP`, `DECISION`, `DECISION_ACK`, `DECISION_REQ`, `DECISION_RESP`, `HEARTBEAT`, `HEALTH_SNAPSHOT`, `STATE_SYNC`, `JOIN_REQ`, `JOIN_RESP`, `UNLIKE`, `ADMIT_REQ`, `ADMIT_RESP` at line 1 column 16");
+    insta::assert_snapshot!(refused(&[booted, "inject n2->n1 {\"type\":\"HELLO\"}"]), @"unknown variant `HELLO`, expected one of `PREPARE_REQ`, `PREPARE_RESP`, `DECISION`, `DECISION_ACK`, `DECISION_REQ`, `DECISION_RESP`, `HEARTBEAT`, `HEALTH_SNAPSHOT`, `STATE_SYNC`, `JOIN_REQ`, `JOIN_RESP`, `UNLIKE`, `ADMIT_REQ`, `ADMIT_RESP`, `REGION_REQ`, `REGION_RESP` at line 1 column 16");
     insta::assert_snapshot!(refused(&[booted, "rollout n1 c1/x v2 5"]), @r#""x" is not a number"#);
     insta::assert_snapshot!(refused(&[booted, "health n2 p95=x"]), @r#""x" is not a number"#);
     insta::assert_snapshot!(refused(&[booted, "autosync maybe"]), @"no such command");

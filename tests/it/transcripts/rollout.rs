@@ -374,6 +374,8 @@ fn is_backed(config: &Config, disk: &[Record], message: &Message) -> bool {
         }
         Message::DecisionResp { answer: Answer::Unknown, .. }
         | Message::HealthSnapshot { .. }
+        | Message::RegionReq { .. }
+        | Message::RegionResp { .. }
         | Message::JoinReq { .. }
         | Message::Unlike { .. }
         | Message::AdmitReq { .. } => true,

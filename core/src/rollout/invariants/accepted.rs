@@ -36,10 +36,12 @@ fn holds(node: &Observed<'_, RolloutNode>, id: RequestId) -> bool {
             Record::Queued(queued) => queued.id == id,
             Record::Snapshot(all) => all.asked.iter().any(|asked| asked.id == id),
             Record::Steered { by: Some(by), .. } => by.id == id,
+            Record::Fleet { by, .. } => *by == Some(id),
             Record::Changing { id: it, .. }
             | Record::TakingOver { id: it, .. }
             | Record::Resolved { id: it, .. } => *it == id,
             Record::Steered { by: None, .. }
+            | Record::Recalled { .. }
             | Record::Epoch { .. }
             | Record::Voted { .. }
             | Record::Refused { .. }

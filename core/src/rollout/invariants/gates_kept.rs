@@ -72,6 +72,8 @@ impl<'a> Reading<'a> {
             Record::Decided { outcome: Outcome::Abort, .. }
             | Record::Snapshot(_) // says nothing new
             | Record::Resolved { .. } // of a participant, which has no rollouts
+            | Record::Fleet { .. }
+            | Record::Recalled { .. }
             | Record::Changing { .. }
             | Record::TakingOver { .. }
             | Record::Epoch { .. }

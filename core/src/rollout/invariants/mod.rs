@@ -16,6 +16,8 @@
 //! | [`gates_kept`] | `gates-kept` | a canary gets more only by every member's evidence | rule 11 of [`rollout`](super) |
 //! | [`open_exit`] | `exit-is-open` | no gate refuses a way back | rule 12 of [`rollout`](super) |
 //! | [`snapshots`] | `snapshots-tell` | a snapshot says what the records before it say | rule 16 of [`rollout`](super) |
+//! | [`regions_in_turn`] | `regions-in-turn` | a region begins when those before have come to their ends | rule 17 of [`rollout`](super) |
+//! | [`regions_returned`] | `regions-returned` | what is taken back is served nowhere | rule 17 of [`rollout`](super) |
 //! | [`timers`] | `timers-fit` | who waits has the timer armed that ends its waiting | rules 3 to 5, 8 and 10 of [`rollout`](super) |
 //!
 //! Beside them stands `write-ahead`, as for every node: see [`told`](crate::write_ahead), and `rests.rs` for what rests on
@@ -36,6 +38,8 @@ pub mod open_exit;
 pub mod own_writes;
 pub mod promises;
 pub mod proposals;
+pub mod regions_in_turn;
+pub mod regions_returned;
 pub mod snapshots;
 pub mod timers;
 pub mod unanimous;
@@ -44,26 +48,28 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::RolloutNode;
 use super::durable::{Durable, Record};
+use super::fleet::FleetCourse;
 use super::message::{AbortReason, Course, Fact, Outcome, Passed, Refusal, Reply, Rollout, View, Why};
 use super::rests::coordinator_by;
 use super::state::Txid;
 use crate::node::{NodeId, RequestId};
 use crate::observation::{History, Invariant, Observation, Observed, Witness};
 
-/// The facts of a run, as far as the invariants ask about them.
+/// The facts of a run, as far as the invariants ask about them. What is about transactions and versions is kept region by
+/// region, since each region counts its own; 0 is the only one where there are no regions.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Ledger {
     /// Every outcome that any node knew of each transaction. A refusal is knowledge of ABORT.
-    pub outcomes: BTreeMap<Txid, BTreeSet<Outcome>>,
+    pub outcomes: BTreeMap<(u32, Txid), BTreeSet<Outcome>>,
     /// Who voted COMMIT for each transaction.
-    pub votes: BTreeMap<Txid, BTreeSet<NodeId>>,
+    pub votes: BTreeMap<(u32, Txid), BTreeSet<NodeId>>,
     /// The highest transaction about which each node made a promise: a vote, or a refusal. A node that loses
     /// its disk is a new node, which has made none.
     pub promised: BTreeMap<NodeId, Txid>,
     /// By which transaction each version was committed, and who serves it.
-    pub members: BTreeMap<u64, (Txid, Vec<NodeId>)>,
+    pub members: BTreeMap<(u32, u64), (Txid, Vec<NodeId>)>,
     /// The digests under which each version was served.
-    pub states: BTreeMap<u64, BTreeSet<u64>>,
+    pub states: BTreeMap<(u32, u64), BTreeSet<u64>>,
     /// The highest version each node said it committed.
     pub committed: BTreeMap<NodeId, u64>,
     /// Which requests each node has told a client are accepted. A node that loses its disk has told nobody.
@@ -78,6 +84,10 @@ pub struct Ledger {
     pub busy: BTreeSet<(NodeId, Txid, Txid)>,
     /// The evidence by which each node voted for a canary.
     pub passed: BTreeMap<(Txid, NodeId), Passed>,
+    /// Who is of which region, where there are any.
+    pub regions: BTreeMap<NodeId, u32>,
+    /// Who of a region has found its journal empty, or an old one, after it had said something.
+    pub lost: BTreeSet<NodeId>,
 }
 
 impl History<RolloutNode> for Ledger {
@@ -88,19 +98,19 @@ impl History<RolloutNode> for Ledger {
     fn observe(&mut self, node: NodeId, fact: &Fact) {
         match fact {
             Fact::Voted { txid, .. } => {
-                self.votes.entry(*txid).or_default().insert(node);
+                self.votes.entry((self.region_of(node), *txid)).or_default().insert(node);
                 self.promises(node, *txid);
             }
             Fact::Refused { txid, refusal } => {
-                self.outcome(*txid, Outcome::Abort);
+                self.outcome(node, *txid, Outcome::Abort);
                 self.promises(node, *txid);
                 if let Refusal::Busy { txid: doubt } = refusal {
                     self.busy.insert((node, *txid, *doubt));
                 }
             }
             Fact::Committed { txid, version, digest, members } => {
-                self.outcome(*txid, Outcome::Commit);
-                self.members.insert(*version, (*txid, members.clone()));
+                self.outcome(node, *txid, Outcome::Commit);
+                self.members.insert((self.region_of(node), *version), (*txid, members.clone()));
                 self.serves(node, *version, *digest);
             }
             Fact::CaughtUp { version, digest } | Fact::Admitted { version, digest } => {
@@ -111,17 +121,23 @@ impl History<RolloutNode> for Ledger {
             }
             // Its disk is gone, or an old one is in its place, and with it all that the node itself could keep.
             Fact::EmptyJournal | Fact::Outdated { .. } => {
-                self.promised.remove(&node);
-                self.committed.remove(&node);
+                let has_said = self.promised.remove(&node).is_some();
+                if (self.committed.remove(&node).is_some() || has_said) && self.regions.contains_key(&node) {
+                    self.lost.insert(node);
+                }
                 self.accepted.remove(&node);
             }
+            Fact::Region { place } => {
+                self.regions.insert(node, *place);
+            }
             Fact::PresumedAborted { txid } | Fact::Aborted { txid, .. } => {
-                self.outcome(*txid, Outcome::Abort);
+                self.outcome(node, *txid, Outcome::Abort);
             }
             Fact::Passed { txid, passed } => {
                 self.passed.insert((*txid, node), passed.clone());
             }
             Fact::Accepted { .. }
+            | Fact::Fleet(_)
             | Fact::Steered { .. }
             | Fact::Changing { .. }
             | Fact::Resolved { .. }
@@ -159,7 +175,9 @@ impl History<RolloutNode> for Ledger {
     fn published(&mut self, node: NodeId, view: &View) {
         let shown = self.shown.entry(node).or_default();
         let rollouts = view.rollouts.iter().map(|rollout| rollout.id);
-        let ids = || rollouts.clone().chain(view.queued.iter().map(|queued| queued.id));
+        let fleet = view.fleets.iter().map(|fleet| fleet.id);
+        let queued = view.queued.iter().map(|queued| queued.id);
+        let ids = || rollouts.clone().chain(queued.clone()).chain(fleet.clone());
         if !shown.iter().copied().eq(ids()) {
             *shown = ids().collect();
         }
@@ -168,14 +186,21 @@ impl History<RolloutNode> for Ledger {
 }
 
 impl Ledger {
-    /// Whether some node knew of this outcome.
+    /// Whether some node of the first region knew of this outcome.
     pub fn knows(&self, txid: Txid, outcome: Outcome) -> bool {
-        self.outcomes.get(&txid).is_some_and(|known| known.contains(&outcome))
+        self.outcomes.get(&(0, txid)).is_some_and(|known| known.contains(&outcome))
     }
 
-    /// The newest version that any node said it committed, whatever became of that node.
-    pub fn newest(&self) -> u64 {
-        self.states.last_key_value().map_or(0, |(&version, _)| version)
+    /// The newest version that any node of this one's region said it committed, whatever became of that node.
+    pub fn newest(&self, node: NodeId) -> u64 {
+        let region = self.region_of(node);
+        let newest = self.states.range((region, 0)..=(region, u64::MAX)).next_back();
+        newest.map_or(0, |((_, version), _)| *version)
+    }
+
+    /// Which region a node is of.
+    pub fn region_of(&self, node: NodeId) -> u32 {
+        self.regions.get(&node).copied().unwrap_or(0)
     }
 
     fn promises(&mut self, node: NodeId, txid: Txid) {
@@ -183,12 +208,12 @@ impl Ledger {
         *highest = txid.max(*highest);
     }
 
-    fn outcome(&mut self, txid: Txid, outcome: Outcome) {
-        self.outcomes.entry(txid).or_default().insert(outcome);
+    fn outcome(&mut self, node: NodeId, txid: Txid, outcome: Outcome) {
+        self.outcomes.entry((self.region_of(node), txid)).or_default().insert(outcome);
     }
 
     fn serves(&mut self, node: NodeId, version: u64, digest: u64) {
-        self.states.entry(version).or_default().insert(digest);
+        self.states.entry((self.region_of(node), version)).or_default().insert(digest);
         let newest = self.committed.entry(node).or_default();
         *newest = version.max(*newest);
     }
@@ -211,6 +236,8 @@ pub fn all() -> Vec<Invariant<RolloutNode, Ledger>> {
         gates_kept::invariant(),
         open_exit::invariant(),
         snapshots::invariant(),
+        regions_in_turn::invariant(),
+        regions_returned::invariant(),
         timers::invariant(),
     ]
 }
@@ -225,10 +252,10 @@ pub fn witnesses() -> Vec<Witness<RolloutNode, Ledger>> {
             name: "commits",
             about: "a transaction commits on every node",
             seen: |now| {
-                now.history.newest() > 0
-                    && now.nodes.iter().filter(|node| is_member(now, node.id)).all(|node| {
-                        node.state.is_some_and(|state| state.committed().version == now.history.newest())
-                    })
+                now.nodes.iter().filter(|node| is_member(now, node.id)).all(|node| {
+                    let newest = now.history.newest(node.id);
+                    newest > 0 && node.state.is_some_and(|state| state.committed().version == newest)
+                })
             },
         },
         Witness {
@@ -329,6 +356,33 @@ pub fn succession_witnesses() -> Vec<Witness<RolloutNode, Ledger>> {
     ]
 }
 
+/// What must be seen where there are regions.
+pub fn regional_witnesses() -> Vec<Witness<RolloutNode, Ledger>> {
+    fn ended(now: &Observation<'_, RolloutNode, Ledger>, so: impl Fn(&FleetCourse) -> bool) -> bool {
+        now.up().any(|(_, state)| state.durable().fleets.iter().any(|fleet| so(&fleet.course)))
+    }
+    vec![
+        Witness {
+            name: "goes-through",
+            about: "a rollout over regions comes to its end",
+            seen: |now| ended(now, |course| *course == FleetCourse::Done),
+        },
+        Witness {
+            name: "comes-back",
+            about: "a rollout over regions returns after a region has done its part",
+            seen: |now| {
+                let is_back = |state: &RolloutNode| {
+                    state.durable().fleets.iter().any(|fleet| {
+                        let returned = matches!(fleet.course, FleetCourse::Returned(_));
+                        returned && fleet.parts.iter().any(|part| part.is_done)
+                    })
+                };
+                now.up().any(|(_, state)| is_back(state))
+            },
+        },
+    ]
+}
+
 /// What must be seen where journals are replaced by snapshots.
 pub fn forgetting_witnesses() -> Vec<Witness<RolloutNode, Ledger>> {
     vec![
@@ -392,8 +446,24 @@ fn coordinates(node: &Observed<'_, RolloutNode>) -> bool {
 
 /// Whether a node is a member of the newest cluster that is known.
 fn is_member(now: &Observation<'_, RolloutNode, Ledger>, id: NodeId) -> bool {
-    let newest = now.up().map(|(_, state)| state.committed()).max_by_key(|state| state.version);
+    let region = now.history.region_of(id);
+    let near = now.up().filter(|(id, _)| now.history.region_of(*id) == region);
+    let newest = near.map(|(_, state)| state.committed()).max_by_key(|state| state.version);
     newest.is_none_or(|state| state.has(id))
+}
+
+/// Who runs a region's transactions, as far as the journals say.
+fn of_region<'a, 'b>(
+    now: &'a Observation<'b, RolloutNode, Ledger>,
+    place: usize,
+) -> Option<&'a Observed<'b, RolloutNode>> {
+    let of_it = now.nodes.iter().filter(|node| node.config.own_region() == Some(place) && coordinates(node));
+    of_it.max_by_key(|node| fold(node).generation())
+}
+
+/// What a node's journal says.
+fn fold(node: &Observed<'_, RolloutNode>) -> Durable {
+    Durable::recover(node.config, journal(node))
 }
 
 /// What is durable at a node, as far as anybody can see.
@@ -438,11 +508,14 @@ fn decided(node: &Observed<'_, RolloutNode>, of: Txid) -> bool {
 /// is nobody to learn from.
 pub fn converged(now: &Observation<'_, RolloutNode, Ledger>) -> Result<(), String> {
     let excluded = |(id, state): (NodeId, &RolloutNode)| Some((id, state.excluded()?.1));
-    if let Some((coordinator, txid)) = now.up().find_map(excluded) {
-        return stays_out(coordinator, txid, now);
+    let mut out = BTreeSet::new();
+    for (coordinator, txid) in now.up().filter_map(excluded) {
+        stays_out(coordinator, txid, now)?;
+        out.insert(now.history.region_of(coordinator));
     }
     let mut states = BTreeSet::new();
-    for node in now.nodes.iter().filter(|node| is_member(now, node.id)) {
+    let is_in = |id| is_member(now, id) && !out.contains(&now.history.region_of(id));
+    for node in now.nodes.iter().filter(|node| is_in(node.id)) {
         let state = node.state.ok_or_else(|| format!("{} is down", node.id))?;
         if state.is_joining() {
             // Whose file names a coordinator that was succeeded asks in vain, until somebody mends the file.
@@ -456,21 +529,23 @@ pub fn converged(now: &Observation<'_, RolloutNode, Ledger>) -> Result<(), Strin
         if let Some(txid) = state.durable().prepared_txid() {
             return Err(format!("{} is in doubt about {txid}", node.id));
         }
-        if !state.is_at_rest(node.config) {
+        let waits_for_another = !out.is_empty() && state.durable().fleet_under_way().is_some();
+        if !state.is_at_rest(node.config) && !waits_for_another {
             return Err(format!("{} still has something to announce or to roll out", node.id));
         }
         let committed = state.committed();
-        if committed.version < now.history.newest() {
-            let newest = now.history.newest();
+        let newest = now.history.newest(node.id);
+        if committed.version < newest {
             return Err(format!("{} serves v{}, committed is v{newest}", node.id, committed.version));
         }
         let shows = now.history.shows.get(&node.id).copied().unwrap_or(committed.version);
         if shows != committed.version {
             return Err(format!("{} shows v{shows} to readers, and serves v{}", node.id, committed.version));
         }
-        states.insert(committed);
+        states.insert((now.history.region_of(node.id), committed));
     }
-    if states.len() > 1 { Err("nodes serve different states".into()) } else { Ok(()) }
+    let regions: BTreeSet<_> = states.iter().map(|(region, _)| region).collect();
+    if states.len() > regions.len() { Err("nodes serve different states".into()) } else { Ok(()) }
 }
 
 /// Whether a coordinator that has lost its disk stays out for good reason: all who can know anything about this
@@ -482,7 +557,9 @@ fn stays_out(
     now: &Observation<'_, RolloutNode, Ledger>,
 ) -> Result<(), String> {
     let mut in_doubt = None;
-    for node in now.nodes.iter().filter(|node| node.id != coordinator && is_member(now, node.id)) {
+    let region = now.history.region_of(coordinator);
+    let is_near = |id| now.history.region_of(id) == region && is_member(now, id);
+    for node in now.nodes.iter().filter(|node| node.id != coordinator && is_near(node.id)) {
         let (id, state) = (node.id, node.state.ok_or_else(|| format!("{} is down", node.id))?);
         let durable = state.durable();
         match &durable.prepared {
@@ -504,7 +581,7 @@ fn stays_out(
     let Some(prepared) = in_doubt else {
         return Err(format!("{coordinator} is excluded by doubt about {txid}, but nobody is in doubt"));
     };
-    let newest = now.history.newest();
+    let newest = now.history.newest(coordinator);
     if newest > prepared.state.version {
         return Err(format!("{coordinator} is excluded by doubt about {txid}, but v{newest} is committed"));
     }

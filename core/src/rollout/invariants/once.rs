@@ -11,6 +11,7 @@ use crate::node::{NodeId, RequestId};
 use crate::observation::Invariant;
 use crate::rollout::RolloutNode;
 use crate::rollout::durable::{Durable, REMEMBERED_REQUESTS, Record};
+use crate::rollout::fleet::name_of_part;
 use crate::rollout::message::{AbortReason, Course, OnFailure, Outcome, Queued, Rollout};
 use crate::rollout::rests::coordinator_by;
 use crate::rollout::state::{Change, RoutingState, Txid};
@@ -111,7 +112,8 @@ impl<'a> Reading<'a> {
                 }
                 self.rollout = Some(rollout);
                 let begins = !matches!(rollout.course, Course::Stopped(_));
-                (self.done, self.returning, self.paused) = (begins.then_some(0), false, false);
+                let returning = matches!(rollout.course, Course::Returning(_));
+                (self.done, self.returning, self.paused) = (begins.then_some(0), returning, false);
                 self.failed = !begins;
             }
             Record::Steered { by, course } => {
@@ -143,6 +145,8 @@ impl<'a> Reading<'a> {
                 (self.changing, self.insists) = (Some(*change), false);
             }
             Record::TakingOver { .. } | Record::Resolved { .. } => {}
+            Record::Fleet { by, .. } => by.map_or(Ok(()), |by| self.names(by))?,
+            Record::Recalled { fleet } => self.names(name_of_part(*fleet))?,
             Record::Installed { state } => self.served = Some(state),
             Record::Admitted { state, .. } => {
                 // Whoever takes over dismisses whom it succeeds.
@@ -231,7 +235,8 @@ impl<'a> Reading<'a> {
             return Ok(());
         }
         if let Some((_, rollout)) = rollout.filter(|_| self.returning) {
-            let is_back = state.canary_model_id.is_none() && stable == Some(&state.stable_model_id);
+            let to = if rollout.steps.is_empty() { Some(rollout.model()) } else { stable };
+            let is_back = state.canary_model_id.is_none() && to == Some(&state.stable_model_id);
             if !is_back || !is_next {
                 return Err(format!("{of} commits {state}, and {} is on its way back", rollout.id));
             }

@@ -12,7 +12,7 @@ pub fn invariant() -> Invariant<RolloutNode, Ledger> {
         about: "no transaction both commits and aborts",
         source: "Bernstein, Hadzilacos, Goodman 1987, §7.3: AC1, AC2",
         check: |now| match now.history.outcomes.iter().find(|(_, outcomes)| outcomes.len() > 1) {
-            Some((txid, _)) => {
+            Some(((_, txid), _)) => {
                 Err(format!("transaction {txid} was committed by one node, aborted by another"))
             }
             None => Ok(()),

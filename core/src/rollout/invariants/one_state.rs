@@ -10,8 +10,13 @@ pub fn invariant() -> Invariant<RolloutNode, Ledger> {
         name: "one-state-per-version",
         about: "no two nodes hold different states for one version",
         source: "the rollout's own promise: atomic commitment of the routing state",
-        check: |now| match now.history.states.range(1..).find(|(_, digests)| digests.len() > 1) {
-            Some((version, digests)) => {
+        check: |now| match now
+            .history
+            .states
+            .iter()
+            .find(|((_, version), digests)| *version > 0 && digests.len() > 1)
+        {
+            Some(((_, version), digests)) => {
                 Err(format!("version {version} was served as {} different states", digests.len()))
             }
             None => Ok(()),

@@ -34,7 +34,8 @@ pub fn invariant() -> Invariant<RolloutNode, Ledger> {
                             is_paused = matches!(course, Course::Paused(_));
                         }
                         Record::Accepted(rollout) => {
-                            (is_returning, is_paused) = (false, false);
+                            is_returning = matches!(rollout.course, Course::Returning(_));
+                            is_paused = false;
                             returns = rollout.plan.on_failure == OnFailure::Return;
                         }
                         Record::Voted { state, .. } => proposed = &state.members,
@@ -63,6 +64,8 @@ pub fn invariant() -> Invariant<RolloutNode, Ledger> {
                         | Record::Refused { .. }
                         | Record::Queued(_)
                         | Record::Outdated
+                        | Record::Fleet { .. }
+                        | Record::Recalled { .. }
                         | Record::Granted { .. } => {}
                     }
                 }

@@ -19,7 +19,7 @@ pub fn invariant() -> Invariant<RolloutNode, Ledger> {
     }
 }
 
-const OF_ALL: [Timer; 8] = [
+const OF_ALL: [Timer; 9] = [
     Timer::Vote,
     Timer::Resend,
     Timer::Step,
@@ -28,6 +28,7 @@ const OF_ALL: [Timer; 8] = [
     Timer::Heartbeat,
     Timer::Silence,
     Timer::Join,
+    Timer::Fleet,
 ];
 
 fn fits(node: &Observed<'_, RolloutNode>) -> Result<(), String> {
@@ -86,6 +87,11 @@ fn wanted(node: &Observed<'_, RolloutNode>, state: &RolloutNode, timer: &Timer) 
         Timer::Inquire => {
             let asks = !is_coordinator && is_in_doubt;
             (asks && config.heals_by(Healing::Questions), asks)
+        }
+        // Who leads a rollout over regions asks them.
+        Timer::Fleet => {
+            let leads = is_coordinator && is_member && durable.fleet_under_way().is_some();
+            (leads, leads)
         }
         Timer::Heartbeat => (is_member, is_member),
         Timer::Silence => {

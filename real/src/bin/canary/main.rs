@@ -5,6 +5,7 @@
 
 mod ask;
 mod backup;
+mod fleet;
 mod members;
 mod predict;
 mod rollout;

@@ -14,6 +14,7 @@ use coalmine_real::serve::output::{self, Format};
 use coalmine_real::serve::{Credentials, Failure};
 
 use crate::ask::{ask, client, default_coordinator};
+use crate::fleet;
 use crate::watch::{Live, Watch};
 
 /// Roll a model out, step by step, and wait for the end.
@@ -31,6 +32,7 @@ use crate::watch::{Live, Watch};
 ///   canary rollout v2 --watch                                # with all nodes in sight
 ///   canary rollout v3 --supersede                            # instead of what is under way
 ///   canary rollout v4 --queue                                # when all before it have come to their ends
+///   canary rollout v2 --all-regions                          # in one region after the other
 ///   canary rollout v1 --steps 100                            # roll back: v1 serves everything
 ///
 /// Exits with 1 if it was paused, taken back, stopped or superseded.
@@ -65,7 +67,11 @@ pub(crate) struct Args {
     /// command does not wait for it.
     #[arg(long, conflicts_with_all = ["supersede", "watch"])]
     queue: bool,
-    /// The coordinator's data address.
+    /// Roll it out in one region after the other, as the nodes' files name them. A region that fails ends it, and all that have
+    /// begun return to what they served before. A part that is paused there is waited for.
+    #[arg(long, conflicts_with_all = ["queue", "watch"])]
+    all_regions: bool,
+    /// The coordinator's data address; for all regions, the first one's.
     #[arg(long, value_name = "ADDR", default_value_t = default_coordinator())]
     coordinator: SocketAddr,
     #[command(flatten)]
@@ -105,7 +111,11 @@ impl From<Failing> for OnFailure {
 
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let client = client(&args.credentials, args.coordinator == default_coordinator())?;
-    let ask = if args.queue { Request::QueueRollout } else { Request::StartRollout };
+    let ask = match &args {
+        Args { queue: true, .. } => Request::QueueRollout,
+        Args { all_regions: true, .. } => Request::StartFleet,
+        Args { .. } => Request::StartRollout,
+    };
     let request = ask(plan(&args)?);
     let began = Instant::now();
     let (coordinator, started) = start(&client, args.coordinator, new_name(), &request).await?;
@@ -117,6 +127,9 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
             output::json(&started);
         }
         return Ok(());
+    }
+    if args.all_regions {
+        return fleet::watch(&client, coordinator, &started.id, args.format).await;
     }
     let live = (args.watch && args.format == Format::Text).then(Live::default);
     let watch = Watch { client, coordinator, name: started.id, began, format: args.format, live };

@@ -1,5 +1,6 @@
 //! `canary status`: what each node serves, and whether they agree.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 
@@ -16,6 +17,7 @@ use coalmine_real::serve::{Credentials, Failure, Service};
 use comfy_table::Cell;
 
 use crate::ask::client;
+use crate::fleet;
 
 /// Show what each node serves, how each model does there, and where the last rollout stands.
 ///
@@ -73,10 +75,17 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     if warnings.is_empty() { Ok(()) } else { Err(Failure::reported()) }
 }
 
-/// What the members serve, by the one that knows most.
-fn newest(answers: &[Answer<StatusView>]) -> Option<&StatusView> {
+/// What the members of each region serve, by the one that knows most; there is one region where files name none.
+fn newest(answers: &[Answer<StatusView>]) -> Vec<&StatusView> {
+    let mut newest: BTreeMap<_, &StatusView> = BTreeMap::new();
     let members = answers.iter().filter_map(|answer| answer.status.as_ref());
-    members.filter(|status| status.joining.is_none()).max_by_key(|status| status.routing.version)
+    for status in members.filter(|status| status.joining.is_none()) {
+        let known = newest.entry(&status.region).or_insert(status);
+        if status.routing.version > known.routing.version {
+            *known = status;
+        }
+    }
+    newest.into_values().collect()
 }
 
 /// The members that were not asked, as far as that can be told.
@@ -88,15 +97,21 @@ fn others(answers: &[Answer<StatusView>]) -> Vec<Member> {
         };
         answers.iter().any(same)
     };
-    let members = newest(answers).map(|status| status.routing.members.clone()).unwrap_or_default();
-    members.into_iter().filter(|member| !is_asked(member)).collect()
+    let members = newest(answers).into_iter().flat_map(|status| status.routing.members.clone());
+    members.filter(|member| !is_asked(member)).collect()
 }
 
-/// Which cluster it is, who its members are, and the last change of them.
-fn describe_cluster(answers: &[Answer<StatusView>]) -> String {
-    let Some(StatusView { cluster: Some(cluster), routing, coordinator, .. }) = newest(answers) else {
+/// Which clusters these are, who their members are, and the last change of them.
+fn describe_clusters(answers: &[Answer<StatusView>]) -> String {
+    newest(answers).into_iter().map(|newest| describe_cluster(newest, answers)).collect()
+}
+
+fn describe_cluster(newest: &StatusView, answers: &[Answer<StatusView>]) -> String {
+    let StatusView { cluster: Some(cluster), routing, coordinator, region, .. } = newest else {
         return String::new();
     };
+    let near =
+        || answers.iter().filter_map(|answer| answer.status.as_ref()).filter(|it| it.region == *region);
     let others: Vec<_> = others(answers).into_iter().map(|other| other.id).collect();
     let describe = |Member { id, address, .. }: &Member| {
         let mut what = Vec::new();
@@ -110,15 +125,17 @@ fn describe_cluster(answers: &[Answer<StatusView>]) -> String {
         if what.is_empty() { id.to_string() } else { format!("{id} ({})", what.join(", ")) }
     };
     let members: Vec<_> = routing.members.iter().map(describe).collect();
-    let change = answers.iter().find_map(|answer| answer.status.as_ref()?.change.as_ref());
+    let change = near().find_map(|status| status.change.as_ref());
     let change = change.map_or(String::new(), |change| format!("\nlast change: {}", describe_change(change)));
-    let queued =
-        answers.iter().find_map(|answer| answer.status.as_ref().filter(|status| !status.queued.is_empty()));
+    let queued = near().find(|status| !status.queued.is_empty());
     let queued = queued.map_or(String::new(), |status| {
         let said = |it: &QueuedView| format!("{} (rollout {})", it.model, it.id);
         format!("\nqueued: {}", status.queued.iter().map(said).collect::<Vec<_>>().join(", then "))
     });
-    format!("\n\ncluster {cluster}: {}{change}{queued}", members.join(", "))
+    let region = region.as_ref().map_or(String::new(), |region| format!("region {region}, "));
+    let rollout = near().filter(|_| !region.is_empty()).find_map(|status| status.rollout.as_ref());
+    let rollout = rollout.map_or(String::new(), |it| format!("\nlast rollout: {}", describe_rollout(it)));
+    format!("\n\n{region}cluster {cluster}: {}{change}{queued}{rollout}", members.join(", "))
 }
 
 fn describe_change(change: &ChangeView) -> String {
@@ -153,8 +170,16 @@ pub(crate) fn words(answers: &[Answer<StatusView>], warnings: &[String]) -> Stri
             describe_data_plane(status),
         ]);
     }
-    let mut text = output::text(&table) + &describe_cluster(answers);
-    let coordinator = answers.iter().filter_map(|answer| answer.status.as_ref());
+    let mut text = output::text(&table) + &describe_clusters(answers);
+    let mut coordinators =
+        answers.iter().filter_map(|answer| answer.status.as_ref()).filter(|it| it.node == it.coordinator);
+    let fleet = coordinators.find_map(|status| status.fleet.as_ref());
+    if let Some(fleet) = fleet {
+        text += &format!("\n\nlast rollout over all regions: {}", fleet::words(fleet));
+    }
+    // Where there are regions each cluster has told of its own.
+    let coordinator =
+        answers.iter().filter_map(|answer| answer.status.as_ref()).filter(|it| it.region.is_none());
     if let Some((rollout, verdicts)) =
         coordinator.filter_map(|status| Some((status.rollout.as_ref()?, &status.verdicts))).next()
     {
@@ -217,8 +242,10 @@ fn describe_verdict(verdict: &VerdictView) -> String {
 pub(crate) fn warnings(answers: &[Answer<StatusView>]) -> Vec<String> {
     let mut warnings: Vec<_> = answers.iter().filter_map(|answer| answer.error.clone()).collect();
     let all: Vec<_> = answers.iter().filter_map(|answer| answer.status.as_ref()).collect();
-    let newest = newest(answers).map_or(0, |status| status.routing.version);
+    let newest: BTreeMap<_, _> =
+        newest(answers).into_iter().map(|it| (&it.region, it.routing.version)).collect();
     for (i, status) in all.iter().enumerate() {
+        let newest = newest.get(&status.region).copied().unwrap_or(0);
         warnings.extend(about_the_cluster(status, &all[..i]));
         let (me, version) = (status.node, status.routing.version);
         if let Some(why) = &status.joining {
@@ -259,7 +286,8 @@ fn about_the_cluster(status: &StatusView, before: &[&StatusView]) -> Vec<String>
     let me = status.node;
     let mut warnings = Vec::new();
     let of_another = |other: &&&StatusView| {
-        other.joining.is_none() && other.cluster.is_some() && other.cluster != status.cluster
+        let is_near = other.region == status.region;
+        is_near && other.joining.is_none() && other.cluster.is_some() && other.cluster != status.cluster
     };
     if let Some(cluster) = status.cluster.filter(|_| status.joining.is_none())
         && let Some(other) = before.iter().find(of_another)

@@ -69,11 +69,16 @@ pub(crate) struct Promote {
 ///
 ///   canary abort
 ///   canary abort 12/1        # only if this rollout is the one under way
+///   canary abort --all-regions
 ///
 /// Exits with 1 if there is nothing to abort.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Abort {
+    /// Take the rollout over all regions back: each that has begun returns to what it served before. To be said to the first
+    /// region's coordinator. Said again, it is given up, and the regions stay where they are.
+    #[arg(long, conflicts_with = "rollout")]
+    all_regions: bool,
     #[command(flatten)]
     target: Target,
 }
@@ -111,19 +116,26 @@ pub(crate) async fn promote(args: Promote) -> Result<(), Failure> {
 }
 
 pub(crate) async fn abort(args: Abort) -> Result<(), Failure> {
+    if args.all_regions {
+        return tell(Request::AbortFleet, args.target, "returns, in every region that has begun").await;
+    }
     give(Order::Abort, args.target).await
 }
 
 async fn give(order: Order, target: Target) -> Result<(), Failure> {
-    let Target { rollout, coordinator, credentials, format } = target;
+    let request = Request::Steer { order, rollout: target.rollout };
+    tell(request, target, what_it_does(order)).await
+}
+
+async fn tell(request: Request, target: Target, does: &str) -> Result<(), Failure> {
+    let Target { coordinator, credentials, format, .. } = target;
     let client = client(&credentials, coordinator == default_coordinator())?;
-    let request = Request::Steer { order, rollout };
     let answered = ask(&client, coordinator, new_name(), &request).await?;
     let Reply::Ordered { rollout } = answered.reply else { return Err(answered.refusal()) };
     let name = request_name(rollout);
     match format {
         Format::Json => output::json(&Steered { rollout: name }),
-        Format::Text => output::line(format_args!("rollout {name} {}", what_it_does(order))),
+        Format::Text => output::line(format_args!("rollout {name} {does}")),
     }
     Ok(())
 }

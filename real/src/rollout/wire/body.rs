@@ -221,6 +221,11 @@ pub struct Started {
     pub holds_ms: Vec<u64>,
 }
 
+/// An order that says all by its path. The body may be left out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::rollout) struct NothingBody {}
+
 /// `POST /rollouts/pause`, `resume`, `promote` and `abort`: which rollout is meant. The body may be left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

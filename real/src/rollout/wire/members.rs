@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use coalmine_core::node::{Address, NodeId};
-use coalmine_core::rollout::config::{Config, Timeouts};
+use coalmine_core::rollout::config::{Config, Region, Timeouts};
 use coalmine_core::rollout::message::{Outcome, View};
 use coalmine_core::rollout::state::{Change, ClusterId, Member, ModelId, Txid};
 use serde::{Deserialize, Serialize};
@@ -84,6 +84,15 @@ pub struct MembersView {
     pub founders: Vec<NodeId>,
     /// Who is a member now, and where each lives.
     pub members: Vec<AdmitBody>,
+    /// The regions of the fleet, in order, if there are any: who formed each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub regions: Vec<Region>,
+    /// Which of them this cluster is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+    /// Where the nodes of the other regions live.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub others: Vec<AdmitBody>,
     /// What was served at version 0.
     pub initial_model: ModelId,
     /// How long a health window is, in milliseconds.
@@ -101,7 +110,13 @@ impl MembersView {
             let address = member.address.or_else(|| config.addresses.get(&member.id).copied());
             AdmitBody::new(member.id, address)
         };
+        let own = config.own_region().map(|place| &config.regions[place]);
+        let others = config.regions.iter().filter(|region| Some(*region) != own);
+        let others = others.flat_map(|region| &region.members);
         Self {
+            regions: config.regions.clone(),
+            region: own.map(|own| own.name.clone()),
+            others: others.map(|id| AdmitBody::new(*id, config.addresses.get(id).copied())).collect(),
             cluster: view.cluster,
             coordinator: view.coordinator,
             founders: config.members.clone(),

@@ -10,6 +10,8 @@ use coalmine_core::rollout::state::{ClusterId, ModelId, RoutingState, Txid};
 use serde::{Deserialize, Serialize};
 
 use super::body::{GatesFile, ModelWindow, models_of};
+use super::fleet::FleetView;
+use super::progress::Progress;
 use super::units::percent_of_bp;
 use crate::http_api::request_name;
 
@@ -157,66 +159,6 @@ pub struct RolloutView {
     pub gates: Option<GatesFile>,
     /// Its steps, in order.
     pub steps: Vec<StepView>,
-}
-
-/// Where a rollout goes, or how it ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Progress {
-    /// From step to step.
-    Running,
-    /// It stays where it is until somebody gives an order.
-    Paused,
-    /// Back to the stable model.
-    Returning,
-    /// All steps were committed.
-    Completed,
-    /// It is over: every node serves the stable model alone.
-    Returned,
-    /// It is over: a step was aborted, or the canary failed; the weights stay where they are.
-    Stopped,
-    /// It is over: another one took its place.
-    Superseded,
-}
-
-impl Progress {
-    /// The word for it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Running => "running",
-            Self::Paused => "paused",
-            Self::Returning => "returning",
-            Self::Completed => "completed",
-            Self::Returned => "returned",
-            Self::Stopped => "stopped",
-            Self::Superseded => "superseded",
-        }
-    }
-
-    /// Whether nothing more will happen.
-    pub fn is_over(self) -> bool {
-        match self {
-            Self::Completed | Self::Returned | Self::Stopped | Self::Superseded => true,
-            Self::Running | Self::Paused | Self::Returning => false,
-        }
-    }
-
-    fn of(rollout: &Rollout) -> Self {
-        match &rollout.course {
-            Course::Paused(_) => Self::Paused,
-            Course::Returning(_) => Self::Returning,
-            Course::Returned(_) => Self::Returned,
-            Course::Stopped(_) => Self::Stopped,
-            Course::Superseded { .. } => Self::Superseded,
-            Course::Going | Course::Promoted | Course::Kept => {
-                match (rollout.is_complete(), rollout.is_over()) {
-                    (true, _) => Self::Completed,
-                    (false, true) => Self::Stopped, // by a step that was aborted
-                    (false, false) => Self::Running,
-                }
-            }
-        }
-    }
 }
 
 /// Why a rollout does not go on from step to step.
@@ -391,6 +333,12 @@ pub struct StatusView {
     /// For whom this node waits before it coordinates, if an operator wants that it takes over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub taking_over: Option<String>,
+    /// The leading region's coordinator: the last rollout over all regions, whether it is over or not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fleet: Option<FleetView>,
+    /// Which region's cluster this is, if there are any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
     /// Coordinator: what each member's evidence says about the canary, while a guarded rollout is under way and its
     /// canary is served.
     #[serde(default)]
@@ -438,6 +386,8 @@ impl StatusView {
             change: view.changes.last().map(ChangeView::from),
             queued: view.queued.iter().map(QueuedView::from).collect(),
             taking_over: view.taking_over.as_ref().map(|waiting| waits_to_coordinate(view, waiting)),
+            fleet: FleetView::all(view).pop(),
+            region: None,
             verdicts: VerdictView::of_all(view),
         }
     }
@@ -585,6 +535,8 @@ mod tests {
         let all =
             [evidence(1, 0, false), evidence(1, 600, false), evidence(1, 0, true), evidence(0, 0, false)];
         let mut view = View {
+            fleets: Vec::new(),
+            regions: BTreeMap::new(),
             cluster: None,
             foreign: BTreeMap::new(),
             unlike: BTreeMap::new(),
