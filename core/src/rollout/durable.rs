@@ -307,10 +307,7 @@ impl Durable {
                 }
                 match self.fleets.last_mut().filter(|last| last.id == fleet.id) {
                     Some(last) => last.clone_from(fleet),
-                    None => self.fleets.push(fleet.clone()),
-                }
-                if self.fleets.len() > REMEMBERED_ROLLOUTS {
-                    self.fleets.remove(0);
+                    None => keep(&mut self.fleets, fleet.clone()),
                 }
             }
             Record::Recalled { fleet } => {
@@ -357,18 +354,19 @@ impl Durable {
         for queued in std::mem::take(&mut self.queue) {
             self.tell_of(queued.never(Why::Succeeded { by: to }));
         }
-        if let Some(fleet) = self.fleets.last_mut().filter(|fleet| !fleet.is_over()) {
-            fleet.course = FleetCourse::Stopped { why: format!("{to} coordinates now") };
-        }
+        self.stop_fleet(|| format!("{to} coordinates now"));
         let (txid, reason) = (self.floor, AbortReason::Ordered);
         self.changed(StepResult::Aborted { txid, reason });
     }
 
-    fn tell_of(&mut self, rollout: Rollout) {
-        self.rollouts.push(rollout);
-        if self.rollouts.len() > REMEMBERED_ROLLOUTS {
-            self.rollouts.remove(0);
+    fn stop_fleet(&mut self, why: impl FnOnce() -> String) {
+        if let Some(fleet) = self.fleets.last_mut().filter(|fleet| !fleet.is_over()) {
+            fleet.course = FleetCourse::Stopped { why: why() };
         }
+    }
+
+    fn tell_of(&mut self, rollout: Rollout) {
+        keep(&mut self.rollouts, rollout);
     }
 
     fn decide(&mut self, txid: Txid, outcome: Outcome, reason: Option<&AbortReason>) {
@@ -407,10 +405,7 @@ impl Durable {
     }
 
     fn change(&mut self, id: RequestId, change: Change, is_insisted_on: bool) {
-        self.changes.push(Changed { id, change, is_insisted_on, result: StepResult::Pending });
-        if self.changes.len() > REMEMBERED_ROLLOUTS {
-            self.changes.remove(0);
-        }
+        keep(&mut self.changes, Changed { id, change, is_insisted_on, result: StepResult::Pending });
     }
 
     fn changed(&mut self, result: StepResult) {
@@ -443,9 +438,7 @@ impl Durable {
         if let Some(running) = self.running_mut().filter(goes_on) {
             running.course = Course::Paused(Why::Ordered);
         }
-        if let Some(fleet) = self.fleets.last_mut().filter(|fleet| !fleet.is_over()) {
-            fleet.course = FleetCourse::Stopped { why: "this cluster was formed from a backup".into() };
-        }
+        self.stop_fleet(|| "this cluster was formed from a backup".into());
         Ok(self)
     }
 
@@ -560,6 +553,14 @@ impl Durable {
         if let Some(step) = rollout.pending_step() {
             *step = StepResult::Aborted { txid, reason: reason.clone() };
         }
+    }
+}
+
+/// One more, in place of the oldest if there are as many as can be told of.
+fn keep<T>(all: &mut Vec<T>, one: T) {
+    all.push(one);
+    if all.len() > REMEMBERED_ROLLOUTS {
+        all.remove(0);
     }
 }
 

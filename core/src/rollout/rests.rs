@@ -194,24 +194,11 @@ impl<'a> Journal<'a> {
 
     /// What the journal says of a rollout over regions, at one point after the other.
     fn fleet(self, id: RequestId) -> impl Iterator<Item = &'a Fleet> {
-        let of = |record: &'a Record| match record {
-            Record::Fleet { fleet, .. } => std::slice::from_ref(fleet),
-            Record::Snapshot(all) => &all.fleets,
-            Record::Epoch { .. }
-            | Record::Accepted(_)
-            | Record::Queued(_)
-            | Record::Steered { .. }
-            | Record::Voted { .. }
-            | Record::Refused { .. }
-            | Record::Outdated
-            | Record::Decided { .. }
-            | Record::Installed { .. }
-            | Record::Granted { .. }
-            | Record::Changing { .. }
-            | Record::TakingOver { .. }
-            | Record::Resolved { .. }
-            | Record::Recalled { .. }
-            | Record::Admitted { .. } => &[],
+        let of = |record: &'a Record| {
+            if let Record::Fleet { fleet, .. } = record {
+                return std::slice::from_ref(fleet);
+            }
+            record.snapshot().map_or(&[][..], |all| &all.fleets)
         };
         self.0.iter().flat_map(of).filter(move |fleet| fleet.id == id)
     }

@@ -105,11 +105,15 @@ fn load(server: &Process, to: SocketAddr, script: &Path, seconds: u32) -> Result
         found.map(|rest| rest.trim().to_owned()).ok_or_else(|| format!("wrk says no {line:?}: {text}"))
     };
     let per_second: f64 = word("Requests/sec:")?.parse().map_err(|error| format!("wrk: {error}"))?;
-    let requests = text.lines().find(|line| line.contains(" requests in "));
-    let requests: f64 = requests
-        .and_then(|line| line.split_whitespace().next()?.parse().ok())
-        .ok_or_else(|| format!("wrk says no number of requests: {text}"))?;
+    let requests = requests_of(&text)? as f64;
     Ok(Load { per_second, per_processor: requests / used.max(0.01), p99: word("99%")? })
+}
+
+/// How many requests `wrk` has made, by what it prints.
+pub fn requests_of(text: &str) -> Result<u64, String> {
+    let line = text.lines().find(|line| line.contains(" requests in "));
+    let count = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+    count.filter(|count| *count > 0).ok_or_else(|| format!("wrk says no number of requests: {text}"))
 }
 
 fn server(port: u16, location: &str) -> String {

@@ -5,6 +5,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use crate::nodes::{Cluster, is_installed};
+use crate::predict::requests_of;
 use crate::{Scale, table};
 
 pub fn measure(scale: &Scale, place: &Path) -> Result<(), String> {
@@ -55,12 +56,7 @@ fn predict(count: u64, cluster: &Cluster) -> Result<u64, String> {
                 .map_err(|error| error.to_string())?;
             let output = wrk.arg("-s").arg(&script).output().map_err(|error| format!("wrk: {error}"));
             let _ = std::fs::remove_file(&script);
-            let text = String::from_utf8_lossy(&output?.stdout).into_owned();
-            let requests = text.lines().find(|line| line.contains(" requests in "));
-            let requests = requests.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
-            done += requests
-                .filter(|it| *it > 0)
-                .ok_or_else(|| format!("wrk says no number of requests: {text}"))?;
+            done += requests_of(&String::from_utf8_lossy(&output?.stdout))?;
         }
         return Ok(done);
     }

@@ -144,8 +144,14 @@ fn is_done(course: &FleetCourse) -> bool {
     *course == FleetCourse::Done
 }
 
-fn has_returned(course: &FleetCourse) -> bool {
-    matches!(course, FleetCourse::Returned(_))
+/// The last rollout over regions is done, and its regions serve these.
+fn goes_through(now: &Now<'_>, models: &[&str]) -> Result<(), String> {
+    serve(now, models).and_then(|()| ended(now, is_done))
+}
+
+/// The last rollout over regions has returned, and its regions serve these.
+fn comes_back(now: &Now<'_>, models: &[&str]) -> Result<(), String> {
+    serve(now, models).and_then(|()| ended(now, |course| matches!(course, FleetCourse::Returned(_))))
 }
 
 fn three() -> RolloutSystem {
@@ -164,10 +170,7 @@ pub fn all() -> Vec<Scenario<RolloutSystem>> {
             about: "A rollout through three regions, one after the other.",
             system: three,
             plan: |_, _| Plan::quiet([(500, roll_out_everywhere(1, "v2", &[50, 100]))]),
-            expect: |now| {
-                serve(now, &["v2"; 3])?;
-                ended(now, is_done)
-            },
+            expect: |now| goes_through(now, &["v2"; 3]),
         },
         Scenario {
             name: "regions-one-fails",
@@ -176,10 +179,7 @@ pub fn all() -> Vec<Scenario<RolloutSystem>> {
             plan: |_, _| {
                 Plan::quiet([(100, crash(6, 20_000)), (500, roll_out_everywhere(1, "v2", &[50, 100]))])
             },
-            expect: |now| {
-                serve(now, &["v1"; 3])?;
-                ended(now, has_returned)
-            },
+            expect: |now| comes_back(now, &["v1"; 3]),
         },
         Scenario {
             name: "regions-bad-model",
@@ -197,10 +197,7 @@ pub fn all() -> Vec<Scenario<RolloutSystem>> {
                     })
                 })
             },
-            expect: |now| {
-                serve(now, &["v1"; 2])?;
-                ended(now, has_returned)
-            },
+            expect: |now| comes_back(now, &["v1"; 2]),
         },
         Scenario {
             name: "regions-aborted",
@@ -211,10 +208,7 @@ pub fn all() -> Vec<Scenario<RolloutSystem>> {
                 let steps = [(500, ask(1, Request::StartFleet(held))), (16_000, abort(2))];
                 Plan { heal_at_ms: 20_000, ..Plan::quiet(steps) }
             },
-            expect: |now| {
-                serve(now, &["v1"; 3])?;
-                ended(now, has_returned)
-            },
+            expect: |now| comes_back(now, &["v1"; 3]),
         },
         Scenario {
             name: "regions-aborted-in-time",
@@ -227,10 +221,7 @@ pub fn all() -> Vec<Scenario<RolloutSystem>> {
                     (3_000, abort(2)),
                 ])
             },
-            expect: |now| {
-                serve(now, &["v1"; 2])?;
-                ended(now, has_returned)
-            },
+            expect: |now| comes_back(now, &["v1"; 2]),
         },
         Scenario {
             name: "regions-late-question",
@@ -241,10 +232,7 @@ pub fn all() -> Vec<Scenario<RolloutSystem>> {
                 Plan::quiet([(400, late), (500, roll_out_everywhere(1, "v2", &[100]))])
                     .with(durable(1, "Fleet", 4), abort(2))
             },
-            expect: |now| {
-                serve(now, &["v1"; 2])?;
-                ended(now, has_returned)
-            },
+            expect: |now| comes_back(now, &["v1"; 2]),
         },
         Scenario {
             name: "regions-late-answer",
@@ -257,10 +245,7 @@ pub fn all() -> Vec<Scenario<RolloutSystem>> {
                 Plan::quiet([(500, start), (5_000, crash(4, 5_000)), (5_500, abort(2))])
                     .with(durable(3, "Decided", 2), again)
             },
-            expect: |now| {
-                serve(now, &["v1"; 3])?;
-                ended(now, has_returned)
-            },
+            expect: |now| comes_back(now, &["v1"; 3]),
         },
         Scenario {
             name: "regions-asked-twice",
@@ -272,10 +257,7 @@ pub fn all() -> Vec<Scenario<RolloutSystem>> {
                 let start = ask(1, Request::StartFleet(held));
                 Plan::quiet([(400, again), (500, start), (5_500, abort(2))])
             },
-            expect: |now| {
-                serve(now, &["v1"; 3])?;
-                ended(now, has_returned)
-            },
+            expect: |now| comes_back(now, &["v1"; 3]),
         },
         Scenario {
             name: "regions-leader-dies",
@@ -285,10 +267,7 @@ pub fn all() -> Vec<Scenario<RolloutSystem>> {
                 Plan::quiet([(500, roll_out_everywhere(1, "v2", &[50, 100]))])
                     .with(durable(1, "Fleet", 3), crash(1, 3_000))
             },
-            expect: |now| {
-                serve(now, &["v2"; 2])?;
-                ended(now, is_done)
-            },
+            expect: |now| goes_through(now, &["v2"; 2]),
         },
         Scenario {
             name: "regions-coordinator-dies",
@@ -298,10 +277,7 @@ pub fn all() -> Vec<Scenario<RolloutSystem>> {
                 Plan::quiet([(500, roll_out_everywhere(1, "v2", &[50, 100]))])
                     .with(durable(3, "Decided", 1), crash(3, 3_000))
             },
-            expect: |now| {
-                serve(now, &["v2"; 2])?;
-                ended(now, is_done)
-            },
+            expect: |now| goes_through(now, &["v2"; 2]),
         },
         Scenario {
             name: "regions-out-of-reach",
@@ -315,10 +291,7 @@ pub fn all() -> Vec<Scenario<RolloutSystem>> {
                     (2_000, ask_at(3, 2, Request::StartRollout(own))),
                 ])
             },
-            expect: |now| {
-                serve(now, &["v2"; 2])?;
-                ended(now, is_done)
-            },
+            expect: |now| goes_through(now, &["v2"; 2]),
         },
         Scenario {
             name: "regions-others",
@@ -332,10 +305,7 @@ pub fn all() -> Vec<Scenario<RolloutSystem>> {
                     (2_000, abort(2)),
                 ])
             },
-            expect: |now| {
-                serve(now, &["v1", "v2"])?;
-                ended(now, has_returned)
-            },
+            expect: |now| comes_back(now, &["v1", "v2"]),
         },
         Scenario {
             name: "regions-succession",
@@ -385,10 +355,7 @@ pub fn all() -> Vec<Scenario<RolloutSystem>> {
                 let wipe = What::Fault(Fault::Wipe { node: NodeId(3), down_ms: Some(1_000) });
                 Plan::quiet([(500, ask(1, Request::StartFleet(held))), (5_700, wipe)])
             },
-            expect: |now| {
-                serve(now, &["v2"; 3])?;
-                ended(now, is_done)
-            },
+            expect: |now| goes_through(now, &["v2"; 3]),
         },
     ]
 }

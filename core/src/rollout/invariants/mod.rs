@@ -48,7 +48,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::RolloutNode;
 use super::durable::{Durable, Record};
-use super::fleet::FleetCourse;
+use super::fleet::{Fleet, FleetCourse};
 use super::message::{AbortReason, Course, Fact, Outcome, Passed, Refusal, Reply, Rollout, View, Why};
 use super::rests::coordinator_by;
 use super::state::Txid;
@@ -452,13 +452,19 @@ fn is_member(now: &Observation<'_, RolloutNode, Ledger>, id: NodeId) -> bool {
     newest.is_none_or(|state| state.has(id))
 }
 
-/// Who runs a region's transactions, as far as the journals say.
+/// Who runs a region's transactions, as far as the journals say, and what its own says.
 fn of_region<'a, 'b>(
     now: &'a Observation<'b, RolloutNode, Ledger>,
     place: usize,
-) -> Option<&'a Observed<'b, RolloutNode>> {
+) -> Option<(&'a Observed<'b, RolloutNode>, Durable)> {
     let of_it = now.nodes.iter().filter(|node| node.config.own_region() == Some(place) && coordinates(node));
-    of_it.max_by_key(|node| fold(node).generation())
+    of_it.map(|node| (node, fold(node))).max_by_key(|(_, durable)| durable.generation())
+}
+
+/// The rollouts over regions that their leaders remember.
+fn fleets(now: &Observation<'_, RolloutNode, Ledger>) -> impl Iterator<Item = Fleet> {
+    let leaders = now.nodes.iter().filter(|node| !node.config.regions.is_empty() && coordinates(node));
+    leaders.flat_map(|leader| fold(leader).fleets)
 }
 
 /// What a node's journal says.

@@ -1,10 +1,10 @@
 //! A region begins its part of a rollout over regions when the parts of all regions before it have come to their ends, on
 //! disks (rule 17): what is wrong with a model is to be seen in one region, before it is in the next.
 
-use super::{Ledger, coordinates, fold, journal, of_region};
+use super::{Ledger, fleets, journal, of_region};
 use crate::observation::{Invariant, Observation, Observed};
 use crate::rollout::RolloutNode;
-use crate::rollout::durable::Record;
+use crate::rollout::durable::{Durable, Record};
 use crate::rollout::fleet::{Fleet, name_of_part};
 
 /// See the module.
@@ -13,15 +13,7 @@ pub fn invariant() -> Invariant<RolloutNode, Ledger> {
         name: "regions-in-turn",
         about: "a region begins when the regions before it have come to their ends",
         source: "rule 17 of the rollout",
-        check: |now| {
-            for leader in now.nodes.iter().filter(|node| !node.config.regions.is_empty() && coordinates(node))
-            {
-                for fleet in fold(leader).fleets {
-                    check(now, &fleet)?;
-                }
-            }
-            Ok(())
-        },
+        check: |now| fleets(now).try_for_each(|fleet| check(now, &fleet)),
     }
 }
 
@@ -29,8 +21,8 @@ fn check(now: &Observation<'_, RolloutNode, Ledger>, fleet: &Fleet) -> Result<()
     let id = name_of_part(fleet.id);
     let mut unfinished = None;
     for (place, part) in fleet.parts.iter().enumerate() {
-        let Some(node) = of_region(now, place) else { continue };
-        let has_begun = fold(node).rollout(id).is_some();
+        let Some((node, durable)) = of_region(now, place) else { continue };
+        let has_begun = durable.rollout(id).is_some();
         if let Some(before) = unfinished.filter(|_| has_begun) {
             let region = &part.region;
             return Err(format!(
@@ -38,7 +30,7 @@ fn check(now: &Observation<'_, RolloutNode, Ledger>, fleet: &Fleet) -> Result<()
                 fleet.id
             ));
         }
-        if !is_done(now, node, fleet) {
+        if !is_done(now, node, &durable, fleet) {
             unfinished = Some(&part.region);
         }
     }
@@ -49,32 +41,21 @@ fn check(now: &Observation<'_, RolloutNode, Ledger>, fleet: &Fleet) -> Result<()
 fn is_done(
     now: &Observation<'_, RolloutNode, Ledger>,
     node: &Observed<'_, RolloutNode>,
+    durable: &Durable,
     fleet: &Fleet,
 ) -> bool {
-    let (durable, id) = (fold(node), name_of_part(fleet.id));
+    let id = name_of_part(fleet.id);
     if let Some(part) = durable.rollout(id) {
         return part.is_complete();
     }
-    // It served the model before, and had nothing to do.
-    let model = &fleet.plan.model;
-    let has_served = |record: &Record| match record {
-        Record::Voted { state, .. } | Record::Installed { state } | Record::Admitted { state, .. } => {
-            state.stable_model_id == *model
-        }
-        Record::Snapshot(_) => true, // nobody knows what was before
-        Record::Epoch { .. }
-        | Record::Accepted(_)
-        | Record::Queued(_)
-        | Record::Steered { .. }
-        | Record::Refused { .. }
-        | Record::Outdated
-        | Record::Decided { .. }
-        | Record::Granted { .. }
-        | Record::Changing { .. }
-        | Record::TakingOver { .. }
-        | Record::Resolved { .. }
-        | Record::Fleet { .. }
-        | Record::Recalled { .. } => false,
+    // It served the model before, and had nothing to do; of what is before a snapshot nobody knows.
+    let has_served = |record: &Record| {
+        let is_served = matches!(
+            record,
+            Record::Voted { state, .. } | Record::Installed { state } | Record::Admitted { state, .. }
+                if state.stable_model_id == fleet.plan.model
+        );
+        is_served || record.snapshot().is_some()
     };
     now.history.lost.contains(&node.id)
         || durable.asked(id).is_some()

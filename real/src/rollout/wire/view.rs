@@ -169,10 +169,7 @@ fn why(rollout: &Rollout) -> Option<String> {
         }
         Course::Superseded { by } => Some(format!("{} took its place", request_name(*by))),
         Course::Going | Course::Promoted | Course::Kept => {
-            rollout.steps.iter().find_map(|step| match &step.result {
-                StepResult::Aborted { reason, .. } => Some(reason.to_string()),
-                StepResult::Pending | StepResult::Committed { .. } => None,
-            })
+            rollout.steps.iter().find_map(|step| step.result.reason()).map(ToString::to_string)
         }
     }
 }
